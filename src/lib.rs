@@ -1,0 +1,2 @@
+//! TCP and UDP meta-processes for actors.
+#![forbid(unsafe_code)]
