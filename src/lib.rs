@@ -1,2 +1,6 @@
 //! TCP and UDP meta-processes for actors.
 #![forbid(unsafe_code)]
+
+mod buffer;
+
+pub use buffer::{Buffer, BufferPool};

@@ -1,0 +1,526 @@
+//! Bytes on their way through the node: one owned range of memory that goes back to its pool when it is dropped.
+//!
+//! ```text
+//!            0        start            end          bytes.len()
+//!  Storage   |  gone  |     the bytes   |     spare     |
+//!                     '---- Deref ------'-- spare_mut --'
+//! ```
+//!
+//! A [`Buffer`] is a single word, so that it travels inside a message, and an empty one owns no memory. Reading appends at
+//! `end` ([`spare_mut`](Buffer::spare_mut), then [`grow`](Buffer::grow)), parsing drops bytes from the front
+//! ([`advance`](Buffer::advance), [`split_to`](Buffer::split_to)). All memory up to `bytes.len()` is initialised, so no
+//! step needs `unsafe`.
+//!
+//! What it does not do: bytes are never shared between two buffers (a clone is a copy), so a small message never keeps a
+//! large block of memory alive.
+
+mod pool;
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+pub use pool::BufferPool;
+use pool::Shelves;
+
+/// Owns a range of bytes, eight bytes in size itself.
+///
+/// It dereferences to `[u8]`. Memory that came from a [`BufferPool`] returns there when the buffer is dropped, on whatever
+/// thread that happens. There is no way to hand memory to a pool by hand: nothing can be returned twice, or shrunk, or by
+/// a stranger.
+///
+/// A buffer holds at most `u32::MAX` bytes; verbs that would make it longer panic.
+///
+/// ```
+/// use longshore::Buffer;
+///
+/// let mut buffer = Buffer::from("GET /");
+/// buffer.extend_from_slice(b"index");
+/// assert_eq!(buffer, "GET /index");
+/// buffer.advance(4);
+/// assert_eq!(&buffer[..], b"/index");
+/// ```
+#[derive(Default)]
+pub struct Buffer(Option<Box<Storage>>);
+
+/// The memory behind a buffer. Invariant: `start <= end <= bytes.len() <= u32::MAX`.
+struct Storage {
+    bytes: Vec<u8>,
+    start: u32,
+    end: u32,
+    home: Option<Arc<Shelves>>,
+}
+
+/// The smallest memory that a buffer without a pool asks for.
+const SMALLEST: usize = 64;
+
+impl Storage {
+    fn new(capacity: usize, home: Option<Arc<Shelves>>) -> Box<Self> {
+        assert!(u32::try_from(capacity).is_ok(), "a buffer holds at most u32::MAX bytes, not {capacity}");
+        Box::new(Self { bytes: vec![0; capacity], start: 0, end: 0, home })
+    }
+
+    fn filled(&self) -> &[u8] {
+        &self.bytes[self.start as usize..self.end as usize]
+    }
+
+    fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    fn spare_len(&self) -> usize {
+        self.bytes.len() - self.end as usize
+    }
+
+    fn slide_to_front(&mut self) {
+        self.bytes.copy_within(self.start as usize..self.end as usize, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+}
+
+impl Buffer {
+    /// Creates an empty buffer that owns no memory.
+    ///
+    /// ```
+    /// let buffer = longshore::Buffer::new();
+    /// assert!(buffer.is_empty());
+    /// assert_eq!(buffer.capacity(), 0);
+    /// ```
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Creates an empty buffer with room for `capacity` bytes that belongs to no pool.
+    ///
+    /// # Panics
+    ///
+    /// If `capacity` is beyond `u32::MAX`.
+    ///
+    /// ```
+    /// let buffer = longshore::Buffer::with_capacity(100);
+    /// assert_eq!((buffer.len(), buffer.capacity()), (0, 100));
+    /// ```
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        if capacity == 0 { Self::new() } else { Self(Some(Storage::new(capacity, None))) }
+    }
+
+    /// Counts the bytes.
+    ///
+    /// ```
+    /// assert_eq!(longshore::Buffer::from("four").len(), 4);
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |storage| storage.len())
+    }
+
+    /// Tells whether there are no bytes.
+    ///
+    /// ```
+    /// assert!(longshore::Buffer::new().is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Says how many bytes the memory holds, used or not. Bytes dropped from the front still count.
+    ///
+    /// ```
+    /// assert!(longshore::BufferPool::new().get(1000).capacity() >= 1000);
+    /// ```
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.0.as_ref().map_or(0, |storage| storage.bytes.len())
+    }
+
+    /// Drops all bytes and keeps the memory.
+    ///
+    /// ```
+    /// let mut buffer = longshore::Buffer::from("gone");
+    /// buffer.clear();
+    /// assert_eq!((buffer.len(), buffer.capacity()), (0, 4));
+    /// ```
+    pub fn clear(&mut self) {
+        if let Some(storage) = &mut self.0 {
+            (storage.start, storage.end) = (0, 0);
+        }
+    }
+
+    /// Keeps the first `len` bytes; does nothing if there are no more than that.
+    ///
+    /// ```
+    /// let mut buffer = longshore::Buffer::from("hello");
+    /// buffer.truncate(4);
+    /// assert_eq!(buffer, "hell");
+    /// ```
+    pub fn truncate(&mut self, len: usize) {
+        if let Some(storage) = &mut self.0
+            && len < storage.len()
+        {
+            storage.end = storage.start + len as u32; // fits: it is below the length
+        }
+    }
+
+    /// Drops `n` bytes from the front. Costs nothing: no byte moves.
+    ///
+    /// # Panics
+    ///
+    /// If the buffer has fewer than `n` bytes.
+    ///
+    /// ```
+    /// let mut buffer = longshore::Buffer::from("head body");
+    /// buffer.advance(5);
+    /// assert_eq!(buffer, "body");
+    /// ```
+    pub fn advance(&mut self, n: usize) {
+        let len = self.len();
+        assert!(n <= len, "cannot advance by {n}: the buffer has {len} bytes");
+        let Some(storage) = &mut self.0 else { return };
+        if n == len {
+            (storage.start, storage.end) = (0, 0); // the whole memory is spare again
+        } else {
+            storage.start += n as u32; // fits: it is below the length
+        }
+    }
+
+    /// Takes the first `n` bytes away as a buffer of their own, from the same pool.
+    ///
+    /// They are copied, except when they are all bytes there are: then the memory itself moves, and `self` is left empty,
+    /// without memory and without pool.
+    ///
+    /// # Panics
+    ///
+    /// If the buffer has fewer than `n` bytes.
+    ///
+    /// ```
+    /// let mut buffer = longshore::Buffer::from("onetwo");
+    /// let one = buffer.split_to(3);
+    /// assert_eq!((one, buffer), ("one".into(), "two".into()));
+    /// ```
+    #[must_use = "the bytes are gone from the buffer"]
+    pub fn split_to(&mut self, n: usize) -> Self {
+        let len = self.len();
+        assert!(n <= len, "cannot split at {n}: the buffer has {len} bytes");
+        if n == len {
+            return std::mem::take(self);
+        }
+        let front = self.copy_of(&self[..n]);
+        self.advance(n);
+        front
+    }
+
+    /// Appends bytes. The memory at least doubles when it is too small, and stays in the pool it came from.
+    ///
+    /// # Panics
+    ///
+    /// If the result is longer than `u32::MAX` bytes.
+    ///
+    /// ```
+    /// let mut buffer = longshore::Buffer::new();
+    /// buffer.extend_from_slice(b"one ");
+    /// buffer.extend_from_slice(b"two");
+    /// assert_eq!(buffer, "one two");
+    /// ```
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len());
+        if !bytes.is_empty() {
+            self.spare_mut()[..bytes.len()].copy_from_slice(bytes);
+            self.grow(bytes.len());
+        }
+    }
+
+    /// Makes sure that [`spare_mut`](Self::spare_mut) has at least `additional` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If the result could be longer than `u32::MAX` bytes.
+    ///
+    /// ```
+    /// let mut buffer = longshore::Buffer::from("x");
+    /// buffer.reserve(100);
+    /// assert!(buffer.spare_mut().len() >= 100);
+    /// ```
+    pub fn reserve(&mut self, additional: usize) {
+        let spare = self.0.as_ref().map_or(0, |storage| storage.spare_len());
+        if spare < additional {
+            self.make_room(additional);
+        }
+    }
+
+    /// Lends the free memory after the bytes, to read into; [`grow`](Self::grow) then makes a part of it bytes.
+    ///
+    /// It is initialised, but with what: memory from a pool still holds what an earlier owner wrote.
+    ///
+    /// ```
+    /// use std::io::Read;
+    ///
+    /// let mut buffer = longshore::BufferPool::new().get(16);
+    /// let n = (&b"from a socket"[..]).read(buffer.spare_mut())?;
+    /// buffer.grow(n);
+    /// assert_eq!(buffer, "from a socket");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            Some(storage) => &mut storage.bytes[storage.end as usize..],
+            None => &mut [],
+        }
+    }
+
+    /// Declares that the first `n` bytes of [`spare_mut`](Self::spare_mut) are filled: they now belong to the bytes.
+    ///
+    /// # Panics
+    ///
+    /// If there is less spare memory than `n`.
+    ///
+    /// ```
+    /// let mut buffer = longshore::Buffer::with_capacity(4);
+    /// buffer.spare_mut()[..2].copy_from_slice(b"ok");
+    /// buffer.grow(2);
+    /// assert_eq!(buffer, "ok");
+    /// ```
+    pub fn grow(&mut self, n: usize) {
+        let spare = self.0.as_ref().map_or(0, |storage| storage.spare_len());
+        assert!(n <= spare, "cannot grow by {n}: the buffer has {spare} spare bytes");
+        if let Some(storage) = &mut self.0 {
+            storage.end += n as u32; // fits: the spare does
+        }
+    }
+
+    /// Turns the bytes into a vector.
+    ///
+    /// A buffer without pool gives its own memory. One with a pool gives a copy of exactly its bytes, and its memory goes
+    /// back, so that a few bytes never hold a large block of the pool.
+    ///
+    /// ```
+    /// assert_eq!(longshore::Buffer::from("abc").into_vec(), b"abc");
+    /// ```
+    #[must_use]
+    pub fn into_vec(mut self) -> Vec<u8> {
+        let Some(storage) = &mut self.0 else { return Vec::new() };
+        if storage.home.is_some() {
+            return storage.filled().to_vec();
+        }
+        storage.slide_to_front();
+        let mut bytes = std::mem::take(&mut storage.bytes);
+        bytes.truncate(storage.end as usize);
+        self.0 = None; // its range no longer describes its bytes
+        bytes
+    }
+
+    /// Copies `bytes` into a new buffer from the pool of this one.
+    fn copy_of(&self, bytes: &[u8]) -> Self {
+        let home = self.0.as_ref().and_then(|storage| storage.home.as_ref());
+        let mut copy = match home {
+            _ if bytes.is_empty() => return Self::new(),
+            Some(shelves) => shelves.take(bytes.len()),
+            None => Self::with_capacity(bytes.len()),
+        };
+        copy.extend_from_slice(bytes);
+        copy
+    }
+
+    /// The cold half of `reserve`. Sliding to the front is paid for by the bytes that were dropped there, growing by
+    /// doubling, so that appending is constant time per byte in the long run.
+    #[cold]
+    fn make_room(&mut self, additional: usize) {
+        let len = self.len();
+        let needed = len.checked_add(additional).expect("a buffer holds at most u32::MAX bytes");
+        let Some(storage) = &mut self.0 else {
+            *self = Self::with_capacity(needed.max(SMALLEST));
+            return;
+        };
+        if needed <= storage.bytes.len() && len <= storage.start as usize {
+            storage.slide_to_front();
+            return;
+        }
+        let doubled = storage.bytes.len().saturating_mul(2).min(u32::MAX as usize);
+        let mut larger = match &storage.home {
+            Some(shelves) => shelves.take(needed.max(doubled)),
+            None => Self::with_capacity(needed.max(doubled).max(SMALLEST)),
+        };
+        larger.extend_from_slice(self);
+        *self = larger;
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(mut storage) = self.0.take()
+            && let Some(home) = storage.home.take()
+        {
+            home.put_back(storage);
+        }
+    }
+}
+
+impl Clone for Buffer {
+    /// Copies the bytes into memory from the same pool. The clone of an empty buffer owns no memory.
+    fn clone(&self) -> Self {
+        self.copy_of(self)
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |storage| storage.filled())
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            Some(storage) => &mut storage.bytes[storage.start as usize..storage.end as usize],
+            None => &mut [],
+        }
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl Borrow<[u8]> for Buffer {
+    fn borrow(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Buffer {
+    /// Writes the length and the first bytes, escaped: a log line never carries a whole payload.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 32;
+        let shown = &self[..self.len().min(SHOWN)];
+        let more = if self.len() > SHOWN { "…" } else { "" };
+        write!(f, "Buffer({} bytes, b\"{}\"{more})", self.len(), shown.escape_ascii())
+    }
+}
+
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Buffer {}
+
+impl Hash for Buffer {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+/// Compares the bytes with another type that has bytes, in both directions.
+macro_rules! equal_to {
+    ($([$($parameters:tt)*] $other:ty),* $(,)?) => {$(
+        impl<$($parameters)*> PartialEq<$other> for Buffer {
+            fn eq(&self, other: &$other) -> bool {
+                let other: &[u8] = other.as_ref();
+                **self == *other
+            }
+        }
+
+        impl<$($parameters)*> PartialEq<Buffer> for $other {
+            fn eq(&self, other: &Buffer) -> bool {
+                other == self
+            }
+        }
+    )*};
+}
+
+equal_to!([] [u8], [] &[u8], [const N: usize] [u8; N], [const N: usize] &[u8; N], [] Vec<u8>, [] str, [] &str, [] String);
+
+impl From<Vec<u8>> for Buffer {
+    /// Takes the vector over without a copy. Panics beyond `u32::MAX` bytes.
+    fn from(bytes: Vec<u8>) -> Self {
+        if bytes.is_empty() {
+            return Self::new();
+        }
+        let end = u32::try_from(bytes.len()).expect("a buffer holds at most u32::MAX bytes");
+        Self(Some(Box::new(Storage { bytes, start: 0, end, home: None })))
+    }
+}
+
+impl From<&[u8]> for Buffer {
+    fn from(bytes: &[u8]) -> Self {
+        Self::from(bytes.to_vec())
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Buffer {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::from(bytes.to_vec())
+    }
+}
+
+impl From<&str> for Buffer {
+    fn from(text: &str) -> Self {
+        Self::from(text.as_bytes())
+    }
+}
+
+impl From<String> for Buffer {
+    fn from(text: String) -> Self {
+        Self::from(text.into_bytes())
+    }
+}
+
+impl From<Box<[u8]>> for Buffer {
+    fn from(bytes: Box<[u8]>) -> Self {
+        Self::from(bytes.into_vec())
+    }
+}
+
+impl From<Buffer> for Vec<u8> {
+    fn from(buffer: Buffer) -> Self {
+        buffer.into_vec()
+    }
+}
+
+impl Extend<u8> for Buffer {
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        let bytes = bytes.into_iter();
+        self.reserve(bytes.size_hint().0);
+        for byte in bytes {
+            self.extend_from_slice(&[byte]);
+        }
+    }
+}
+
+impl<'a> Extend<&'a u8> for Buffer {
+    fn extend<I: IntoIterator<Item = &'a u8>>(&mut self, bytes: I) {
+        self.extend(bytes.into_iter().copied());
+    }
+}
+
+impl io::Write for Buffer {
+    /// Appends all bytes; never fails.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
