@@ -2,5 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod buffer;
+mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+#[allow(dead_code, reason = "the connection, which uses it, comes with another branch")]
+mod proto;
 
 pub use buffer::{Buffer, BufferPool};
+pub use error::OptionError;
+pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing, HeaderFraming};

@@ -1,0 +1,42 @@
+//! What the fuzzers in `fuzz/` reach of the inside. It exists with `cfg(fuzzing)` only and promises nothing.
+#![allow(missing_docs, reason = "for the fuzzers only; the wrapped items are documented")]
+
+use std::sync::Arc;
+
+use crate::proto::framing;
+use crate::{Buffer, BufferPool, FrameError, Framing};
+
+/// The framing of one connection.
+#[derive(Debug)]
+pub struct Decoder(framing::Decoder);
+
+impl Decoder {
+    #[must_use]
+    pub fn new(framing: Arc<Framing>) -> Self {
+        Self(framing::Decoder::new(framing))
+    }
+
+    #[allow(clippy::missing_errors_doc, reason = "as the wrapped one")]
+    pub fn decode(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Option<Buffer>, FrameError> {
+        self.0.decode(input, pool)
+    }
+
+    pub fn finish(&mut self) -> usize {
+        self.0.finish()
+    }
+
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.0.buffered()
+    }
+
+    pub fn set_framing(&mut self, framing: Arc<Framing>) {
+        self.0.set_framing(framing);
+    }
+}
+
+/// Cuts all bytes at once: the frames, and then the bytes left over or the error.
+#[must_use]
+pub fn one_shot(framing: &Framing, bytes: &[u8]) -> (Vec<Vec<u8>>, Result<usize, FrameError>) {
+    framing::reference::one_shot(framing, bytes)
+}

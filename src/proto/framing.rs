@@ -1,0 +1,504 @@
+//! How a stream of bytes is cut into frames: the options, the trait for decoders of the user's own, and the errors.
+//!
+//! ```text
+//!  Framing (options, shared by all connections of a listener)
+//!     └──► Decoder (decoder.rs: the bytes of one connection) ──► one frame, one MessageTcp
+//! ```
+//!
+//! What it does not do: it never adds anything to what is written. A frame that is sent must be complete.
+
+mod decoder;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+#[allow(unused_imports, reason = "used by the connection")]
+pub(crate) use decoder::Decoder;
+
+use crate::error::OptionError;
+
+/// The longest frame that the framings with a limit accept unless told otherwise, in bytes; lines are shorter.
+const DEFAULT_MAX_LENGTH: usize = 1 << 20;
+/// The longest line unless told otherwise, in bytes.
+const DEFAULT_MAX_LINE: usize = 64 << 10;
+/// The longest delimiter, in bytes: it bounds what looking for it costs.
+const MAX_DELIMITER: usize = 256;
+/// The longest frame that can be asked for, in bytes; a little below what a `Buffer` holds.
+const MAX_LENGTH: usize = (u32::MAX >> 1) as usize;
+
+/// Says where one message ends and the next begins in a stream.
+///
+/// Every framing with a length that the peer chooses has a maximum; a peer that exceeds it is disconnected with
+/// [`FrameError::TooLarge`]. Memory grows with the bytes that arrived, never with a length that was only announced. Frames
+/// do not depend on how the network splits the bytes. Bytes of a frame that is incomplete when the stream ends are not
+/// delivered, a last line without its end included.
+///
+/// ```
+/// use longshore::{Framing, HeaderFraming};
+///
+/// let telnet_like = Framing::lines();
+/// let http_head = Framing::delimiter(b"\r\n\r\n");
+/// let length_prefixed = Framing::header(HeaderFraming::default().with_length_size(2).with_header_size(2));
+/// assert!(length_prefixed.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, Default)]
+#[doc(alias = "ChunkOptions")]
+#[non_exhaustive]
+pub enum Framing {
+    /// No framing: bytes are delivered as they were read.
+    #[default]
+    Raw,
+    /// Frames of one length.
+    Fixed {
+        /// Bytes in a frame, at least 1.
+        length: usize,
+    },
+    /// Frames that begin with a header that holds their length.
+    Header(HeaderFraming),
+    /// Lines, which end with `\n` or `\r\n`. They are delivered without it, empty ones too.
+    Lines {
+        /// The longest line, in bytes without its end.
+        max_length: usize,
+    },
+    /// Frames that end with a delimiter, and are delivered without it, empty ones too.
+    Delimiter {
+        /// The bytes that end a frame, 1 to 256 of them.
+        delimiter: Vec<u8>,
+        /// The longest frame, in bytes without its delimiter.
+        max_length: usize,
+    },
+    /// Frames found by a decoder of the user's own.
+    Custom(CustomFraming),
+}
+
+impl Framing {
+    /// Makes frames of `length` bytes.
+    #[must_use]
+    pub const fn fixed(length: usize) -> Self {
+        Self::Fixed { length }
+    }
+
+    /// Makes frames with a header that holds their length.
+    #[must_use]
+    pub const fn header(options: HeaderFraming) -> Self {
+        Self::Header(options)
+    }
+
+    /// Makes lines of at most 64 KiB.
+    #[must_use]
+    pub const fn lines() -> Self {
+        Self::Lines { max_length: DEFAULT_MAX_LINE }
+    }
+
+    /// Makes frames of at most 1 MiB that end with `delimiter`.
+    ///
+    /// ```
+    /// use longshore::Framing;
+    ///
+    /// assert!(Framing::delimiter(b"\0").validate().is_ok());
+    /// ```
+    #[must_use]
+    pub fn delimiter(delimiter: impl AsRef<[u8]>) -> Self {
+        Self::Delimiter { delimiter: delimiter.as_ref().to_vec(), max_length: DEFAULT_MAX_LENGTH }
+    }
+
+    /// Makes frames of at most 1 MiB with a decoder of the user's own. `new` is called once for each connection.
+    ///
+    /// See [`FrameDecoder`] for an example, and [`CustomFraming`] to change the maximum.
+    #[must_use]
+    pub fn custom(new: impl Fn() -> Box<dyn FrameDecoder> + Send + Sync + 'static) -> Self {
+        Self::Custom(CustomFraming::new(new))
+    }
+
+    /// Looks for options that contradict each other or could never work.
+    ///
+    /// # Errors
+    ///
+    /// Names the first field that is wrong.
+    ///
+    /// ```
+    /// use longshore::{Framing, HeaderFraming};
+    ///
+    /// let options = HeaderFraming::default().with_length_position(1);
+    /// let error = Framing::header(options).validate().unwrap_err();
+    /// assert_eq!(error.field(), "length_position");
+    /// ```
+    pub fn validate(&self) -> Result<(), OptionError> {
+        match self {
+            Self::Raw => Ok(()),
+            Self::Fixed { length: 0 } => Err(OptionError::new("length", "a frame of no bytes would never end")),
+            Self::Fixed { length } => validate_length("length", *length, 1),
+            Self::Header(options) => options.validate(),
+            Self::Lines { max_length } => validate_length("max_length", *max_length, 1),
+            Self::Delimiter { delimiter, max_length } => {
+                if delimiter.is_empty() || delimiter.len() > MAX_DELIMITER {
+                    let problem = format!("has {} bytes, must have 1 to {MAX_DELIMITER}", delimiter.len());
+                    return Err(OptionError::new("delimiter", problem));
+                }
+                validate_length("max_length", *max_length, 1)
+            }
+            Self::Custom(options) => validate_length("max_length", options.max_length, 1),
+        }
+    }
+}
+
+fn validate_length(field: &'static str, length: usize, min: usize) -> Result<(), OptionError> {
+    if (min..=MAX_LENGTH).contains(&length) {
+        return Ok(());
+    }
+    Err(OptionError::new(field, format!("is {length}, must be {min} to {MAX_LENGTH} bytes")))
+}
+
+/// The order of the bytes of a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ByteOrder {
+    /// The most significant byte first, as usual on networks.
+    #[default]
+    Big,
+    /// The least significant byte first.
+    Little,
+}
+
+/// Describes the header that a frame begins with.
+///
+/// By default it is a length of four bytes in network order that does not count itself, frames have at most 1 MiB and are
+/// delivered with their header.
+///
+/// ```
+/// use longshore::{ByteOrder, HeaderFraming};
+///
+/// // A type byte, a flag byte, a length of the whole frame in two bytes.
+/// let options = HeaderFraming::default()
+///     .with_header_size(4)
+///     .with_length_position(2)
+///     .with_length_size(2)
+///     .with_byte_order(ByteOrder::Little)
+///     .with_length_includes_header(true);
+/// assert!(longshore::Framing::header(options).validate().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeaderFraming {
+    /// Bytes in the header, the length itself included.
+    pub header_size: usize,
+    /// Where the length begins in the header, in bytes from its start.
+    pub length_position: usize,
+    /// Bytes of the length: 1, 2, 3, 4 or 8.
+    pub length_size: usize,
+    /// The order of the bytes of the length.
+    pub byte_order: ByteOrder,
+    /// Whether the length counts the header as well as what follows it.
+    pub length_includes_header: bool,
+    /// The longest frame, in bytes with its header.
+    pub max_length: usize,
+    /// Whether frames are delivered without their header.
+    pub strip_header: bool,
+}
+
+impl Default for HeaderFraming {
+    fn default() -> Self {
+        Self {
+            header_size: 4,
+            length_position: 0,
+            length_size: 4,
+            byte_order: ByteOrder::Big,
+            length_includes_header: false,
+            max_length: DEFAULT_MAX_LENGTH,
+            strip_header: false,
+        }
+    }
+}
+
+impl HeaderFraming {
+    /// Sets the bytes in the header.
+    #[must_use]
+    pub const fn with_header_size(mut self, bytes: usize) -> Self {
+        self.header_size = bytes;
+        self
+    }
+
+    /// Sets where the length begins.
+    #[must_use]
+    pub const fn with_length_position(mut self, position: usize) -> Self {
+        self.length_position = position;
+        self
+    }
+
+    /// Sets the bytes of the length: 1, 2, 3, 4 or 8.
+    #[must_use]
+    pub const fn with_length_size(mut self, bytes: usize) -> Self {
+        self.length_size = bytes;
+        self
+    }
+
+    /// Sets the order of the bytes of the length.
+    #[must_use]
+    pub const fn with_byte_order(mut self, order: ByteOrder) -> Self {
+        self.byte_order = order;
+        self
+    }
+
+    /// Sets whether the length counts the header.
+    #[must_use]
+    pub const fn with_length_includes_header(mut self, includes: bool) -> Self {
+        self.length_includes_header = includes;
+        self
+    }
+
+    /// Sets the longest frame, in bytes with its header.
+    #[must_use]
+    pub const fn with_max_length(mut self, bytes: usize) -> Self {
+        self.max_length = bytes;
+        self
+    }
+
+    /// Sets whether frames are delivered without their header.
+    #[must_use]
+    pub const fn with_strip_header(mut self, strip: bool) -> Self {
+        self.strip_header = strip;
+        self
+    }
+
+    /// Where the length lies in the header.
+    fn length_field(&self) -> Range<usize> {
+        self.length_position..self.length_position.saturating_add(self.length_size)
+    }
+
+    fn validate(&self) -> Result<(), OptionError> {
+        if !matches!(self.length_size, 1..=4 | 8) {
+            let problem = format!("is {}, must be 1, 2, 3, 4 or 8 bytes", self.length_size);
+            return Err(OptionError::new("length_size", problem));
+        }
+        if self.header_size < self.length_size {
+            let problem = format!("is {} bytes, shorter than the length of {}", self.header_size, self.length_size);
+            return Err(OptionError::new("header_size", problem));
+        }
+        if self.length_field().end > self.header_size {
+            let problem =
+                format!("is {}: the length would end beyond the header of {}", self.length_position, self.header_size);
+            return Err(OptionError::new("length_position", problem));
+        }
+        validate_length("max_length", self.max_length, self.header_size)
+    }
+}
+
+/// Finds frames by a protocol's own rules.
+///
+/// The bytes that are given begin where a frame begins. When more arrive the decoder is asked again, with the same bytes
+/// and more after them, so it may remember how far it looked. What it answers should depend on the bytes only, not on how
+/// many more of them it was shown, or frames would depend on how the network splits them.
+///
+/// It runs on the I/O side of the runtime: it must not block. A step that consumes nothing, or more than there is, is an
+/// error that ends the connection.
+///
+/// ```
+/// use longshore::{Frame, FrameDecoder, FrameError, Framing};
+///
+/// /// A kind byte, then a word that ends with a space; a zero byte between frames is a sign of life.
+/// struct Words;
+///
+/// impl FrameDecoder for Words {
+///     fn decode(&mut self, bytes: &[u8]) -> Result<Frame, FrameError> {
+///         if bytes[0] == 0 {
+///             return Ok(Frame::Skip { consumed: 1 });
+///         }
+///         match bytes.iter().position(|byte| *byte == b' ') {
+///             Some(0) => Err(FrameError::custom("a word without a kind")),
+///             Some(end) => Ok(Frame::Complete { consumed: end + 1, payload: 0..end }),
+///             None => Ok(Frame::Incomplete),
+///         }
+///     }
+/// }
+///
+/// let framing = Framing::custom(|| Box::new(Words));
+/// assert!(framing.validate().is_ok());
+/// ```
+pub trait FrameDecoder: Send {
+    /// Looks for one frame at the front of `bytes`, which are never empty.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the connection: where the next frame begins can no longer be known.
+    fn decode(&mut self, bytes: &[u8]) -> Result<Frame, FrameError>;
+}
+
+/// What a [`FrameDecoder`] found at the front of the bytes it was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Frame {
+    /// A frame has begun and needs more bytes.
+    Incomplete,
+    /// A whole frame.
+    Complete {
+        /// Bytes that belong to the frame, at least 1: the next one begins after them.
+        consumed: usize,
+        /// The part of them that is delivered.
+        payload: Range<usize>,
+    },
+    /// Bytes that are part of the protocol and of no frame, a sign of life for example. Nothing is delivered.
+    Skip {
+        /// Bytes to skip, at least 1.
+        consumed: usize,
+    },
+}
+
+/// Makes a decoder of the user's own for each connection.
+///
+/// ```
+/// use longshore::{CustomFraming, Frame, FrameDecoder, FrameError, Framing};
+///
+/// struct Pairs;
+///
+/// impl FrameDecoder for Pairs {
+///     fn decode(&mut self, bytes: &[u8]) -> Result<Frame, FrameError> {
+///         Ok(if bytes.len() < 2 { Frame::Incomplete } else { Frame::Complete { consumed: 2, payload: 0..2 } })
+///     }
+/// }
+///
+/// let framing = Framing::Custom(CustomFraming::new(|| Box::new(Pairs)).with_max_length(2));
+/// assert!(framing.validate().is_ok());
+/// ```
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct CustomFraming {
+    /// The longest frame, in bytes with what is not delivered. The decoder is never shown more than that, and when it calls
+    /// as many incomplete, the next byte is one too many.
+    pub max_length: usize,
+    new: Arc<dyn Fn() -> Box<dyn FrameDecoder> + Send + Sync>,
+}
+
+impl CustomFraming {
+    /// Makes frames of at most 1 MiB. `new` is called once for each connection.
+    #[must_use]
+    pub fn new(new: impl Fn() -> Box<dyn FrameDecoder> + Send + Sync + 'static) -> Self {
+        Self { max_length: DEFAULT_MAX_LENGTH, new: Arc::new(new) }
+    }
+
+    /// Sets the longest frame, in bytes.
+    #[must_use]
+    pub const fn with_max_length(mut self, bytes: usize) -> Self {
+        self.max_length = bytes;
+        self
+    }
+
+    fn decoder(&self) -> Box<dyn FrameDecoder> {
+        (self.new)()
+    }
+}
+
+impl fmt::Debug for CustomFraming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CustomFraming").field("max_length", &self.max_length).finish_non_exhaustive()
+    }
+}
+
+/// Why bytes from a peer are not frames. The connection ends with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The frame is longer than the maximum. This is known from the header as soon as it has arrived.
+    #[error("a frame of {length} bytes is longer than the maximum of {max}")]
+    TooLarge {
+        /// The length that was announced; where none is, `max + 1`, because nothing beyond it is looked at.
+        length: usize,
+        /// The maximum that was set.
+        max: usize,
+    },
+    /// The announced length counts the header and is shorter than it.
+    #[error("a frame of {length} bytes is shorter than its header of {header_size}")]
+    BelowHeader {
+        /// The length that was announced.
+        length: usize,
+        /// Bytes in the header.
+        header_size: usize,
+    },
+    /// A [`FrameDecoder`] broke its contract.
+    #[error("the custom decoder {problem}")]
+    Broken {
+        /// What it did.
+        problem: &'static str,
+    },
+    /// A [`FrameDecoder`] rejected the bytes.
+    #[error("{0}")]
+    Custom(String),
+}
+
+impl FrameError {
+    /// Rejects bytes for a reason of the protocol.
+    ///
+    /// ```
+    /// assert_eq!(longshore::FrameError::custom("bad magic").to_string(), "bad magic");
+    /// ```
+    #[must_use]
+    pub fn custom(problem: impl Into<String>) -> Self {
+        Self::Custom(problem.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_option_is_named() {
+        let header = HeaderFraming::default;
+        let custom = CustomFraming::new(|| unreachable!("validating makes no decoder"));
+        let lines = |max_length| Framing::Lines { max_length };
+        for (framing, field) in [
+            (Framing::fixed(0), "length"),
+            (Framing::fixed(1 << 31), "length"),
+            (lines(0), "max_length"),
+            (lines(usize::MAX), "max_length"),
+            (Framing::delimiter(b""), "delimiter"),
+            (Framing::delimiter([0; 257]), "delimiter"),
+            (Framing::Delimiter { delimiter: b"x".to_vec(), max_length: 0 }, "max_length"),
+            (Framing::Custom(custom.clone().with_max_length(0)), "max_length"),
+            (Framing::Custom(custom.with_max_length(usize::MAX)), "max_length"),
+            (Framing::header(header().with_length_size(0)), "length_size"),
+            (Framing::header(header().with_length_size(5)), "length_size"),
+            (Framing::header(header().with_length_size(9)), "length_size"),
+            (Framing::header(header().with_header_size(3)), "header_size"),
+            (Framing::header(header().with_length_position(1)), "length_position"),
+            (Framing::header(header().with_length_position(usize::MAX)), "length_position"),
+            (Framing::header(header().with_max_length(3)), "max_length"),
+            (Framing::header(header().with_max_length(1 << 31)), "max_length"),
+            (Framing::header(header().with_header_size(2 << 20)), "max_length"),
+        ] {
+            let error = framing.validate().expect_err(field);
+            assert_eq!(error.field(), field, "{framing:?}");
+            assert_eq!(error.to_string(), format!("{field}: {}", error.problem()));
+        }
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        for framing in [
+            Framing::default(),
+            Framing::fixed(1),
+            Framing::header(HeaderFraming::default()),
+            Framing::lines(),
+            Framing::delimiter(b"\r\n\r\n"),
+            Framing::custom(|| unreachable!("validating makes no decoder")),
+        ] {
+            assert_eq!(framing.validate(), Ok(()), "{framing:?}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_the_peer_did() {
+        for (error, text) in [
+            (FrameError::TooLarge { length: 9, max: 8 }, "a frame of 9 bytes is longer than the maximum of 8"),
+            (
+                FrameError::BelowHeader { length: 1, header_size: 4 },
+                "a frame of 1 bytes is shorter than its header of 4",
+            ),
+            (FrameError::Broken { problem: "consumed nothing" }, "the custom decoder consumed nothing"),
+            (FrameError::custom("bad magic"), "bad magic"),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

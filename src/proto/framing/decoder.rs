@@ -1,0 +1,374 @@
+//! The machine that cuts the bytes of one connection into frames.
+//!
+//! ```text
+//!             input                               partial
+//!    ┌──────────────────────┐  1 incomplete  ┌───────────────┐
+//!    │ looked at in place   │ ─────────────► │ a frame begun │ ──┐ 2 more input is appended, as much as it needs
+//!    └──────────────────────┘ ◄───────────── └───────────────┘ ◄─┘
+//!        │ 4 whole frame        3 whole frame     │ 5 error, from either side
+//!        ▼                                        ▼
+//!     copied out, or moved when it is all      failed: the same error for ever
+//! ```
+//!
+//! While `partial` is empty frames are found in the input itself and nothing is kept: an idle connection holds no memory
+//! here. A frame that goes over several reads is gathered in `partial`, which grows with what arrives. Every byte is
+//! looked at a constant number of times: `looked` remembers how far a search for a line's end went, and `wanted` how many
+//! bytes must be there before it is worth looking again.
+//!
+//! What it does not do: it does not decide what an error means, nor how long a frame may take.
+
+use std::io::BufRead;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing, HeaderFraming};
+use crate::buffer::{Buffer, BufferPool};
+
+/// The least that is copied when the length of a frame is not known, so that its end is not looked for byte by byte.
+const CHUNK: usize = 256;
+
+/// The state of one connection's framing, 32 bytes.
+pub(crate) struct Decoder {
+    framing: Arc<Framing>,
+    /// A frame that has begun. Empty, and then without memory, between frames.
+    partial: Buffer,
+    /// Bytes of `partial` that were looked at.
+    looked: u32,
+    /// Bytes that `partial` must have before looking again can find anything.
+    wanted: u32,
+    rare: Option<Box<Rare>>,
+}
+
+/// What most connections never have.
+#[derive(Default)]
+struct Rare {
+    custom: Option<Box<dyn FrameDecoder>>,
+    error: Option<FrameError>,
+}
+
+/// What lies at the front of some bytes.
+enum Look {
+    Frame {
+        consumed: usize,
+        payload: Range<usize>,
+    },
+    Skip {
+        consumed: usize,
+    },
+    /// Part of a frame; there is nothing more to see before `wanted` bytes are there.
+    More {
+        wanted: usize,
+    },
+}
+
+impl Decoder {
+    /// Begins a stream. The options must be valid.
+    pub(crate) fn new(framing: Arc<Framing>) -> Self {
+        debug_assert!(framing.validate().is_ok(), "framing options are validated where they are set");
+        Self { framing, partial: Buffer::new(), looked: 0, wanted: 0, rare: None }
+    }
+
+    /// Takes one frame from the front of the stream, which is what was kept and then `input`.
+    ///
+    /// `None` means that there is no whole frame: `input` is empty then, and a frame that has begun is kept. A frame that is
+    /// the whole input is the input itself, other frames are copied into memory from `pool`.
+    ///
+    /// # Errors
+    ///
+    /// The stream cannot be read any further. Every later call gives the same error.
+    pub(crate) fn decode(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Option<Buffer>, FrameError> {
+        if let Some(error) = self.rare.as_ref().and_then(|rare| rare.error.as_ref()) {
+            return Err(error.clone());
+        }
+        let result = self.next_frame(input, pool);
+        if let Err(error) = &result {
+            self.partial = Buffer::new();
+            self.rare.get_or_insert_default().error = Some(error.clone());
+        }
+        result
+    }
+
+    /// Ends the stream: counts the bytes of the frame that will never be complete, and drops them.
+    ///
+    /// A last line without its end is such a frame.
+    pub(crate) fn finish(&mut self) -> usize {
+        (self.looked, self.wanted) = (0, 0);
+        std::mem::take(&mut self.partial).len()
+    }
+
+    /// Counts the bytes of the frame that has begun.
+    pub(crate) fn buffered(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Changes the framing from the next byte that was not delivered on. The options must be valid.
+    ///
+    /// Bytes that were kept are read again under the new framing. They may be whole frames there, so
+    /// [`decode`](Self::decode) is to be called even if no more bytes arrive. A stream that failed stays failed.
+    pub(crate) fn set_framing(&mut self, framing: Arc<Framing>) {
+        debug_assert!(framing.validate().is_ok(), "framing options are validated where they are set");
+        self.framing = framing;
+        (self.looked, self.wanted) = (0, 0);
+        if let Some(rare) = &mut self.rare {
+            rare.custom = None;
+        }
+    }
+
+    fn next_frame(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Option<Buffer>, FrameError> {
+        loop {
+            let frame = if self.partial.is_empty() {
+                self.step_in_input(input, pool)?
+            } else {
+                self.step_in_partial(input, pool)?
+            };
+            match frame {
+                Step::Frame(frame) => return Ok(Some(frame)),
+                Step::Exhausted => return Ok(None),
+                Step::Skipped => {}
+            }
+        }
+    }
+
+    /// Finds a frame in the input, or begins to keep what there is of it.
+    fn step_in_input(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Step, FrameError> {
+        if input.is_empty() {
+            return Ok(Step::Exhausted);
+        }
+        match self.look(input)? {
+            Look::Frame { consumed, payload } => Ok(Step::Frame(cut(input, consumed, payload, pool))),
+            Look::Skip { consumed } => {
+                input.advance(consumed);
+                Ok(Step::Skipped)
+            }
+            Look::More { wanted } => {
+                self.remember(input.len(), wanted);
+                self.partial = keep(input, pool);
+                Ok(Step::Exhausted)
+            }
+        }
+    }
+
+    /// Appends input to the frame that has begun until it is whole or the input is used up.
+    ///
+    /// Input is appended before it is known how much of it belongs to the frame, and is only taken away from `input` when
+    /// that is known: `taken` counts what lies in both.
+    fn step_in_partial(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Step, FrameError> {
+        let mut taken = 0;
+        loop {
+            if self.partial.len() >= self.wanted as usize {
+                let partial = std::mem::take(&mut self.partial);
+                let look = self.look(&partial);
+                self.partial = partial;
+                match look? {
+                    Look::Frame { consumed, payload } => {
+                        self.settle(consumed, taken, input);
+                        return Ok(Step::Frame(cut(&mut self.partial, consumed, payload, pool)));
+                    }
+                    Look::Skip { consumed } => {
+                        self.settle(consumed, taken, input);
+                        self.partial.advance(consumed);
+                        if self.partial.is_empty() {
+                            self.partial = Buffer::new();
+                        }
+                        return Ok(Step::Skipped);
+                    }
+                    Look::More { wanted } => self.remember(self.partial.len(), wanted),
+                }
+            }
+            if taken == input.len() {
+                input.clear();
+                return Ok(Step::Exhausted);
+            }
+            let more = (self.enough() - self.partial.len()).min(input.len() - taken);
+            self.partial.extend_from_slice(&input[taken..taken + more]);
+            taken += more;
+        }
+    }
+
+    /// Takes from `input` what lies in `partial` and belongs to the frame of `consumed` bytes there; what lies beyond the
+    /// frame stays in `input` alone, as far as it came from there.
+    fn settle(&mut self, consumed: usize, taken: usize, input: &mut Buffer) {
+        let beyond = (self.partial.len() - consumed).min(taken);
+        self.partial.truncate(self.partial.len() - beyond);
+        input.advance(taken - beyond);
+        (self.looked, self.wanted) = (0, 0);
+    }
+
+    fn remember(&mut self, looked: usize, wanted: usize) {
+        let word = |n: usize| u32::try_from(n).expect("frames are shorter than MAX_LENGTH");
+        (self.looked, self.wanted) = (word(looked), word(wanted));
+    }
+
+    /// Says how many bytes `partial` should have next: exactly what is wanted where that is known, else twice as many, so
+    /// that a frame is copied a constant number of times.
+    fn enough(&self) -> usize {
+        let wanted = self.wanted as usize;
+        match *self.framing {
+            Framing::Raw | Framing::Fixed { .. } | Framing::Header(_) => wanted,
+            Framing::Lines { .. } | Framing::Delimiter { .. } | Framing::Custom(_) => {
+                wanted.max(self.partial.len() + self.partial.len().max(CHUNK))
+            }
+        }
+    }
+
+    /// Looks at the front of `bytes`, which begin where a frame begins.
+    fn look(&mut self, bytes: &[u8]) -> Result<Look, FrameError> {
+        let looked = self.looked as usize;
+        match &*self.framing {
+            Framing::Raw => Ok(Look::Frame { consumed: bytes.len(), payload: 0..bytes.len() }),
+            Framing::Fixed { length } => Ok(whole_or_more(bytes, *length, 0)),
+            Framing::Header(options) => look_at_header(bytes, options),
+            Framing::Lines { max_length } => look_for_line(bytes, looked, *max_length),
+            Framing::Delimiter { delimiter, max_length } => look_for_delimiter(bytes, looked, delimiter, *max_length),
+            Framing::Custom(options) => {
+                let rare = self.rare.get_or_insert_default();
+                let decoder = rare.custom.get_or_insert_with(|| options.decoder());
+                ask(&mut **decoder, bytes, options)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").field("framing", &self.framing).field("buffered", &self.buffered()).finish()
+    }
+}
+
+/// What one step did.
+enum Step {
+    Frame(Buffer),
+    Skipped,
+    Exhausted,
+}
+
+/// Takes a frame of `consumed` bytes from the front of `source`. When they are all bytes there are, they move.
+fn cut(source: &mut Buffer, consumed: usize, payload: Range<usize>, pool: &BufferPool) -> Buffer {
+    if consumed < source.len() {
+        let frame = pool.copy_from_slice(&source[payload]);
+        source.advance(consumed);
+        return frame;
+    }
+    let mut frame = std::mem::take(source);
+    frame.truncate(payload.end);
+    frame.advance(payload.start);
+    frame
+}
+
+/// Empties `input` and gives its bytes in memory that is not much larger than they are.
+fn keep(input: &mut Buffer, pool: &BufferPool) -> Buffer {
+    if input.len() >= input.capacity() / 4 {
+        return std::mem::take(input);
+    }
+    let kept = pool.copy_from_slice(input);
+    input.clear();
+    kept
+}
+
+fn whole_or_more(bytes: &[u8], length: usize, skip: usize) -> Look {
+    if bytes.len() < length {
+        Look::More { wanted: length }
+    } else {
+        Look::Frame { consumed: length, payload: skip..length }
+    }
+}
+
+/// Reads the length as soon as its bytes are there, which may be before the header is complete.
+fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Look, FrameError> {
+    let &HeaderFraming { header_size, max_length: max, .. } = options;
+    let field = options.length_field();
+    let Some(digits) = bytes.get(field.clone()) else { return Ok(Look::More { wanted: field.end }) };
+    let announced = number(digits, options.byte_order);
+    let length = match options.length_includes_header {
+        true => announced,
+        false => announced.saturating_add(header_size),
+    };
+    if length < header_size {
+        return Err(FrameError::BelowHeader { length, header_size });
+    }
+    if length > max {
+        return Err(FrameError::TooLarge { length, max });
+    }
+    Ok(whole_or_more(bytes, length, if options.strip_header { header_size } else { 0 }))
+}
+
+/// Reads a number of at most eight bytes; one that this machine cannot count to becomes `usize::MAX`.
+fn number(digits: &[u8], order: ByteOrder) -> usize {
+    let append = |sum: u64, digit: &u8| sum << 8 | u64::from(*digit);
+    let number = match order {
+        ByteOrder::Big => digits.iter().fold(0, append),
+        ByteOrder::Little => digits.iter().rev().fold(0, append),
+    };
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Looks for the end of a line among the bytes from `looked` on. A `\r` before it does not count for the maximum.
+fn look_for_line(bytes: &[u8], looked: usize, max: usize) -> Result<Look, FrameError> {
+    let too_large = Err(FrameError::TooLarge { length: max.saturating_add(1), max });
+    let seen = &bytes[..bytes.len().min(max.saturating_add(2))]; // the longest line with `\r\n`
+    let without_cr = |bytes: &[u8]| bytes.strip_suffix(b"\r").unwrap_or(bytes).len();
+    match find_byte(b'\n', seen, looked) {
+        Some(end) if without_cr(&seen[..end]) > max => too_large,
+        Some(end) => Ok(Look::Frame { consumed: end + 1, payload: 0..without_cr(&seen[..end]) }),
+        None if without_cr(seen) > max => too_large,
+        None => Ok(Look::More { wanted: bytes.len() + 1 }),
+    }
+}
+
+/// Looks for a delimiter that may have begun before `looked`. Only one that begins within the maximum counts, so the
+/// answer is the same whatever came in one read.
+fn look_for_delimiter(bytes: &[u8], looked: usize, delimiter: &[u8], max: usize) -> Result<Look, FrameError> {
+    let longest = max.saturating_add(delimiter.len());
+    let seen = &bytes[..bytes.len().min(longest)];
+    let from = if cfg!(planted_bug) { looked } else { looked.saturating_sub(delimiter.len() - 1) };
+    match find(delimiter, seen, from) {
+        Some(end) => Ok(Look::Frame { consumed: end + delimiter.len(), payload: 0..end }),
+        None if seen.len() == longest => Err(FrameError::TooLarge { length: max.saturating_add(1), max }),
+        None => Ok(Look::More { wanted: bytes.len() + 1 }),
+    }
+}
+
+fn find(delimiter: &[u8], bytes: &[u8], from: usize) -> Option<usize> {
+    let (&first, rest) = delimiter.split_first()?;
+    let mut from = from;
+    while let Some(at) = find_byte(first, bytes, from) {
+        if bytes[at + 1..].starts_with(rest) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+/// Finds a byte at `from` or later. The standard library's vectorised search is reachable through `BufRead` only.
+fn find_byte(byte: u8, bytes: &[u8], from: usize) -> Option<usize> {
+    let mut rest = bytes.get(from..)?;
+    let passed = rest.skip_until(byte).expect("reading from memory does not fail");
+    let last = from + passed.checked_sub(1)?;
+    (bytes[last] == byte).then_some(last)
+}
+
+/// Asks the user's decoder, shows it no more than the maximum, and believes no answer that would not move on.
+fn ask(decoder: &mut dyn FrameDecoder, bytes: &[u8], options: &CustomFraming) -> Result<Look, FrameError> {
+    let max = options.max_length;
+    let seen = &bytes[..bytes.len().min(max)];
+    let problem = match decoder.decode(seen)? {
+        Frame::Incomplete if bytes.len() > max => {
+            return Err(FrameError::TooLarge { length: max.saturating_add(1), max });
+        }
+        Frame::Incomplete => return Ok(Look::More { wanted: bytes.len() + 1 }),
+        Frame::Complete { consumed: 0, .. } | Frame::Skip { consumed: 0 } => "consumed nothing",
+        Frame::Complete { consumed, .. } | Frame::Skip { consumed } if consumed > seen.len() => {
+            "consumed more than there is"
+        }
+        Frame::Complete { consumed, payload } if payload.start > payload.end || payload.end > consumed => {
+            "delivered what it did not consume"
+        }
+        Frame::Complete { consumed, payload } => return Ok(Look::Frame { consumed, payload }),
+        Frame::Skip { consumed } => return Ok(Look::Skip { consumed }),
+    };
+    Err(FrameError::Broken { problem })
+}
+
+#[cfg(test)]
+mod tests;
