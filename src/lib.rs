@@ -8,6 +8,8 @@ mod error;
 pub mod fuzzing;
 #[allow(dead_code, reason = "the connection, which uses it, comes with another branch")]
 mod proto;
+#[allow(dead_code, reason = "the poll loop, which uses it, comes with another branch")]
+mod timer;
 
 pub use buffer::{Buffer, BufferPool};
 pub use error::OptionError;
