@@ -1,5 +1,7 @@
 //! Certificates made on the spot, for tests.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -18,9 +20,12 @@ pub(crate) struct Issued {
 
 impl Authority {
     pub(crate) fn new() -> Self {
+        // Two authorities of one name would be told apart by their signatures only.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test authority {}", COUNT.fetch_add(1, Ordering::Relaxed));
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, name);
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
@@ -70,4 +75,14 @@ impl Issued {
     pub(crate) fn manager(&self) -> CertManager {
         CertManager::new(self.source()).unwrap()
     }
+}
+
+/// Returns the provider under test.
+pub(crate) fn provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
+    super::provider::provider()
+}
+
+/// Returns the verifier of `insecure_skip_verify`.
+pub(crate) fn any_certificate() -> std::sync::Arc<dyn rustls::client::danger::ServerCertVerifier> {
+    std::sync::Arc::new(super::verifier::AnyCertificate::new(&provider()))
 }

@@ -82,8 +82,8 @@ enum Failure {
     Rustls,
     HandshakeTooLarge,
     KeyExhausted,
-    /// rustls panicked; see `Session::process`.
-    Panicked,
+    /// The peer broke the protocol after our close_notify, and rustls panicked; see `Session::process_closing`.
+    BrokenAfterClose,
 }
 
 impl Tls {
@@ -163,10 +163,10 @@ impl Session {
             None => Ok(()),
             Some(Failure::HandshakeTooLarge) => Err(TlsError::HandshakeTooLarge { limit_bytes: HANDSHAKE_LIMIT_BYTES }),
             Some(Failure::KeyExhausted) => Err(TlsError::KeyExhausted),
-            Some(Failure::Panicked) => Err(panicked()),
+            Some(Failure::BrokenAfterClose) => Err(broken_after_close()),
             Some(Failure::Rustls) => match self.rustls.process_new_packets() {
                 Err(error) => Err(self.explain(error)),
-                Ok(_) => Err(panicked()), // rustls promises to repeat itself; if it does not, the session stays failed
+                Ok(_) => Err(broken_after_close()), // cannot be: rustls repeats itself
             },
         }
     }
@@ -176,7 +176,7 @@ impl Session {
         self.failure = Some(failure);
         match self.check() {
             Err(error) => error,
-            Ok(()) => panicked(),
+            Ok(()) => broken_after_close(), // cannot be: there is a failure now
         }
     }
 
@@ -197,8 +197,8 @@ impl Session {
     }
 }
 
-fn panicked() -> TlsError {
-    TlsError::Internal(rustls::Error::General("the tls library panicked".to_owned()))
+fn broken_after_close() -> TlsError {
+    TlsError::Protocol(rustls::Error::General("invalid input after close_notify".to_owned()))
 }
 
 impl fmt::Debug for Session {

@@ -38,7 +38,7 @@ impl Tls {
     ///
     /// Plaintext that came before an error, or with the peer's close_notify, has been given out when this returns. Work
     /// and memory are bounded by the input: each round takes at least one byte, and rustls ends sessions that send many empty
-    /// records, key updates or warnings.
+    /// records, key updates or warnings. After a [`close_notify`](Self::close_notify) during the handshake all input is ignored.
     ///
     /// # Errors
     ///
@@ -47,6 +47,10 @@ impl Tls {
     pub(crate) fn feed(&mut self, ciphertext: &[u8], plain: &mut dyn FnMut(&[u8])) -> Result<Fed, TlsError> {
         self.session.check()?;
         let was_handshaking = self.is_handshaking();
+        if was_handshaking && self.session.sent_close_notify {
+            // Given up. Working on would make rustls send more of a handshake after our close_notify.
+            return Ok(Fed::default());
+        }
         let mut rest = ciphertext;
         // rustls takes an empty read for the end of the stream, and takes nothing after the peer's close_notify.
         while !rest.is_empty() && !self.session.peer_closed {
@@ -95,7 +99,7 @@ impl Session {
         let outcome =
             if self.sent_close_notify { self.process_closing() } else { Some(self.rustls.process_new_packets()) };
         match outcome {
-            None => Err(self.fail(Failure::Panicked)),
+            None => Err(self.fail(Failure::BrokenAfterClose)),
             Some(Err(_)) => Err(self.fail(Failure::Rustls)),
             Some(Ok(_)) if self.is_oversized_handshake() => Err(self.fail(Failure::HandshakeTooLarge)),
             Some(Ok(state)) => {

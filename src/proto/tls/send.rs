@@ -100,7 +100,8 @@ impl Tls {
         offered
     }
 
-    /// Queues close_notify behind everything written: this side sends nothing more. Once is enough; also during the handshake.
+    /// Queues close_notify behind everything written: this side sends nothing more. Once is enough. During the
+    /// handshake it gives the session up.
     /// Does nothing on a failed session: the peer must not take its end for a clean one.
     pub(crate) fn close_notify(&mut self) {
         let session = &mut *self.session;
