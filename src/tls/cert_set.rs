@@ -37,7 +37,7 @@ pub(super) struct CertSet {
 
 impl CertSet {
     /// Finds the certificate for what a client asked for; `None` refuses it.
-    fn find(&self, asked: Option<&str>) -> Option<&Pair> {
+    pub(super) fn find(&self, asked: Option<&str>) -> Option<&Pair> {
         let Some(asked) = asked else {
             return (self.unknown != UnknownName::RefuseAlsoMissing).then_some(&self.default);
         };

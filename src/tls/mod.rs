@@ -30,6 +30,8 @@ mod roots;
 mod server;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 pub use cert_manager::CertManager;

@@ -85,8 +85,9 @@ struct World {
 fn pattern(side: usize, start: usize, count: usize) -> Vec<u8> {
     const PERIOD: usize = 65_521; // a prime: no buffer or record size hides a repetition
     static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
-    let table = TABLE
-        .get_or_init(|| (0..PERIOD * 2).map(|index| ((index % PERIOD) * 31 >> 3 ^ index % PERIOD) as u8).collect());
+    let table = TABLE.get_or_init(|| {
+        (0..PERIOD * 2).map(|index| (index % PERIOD).wrapping_mul(2_654_435_761).to_be_bytes()[4]).collect()
+    });
     let mut bytes = Vec::with_capacity(count);
     while bytes.len() < count {
         // The sides differ by where they start.
@@ -156,12 +157,12 @@ impl World {
 
     fn tamper(&mut self, how: u8, side: usize, script: &mut Script<'_>) {
         let (at, count) = (script.amount(), script.byte());
-        let made_up = if how % 4 == 0 { script.bytes(usize::from(count)) } else { &[] };
+        let made_up = script.bytes(if how & 3 == 0 { usize::from(count) } else { 0 });
         let wire = &mut self.end(side).wire;
         let at = at.min(wire.len());
         let before = wire.clone();
         let span = at..(at + usize::from(count)).min(wire.len());
-        match how % 4 {
+        match how & 3 {
             0 => drop(wire.splice(at..at, made_up.iter().copied())),
             1 => drop(wire.drain(span)),
             2 => wire.extend_from_within(span),

@@ -68,7 +68,7 @@ impl Tls {
     }
 
     /// Says what it means that the TCP stream ends here.
-    pub(crate) fn end_of_stream(&mut self) -> StreamEnd {
+    pub(crate) fn end_of_stream(&self) -> StreamEnd {
         if self.session.peer_closed {
             StreamEnd::Clean
         } else if self.is_handshaking() {

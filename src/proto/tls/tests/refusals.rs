@@ -161,7 +161,7 @@ fn a_truncated_client_hello_waits_and_then_ends_during_the_handshake() {
         let mut client = site.pair(version).client;
         client.transmit(usize::MAX);
         for cut in 0..client.wire.len() {
-            let mut server = server_fed(&site, &client.wire[..cut]);
+            let server = server_fed(&site, &client.wire[..cut]);
             assert!(server.error.is_none() && !server.tls.wants_transmit(), "cut at {cut}: {:?}", server.error);
             assert_eq!(server.tls.end_of_stream(), StreamEnd::DuringHandshake);
         }
