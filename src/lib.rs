@@ -14,3 +14,6 @@ mod timer;
 pub use buffer::{Buffer, BufferPool};
 pub use error::OptionError;
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing, HeaderFraming};
+#[cfg(feature = "tls")]
+#[allow(dead_code, unused_imports, reason = "the connection, which uses it, comes with another branch")]
+pub mod tls;

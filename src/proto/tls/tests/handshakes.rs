@@ -1,0 +1,214 @@
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, SupportedProtocolVersion};
+
+use super::super::StreamEnd;
+use super::super::pair::Pair;
+use super::{NAME, Site, VERSIONS, send};
+use crate::tls::testing::provider;
+use crate::tls::{ClientAuth, ServerResumption, ServerTls, TlsClientOptions, TlsServerOptions};
+
+#[test]
+fn every_cipher_suite_of_the_provider_works() {
+    let mut site = Site::new();
+    let mut tried = 0;
+    for rsa in [false, true] {
+        site.certs = if rsa { site.authority.issue_rsa(NAME) } else { site.authority.issue(NAME) }.manager();
+        for suite in &provider().cipher_suites {
+            let one = CryptoProvider { cipher_suites: vec![*suite], ..(*provider()).clone() };
+            let client = ClientConfig::builder_with_provider(one.into())
+                .with_protocol_versions(&[suite.version()])
+                .unwrap()
+                .with_root_certificates(site.authority.roots().store())
+                .with_no_client_auth();
+            let mut pair = Pair::new(&client.into(), &site.server(), NAME);
+            pair.settle();
+            let name = format!("{:?}", suite.suite());
+            if name.contains("ECDHE_ECDSA") && rsa || name.contains("ECDHE_RSA") && !rsa {
+                assert!(pair.client.error.is_some(), "{name} with the wrong kind of key");
+                continue;
+            }
+            send(&mut pair.client, b"ping");
+            send(&mut pair.server, b"pong");
+            pair.settle();
+            assert_eq!((&pair.client.plain[..], &pair.server.plain[..]), (&b"pong"[..], &b"ping"[..]), "{name}");
+            assert_eq!(pair.server.tls.info().cipher_suite, suite.suite());
+            tried += 1;
+        }
+    }
+    assert!(tried >= 12, "{tried} suites");
+}
+
+#[test]
+fn application_protocols_are_agreed_on_if_there_is_one_in_common() {
+    let site = Site::new();
+    let server = site.server_with(TlsServerOptions::default().with_alpn(["h2", "echo"]));
+    for version in VERSIONS {
+        for (offered, agreed) in [(vec!["echo"], Some("echo")), (vec!["echo", "h2"], Some("h2")), (vec![], None)] {
+            let mut client = site.client(version);
+            client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+            let mut pair = Pair::new(&client.into(), &server, NAME);
+            pair.settle();
+            let agreed = agreed.map(|name| name.as_bytes().to_vec());
+            assert_eq!((pair.client.tls.info().alpn, pair.server.tls.info().alpn), (agreed.clone(), agreed));
+        }
+    }
+}
+
+#[test]
+fn a_client_certificate_reaches_the_server() {
+    let site = Site::new();
+    let own = site.authority.issue("client.test");
+    for auth in [ClientAuth::Optional(site.authority.roots()), ClientAuth::Required(site.authority.roots())] {
+        let server = site.server_with(TlsServerOptions::default().with_client_auth(auth));
+        for version in VERSIONS {
+            let mut pair = Pair::new(&site.client_with(version, Some(&own)).into(), &server, NAME);
+            pair.settle();
+            assert_eq!(pair.server.tls.info().peer_certificates, [own.der()]);
+        }
+    }
+}
+
+#[test]
+fn an_optional_client_certificate_may_be_missing() {
+    let site = Site::new();
+    let auth = ClientAuth::Optional(site.authority.roots());
+    let server = site.server_with(TlsServerOptions::default().with_client_auth(auth));
+    for version in VERSIONS {
+        let mut pair = Pair::new(&site.client(version).into(), &server, NAME);
+        pair.settle();
+        assert_eq!(pair.server.completed, 1);
+        assert!(pair.server.tls.info().peer_certificates.is_empty());
+    }
+}
+
+/// Connects, says hello, closes; returns whether both sides say that the session was resumed, and the certificate shown.
+fn visit(client: &Arc<ClientConfig>, server: &ServerTls) -> (bool, Vec<u8>) {
+    let mut pair = Pair::new(client, &server.config().unwrap(), NAME);
+    pair.settle();
+    send(&mut pair.client, b"hello");
+    pair.client.tls.close_notify();
+    pair.server.tls.close_notify();
+    pair.settle();
+    assert_eq!(
+        (pair.client.tls.end_of_stream(), pair.server.tls.end_of_stream()),
+        (StreamEnd::Clean, StreamEnd::Clean)
+    );
+    let (client, server) = (pair.client.tls.info(), pair.server.tls.info());
+    assert_eq!(client.resumed, server.resumed);
+    (client.resumed, client.peer_certificates[0].to_vec())
+}
+
+fn patient_client(site: &Site, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+    let mut client = site.client(version);
+    client.resumption = Resumption::in_memory_sessions(8);
+    client.into()
+}
+
+#[test]
+fn sessions_are_resumed_unless_switched_off() {
+    let site = Site::new();
+    let ways = [ServerResumption::Tickets, ServerResumption::Store { sessions: 16 }, ServerResumption::Off];
+    for (resumption, version) in ways.into_iter().flat_map(|way| VERSIONS.map(|version| (way, version))) {
+        let options = TlsServerOptions::default().with_resumption(resumption);
+        let server = ServerTls::new(Some(site.certs.clone()), options).unwrap();
+        let client = patient_client(&site, version);
+        assert!(!visit(&client, &server).0);
+        for _ in 0..3 {
+            assert_eq!(visit(&client, &server).0, resumption != ServerResumption::Off, "{resumption:?} {version:?}");
+        }
+    }
+}
+
+#[test]
+fn a_swapped_certificate_is_shown_to_clients_that_could_resume() {
+    let site = Site::new();
+    for resumption in [ServerResumption::Tickets, ServerResumption::Store { sessions: 16 }] {
+        for version in VERSIONS {
+            let options = TlsServerOptions::default().with_resumption(resumption);
+            let server = ServerTls::new(Some(site.certs.clone()), options).unwrap();
+            let client = patient_client(&site, version);
+            visit(&client, &server);
+            assert!(visit(&client, &server).0);
+            let new = site.authority.issue(NAME);
+            site.certs.update(new.source()).unwrap();
+            let (resumed, shown) = visit(&client, &server);
+            assert!(!resumed, "{resumption:?} {version:?}");
+            assert_eq!(shown, new.der().to_vec());
+            let (resumed, shown) = visit(&client, &server);
+            assert!(resumed && shown == new.der().to_vec());
+        }
+    }
+}
+
+#[test]
+fn client_options_resume_across_their_clones_and_not_across_changes() {
+    let site = Site::new();
+    let server = ServerTls::new(Some(site.certs.clone()), TlsServerOptions::default()).unwrap();
+    let options = TlsClientOptions::default().with_roots(site.authority.roots());
+    let visit_with = |options: &TlsClientOptions| visit(&options.config().unwrap(), &server).0;
+    assert!(!visit_with(&options));
+    assert!(visit_with(&options.clone()));
+    assert!(visit_with(&options));
+    assert!(!visit_with(&options.clone().with_alpn(["other"])));
+    let never = options.with_resumption(false);
+    assert!(!visit_with(&never) && !visit_with(&never));
+}
+
+#[test]
+fn a_swapped_client_certificate_is_shown_at_once() {
+    let site = Site::new();
+    let auth = ClientAuth::Required(site.authority.roots());
+    let server = site.server_with(TlsServerOptions::default().with_client_auth(auth));
+    let (old, new) = (site.authority.issue("client.test"), site.authority.issue("client.test"));
+    let own = old.manager();
+    let options = TlsClientOptions::default().with_roots(site.authority.roots()).with_certificate(own.clone());
+    for expected in [&old, &old, &new] {
+        if std::ptr::eq(expected, &new) {
+            own.update(new.source()).unwrap();
+        }
+        let mut pair = Pair::new(&options.config().unwrap(), &server, NAME);
+        pair.settle();
+        assert_eq!(pair.server.tls.info().peer_certificates, [expected.der()]);
+    }
+}
+
+#[test]
+fn certificates_are_swapped_a_hundred_times_among_a_thousand_handshakes() {
+    let site = Site::new();
+    let server = ServerTls::new(Some(site.certs.clone()), TlsServerOptions::default()).unwrap();
+    let client = Arc::new(site.client(VERSIONS[1]));
+    let issued: Vec<_> = (0..100).map(|_| site.authority.issue(NAME)).collect();
+    let known: Vec<_> = issued.iter().map(|issued| issued.der()).collect();
+    let mut live: Vec<Pair> = Vec::new();
+    std::thread::scope(|scope| {
+        let swapper = scope.spawn(|| {
+            for issued in &issued {
+                site.certs.update(issued.source()).unwrap();
+                std::thread::yield_now();
+            }
+        });
+        for round in 0..1_000 {
+            if round == 900 {
+                while !swapper.is_finished() {
+                    std::thread::yield_now();
+                }
+            }
+            let mut pair = Pair::new(&client, &server.config().unwrap(), NAME);
+            pair.settle();
+            assert_eq!((pair.client.completed, pair.server.completed), (1, 1), "handshake {round}");
+            let shown = &pair.client.tls.info().peer_certificates[0];
+            assert!(round < 900 || *shown == known[99], "the last certificate is shown once it is in");
+            if round % 20 == 0 {
+                live.push(pair);
+            }
+        }
+    });
+    for mut pair in live {
+        send(&mut pair.client, b"still alive");
+        pair.settle();
+        assert_eq!(pair.server.plain, b"still alive");
+    }
+}

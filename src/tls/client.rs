@@ -1,0 +1,194 @@
+//! A client's TLS options, and the config that a new connection gets.
+
+use std::sync::{Arc, Mutex};
+
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+
+use super::cert_manager::CertManager;
+use super::cert_set::CertSet;
+use super::error::TlsError;
+use super::lock;
+use super::provider::provider;
+use super::roots::Roots;
+use super::verifier::AnyCertificate;
+
+/// A client's TLS options.
+///
+/// Sessions are resumed between connections made with the same value or a clone of it: the rustls config is built at the first
+/// connect and kept. That is why the fields are not public; each `with_*` starts afresh.
+///
+/// ```no_run
+/// use longshore::tls::{Roots, TlsClientOptions};
+///
+/// # fn main() -> Result<(), longshore::tls::CertError> {
+/// let options = TlsClientOptions::default()
+///     .with_roots(Roots::from_pem_file("ca.pem")?)
+///     .with_server_name("db.internal") // what the certificate must say, if it is not the host connected to
+///     .with_alpn(["h2"]);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct TlsClientOptions {
+    parts: Parts,
+    server_name: Option<String>,
+    given: Option<Arc<ClientConfig>>,
+    built: Arc<Mutex<Option<Built>>>,
+}
+
+/// Everything a config is built from.
+#[derive(Clone, Debug, Default)]
+struct Parts {
+    roots: Option<Roots>,
+    alpn: Vec<Vec<u8>>,
+    certificate: Option<CertManager>,
+    no_resumption: bool,
+    insecure_skip_verify: bool,
+}
+
+/// A config, and the version of the own certificate it was built with.
+#[derive(Debug)]
+struct Built {
+    version: Option<u64>,
+    config: Arc<ClientConfig>,
+}
+
+impl TlsClientOptions {
+    /// Sets the authorities that the server's certificate is checked against.
+    #[must_use]
+    pub fn with_roots(self, roots: impl Into<Roots>) -> Self {
+        self.with(|parts| parts.roots = Some(roots.into()))
+    }
+
+    /// Sets the name that the client asks for (SNI) and that the certificate must be valid for; without it, the host connected to.
+    #[must_use]
+    pub fn with_server_name(mut self, name: impl Into<String>) -> Self {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// Sets the application protocols, the most wanted first. A server that knows only others refuses; one that does not
+    /// know ALPN goes on without, and then `TlsInfo::alpn` is `None`.
+    #[must_use]
+    pub fn with_alpn<P: Into<Vec<u8>>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
+        self.with(|parts| parts.alpn = protocols.into_iter().map(Into::into).collect())
+    }
+
+    /// Sets the client's own certificate, the default of this manager, for servers that ask for one (mutual TLS).
+    ///
+    /// In TLS 1.3 a client without an acceptable certificate believes it is connected until the server's alert arrives.
+    #[must_use]
+    pub fn with_certificate(self, certificate: CertManager) -> Self {
+        self.with(|parts| parts.certificate = Some(certificate))
+    }
+
+    /// Sets whether sessions are resumed; on by default, for the last 256 servers.
+    #[must_use]
+    pub fn with_resumption(self, on: bool) -> Self {
+        self.with(|parts| parts.no_resumption = !on)
+    }
+
+    /// **Insecure**: sets whether any certificate of any name is taken. Whoever is between client and server can then read
+    /// and change everything; only the proof that the server owns the key of its certificate is still asked for. For tests and for
+    /// peers that are checked by other means. Every connect logs a warning.
+    #[must_use]
+    #[doc(alias = "InsecureSkipVerify")]
+    pub fn with_insecure_skip_verify(self, skip: bool) -> Self {
+        self.with(|parts| parts.insecure_skip_verify = skip)
+    }
+
+    /// Hands over a complete rustls config, in place of everything but the server name.
+    #[must_use]
+    pub fn with_config(mut self, config: Arc<ClientConfig>) -> Self {
+        self.given = Some(config);
+        self
+    }
+
+    /// Returns whether the server's certificate is checked against nothing, so that each connect must log a warning.
+    #[must_use]
+    pub fn is_insecure_skip_verify(&self) -> bool {
+        self.parts.insecure_skip_verify
+    }
+
+    /// Returns the config for a connection that begins now; also what validates the options at creation.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::NoRoots`], [`TlsError::Conflict`] or [`TlsError::Config`].
+    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        if let Some(config) = &self.given {
+            return match self.parts.any() {
+                Some(option) => Err(TlsError::Conflict { option }),
+                None => Ok(Arc::clone(config)),
+            };
+        }
+        let mut built = lock(&self.built);
+        let version = self.parts.certificate.as_ref().map(CertManager::version);
+        if let Some(built) = built.as_ref().filter(|built| built.version == version) {
+            return Ok(Arc::clone(&built.config));
+        }
+        let fresh = self.parts.build()?;
+        let config = Arc::clone(&fresh.config);
+        *built = Some(fresh);
+        Ok(config)
+    }
+
+    /// Returns the name to ask for and to check, given the host connected to; an address may stand in square brackets.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::ServerName`].
+    pub(crate) fn server_name_for(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::ServerName { name: name.to_owned() })
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(&mut self.parts);
+        self.built = Arc::default();
+        self
+    }
+}
+
+impl Parts {
+    fn any(&self) -> Option<&'static str> {
+        match self {
+            Self { roots: Some(_), .. } => Some("roots"),
+            Self { alpn, .. } if !alpn.is_empty() => Some("alpn"),
+            Self { certificate: Some(_), .. } => Some("certificate"),
+            Self { no_resumption: true, .. } => Some("resumption"),
+            Self { insecure_skip_verify: true, .. } => Some("insecure_skip_verify"),
+            _ => None,
+        }
+    }
+
+    /// Builds a whole config, with a session store of its own: a resumed session would go on showing the old certificate.
+    fn build(&self) -> Result<Built, TlsError> {
+        let provider = provider();
+        let insecure = Arc::new(AnyCertificate::new(&provider));
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::from_config)?;
+        let builder = match (&self.roots, self.insecure_skip_verify) {
+            (_, true) => builder.dangerous().with_custom_certificate_verifier(insecure),
+            (Some(roots), false) => builder.with_root_certificates(roots.store()),
+            (None, false) => return Err(TlsError::NoRoots),
+        };
+        let set: Option<Arc<CertSet>> = self.certificate.as_ref().map(CertManager::current);
+        let version = set.as_ref().map(|set| set.version);
+        let mut config = match set {
+            Some(set) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&set.default.key))))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols.clone_from(&self.alpn);
+        if self.no_resumption {
+            config.resumption = Resumption::disabled();
+        }
+        Ok(Built { version, config: Arc::new(config) })
+    }
+}

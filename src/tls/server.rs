@@ -1,0 +1,209 @@
+//! A server's TLS options, and the config that a new handshake gets.
+
+use std::sync::{Arc, Mutex};
+
+use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
+
+use super::cert_manager::CertManager;
+use super::cert_set::CertSet;
+use super::error::TlsError;
+use super::lock;
+use super::provider::{provider, ticketer};
+use super::roots::Roots;
+
+/// Says whether a server asks its clients for certificates.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum ClientAuth {
+    /// It does not ask.
+    #[default]
+    None,
+    /// It asks, and checks a certificate that is given against these roots; a client without one is served too.
+    Optional(Roots),
+    /// It asks, and serves only clients whose certificate these roots vouch for.
+    Required(Roots),
+}
+
+/// Says how a server lets clients resume sessions, which saves them and the server a full handshake.
+///
+/// All of it is forgotten when a certificate is swapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServerResumption {
+    /// Every handshake is a full one.
+    Off,
+    /// The client keeps the session, encrypted with a key that changes every six hours. Costs the server no memory.
+    #[default]
+    Tickets,
+    /// The server keeps at most this many sessions, about a kilobyte each.
+    Store {
+        /// The number of sessions.
+        sessions: usize,
+    },
+}
+
+/// A server's TLS options beside its certificates.
+///
+/// ```
+/// use longshore::tls::TlsServerOptions;
+///
+/// let options = TlsServerOptions::default().with_alpn(["h2", "http/1.1"]);
+/// assert_eq!(options.alpn, [&b"h2"[..], b"http/1.1"]);
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TlsServerOptions {
+    /// Application protocols, the most wanted first. A client that offers only others is refused; one that offers none is served.
+    pub alpn: Vec<Vec<u8>>,
+    /// Client certificates.
+    pub client_auth: ClientAuth,
+    /// Session resumption.
+    pub resumption: ServerResumption,
+    /// A complete rustls config in place of the certificate manager and of everything above; early data must be off in it.
+    pub config: Option<Arc<ServerConfig>>,
+}
+
+impl TlsServerOptions {
+    /// Sets the application protocols, the most wanted first.
+    #[must_use]
+    pub fn with_alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
+        self.alpn = protocols.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets whether clients are asked for certificates.
+    #[must_use]
+    pub fn with_client_auth(mut self, client_auth: ClientAuth) -> Self {
+        self.client_auth = client_auth;
+        self
+    }
+
+    /// Sets how sessions are resumed.
+    #[must_use]
+    pub fn with_resumption(mut self, resumption: ServerResumption) -> Self {
+        self.resumption = resumption;
+        self
+    }
+
+    /// Hands over a complete rustls config.
+    #[must_use]
+    pub fn with_config(mut self, config: Arc<ServerConfig>) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    fn has_parts(&self) -> Option<&'static str> {
+        match self {
+            Self { alpn, .. } if !alpn.is_empty() => Some("alpn"),
+            Self { client_auth: ClientAuth::Optional(_) | ClientAuth::Required(_), .. } => Some("client_auth"),
+            Self { resumption, .. } if *resumption != ServerResumption::default() => Some("resumption"),
+            _ => None,
+        }
+    }
+}
+
+/// The TLS half of a listener: gives each new handshake its config.
+#[derive(Debug)]
+pub(crate) struct ServerTls(Source);
+
+#[derive(Debug)]
+enum Source {
+    Given(Arc<ServerConfig>),
+    Managed { certs: CertManager, recipe: Recipe, built: Mutex<Built> },
+}
+
+/// Everything a config is built from beside the certificates.
+#[derive(Debug)]
+struct Recipe {
+    alpn: Vec<Vec<u8>>,
+    verifier: Arc<dyn ClientCertVerifier>,
+    resumption: ServerResumption,
+}
+
+/// A config, and the version of the set it was built from.
+#[derive(Debug)]
+struct Built {
+    version: u64,
+    config: Arc<ServerConfig>,
+}
+
+impl ServerTls {
+    /// Validates certificates and options together, and builds the first config.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::NoCertificate`], [`TlsError::Conflict`], [`TlsError::EarlyData`] or [`TlsError::Config`].
+    pub(crate) fn new(certs: Option<CertManager>, options: TlsServerOptions) -> Result<Self, TlsError> {
+        let conflict = certs.as_ref().map(|_| "cert_manager").or_else(|| options.has_parts());
+        if let Some(config) = options.config {
+            if let Some(option) = conflict {
+                return Err(TlsError::Conflict { option });
+            }
+            if config.max_early_data_size != 0 {
+                return Err(TlsError::EarlyData);
+            }
+            return Ok(Self(Source::Given(config)));
+        }
+        let certs = certs.ok_or(TlsError::NoCertificate)?;
+        let recipe =
+            Recipe { alpn: options.alpn, verifier: verifier(options.client_auth)?, resumption: options.resumption };
+        let built = Mutex::new(recipe.build(certs.current())?);
+        Ok(Self(Source::Managed { certs, recipe, built }))
+    }
+
+    /// Returns the config for a handshake that begins now: one load and one uncontended lock, unless certificates were swapped.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Config`] if a swapped certificate's config cannot be built; the old certificate is not served instead.
+    pub(crate) fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        match &self.0 {
+            Source::Given(config) => Ok(Arc::clone(config)),
+            Source::Managed { certs, recipe, built } => {
+                let mut built = lock(built);
+                if built.version != certs.version() {
+                    *built = recipe.build(certs.current())?;
+                }
+                Ok(Arc::clone(&built.config))
+            }
+        }
+    }
+}
+
+impl Recipe {
+    /// Builds a whole config, with ticket keys and a session store of its own.
+    fn build(&self, set: Arc<CertSet>) -> Result<Built, TlsError> {
+        let version = set.version;
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::from_config)?
+            .with_client_cert_verifier(Arc::clone(&self.verifier))
+            .with_cert_resolver(set);
+        config.alpn_protocols.clone_from(&self.alpn);
+        match self.resumption {
+            ServerResumption::Off => {
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+            }
+            ServerResumption::Tickets => {
+                config.ticketer = ticketer().map_err(TlsError::from_config)?;
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+            }
+            ServerResumption::Store { sessions } => config.session_storage = ServerSessionMemoryCache::new(sessions),
+        }
+        Ok(Built { version, config: Arc::new(config) })
+    }
+}
+
+fn verifier(client_auth: ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let builder = match client_auth {
+        ClientAuth::None => return Ok(Arc::new(NoClientAuth)),
+        ClientAuth::Optional(roots) => {
+            WebPkiClientVerifier::builder_with_provider(roots.store(), provider()).allow_unauthenticated()
+        }
+        ClientAuth::Required(roots) => WebPkiClientVerifier::builder_with_provider(roots.store(), provider()),
+    };
+    builder.build().map_err(TlsError::from_config)
+}
