@@ -1,18 +1,15 @@
-//! Errors in options.
-//!
-//! What it does not do: a connection's end is a reason, not an error, and lives elsewhere.
+//! Errors, sorted by whose they are: the caller's options, the operating system's refusals, the state of the receiver.
 
-/// Says which option is wrong, and what is wrong with it.
-///
-/// ```
-/// use longshore::Framing;
-///
-/// let error = Framing::fixed(0).validate().unwrap_err();
-/// assert_eq!(error.field(), "length");
-/// assert_eq!(error.to_string(), "length: a frame of no bytes would never end");
-/// ```
+use std::io;
+use std::net::SocketAddr;
+
+use crate::id::{Name, Target};
+use crate::message::Message;
+use crate::reason::Reason;
+
+/// An option has a value that makes no sense; it names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
+#[error("option {field}: {problem}")]
 pub struct OptionError {
     field: &'static str,
     problem: String,
@@ -23,15 +20,248 @@ impl OptionError {
         Self { field, problem: problem.into() }
     }
 
-    /// Names the option, as it is spelt in the code.
-    #[must_use]
+    /// The field of the options.
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// Describes what is wrong with its value.
-    #[must_use]
+    /// What is wrong with it.
     pub fn problem(&self) -> &str {
         &self.problem
     }
+}
+
+/// Any error that an embedding program meets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A node could not start.
+    #[error("cannot start the node")]
+    Start(#[source] io::Error),
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// A process could not be spawned.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// A socket could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A connection could not be attempted.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A message could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// A request was not answered.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Input or output of the embedding program, so that `main` can use `?` on it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A node stopped because a process ended it with a reason that is not normal.
+    #[error("the node stopped: {0}")]
+    Stopped(Reason),
+}
+
+/// Why a message was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendErrorKind {
+    /// The process has ended.
+    NoProcess,
+    /// Nobody holds the name.
+    NoName,
+    /// The meta-process has ended.
+    NoMeta,
+    /// The mailbox holds as many messages as it may.
+    MailboxFull,
+    /// The bytes would exceed the connection's output limit. A
+    /// [`MessageTcpWritable`](crate::MessageTcpWritable) tells the owner when there is room again.
+    OutputFull,
+    /// The message alone is larger than the output limit: it can never be sent.
+    TooLarge,
+    /// The connection's write side is shut down, or it is closing.
+    Closing,
+}
+
+impl SendErrorKind {
+    fn text(self) -> &'static str {
+        match self {
+            Self::NoProcess => "no such process",
+            Self::NoName => "name is not registered",
+            Self::NoMeta => "no such meta-process",
+            Self::MailboxFull => "mailbox is full",
+            Self::OutputFull => "output limit reached",
+            Self::TooLarge => "larger than the output limit",
+            Self::Closing => "connection is closing",
+        }
+    }
+}
+
+/// A message that was not accepted. It comes back with [`SendError::into_message`].
+#[derive(thiserror::Error)]
+#[error("cannot send to {to}: {}", kind.text())]
+pub struct SendError {
+    kind: SendErrorKind,
+    to: Target,
+    // A `Message` is `Send`, not `Sync`; behind a lock that is never contended the error is both, as `?` into a boxed
+    // error of the embedding program asks.
+    message: Box<std::sync::Mutex<Message>>,
+}
+
+impl SendError {
+    #[cold]
+    pub(crate) fn new(kind: SendErrorKind, to: impl Into<Target>, message: Message) -> Self {
+        Self { kind, to: to.into(), message: Box::new(std::sync::Mutex::new(message)) }
+    }
+
+    /// Why.
+    pub fn kind(&self) -> SendErrorKind {
+        self.kind
+    }
+
+    /// Where it was to go.
+    pub fn target(&self) -> &Target {
+        &self.to
+    }
+
+    /// The message, unharmed.
+    pub fn into_message(self) -> Message {
+        self.message.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for SendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendError").field("kind", &self.kind).field("to", &self.to).finish_non_exhaustive()
+    }
+}
+
+/// Why a process could not be spawned. Nothing of it is left behind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// Its `init` failed or panicked.
+    #[error("init: {0}")]
+    Init(Reason),
+    /// The name belongs to another process.
+    #[error("name {0} is taken")]
+    NameTaken(Name),
+    /// The spawning process already has a name, or is not allowed another one.
+    #[error("the process has the name {0} already")]
+    Named(Name),
+    /// The node has as many processes or meta-processes as it may.
+    #[error("the node's limit of {0} is reached")]
+    Limit(&'static str),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+    /// The parent process has ended.
+    #[error("the parent process has ended")]
+    NoParent,
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+}
+
+/// Why a listener or a UDP socket could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The host's name could not be resolved.
+    #[error("cannot resolve {host}")]
+    Resolve {
+        /// The host as given.
+        host: String,
+        /// The resolver's error.
+        source: io::Error,
+    },
+    /// The operating system refused.
+    #[error("cannot bind {address}")]
+    Bind {
+        /// The address as resolved, or the path.
+        address: String,
+        /// The error, for instance of kind `AddrInUse`.
+        source: io::Error,
+    },
+    /// The certificates or the TLS options are wrong.
+    #[cfg(feature = "tls")]
+    #[error("tls")]
+    Tls(#[source] crate::tls::TlsError),
+}
+
+#[cfg(feature = "tls")]
+impl From<crate::tls::TlsError> for BindError {
+    fn from(error: crate::tls::TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<crate::tls::TlsError> for ConnectError {
+    fn from(error: crate::tls::TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl BindError {
+    /// The operating system's kind of error, if it was one.
+    pub fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Resolve { source, .. } | Self::Bind { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+}
+
+/// Why a connection could not even be attempted. Later failures reach the owner as a
+/// [`MessageTcpDisconnect`](crate::MessageTcpDisconnect).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The operating system refused at once.
+    #[error("cannot connect to {address}")]
+    Connect {
+        /// The peer.
+        address: SocketAddr,
+        /// The error, for instance of kind `ConnectionRefused`.
+        source: io::Error,
+    },
+    /// The TLS options are wrong.
+    #[cfg(feature = "tls")]
+    #[error("tls")]
+    Tls(#[source] crate::tls::TlsError),
+    /// The path of a Unix domain socket was refused.
+    #[error("cannot connect to {path}")]
+    Path {
+        /// The path.
+        path: String,
+        /// The error.
+        source: io::Error,
+    },
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Nothing came within the timeout.
+    #[error("request timed out")]
+    Timeout,
+    /// Whoever got the request ended, panicked or dropped it without an answer.
+    #[error("request was dropped without an answer")]
+    Dropped,
+    /// The request could not be delivered.
+    #[error("request not delivered: {}", .0.text())]
+    NotDelivered(SendErrorKind),
+    /// `call` was used on a thread of the runtime, where it could wait for itself. Use `request` there.
+    #[error("a blocking call is not possible on a thread of the runtime")]
+    WouldBlockRuntime,
 }

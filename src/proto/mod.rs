@@ -1,6 +1,7 @@
-//! Protocol machines that see neither a socket nor a clock: bytes go in, frames come out.
+//! Protocol machines that see neither a socket nor a clock: bytes and the time go in, messages and bytes come out.
 
+pub(crate) mod connection;
 pub(crate) mod framing;
+pub(crate) mod output;
 #[cfg(feature = "tls")]
-#[allow(dead_code, unused_imports, reason = "the connection, which uses it, comes with another branch")]
 pub(crate) mod tls;

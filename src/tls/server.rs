@@ -94,6 +94,11 @@ impl TlsServerOptions {
         self
     }
 
+    /// Whether nothing asks for TLS.
+    pub(crate) fn is_default(&self) -> bool {
+        self.config.is_none() && self.has_parts().is_none()
+    }
+
     fn has_parts(&self) -> Option<&'static str> {
         match self {
             Self { alpn, .. } if !alpn.is_empty() => Some("alpn"),

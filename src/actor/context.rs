@@ -1,0 +1,250 @@
+//! What a process can do from inside its callbacks.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Actor, ActorBehavior, Pool};
+use crate::command::Fire;
+use crate::error::{SendError, SendErrorKind, SpawnError};
+use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::message::{Message, Priority};
+use crate::process::{Behavior, Env, SpawnOptions};
+use crate::reason::Reason;
+use crate::timer::TimerKey;
+
+/// A timer that has been set; see [`Context::send_after`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timer(pub(crate) TimerKey);
+
+/// The process as its callbacks see it: its identity, and everything it can do.
+///
+/// No call blocks.
+pub struct Context<'a> {
+    env: Env<'a>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new<'b: 'a>(env: &'a mut Env<'b>) -> Self {
+        Self { env: Env { processes: env.processes, life: &mut *env.life } }
+    }
+
+    pub(crate) fn env(&mut self) -> &mut Env<'a> {
+        &mut self.env
+    }
+
+    /// This process.
+    #[doc(alias = "PID")]
+    pub fn pid(&self) -> Pid {
+        self.env.life.pid
+    }
+
+    /// The process that spawned this one; [`Pid::NODE`] if the embedding program did.
+    pub fn parent(&self) -> Pid {
+        self.env.life.parent
+    }
+
+    /// The name of this process, if it has one.
+    pub fn name(&self) -> Option<&Name> {
+        self.env.life.name.as_ref()
+    }
+
+    /// Registers this process under a name. A process has one name at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError::NameTaken`], or [`SpawnError::Named`] if this process has a name.
+    pub fn register(&mut self, name: impl Into<Name>) -> Result<(), SpawnError> {
+        self.env.processes.register(self.env.life, name.into())
+    }
+
+    /// Gives the name back. Returns it, if there was one.
+    pub fn unregister(&mut self) -> Option<Name> {
+        self.env.processes.unregister(self.env.life)
+    }
+
+    /// The process that holds the name now.
+    pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
+        use crate::message::Deliver as _;
+        self.env.processes.resolve(&name.into())
+    }
+
+    /// Sends a message to a process, a meta-process or a name.
+    ///
+    /// # Errors
+    ///
+    /// The message comes back when there is no such receiver, when its mailbox has reached its bound, or when the bytes
+    /// do not fit the connection's output limit.
+    #[inline]
+    pub fn send<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
+        self.send_with_priority(to, message, Priority::Normal)
+    }
+
+    /// Sends to one lane of the receiver's mailbox. Meta-processes have one lane.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::send`]; only [`Priority::Normal`] is bounded.
+    #[inline]
+    pub fn send_with_priority<T: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        message: T,
+        priority: Priority,
+    ) -> Result<(), SendError> {
+        self.env.processes.send(self.env.life.pid, to.into(), Message::new(message), priority)
+    }
+
+    /// Sends to a meta-process: a [`MessageTcp`](crate::MessageTcp) to a connection is written, a
+    /// [`MessageUdp`](crate::MessageUdp) to a UDP server is sent.
+    ///
+    /// # Errors
+    ///
+    /// The message comes back when the meta-process has ended, when it is closing, or when the bytes do not fit its
+    /// output limit.
+    #[inline]
+    pub fn send_alias<T: Send + 'static>(&mut self, to: Alias, message: T) -> Result<(), SendError> {
+        self.env.processes.commands.send(to, self.env.life.pid, Message::new(message))
+    }
+
+    /// Sends a message after a delay, never earlier. A receiver that is gone by then is not an error.
+    pub fn send_after<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T, delay: Duration) -> Timer {
+        let fire = Fire::Send { to: to.into(), from: self.env.life.pid, message: Message::new(message) };
+        Timer(self.env.processes.timers.after(delay, fire))
+    }
+
+    /// Takes a timer back. `false`: it has fired or was cancelled before.
+    pub fn cancel_timer(&mut self, timer: Timer) -> bool {
+        self.env.processes.timers.cancel(timer.0).is_some()
+    }
+
+    /// Asks; the answer, or why there is none, comes as a [`Message::Reply`] with the `Ref` returned here. If the
+    /// receiver ends, panics or drops the request, that message comes at once, not at the timeout.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::send`]; then no reply comes.
+    pub fn request<T: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        message: T,
+        timeout: Duration,
+    ) -> Result<Ref, SendError> {
+        self.env.request(to.into(), Message::new(message), timeout)
+    }
+
+    /// Sends an exit signal: the receiver ends with that reason, or gets it as a message if it traps exits and the reason
+    /// is not [`Reason::Kill`].
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn send_exit(&mut self, to: impl Into<Target>, reason: Reason) -> Result<(), SendErrorKind> {
+        self.env.processes.send_exit(self.env.life.pid, to.into(), reason)
+    }
+
+    /// Ends a meta-process. It cannot trap this; a connection sends what it has accepted first, within its close
+    /// deadline, unless the reason is [`Reason::Kill`].
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn send_exit_meta(&mut self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
+        self.env.processes.send_exit_meta(to, reason)
+    }
+
+    /// Whether exit signals arrive as messages from now on. Returns what it was.
+    pub fn trap_exit(&mut self, trap: bool) -> bool {
+        std::mem::replace(&mut self.env.life.trap_exit, trap)
+    }
+
+    /// Spawns a process; its `init` runs now, on this thread.
+    ///
+    /// # Errors
+    ///
+    /// `init` failed or panicked, or the node refuses.
+    pub fn spawn<A: Actor>(&mut self, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
+        self.spawn_with(SpawnOptions::default(), factory)
+    }
+
+    /// Spawns a process under a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::spawn`], and [`SpawnError::NameTaken`].
+    pub fn spawn_register<A: Actor>(
+        &mut self,
+        name: impl Into<Name>,
+        factory: impl FnOnce() -> A,
+    ) -> Result<Pid, SpawnError> {
+        self.spawn_with(SpawnOptions::default().with_name(name), factory)
+    }
+
+    /// Spawns a process with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::spawn`], and a wrong option.
+    pub fn spawn_with<A: Actor>(
+        &mut self,
+        options: SpawnOptions,
+        factory: impl FnOnce() -> A,
+    ) -> Result<Pid, SpawnError> {
+        self.spawn_behavior(&options, Box::new(ActorBehavior(factory())))
+    }
+
+    /// Spawns a pool; see [`Pool`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::spawn_with`].
+    pub fn spawn_pool(&mut self, options: SpawnOptions, pool: Pool) -> Result<Pid, SpawnError> {
+        pool.validate()?;
+        self.spawn_behavior(&options, Box::new(pool))
+    }
+
+    fn spawn_behavior(&mut self, options: &SpawnOptions, behavior: Box<dyn Behavior>) -> Result<Pid, SpawnError> {
+        self.env.processes.spawn(self.env.life.pid, options, behavior)
+    }
+
+    /// Links this process with another, or with a meta-process, both ways: when one ends with a reason that is not
+    /// [`Reason::Normal`], the other ends with the same, or gets a [`Message::Exit`] if it traps exits. A target that has
+    /// ended answers with [`Reason::NoProcess`].
+    ///
+    /// # Errors
+    ///
+    /// The name is not registered.
+    pub fn link(&mut self, target: impl Into<Target>) -> Result<(), SendErrorKind> {
+        self.env.link(target.into())
+    }
+
+    /// Takes a link back; nothing comes over it any more.
+    pub fn unlink(&mut self, target: impl Into<Target>) {
+        self.env.unlink(target.into());
+    }
+
+    /// Asks to be told, by one [`Message::Down`], when the target ends; at once if it has ended.
+    pub fn monitor(&mut self, target: impl Into<Target>) -> Ref {
+        self.env.monitor(target.into())
+    }
+
+    /// Takes a monitor back; its `Down` does not come any more.
+    pub fn demonitor(&mut self, monitor: Ref) {
+        self.env.demonitor(monitor);
+    }
+
+    /// Asks any process or meta-process about itself; the answer is a [`Message::Reply`] with an
+    /// [`Inspection`](crate::Inspection).
+    ///
+    /// # Errors
+    ///
+    /// There is no such target.
+    pub fn inspect(&mut self, target: impl Into<Target>, timeout: Duration) -> Result<Ref, SendErrorKind> {
+        self.env.inspect(target.into(), timeout)
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("pid", &self.pid()).finish_non_exhaustive()
+    }
+}

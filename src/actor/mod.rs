@@ -1,0 +1,113 @@
+//! Actors: the trait that users implement, and the [`Context`] its callbacks get.
+
+mod context;
+mod pool;
+
+pub use context::{Context, Timer};
+pub use pool::{Pool, PoolCommand};
+
+use crate::id::Pid;
+use crate::inspect::Inspection;
+use crate::message::Message;
+use crate::process::{Behavior, Env};
+use crate::reason::Reason;
+use crate::request::Reply;
+
+/// A process: state, and what it does with messages.
+///
+/// All callbacks of one process run one at a time, on any worker. A callback that returns `Err` or panics ends the
+/// process; nothing else is affected. Every callback has a default, so implement what you need.
+///
+/// Callbacks should be short: while one runs it occupies a worker. The runtime keeps serving sockets and timers when a
+/// callback blocks, but other processes share the workers that are left.
+///
+/// ```
+/// use longshore::prelude::*;
+///
+/// struct Counter(u64);
+///
+/// impl Actor for Counter {
+///     fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+///         self.0 += 1;
+///         reply.send(self.0);
+///         Ok(())
+///     }
+/// }
+///
+/// # fn main() -> Result<(), longshore::Error> {
+/// let node = Node::start("counter@localhost")?;
+/// let pid = node.spawn(|| Counter(0))?;
+/// let answer = node.call(pid, (), std::time::Duration::from_secs(5))?;
+/// assert_eq!(answer.downcast::<u64>().unwrap(), 1);
+/// # Ok(()) }
+/// ```
+#[doc(alias = "ActorBehavior")]
+pub trait Actor: Send + 'static {
+    /// Called first, on the thread that spawns, before `spawn` returns. May spawn, spawn meta-processes, send and set
+    /// timers.
+    ///
+    /// # Errors
+    ///
+    /// An error is returned to whoever spawns, and nothing of the process is left; `terminate` is not called.
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// Called for each message that is not a request.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the process with that reason.
+    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+        let _ = (cx, from, message);
+        Ok(())
+    }
+
+    /// Called for each request. Answer with `reply`, now or later, or hand it on; dropping it, as the default does, tells
+    /// the asker at once that there is no answer.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the process with that reason.
+    fn handle_call(&mut self, cx: &mut Context<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+        let _ = (cx, from, message, reply);
+        Ok(())
+    }
+
+    /// What the process tells about itself, besides what the runtime knows.
+    fn handle_inspect(&mut self, cx: &mut Context<'_>) -> Inspection {
+        let _ = cx;
+        Inspection::default()
+    }
+
+    /// Called last, whatever ended the process, a panic included. The pid is no longer valid, its name is free.
+    fn terminate(&mut self, cx: &mut Context<'_>, reason: &Reason) {
+        let _ = (cx, reason);
+    }
+}
+
+/// Makes an [`Actor`] the behavior of a process.
+pub(crate) struct ActorBehavior<A>(pub(crate) A);
+
+impl<A: Actor> Behavior for ActorBehavior<A> {
+    fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason> {
+        self.0.init(&mut Context::new(env))
+    }
+
+    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+        self.0.handle_message(&mut Context::new(env), from, message)
+    }
+
+    fn handle_call(&mut self, env: &mut Env<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+        self.0.handle_call(&mut Context::new(env), from, message, reply)
+    }
+
+    fn inspect(&mut self, env: &mut Env<'_>) -> Inspection {
+        self.0.handle_inspect(&mut Context::new(env))
+    }
+
+    fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason) {
+        self.0.terminate(&mut Context::new(env), reason);
+    }
+}

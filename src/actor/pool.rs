@@ -1,0 +1,294 @@
+//! A pool: one process that spreads what it gets over workers.
+//!
+//! ```text
+//!             main lane                      worker 1
+//!  senders ──────────────▶ pool ── in turn ─▶ worker 2     the sender stays the sender
+//!                           │                 worker 3
+//!                           └ holds back what no worker takes, and tries again
+//! ```
+//!
+//! 1. A message or request goes to the next worker in turn; a worker whose mailbox is full is skipped.
+//! 2. When all are full it is held back, in order, and tried again when something arrives or after a millisecond. The
+//!    pool holds back as many as one round of worker mailboxes; beyond that a request is answered with an error and a
+//!    message is dropped, counted and visible in `inspect`.
+//! 3. A worker that ends, for whatever reason, is replaced; if its `init` fails, again after a moment.
+//! 4. The end of the pool ends its workers with the same reason.
+//!
+//! A pool does not own connections: it would hand one connection's bytes to several workers, so a listener refuses it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use super::{Actor, ActorBehavior};
+use crate::command::Fire;
+use crate::error::{OptionError, RequestError, SendErrorKind, SpawnError};
+use crate::id::{Pid, Target};
+use crate::inspect::Inspection;
+use crate::message::{Letter, Message};
+use crate::process::{Behavior, Env, SpawnOptions};
+use crate::reason::Reason;
+use crate::request::Reply;
+
+/// Until what was held back is tried again.
+const RETRY: Duration = Duration::from_millis(1);
+/// Until a worker is tried again whose `init` failed.
+const RESPAWN: Duration = Duration::from_millis(100);
+
+type Factory = Box<dyn FnMut() -> Box<dyn Behavior> + Send>;
+
+/// A process that spreads its messages over workers, in turn. Spawn it with `spawn_pool`.
+///
+/// ```
+/// use longshore::prelude::*;
+/// # struct Worker;
+/// # impl Actor for Worker {}
+/// # fn main() -> Result<(), longshore::Error> {
+/// let node = Node::start("pool@localhost")?;
+/// let pool = Pool::new(5, || Worker).with_worker_mailbox(256);
+/// let pid = node.spawn_pool(SpawnOptions::default().with_name("handlers"), pool)?;
+/// # Ok(()) }
+/// ```
+pub struct Pool {
+    size: usize,
+    worker_mailbox: u32,
+    factory: Factory,
+    workers: Vec<Pid>,
+    next: usize,
+    held_back: VecDeque<(Pid, Letter)>,
+    retry_is_set: bool,
+    forwarded: u64,
+    dropped: u64,
+    restarted: u64,
+}
+
+/// What a pool can be told while it runs, as an ordinary message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PoolCommand {
+    /// So many workers more.
+    Add(usize),
+    /// So many workers less; the pool keeps at least one. They end with [`Reason::Shutdown`].
+    Remove(usize),
+}
+
+/// Messages of the pool to itself.
+enum Alarm {
+    Retry,
+    Respawn,
+}
+
+impl Pool {
+    /// `size` workers made by the factory.
+    pub fn new<A: Actor>(size: usize, mut factory: impl FnMut() -> A + Send + 'static) -> Self {
+        Self {
+            size,
+            worker_mailbox: 1_024,
+            factory: Box::new(move || Box::new(ActorBehavior(factory()))),
+            workers: Vec::new(),
+            next: 0,
+            held_back: VecDeque::new(),
+            retry_is_set: false,
+            forwarded: 0,
+            dropped: 0,
+            restarted: 0,
+        }
+    }
+
+    /// How many messages a worker's mailbox may hold; 1,024 by default.
+    #[must_use]
+    pub fn with_worker_mailbox(mut self, messages: u32) -> Self {
+        self.worker_mailbox = messages;
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+        if self.size == 0 {
+            return Err(OptionError::new("size", "a pool needs at least one worker"));
+        }
+        if self.worker_mailbox == 0 {
+            return Err(OptionError::new("worker_mailbox", "must be at least 1"));
+        }
+        Ok(())
+    }
+
+    fn spawn_worker(&mut self, env: &mut Env<'_>) -> Result<(), SpawnError> {
+        let options = SpawnOptions::default().with_mailbox_bound(self.worker_mailbox).with_link();
+        let behavior = (self.factory)();
+        let pid = env.processes.spawn(env.life.pid, &options, behavior)?;
+        self.workers.push(pid);
+        Ok(())
+    }
+
+    /// Brings the number of workers to `size`; tries again later if a worker does not start.
+    fn fill(&mut self, env: &mut Env<'_>) {
+        while self.workers.len() < self.size {
+            if self.spawn_worker(env).is_err() {
+                alarm(env, Alarm::Respawn, RESPAWN);
+                return;
+            }
+        }
+    }
+
+    /// Rules 1 and 2.
+    fn dispatch(&mut self, env: &mut Env<'_>, from: Pid, letter: Letter) {
+        self.flush(env);
+        let refused = if self.held_back.is_empty() { self.offer(env, from, letter) } else { Some(letter) };
+        let Some(letter) = refused else { return };
+        if self.held_back.len() < self.worker_mailbox as usize * self.size {
+            self.held_back.push_back((from, letter));
+            self.set_retry(env);
+            return;
+        }
+        self.dropped += 1;
+        if let Letter::Call(call) = letter {
+            call.1.fail(RequestError::NotDelivered(SendErrorKind::MailboxFull));
+        }
+    }
+
+    /// Gives a letter to the next worker that takes it.
+    fn offer(&mut self, env: &Env<'_>, from: Pid, mut letter: Letter) -> Option<Letter> {
+        for _ in 0..self.workers.len() {
+            let worker = self.workers[self.next % self.workers.len()];
+            self.next = (self.next + 1) % self.workers.len();
+            match env.processes.forward(worker, from, letter) {
+                Ok(()) => {
+                    self.forwarded += 1;
+                    return None;
+                }
+                Err((_, refused)) => letter = refused,
+            }
+        }
+        Some(letter)
+    }
+
+    fn flush(&mut self, env: &mut Env<'_>) {
+        while let Some((from, letter)) = self.held_back.pop_front() {
+            if let Some(letter) = self.offer(env, from, letter) {
+                self.held_back.push_front((from, letter));
+                self.set_retry(env);
+                return;
+            }
+        }
+    }
+
+    fn set_retry(&mut self, env: &Env<'_>) {
+        if !std::mem::replace(&mut self.retry_is_set, true) {
+            alarm(env, Alarm::Retry, RETRY);
+        }
+    }
+
+    fn handle_command(&mut self, env: &mut Env<'_>, command: PoolCommand) {
+        match command {
+            PoolCommand::Add(workers) => {
+                self.size = self.size.saturating_add(workers);
+                self.fill(env);
+            }
+            PoolCommand::Remove(workers) => {
+                self.size = self.size.saturating_sub(workers).max(1);
+                while self.workers.len() > self.size {
+                    let Some(worker) = self.workers.pop() else { break };
+                    env.unlink(Target::Pid(worker));
+                    // It may have ended just now.
+                    let _ = env.processes.send_exit(env.life.pid, Target::Pid(worker), Reason::Shutdown);
+                }
+                self.next %= self.workers.len().max(1);
+            }
+        }
+    }
+
+    /// Rule 3. A signal of anybody else ends the pool.
+    fn handle_exit(&mut self, env: &mut Env<'_>, from: &Target, reason: Reason) -> Result<(), Reason> {
+        let Some(position) = self.workers.iter().position(|worker| Target::Pid(*worker) == *from) else {
+            return if reason == Reason::Normal { Ok(()) } else { Err(reason) };
+        };
+        self.restarted += 1;
+        let before = self.workers.len();
+        if self.spawn_worker(env).is_ok() {
+            // The newcomer takes the place, so that the turn goes on as before.
+            self.workers.swap_remove(position);
+        } else {
+            self.workers.remove(position);
+            alarm(env, Alarm::Respawn, RESPAWN);
+        }
+        debug_assert!(self.workers.len() <= before);
+        self.next %= self.workers.len().max(1);
+        Ok(())
+    }
+}
+
+fn alarm(env: &Env<'_>, alarm: Alarm, delay: Duration) {
+    let me = env.life.pid;
+    env.processes.timers.after(delay, Fire::Send { to: Target::Pid(me), from: me, message: Message::new(alarm) });
+}
+
+impl Behavior for Pool {
+    fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason> {
+        env.life.trap_exit = true;
+        for _ in 0..self.size {
+            if let Err(error) = self.spawn_worker(env) {
+                self.terminate(env, &Reason::Shutdown);
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+        let message = match message {
+            Message::Exit(exit) => return self.handle_exit(env, &exit.from, exit.reason),
+            message => message,
+        };
+        let message = match message.downcast::<PoolCommand>() {
+            Ok(command) => {
+                self.handle_command(env, command);
+                return Ok(());
+            }
+            Err(message) => message,
+        };
+        match message.downcast::<Alarm>() {
+            Ok(Alarm::Retry) => {
+                self.retry_is_set = false;
+                self.flush(env);
+            }
+            Ok(Alarm::Respawn) => self.fill(env),
+            Err(message) => self.dispatch(env, from, Letter::Message(message)),
+        }
+        Ok(())
+    }
+
+    fn handle_call(&mut self, env: &mut Env<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+        self.dispatch(env, from, Letter::Call(Box::new((message, reply))));
+        Ok(())
+    }
+
+    fn inspect(&mut self, _env: &mut Env<'_>) -> Inspection {
+        let mut inspection = Inspection::default();
+        inspection.add("pool_size", self.size);
+        inspection.add("workers", self.workers.len());
+        inspection.add("worker_mailbox", self.worker_mailbox);
+        inspection.add("forwarded", self.forwarded);
+        inspection.add("held_back", self.held_back.len());
+        inspection.add("dropped", self.dropped);
+        inspection.add("restarted", self.restarted);
+        inspection
+    }
+
+    fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason) {
+        let reason = if *reason == Reason::Normal { Reason::Shutdown } else { reason.clone() };
+        for worker in self.workers.drain(..) {
+            // Those that have ended already need no signal.
+            let _ = env.processes.send_exit(env.life.pid, Target::Pid(worker), reason.clone());
+        }
+    }
+
+    fn is_pool(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("size", &self.size).field("workers", &self.workers).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,39 @@
+//! The clock: milliseconds since the node started, monotonic.
+//!
+//! The only place that reads the time of the operating system for the runtime. Everything else gets `now` as an
+//! argument, so that a node can be run over virtual time.
+
+use std::time::{Duration, Instant};
+
+/// Reads the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Milliseconds since the start, rounded down.
+    pub(crate) fn now_ms(&self) -> u64 {
+        millis(self.start.elapsed())
+    }
+
+    /// Nanoseconds since the start, for measuring how long work takes.
+    pub(crate) fn now_ns(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The deadline that lies `delay` ahead, rounded up so that nothing fires early. Huge delays saturate.
+    pub(crate) fn deadline_ms(&self, delay: Duration) -> u64 {
+        let elapsed = self.start.elapsed().saturating_add(delay);
+        millis(elapsed).saturating_add(1)
+    }
+}
+
+/// Whole milliseconds of a duration; saturates.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,63 @@
+//! Inspection: what processes and meta-processes tell about themselves, as pairs of a name and a value.
+
+use std::fmt;
+
+use crate::message::Message;
+use crate::request::Reply;
+
+/// What an inspection found: pairs in a fixed order.
+///
+/// ```
+/// use longshore::Inspection;
+/// let mut inspection = Inspection::default();
+/// inspection.add("bytes_in", 12);
+/// assert_eq!(inspection.value("bytes_in"), Some("12"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection(Vec<(&'static str, String)>);
+
+impl Inspection {
+    /// Adds a pair.
+    pub fn add(&mut self, name: &'static str, value: impl fmt::Display) {
+        self.0.push((name, value.to_string()));
+    }
+
+    /// The value of that name.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of that name, as a number.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.value(name)?.parse().ok()
+    }
+
+    /// All pairs.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(key, value)| (*key, value.as_str()))
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, value)) in self.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " " };
+            write!(f, "{separator}{name}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An inspection under way; dropping it tells the asker that its target has ended.
+#[derive(Debug)]
+pub(crate) struct InspectReply(Box<Reply>);
+
+impl InspectReply {
+    pub(crate) fn new(reply: Reply) -> Self {
+        Self(Box::new(reply))
+    }
+
+    pub(crate) fn send(self, inspection: Inspection) {
+        self.0.send(Message::new(inspection));
+    }
+}

@@ -1,0 +1,383 @@
+//! What travels: [`Message`], the messages of the runtime, and the seam through which the I/O half reaches processes.
+//!
+//! A `Message` is an open enum. The runtime's own messages stand inline, so a packet costs no allocation on its way;
+//! rare ones and user types are boxed. Sending takes any `Send + 'static` value: `cx.send(pid, MessageTcp { .. })`
+//! becomes [`Message::Tcp`], `cx.send(pid, 7_u32)` becomes [`Message::User`].
+//!
+//! This module does not queue or route: mailboxes are in `process`, commands to meta-processes in `command`.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::buffer::Buffer;
+use crate::command::Fire;
+use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::reason::{DisconnectReason, Reason};
+use crate::request::Reply;
+
+/// Anything a process can receive.
+///
+/// At most 64 bytes, whatever it carries.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Message {
+    /// Bytes of a TCP connection, or bytes to send on one.
+    Tcp(MessageTcp),
+    /// A TCP connection (with TLS: its handshake) is established.
+    TcpConnect(Box<MessageTcpConnect>),
+    /// A TCP connection is over. The last message of that connection.
+    TcpDisconnect(Box<MessageTcpDisconnect>),
+    /// The peer of a TCP connection has ended its side; for connections with `half_open` set.
+    TcpPeerClosed(MessageTcpPeerClosed),
+    /// The output of a TCP connection has drained below its low water mark.
+    TcpWritable(MessageTcpWritable),
+    /// A datagram received, or one to send.
+    Udp(MessageUdp),
+    /// A datagram could not be sent, for sockets that asked to be told.
+    UdpError(Box<MessageUdpError>),
+    /// An exit signal, for processes that trap them.
+    Exit(Box<MessageExit>),
+    /// Something that this process monitors has ended.
+    Down(Box<MessageDown>),
+    /// The answer to a request of this process.
+    Reply(Box<MessageReply>),
+    /// Any other type; see [`Message::downcast`].
+    User(Box<dyn Any + Send>),
+}
+
+impl Message {
+    /// Wraps any value: the runtime's message types become their variant, a `Message` stays itself, everything else is
+    /// boxed.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// assert!(matches!(Message::new("hi"), Message::User(_)));
+    /// ```
+    #[inline]
+    pub fn new<T: Any + Send>(value: T) -> Self {
+        // An `Option` that is asked by type: after monomorphisation one of these is a move and the rest is gone.
+        let mut value = Some(value);
+        let any: &mut dyn Any = &mut value;
+        if let Some(message) = any.downcast_mut::<Option<Self>>().and_then(Option::take) {
+            return message;
+        }
+        if let Some(message) = any.downcast_mut::<Option<MessageTcp>>().and_then(Option::take) {
+            return Self::Tcp(message);
+        }
+        if let Some(message) = any.downcast_mut::<Option<MessageUdp>>().and_then(Option::take) {
+            return Self::Udp(message);
+        }
+        Self::User(Box::new(value.expect("not taken above")))
+    }
+
+    /// Takes out the value of a user type, or gives the message back.
+    ///
+    /// # Errors
+    ///
+    /// The message itself, if it carries another type.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// let message = Message::new(String::from("hi"));
+    /// assert_eq!(message.downcast::<String>().unwrap(), "hi");
+    /// ```
+    pub fn downcast<T: Any>(self) -> Result<T, Self> {
+        match self {
+            Self::User(value) => value.downcast::<T>().map(|value| *value).map_err(Self::User),
+            other => Err(other),
+        }
+    }
+
+    /// Looks at the value of a user type.
+    pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
+        match self {
+            Self::User(value) => value.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether this carries a value of that user type.
+    pub fn is<T: Any>(&self) -> bool {
+        self.downcast_ref::<T>().is_some()
+    }
+}
+
+/// Bytes of a TCP connection.
+///
+/// Received: `id` is the connection. Sent to a connection's alias: `data` is written, `id` is ignored, so the message
+/// that came in can be sent back as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(alias = "MessageTCP")]
+pub struct MessageTcp {
+    /// The connection.
+    pub id: Alias,
+    /// The bytes: whatever one read gave, or one frame, see [`Framing`](crate::Framing).
+    pub data: Buffer,
+}
+
+impl MessageTcp {
+    /// Bytes for `id`.
+    pub fn new(id: Alias, data: impl Into<Buffer>) -> Self {
+        Self { id, data: data.into() }
+    }
+}
+
+/// A TCP connection is established: the first message of a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[doc(alias = "MessageTCPConnect")]
+pub struct MessageTcpConnect {
+    /// The connection.
+    pub id: Alias,
+    /// The peer's address. For a Unix domain socket the unspecified address, port 0.
+    pub remote_addr: SocketAddr,
+    /// Our end's address. For a Unix domain socket the unspecified address, port 0.
+    pub local_addr: SocketAddr,
+    /// What the TLS handshake agreed on; `None` on a plain connection.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Box<crate::tls::TlsInfo>>,
+}
+
+/// A TCP connection is over: the last message of a connection, exactly one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[doc(alias = "MessageTCPDisconnect")]
+pub struct MessageTcpDisconnect {
+    /// The connection.
+    pub id: Alias,
+    /// Why it ended.
+    pub reason: DisconnectReason,
+    /// Bytes received from the peer, before framing, after decryption.
+    pub bytes_in: u64,
+    /// Bytes given to the operating system for the peer, before encryption.
+    pub bytes_out: u64,
+    /// Bytes that were accepted by a send and never given to the operating system.
+    pub unsent: u64,
+}
+
+/// The peer has ended its side (FIN), and all it had sent has been delivered. Comes only with `half_open` set; the
+/// connection stays open for writing until the owner closes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageTcpPeerClosed {
+    /// The connection.
+    pub id: Alias,
+}
+
+/// The output of a connection has fallen to its low water mark, after it had been above the high one or a send had been
+/// refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageTcpWritable {
+    /// The connection.
+    pub id: Alias,
+}
+
+/// A datagram.
+///
+/// Received: `id` is the socket, `addr` the sender. Sent to a UDP server's alias: `data` goes to `addr`, `id` and
+/// `truncated` are ignored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(alias = "MessageUDP")]
+pub struct MessageUdp {
+    /// The socket.
+    pub id: Alias,
+    /// The other side.
+    pub addr: SocketAddr,
+    /// The payload, possibly empty.
+    pub data: Buffer,
+    /// The datagram was longer than the buffer: the rest is lost.
+    pub truncated: bool,
+}
+
+impl MessageUdp {
+    /// A datagram to `addr`.
+    pub fn new(id: Alias, addr: SocketAddr, data: impl Into<Buffer>) -> Self {
+        Self { id, addr, data: data.into(), truncated: false }
+    }
+}
+
+/// A datagram could not be sent, or the network reported one as undeliverable.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MessageUdpError {
+    /// The socket.
+    pub id: Alias,
+    /// Where it was to go; `None` for an error the network reports later (ICMP) on a connected socket.
+    pub addr: Option<SocketAddr>,
+    /// Its length in bytes.
+    pub length: usize,
+    /// What the operating system said.
+    pub error: io::ErrorKind,
+}
+
+/// An exit signal, received as a message by a process that traps exits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageExit {
+    /// Who ended or sent the signal.
+    pub from: Target,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Something monitored has ended, or did not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageDown {
+    /// What `monitor` returned.
+    pub monitor: Ref,
+    /// What was monitored.
+    pub target: Target,
+    /// Why it ended; [`Reason::NoProcess`] if it did not exist.
+    pub reason: Reason,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct MessageReply {
+    /// What `request` returned.
+    pub request: Ref,
+    /// The answer, or why there is none.
+    pub result: Result<Message, crate::error::RequestError>,
+}
+
+/// How urgent a message is: the lane of the mailbox it goes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Priority {
+    /// The main lane.
+    #[default]
+    Normal,
+    /// The system lane: before every message of the main lane.
+    High,
+    /// The urgent lane: before everything else.
+    Max,
+    /// The log lane: after everything else.
+    Log,
+}
+
+/// What a mailbox holds.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) from: Pid,
+    pub(crate) letter: Letter,
+}
+
+#[derive(Debug)]
+pub(crate) enum Letter {
+    Message(Message),
+    /// A request: the message and the means to answer it.
+    Call(Box<(Message, Reply)>),
+    /// An exit signal. `link` tells that it comes over a link and holds only while the link does.
+    Exit {
+        signal: Box<MessageExit>,
+        link: bool,
+    },
+    /// An answer on its way, dropped if the request is no longer waited for.
+    Answer(Box<MessageReply>),
+    /// `Down` on its way, dropped if the monitor is gone.
+    Down(Box<MessageDown>),
+    /// The end of a connection's input: when this is handled, so is everything before it.
+    Drained(Alias),
+    /// Its being dropped tells that everything before it has been handled, or that the process has ended.
+    Barrier(BarrierToken),
+    /// A question about the process itself.
+    Inspect(crate::inspect::InspectReply),
+}
+
+/// Calls back when it is dropped.
+pub(crate) struct BarrierToken(pub(crate) std::sync::Arc<dyn Fn() + Send + Sync>);
+
+impl Drop for BarrierToken {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for BarrierToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BarrierToken")
+    }
+}
+
+/// Who waits for the end of something, kept by the thing watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Watcher {
+    Link(Pid),
+    Monitor(Pid, Ref),
+}
+
+/// Why a delivery failed. The message comes back.
+#[derive(Debug)]
+pub(crate) enum Undelivered {
+    /// The process is gone.
+    Gone(Message),
+    /// Its mailbox is full; the waiter has been noted and gets a resume command.
+    Full(Message),
+}
+
+/// What the I/O half knows of processes.
+///
+/// Order: two deliveries by one caller to one process arrive in order. None of these calls runs user code or blocks.
+pub(crate) trait Deliver: Send + Sync {
+    /// Delivers data: refused when the mailbox holds as many messages as it may, and then `waiter` is resumed when it is
+    /// half drained.
+    fn deliver_data(&self, to: Pid, from: Pid, message: Message, waiter: Alias) -> Result<(), Undelivered>;
+
+    /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
+    fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool;
+
+    /// Delivers the end of a connection's input behind its data; [`Command::Drained`](crate::command::Command) comes back
+    /// when the process has come to it. `false`: the process is gone.
+    fn deliver_end(&self, to: Pid, alias: Alias) -> bool;
+
+    /// Sends an exit signal or a `Down` to one that watched `target`.
+    fn tell(&self, watcher: Watcher, target: Target, reason: &Reason);
+
+    /// Does what a timer was set for.
+    fn fire(&self, fire: Fire);
+
+    /// Makes `alias` a child of `parent`. `false`: the parent is gone.
+    fn adopt(&self, parent: Pid, alias: Alias) -> bool;
+
+    /// Forgets the child.
+    fn disown(&self, parent: Pid, alias: Alias);
+
+    /// The process that holds the name.
+    fn resolve(&self, name: &Name) -> Option<Pid>;
+
+    /// Whether the process spreads its messages over workers.
+    fn is_pool(&self, pid: Pid) -> bool;
+
+    /// Whether the process lives.
+    fn is_alive(&self, pid: Pid) -> bool;
+}
+
+impl fmt::Debug for dyn Deliver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Deliver")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_stays_within_a_cache_line() {
+        assert!(size_of::<Message>() <= 64, "{}", size_of::<Message>());
+        assert!(size_of::<Envelope>() <= 72, "{}", size_of::<Envelope>());
+    }
+
+    #[test]
+    fn new_unwraps_the_types_of_the_runtime() {
+        let id = Alias::new(0, 0, 1);
+        assert!(matches!(Message::new(MessageTcp::new(id, "x")), Message::Tcp(_)));
+        assert!(matches!(Message::new(Message::new(7_u8)).downcast::<u8>(), Ok(7)));
+        assert!(Message::new(7_u8).downcast::<u16>().is_err());
+    }
+}

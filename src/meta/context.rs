@@ -1,0 +1,235 @@
+//! What a meta-process can do from inside its callbacks, and the services of the node behind it.
+
+use std::fmt;
+use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_queue::SegQueue;
+use mio::{Interest, Registry, Token};
+
+use super::{MetaProcess, Newborn};
+use crate::buffer::{Buffer, BufferPool};
+use crate::command::outlet::Outlet;
+use crate::command::{Command, Commands, Fire};
+use crate::error::{SendError, SendErrorKind, SpawnError};
+use crate::id::{Alias, Name, Pid, Target};
+use crate::log::Logger;
+use crate::message::{Deliver, Message, Undelivered};
+use crate::reason::Reason;
+use crate::scheduler::Blocking;
+use crate::timers::Timers;
+
+/// What all stripes of a node share.
+pub(crate) struct Services {
+    pub(crate) registry: Registry,
+    pub(crate) deliver: Arc<dyn Deliver>,
+    pub(crate) commands: Arc<Commands>,
+    pub(crate) timers: Arc<Timers>,
+    pub(crate) pool: BufferPool,
+    pub(crate) blocking: Blocking,
+    pub(crate) logger: Logger,
+    /// For each stripe, what is to be born on it.
+    pub(crate) births: Box<[SegQueue<Newborn>]>,
+}
+
+impl Services {
+    /// Starts a meta-process as a child of `parent`.
+    pub(crate) fn spawn(&self, parent: Pid, meta: Box<dyn MetaProcess>) -> Result<Alias, SpawnError> {
+        let alias = self.commands.allocate(meta.output_limit())?;
+        if parent != Pid::NODE && !self.deliver.adopt(parent, alias) {
+            self.commands.retire(alias);
+            self.commands.recycle(alias);
+            return Err(SpawnError::NoParent);
+        }
+        self.births[alias.stripe()].push(Newborn { alias, parent, meta });
+        self.commands.ring(alias.stripe());
+        Ok(alias)
+    }
+}
+
+/// What a callback asks its stripe for.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) again: bool,
+    pub(crate) flush: bool,
+    /// The next time it wants to be called; `u64::MAX` for never. `None`: as before.
+    pub(crate) deadline_ms: Option<u64>,
+}
+
+/// The meta-process as its callbacks see it: its identity, and everything it can do. No call blocks.
+pub struct MetaContext<'a> {
+    pub(crate) services: &'a Services,
+    pub(crate) alias: Alias,
+    pub(crate) parent: Pid,
+    pub(crate) wishes: &'a mut Wishes,
+    /// A buffer to read into, shared by the meta-processes of a stripe; empty between callbacks.
+    pub(crate) scratch: &'a mut Buffer,
+    pub(crate) now_ms: u64,
+    /// In `terminate`: bytes that were accepted and never sent.
+    pub(crate) unsent: u64,
+}
+
+impl MetaContext<'_> {
+    /// This meta-process.
+    pub fn alias(&self) -> Alias {
+        self.alias
+    }
+
+    /// The process that it belongs to.
+    pub fn parent(&self) -> Pid {
+        self.parent
+    }
+
+    /// Adds a file descriptor to the poll loop, edge-triggered, for reading and writing. It is removed when it is closed;
+    /// the meta-process must own it.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says, for instance for a regular file.
+    #[cfg(unix)]
+    pub fn register(&mut self, source: &impl AsFd) -> io::Result<()> {
+        let fd = source.as_fd().as_raw_fd();
+        self.register_source(&mut mio::unix::SourceFd(&fd))
+    }
+
+    /// Removes a file descriptor from the poll loop before it is closed.
+    ///
+    /// # Errors
+    ///
+    /// It was not registered.
+    #[cfg(unix)]
+    pub fn deregister(&mut self, source: &impl AsFd) -> io::Result<()> {
+        let fd = source.as_fd().as_raw_fd();
+        self.services.registry.deregister(&mut mio::unix::SourceFd(&fd))
+    }
+
+    /// Registered once for both directions and never changed: readiness is remembered, not asked for.
+    pub(crate) fn register_source(&mut self, source: &mut impl mio::event::Source) -> io::Result<()> {
+        let token = Token(self.alias.to_word() as usize);
+        self.services.registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Sends a message to any target, as coming from the parent process.
+    ///
+    /// # Errors
+    ///
+    /// The message comes back when there is no such receiver. A full mailbox refuses it, and
+    /// [`MetaProcess::handle_resume`] is called when it has room again.
+    pub fn send<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
+        let (to, message) = (to.into(), Message::new(message));
+        let pid = match &to {
+            Target::Pid(pid) => *pid,
+            Target::Alias(alias) => return self.services.commands.send(*alias, self.parent, message),
+            Target::Name(name) => match self.services.deliver.resolve(name) {
+                Some(pid) => pid,
+                None => return Err(SendError::new(SendErrorKind::NoName, to, message)),
+            },
+        };
+        self.services.deliver.deliver_data(pid, self.parent, message, self.alias).map_err(|undelivered| {
+            let (kind, message) = match undelivered {
+                Undelivered::Gone(message) => (SendErrorKind::NoProcess, message),
+                Undelivered::Full(message) => (SendErrorKind::MailboxFull, message),
+            };
+            SendError::new(kind, to, message)
+        })
+    }
+
+    /// Starts another meta-process, a child of the same parent process.
+    ///
+    /// # Errors
+    ///
+    /// The parent has ended, or the node's limit is reached.
+    pub fn spawn_meta(&mut self, meta: impl MetaProcess) -> Result<Alias, SpawnError> {
+        self.services.spawn(self.parent, Box::new(meta))
+    }
+
+    /// Ends another meta-process.
+    pub fn send_exit_meta(&mut self, to: Alias, reason: Reason) {
+        self.services.commands.push(to.stripe(), Command::Exit { to, reason });
+    }
+
+    /// The process that holds the name now.
+    pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
+        self.services.deliver.resolve(&name.into())
+    }
+
+    /// Has [`MetaProcess::handle_timer`] called after that time; `None` withdraws it. There is one timer; setting it again
+    /// replaces it.
+    pub fn set_timer(&mut self, delay: Option<Duration>) {
+        let deadline_ms = delay.map_or(u64::MAX, |delay| self.services.timers.clock().deadline_ms(delay));
+        self.wishes.deadline_ms = Some(deadline_ms);
+    }
+
+    /// Has [`MetaProcess::ready`] called again soon, after other meta-processes had their turn.
+    pub fn call_again(&mut self) {
+        self.wishes.again = true;
+    }
+
+    /// Has [`MetaProcess::flush`] called at the end of this batch.
+    pub fn flush_later(&mut self) {
+        self.wishes.flush = true;
+    }
+
+    /// Buffers of the node.
+    pub fn buffer_pool(&self) -> &BufferPool {
+        &self.services.pool
+    }
+
+    /// Counts off bytes of [`MessageTcp`](crate::MessageTcp) or [`MessageUdp`](crate::MessageUdp) that no longer wait.
+    /// `true`: a send had been refused, and there is room again.
+    pub fn sent(&mut self, bytes: usize, low_water_mark: u32) -> bool {
+        self.outlet().sent(bytes, low_water_mark)
+    }
+
+    pub(crate) fn outlet(&self) -> &Outlet {
+        self.services.commands.outlet(self.alias).expect("the outlet of a live alias")
+    }
+
+    /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
+    pub(crate) fn deliver_control(&self, to: Pid, message: Message) -> bool {
+        self.services.deliver.deliver_control(to, self.parent, message)
+    }
+
+    /// Lets a command come to this meta-process from another thread.
+    pub(crate) fn remote(&self) -> Remote {
+        Remote { commands: Arc::clone(&self.services.commands), alias: self.alias }
+    }
+
+    /// Sets the next time `handle_timer` is called, in milliseconds of the node's clock.
+    pub(crate) fn set_deadline(&mut self, deadline_ms: u64) {
+        self.wishes.deadline_ms = Some(deadline_ms);
+    }
+}
+
+impl fmt::Debug for MetaContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetaContext").field("alias", &self.alias).field("parent", &self.parent).finish_non_exhaustive()
+    }
+}
+
+/// Sends a message to one meta-process from a thread of the blocking pool.
+pub(crate) struct Remote {
+    commands: Arc<Commands>,
+    alias: Alias,
+}
+
+impl Remote {
+    pub(crate) fn send<T: Send + 'static>(&self, message: T) {
+        // Whoever asked may have ended meanwhile.
+        let _ = self.commands.send(self.alias, Pid::NODE, Message::new(message));
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+/// A timer of a meta-process.
+pub(crate) fn meta_timer(alias: Alias, deadline_ms: u64) -> Fire {
+    Fire::Meta(alias, deadline_ms)
+}

@@ -1,0 +1,217 @@
+//! Meta-processes: what is driven by the poll loop and talks to processes by messages.
+//!
+//! ```text
+//!        spawn_meta           init ok                    Err(reason), exit, parent's end
+//!  made ───────────▶ sleep ───────────▶ running ─────────────────────────────────────────▶ terminated
+//!   │                                   ▲     │ ready, handle_message, handle_timer …
+//!   └─ dropped: socket closed           └─────┘
+//! ```
+//!
+//! Every meta-process is a value of a type that implements [`MetaProcess`]: [`TcpServer`](crate::TcpServer),
+//! [`TcpConnection`](crate::TcpConnection) and [`UdpServer`](crate::UdpServer) are three of them, yours is another. It
+//! belongs to one stripe of the poll loop, which calls it with `&mut self`, so it needs no lock. Its callbacks run on
+//! threads that serve other sockets too: they must not block.
+//!
+//! A terminated meta-process is never seen again: its alias is stale, commands on their way to it are dropped, requests
+//! among them are answered with an error.
+
+mod context;
+pub(crate) mod options;
+mod socket;
+mod stream;
+pub(crate) mod tcp;
+pub(crate) mod udp;
+
+pub(crate) use tcp::TcpCommand;
+
+use std::fmt;
+
+pub use context::MetaContext;
+pub(crate) use context::{Services, Wishes, meta_timer};
+
+use crate::id::{Alias, Pid};
+use crate::inspect::Inspection;
+use crate::message::Message;
+use crate::reason::Reason;
+use crate::request::Reply;
+
+/// A state machine on the poll loop, known by its [`Alias`].
+///
+/// All callbacks of one meta-process run one at a time. A callback that returns `Err` or panics ends it.
+pub trait MetaProcess: Send + 'static {
+    /// Called first, on the loop. Register event sources here.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process; `terminate` is called.
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// Called when a registered source has become ready. Readiness is told once for each change (edge-triggered): read or
+    /// write until `WouldBlock`, or ask for another call with [`MetaContext::call_again`].
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
+    fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        let _ = (cx, readiness);
+        Ok(())
+    }
+
+    /// Called for each message sent to the alias.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+        let _ = (cx, from, message);
+        Ok(())
+    }
+
+    /// Called for each request. Dropping `reply` tells the asker at once that there is no answer.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
+    fn handle_call(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
+        let _ = (cx, from, message, reply);
+        Ok(())
+    }
+
+    /// Called when the time set by [`MetaContext::set_timer`] has come.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
+    fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// Called when a mailbox that refused data of this meta-process has room again.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
+    fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// Called once after a batch of other callbacks, if one of them asked for it with [`MetaContext::flush_later`]: the
+    /// place to write what the batch has produced.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
+    fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// The owner has handled everything that was delivered before the end of the input.
+    #[doc(hidden)]
+    fn handle_drained(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// An exit signal. A connection sends what it has accepted and ends by itself within its deadline.
+    #[doc(hidden)]
+    fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
+        let _ = cx;
+        Err(reason)
+    }
+
+    /// The node stops taking in new work.
+    #[doc(hidden)]
+    fn handle_stop(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// The node ends: a connection sends what it has accepted and ends by itself within its deadline.
+    #[doc(hidden)]
+    fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.handle_exit(cx, Reason::Shutdown)
+    }
+
+    /// What it tells about itself, besides what the runtime knows.
+    fn handle_inspect(&self) -> Inspection {
+        Inspection::default()
+    }
+
+    /// Called last. The alias is no longer valid.
+    fn terminate(&mut self, cx: &mut MetaContext<'_>, reason: &Reason) {
+        let _ = (cx, reason);
+    }
+
+    /// Bytes of [`MessageTcp`](crate::MessageTcp) or [`MessageUdp`](crate::MessageUdp) that may wait for this
+    /// meta-process before sends to it are refused; it counts them off with [`MetaContext::sent`].
+    fn output_limit(&self) -> u32 {
+        0
+    }
+}
+
+/// What a source is ready for.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness(u8);
+
+impl Readiness {
+    pub(crate) const READABLE: Self = Self(1);
+    pub(crate) const WRITABLE: Self = Self(2);
+    pub(crate) const READ_CLOSED: Self = Self(4);
+    pub(crate) const WRITE_CLOSED: Self = Self(8);
+    /// Set on calls that were asked for, without news from the poll.
+    pub(crate) const AGAIN: Self = Self(16);
+
+    pub(crate) fn with(self, other: Self, is_set: bool) -> Self {
+        if is_set { Self(self.0 | other.0) } else { self }
+    }
+
+    /// Reading may succeed, or find the end or an error.
+    pub fn is_readable(self) -> bool {
+        self.0 & (Self::READABLE.0 | Self::READ_CLOSED.0) != 0
+    }
+
+    /// Writing may succeed, or find an error.
+    pub fn is_writable(self) -> bool {
+        self.0 & (Self::WRITABLE.0 | Self::WRITE_CLOSED.0) != 0
+    }
+
+    /// The other side will send no more; what it has sent can still be read.
+    pub fn is_read_closed(self) -> bool {
+        self.0 & Self::READ_CLOSED.0 != 0
+    }
+
+    /// This call was asked for with [`MetaContext::call_again`].
+    pub fn is_again(self) -> bool {
+        self.0 & Self::AGAIN.0 != 0
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness")
+            .field("readable", &self.is_readable())
+            .field("writable", &self.is_writable())
+            .field("read_closed", &self.is_read_closed())
+            .field("again", &self.is_again())
+            .finish()
+    }
+}
+
+/// A meta-process on its way to its stripe.
+pub(crate) struct Newborn {
+    pub(crate) alias: Alias,
+    pub(crate) parent: Pid,
+    pub(crate) meta: Box<dyn MetaProcess>,
+}

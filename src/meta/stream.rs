@@ -1,0 +1,95 @@
+//! The socket of a connection: TCP or Unix domain, one type to read and write.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+
+use super::MetaContext;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(mio::net::TcpStream),
+    #[cfg(unix)]
+    Unix(mio::net::UnixStream),
+}
+
+/// The address of what has none.
+pub(crate) const UNSPECIFIED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+impl Stream {
+    pub(crate) fn register(&mut self, cx: &mut MetaContext<'_>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => cx.register_source(stream),
+            #[cfg(unix)]
+            Self::Unix(stream) => cx.register_source(stream),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let result = match self {
+                Self::Tcp(stream) => stream.read(bytes),
+                #[cfg(unix)]
+                Self::Unix(stream) => stream.read(bytes),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// One system call, the cheaper one for a single slice.
+    #[inline]
+    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, slices) {
+            (Self::Tcp(stream), [only]) => stream.write(only),
+            (Self::Tcp(stream), slices) => stream.write_vectored(slices),
+            #[cfg(unix)]
+            (Self::Unix(stream), slices) => stream.write_vectored(slices),
+        }
+    }
+
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Lets the coming close reset the connection. A Unix domain socket is just closed.
+    pub(crate) fn reset_on_close(&self) {
+        if let Self::Tcp(stream) = self {
+            // It fails if the connection is gone, and then there is nothing to reset.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().unwrap_or(UNSPECIFIED),
+            #[cfg(unix)]
+            Self::Unix(_) => UNSPECIFIED,
+        }
+    }
+
+    /// The peer's address; an error says that there is none (any more).
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr(),
+            #[cfg(unix)]
+            Self::Unix(_) => Ok(UNSPECIFIED),
+        }
+    }
+
+    /// The error of a connection attempt, if it has failed.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Self::Tcp(stream) => stream.take_error(),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.take_error(),
+        }
+    }
+}

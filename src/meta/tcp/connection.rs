@@ -1,0 +1,380 @@
+//! The driver of one established connection: carries bytes between the socket and the machine, and what the machine says
+//! to the owner.
+//!
+//! ```text
+//!  readiness ─▶ drive: deliver what is decoded ─▶ read ─▶ deliver … until the socket, the owner or the budget stops it
+//!  commands  ─▶ machine ─▶ flush (once per batch): transmit, FIN, the end
+//! ```
+//!
+//! Delivery stops when the owner's mailbox is full: the refused message is kept here, reading stops, and goes on when the
+//! mailbox is half drained. Connect and Disconnect cannot be refused, and the Disconnect waits for the data before it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::TcpCommand;
+use super::accept::Seat;
+use crate::id::Pid;
+use crate::inspect::Inspection;
+use crate::message::{Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpWritable, Undelivered};
+use crate::meta::options::keep_alive_bytes;
+use crate::meta::stream::Stream;
+use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::proto::connection::{Connection, Event};
+use crate::reason::{DisconnectReason, Reason};
+
+/// Reads in one activation; then others have their turn.
+const READS: u32 = 16;
+
+/// See the module.
+pub(crate) struct Driver {
+    stream: Stream,
+    machine: Connection,
+    owner: Pid,
+    remote_addr: SocketAddr,
+    /// Of an accepted connection: its place at the listener.
+    seat: Option<Seat>,
+    /// Data that the owner's mailbox refused.
+    refused: Option<Box<Message>>,
+    readable: bool,
+    writable: bool,
+    read_closed: bool,
+    announced: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(stream: Stream, machine: Connection, owner: Pid, remote_addr: SocketAddr) -> Self {
+        Self {
+            stream,
+            machine,
+            owner,
+            remote_addr,
+            seat: None,
+            refused: None,
+            readable: false,
+            writable: true,
+            read_closed: false,
+            announced: false,
+        }
+    }
+
+    pub(crate) fn with_seat(mut self, seat: Seat) -> Self {
+        self.seat = Some(seat);
+        self
+    }
+
+    /// Takes over readiness that was seen before the connection was established.
+    pub(crate) fn assume_ready(&mut self) {
+        self.readable = true;
+    }
+
+    // ---- Towards the owner ----
+
+    /// Gives the owner what the machine has. `false`: its mailbox is full.
+    fn deliver(&mut self, cx: &mut MetaContext<'_>) -> bool {
+        if let Some(message) = self.refused.take()
+            && !self.deliver_data(cx, *message)
+        {
+            return false;
+        }
+        while let Some(event) = self.machine.next_event(cx.now_ms) {
+            let delivered = match event {
+                Event::Connected => self.deliver_connect(cx),
+                Event::Data(data) => self.deliver_data(cx, Message::Tcp(MessageTcp { id: cx.alias, data })),
+                Event::Writable => {
+                    self.deliver_control(cx, Message::TcpWritable(MessageTcpWritable { id: cx.alias }));
+                    true
+                }
+                Event::PeerFinished => {
+                    self.deliver_peer_end(cx);
+                    true
+                }
+            };
+            if !delivered {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn deliver_data(&mut self, cx: &mut MetaContext<'_>, message: Message) -> bool {
+        match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
+            Ok(()) => true,
+            Err(Undelivered::Gone(_)) => {
+                self.owner_is_gone();
+                true
+            }
+            Err(Undelivered::Full(_)) if self.machine.settings().close_on_full_mailbox => {
+                self.machine.close(DisconnectReason::MailboxFull, cx.now_ms);
+                true
+            }
+            Err(Undelivered::Full(message)) => {
+                self.refused = Some(Box::new(message));
+                false
+            }
+        }
+    }
+
+    fn deliver_connect(&mut self, cx: &mut MetaContext<'_>) -> bool {
+        self.announced = true;
+        let connect = MessageTcpConnect {
+            id: cx.alias,
+            remote_addr: self.remote_addr,
+            local_addr: self.stream.local_addr(),
+            #[cfg(feature = "tls")]
+            tls: self.machine.tls_info(),
+        };
+        self.deliver_control(cx, Message::TcpConnect(Box::new(connect)));
+        true
+    }
+
+    fn deliver_control(&mut self, cx: &MetaContext<'_>, message: Message) {
+        if !cx.deliver_control(self.owner, message) {
+            self.owner_is_gone();
+        }
+    }
+
+    /// The end of the input, told to the runtime by default and to the owner if it asked for it.
+    fn deliver_peer_end(&mut self, cx: &MetaContext<'_>) {
+        if self.machine.settings().half_open {
+            let end = crate::message::MessageTcpPeerClosed { id: cx.alias };
+            self.deliver_control(cx, Message::TcpPeerClosed(end));
+        } else if !cx.services.deliver.deliver_end(self.owner, cx.alias) {
+            self.owner_is_gone();
+        }
+    }
+
+    fn owner_is_gone(&mut self) {
+        self.machine.end(DisconnectReason::OwnerGone);
+    }
+
+    // ---- Towards the socket ----
+
+    /// Delivers and reads until something stops it.
+    fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let mut reads = READS;
+        while self.deliver(cx) && self.readable && self.machine.wants_read() {
+            if reads == 0 {
+                cx.call_again();
+                break;
+            }
+            reads -= 1;
+            self.read(cx);
+        }
+        self.settle(cx)
+    }
+
+    fn read(&mut self, cx: &mut MetaContext<'_>) {
+        let size = self.machine.settings().read_buffer_size;
+        let scratch = &mut *cx.scratch;
+        let room = scratch.spare_mut();
+        let room_bytes = room.len().min(size);
+        match self.stream.read(&mut room[..room_bytes]) {
+            Ok(0) => {
+                self.readable = false;
+                self.machine.receive_end(cx.now_ms);
+            }
+            Ok(read) => {
+                scratch.grow(read);
+                // A short read has emptied the socket, unless the end is behind it.
+                self.readable = read == room_bytes || self.read_closed || !SHORT_READ_IS_EMPTY;
+                self.machine.receive(scratch, cx.now_ms);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+            Err(error) => {
+                self.readable = false;
+                self.machine.fail(error.kind());
+            }
+        }
+    }
+
+    /// Asks for what is to be done after this callback.
+    fn settle(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if let Some(reason) = self.machine.ended() {
+            // Frames that were read before the end are waited for, as long as somebody will take them.
+            if self.refused.is_none() {
+                return Err(Reason::from(reason));
+            }
+            return Ok(());
+        }
+        if self.writable && self.machine.wants_transmit() {
+            cx.flush_later();
+        }
+        cx.set_deadline(self.machine.next_deadline());
+        Ok(())
+    }
+
+    fn transmit(&mut self, cx: &mut MetaContext<'_>) {
+        let (stream, machine) = (&mut self.stream, &mut self.machine);
+        let done = machine.transmit(&mut |slices| stream.write(slices), cx.now_ms);
+        self.writable = !done.blocked;
+        if done.bytes > 0 {
+            let low = machine.settings().low_water_mark;
+            if cx.outlet().sent(done.bytes, low) {
+                machine.owe_writable();
+            }
+        }
+        if machine.shutdown_is_due() {
+            // It fails if the connection is gone; the read side tells.
+            let _ = self.stream.shutdown_write();
+            self.machine.shutdown_done(cx.now_ms);
+        }
+    }
+
+    fn obey(&mut self, cx: &mut MetaContext<'_>, command: TcpCommand) {
+        match command {
+            TcpCommand::Close => self.machine.close(DisconnectReason::LocalClose, cx.now_ms),
+            TcpCommand::Abort => {
+                self.stream.reset_on_close();
+                self.refused = None;
+                self.machine.end(DisconnectReason::Abort);
+            }
+            TcpCommand::ShutdownWrite => self.machine.shutdown_write(),
+            TcpCommand::PauseReading => self.machine.pause(true),
+            TcpCommand::ResumeReading => self.machine.pause(false),
+            TcpCommand::SetFraming(framing) => self.machine.set_framing(Arc::new(framing)),
+            TcpCommand::PauseAccepting | TcpCommand::ResumeAccepting => {}
+        }
+    }
+}
+
+/// On epoll and kqueue a short read means that the next change is told; elsewhere one reads until `WouldBlock`.
+const SHORT_READ_IS_EMPTY: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+)) && !cfg!(mio_unsupported_force_poll_poll);
+
+impl MetaProcess for Driver {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.stream.register(cx)?;
+        self.established(cx)
+    }
+
+    fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        self.readable |= readiness.is_readable();
+        self.read_closed |= readiness.is_read_closed();
+        if readiness.is_writable() && !readiness.is_again() {
+            self.writable = true;
+        }
+        self.drive(cx)
+    }
+
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        match message {
+            Message::Tcp(packet) => {
+                self.machine.send(packet.data, cx.now_ms);
+                if self.writable {
+                    cx.flush_later();
+                }
+                Ok(())
+            }
+            message => match message.downcast::<TcpCommand>() {
+                Ok(command) => {
+                    self.obey(cx, command);
+                    self.drive(cx)
+                }
+                // Nothing else means anything to a connection.
+                Err(_) => Ok(()),
+            },
+        }
+    }
+
+    fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.transmit(cx);
+        self.drive(cx)
+    }
+
+    fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if self.machine.handle_timeout(cx.now_ms)
+            && let Some(bytes) = keep_alive_bytes(self.machine.settings())
+            && cx.outlet().reserve(cx.alias.generation(), bytes.len()).is_ok()
+        {
+            self.machine.send(bytes, cx.now_ms);
+        }
+        if matches!(self.machine.ended(), Some(DisconnectReason::SlowReader | DisconnectReason::CloseTimeout)) {
+            // What is queued in the kernel will not be read either.
+            self.stream.reset_on_close();
+        }
+        self.drive(cx)
+    }
+
+    fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.drive(cx)
+    }
+
+    fn handle_drained(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        cx.outlet().close(cx.alias.generation());
+        self.machine.peer_end_handled(cx.now_ms);
+        self.drive(cx)
+    }
+
+    fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
+        cx.outlet().close(cx.alias.generation());
+        self.machine.close(DisconnectReason::Exit(reason), cx.now_ms);
+        self.drive(cx)
+    }
+
+    fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        cx.outlet().close(cx.alias.generation());
+        self.machine.close(DisconnectReason::NodeStop, cx.now_ms);
+        self.drive(cx)
+    }
+
+    fn handle_inspect(&self) -> Inspection {
+        let mut inspection = Inspection::default();
+        inspection.add("kind", "tcp connection");
+        inspection.add("state", self.machine.state());
+        inspection.add("remote_addr", self.remote_addr);
+        inspection.add("local_addr", self.stream.local_addr());
+        inspection.add("owner", self.owner);
+        let counters = &self.machine.counters;
+        inspection.add("bytes_in", counters.bytes_in);
+        inspection.add("bytes_out", counters.bytes_out);
+        inspection.add("messages_in", counters.messages_in);
+        inspection.add("messages_out", counters.messages_out);
+        inspection.add("paused_by_mailbox", self.refused.is_some());
+        inspection
+    }
+
+    fn terminate(&mut self, cx: &mut MetaContext<'_>, reason: &Reason) {
+        let disconnect = self.machine.ended().cloned().unwrap_or_else(|| {
+            // Ended from outside, without its machine: killed, or a callback panicked.
+            self.stream.reset_on_close();
+            DisconnectReason::Exit(reason.clone())
+        });
+        let is_client = self.seat.is_none();
+        if !self.announced && !is_client {
+            if let Some(seat) = &self.seat {
+                seat.handshake_failed();
+            }
+            cx.services.logger.info(format_args!("connection of {} not established: {disconnect}", self.remote_addr));
+            return;
+        }
+        let message = MessageTcpDisconnect {
+            id: cx.alias,
+            reason: disconnect,
+            bytes_in: self.machine.counters.bytes_in,
+            bytes_out: self.machine.counters.bytes_out,
+            unsent: cx.unsent,
+        };
+        cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
+    }
+
+    fn output_limit(&self) -> u32 {
+        self.machine.settings().output_limit
+    }
+}
+
+impl Driver {
+    /// The transport is there: tell the owner, or begin the handshake.
+    pub(crate) fn established(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.drive(cx)
+    }
+}

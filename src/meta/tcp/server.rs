@@ -1,0 +1,415 @@
+//! The listener.
+//!
+//! ```text
+//!  bind ─▶ TcpServer (port taken) ─ spawn_meta ─▶ accepting ◀──▶ waiting
+//!            │ drop, terminate: port free            │  seats, rate, descriptors, paused
+//!                                                    └─ each accept: owner chosen, Driver spawned as a child of the parent
+//! ```
+//!
+//! No error ends a listener. An accept that fails for the sake of one connection is skipped. When descriptors or memory
+//! run out, the kernel would not tell when they are back (readiness is edge-triggered), so a timer looks again, slower
+//! each time up to a second. A spare descriptor is kept to take one connection out of the backlog and close it, so that
+//! clients are refused and not left hanging.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Protocol, SockRef, Type};
+
+use super::TcpCommand;
+use super::accept::Hall;
+use super::connection::Driver;
+use crate::error::{BindError, SpawnError};
+use crate::id::Pid;
+use crate::inspect::Inspection;
+use crate::message::Message;
+use crate::meta::options::{AtLimit, TcpServerOptions};
+use crate::meta::socket::{INHERITED, bind_addresses, bind_first, set_stream_options, unbound};
+use crate::meta::stream::Stream;
+use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::proto::connection::{Connection, Settings};
+use crate::reason::Reason;
+#[cfg(feature = "tls")]
+use super::tls::ServerSide;
+
+/// Accepts in one activation.
+const ACCEPTS: u32 = 64;
+/// The first and the longest wait for descriptors, in milliseconds.
+const BACK_OFF_MS: (u64, u64) = (50, 1_000);
+
+/// A TCP server meta-process: accepts connections and gives each one to a process.
+///
+/// Created, it holds its port; dropped, it frees it. It accepts once it is spawned.
+///
+/// ```
+/// use longshore::TcpServer;
+/// # fn main() -> Result<(), longshore::Error> {
+/// let server = TcpServer::bind("127.0.0.1:0")?;
+/// assert_ne!(server.local_addr().port(), 0);
+/// server.terminate(longshore::Reason::Normal); // or just drop it
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[doc(alias = "CreateTCPServer")]
+pub struct TcpServer {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    options: TcpServerOptions,
+    settings: Option<Arc<Settings>>,
+    hall: Arc<Hall>,
+    #[cfg(feature = "tls")]
+    tls: Option<ServerSide>,
+    spare: Option<File>,
+    state: State,
+    readable: bool,
+    paused: bool,
+    back_off_ms: u64,
+    /// The second that the rate is counted in, and how many were accepted in it.
+    rate: (u64, u32),
+    counters: Counters,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Accepting,
+    /// Until a seat is free, the rate allows, or descriptors are back.
+    Waiting(&'static str),
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    accepted: u64,
+    refused: u64,
+    no_owner: u64,
+    errors: u64,
+}
+
+impl TcpServer {
+    /// Checks the options, then binds and listens.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Option`] names a wrong field, before anything is bound; otherwise what the operating system says,
+    /// for instance that the port is in use.
+    pub fn bind(options: impl Into<TcpServerOptions>) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate()?;
+        #[cfg(feature = "tls")]
+        let tls = ServerSide::new(&options)?;
+        let addresses = bind_addresses(&options.host, options.port)?;
+        let socket = bind_first(&addresses, |address| {
+            let socket = unbound(address, Type::STREAM, Protocol::TCP, &options.socket)?;
+            #[cfg(unix)]
+            socket.set_reuse_address(true)?;
+            set_stream_options(&SockRef::from(&socket), &options.socket, options.keep_alive_period)?;
+            socket.bind(&address.into())?;
+            socket.listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX))?;
+            Ok(socket)
+        })?;
+        Self::new(
+            std::net::TcpListener::from(socket),
+            options,
+            #[cfg(feature = "tls")]
+            tls,
+        )
+    }
+
+    /// Takes over a socket that is bound and listening already, for instance one handed over by a service manager. Of the
+    /// options, those of the address and the backlog do not apply.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says.
+    pub fn from_std(
+        listener: std::net::TcpListener,
+        options: impl Into<TcpServerOptions>,
+    ) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate()?;
+        #[cfg(feature = "tls")]
+        let tls = ServerSide::new(&options)?;
+        let failed = |source| BindError::Bind { address: "the given socket".into(), source };
+        listener.set_nonblocking(true).map_err(failed)?;
+        set_stream_options(&SockRef::from(&listener), &options.socket, options.keep_alive_period).map_err(failed)?;
+        Self::new(
+            listener,
+            options,
+            #[cfg(feature = "tls")]
+            tls,
+        )
+    }
+
+    fn new(
+        listener: std::net::TcpListener,
+        options: TcpServerOptions,
+        #[cfg(feature = "tls")] tls: Option<ServerSide>,
+    ) -> Result<Self, BindError> {
+        let local_addr = listener
+            .local_addr()
+            .map_err(|source| BindError::Bind { address: "the given socket".into(), source })?;
+        Ok(Self {
+            listener: TcpListener::from_std(listener),
+            local_addr,
+            options,
+            settings: None,
+            hall: Arc::new(Hall::default()),
+            #[cfg(feature = "tls")]
+            tls,
+            spare: spare_descriptor(),
+            state: State::Accepting,
+            readable: false,
+            paused: false,
+            back_off_ms: BACK_OFF_MS.0,
+            rate: (0, 0),
+            counters: Counters::default(),
+        })
+    }
+
+    /// The bound address, with the port that the operating system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Frees the port of a server that was not spawned. The same as dropping it.
+    pub fn terminate(self, reason: Reason) {
+        drop((self, reason));
+    }
+
+    fn accept_all(&mut self, cx: &mut MetaContext<'_>) {
+        for _ in 0..ACCEPTS {
+            if !self.readable || self.paused || !self.may_accept(cx) {
+                return;
+            }
+            match self.listener.accept() {
+                Ok((stream, remote_addr)) => {
+                    self.back_off_ms = BACK_OFF_MS.0;
+                    self.welcome(cx, stream, remote_addr);
+                }
+                Err(error) => self.handle_error(cx, &error),
+            }
+        }
+        cx.call_again();
+    }
+
+    /// Whether limits allow one more connection. If not, somebody will call again when they do.
+    fn may_accept(&mut self, cx: &mut MetaContext<'_>) -> bool {
+        if let State::Waiting(_) = self.state {
+            return false;
+        }
+        if self.options.at_limit == AtLimit::Wait && !self.hall.has_room(self.options.max_connections) {
+            self.state = State::Waiting("connections");
+            return false;
+        }
+        if let Some(rate) = self.options.accept_rate {
+            let second = cx.now_ms / 1_000;
+            if self.rate.0 != second {
+                self.rate = (second, 0);
+            }
+            if self.rate.1 >= rate {
+                self.wait(cx, "rate", (second + 1) * 1_000);
+                return false;
+            }
+            self.rate.1 += 1;
+        }
+        true
+    }
+
+    fn wait(&mut self, cx: &mut MetaContext<'_>, what: &'static str, until_ms: u64) {
+        self.state = State::Waiting(what);
+        cx.set_deadline(until_ms);
+    }
+
+    fn handle_error(&mut self, cx: &mut MetaContext<'_>, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => self.readable = false,
+            io::ErrorKind::Interrupted => {}
+            _ if is_exhaustion(error) => {
+                self.counters.errors += 1;
+                if self.back_off_ms == BACK_OFF_MS.0 {
+                    cx.services.logger.warning(format_args!("{}: cannot accept: {error}", self.local_addr));
+                }
+                self.shed();
+                self.wait(cx, "descriptors", cx.now_ms + self.back_off_ms);
+                self.back_off_ms = (self.back_off_ms * 2).min(BACK_OFF_MS.1);
+            }
+            // Of one connection that is gone before it was accepted.
+            _ => self.counters.errors += 1,
+        }
+    }
+
+    /// Uses the spare descriptor to take one connection and close it.
+    fn shed(&mut self) {
+        if self.spare.take().is_some() {
+            if let Ok((stream, _)) = self.listener.accept() {
+                self.counters.refused += 1;
+                SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap_or_default();
+            }
+            self.spare = spare_descriptor();
+        }
+    }
+
+    /// Chooses the owner and starts the connection. If it cannot be started the socket is closed, counted and logged.
+    fn welcome(&mut self, cx: &mut MetaContext<'_>, stream: TcpStream, remote_addr: SocketAddr) {
+        let number = self.counters.accepted;
+        let Some(owner) = self.owner(cx, number) else {
+            self.counters.no_owner += 1;
+            cx.services.logger.warning(format_args!("{}: no process of the pool is alive", self.local_addr));
+            return;
+        };
+        let over = self.options.max_connections.is_some_and(|max| self.hall.open() >= max);
+        let seat = (!over).then(|| {
+            self.hall.sit(cx.alias, &cx.services.commands, remote_addr.ip(), self.options.max_connections_per_ip)
+        });
+        let Some(Ok(seat)) = seat else {
+            self.counters.refused += 1;
+            return;
+        };
+        self.counters.accepted += 1;
+        let started = self.start(cx, stream, owner, remote_addr).and_then(|driver| {
+            let meta = Box::new(driver.with_seat(seat));
+            cx.services.spawn(cx.parent, meta).map_err(|error: SpawnError| Reason::from(error))
+        });
+        if let Err(reason) = started {
+            self.counters.errors += 1;
+            cx.services.logger.warning(format_args!("{}: connection not started: {reason}", self.local_addr));
+        }
+    }
+
+    fn start(
+        &mut self,
+        cx: &MetaContext<'_>,
+        stream: TcpStream,
+        owner: Pid,
+        remote_addr: SocketAddr,
+    ) -> Result<Driver, Reason> {
+        if !INHERITED {
+            set_stream_options(&SockRef::from(&stream), &self.options.socket, self.options.keep_alive_period)?;
+        }
+        let settings = self.settings.get_or_insert_with(|| self.options.stream().settings(&cx.services.pool));
+        let settings = Arc::clone(settings);
+        #[cfg(feature = "tls")]
+        let machine = match &self.tls {
+            Some(tls) => Connection::with_tls(settings, tls.accept()?, cx.now_ms),
+            None => Connection::new(settings, cx.now_ms),
+        };
+        #[cfg(not(feature = "tls"))]
+        let machine = Connection::new(settings, cx.now_ms);
+        Ok(Driver::new(Stream::Tcp(stream), machine, owner, remote_addr))
+    }
+
+    /// The owner of connection `number`: its process of the pool, or the next one that lives.
+    fn owner(&self, cx: &MetaContext<'_>, number: u64) -> Option<Pid> {
+        let names = &self.options.process_pool;
+        if names.is_empty() {
+            return Some(cx.parent);
+        }
+        let deliver = &cx.services.deliver;
+        let first = (number % names.len() as u64) as usize;
+        (0..names.len())
+            .filter_map(|offset| deliver.resolve(&names[(first + offset) % names.len()]))
+            .find(|pid| deliver.is_alive(*pid) && !deliver.is_pool(*pid))
+    }
+}
+
+/// Descriptors or memory have run out: of the process, of the system.
+fn is_exhaustion(error: &io::Error) -> bool {
+    if error.kind() == io::ErrorKind::OutOfMemory {
+        return true;
+    }
+    #[cfg(unix)]
+    {
+        /// ENOMEM, ENFILE and EMFILE are the same everywhere; ENOBUFS is not.
+        const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 105 } else { 55 };
+        matches!(error.raw_os_error(), Some(12 | 23 | 24 | ENOBUFS))
+    }
+    #[cfg(not(unix))]
+    {
+        // WSAEMFILE and WSAENOBUFS.
+        matches!(error.raw_os_error(), Some(10024 | 10055))
+    }
+}
+
+fn spare_descriptor() -> Option<File> {
+    if cfg!(unix) { File::open("/dev/null").ok() } else { None }
+}
+
+impl MetaProcess for TcpServer {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        cx.register_source(&mut self.listener)?;
+        for name in &self.options.process_pool {
+            if cx.services.deliver.resolve(name).is_some_and(|pid| cx.services.deliver.is_pool(pid)) {
+                return Err(pool_refused(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        self.readable |= readiness.is_readable();
+        self.accept_all(cx);
+        Ok(())
+    }
+
+    fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.state = State::Accepting;
+        self.accept_all(cx);
+        Ok(())
+    }
+
+    /// A seat is free.
+    fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if self.state == State::Waiting("connections") {
+            self.state = State::Accepting;
+        }
+        self.accept_all(cx);
+        Ok(())
+    }
+
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        match message.downcast::<TcpCommand>() {
+            Ok(TcpCommand::PauseAccepting) => self.paused = true,
+            Ok(TcpCommand::ResumeAccepting) => {
+                self.paused = false;
+                self.accept_all(cx);
+            }
+            Ok(TcpCommand::Close | TcpCommand::Abort) => return Err(Reason::Normal),
+            // Nothing else means anything to a listener.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn handle_stop(&mut self, _cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        Err(Reason::Shutdown)
+    }
+
+    fn handle_inspect(&self) -> Inspection {
+        let mut inspection = Inspection::default();
+        inspection.add("kind", "tcp server");
+        inspection.add("local_addr", self.local_addr);
+        let state = match self.state {
+            _ if self.paused => "paused",
+            State::Accepting => "accepting",
+            State::Waiting(what) => what,
+        };
+        inspection.add("state", state);
+        inspection.add("connections", self.hall.open());
+        inspection.add("accepted", self.counters.accepted);
+        inspection.add("refused", self.counters.refused);
+        inspection.add("no_owner", self.counters.no_owner);
+        inspection.add("accept_errors", self.counters.errors);
+        let failed = self.hall.handshakes_failed.load(std::sync::atomic::Ordering::Relaxed);
+        inspection.add("handshakes_failed", failed);
+        inspection
+    }
+}
+
+/// Why a pool cannot own connections.
+pub(crate) fn pool_refused(name: &crate::id::Name) -> Reason {
+    Reason::error(format_args!(
+        "process_pool: {name} is a pool; it would spread the bytes of one connection over several workers"
+    ))
+}

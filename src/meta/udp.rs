@@ -1,0 +1,317 @@
+//! UDP sockets.
+//!
+//! ```text
+//!  bind ─▶ UdpServer (port taken) ─ spawn_meta ─▶ running ─▶ terminated (socket closed)
+//!            └ drop, terminate: port free
+//!
+//!  readable ─▶ receive up to the budget ─▶ MessageUdp to the owner, or dropped and counted
+//!  MessageUdp ─▶ queue (bounded by the outlet cell) ─▶ flush: send until the socket takes no more
+//! ```
+//!
+//! A datagram that cannot be sent is an error of that datagram; an error the network reports (ICMP) is an event. Neither
+//! ends the server.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use mio::net::UdpSocket;
+use socket2::{Protocol, Type};
+
+use crate::buffer::{Buffer, BufferPool};
+use crate::error::BindError;
+use crate::id::Pid;
+use crate::inspect::Inspection;
+use crate::message::{Message, MessageUdp, MessageUdpError, Undelivered};
+use crate::meta::options::UdpServerOptions;
+use crate::meta::socket::{bind_addresses, bind_first, unbound};
+use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::reason::Reason;
+
+/// Datagrams received in one activation; then others have their turn.
+const RECEIVES: u32 = 64;
+/// Longer than any datagram.
+const LARGEST: usize = 64 * 1024;
+
+/// A UDP server meta-process: receives datagrams for a process and sends those it is sent. With port 0, or connected to a
+/// `peer`, it is a client.
+///
+/// Created, it holds its port; dropped, it frees it.
+///
+/// ```
+/// use longshore::UdpServer;
+/// # fn main() -> Result<(), longshore::Error> {
+/// let server = UdpServer::bind("127.0.0.1:0")?;
+/// assert_ne!(server.local_addr().port(), 0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[doc(alias = "CreateUDPServer")]
+pub struct UdpServer {
+    socket: UdpSocket,
+    local_addr: SocketAddr,
+    options: UdpServerOptions,
+    owner: Pid,
+    readable: bool,
+    writable: bool,
+    output: VecDeque<(SocketAddr, Buffer)>,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    bytes_in: u64,
+    bytes_out: u64,
+    messages_in: u64,
+    messages_out: u64,
+    dropped: u64,
+    truncated: u64,
+    receive_errors: u64,
+    send_errors: u64,
+}
+
+impl UdpServer {
+    /// Checks the options, then binds.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Option`] names a wrong field, before anything is bound; otherwise what the operating system says,
+    /// for instance that the port is in use.
+    pub fn bind(options: impl Into<UdpServerOptions>) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate()?;
+        let addresses = bind_addresses(&options.host, options.port)?;
+        let socket = bind_first(&addresses, |address| {
+            let socket = unbound(address, Type::DGRAM, Protocol::UDP, &options.socket)?;
+            if options.broadcast {
+                socket.set_broadcast(true)?;
+            }
+            if !options.multicast.is_empty() {
+                socket.set_reuse_address(true)?;
+            }
+            socket.bind(&address.into())?;
+            for group in &options.multicast {
+                match group {
+                    IpAddr::V4(group) => socket.join_multicast_v4(group, &Ipv4Addr::UNSPECIFIED)?,
+                    IpAddr::V6(group) => socket.join_multicast_v6(group, 0)?,
+                }
+            }
+            if let Some(peer) = options.peer {
+                socket.connect(&peer.into())?;
+            }
+            Ok(socket)
+        })?;
+        Self::new(socket.into(), options)
+    }
+
+    /// Takes over a socket that is bound already. Of the options, those of the address do not apply.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says.
+    pub fn from_std(socket: std::net::UdpSocket, options: impl Into<UdpServerOptions>) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate()?;
+        Self::new(socket, options)
+    }
+
+    fn new(socket: std::net::UdpSocket, options: UdpServerOptions) -> Result<Self, BindError> {
+        let failed = |source| BindError::Bind { address: "the given socket".into(), source };
+        socket.set_nonblocking(true).map_err(failed)?;
+        let local_addr = socket.local_addr().map_err(failed)?;
+        Ok(Self {
+            socket: UdpSocket::from_std(socket),
+            local_addr,
+            options,
+            owner: Pid::NODE,
+            readable: false,
+            writable: true,
+            output: VecDeque::new(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// The bound address, with the port that the operating system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Frees the port of a server that was not spawned. The same as dropping it.
+    pub fn terminate(self, reason: Reason) {
+        drop((self, reason));
+    }
+
+    fn receive_all(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let mut left = RECEIVES;
+        while self.readable {
+            if left == 0 {
+                cx.call_again();
+                break;
+            }
+            left -= 1;
+            let room = cx.scratch.spare_mut();
+            match self.socket.recv_from(room) {
+                Ok((length, addr)) => self.deliver(cx, length, addr)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.counters.receive_errors += 1;
+                    self.report(cx, None, 0, error.kind());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a datagram out of the scratch buffer and gives it to the owner.
+    fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, addr: SocketAddr) -> Result<(), Reason> {
+        let limit = if self.options.buffer_pool.is_some() { LARGEST } else { self.options.buffer_size };
+        let truncated = length > limit;
+        let pool: &BufferPool = self.options.buffer_pool.as_ref().unwrap_or(&cx.services.pool);
+        let data = pool.copy_from_slice(&cx.scratch.spare_mut()[..length.min(limit)]);
+        self.counters.messages_in += 1;
+        self.counters.bytes_in += length as u64;
+        self.counters.truncated += u64::from(truncated);
+        let message = Message::Udp(MessageUdp { id: cx.alias, addr, data, truncated });
+        match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
+            Ok(()) => {}
+            Err(Undelivered::Full(_)) => self.counters.dropped += 1,
+            Err(Undelivered::Gone(_)) => {
+                self.counters.dropped += 1;
+                self.find_owner(cx);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks the owner's name up; a process that was restarted under its name is found again.
+    fn find_owner(&mut self, cx: &MetaContext<'_>) {
+        self.owner = match &self.options.process {
+            None => cx.parent,
+            Some(name) => cx.services.deliver.resolve(name).unwrap_or(Pid::NODE),
+        };
+    }
+
+    fn report(&self, cx: &MetaContext<'_>, addr: Option<SocketAddr>, length: usize, error: io::ErrorKind) {
+        if self.options.report_errors {
+            let report = MessageUdpError { id: cx.alias, addr, length, error };
+            // An owner that is gone is found out by the next datagram.
+            let _ = cx.deliver_control(self.owner, Message::UdpError(Box::new(report)));
+        }
+    }
+
+    fn send_all(&mut self, cx: &mut MetaContext<'_>) {
+        while self.writable
+            && let Some((addr, data)) = self.output.front()
+        {
+            let sent = match self.options.peer {
+                Some(_) => self.socket.send(data),
+                None => self.socket.send_to(data, *addr),
+            };
+            match sent {
+                Ok(_) => {
+                    self.counters.messages_out += 1;
+                    self.counters.bytes_out += data.len() as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.writable = false;
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    self.counters.send_errors += 1;
+                    self.report(cx, Some(*addr), data.len(), error.kind());
+                }
+            }
+            let counted = data.len().max(1);
+            self.output.pop_front();
+            cx.outlet().sent(counted, self.options.output_limit / 4);
+        }
+    }
+}
+
+impl MetaProcess for UdpServer {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.find_owner(cx);
+        cx.register_source(&mut self.socket)?;
+        Ok(())
+    }
+
+    fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        self.readable |= readiness.is_readable();
+        if readiness.is_writable() && !readiness.is_again() {
+            self.writable = true;
+            if !self.output.is_empty() {
+                cx.flush_later();
+            }
+        }
+        self.receive_all(cx)
+    }
+
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        if let Message::Udp(packet) = message {
+            self.output.push_back((packet.addr, packet.data));
+            if self.writable {
+                cx.flush_later();
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.send_all(cx);
+        Ok(())
+    }
+
+    /// What was accepted before the signal is given to the socket as far as it takes it.
+    fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
+        self.send_all(cx);
+        Err(reason)
+    }
+
+    fn handle_inspect(&self) -> Inspection {
+        let mut inspection = Inspection::default();
+        inspection.add("kind", "udp server");
+        inspection.add("local_addr", self.local_addr);
+        inspection.add("owner", self.owner);
+        let counters = &self.counters;
+        inspection.add("bytes_in", counters.bytes_in);
+        inspection.add("bytes_out", counters.bytes_out);
+        inspection.add("messages_in", counters.messages_in);
+        inspection.add("messages_out", counters.messages_out);
+        inspection.add("dropped", counters.dropped);
+        inspection.add("truncated", counters.truncated);
+        inspection.add("receive_errors", counters.receive_errors);
+        inspection.add("send_errors", counters.send_errors);
+        if let Some(drops) = kernel_drops(&self.socket) {
+            inspection.add("kernel_drops", drops);
+        }
+        inspection
+    }
+
+    fn output_limit(&self) -> u32 {
+        self.options.output_limit
+    }
+}
+
+/// Datagrams that the kernel dropped because the socket's buffer was full, where it tells.
+#[cfg(target_os = "linux")]
+fn kernel_drops(socket: &UdpSocket) -> Option<u64> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+
+    let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?.ino().to_string();
+    ["/proc/self/net/udp", "/proc/self/net/udp6"].into_iter().find_map(|table| {
+        let text = std::fs::read_to_string(table).ok()?;
+        // Columns: ... uid timeout inode ref pointer drops.
+        text.lines().skip(1).find_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            (columns.get(9) == Some(&inode.as_str())).then(|| columns.last()?.parse().ok()).flatten()
+        })
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn kernel_drops(_socket: &UdpSocket) -> Option<u64> {
+    None
+}

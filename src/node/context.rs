@@ -1,0 +1,173 @@
+//! What processes and meta-processes have with each other: the calls of [`Context`] and [`Node`] that name both.
+
+use super::Node;
+use crate::actor::Context;
+use crate::error::{SendError, SendErrorKind, SpawnError};
+use crate::id::{Alias, Pid};
+use crate::message::Message;
+use crate::meta::{MetaProcess, TcpCommand};
+use crate::poll::Io;
+use crate::process::Processes;
+use crate::proto::framing::Framing;
+use crate::reason::Reason;
+
+impl Context<'_> {
+    /// Starts a meta-process as a child of this process: it ends when this process ends.
+    ///
+    /// # Errors
+    ///
+    /// The node is stopping or has reached its limit. The meta-process is dropped, which closes its socket.
+    pub fn spawn_meta(&mut self, meta: impl MetaProcess) -> Result<Alias, SpawnError> {
+        let pid = self.pid();
+        let io = self.env().processes.io::<Io>().ok_or(SpawnError::Stopping)?;
+        io.spawn(pid, Box::new(meta))
+    }
+
+    /// Closes a connection in order: what was sent before goes out first, then the end is told to the peer. Nothing can
+    /// be sent any more. Also ends a listener.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn close(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
+        let pid = self.pid();
+        finish(self.env().processes, pid, connection, TcpCommand::Close)
+    }
+
+    /// Ends a connection at once, by a reset. What has not been sent is lost; its Disconnect tells how much.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn abort(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
+        let pid = self.pid();
+        finish(self.env().processes, pid, connection, TcpCommand::Abort)
+    }
+
+    /// Ends the sending side of a connection after what was sent before; receiving goes on.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn shutdown_write(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
+        let pid = self.pid();
+        finish(self.env().processes, pid, connection, TcpCommand::ShutdownWrite)
+    }
+
+    /// Stops reading from a connection; the peer feels it when the kernel's buffers are full. Data on its way here still
+    /// arrives.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn pause_reading(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
+        self.command(connection, TcpCommand::PauseReading)
+    }
+
+    /// Reads again.
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn resume_reading(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
+        self.command(connection, TcpCommand::ResumeReading)
+    }
+
+    /// Changes how bytes of a connection become messages, from the first byte on that has not been delivered.
+    ///
+    /// # Errors
+    ///
+    /// The framing names a wrong option, or the connection has ended.
+    pub fn set_framing(&mut self, connection: Alias, framing: Framing) -> Result<(), Reason> {
+        framing.validate()?;
+        self.command(connection, TcpCommand::SetFraming(framing)).map_err(|kind| Reason::error(format_args!("{kind:?}")))
+    }
+
+    /// Stops accepting; connections wait in the backlog.
+    ///
+    /// # Errors
+    ///
+    /// The listener has ended.
+    pub fn pause_accepting(&mut self, listener: Alias) -> Result<(), SendErrorKind> {
+        self.command(listener, TcpCommand::PauseAccepting)
+    }
+
+    /// Accepts again.
+    ///
+    /// # Errors
+    ///
+    /// The listener has ended.
+    pub fn resume_accepting(&mut self, listener: Alias) -> Result<(), SendErrorKind> {
+        self.command(listener, TcpCommand::ResumeAccepting)
+    }
+
+    /// Bytes that wait to be sent on a connection, or on a UDP socket.
+    pub fn queued_bytes(&mut self, connection: Alias) -> usize {
+        let outlet = self.env().processes.commands.outlet(connection);
+        outlet.filter(|outlet| outlet.is_current(connection.generation())).map_or(0, |outlet| outlet.queued())
+    }
+
+    fn command(&mut self, to: Alias, command: TcpCommand) -> Result<(), SendErrorKind> {
+        let pid = self.pid();
+        push(self.env().processes, pid, to, command)
+    }
+
+    /// Stops the node, by a thread of its own, with the default deadlines; this process gets its exit signal in turn.
+    pub fn stop_node(&mut self) {
+        if let Some(stopper) = self.env().processes.stopper() {
+            stopper();
+        }
+    }
+}
+
+impl Node {
+    /// Ends a meta-process; see [`Context::send_exit_meta`].
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn send_exit_meta(&self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
+        self.processes().send_exit_meta(to, reason)
+    }
+
+    /// Sends to a meta-process; see [`Context::send_alias`].
+    ///
+    /// # Errors
+    ///
+    /// The message comes back when the meta-process has ended, when it is closing, or when the bytes do not fit its
+    /// output limit.
+    pub fn send_alias<T: Send + 'static>(&self, to: Alias, message: T) -> Result<(), SendError> {
+        self.processes().commands.send(to, Pid::NODE, Message::new(message))
+    }
+
+    /// Closes a connection in order; see [`Context::close`].
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn close(&self, connection: Alias) -> Result<(), SendErrorKind> {
+        finish(self.processes(), Pid::NODE, connection, TcpCommand::Close)
+    }
+
+    /// Ends a connection at once; see [`Context::abort`].
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn abort(&self, connection: Alias) -> Result<(), SendErrorKind> {
+        finish(self.processes(), Pid::NODE, connection, TcpCommand::Abort)
+    }
+}
+
+/// Refuses every later send, then tells the connection.
+fn finish(processes: &Processes, from: Pid, to: Alias, command: TcpCommand) -> Result<(), SendErrorKind> {
+    let outlet = processes.commands.outlet(to).ok_or(SendErrorKind::NoMeta)?;
+    if !outlet.close(to.generation()) {
+        return Err(SendErrorKind::NoMeta);
+    }
+    push(processes, from, to, command)
+}
+
+fn push(processes: &Processes, from: Pid, to: Alias, command: TcpCommand) -> Result<(), SendErrorKind> {
+    processes.commands.send(to, from, Message::new(command)).map_err(|error| error.kind())
+}

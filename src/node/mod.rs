@@ -1,0 +1,344 @@
+//! The node: puts the halves together, starts and stops them.
+//!
+//! Only this module knows both processes and meta-processes.
+
+mod context;
+mod options;
+mod stop;
+
+pub use options::NodeOptions;
+pub use stop::{StopOptions, StopReport};
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::actor::{Actor, ActorBehavior, Pool};
+use crate::buffer::BufferPool;
+use crate::clock::Clock;
+use crate::command::Commands;
+use crate::error::{Error, RequestError, SendError, SendErrorKind, SpawnError};
+use crate::id::{Name, Pid, Target};
+use crate::inspect::Inspection;
+use crate::message::{Deliver, Message, Priority};
+use crate::meta::Services;
+use crate::poll::{self, Bells, Io, Selector};
+use crate::process::{Behavior, Processes, SpawnOptions};
+use crate::reason::Reason;
+use crate::request::{Promise, Reply};
+use crate::scheduler::{Blocking, Executor, Kind, Scheduler, Task, Wait};
+use crate::timers::Timers;
+use stop::Stopper;
+
+/// A running node: workers, processes and meta-processes. A handle; clones are the same node.
+///
+/// Several nodes can run in one program. Dropping the last handle stops the node as [`Node::stop`] does with default
+/// deadlines; processes that keep a handle keep their node running.
+///
+/// ```
+/// use longshore::prelude::*;
+/// # fn main() -> Result<(), longshore::Error> {
+/// let node = Node::start("example@localhost")?;
+/// let report = node.stop();
+/// assert!(report.is_clean());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+struct Inner {
+    name: Name,
+    core: Arc<Core>,
+    stopper: Arc<Stopper>,
+    /// Tells how many handles there are: the stopper keeps the rest alive.
+    _handle: Arc<()>,
+}
+
+/// The halves, and what runs them.
+pub(crate) struct Core {
+    pub(crate) processes: Arc<Processes>,
+    pub(crate) io: Arc<Io>,
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) blocking: Blocking,
+}
+
+impl Executor for Core {
+    #[inline]
+    fn run(&self, task: Task) -> bool {
+        match task.kind() {
+            Kind::Process(index) => self.processes.run(index),
+            Kind::Stripe(index) => self.io.run(index),
+        }
+    }
+
+    fn turn(&self, wait: Wait) {
+        self.io.turn(wait);
+    }
+
+    fn serve(&self) {
+        self.io.run_pending();
+    }
+}
+
+impl Node {
+    /// Starts a node with a name, or with [`NodeOptions`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Option`] names a wrong field; [`Error::Start`] says what the operating system refused. Nothing is left
+    /// running then.
+    pub fn start(options: impl Into<NodeOptions>) -> Result<Self, Error> {
+        let options = options.into();
+        options.validate()?;
+        let workers = options.workers.unwrap_or_else(default_workers);
+        let stripes = options.stripes.unwrap_or(workers);
+        let clock = Clock::new();
+        let selector = Selector::new().map_err(Error::Start)?;
+        let interrupt = Arc::clone(&selector.interrupt);
+        let boxed = |interrupt: &poll::Interrupt| -> Box<dyn Fn() + Send + Sync> {
+            let interrupt = Arc::clone(interrupt);
+            Box::new(move || interrupt())
+        };
+        let signal = stop::Signal::new();
+        let scheduler = Arc::new(Scheduler::new(workers, clock, boxed(&interrupt)));
+        let bells = Bells::new(stripes, Arc::clone(&scheduler));
+        let commands = Arc::new(Commands::new(stripes, Box::new(Arc::clone(&bells)), signal.notifier()));
+        let timers = Arc::new(Timers::new(clock, boxed(&interrupt)));
+        let processes = Arc::new(Processes::new(
+            Arc::clone(&scheduler),
+            Arc::clone(&commands),
+            Arc::clone(&timers),
+            options.max_processes,
+            options.bounds(),
+            signal.notifier(),
+        ));
+        let blocking = Blocking::default();
+        let (poller, registry) = Io::split(selector);
+        let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
+        let services = Services {
+            registry,
+            deliver,
+            commands,
+            timers,
+            pool: options.buffer_pool.clone().unwrap_or_default(),
+            blocking: blocking.clone(),
+            logger: options.logger.clone(),
+            births: Io::births(stripes),
+        };
+        let io = Arc::new(Io::new(poller, services, bells));
+        processes.attach_io(poll::opaque(&io));
+        let core = Arc::new(Core { processes, io, scheduler, blocking });
+        let executor: Arc<dyn Executor> = Arc::clone(&core) as _;
+        let threads = core.scheduler.start(&executor, "longshore").map_err(Error::Start)?;
+        let stopper = Stopper::new(Arc::clone(&core), threads, signal);
+        stopper.attach();
+        Ok(Self(Arc::new(Inner { name: options.name, core, stopper, _handle: Arc::new(()) })))
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &Name {
+        &self.0.name
+    }
+
+    fn processes(&self) -> &Arc<Processes> {
+        &self.0.core.processes
+    }
+
+    /// Spawns a process; its `init` runs now, on this thread. The factory makes the actor, so that whoever restarts it
+    /// can make another.
+    ///
+    /// # Errors
+    ///
+    /// `init` failed or panicked, or the node refuses.
+    pub fn spawn<A: Actor>(&self, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
+        self.spawn_with(SpawnOptions::default(), factory)
+    }
+
+    /// Spawns a process under a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::spawn`], and [`SpawnError::NameTaken`].
+    pub fn spawn_register<A: Actor>(
+        &self,
+        name: impl Into<Name>,
+        factory: impl FnOnce() -> A,
+    ) -> Result<Pid, SpawnError> {
+        self.spawn_with(SpawnOptions::default().with_name(name), factory)
+    }
+
+    /// Spawns a process with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::spawn`], and a wrong option.
+    pub fn spawn_with<A: Actor>(
+        &self,
+        options: SpawnOptions,
+        factory: impl FnOnce() -> A,
+    ) -> Result<Pid, SpawnError> {
+        self.spawn_behavior(&options, Box::new(ActorBehavior(factory())))
+    }
+
+    /// Spawns a pool; see [`Pool`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::spawn_with`].
+    pub fn spawn_pool(&self, options: SpawnOptions, pool: Pool) -> Result<Pid, SpawnError> {
+        pool.validate()?;
+        self.spawn_behavior(&options, Box::new(pool))
+    }
+
+    fn spawn_behavior(&self, options: &SpawnOptions, behavior: Box<dyn Behavior>) -> Result<Pid, SpawnError> {
+        self.processes().spawn(Pid::NODE, options, behavior)
+    }
+
+    /// Sends a message to a process, a meta-process or a name, from outside: the sender is [`Pid::NODE`].
+    ///
+    /// # Errors
+    ///
+    /// The message comes back when there is no such receiver, when its mailbox has reached its bound, or when the bytes
+    /// do not fit the connection's output limit.
+    pub fn send<T: Send + 'static>(&self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
+        self.send_with_priority(to, message, Priority::Normal)
+    }
+
+    /// Sends to one lane of the receiver's mailbox.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::send`]; only [`Priority::Normal`] is bounded.
+    pub fn send_with_priority<T: Send + 'static>(
+        &self,
+        to: impl Into<Target>,
+        message: T,
+        priority: Priority,
+    ) -> Result<(), SendError> {
+        self.processes().send(Pid::NODE, to.into(), Message::new(message), priority)
+    }
+
+    /// Sends an exit signal; see [`Context::send_exit`](crate::Context::send_exit).
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    pub fn send_exit(&self, to: impl Into<Target>, reason: Reason) -> Result<(), SendErrorKind> {
+        self.processes().send_exit(Pid::NODE, to.into(), reason)
+    }
+
+    /// Asks and waits for the answer, at most `timeout`. Not for threads of the runtime; use
+    /// [`Context::request`](crate::Context::request) there.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer. If the receiver ends, panics or drops the request, that is known at once.
+    pub fn call<T: Send + 'static>(
+        &self,
+        to: impl Into<Target>,
+        message: T,
+        timeout: Duration,
+    ) -> Result<Message, RequestError> {
+        self.check_outside()?;
+        let deadline = far(timeout);
+        self.request(to, message)?.wait_until(deadline)
+    }
+
+    /// Asks; the answer can be awaited on any executor, or waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::NotDelivered`].
+    pub fn request<T: Send + 'static>(&self, to: impl Into<Target>, message: T) -> Result<Promise, RequestError> {
+        let (reply, promise) = Reply::to_outside();
+        let sent = self.processes().call(Pid::NODE, to.into(), Message::new(message), reply);
+        sent.map(|()| promise).map_err(|error| RequestError::NotDelivered(error.kind()))
+    }
+
+    /// Asks any process or meta-process about itself.
+    ///
+    /// # Errors
+    ///
+    /// There is no such target, it ended before it answered, or it did not answer in time.
+    pub fn inspect(&self, target: impl Into<Target>, timeout: Duration) -> Result<Inspection, RequestError> {
+        self.check_outside()?;
+        let deadline = far(timeout);
+        let (reply, promise) = Reply::to_outside();
+        self.processes().inspect(target.into(), reply).map_err(RequestError::NotDelivered)?;
+        let message = promise.wait_until(deadline)?;
+        message.downcast().map_err(|_| RequestError::Dropped)
+    }
+
+    fn check_outside(&self) -> Result<(), RequestError> {
+        if self.0.core.scheduler.is_worker_thread() { Err(RequestError::WouldBlockRuntime) } else { Ok(()) }
+    }
+
+    /// The process that holds the name now.
+    pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
+        self.processes().resolve(&name.into())
+    }
+
+    /// Buffers that received data comes in.
+    pub fn buffer_pool(&self) -> &BufferPool {
+        &self.0.core.io.services.pool
+    }
+
+    /// Counts of what the node holds now: `processes`, `meta_processes`, `timers`, `buffers` (handed out), `workers`.
+    pub fn counts(&self) -> Inspection {
+        let core = &self.0.core;
+        let mut counts = Inspection::default();
+        counts.add("processes", core.processes.live());
+        counts.add("meta_processes", core.io.services.commands.live());
+        counts.add("timers", core.io.services.timers.pending());
+        counts.add("buffers", core.io.services.pool.outstanding());
+        counts.add("workers", core.scheduler.workers());
+        counts
+    }
+
+    /// Stops the node with the default deadlines; see [`Node::stop_with`].
+    pub fn stop(&self) -> StopReport {
+        self.stop_with(StopOptions::default())
+    }
+
+    /// Stops the node in phases, each with a deadline: listeners close; processes handle what is in their mailboxes;
+    /// connections send what they have accepted and end; processes get an exit signal, [`Reason::Shutdown`], and those
+    /// that do not end are killed; threads end. Returns when every `terminate` has run, or what a deadline cut off.
+    ///
+    /// Called on a thread of the runtime it cannot wait: the node is then stopped by a thread of its own, and an empty
+    /// report returns at once. Called twice, the second call waits for the first.
+    pub fn stop_with(&self, options: StopOptions) -> StopReport {
+        self.0.stopper.stop(options)
+    }
+
+    /// Waits until the node has been stopped by somebody.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`] if a deadline cut something off.
+    pub fn wait(&self) -> Result<(), Error> {
+        let report = self.0.stopper.wait();
+        if report.is_clean() { Ok(()) } else { Err(Error::Stopped(Reason::error(report))) }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stopper.stop(StopOptions::default());
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A deadline that far ahead; huge timeouts become a year.
+fn far(timeout: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+    Instant::now() + timeout.min(YEAR)
+}

@@ -1,0 +1,144 @@
+//! How a node is started.
+
+use std::fmt;
+
+use crate::buffer::BufferPool;
+use crate::error::OptionError;
+use crate::id::{Alias, Name};
+use crate::log::{Level, Logger};
+use crate::process::Bounds;
+use crate::scheduler::MAX_PROCESSES;
+
+/// Most workers of a node.
+const MAX_WORKERS: usize = 1024;
+
+/// Options of a [`Node`](crate::Node).
+///
+/// ```
+/// use longshore::prelude::*;
+/// # fn main() -> Result<(), longshore::Error> {
+/// let node = Node::start(NodeOptions::from("small@localhost").with_workers(1))?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeOptions {
+    /// The node's name.
+    pub name: Name,
+    /// Threads that run processes and sockets. `None`: as many as there are processors for this program.
+    pub workers: Option<usize>,
+    /// Groups of meta-processes that can be driven at the same time. `None`: as many as workers; 1 is the strict form, in
+    /// which one activation after the other drives all of them.
+    pub stripes: Option<usize>,
+    /// Processes at once. 2^24 by default.
+    pub max_processes: u32,
+    /// Messages of processes that the main lane of a mailbox may hold. `None`, the default: no bound.
+    pub mailbox_bound: Option<u32>,
+    /// Messages that the main lane may hold before sockets pause that have data for it. 1,024 by default.
+    pub data_bound: u32,
+    /// Where buffers come from. `None`: a pool of the node's own.
+    pub buffer_pool: Option<BufferPool>,
+    pub(crate) logger: Logger,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            name: Name::from("node@localhost"),
+            workers: None,
+            stripes: None,
+            max_processes: 1 << 24,
+            mailbox_bound: None,
+            data_bound: 1_024,
+            buffer_pool: None,
+            logger: Logger::default(),
+        }
+    }
+}
+
+impl NodeOptions {
+    /// Sets the number of workers.
+    #[must_use]
+    pub fn with_workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets the number of stripes.
+    #[must_use]
+    pub fn with_stripes(mut self, stripes: usize) -> Self {
+        self.stripes = Some(stripes);
+        self
+    }
+
+    /// Sets the limit of processes.
+    #[must_use]
+    pub fn with_max_processes(mut self, processes: u32) -> Self {
+        self.max_processes = processes;
+        self
+    }
+
+    /// Sets the default bound of mailboxes.
+    #[must_use]
+    pub fn with_mailbox_bound(mut self, messages: u32) -> Self {
+        self.mailbox_bound = Some(messages);
+        self
+    }
+
+    /// Sets the default bound for data of sockets.
+    #[must_use]
+    pub fn with_data_bound(mut self, messages: u32) -> Self {
+        self.data_bound = messages;
+        self
+    }
+
+    /// Sets the pool that buffers come from.
+    #[must_use]
+    pub fn with_buffer_pool(mut self, pool: BufferPool) -> Self {
+        self.buffer_pool = Some(pool);
+        self
+    }
+
+    /// Gets the log records of the runtime. The function is called on threads of the runtime and should not block.
+    #[must_use]
+    pub fn with_logger(mut self, sink: impl Fn(Level, fmt::Arguments<'_>) + Send + Sync + 'static) -> Self {
+        self.logger = Logger::new(sink);
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+        let within = |value: Option<usize>, most: usize| value.is_none_or(|value| (1..=most).contains(&value));
+        if !within(self.workers, MAX_WORKERS) {
+            return Err(OptionError::new("workers", format!("must be between 1 and {MAX_WORKERS}")));
+        }
+        if !within(self.stripes, Alias::STRIPES) {
+            return Err(OptionError::new("stripes", format!("must be between 1 and {}", Alias::STRIPES)));
+        }
+        if self.max_processes == 0 || self.max_processes >= MAX_PROCESSES {
+            return Err(OptionError::new("max_processes", format!("must be between 1 and {}", MAX_PROCESSES - 1)));
+        }
+        if self.mailbox_bound == Some(0) {
+            return Err(OptionError::new("mailbox_bound", "must be at least 1; `None` is no bound"));
+        }
+        if self.data_bound == 0 {
+            return Err(OptionError::new("data_bound", "must be at least 1"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { main: self.mailbox_bound.unwrap_or(u32::MAX), data: self.data_bound }
+    }
+}
+
+impl From<&str> for NodeOptions {
+    fn from(name: &str) -> Self {
+        Self { name: Name::from(name), ..Self::default() }
+    }
+}
+
+impl From<String> for NodeOptions {
+    fn from(name: String) -> Self {
+        Self::from(name.as_str())
+    }
+}

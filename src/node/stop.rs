@@ -1,0 +1,288 @@
+//! Stopping a node.
+//!
+//! ```text
+//!  1 listeners close, nothing is spawned     ─▶ 2 processes handle what is in their mailboxes     (drain)
+//!  3 connections send what they have, end    ─▶ 4 owners handle the Disconnects                   (flush, drain)
+//!  5 processes get exit signals              ─▶ 6 those that do not end are killed                (exit, kill)
+//!  7 threads end and are joined; what is stuck in user code is reported and left behind
+//! ```
+//!
+//! Each phase ends when it is done or at its deadline; what the deadline cut off is in the [`StopReport`].
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Core;
+use crate::command::Command;
+use crate::id::{Pid, Target};
+use crate::reason::Reason;
+use crate::scheduler::Threads;
+
+/// How long each phase of a stop may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StopOptions {
+    /// For processes to handle what is in their mailboxes. 5 s by default.
+    pub drain_timeout: Duration,
+    /// For connections to send what they have accepted. 5 s by default.
+    pub flush_timeout: Duration,
+    /// For processes to end after their exit signal. 5 s by default.
+    pub exit_timeout: Duration,
+    /// For processes to end after they have been killed, and for threads to end. 1 s by default.
+    pub kill_timeout: Duration,
+}
+
+impl Default for StopOptions {
+    fn default() -> Self {
+        Self {
+            drain_timeout: Duration::from_secs(5),
+            flush_timeout: Duration::from_secs(5),
+            exit_timeout: Duration::from_secs(5),
+            kill_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl StopOptions {
+    /// The same deadline for each phase.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self.flush_timeout = timeout;
+        self.exit_timeout = timeout;
+        self.kill_timeout = timeout;
+        self
+    }
+}
+
+/// What a stop cut off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StopReport {
+    /// Processes that had not handled their mailboxes at the deadline.
+    pub undrained: usize,
+    /// Meta-processes that were ended before they had sent everything.
+    pub unflushed: usize,
+    /// Processes that did not end at their exit signal and were killed.
+    pub killed: Vec<Pid>,
+    /// Processes that hang in user code; their `terminate` has not run, and their thread is left behind.
+    pub stuck: Vec<Pid>,
+}
+
+impl StopReport {
+    /// Whether nothing was cut off.
+    pub fn is_clean(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for StopReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} processes not drained, {} meta-processes not flushed, killed {:?}, stuck {:?}",
+            self.undrained, self.unflushed, self.killed, self.stuck
+        )
+    }
+}
+
+/// Tells whoever waits that something has changed.
+#[derive(Clone)]
+pub(super) struct Signal(Arc<(Mutex<u64>, Condvar)>);
+
+impl Signal {
+    pub(super) fn new() -> Self {
+        Self(Arc::new((Mutex::new(0), Condvar::new())))
+    }
+
+    pub(super) fn notify(&self) {
+        *lock(&self.0.0) += 1;
+        self.0.1.notify_all();
+    }
+
+    pub(super) fn notifier(&self) -> Box<dyn Fn() + Send + Sync> {
+        let signal = self.clone();
+        Box::new(move || signal.notify())
+    }
+
+    /// Waits until `done`, at most until the deadline. Returns whether it is done.
+    fn wait(&self, deadline: Instant, done: impl Fn() -> bool) -> bool {
+        let mut changes = lock(&self.0.0);
+        while !done() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            changes = self.0.1.wait_timeout(changes, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Stops a node once.
+pub(super) struct Stopper {
+    core: Arc<Core>,
+    signal: Signal,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+enum State {
+    Running(Threads),
+    Stopping,
+    Stopped(StopReport),
+}
+
+impl Stopper {
+    pub(super) fn new(core: Arc<Core>, threads: Threads, signal: Signal) -> Arc<Self> {
+        Arc::new(Self { core, signal, state: Mutex::new(State::Running(threads)), changed: Condvar::new() })
+    }
+
+    /// Lets processes stop their node.
+    pub(super) fn attach(self: &Arc<Self>) {
+        let stopper = Arc::downgrade(self);
+        self.core.processes.attach_stopper(Box::new(move || {
+            if let Some(stopper) = stopper.upgrade() {
+                stopper.stop_in_background(StopOptions::default());
+            }
+        }));
+    }
+
+    pub(super) fn stop(self: &Arc<Self>, options: StopOptions) -> StopReport {
+        if self.core.scheduler.is_worker_thread() {
+            self.stop_in_background(options);
+            return StopReport::default();
+        }
+        let threads = {
+            let mut state = lock(&self.state);
+            match std::mem::replace(&mut *state, State::Stopping) {
+                State::Running(threads) => threads,
+                State::Stopping => {
+                    drop(state);
+                    return self.wait();
+                }
+                State::Stopped(report) => {
+                    *state = State::Stopped(report.clone());
+                    return report;
+                }
+            }
+        };
+        let report = self.run(threads, options);
+        *lock(&self.state) = State::Stopped(report.clone());
+        self.changed.notify_all();
+        report
+    }
+
+    fn stop_in_background(self: &Arc<Self>, options: StopOptions) {
+        if !matches!(*lock(&self.state), State::Running(_)) {
+            return;
+        }
+        let stopper = Arc::clone(self);
+        let started = thread::Builder::new().name("longshore-stop".into()).spawn(move || {
+            stopper.stop(options);
+        });
+        if let Err(error) = started {
+            self.core.io.services.logger.warning(format_args!("cannot stop the node: {error}"));
+        }
+    }
+
+    /// Waits for a stop that somebody else runs.
+    pub(super) fn wait(&self) -> StopReport {
+        let mut state = lock(&self.state);
+        loop {
+            if let State::Stopped(report) = &*state {
+                return report.clone();
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The phases.
+    fn run(&self, threads: Threads, options: StopOptions) -> StopReport {
+        let mut report = StopReport::default();
+        let core = &self.core;
+        core.processes.stop_spawning();
+        core.io.stop_accepting();
+        report.undrained = self.drain(options.drain_timeout);
+        core.io.services.commands.stop_spawning();
+        report.unflushed = self.finish_meta(options);
+        self.drain(options.drain_timeout);
+        self.end_processes(options, &mut report);
+        self.end_threads(threads, options, &mut report);
+        report
+    }
+
+    /// Lets every process handle what it has got so far. Returns how many did not.
+    fn drain(&self, timeout: Duration) -> usize {
+        let passed = Arc::new(Mutex::new(0_usize));
+        let (count, signal) = (Arc::clone(&passed), self.signal.clone());
+        let pass: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            *lock(&count) += 1;
+            signal.notify();
+        });
+        let expected = self.core.processes.raise_barrier(&pass);
+        self.signal.wait(Instant::now() + timeout, || *lock(&passed) >= expected);
+        let passed = *lock(&passed);
+        expected.saturating_sub(passed)
+    }
+
+    /// Ends all meta-processes. Returns how many had to be killed.
+    fn finish_meta(&self, options: StopOptions) -> usize {
+        let commands = &self.core.io.services.commands;
+        let all_ended = || commands.live() == 0;
+        self.core.io.finish();
+        if self.signal.wait(Instant::now() + options.flush_timeout, all_ended) {
+            return 0;
+        }
+        let left = self.core.io.aliases();
+        for to in &left {
+            commands.push(to.stripe(), Command::Exit { to: *to, reason: Reason::Kill });
+        }
+        self.signal.wait(Instant::now() + options.kill_timeout, all_ended);
+        left.len()
+    }
+
+    fn end_processes(&self, options: StopOptions, report: &mut StopReport) {
+        let processes = &self.core.processes;
+        let all_ended = || processes.live() == 0;
+        let signal_all = |reason: &Reason| {
+            let pids = processes.pids();
+            for pid in &pids {
+                // It may have ended just now.
+                let _ = processes.send_exit(Pid::NODE, Target::Pid(*pid), reason.clone());
+            }
+            pids
+        };
+        signal_all(&Reason::Shutdown);
+        if self.signal.wait(Instant::now() + options.exit_timeout, all_ended) {
+            return;
+        }
+        report.killed = signal_all(&Reason::Kill);
+        self.signal.wait(Instant::now() + options.kill_timeout, all_ended);
+    }
+
+    fn end_threads(&self, threads: Threads, options: StopOptions, report: &mut StopReport) {
+        threads.stop();
+        self.core.blocking.stop();
+        let deadline = Instant::now() + options.kill_timeout;
+        while !threads.are_finished() && Instant::now() < deadline {
+            // Threads do not tell when they end; those that are not stuck are gone in microseconds.
+            thread::yield_now();
+        }
+        if threads.are_finished() {
+            drop(threads);
+            self.core.processes.end_all(&Reason::Kill);
+        } else {
+            report.stuck = self.core.processes.pids();
+            report.killed.retain(|pid| !report.stuck.contains(pid));
+            threads.detach();
+        }
+        report.unflushed += self.core.io.end_all();
+    }
+}

@@ -1,0 +1,342 @@
+//! A stripe: meta-processes that are driven together, by one worker at a time.
+//!
+//! One activation, in this order, each part bounded so that a stripe cannot keep its worker:
+//!
+//! 1. births: new meta-processes get their slot and their `init`;
+//! 2. readiness from the poll, and those that asked to be called again;
+//! 3. commands, in the order in which they were sent;
+//! 4. flush: every meta-process that asked for it writes what 2 and 3 have produced, once.
+//!
+//! A meta-process that returns an error, panics, or gets a kill ends here: its alias becomes stale, `terminate` is called,
+//! watchers are told, its parent forgets it, it is dropped.
+//!
+//! What it does not do: it does not decide when it runs (`scheduler`), nor what a meta-process does.
+
+use std::panic::AssertUnwindSafe;
+
+use super::turn::Ready;
+use crate::buffer::Buffer;
+use crate::command::Command;
+use crate::id::{Alias, Pid, Target};
+use crate::inspect::InspectReply;
+use crate::message::Watcher;
+use crate::meta::{MetaContext, MetaProcess, Newborn, Readiness, Services, Wishes, meta_timer};
+use crate::reason::Reason;
+use crate::sync::Mutex;
+use crate::timer::TimerKey;
+
+/// Commands in one activation.
+const COMMANDS: usize = 4096;
+/// Room of the buffer that is read into, in bytes: any datagram, and one byte to see that it was longer.
+const SCRATCH: usize = 64 * 1024 + 1;
+
+/// See the module.
+pub(super) struct Stripe {
+    index: usize,
+    /// Readiness that has not been looked at.
+    ready: Mutex<Vec<Ready>>,
+    /// Locked by whoever runs the stripe, which the schedule word makes one worker at a time.
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    entries: Vec<Option<Entry>>,
+    taken: Vec<Ready>,
+    again: Vec<Alias>,
+    flush: Vec<Alias>,
+    scratch: Buffer,
+    stopping: bool,
+}
+
+struct Entry {
+    meta: Box<dyn MetaProcess>,
+    alias: Alias,
+    parent: Pid,
+    timer: Option<(u64, TimerKey)>,
+    watchers: Option<Box<Vec<Watcher>>>,
+    waits_again: bool,
+    waits_flush: bool,
+}
+
+/// One call of a meta-process.
+type Call<'a> = &'a mut dyn FnMut(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>;
+
+impl Stripe {
+    pub(super) fn new(index: usize) -> Self {
+        Self { index, ready: Mutex::new(Vec::new()), inner: Mutex::new(Inner::default()) }
+    }
+
+    /// Files readiness for the next activation.
+    pub(super) fn file(&self, ready: Ready) {
+        self.ready.lock().push(ready);
+    }
+
+    /// One activation. `true`: there is more to do.
+    pub(super) fn run(&self, services: &Services) -> bool {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        if inner.scratch.capacity() == 0 {
+            inner.scratch = services.pool.get(SCRATCH);
+        }
+        let now_ms = services.timers.clock().now_ms();
+        let mut run = Run { inner, services, now_ms };
+        while let Some(newborn) = services.births[self.index].pop() {
+            run.give_birth(newborn);
+        }
+        run.call_ready(&self.ready);
+        let mut budget = COMMANDS;
+        while budget > 0
+            && let Some(command) = services.commands.pop(self.index)
+        {
+            run.obey(command);
+            budget -= 1;
+        }
+        run.flush();
+        !inner.again.is_empty() || budget == 0
+    }
+
+    /// The meta-processes that live.
+    pub(super) fn aliases(&self) -> Vec<Alias> {
+        self.inner.lock().entries.iter().flatten().map(|entry| entry.alias).collect()
+    }
+
+    /// Ends everything that is left. Returns how many it were.
+    pub(super) fn end_all(&self, services: &Services) -> usize {
+        let Some(mut guard) = self.inner.try_lock() else { return 0 };
+        let inner = &mut *guard;
+        let now_ms = services.timers.clock().now_ms();
+        let mut run = Run { inner, services, now_ms };
+        while let Some(newborn) = services.births[self.index].pop() {
+            run.give_birth(newborn);
+        }
+        let aliases: Vec<Alias> = run.inner.entries.iter().flatten().map(|entry| entry.alias).collect();
+        for alias in &aliases {
+            run.end(*alias, &Reason::Shutdown);
+        }
+        while services.commands.pop(self.index).is_some() {}
+        aliases.len()
+    }
+}
+
+/// An activation under way.
+struct Run<'a> {
+    inner: &'a mut Inner,
+    services: &'a Services,
+    now_ms: u64,
+}
+
+impl Run<'_> {
+    fn give_birth(&mut self, newborn: Newborn) {
+        let Newborn { alias, parent, meta } = newborn;
+        let slot = alias.slot() as usize;
+        if self.inner.entries.len() <= slot {
+            self.inner.entries.resize_with(slot + 1, || None);
+        }
+        debug_assert!(self.inner.entries[slot].is_none(), "a slot is given away after its release");
+        self.inner.entries[slot] =
+            Some(Entry { meta, alias, parent, timer: None, watchers: None, waits_again: false, waits_flush: false });
+        self.call(alias, &mut |meta, cx| meta.init(cx));
+        if self.inner.stopping {
+            self.call(alias, &mut |meta, cx| meta.handle_finish(cx));
+        }
+    }
+
+    fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
+        let mut taken = std::mem::take(&mut self.inner.taken);
+        std::mem::swap(&mut *ready.lock(), &mut taken);
+        for Ready { alias, readiness } in taken.drain(..) {
+            self.call(alias, &mut |meta, cx| meta.ready(cx, readiness));
+        }
+        self.inner.taken = taken;
+        for alias in std::mem::take(&mut self.inner.again) {
+            if let Some(entry) = self.entry(alias) {
+                entry.waits_again = false;
+                self.call(alias, &mut |meta, cx| meta.ready(cx, Readiness::AGAIN));
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut flush = std::mem::take(&mut self.inner.flush);
+        for alias in flush.drain(..) {
+            if let Some(entry) = self.entry(alias) {
+                entry.waits_flush = false;
+                self.call(alias, &mut |meta, cx| meta.flush(cx));
+            }
+        }
+        // A flush may ask for another one: it comes in the next activation.
+        if self.inner.flush.is_empty() {
+            self.inner.flush = flush;
+        } else {
+            self.inner.again.extend(self.inner.flush.iter().copied());
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Message { to, from, message } => {
+                let mut message = Some(message);
+                self.call(to, &mut |meta, cx| match message.take() {
+                    Some(message) => meta.handle_message(cx, from, message),
+                    None => Ok(()),
+                });
+            }
+            Command::Call { to, from, call } => {
+                let mut call = Some(call);
+                self.call(to, &mut |meta, cx| match call.take().map(|call| *call) {
+                    Some((message, reply)) => meta.handle_call(cx, from, message, reply),
+                    None => Ok(()),
+                });
+            }
+            Command::Exit { to, reason: Reason::Kill } => self.end(to, &Reason::Kill),
+            Command::Exit { to, reason } => self.call(to, &mut |meta, cx| meta.handle_exit(cx, reason.clone())),
+            Command::Watch { to, watcher } => self.watch(to, watcher),
+            Command::Unwatch { to, watcher } => self.unwatch(to, &watcher),
+            Command::Resume { to } => self.call(to, &mut |meta, cx| meta.handle_resume(cx)),
+            Command::Drained { to } => self.call(to, &mut |meta, cx| meta.handle_drained(cx)),
+            Command::Timer { to, deadline_ms } => self.time(to, deadline_ms),
+            Command::Inspect { to, reply } => self.inspect(to, reply),
+            Command::StopAccepting => self.tell_all(|meta, cx| meta.handle_stop(cx)),
+            Command::Finish => {
+                self.inner.stopping = true;
+                self.tell_all(|meta, cx| meta.handle_finish(cx));
+            }
+        }
+    }
+
+    fn entry(&mut self, alias: Alias) -> Option<&mut Entry> {
+        self.inner.entries.get_mut(alias.slot() as usize)?.as_mut().filter(|entry| entry.alias == alias)
+    }
+
+    /// Calls a meta-process, does what it asks for, and ends it if it says so. Nothing happens if it has ended.
+    fn call(&mut self, alias: Alias, call: Call<'_>) {
+        let Inner { entries, scratch, again, flush, .. } = &mut *self.inner;
+        let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else { return };
+        if entry.alias != alias {
+            return;
+        }
+        let mut wishes = Wishes::default();
+        let mut cx = MetaContext {
+            services: self.services,
+            alias,
+            parent: entry.parent,
+            wishes: &mut wishes,
+            scratch,
+            now_ms: self.now_ms,
+            unsent: 0,
+        };
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| call(&mut *entry.meta, &mut cx)));
+        let reason = match outcome {
+            Ok(Ok(())) => {
+                if wishes.again && !std::mem::replace(&mut entry.waits_again, true) {
+                    again.push(alias);
+                }
+                if wishes.flush && !std::mem::replace(&mut entry.waits_flush, true) {
+                    flush.push(alias);
+                }
+                if let Some(deadline_ms) = wishes.deadline_ms {
+                    self.set_timer(alias, deadline_ms);
+                }
+                return;
+            }
+            Ok(Err(reason)) => reason,
+            Err(payload) => {
+                let reason = Reason::from_panic(&*payload);
+                self.services.logger.warning(format_args!("meta-process {alias} ended: {reason}"));
+                reason
+            }
+        };
+        self.end(alias, &reason);
+    }
+
+    /// A timer that moves later is left as it is: when it fires the meta-process sets it anew.
+    fn set_timer(&mut self, alias: Alias, deadline_ms: u64) {
+        let services = self.services;
+        let Some(entry) = self.entry(alias) else { return };
+        if entry.timer.is_some_and(|(armed_ms, _)| armed_ms <= deadline_ms && deadline_ms != u64::MAX) {
+            return;
+        }
+        if let Some((_, key)) = entry.timer.take() {
+            services.timers.cancel(key);
+        }
+        if deadline_ms != u64::MAX {
+            let key = services.timers.at(deadline_ms, meta_timer(alias, deadline_ms));
+            entry.timer = Some((deadline_ms, key));
+        }
+    }
+
+    fn time(&mut self, alias: Alias, deadline_ms: u64) {
+        let Some(entry) = self.entry(alias) else { return };
+        if entry.timer.is_some_and(|(armed_ms, _)| armed_ms == deadline_ms) {
+            entry.timer = None;
+            self.call(alias, &mut |meta, cx| meta.handle_timer(cx));
+        }
+    }
+
+    fn watch(&mut self, alias: Alias, watcher: Watcher) {
+        match self.entry(alias) {
+            Some(entry) => entry.watchers.get_or_insert_default().push(watcher),
+            None => self.services.deliver.tell(watcher, Target::Alias(alias), &Reason::NoProcess),
+        }
+    }
+
+    fn unwatch(&mut self, alias: Alias, watcher: &Watcher) {
+        if let Some(entry) = self.entry(alias)
+            && let Some(watchers) = &mut entry.watchers
+        {
+            watchers.retain(|other| other != watcher);
+            if watchers.is_empty() {
+                entry.watchers = None;
+            }
+        }
+    }
+
+    fn inspect(&mut self, alias: Alias, reply: InspectReply) {
+        let queued = self.services.commands.outlet(alias).map_or(0, |outlet| outlet.queued());
+        let Some(entry) = self.entry(alias) else { return };
+        let (meta, parent) = (&entry.meta, entry.parent);
+        let inspected = std::panic::catch_unwind(AssertUnwindSafe(|| meta.handle_inspect()));
+        let mut inspection = inspected.unwrap_or_default();
+        inspection.add("alias", alias);
+        inspection.add("parent", parent);
+        inspection.add("queued_bytes", queued);
+        reply.send(inspection);
+    }
+
+    fn tell_all(&mut self, what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>) {
+        let aliases: Vec<Alias> = self.inner.entries.iter().flatten().map(|entry| entry.alias).collect();
+        for alias in aliases {
+            self.call(alias, &mut |meta, cx| what(meta, cx));
+        }
+    }
+
+    /// The end of a meta-process.
+    fn end(&mut self, alias: Alias, reason: &Reason) {
+        let slot = alias.slot() as usize;
+        let Some(place) = self.inner.entries.get_mut(slot) else { return };
+        let Some(mut entry) = place.take_if(|entry| entry.alias == alias) else { return };
+        let services = self.services;
+        if let Some((_, key)) = entry.timer.take() {
+            services.timers.cancel(key);
+        }
+        let unsent = services.commands.retire(alias) as u64;
+        let mut cx = MetaContext {
+            services,
+            alias,
+            parent: entry.parent,
+            wishes: &mut Wishes::default(),
+            scratch: &mut self.inner.scratch,
+            now_ms: self.now_ms,
+            unsent,
+        };
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| entry.meta.terminate(&mut cx, reason)));
+        for watcher in entry.watchers.take().into_iter().flat_map(|watchers| *watchers) {
+            services.deliver.tell(watcher, Target::Alias(alias), reason);
+        }
+        services.deliver.disown(entry.parent, alias);
+        let meta = entry.meta;
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(meta)));
+        services.commands.recycle(alias);
+    }
+}

@@ -1,0 +1,90 @@
+//! One turn: wait, file readiness, fire timers.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Poll, Registry, Token, Waker};
+
+use crate::command::Fire;
+use crate::id::Alias;
+use crate::meta::{Readiness, Services};
+use crate::scheduler::Wait;
+use crate::sync::Mutex;
+
+/// Events taken from the operating system at once.
+const EVENTS: usize = 1024;
+/// The waker's token; no alias has it, because generations begin at one and stay below their maximum.
+const WAKER: Token = Token(usize::MAX);
+
+/// Readiness of one meta-process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) alias: Alias,
+    pub(crate) readiness: Readiness,
+}
+
+/// The poll, used by one thread at a time.
+pub(crate) struct Poller(Mutex<State>);
+
+struct State {
+    poll: Poll,
+    events: Events,
+    expired: Vec<Fire>,
+}
+
+/// Makes a blocking turn return.
+pub(crate) type Interrupt = Arc<dyn Fn() + Send + Sync>;
+
+impl Poller {
+    pub(super) fn new() -> io::Result<(Self, Registry, Interrupt)> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let waker = Waker::new(&registry, WAKER)?;
+        let interrupt: Interrupt = Arc::new(move || {
+            // It fails only if the poll is gone, and then nobody waits in it.
+            let _ = waker.wake();
+        });
+        let state = State { poll, events: Events::with_capacity(EVENTS), expired: Vec::new() };
+        Ok((Self(Mutex::new(state)), registry, interrupt))
+    }
+
+    /// `file` gets each event with its stripe.
+    pub(super) fn turn(&self, wait: Wait, services: &Services, mut file: impl FnMut(usize, Ready)) {
+        let guard = match wait {
+            Wait::No => self.0.try_lock(),
+            Wait::Forever | Wait::AtMost(_) => Some(self.0.lock()),
+        };
+        let Some(mut guard) = guard else { return };
+        let state = &mut *guard;
+        let timers = &services.timers;
+        let timeout = match wait {
+            Wait::No => Some(Duration::ZERO),
+            Wait::Forever => timers.sleep().map(Duration::from_millis),
+            Wait::AtMost(ms) => Some(Duration::from_millis(timers.sleep().map_or(ms, |sleep| sleep.min(ms)))),
+        };
+        if let Err(error) = state.poll.poll(&mut state.events, timeout) {
+            // A signal: what was due is looked at now, the rest in the next turn.
+            if error.kind() != io::ErrorKind::Interrupted {
+                services.logger.warning(format_args!("poll: {error}"));
+            }
+            state.events.clear();
+        }
+        for event in &state.events {
+            // The waker, and whatever has ended since, are nobody's.
+            let Some(alias) = Alias::from_word(event.token().0 as u64).filter(|_| event.token() != WAKER) else {
+                continue;
+            };
+            let readiness = Readiness::default()
+                .with(Readiness::READABLE, event.is_readable() || event.is_error())
+                .with(Readiness::WRITABLE, event.is_writable() || event.is_error())
+                .with(Readiness::READ_CLOSED, event.is_read_closed() || event.is_error())
+                .with(Readiness::WRITE_CLOSED, event.is_write_closed());
+            file(alias.stripe(), Ready { alias, readiness });
+        }
+        timers.expired(timers.clock().now_ms(), &mut state.expired);
+        for fire in state.expired.drain(..) {
+            services.deliver.fire(fire);
+        }
+    }
+}

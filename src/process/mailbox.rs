@@ -1,0 +1,541 @@
+//! The mailbox: lanes, bounds, and whether the process is scheduled, under one lock.
+//!
+//! Lanes, in the order in which they are looked at before every message: urgent, system, main, log. Inside a lane the
+//! messages of one sender keep their order.
+//!
+//! ```text
+//!            push            next                  next: nothing left
+//!  CLOSED   IDLE ──▶ SCHEDULED ──▶ (a worker runs) ──▶ IDLE
+//!    ▲  open  │                        │
+//!    └────────┴──────── close ◀────────┘   generation + 1
+//! ```
+//!
+//! 1. `open`: a recycled cell starts, scheduled: its spawner runs `init` first.
+//! 2. `push`: accepted if the generation fits and the bound allows. Tells the caller to queue the process if it was idle.
+//! 3. `next`: the oldest message of the first lane that has one. When there is none the process becomes idle *in the
+//!    same critical section*, so a push comes either before, and is found, or after, and queues the process again.
+//! 4. `close`: out of the table. From then on every push of this generation is refused; what lies in the lanes goes to
+//!    the caller.
+//!
+//! Why a lock and not a lock-free queue for each process: a push is one uncontended lock either way (measured equal), a
+//! segmented lock-free queue keeps 2.5 KB for each process that ever got a message, and here the bound, the recycling
+//! and the wake-up are exact because they are one step. The consumer takes a whole chunk at once, so it rarely meets the
+//! senders. The critical sections are a few dozen instructions and never call out.
+//!
+//! What the consumer holds of a taken chunk (its [`Hand`]) counts against the bound until it is handled; `in_hand`
+//! publishes it. The count only falls between two locked sections, so a sender that reads it late refuses at most a
+//! message that would have fitted a moment later, and never accepts one too many.
+
+use std::collections::VecDeque;
+
+use crate::id::Alias;
+use crate::message::{Envelope, Priority};
+use crate::process::relations::Relations;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// Envelopes in a chunk of the main lane.
+const CHUNK: usize = 128;
+/// A queue that is empty keeps at most this much room.
+const KEEP: usize = 4;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    state: Mutex<State>,
+    /// Messages in the urgent and system lanes; a hint, written under the lock.
+    priority: AtomicU32,
+    /// Messages of the main lane in the consumer's hand.
+    in_hand: AtomicU32,
+}
+
+#[derive(Debug)]
+struct State {
+    generation: u32,
+    status: Status,
+    bounds: Bounds,
+    main: Lane,
+    others: Option<Box<Others>>,
+    /// Meta-processes whose data was refused.
+    waiters: Vec<Alias>,
+    relations: Option<Box<Relations>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Closed,
+    Idle,
+    Scheduled,
+}
+
+/// How many messages the main lane may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// For messages of processes.
+    pub(crate) main: u32,
+    /// For data of sockets.
+    pub(crate) data: u32,
+}
+
+/// How a message is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// By its priority; the main lane is bounded.
+    Normal(Priority),
+    /// Data of a socket: main lane, bounded; the alias is resumed when there is room again.
+    Data(Alias),
+    /// Main lane, never refused.
+    Control,
+    /// The urgent lane, never refused.
+    Urgent,
+}
+
+/// Why a push was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushError {
+    Closed,
+    Full,
+}
+
+#[derive(Debug, Default)]
+struct Others {
+    urgent: VecDeque<Envelope>,
+    system: VecDeque<Envelope>,
+    log: VecDeque<Envelope>,
+}
+
+/// The main lane: full chunks, then the one that is filled. Growing never moves more than one chunk.
+#[derive(Debug, Default)]
+struct Lane {
+    full: Option<Box<VecDeque<VecDeque<Envelope>>>>,
+    tail: VecDeque<Envelope>,
+    length: usize,
+}
+
+impl Lane {
+    #[inline]
+    fn push(&mut self, envelope: Envelope) {
+        if self.tail.len() == CHUNK {
+            let chunk = std::mem::take(&mut self.tail);
+            self.full.get_or_insert_default().push_back(chunk);
+            self.tail.reserve_exact(CHUNK);
+        } else if self.tail.capacity() == 0 {
+            self.tail.reserve_exact(1);
+        }
+        self.tail.push_back(envelope);
+        self.length += 1;
+    }
+
+    /// Moves the oldest chunk into the empty `hand`, or a single envelope out.
+    #[inline]
+    fn take(&mut self, hand: &mut VecDeque<Envelope>) -> Option<Envelope> {
+        debug_assert!(hand.is_empty());
+        if let Some(full) = &mut self.full {
+            if let Some(chunk) = full.pop_front() {
+                *hand = chunk;
+            }
+            if full.is_empty() {
+                self.full = None;
+            }
+        } else if self.length > 1 {
+            std::mem::swap(hand, &mut self.tail);
+        } else {
+            let envelope = self.tail.pop_front();
+            self.length -= usize::from(envelope.is_some());
+            return envelope;
+        }
+        self.length -= hand.len();
+        hand.pop_front()
+    }
+
+    fn drain_into(&mut self, all: &mut Vec<Envelope>) {
+        for chunk in self.full.take().into_iter().flat_map(|full| *full) {
+            all.extend(chunk);
+        }
+        all.extend(self.tail.drain(..));
+        self.tail = VecDeque::new();
+        self.length = 0;
+    }
+}
+
+/// The consumer's side: the chunk it works on.
+#[derive(Debug, Default)]
+pub(crate) struct Hand {
+    chunk: VecDeque<Envelope>,
+    /// Meta-processes to be resumed by the caller, filled by [`Mailbox::next`].
+    pub(crate) resumed: Vec<Alias>,
+}
+
+/// What [`Mailbox::next`] found.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Envelope(Envelope),
+    /// Nothing; the process is idle now and may already run elsewhere: hands off.
+    Idle,
+}
+
+/// What a closed mailbox leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct Estate {
+    pub(crate) envelopes: Vec<Envelope>,
+    pub(crate) waiters: Vec<Alias>,
+    pub(crate) relations: Option<Box<Relations>>,
+    /// The generation is used up: the cell must not be used again.
+    pub(crate) retired: bool,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        let state = State {
+            generation: 1,
+            status: Status::Closed,
+            bounds: Bounds { main: u32::MAX, data: u32::MAX },
+            main: Lane::default(),
+            others: None,
+            waiters: Vec::new(),
+            relations: None,
+        };
+        Self { state: Mutex::new(state), priority: AtomicU32::new(0), in_hand: AtomicU32::new(0) }
+    }
+}
+
+impl Mailbox {
+    /// Transition 1. Returns the generation.
+    pub(crate) fn open(&self, bounds: Bounds) -> u32 {
+        let mut state = self.state.lock();
+        debug_assert_eq!(state.status, Status::Closed);
+        state.status = Status::Scheduled;
+        state.bounds = bounds;
+        state.generation
+    }
+
+    /// After `init`: idle if there is no mail. `false`: the caller queues the process.
+    pub(crate) fn settle(&self) -> bool {
+        let mut state = self.state.lock();
+        let empty = state.main.length == 0 && state.others.is_none();
+        if empty {
+            state.status = Status::Idle;
+        }
+        empty
+    }
+
+    /// Transition 2. `Ok(true)`: the caller queues the process.
+    #[inline]
+    pub(crate) fn push(&self, generation: u32, envelope: Envelope, class: Class) -> Result<bool, (PushError, Envelope)> {
+        let mut state = self.state.lock();
+        if state.generation != generation || state.status == Status::Closed {
+            return Err((PushError::Closed, envelope));
+        }
+        if let Some(bound) = state.bound(class)
+            && state.main.length as u64 + u64::from(self.in_hand.load(Relaxed)) >= u64::from(bound)
+        {
+            if let Class::Data(waiter) = class
+                && !state.waiters.contains(&waiter)
+            {
+                state.waiters.push(waiter);
+            }
+            return Err((PushError::Full, envelope));
+        }
+        match class {
+            Class::Normal(Priority::Normal) | Class::Data(_) | Class::Control => state.main.push(envelope),
+            Class::Normal(Priority::High) => self.push_priority(&mut state, |others| &mut others.system, envelope),
+            Class::Normal(Priority::Max) | Class::Urgent => {
+                self.push_priority(&mut state, |others| &mut others.urgent, envelope);
+            }
+            Class::Normal(Priority::Log) => state.others.get_or_insert_default().log.push_back(envelope),
+        }
+        let idle = state.status == Status::Idle;
+        state.status = Status::Scheduled;
+        Ok(idle)
+    }
+
+    #[cold]
+    fn push_priority(&self, state: &mut State, lane: fn(&mut Others) -> &mut VecDeque<Envelope>, envelope: Envelope) {
+        lane(state.others.get_or_insert_default()).push_back(envelope);
+        self.priority.fetch_add(1, Relaxed);
+    }
+
+    /// Transition 3, for the one worker that runs the process.
+    #[inline]
+    pub(crate) fn next(&self, hand: &mut Hand) -> Next {
+        if self.priority.load(Relaxed) == 0
+            && let Some(envelope) = hand.chunk.pop_front()
+        {
+            self.in_hand.store(hand.chunk.len() as u32, Relaxed);
+            return Next::Envelope(envelope);
+        }
+        self.next_locked(hand)
+    }
+
+    fn next_locked(&self, hand: &mut Hand) -> Next {
+        let mut state = self.state.lock();
+        let found = self.find(&mut state, hand);
+        self.in_hand.store(hand.chunk.len() as u32, Relaxed);
+        if !state.waiters.is_empty() && state.is_half_drained(hand.chunk.len()) {
+            hand.resumed.append(&mut state.waiters);
+        }
+        match found {
+            Some(envelope) => Next::Envelope(envelope),
+            None => {
+                state.status = Status::Idle;
+                state.release_room();
+                if hand.chunk.capacity() > KEEP {
+                    hand.chunk = VecDeque::new();
+                }
+                Next::Idle
+            }
+        }
+    }
+
+    fn find(&self, state: &mut State, hand: &mut Hand) -> Option<Envelope> {
+        if let Some(others) = &mut state.others
+            && let Some(envelope) = others.urgent.pop_front().or_else(|| others.system.pop_front())
+        {
+            self.priority.fetch_sub(1, Relaxed);
+            return Some(envelope);
+        }
+        if let Some(envelope) = hand.chunk.pop_front() {
+            return Some(envelope);
+        }
+        if let Some(envelope) = state.main.take(&mut hand.chunk) {
+            return Some(envelope);
+        }
+        state.others.as_mut()?.log.pop_front()
+    }
+
+    /// Transition 4, for the one worker that runs the process, or its spawner.
+    pub(crate) fn close(&self, hand: &mut Hand) -> Estate {
+        let mut state = self.state.lock();
+        state.status = Status::Closed;
+        state.generation += 1;
+        let mut envelopes = Vec::new();
+        if let Some(others) = state.others.take() {
+            let Others { urgent, system, log } = *others;
+            envelopes.extend(urgent.into_iter().chain(system));
+            envelopes.extend(log);
+        }
+        envelopes.extend(hand.chunk.drain(..));
+        state.main.drain_into(&mut envelopes);
+        self.priority.store(0, Relaxed);
+        self.in_hand.store(0, Relaxed);
+        Estate {
+            envelopes,
+            waiters: std::mem::take(&mut state.waiters),
+            relations: state.relations.take(),
+            retired: state.generation == u32::MAX,
+        }
+    }
+
+    /// Whether a process of that generation lives here.
+    pub(crate) fn is_open(&self, generation: u32) -> bool {
+        let state = self.state.lock();
+        state.generation == generation && state.status != Status::Closed
+    }
+
+    /// The pid's generation of whoever lives here now.
+    pub(crate) fn generation(&self) -> Option<u32> {
+        let state = self.state.lock();
+        (state.status != Status::Closed).then_some(state.generation)
+    }
+
+    /// Changes what this process is related to; `None` if it is gone.
+    pub(crate) fn relate<R>(&self, generation: u32, change: impl FnOnce(&mut Relations) -> R) -> Option<R> {
+        let mut state = self.state.lock();
+        if state.generation != generation || state.status == Status::Closed {
+            return None;
+        }
+        let relations = state.relations.get_or_insert_default();
+        let result = change(relations);
+        if relations.is_empty() {
+            state.relations = None;
+        }
+        Some(result)
+    }
+
+    /// Messages that wait; for inspection.
+    pub(crate) fn queued(&self) -> usize {
+        let state = self.state.lock();
+        let others = state.others.as_ref().map_or(0, |others| {
+            others.urgent.len() + others.system.len() + others.log.len()
+        });
+        state.main.length + self.in_hand.load(Relaxed) as usize + others
+    }
+}
+
+impl State {
+    fn bound(&self, class: Class) -> Option<u32> {
+        match class {
+            Class::Normal(Priority::Normal) => Some(self.bounds.main),
+            Class::Data(_) => Some(self.bounds.data.min(self.bounds.main)),
+            _ => None,
+        }
+    }
+
+    fn is_half_drained(&self, in_hand: usize) -> bool {
+        self.main.length + in_hand <= (self.bounds.data.min(self.bounds.main) / 2) as usize
+    }
+
+    /// An idle process keeps no room that a burst once needed.
+    fn release_room(&mut self) {
+        if self.main.tail.capacity() > KEEP {
+            self.main.tail = VecDeque::new();
+        }
+        if self.others.is_some() {
+            self.others = None;
+        }
+        if self.waiters.is_empty() && self.waiters.capacity() > 0 {
+            self.waiters = Vec::new();
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::id::Pid;
+    use crate::message::{Letter, Message};
+
+    fn envelope(value: u32) -> Envelope {
+        Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(value)) }
+    }
+
+    fn value(next: Next) -> Option<u32> {
+        match next {
+            Next::Envelope(Envelope { letter: Letter::Message(message), .. }) => message.downcast().ok(),
+            _ => None,
+        }
+    }
+
+    fn open(bound: u32) -> (Mailbox, u32, Hand) {
+        let mailbox = Mailbox::default();
+        let generation = mailbox.open(Bounds { main: bound, data: bound });
+        (mailbox, generation, Hand::default())
+    }
+
+    const NORMAL: Class = Class::Normal(Priority::Normal);
+
+    #[test]
+    fn lanes_are_looked_at_in_order_before_every_message() {
+        let (mailbox, generation, mut hand) = open(u32::MAX);
+        for number in 0..3 {
+            mailbox.push(generation, envelope(number), NORMAL).unwrap();
+        }
+        mailbox.push(generation, envelope(90), Class::Normal(Priority::Log)).unwrap();
+        assert_eq!(value(mailbox.next(&mut hand)), Some(0));
+        mailbox.push(generation, envelope(50), Class::Normal(Priority::High)).unwrap();
+        mailbox.push(generation, envelope(60), Class::Normal(Priority::Max)).unwrap();
+        let rest: Vec<_> = std::iter::from_fn(|| value(mailbox.next(&mut hand))).collect();
+        assert_eq!(rest, [60, 50, 1, 2, 90]);
+    }
+
+    #[test]
+    fn bound_counts_what_is_in_hand() {
+        let (mailbox, generation, mut hand) = open(4);
+        for number in 0..4 {
+            mailbox.push(generation, envelope(number), NORMAL).unwrap();
+        }
+        assert_eq!(mailbox.push(generation, envelope(9), NORMAL).unwrap_err().0, PushError::Full);
+        assert_eq!(value(mailbox.next(&mut hand)), Some(0));
+        mailbox.push(generation, envelope(4), NORMAL).unwrap();
+        assert_eq!(mailbox.push(generation, envelope(9), NORMAL).unwrap_err().0, PushError::Full);
+        mailbox.push(generation, envelope(5), Class::Control).unwrap();
+        assert_eq!(mailbox.queued(), 5);
+    }
+
+    #[test]
+    fn refused_data_is_resumed_when_half_drained() {
+        let (mailbox, generation, mut hand) = open(4);
+        let waiter = Alias::new(0, 0, 1);
+        for number in 0..4 {
+            mailbox.push(generation, envelope(number), Class::Data(waiter)).unwrap();
+        }
+        for _ in 0..2 {
+            assert!(mailbox.push(generation, envelope(9), Class::Data(waiter)).is_err());
+        }
+        while value(mailbox.next(&mut hand)).is_some() {}
+        assert_eq!(hand.resumed, [waiter]);
+    }
+
+    #[test]
+    fn order_is_kept_over_many_chunks() {
+        let (mailbox, generation, mut hand) = open(u32::MAX);
+        for number in 0..1_000 {
+            mailbox.push(generation, envelope(number), NORMAL).unwrap();
+        }
+        for number in 0..500 {
+            assert_eq!(value(mailbox.next(&mut hand)), Some(number));
+        }
+        mailbox.push(generation, envelope(1_000), NORMAL).unwrap();
+        for number in 500..=1_000 {
+            assert_eq!(value(mailbox.next(&mut hand)), Some(number));
+        }
+        assert!(matches!(mailbox.next(&mut hand), Next::Idle));
+        assert!(mailbox.push(generation, envelope(0), NORMAL).unwrap(), "idle: must be queued");
+    }
+
+    #[test]
+    fn closed_mailbox_gives_everything_back_once() {
+        let (mailbox, generation, mut hand) = open(u32::MAX);
+        for number in 0..300 {
+            mailbox.push(generation, envelope(number), NORMAL).unwrap();
+        }
+        assert_eq!(value(mailbox.next(&mut hand)), Some(0));
+        assert_eq!(mailbox.close(&mut hand).envelopes.len(), 299);
+        assert_eq!(mailbox.push(generation, envelope(0), Class::Urgent).unwrap_err().0, PushError::Closed);
+        assert_ne!(mailbox.open(Bounds { main: 1, data: 1 }), generation);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::id::Pid;
+    use crate::message::{Letter, Message};
+    use loom::sync::Arc;
+    use loom::thread;
+
+    fn envelope() -> Envelope {
+        Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(0_u8)) }
+    }
+
+    const NORMAL: Class = Class::Normal(Priority::Normal);
+
+    /// A cell that is recycled while a sender still holds the old pid: its message never reaches the newcomer.
+    #[test]
+    fn loom_recycled_cell_refuses_the_old_pid() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::default());
+            let bounds = Bounds { main: 8, data: 8 };
+            let old = mailbox.open(bounds);
+            let sender = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.push(old, envelope(), NORMAL).is_ok())
+            };
+            let estate = mailbox.close(&mut Hand::default());
+            mailbox.open(bounds);
+            let accepted = sender.join().expect("no panic");
+            assert_eq!(estate.envelopes.len(), usize::from(accepted), "accepted is handed to whoever closed");
+            assert_eq!(mailbox.queued(), 0, "nothing reaches the next process in the cell");
+        });
+    }
+
+    /// Whoever pushes to an idle process queues it; whoever pushes to a running one is found by it.
+    #[test]
+    fn loom_no_message_waits_in_an_idle_mailbox() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::default());
+            let generation = mailbox.open(Bounds { main: 8, data: 8 });
+            let sender = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.push(generation, envelope(), NORMAL).expect("open"))
+            };
+            let mut hand = Hand::default();
+            let mut taken = 0;
+            while let Next::Envelope(_) = mailbox.next(&mut hand) {
+                taken += 1;
+            }
+            let queued = sender.join().expect("no panic");
+            assert_eq!(taken == 0, queued, "the message was taken, or its sender queues the process");
+        });
+    }
+}

@@ -1,0 +1,29 @@
+//! What a process is related to: its meta-processes, links and monitors. Made when the first relation is, freed with
+//! the last.
+//!
+//! Both directions are kept: who watches this process, and what this process watches, so that the end of either side
+//! cleans up the other.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::id::{Alias, Ref, Target};
+use crate::message::Watcher;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Relations {
+    /// Meta-processes whose parent this is.
+    pub(crate) metas: HashSet<Alias>,
+    /// Processes and meta-processes this one is linked to.
+    pub(crate) links: HashSet<Target>,
+    /// Processes that want to be told of the end of this one, apart from links.
+    pub(crate) watchers: Vec<Watcher>,
+    /// What this process monitors.
+    pub(crate) monitors: HashMap<Ref, Target>,
+}
+
+impl Relations {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.metas.is_empty() && self.links.is_empty() && self.watchers.is_empty() && self.monitors.is_empty()
+    }
+}

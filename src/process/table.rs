@@ -1,0 +1,655 @@
+//! The process table: cells that are recycled, names, and everything that reaches a process from outside of it.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use super::life::{Behavior, Body, Env, Life, notice, timed_out};
+use super::mailbox::{Bounds, Class, Hand, Mailbox, Next, PushError};
+use super::relations::Relations;
+use super::{drop_guarded, guarded};
+use crate::chunks::{Chunks, Slots};
+use crate::command::{Command, Commands, Fire};
+use crate::error::{OptionError, SendError, SendErrorKind, SpawnError};
+use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::inspect::{InspectReply, Inspection};
+use crate::message::{BarrierToken, Deliver, Envelope, Letter, Message, MessageExit, MessageReply, Priority, Undelivered, Watcher};
+use crate::reason::Reason;
+use crate::request::{AnswerProcess, Reply};
+use crate::scheduler::{MAX_PROCESSES, Place, Scheduler, Task};
+use crate::sync::Mutex;
+use crate::timers::Timers;
+
+/// Messages a process handles before it goes to the back of the queue.
+const BUDGET: u32 = 64;
+
+/// All processes of a node.
+pub(crate) struct Processes {
+    cells: Chunks<Cell>,
+    slots: Slots,
+    names: Mutex<HashMap<Name, Pid>>,
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) commands: Arc<Commands>,
+    pub(crate) timers: Arc<Timers>,
+    default_bounds: Bounds,
+    refs: AtomicU64,
+    live: AtomicUsize,
+    stopping: AtomicBool,
+    /// Called when the last process has ended.
+    emptied: Box<dyn Fn() + Send + Sync>,
+    /// The I/O half, opaque here: only the node knows what it is.
+    io: OnceLock<Weak<dyn Any + Send + Sync>>,
+    /// Stops the node in the background.
+    stopper: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+#[derive(Default)]
+struct Cell {
+    mailbox: Mailbox,
+    is_pool: AtomicBool,
+    body: BodySlot,
+}
+
+struct BodySlot(Mutex<Option<Box<Body>>>);
+
+impl Default for BodySlot {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+/// How a process is spawned.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct SpawnOptions {
+    /// Register under this name.
+    pub name: Option<Name>,
+    /// How many messages of other processes the main lane may hold before sends to it are refused. `None`: the node's
+    /// default, which is no bound.
+    pub mailbox_bound: Option<u32>,
+    /// How many messages the main lane may hold before sockets pause that have data for this process. `None`: the node's
+    /// default, 1,024.
+    pub data_bound: Option<u32>,
+    /// Link the new process with the one that spawns it.
+    pub link: bool,
+}
+
+impl SpawnOptions {
+    /// Registers under this name.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<Name>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Bounds the main lane.
+    #[must_use]
+    pub fn with_mailbox_bound(mut self, messages: u32) -> Self {
+        self.mailbox_bound = Some(messages);
+        self
+    }
+
+    /// Bounds what sockets may put in the main lane.
+    #[must_use]
+    pub fn with_data_bound(mut self, messages: u32) -> Self {
+        self.data_bound = Some(messages);
+        self
+    }
+
+    /// Links the new process with the one that spawns it.
+    #[must_use]
+    pub fn with_link(mut self) -> Self {
+        self.link = true;
+        self
+    }
+
+    fn bounds(&self, default: Bounds) -> Result<Bounds, OptionError> {
+        let bounds =
+            Bounds { main: self.mailbox_bound.unwrap_or(default.main), data: self.data_bound.unwrap_or(default.data) };
+        if bounds.main == 0 {
+            return Err(OptionError::new("mailbox_bound", "must be at least 1"));
+        }
+        if bounds.data == 0 {
+            return Err(OptionError::new("data_bound", "must be at least 1"));
+        }
+        Ok(bounds)
+    }
+}
+
+enum Activation {
+    Idle,
+    More,
+    End(Reason),
+}
+
+impl Processes {
+    pub(crate) fn new(
+        scheduler: Arc<Scheduler>,
+        commands: Arc<Commands>,
+        timers: Arc<Timers>,
+        limit: u32,
+        default_bounds: Bounds,
+        emptied: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self {
+            cells: Chunks::new(),
+            // Index 0 is `Pid::NODE`.
+            slots: Slots::new(1, limit.saturating_add(1).min(MAX_PROCESSES)),
+            names: Mutex::new(HashMap::new()),
+            scheduler,
+            commands,
+            timers,
+            default_bounds,
+            refs: AtomicU64::new(1),
+            live: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            emptied,
+            io: OnceLock::new(),
+            stopper: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn next_ref(&self) -> Ref {
+        Ref::new(self.refs.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Remembers the I/O half for [`Processes::io`].
+    pub(crate) fn attach_io(&self, io: Weak<dyn Any + Send + Sync>) {
+        // A second call would be a bug of the node and changes nothing.
+        let _ = self.io.set(io);
+    }
+
+    /// The I/O half, while it lives.
+    pub(crate) fn io<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.io.get()?.upgrade()?.downcast().ok()
+    }
+
+    /// Remembers how the node is stopped from inside.
+    pub(crate) fn attach_stopper(&self, stopper: Box<dyn Fn() + Send + Sync>) {
+        // A second call would be a bug of the node and changes nothing.
+        let _ = self.stopper.set(stopper);
+    }
+
+    pub(crate) fn stopper(&self) -> Option<&(dyn Fn() + Send + Sync)> {
+        self.stopper.get().map(|stopper| &**stopper)
+    }
+
+    /// Processes that live now.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    fn mailbox(&self, pid: Pid) -> Option<&Mailbox> {
+        self.cells.get(pid.index()).map(|cell| &cell.mailbox)
+    }
+
+    /// Changes the relations of a process; `None` if it is gone.
+    pub(super) fn relate<R>(&self, pid: Pid, change: impl FnOnce(&mut Relations) -> R) -> Option<R> {
+        self.mailbox(pid)?.relate(pid.generation(), change)
+    }
+
+    // ---- Sending ----
+
+    /// Puts a letter in a mailbox and gets the process to run.
+    #[inline]
+    fn post(&self, to: Pid, from: Pid, letter: Letter, class: Class, place: Place) -> Result<(), (PushError, Letter)> {
+        let envelope = Envelope { from, letter };
+        let Some(mailbox) = self.mailbox(to) else { return Err((PushError::Closed, envelope.letter)) };
+        match mailbox.push(to.generation(), envelope, class) {
+            Ok(true) => {
+                self.scheduler.push(Task::process(to.index()), place);
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err((error, envelope)) => Err((error, envelope.letter)),
+        }
+    }
+
+    /// Sends a message to whatever the target is.
+    #[inline]
+    pub(crate) fn send(&self, from: Pid, to: Target, message: Message, priority: Priority) -> Result<(), SendError> {
+        match to {
+            Target::Pid(pid) => self.send_pid(from, pid, message, priority),
+            Target::Alias(alias) => self.commands.send(alias, from, message),
+            Target::Name(name) => match self.resolve(&name) {
+                Some(pid) => self.send_pid(from, pid, message, priority),
+                None => Err(SendError::new(SendErrorKind::NoName, name, message)),
+            },
+        }
+    }
+
+    #[inline]
+    fn send_pid(&self, from: Pid, to: Pid, message: Message, priority: Priority) -> Result<(), SendError> {
+        self.post(to, from, Letter::Message(message), Class::Normal(priority), Place::Next).map_err(|(error, letter)| {
+            let Letter::Message(message) = letter else { unreachable!("the letter that was posted") };
+            SendError::new(error.into(), to, message)
+        })
+    }
+
+    /// Sends a request.
+    pub(crate) fn call(&self, from: Pid, to: Target, message: Message, reply: Reply) -> Result<(), SendError> {
+        match self.locate(to.clone()) {
+            Ok(Target::Pid(pid)) => {
+                let letter = Letter::Call(Box::new((message, reply)));
+                self.post(pid, from, letter, Class::Normal(Priority::Normal), Place::Next).map_err(|(error, letter)| {
+                    let Letter::Call(call) = letter else { unreachable!("the letter that was posted") };
+                    let (message, reply) = *call;
+                    reply.fail(crate::error::RequestError::NotDelivered(error.into()));
+                    SendError::new(error.into(), pid, message)
+                })
+            }
+            Ok(Target::Alias(alias)) if self.commands.is_live(alias) => {
+                let call = Box::new((message, reply));
+                self.commands.push(alias.stripe(), Command::Call { to: alias, from, call });
+                Ok(())
+            }
+            Ok(_) => Err(SendError::new(SendErrorKind::NoMeta, to, message)),
+            Err(kind) => Err(SendError::new(kind, to, message)),
+        }
+    }
+
+    /// Forwards a letter as it is, for a pool. A refused one comes back.
+    pub(crate) fn forward(&self, to: Pid, from: Pid, letter: Letter) -> Result<(), (SendErrorKind, Letter)> {
+        self.post(to, from, letter, Class::Normal(Priority::Normal), Place::Next)
+            .map_err(|(error, letter)| (error.into(), letter))
+    }
+
+    /// Sends an exit signal. `Err`: there is nobody.
+    pub(crate) fn send_exit(&self, from: Pid, to: Target, reason: Reason) -> Result<(), SendErrorKind> {
+        match self.locate(to)? {
+            Target::Pid(pid) => {
+                let signal = Box::new(MessageExit { from: Target::Pid(from), reason });
+                self.post(pid, from, Letter::Exit { signal, link: false }, Class::Urgent, Place::Next)
+                    .map_err(|(error, _)| error.into())
+            }
+            Target::Alias(alias) => self.send_exit_meta(alias, reason),
+            Target::Name(_) => Err(SendErrorKind::NoName),
+        }
+    }
+
+    pub(crate) fn send_exit_meta(&self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
+        if !self.commands.is_live(to) {
+            return Err(SendErrorKind::NoMeta);
+        }
+        self.commands.push(to.stripe(), Command::Exit { to, reason });
+        Ok(())
+    }
+
+    pub(crate) fn inspect(&self, to: Target, reply: Reply) -> Result<(), SendErrorKind> {
+        let reply = InspectReply::new(reply);
+        match self.locate(to)? {
+            Target::Pid(pid) => self
+                .post(pid, Pid::NODE, Letter::Inspect(reply), Class::Urgent, Place::Next)
+                .map_err(|(error, _)| error.into()),
+            Target::Alias(alias) if self.commands.is_live(alias) => {
+                self.commands.push(alias.stripe(), Command::Inspect { to: alias, reply });
+                Ok(())
+            }
+            _ => Err(SendErrorKind::NoMeta),
+        }
+    }
+
+    /// A name becomes the pid that holds it now.
+    pub(super) fn locate(&self, target: Target) -> Result<Target, SendErrorKind> {
+        match target {
+            Target::Name(name) => self.resolve(&name).map(Target::Pid).ok_or(SendErrorKind::NoName),
+            other => Ok(other),
+        }
+    }
+
+    // ---- Watching ----
+
+    pub(crate) fn tell_watcher(&self, watcher: Watcher, target: Target, reason: &Reason) {
+        let (pid, letter) = notice(&watcher, target, reason);
+        // A watcher that is gone needs no news.
+        let _ = self.post(pid, Pid::NODE, letter, Class::Urgent, Place::Back);
+    }
+
+    pub(super) fn unwatch(&self, target: &Target, watcher: Watcher) {
+        match target {
+            Target::Pid(pid) => {
+                self.relate(*pid, |relations| relations.watchers.retain(|other| *other != watcher));
+            }
+            Target::Alias(alias) => self.commands.push(alias.stripe(), Command::Unwatch { to: *alias, watcher }),
+            Target::Name(_) => {}
+        }
+    }
+
+    // ---- Names ----
+
+    /// Gives a living process a name.
+    fn take_name(&self, name: &Name, pid: Pid) -> Result<(), SpawnError> {
+        match self.names.lock().entry(name.clone()) {
+            Entry::Occupied(_) => Err(SpawnError::NameTaken(name.clone())),
+            Entry::Vacant(entry) => {
+                entry.insert(pid);
+                Ok(())
+            }
+        }
+    }
+
+    /// Registers the running process.
+    pub(crate) fn register(&self, life: &mut Life, name: Name) -> Result<(), SpawnError> {
+        if let Some(name) = &life.name {
+            return Err(SpawnError::Named(name.clone()));
+        }
+        self.take_name(&name, life.pid)?;
+        life.name = Some(name);
+        Ok(())
+    }
+
+    /// Gives the name of the running process back.
+    pub(crate) fn unregister(&self, life: &mut Life) -> Option<Name> {
+        let name = life.name.take()?;
+        self.names.lock().remove(&name);
+        Some(name)
+    }
+
+    // ---- Life ----
+
+    /// Starts a process: `init` runs on this thread. On failure nothing is left behind.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        parent: Pid,
+        options: &SpawnOptions,
+        behavior: Box<dyn Behavior>,
+    ) -> Result<Pid, SpawnError> {
+        let bounds = options.bounds(self.default_bounds)?;
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(SpawnError::Stopping);
+        }
+        let index = self.slots.take().ok_or(SpawnError::Limit("processes"))?;
+        let cell = self.cells.ensure(index);
+        let pid = Pid::new(index, cell.mailbox.open(bounds));
+        self.live.fetch_add(1, Ordering::AcqRel);
+        cell.is_pool.store(behavior.is_pool(), Ordering::Relaxed);
+        let mut body = Box::new(Body { life: Life::new(pid, parent, None), hand: Hand::default(), behavior });
+
+        let started = self.start(&mut body, options);
+        match started {
+            Ok(()) => {
+                let mut slot = cell.body.0.lock();
+                *slot = Some(body);
+                // The mailbox has been in the scheduled state since it was opened. Once it is idle another worker may
+                // run the process, and waits for the lock that is held here.
+                if !cell.mailbox.settle() {
+                    self.scheduler.push(Task::process(index), Place::Next);
+                }
+                drop(slot);
+                Ok(pid)
+            }
+            Err(error) => {
+                let reason = if let SpawnError::Init(reason) = &error { reason.clone() } else { Reason::Normal };
+                self.end(cell, body, reason, false);
+                Err(error)
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, body: &mut Body, options: &SpawnOptions) -> Result<(), SpawnError> {
+        if let Some(name) = &options.name {
+            self.take_name(name, body.life.pid)?;
+            body.life.name = Some(name.clone());
+        }
+        let mut env = Env { processes: self, life: &mut body.life };
+        if options.link && env.life.parent != Pid::NODE {
+            env.link(Target::Pid(env.life.parent)).map_err(|_| SpawnError::NoParent)?;
+        }
+        match guarded(|| body.behavior.init(&mut env)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => Err(SpawnError::Init(reason)),
+            Err(payload) => {
+                let reason = Reason::from_panic(&*payload);
+                drop_guarded(payload);
+                Err(SpawnError::Init(reason))
+            }
+        }
+    }
+
+    /// One activation of a process. `true`: it has more to do.
+    pub(crate) fn run(self: &Arc<Self>, index: u32) -> bool {
+        let Some(cell) = self.cells.get(index) else { return false };
+        let mut slot = cell.body.0.lock();
+        let Some(body) = slot.as_mut() else { return false };
+        let reason = match guarded(|| self.activate(cell, body)) {
+            Ok(Activation::Idle) => return false,
+            Ok(Activation::More) => return true,
+            Ok(Activation::End(reason)) => reason,
+            Err(payload) => {
+                let reason = Reason::from_panic(&*payload);
+                drop_guarded(payload);
+                reason
+            }
+        };
+        let body = slot.take().expect("the body that has just run");
+        drop(slot);
+        self.end(cell, body, reason, true);
+        false
+    }
+
+    fn activate(self: &Arc<Self>, cell: &Cell, body: &mut Body) -> Activation {
+        for _ in 0..BUDGET {
+            let next = cell.mailbox.next(&mut body.hand);
+            if !body.hand.resumed.is_empty() {
+                self.resume(&mut body.hand.resumed);
+            }
+            match next {
+                Next::Idle => return Activation::Idle,
+                Next::Envelope(envelope) => {
+                    if let Err(reason) = body.handle(self, envelope) {
+                        return Activation::End(reason);
+                    }
+                }
+            }
+        }
+        Activation::More
+    }
+
+    #[cold]
+    fn resume(&self, waiters: &mut Vec<Alias>) {
+        for alias in waiters.drain(..) {
+            self.commands.push(alias.stripe(), Command::Resume { to: alias });
+        }
+    }
+
+    /// The end of a process, in the order of the module's page.
+    fn end(self: &Arc<Self>, cell: &Cell, mut body: Box<Body>, reason: Reason, was_started: bool) {
+        let pid = body.life.pid;
+        let mut estate = cell.mailbox.close(&mut body.hand);
+        self.unregister(&mut body.life);
+        if let Some(relations) = estate.relations.take() {
+            self.dissolve(pid, *relations, &reason);
+        }
+        if was_started {
+            let mut env = Env { processes: self, life: &mut body.life };
+            if let Err(payload) = guarded(|| body.behavior.terminate(&mut env, &reason)) {
+                drop_guarded(payload);
+            }
+        }
+        body.life.forget_all_requests(self);
+        self.resume(&mut estate.waiters);
+        for envelope in estate.envelopes {
+            drop_guarded(envelope);
+        }
+        drop_guarded(body);
+        if !estate.retired {
+            self.slots.give(pid.index());
+        }
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            (self.emptied)();
+        }
+    }
+
+    /// Tells everybody who is related to `pid` that it has ended.
+    fn dissolve(&self, pid: Pid, relations: Relations, reason: &Reason) {
+        let me = Target::Pid(pid);
+        for target in relations.links {
+            match target {
+                Target::Pid(other) => self.tell_watcher(Watcher::Link(other), me.clone(), reason),
+                Target::Alias(alias) => {
+                    let unwatch = Command::Unwatch { to: alias, watcher: Watcher::Link(pid) };
+                    self.commands.push(alias.stripe(), unwatch);
+                    if *reason != Reason::Normal {
+                        self.commands.push(alias.stripe(), Command::Exit { to: alias, reason: reason.clone() });
+                    }
+                }
+                Target::Name(_) => {}
+            }
+        }
+        for watcher in relations.watchers {
+            self.tell_watcher(watcher, me.clone(), reason);
+        }
+        for (monitor, target) in relations.monitors {
+            self.unwatch(&target, Watcher::Monitor(pid, monitor));
+        }
+        for alias in relations.metas {
+            self.commands.push(alias.stripe(), Command::Exit { to: alias, reason: reason.clone() });
+        }
+    }
+
+    // ---- The node ----
+
+    /// From now on nothing is spawned.
+    pub(crate) fn stop_spawning(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// All processes that live, and their names as far as they have one.
+    pub(crate) fn pids(&self) -> Vec<Pid> {
+        let mut pids = Vec::new();
+        let mut index = 1;
+        while let Some(cell) = self.cells.get(index) {
+            if let Some(generation) = cell.mailbox.generation() {
+                pids.push(Pid::new(index, generation));
+            }
+            index += 1;
+        }
+        pids
+    }
+
+    /// Puts a token behind the mail of every process; each is dropped when its process has come so far. Returns how many.
+    pub(crate) fn raise_barrier(&self, passed: &Arc<dyn Fn() + Send + Sync>) -> usize {
+        let pids = self.pids();
+        for pid in &pids {
+            let token = Letter::Barrier(BarrierToken(Arc::clone(passed)));
+            // A process that has ended has come so far: its token is dropped here.
+            let _ = self.post(*pid, Pid::NODE, token, Class::Control, Place::Back);
+        }
+        pids.len()
+    }
+
+    /// Ends what will never run again, because the workers have ended: everything but `terminate`.
+    pub(crate) fn end_all(self: &Arc<Self>, reason: &Reason) {
+        for pid in self.pids() {
+            let Some(cell) = self.cells.get(pid.index()) else { continue };
+            let Some(mut slot) = cell.body.0.try_lock() else { continue };
+            let Some(body) = slot.take() else { continue };
+            drop(slot);
+            self.end(cell, body, reason.clone(), true);
+        }
+    }
+
+    /// What the runtime knows of a process.
+    pub(super) fn describe(&self, life: &Life, inspection: &mut Inspection) {
+        inspection.add("pid", life.pid);
+        inspection.add("parent", life.parent);
+        if let Some(name) = &life.name {
+            inspection.add("name", name);
+        }
+        inspection.add("messages_handled", life.handled);
+        inspection.add("messages_queued", self.mailbox(life.pid).map_or(0, Mailbox::queued));
+        let relations = self.relate(life.pid, |relations| {
+            (relations.metas.len(), relations.links.len(), relations.watchers.len(), relations.monitors.len())
+        });
+        let (metas, links, watchers, monitors) = relations.unwrap_or_default();
+        inspection.add("meta_processes", metas);
+        inspection.add("links", links);
+        inspection.add("monitored_by", watchers);
+        inspection.add("monitors", monitors);
+        inspection.add("trap_exit", life.trap_exit);
+    }
+}
+
+impl From<PushError> for SendErrorKind {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Closed => Self::NoProcess,
+            PushError::Full => Self::MailboxFull,
+        }
+    }
+}
+
+impl Deliver for Processes {
+    fn deliver_data(&self, to: Pid, from: Pid, message: Message, waiter: Alias) -> Result<(), Undelivered> {
+        self.post(to, from, Letter::Message(message), Class::Data(waiter), Place::Back).map_err(|(error, letter)| {
+            let Letter::Message(message) = letter else { unreachable!("the letter that was posted") };
+            match error {
+                PushError::Closed => Undelivered::Gone(message),
+                PushError::Full => Undelivered::Full(message),
+            }
+        })
+    }
+
+    fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool {
+        self.post(to, from, Letter::Message(message), Class::Control, Place::Back).is_ok()
+    }
+
+    fn deliver_end(&self, to: Pid, alias: Alias) -> bool {
+        self.post(to, Pid::NODE, Letter::Drained(alias), Class::Control, Place::Back).is_ok()
+    }
+
+    fn tell(&self, watcher: Watcher, target: Target, reason: &Reason) {
+        self.tell_watcher(watcher, target, reason);
+    }
+
+    fn fire(&self, fire: Fire) {
+        match fire {
+            Fire::Send { to, from, message } => {
+                // The sender of a timer's message is not there to take it back.
+                let _ = self.send(from, to, message, Priority::Normal);
+            }
+            Fire::Request(pid, request) => {
+                let _ = self.post(pid, Pid::NODE, timed_out(request), Class::Control, Place::Back);
+            }
+            Fire::Meta(alias, deadline_ms) => {
+                self.commands.push(alias.stripe(), Command::Timer { to: alias, deadline_ms });
+            }
+        }
+    }
+
+    fn adopt(&self, parent: Pid, alias: Alias) -> bool {
+        self.relate(parent, |relations| relations.metas.insert(alias)).is_some()
+    }
+
+    fn disown(&self, parent: Pid, alias: Alias) {
+        self.relate(parent, |relations| relations.metas.remove(&alias));
+    }
+
+    fn resolve(&self, name: &Name) -> Option<Pid> {
+        self.names.lock().get(name).copied()
+    }
+
+    fn is_pool(&self, pid: Pid) -> bool {
+        self.is_alive(pid) && self.cells.get(pid.index()).is_some_and(|cell| cell.is_pool.load(Ordering::Relaxed))
+    }
+
+    fn is_alive(&self, pid: Pid) -> bool {
+        self.mailbox(pid).is_some_and(|mailbox| mailbox.is_open(pid.generation()))
+    }
+}
+
+impl AnswerProcess for Processes {
+    fn answer(&self, pid: Pid, reply: Box<MessageReply>) {
+        // An asker that is gone needs no answer.
+        let _ = self.post(pid, Pid::NODE, Letter::Answer(reply), Class::Control, Place::Next);
+    }
+}
+
+impl fmt::Debug for Processes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processes").field("live", &self.live()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,712 @@
+//! One TCP connection as a machine without I/O: bytes, commands and the time go in; frames, bytes and the end come out.
+//!
+//! ```text
+//!              receive, receive_end, fail                    next_event
+//!   socket ────────────────────────────────▶ Connection ───────────────────▶ owner
+//!          ◀────────────────────────────────            ◀───────────────────
+//!              transmit, shutdown is due                 send, close, pause …
+//! ```
+//!
+//! Phases:
+//!
+//! 1. *Handshaking* (TLS only): until the handshake is done or its deadline passes. Input is bounded by the TLS machine,
+//!    output waits.
+//! 2. *Open*: announced to the owner. Either direction can end on its own: the peer's FIN ends reading, `shutdown_write`
+//!    ends writing after what is queued.
+//! 3. *Closing*: `close`, for whatever reason. What was accepted is sent, then close_notify and FIN, then the peer's end
+//!    is awaited, its data discarded, all within the close deadline.
+//! 4. *Ended*: with a reason, once, for ever. Frames that had been read before are still given out.
+//!
+//! A failed write does not end the connection at once: what the peer sent before can still be read, and is; the end comes
+//! with the end of the input, and has the reason of the failed write.
+//!
+//! Reading stops (`wants_read`) while frames wait for the owner, while the output is above its high mark, while the owner
+//! asked for a pause, and after the peer's end. It never stops while closing, because unread data would turn our FIN into
+//! a reset.
+//!
+//! What it does not do: sockets, clocks, mailboxes, and counting what was accepted (the outlet cell does).
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::framing::{Decoder, Framing};
+use super::output::Output;
+#[cfg(feature = "tls")]
+use super::tls::{StreamEnd, Tls};
+use crate::buffer::{Buffer, BufferPool};
+use crate::reason::DisconnectReason;
+
+/// Reads at least this large are handed on as they are; smaller ones are copied into a buffer of their size.
+const TAKE: usize = 16 * 1024;
+/// Plaintext given to TLS at once.
+#[cfg(feature = "tls")]
+const TLS_CHUNK: usize = 64 * 1024;
+/// How long the peer may take to end its side after we ended ours, in milliseconds.
+const LINGER_MS: u64 = 1_000;
+
+/// What all connections of a listener share. Times are in milliseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) framing: Arc<Framing>,
+    pub(crate) pool: BufferPool,
+    pub(crate) read_buffer_size: usize,
+    pub(crate) output_limit: u32,
+    pub(crate) high_water_mark: u32,
+    pub(crate) low_water_mark: u32,
+    pub(crate) half_open: bool,
+    pub(crate) close_on_full_mailbox: bool,
+    pub(crate) handshake_timeout: Option<u64>,
+    pub(crate) idle_timeout: Option<u64>,
+    pub(crate) write_timeout: Option<u64>,
+    pub(crate) frame_timeout: Option<u64>,
+    pub(crate) close_timeout: u64,
+    pub(crate) write_keep_alive: Option<(u64, Vec<u8>)>,
+}
+
+/// What the owner is told, in order.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The connection (with TLS: its handshake) is established.
+    Connected,
+    /// Bytes.
+    Data(Buffer),
+    /// The peer has ended its side; all its data has been given out.
+    PeerFinished,
+    /// The output has drained after it had been above its high mark.
+    Writable,
+}
+
+/// What [`Connection::transmit`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Transmitted {
+    /// Bytes of the owner that left, before encryption.
+    pub(crate) bytes: usize,
+    /// The socket takes no more now.
+    pub(crate) blocked: bool,
+}
+
+/// Bytes and messages, for inspection and for the Disconnect.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    settings: Arc<Settings>,
+    phase: Phase,
+    /// Plaintext that has not been cut into frames.
+    input: Buffer,
+    decoder: Decoder,
+    output: Output,
+    #[cfg(feature = "tls")]
+    tls: Option<Box<Tls>>,
+    read: ReadSide,
+    write: WriteSide,
+    flags: Flags,
+    pub(crate) counters: Counters,
+    /// Of the handshake, or of closing.
+    deadline_ms: u64,
+    /// Bytes last moved in either direction.
+    active_ms: u64,
+    /// Bytes last left.
+    written_ms: u64,
+    /// Since when the output waits without progress.
+    waiting_ms: u64,
+    /// Since when a frame is incomplete.
+    frame_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    #[cfg(feature = "tls")]
+    Handshaking,
+    Open,
+    Closing(Box<DisconnectReason>),
+    Ended(Box<DisconnectReason>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadSide {
+    Open,
+    /// The peer has ended its side.
+    Ended,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum WriteSide {
+    Open,
+    /// FIN follows when the output is empty.
+    Finishing,
+    /// FIN is sent.
+    Finished,
+    /// A write failed: the reason waits for the end of the input.
+    Broken(Box<DisconnectReason>),
+}
+
+/// Facts that are independent of each other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flags {
+    connected_due: bool,
+    peer_finished_due: bool,
+    writable_due: bool,
+    above_high: bool,
+    paused: bool,
+    /// Kept bytes are to be looked at under a new framing.
+    reframed: bool,
+}
+
+impl Connection {
+    /// A connection whose transport is established.
+    pub(crate) fn new(settings: Arc<Settings>, now_ms: u64) -> Self {
+        let decoder = Decoder::new(Arc::clone(&settings.framing));
+        Self {
+            settings,
+            phase: Phase::Open,
+            input: Buffer::new(),
+            decoder,
+            output: Output::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            read: ReadSide::Open,
+            write: WriteSide::Open,
+            flags: Flags { connected_due: true, ..Flags::default() },
+            counters: Counters::default(),
+            deadline_ms: u64::MAX,
+            active_ms: now_ms,
+            written_ms: now_ms,
+            waiting_ms: u64::MAX,
+            frame_ms: u64::MAX,
+        }
+    }
+
+    /// A connection that begins with a TLS handshake.
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_tls(settings: Arc<Settings>, tls: Tls, now_ms: u64) -> Self {
+        let deadline_ms = settings.handshake_timeout.map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
+        let mut connection = Self::new(settings, now_ms);
+        connection.tls = Some(Box::new(tls));
+        connection.phase = Phase::Handshaking;
+        connection.flags.connected_due = false;
+        connection.deadline_ms = deadline_ms;
+        connection
+    }
+
+    /// What the handshake agreed on.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_info(&self) -> Option<Box<crate::tls::TlsInfo>> {
+        self.tls.as_ref().map(|tls| Box::new(tls.info()))
+    }
+
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    // ---- Coming in ----
+
+    /// Whether bytes may be read from the socket now.
+    pub(crate) fn wants_read(&self) -> bool {
+        if self.read == ReadSide::Ended || !self.input.is_empty() {
+            return false;
+        }
+        match self.phase {
+            #[cfg(feature = "tls")]
+            Phase::Handshaking => true,
+            Phase::Open if matches!(self.write, WriteSide::Broken(_)) => true,
+            Phase::Open => !self.flags.paused && !self.flags.above_high,
+            Phase::Closing(_) => true,
+            Phase::Ended(_) => false,
+        }
+    }
+
+    /// Takes bytes read from the socket out of `read`, which is empty afterwards and may be another buffer.
+    pub(crate) fn receive(&mut self, read: &mut Buffer, now_ms: u64) {
+        self.active_ms = now_ms;
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            self.receive_ciphertext(read, now_ms);
+            read.clear();
+            return;
+        }
+        self.counters.bytes_in += read.len() as u64;
+        if matches!(self.phase, Phase::Closing(_)) {
+            read.clear();
+            return;
+        }
+        if self.input.is_empty() && read.len() >= TAKE {
+            let fresh = self.settings.pool.get(read.capacity());
+            self.input = std::mem::replace(read, fresh);
+        } else if self.input.is_empty() {
+            self.input = self.settings.pool.copy_from_slice(read);
+        } else {
+            self.input.extend_from_slice(read);
+        }
+        read.clear();
+    }
+
+    #[cfg(feature = "tls")]
+    fn receive_ciphertext(&mut self, ciphertext: &[u8], now_ms: u64) {
+        let Some(tls) = &mut self.tls else { return };
+        let discard = matches!(self.phase, Phase::Closing(_) | Phase::Ended(_));
+        let (input, pool, bytes_in) = (&mut self.input, &self.settings.pool, &mut self.counters.bytes_in);
+        let expected = ciphertext.len();
+        let fed = tls.feed(ciphertext, &mut |plain| {
+            *bytes_in += plain.len() as u64;
+            if discard {
+                return;
+            }
+            if input.is_empty() && input.capacity() == 0 {
+                // One buffer for all records of this read.
+                *input = pool.get(plain.len().max(expected.min(TAKE)));
+            }
+            input.extend_from_slice(plain);
+        });
+        match fed {
+            Ok(fed) => {
+                if fed.handshake_completed && self.phase == Phase::Handshaking {
+                    self.phase = Phase::Open;
+                    self.flags.connected_due = true;
+                    self.deadline_ms = u64::MAX;
+                }
+                if fed.close_notify {
+                    self.end_reading(now_ms);
+                }
+            }
+            Err(error) => self.fail_tls(&error, now_ms),
+        }
+    }
+
+    /// TLS is broken: the alert is sent, nothing else, and the peer gets a moment to read it.
+    #[cfg(feature = "tls")]
+    fn fail_tls(&mut self, error: &crate::tls::TlsError, now_ms: u64) {
+        let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
+        match &mut self.phase {
+            Phase::Ended(_) | Phase::Closing(_) => self.end(reason),
+            Phase::Handshaking | Phase::Open => {
+                self.output.clear();
+                self.close(reason, now_ms);
+                self.deadline_ms = now_ms.saturating_add(LINGER_MS);
+            }
+        }
+    }
+
+    /// The peer has ended its side (a read gave zero bytes).
+    pub(crate) fn receive_end(&mut self, now_ms: u64) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls
+            && !matches!(self.phase, Phase::Closing(_) | Phase::Ended(_))
+        {
+            match tls.end_of_stream() {
+                StreamEnd::Clean => {}
+                StreamEnd::Truncated => {
+                    self.read = ReadSide::Ended;
+                    return self.end(DisconnectReason::Truncated);
+                }
+                StreamEnd::DuringHandshake => {
+                    self.read = ReadSide::Ended;
+                    return self.end(DisconnectReason::Tls(Arc::from("the peer ended the connection in the handshake")));
+                }
+            }
+        }
+        self.end_reading(now_ms);
+    }
+
+    fn end_reading(&mut self, now_ms: u64) {
+        if std::mem::replace(&mut self.read, ReadSide::Ended) == ReadSide::Ended {
+            return;
+        }
+        self.active_ms = now_ms;
+        if let WriteSide::Broken(reason) = &self.write {
+            let reason = (**reason).clone();
+            return self.end(reason);
+        }
+        self.flags.peer_finished_due = self.phase == Phase::Open;
+        self.settle();
+    }
+
+    /// A read failed.
+    pub(crate) fn fail(&mut self, kind: io::ErrorKind) {
+        self.read = ReadSide::Ended;
+        let reason = match &self.write {
+            WriteSide::Broken(reason) => (**reason).clone(),
+            _ => DisconnectReason::from_io(kind),
+        };
+        match &self.phase {
+            // Everything was sent; the peer's way of ending its side is not news.
+            Phase::Closing(closing) if self.write == WriteSide::Finished => {
+                let closing = (**closing).clone();
+                self.end(closing);
+            }
+            _ => self.end(reason),
+        }
+    }
+
+    /// The next thing to tell the owner. The caller may stop asking at any time and go on later.
+    pub(crate) fn next_event(&mut self, now_ms: u64) -> Option<Event> {
+        if std::mem::take(&mut self.flags.connected_due) {
+            return Some(Event::Connected);
+        }
+        if !self.input.is_empty() || self.flags.reframed {
+            match self.decoder.decode(&mut self.input, &self.settings.pool) {
+                Ok(Some(frame)) => {
+                    self.frame_ms = u64::MAX;
+                    self.counters.messages_in += 1;
+                    return Some(Event::Data(frame));
+                }
+                Ok(None) => {
+                    self.flags.reframed = false;
+                    self.input = Buffer::new();
+                    self.note_frame(now_ms);
+                }
+                Err(error) => {
+                    self.flags.reframed = false;
+                    self.input = Buffer::new();
+                    self.flags.peer_finished_due = false;
+                    self.close(DisconnectReason::Frame(error), now_ms);
+                }
+            }
+        }
+        if std::mem::take(&mut self.flags.writable_due) {
+            return Some(Event::Writable);
+        }
+        std::mem::take(&mut self.flags.peer_finished_due).then_some(Event::PeerFinished)
+    }
+
+    /// A frame's deadline counts from its first byte.
+    fn note_frame(&mut self, now_ms: u64) {
+        if self.decoder.buffered() == 0 {
+            self.frame_ms = u64::MAX;
+        } else if self.frame_ms == u64::MAX {
+            self.frame_ms = now_ms;
+        }
+    }
+
+    // ---- Commands ----
+
+    /// Queues bytes that the outlet cell has accepted. After a close they are dropped, and the cell knows.
+    pub(crate) fn send(&mut self, data: Buffer, now_ms: u64) {
+        if !matches!(self.write, WriteSide::Open) || matches!(self.phase, Phase::Ended(_)) {
+            return;
+        }
+        if self.output.is_empty() && !data.is_empty() {
+            self.waiting_ms = now_ms;
+        }
+        self.counters.messages_out += 1;
+        self.output.push(data);
+        self.flags.above_high |= self.output.len() > self.settings.high_water_mark as usize;
+    }
+
+    /// Ends in order: what is queued is sent first. The first reason stays.
+    pub(crate) fn close(&mut self, reason: DisconnectReason, now_ms: u64) {
+        match &self.phase {
+            Phase::Closing(_) | Phase::Ended(_) => return,
+            #[cfg(feature = "tls")]
+            Phase::Handshaking => self.output.clear(),
+            Phase::Open => {}
+        }
+        if let WriteSide::Broken(broken) = &self.write {
+            let broken = (**broken).clone();
+            return self.end(broken);
+        }
+        self.phase = Phase::Closing(Box::new(reason));
+        self.deadline_ms = now_ms.saturating_add(self.settings.close_timeout);
+        if self.write == WriteSide::Open {
+            self.write = WriteSide::Finishing;
+        }
+        self.settle();
+    }
+
+    /// Ends at once; what is queued is not sent.
+    pub(crate) fn end(&mut self, reason: DisconnectReason) {
+        if !matches!(self.phase, Phase::Ended(_)) {
+            self.phase = Phase::Ended(Box::new(reason));
+            self.output.clear();
+            self.flags.peer_finished_due = false;
+        }
+    }
+
+    /// Ends writing after what is queued; reading goes on.
+    pub(crate) fn shutdown_write(&mut self) {
+        if self.write == WriteSide::Open {
+            self.write = WriteSide::Finishing;
+        }
+    }
+
+    /// The owner has handled everything the peer sent before its end; its replies are queued.
+    pub(crate) fn peer_end_handled(&mut self, now_ms: u64) {
+        if self.read == ReadSide::Ended {
+            self.close(DisconnectReason::ClosedByPeer, now_ms);
+        }
+    }
+
+    /// Stops or resumes reading at the owner's wish.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        self.flags.paused = paused;
+    }
+
+    /// Changes the framing, from the first byte on that has not been given out.
+    pub(crate) fn set_framing(&mut self, framing: Arc<Framing>) {
+        self.decoder.set_framing(framing);
+        self.flags.reframed = true;
+    }
+
+    // ---- Going out ----
+
+    /// Whether [`Connection::transmit`] or a FIN is due.
+    pub(crate) fn wants_transmit(&self) -> bool {
+        if matches!(self.phase, Phase::Ended(_)) || matches!(self.write, WriteSide::Broken(_)) {
+            return false;
+        }
+        #[cfg(feature = "tls")]
+        if self.tls.as_ref().is_some_and(|tls| tls.wants_transmit()) {
+            return true;
+        }
+        !self.output.is_empty() || self.write == WriteSide::Finishing
+    }
+
+    /// Whether the socket's write side is to be shut down now; the caller does it and calls
+    /// [`Connection::shutdown_done`].
+    pub(crate) fn shutdown_is_due(&self) -> bool {
+        if self.write != WriteSide::Finishing || !self.output.is_empty() || matches!(self.phase, Phase::Ended(_)) {
+            return false;
+        }
+        #[cfg(feature = "tls")]
+        if self.tls.as_ref().is_some_and(|tls| tls.wants_transmit()) {
+            return false;
+        }
+        true
+    }
+
+    /// FIN is sent.
+    pub(crate) fn shutdown_done(&mut self, now_ms: u64) {
+        self.write = WriteSide::Finished;
+        if matches!(self.phase, Phase::Closing(_)) {
+            self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(LINGER_MS));
+        }
+        self.settle();
+    }
+
+    /// Writes what is queued through `write`, until it is gone or the socket takes no more.
+    pub(crate) fn transmit(
+        &mut self,
+        write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        now_ms: u64,
+    ) -> Transmitted {
+        let result = if self.wants_transmit() { self.transmit_all(write) } else { Ok(Transmitted::default()) };
+        let transmitted = match result {
+            Ok(transmitted) => transmitted,
+            Err((bytes, reason)) => {
+                self.break_writing(reason);
+                Transmitted { bytes, blocked: false }
+            }
+        };
+        if transmitted.bytes > 0 {
+            self.counters.bytes_out += transmitted.bytes as u64;
+            self.active_ms = now_ms;
+            self.written_ms = now_ms;
+            self.waiting_ms = now_ms;
+        }
+        if self.output.is_empty() {
+            self.waiting_ms = u64::MAX;
+        }
+        if self.flags.above_high && self.output.len() <= self.settings.low_water_mark as usize {
+            self.flags.above_high = false;
+            self.flags.writable_due = matches!(self.phase, Phase::Open) && self.write == WriteSide::Open;
+        }
+        transmitted
+    }
+
+    /// A send was refused, and there is room again.
+    pub(crate) fn owe_writable(&mut self) {
+        self.flags.writable_due = matches!(self.phase, Phase::Open) && self.write == WriteSide::Open;
+    }
+
+    fn transmit_all(
+        &mut self,
+        write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Result<Transmitted, (usize, DisconnectReason)> {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return self.transmit_tls(write);
+        }
+        let mut done = Transmitted::default();
+        while !self.output.is_empty() {
+            let mut offered = 0;
+            let result = self.output.with_slices(usize::MAX, |slices| {
+                offered = slices.iter().map(|slice| slice.len()).sum();
+                write(slices)
+            });
+            match result {
+                Ok(written) => {
+                    self.output.advance(written);
+                    done.bytes += written;
+                    if written < offered {
+                        done.blocked = true;
+                        return Ok(done);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    done.blocked = true;
+                    return Ok(done);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((done.bytes, DisconnectReason::from_io(error.kind()))),
+            }
+        }
+        Ok(done)
+    }
+
+    #[cfg(feature = "tls")]
+    fn transmit_tls(
+        &mut self,
+        write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Result<Transmitted, (usize, DisconnectReason)> {
+        let Some(tls) = &mut self.tls else { return Ok(Transmitted::default()) };
+        let mut done = Transmitted::default();
+        loop {
+            while tls.wants_transmit() {
+                match tls.transmit(write) {
+                    Ok(_) if tls.wants_transmit() => {
+                        done.blocked = true;
+                        return Ok(done);
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        done.blocked = true;
+                        return Ok(done);
+                    }
+                    Err(error) => return Err((done.bytes, DisconnectReason::from_io(error.kind()))),
+                }
+            }
+            if tls.is_handshaking() && self.write != WriteSide::Finishing {
+                return Ok(done);
+            }
+            if self.output.is_empty() {
+                if self.write == WriteSide::Finishing {
+                    tls.close_notify();
+                }
+                if !tls.wants_transmit() {
+                    return Ok(done);
+                }
+                continue;
+            }
+            let taken = self.output.with_slices(TLS_CHUNK, |slices| tls.write(slices));
+            match taken {
+                Ok(0) => return Ok(done),
+                Ok(taken) => {
+                    self.output.advance(taken);
+                    done.bytes += taken;
+                }
+                Err(error) => return Err((done.bytes, DisconnectReason::Tls(Arc::from(error.to_string())))),
+            }
+        }
+    }
+
+    /// A write failed. What the peer sent before is still read; then the connection ends with this reason.
+    fn break_writing(&mut self, reason: DisconnectReason) {
+        self.output.clear();
+        self.write = WriteSide::Broken(Box::new(reason.clone()));
+        // A closing connection discards its input: there is nothing to wait for.
+        if self.read == ReadSide::Ended || matches!(self.phase, Phase::Closing(_)) {
+            self.end(reason);
+        }
+    }
+
+    /// Ends a closing connection whose both sides have ended.
+    fn settle(&mut self) {
+        if let Phase::Closing(reason) = &self.phase
+            && self.read == ReadSide::Ended
+            && self.write == WriteSide::Finished
+        {
+            let reason = (**reason).clone();
+            self.end(reason);
+        }
+    }
+
+    // ---- Time ----
+
+    /// When [`Connection::handle_timeout`] wants to be called, `u64::MAX` for never. It may move later, silently; an
+    /// early call does nothing.
+    pub(crate) fn next_deadline(&self) -> u64 {
+        if matches!(self.phase, Phase::Ended(_)) {
+            return u64::MAX;
+        }
+        let settings = &*self.settings;
+        let after = |since: u64, timeout: Option<u64>| timeout.map_or(u64::MAX, |timeout| since.saturating_add(timeout));
+        let mut deadline_ms = self.deadline_ms.min(after(self.waiting_ms, settings.write_timeout));
+        if self.phase == Phase::Open {
+            deadline_ms = deadline_ms
+                .min(after(self.active_ms, settings.idle_timeout))
+                .min(after(self.frame_ms, settings.frame_timeout));
+            if self.write == WriteSide::Open {
+                deadline_ms = deadline_ms.min(after(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period)));
+            }
+        }
+        deadline_ms
+    }
+
+    /// Does what is due. `true`: the keep-alive bytes are to be sent, if the outlet cell accepts them.
+    pub(crate) fn handle_timeout(&mut self, now_ms: u64) -> bool {
+        let past = |since: u64, timeout: Option<u64>| {
+            timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms)
+        };
+        let settings = &*self.settings;
+        let deadline = self.deadline_ms <= now_ms;
+        match &self.phase {
+            Phase::Ended(_) => {}
+            _ if past(self.waiting_ms, settings.write_timeout) => self.end(DisconnectReason::SlowReader),
+            #[cfg(feature = "tls")]
+            Phase::Handshaking if deadline => self.end(DisconnectReason::HandshakeTimeout),
+            #[cfg(feature = "tls")]
+            Phase::Handshaking => {}
+            Phase::Closing(reason) if deadline => {
+                let flushed = self.write == WriteSide::Finished || matches!(**reason, DisconnectReason::Tls(_));
+                let reason = if flushed { (**reason).clone() } else { DisconnectReason::CloseTimeout };
+                self.end(reason);
+            }
+            Phase::Closing(_) => {}
+            Phase::Open if past(self.frame_ms, settings.frame_timeout) => {
+                self.close(DisconnectReason::FrameTimeout, now_ms);
+            }
+            Phase::Open if past(self.active_ms, settings.idle_timeout) => {
+                self.close(DisconnectReason::IdleTimeout, now_ms);
+            }
+            Phase::Open => {
+                let period = settings.write_keep_alive.as_ref().map(|(period, _)| *period);
+                if past(self.written_ms, period) && self.write == WriteSide::Open {
+                    self.written_ms = now_ms;
+                    return self.output.is_empty();
+                }
+            }
+        }
+        false
+    }
+
+    // ---- The end ----
+
+    /// Why it has ended; then it wants nothing any more, but [`Connection::next_event`] may still have frames.
+    pub(crate) fn ended(&self) -> Option<&DisconnectReason> {
+        match &self.phase {
+            Phase::Ended(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The name of the state, for inspection.
+    pub(crate) fn state(&self) -> &'static str {
+        match (&self.phase, self.read, &self.write) {
+            #[cfg(feature = "tls")]
+            (Phase::Handshaking, ..) => "handshaking",
+            (Phase::Closing(_), ..) => "closing",
+            (Phase::Ended(_), ..) => "ended",
+            (Phase::Open, ReadSide::Ended, _) => "half-closed by peer",
+            (Phase::Open, _, WriteSide::Finishing | WriteSide::Finished) => "half-closed",
+            (Phase::Open, ..) => "open",
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The sleep protocol: which workers are awake, who polls, whom to wake.
+//!
+//! A worker is *awake* (running tasks or looking for some), *stuck* (the monitor saw it in one task for too long),
+//! *parked* (asleep until it is unparked) or *polling* (asleep in the poll, with the duty to turn readiness into tasks).
+//! Decisions are made under one lock, because each of them costs a system call or saves one; whether there is a decision
+//! to make is read from `word`, a copy of the counts, without the lock.
+//!
+//! ```text
+//!            retire, others awake                      retire, the last one awake
+//!  parked ◀───────────────────────── awake ─────────────────────────────────────▶ polling
+//!     │          wake / resume         ▲ │ stick (monitor)          return / wake     │
+//!     └───────────────────────────────▶│ ▼                                            │
+//!                                      │ stuck                                        │
+//!                                      ◀──────────────────────────────────────────────┘
+//! ```
+//!
+//! 1. `retire`: a worker without work. The last one awake goes to the poll if nobody polls; all others park. Counting
+//!    and deciding are one step under the lock, so two workers can not both leave the duty to the other.
+//! 2. `wake`: somebody has work for a sleeper: a parked worker if there is one, else the poller through the waker, once
+//!    for each time it blocks.
+//! 3. `resume`: the sleeper found work itself when it looked once more, or came back from the poll.
+//! 4. `stick`: the monitor takes a worker out of the count of those awake, so that the duty passes on: from the next
+//!    `retire` or `wake` on, somebody else polls.
+//! 5. `unstick`: it came back.
+//!
+//! Bad interleaving: a worker finds all queues empty; a producer pushes, finds nobody asleep, and does not wake; the
+//! worker goes to sleep. The item lies there. Excluded by two fences: the producer pushes, **fences**, reads `word`; the
+//! worker publishes itself in `word`, **fences**, and looks at the queues once more. In the total order of the fences
+//! one comes first: either the producer sees the sleeper, or the sleeper sees the item (`loom_no_push_is_slept_through`
+//! fails when the second look or either fence is taken out).
+//!
+//! A worker that pushes on its own queue needs none of this: it is awake and will come to it. If it does not, because a
+//! handler blocks, the monitor wakes somebody who steals it.
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::sync::{Mutex, MutexGuard};
+
+/// What a worker that found no work does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Look at the queues once more, then park until claimed.
+    Park,
+    /// Look at the queues once more, then block in the poll.
+    Poll,
+    /// The scheduler ends.
+    Stop,
+}
+
+/// Whom a producer has claimed, and must wake now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sleeper {
+    Worker(usize),
+    Poller,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    /// awake in bits 0..16, parked in 16..32, bit 32 when the poller sleeps and has not been woken.
+    word: AtomicU64,
+    /// Copies of `State::stuck`, for a look after each task.
+    stuck: Box<[AtomicBool]>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    awake: usize,
+    parked: Vec<usize>,
+    stuck: Vec<bool>,
+    poller: Poller,
+    stopping: bool,
+    monitor_sleeps: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Poller {
+    Nobody,
+    Blocked,
+    Woken,
+}
+
+/// What [`Idle::resume`] and [`Idle::unstick`] ask of the caller.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WakeMonitor(pub(crate) bool);
+
+impl Idle {
+    /// All workers awake.
+    pub(crate) fn new(workers: usize) -> Self {
+        let state = State {
+            awake: workers,
+            parked: Vec::with_capacity(workers),
+            stuck: vec![false; workers],
+            poller: Poller::Nobody,
+            stopping: false,
+            monitor_sleeps: false,
+        };
+        let stuck = std::iter::repeat_with(|| AtomicBool::new(false)).take(workers).collect();
+        Self { word: AtomicU64::new(state.to_word()), stuck, state: Mutex::new(state) }
+    }
+
+    /// Locks, changes, publishes.
+    fn change<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
+        let mut state: MutexGuard<'_, State> = self.state.lock();
+        let result = step(&mut state);
+        // Relaxed: the fences of both sides order it, see the module.
+        self.word.store(state.to_word(), Ordering::Relaxed);
+        result
+    }
+
+    /// Transition 1. The caller must look at the queues once more before it sleeps, and then [`Idle::resume`] or sleep.
+    pub(crate) fn retire(&self, worker: usize) -> Rest {
+        let rest = self.change(|state| {
+            if state.stopping {
+                return Rest::Stop;
+            }
+            if std::mem::take(&mut state.stuck[worker]) {
+                // The monitor's verdict came just as the task ended; the worker did not see it.
+                self.stuck[worker].store(false, Ordering::Relaxed);
+                state.awake += 1;
+            }
+            state.awake -= 1;
+            if state.awake == 0 && state.poller == Poller::Nobody {
+                state.poller = Poller::Blocked;
+                return Rest::Poll;
+            }
+            state.parked.push(worker);
+            Rest::Park
+        });
+        // Pairs with the fence in `must_wake`.
+        fence(Ordering::SeqCst);
+        rest
+    }
+
+    /// Transition 3 for a parked worker. `false`: it has been claimed already and its wake-up is on the way.
+    pub(crate) fn unpark_self(&self, worker: usize) -> (bool, WakeMonitor) {
+        self.change(|state| match state.parked.iter().position(|parked| *parked == worker) {
+            Some(position) => {
+                state.parked.swap_remove(position);
+                (true, state.one_more())
+            }
+            None => (false, WakeMonitor(false)),
+        })
+    }
+
+    /// Transition 3 for the poller.
+    pub(crate) fn leave_poll(&self) -> WakeMonitor {
+        self.change(|state| {
+            state.poller = Poller::Nobody;
+            state.one_more()
+        })
+    }
+
+    /// For a producer that is no worker, after its push: is everybody asleep? Then [`Idle::wake`].
+    #[inline]
+    pub(crate) fn must_wake(&self) -> bool {
+        // Pairs with the fence in `retire`.
+        fence(Ordering::SeqCst);
+        self.word.load(Ordering::Relaxed) & 0xffff == 0
+    }
+
+    /// Whether another worker could be woken to help.
+    #[inline]
+    pub(crate) fn has_helpers(&self) -> bool {
+        self.word.load(Ordering::Relaxed) >> 16 & 0xffff != 0
+    }
+
+    /// Transition 2. The caller wakes whom it gets.
+    pub(crate) fn wake(&self) -> (Option<Sleeper>, WakeMonitor) {
+        self.change(|state| {
+            if let Some(worker) = state.parked.pop() {
+                return (Some(Sleeper::Worker(worker)), state.one_more());
+            }
+            if state.poller == Poller::Blocked {
+                state.poller = Poller::Woken;
+                return (Some(Sleeper::Poller), WakeMonitor(false));
+            }
+            (None, WakeMonitor(false))
+        })
+    }
+
+    /// Wakes a parked worker to share a backlog, and nobody else.
+    pub(crate) fn wake_helper(&self) -> Option<usize> {
+        self.change(|state| {
+            let worker = state.parked.pop()?;
+            state.awake += 1;
+            Some(worker)
+        })
+    }
+
+    /// Transition 4, if `is_in_task` still holds. Returns whether anybody is left who will come to the queues or to the
+    /// poll; `None` if the worker is not stuck.
+    pub(crate) fn stick(&self, worker: usize, is_in_task: impl FnOnce() -> bool) -> Option<bool> {
+        self.change(|state| {
+            if state.stuck[worker] || !is_in_task() {
+                return None;
+            }
+            state.stuck[worker] = true;
+            self.stuck[worker].store(true, Ordering::Relaxed);
+            state.awake -= 1;
+            Some(state.awake > 0 || state.poller != Poller::Nobody)
+        })
+    }
+
+    /// Whether the worker counts as stuck. Its own look after each task; a verdict it misses is corrected by `retire`.
+    #[inline]
+    pub(crate) fn is_stuck(&self, worker: usize) -> bool {
+        self.stuck[worker].load(Ordering::Relaxed)
+    }
+
+    /// Transition 5.
+    #[cold]
+    pub(crate) fn unstick(&self, worker: usize) -> WakeMonitor {
+        self.change(|state| {
+            if !std::mem::take(&mut state.stuck[worker]) {
+                return WakeMonitor(false);
+            }
+            self.stuck[worker].store(false, Ordering::Relaxed);
+            state.one_more()
+        })
+    }
+
+    /// Everybody is stuck in a handler: the monitor must serve the sockets.
+    pub(crate) fn all_stuck(&self) -> bool {
+        let state = self.state.lock();
+        state.awake == 0 && state.parked.is_empty() && state.poller == Poller::Nobody
+    }
+
+    /// The monitor wants to sleep: allowed when nobody is awake or stuck. The next to wake up wakes the monitor.
+    pub(crate) fn monitor_may_sleep(&self) -> bool {
+        self.change(|state| {
+            state.monitor_sleeps = state.awake == 0 && !state.stuck.contains(&true) && !state.stopping;
+            state.monitor_sleeps
+        })
+    }
+
+    /// Ends: nobody retires any more. All sleepers are to be woken by the caller.
+    pub(crate) fn stop(&self) {
+        self.change(|state| {
+            state.stopping = true;
+            state.awake += state.parked.len();
+            state.parked.clear();
+            state.monitor_sleeps = false;
+        });
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.state.lock().stopping
+    }
+}
+
+impl State {
+    fn to_word(&self) -> u64 {
+        let blocked = u64::from(self.poller == Poller::Blocked);
+        self.awake as u64 | (self.parked.len() as u64) << 16 | blocked << 32
+    }
+
+    /// One worker more is awake.
+    fn one_more(&mut self) -> WakeMonitor {
+        self.awake += 1;
+        WakeMonitor(std::mem::take(&mut self.monitor_sleeps))
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_worker_awake_polls_and_the_others_park() {
+        let idle = Idle::new(3);
+        assert_eq!(idle.retire(0), Rest::Park);
+        assert_eq!(idle.retire(1), Rest::Park);
+        assert_eq!(idle.retire(2), Rest::Poll);
+        assert!(idle.must_wake());
+        assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
+        assert!(!idle.must_wake());
+        assert_eq!(idle.retire(1), Rest::Park, "somebody polls already");
+    }
+
+    #[test]
+    fn poller_is_woken_once_each_time_it_blocks() {
+        let idle = Idle::new(1);
+        assert_eq!(idle.retire(0), Rest::Poll);
+        assert_eq!(idle.wake().0, Some(Sleeper::Poller));
+        assert_eq!(idle.wake().0, None);
+        let _ = idle.leave_poll();
+        assert_eq!(idle.retire(0), Rest::Poll);
+        assert_eq!(idle.wake().0, Some(Sleeper::Poller));
+    }
+
+    #[test]
+    fn duty_passes_from_a_stuck_worker_to_a_parked_one() {
+        let idle = Idle::new(2);
+        assert_eq!(idle.retire(1), Rest::Park);
+        assert_eq!(idle.stick(0, || true), Some(false), "nobody is left: somebody must be woken");
+        assert_eq!(idle.stick(0, || true), None, "once");
+        assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
+        assert_eq!(idle.retire(1), Rest::Poll, "the stuck one does not count as awake");
+        let _ = idle.unstick(0);
+        assert_eq!(idle.retire(0), Rest::Park);
+    }
+
+    #[test]
+    fn sleeping_monitor_is_woken_by_the_first_worker() {
+        let idle = Idle::new(1);
+        assert!(!idle.monitor_may_sleep(), "somebody is awake");
+        assert_eq!(idle.retire(0), Rest::Poll);
+        assert!(idle.monitor_may_sleep());
+        assert_eq!(idle.leave_poll(), WakeMonitor(true));
+        assert_eq!(idle.retire(0), Rest::Poll);
+        assert_eq!(idle.leave_poll(), WakeMonitor(false));
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::atomic::{AtomicBool, AtomicUsize};
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// A worker that goes to sleep as the real one does; the queue is a relaxed counter, because a lock would lend the
+    /// protocol its ordering. Returns whether it sleeps.
+    fn sleeps(idle: &Idle, queue: &AtomicUsize, worker: usize) -> bool {
+        if queue.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let rest = idle.retire(worker);
+        if queue.load(Ordering::Relaxed) > 0 {
+            match rest {
+                Rest::Poll => {
+                    let _ = idle.leave_poll();
+                }
+                Rest::Park => {
+                    let _ = idle.unpark_self(worker);
+                }
+                Rest::Stop => {}
+            }
+            return false;
+        }
+        true
+    }
+
+    #[test]
+    fn loom_no_push_is_slept_through() {
+        loom::model(|| {
+            let idle = Arc::new(Idle::new(2));
+            let queue = Arc::new(AtomicUsize::new(0));
+            let woken = Arc::new(AtomicBool::new(false));
+            let workers: Vec<_> = (0..2)
+                .map(|worker| {
+                    let (idle, queue) = (Arc::clone(&idle), Arc::clone(&queue));
+                    thread::spawn(move || sleeps(&idle, &queue, worker))
+                })
+                .collect();
+            queue.fetch_add(1, Ordering::Relaxed);
+            if idle.must_wake() && idle.wake().0.is_some() {
+                woken.store(true, Ordering::Relaxed);
+            }
+            let asleep = workers.into_iter().map(|worker| worker.join().expect("no panic")).filter(|asleep| *asleep);
+            if asleep.count() == 2 {
+                assert!(woken.load(Ordering::Relaxed), "an item in the queue and everybody sleeps");
+            }
+        });
+    }
+
+    #[test]
+    fn loom_duty_is_never_left_to_nobody() {
+        loom::model(|| {
+            let idle = Arc::new(Idle::new(2));
+            let monitor = {
+                let idle = Arc::clone(&idle);
+                // Worker 1 is in a handler; the monitor declares it stuck and wakes somebody if nobody is left.
+                thread::spawn(move || match idle.stick(1, || true) {
+                    Some(false) => idle.wake().0,
+                    _ => None,
+                })
+            };
+            let rest = idle.retire(0);
+            let woken = monitor.join().expect("no panic");
+            // Worker 0 polls, or it parked and the monitor has woken it to retire again.
+            match (rest, woken) {
+                (Rest::Poll, _) => {}
+                (Rest::Park, Some(Sleeper::Worker(0))) => assert_eq!(idle.retire(0), Rest::Poll),
+                other => panic!("nobody polls: {other:?}"),
+            }
+        });
+    }
+}

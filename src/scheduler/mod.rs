@@ -1,0 +1,303 @@
+//! The work-stealing scheduler. It runs ids and has never heard of mailboxes or sockets.
+//!
+//! ```text
+//!            push (worker)                        push (any other thread)
+//!                 │                                         │
+//!      ┌──────────▼─────────┐   overflow            ┌───────▼───────┐
+//!      │ LIFO slot │ local  ├──────────────────────▶│ global queue  │
+//!      └──────────┬─────────┘◀── steal half ── ──── └───────┬───────┘
+//!                 └────────────────┬────────────────────────┘
+//!                               worker ──▶ Executor::run(task)
+//!                                  │ no work
+//!                     last one awake: Executor::turn; else: park
+//! ```
+//!
+//! - A [`Task`] is a number. That a task is queued at most once is the business of whoever pushes it (the schedule word
+//!   of a stripe, the lock of a mailbox).
+//! - The LIFO slot takes the process that was sent to last, because its message is warm in the cache; at most three
+//!   times in a row.
+//! - Every 61 ticks the global queue is looked at first, so that a busy worker cannot starve it.
+//! - Every few tasks a worker reads the clock: it learns what a task costs, polls without blocking when the last poll is
+//!   long past, and wakes a helper when the backlog is worth the wake-up.
+//! - The duty to poll belongs to no thread: see [`idle`]. A worker that hangs in user code is seen by the
+//!   [`monitor`], which passes the duty on, or serves the sockets itself when every worker hangs.
+
+mod blocking;
+mod idle;
+mod monitor;
+mod schedule;
+mod worker;
+
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle, Thread};
+
+use crossbeam_queue::SegQueue;
+
+use crate::clock::Clock;
+pub(crate) use blocking::Blocking;
+use idle::{Idle, Sleeper, WakeMonitor};
+pub(crate) use schedule::Schedule;
+use worker::Worker;
+
+/// A backlog that takes longer than this is worth waking another worker, which costs about half as much.
+const WORTH_A_WAKE_UP_NS: u64 = 50_000;
+
+/// Something to run: the number of a process or of a stripe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Task(u32);
+
+/// What a [`Task`] is the number of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Process(u32),
+    Stripe(usize),
+}
+
+const STRIPE: u32 = 1 << 31;
+/// Processes are numbered below this.
+pub(crate) const MAX_PROCESSES: u32 = STRIPE - 1;
+
+impl Task {
+    pub(crate) fn process(index: u32) -> Self {
+        debug_assert!(index < MAX_PROCESSES);
+        Self(index)
+    }
+
+    pub(crate) fn stripe(index: usize) -> Self {
+        Self(index as u32 | STRIPE)
+    }
+
+    pub(crate) fn kind(self) -> Kind {
+        if self.0 & STRIPE == 0 { Kind::Process(self.0) } else { Kind::Stripe((self.0 & !STRIPE) as usize) }
+    }
+}
+
+/// Where on its queue a worker puts a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Next: its input is warm.
+    Next,
+    /// Behind everything else, so that what is queued can add to its input first.
+    Back,
+}
+
+/// How long a turn of the poll loop may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// As long as nothing happens and no timer is due.
+    Forever,
+    /// No longer than this many milliseconds.
+    AtMost(u64),
+    /// Not at all; and not if another thread polls just now.
+    No,
+}
+
+/// What the scheduler runs.
+pub(crate) trait Executor: Send + Sync + 'static {
+    /// Runs a task for one activation. `true`: push it again, behind the others.
+    fn run(&self, task: Task) -> bool;
+
+    /// One turn of the poll loop: readiness and timers become tasks.
+    fn turn(&self, wait: Wait);
+
+    /// Runs the tasks that are not user code, on the monitor, because no worker can.
+    fn serve(&self);
+}
+
+/// See the module.
+pub(crate) struct Scheduler {
+    id: u64,
+    workers: Box<[Worker]>,
+    global: SegQueue<Task>,
+    idle: Idle,
+    /// Ends a blocking turn early.
+    interrupt: Box<dyn Fn() + Send + Sync>,
+    /// What a task has cost lately, nanoseconds.
+    cost_ns: AtomicU64,
+    monitor: OnceLock<Thread>,
+    clock: Clock,
+}
+
+thread_local! {
+    /// The scheduler and the number of the worker that this thread is.
+    static CURRENT: Cell<(u64, usize)> = const { Cell::new((0, 0)) };
+}
+
+impl Scheduler {
+    /// `interrupt` makes a blocking [`Executor::turn`] return.
+    pub(crate) fn new(workers: usize, clock: Clock, interrupt: Box<dyn Fn() + Send + Sync>) -> Self {
+        static IDS: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            workers: std::iter::repeat_with(Worker::new).take(workers).collect(),
+            global: SegQueue::new(),
+            idle: Idle::new(workers),
+            interrupt,
+            cost_ns: AtomicU64::new(1_000),
+            monitor: OnceLock::new(),
+            clock,
+        }
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Starts the threads: one for each worker, and the monitor.
+    ///
+    /// On failure those already started are ended and joined.
+    pub(crate) fn start(self: &Arc<Self>, executor: &Arc<dyn Executor>, name: &str) -> io::Result<Threads> {
+        let mut threads = Threads { scheduler: Arc::clone(self), handles: Vec::with_capacity(self.workers.len() + 1) };
+        for index in 0..self.workers.len() {
+            let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
+            let body = move || worker::work(&scheduler, &*executor, index);
+            let handle = thread::Builder::new().name(format!("{name}-{index}")).spawn(body);
+            threads.handles.push(handle.inspect_err(|_| self.abandon(index))?);
+        }
+        let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
+        let body = move || monitor::watch(&scheduler, &*executor);
+        threads.handles.push(thread::Builder::new().name(format!("{name}-monitor")).spawn(body)?);
+        Ok(threads)
+    }
+
+    /// Whether the calling thread is one of the workers.
+    pub(crate) fn is_worker_thread(&self) -> bool {
+        self.current().is_some()
+    }
+
+    fn current(&self) -> Option<usize> {
+        let (id, worker) = CURRENT.get();
+        (id == self.id).then_some(worker)
+    }
+
+    /// Queues a task.
+    #[inline]
+    pub(crate) fn push(&self, task: Task, place: Place) {
+        match self.current() {
+            Some(worker) => self.push_local(worker, task, place),
+            None => self.push_global(task),
+        }
+    }
+
+    #[inline]
+    fn push_local(&self, index: usize, task: Task, place: Place) {
+        let worker = &self.workers[index];
+        let task = match place {
+            Place::Back => Some(task),
+            Place::Next => worker.put_next(task),
+        };
+        if let Some(task) = task
+            && let Err(task) = worker.local.push(task)
+        {
+            self.global.push(task);
+        }
+        if self.idle.has_helpers() {
+            self.share_backlog(worker.local.len());
+        }
+    }
+
+    fn push_global(&self, task: Task) {
+        self.global.push(task);
+        if self.idle.must_wake() {
+            self.wake_somebody();
+        } else if self.idle.has_helpers() {
+            self.share_backlog(self.global.len());
+        }
+    }
+
+    /// Wakes a helper if so many tasks take long enough.
+    fn share_backlog(&self, tasks: usize) {
+        let cost_ns = self.cost_ns.load(Ordering::Relaxed);
+        if tasks as u64 * cost_ns > WORTH_A_WAKE_UP_NS
+            && let Some(worker) = self.idle.wake_helper()
+        {
+            self.workers[worker].claim();
+        }
+    }
+
+    /// Wakes one sleeper, whoever it is.
+    fn wake_somebody(&self) {
+        let (sleeper, wake_monitor) = self.idle.wake();
+        match sleeper {
+            Some(Sleeper::Worker(worker)) => self.workers[worker].claim(),
+            Some(Sleeper::Poller) => (self.interrupt)(),
+            None => {}
+        }
+        self.wake_monitor(wake_monitor);
+    }
+
+    fn wake_monitor(&self, wake: WakeMonitor) {
+        if let (WakeMonitor(true), Some(monitor)) = (wake, self.monitor.get()) {
+            monitor.unpark();
+        }
+    }
+
+    /// Whether any queue holds a task.
+    fn has_work(&self) -> bool {
+        !self.global.is_empty() || self.workers.iter().any(|worker| !worker.local.is_empty())
+    }
+
+    /// Ends all threads after their current task.
+    fn stop(&self) {
+        self.idle.stop();
+        for worker in &self.workers {
+            worker.claim();
+        }
+        (self.interrupt)();
+        if let Some(monitor) = self.monitor.get() {
+            monitor.unpark();
+        }
+    }
+
+    /// Worker threads from `first` on were never started.
+    fn abandon(&self, _first: usize) {
+        self.stop();
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("workers", &self.workers.len()).finish_non_exhaustive()
+    }
+}
+
+/// The running threads. Dropping ends and joins them, unless it happens on one of them: then they end by themselves.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    scheduler: Arc<Scheduler>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Whether all have ended.
+    pub(crate) fn are_finished(&self) -> bool {
+        self.handles.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Asks them to end.
+    pub(crate) fn stop(&self) {
+        self.scheduler.stop();
+    }
+
+    /// Lets them run on their own; they have been asked to end, and one of them hangs in user code.
+    pub(crate) fn detach(mut self) {
+        self.handles.clear();
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+        let this = thread::current().id();
+        for handle in self.handles.drain(..) {
+            if handle.thread().id() != this {
+                // A worker catches every panic of user code; one of its own has been reported by the hook.
+                let _ = handle.join();
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The monitor: user code cannot stop the I/O.
+//!
+//! A thread that looks at the workers every few milliseconds while the node is busy, and sleeps without a timeout while
+//! it is idle. It runs no user code.
+//!
+//! 1. A worker that is in the same task at two looks in a row is *stuck*: it no longer counts as awake, and if nobody is
+//!    left to poll, or tasks wait in its queue, a sleeper is woken, who steals the tasks and takes the duty.
+//! 2. When every worker is stuck the monitor turns the poll loop and runs the stripes itself: connections are accepted
+//!    and read, timers fire; the messages wait in the mailboxes.
+//! 3. After some looks without any change it asks to sleep; [`Idle`](super::idle::Idle) allows it when nobody is awake,
+//!    and the first worker that comes back wakes it.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use super::{Executor, Scheduler, Wait};
+
+/// Time between two looks. A stuck worker is found after at most two of them.
+const LOOK: Duration = Duration::from_millis(3);
+/// How long one turn of the monitor may block, in milliseconds.
+const TURN_MS: u64 = 2;
+/// Looks without any change before the monitor goes to sleep.
+const QUIET_LOOKS: u32 = 16;
+
+/// The life of the monitor thread.
+pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
+    scheduler.monitor.get_or_init(thread::current);
+    let mut seen = vec![0; scheduler.workers.len()];
+    let mut quiet = 0;
+    while !scheduler.idle.is_stopping() {
+        thread::park_timeout(LOOK);
+        quiet = if look(scheduler, &mut seen) { 0 } else { quiet + 1 };
+        while scheduler.idle.all_stuck() && !scheduler.idle.is_stopping() {
+            executor.turn(Wait::AtMost(TURN_MS));
+            executor.serve();
+        }
+        if quiet > QUIET_LOOKS && scheduler.idle.monitor_may_sleep() {
+            thread::park();
+            quiet = 0;
+        }
+    }
+}
+
+/// Looks at every worker. Returns whether anything has changed since the last time.
+fn look(scheduler: &Scheduler, seen: &mut [u64]) -> bool {
+    let mut changed = false;
+    for (index, worker) in scheduler.workers.iter().enumerate() {
+        let epoch = worker.epoch.load(Ordering::Relaxed);
+        if epoch != seen[index] {
+            seen[index] = epoch;
+            changed = true;
+            continue;
+        }
+        let Some(somebody_left) = scheduler.idle.stick(index, || worker.is_in_task(epoch)) else { continue };
+        if !somebody_left || worker.has_tasks() {
+            scheduler.wake_somebody();
+        }
+    }
+    changed
+}

@@ -1,0 +1,159 @@
+//! The schedule word: who may run a task, and is it queued.
+//!
+//! ```text
+//!            notify (push)             begin                 end
+//!   IDLE ───────────────▶ SCHEDULED ─────────▶ RUNNING ─────────────▶ IDLE
+//!                             ▲                   │ notify
+//!                             │   end (push)      ▼
+//!                             └────────── RUNNING|SCHEDULED
+//! ```
+//!
+//! 1. `notify`: sets SCHEDULED. The caller pushes the task if the word was IDLE.
+//! 2. `begin`: SCHEDULED → RUNNING. Refused in every other state: an item of a run queue may be out of date when
+//!    somebody else (the monitor) has run the task meanwhile.
+//! 3. `end`: RUNNING → IDLE; or, when a `notify` came in between, RUNNING|SCHEDULED → SCHEDULED, and the caller pushes
+//!    the task again.
+//!
+//! Bad interleaving: the runner finds the task's input empty, a sender adds input and sees the task still running, so it
+//! does not push, and the runner goes idle. Excluded because both step on the same word with read-modify-writes: either
+//! `end` comes first and the sender finds IDLE, or `notify` comes first and `end` fails its compare-and-swap
+//! (`loom_no_notify_is_lost`). Making `notify` a plain load of the state before the write, or `end` a store, breaks it.
+//!
+//! Orderings: `notify` releases the input that was added before it, `begin` acquires it; `end` releases the runner's
+//! changes to the task, the next `begin` acquires them.
+
+use crate::sync::atomic::AtomicU8;
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+
+const IDLE: u8 = 0;
+const SCHEDULED: u8 = 1;
+const RUNNING: u8 = 2;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Schedule(AtomicU8);
+
+impl Schedule {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU8::new(IDLE))
+    }
+
+    /// There is something to do. `true`: push the task.
+    #[inline]
+    #[must_use]
+    pub(crate) fn notify(&self) -> bool {
+        self.0.fetch_or(SCHEDULED, AcqRel) == IDLE
+    }
+
+    /// Starts to run. `false`: leave it, somebody else runs or has run it.
+    #[inline]
+    #[must_use]
+    pub(crate) fn begin(&self) -> bool {
+        self.0.compare_exchange(SCHEDULED, RUNNING, AcqRel, Relaxed).is_ok()
+    }
+
+    /// Stops running; `more` tells that there is work left. `true`: push the task again.
+    #[inline]
+    #[must_use]
+    pub(crate) fn end(&self, more: bool) -> bool {
+        if !more && self.0.compare_exchange(RUNNING, IDLE, AcqRel, Relaxed).is_ok() {
+            return false;
+        }
+        self.0.swap(SCHEDULED, AcqRel);
+        true
+    }
+
+    /// Whether it waits to be run.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.0.load(Acquire) == SCHEDULED
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn task_is_pushed_once_per_round() {
+        let word = Schedule::new();
+        assert!(word.notify());
+        assert!(!word.notify());
+        assert!(word.begin());
+        assert!(!word.begin(), "one runner");
+        assert!(!word.notify(), "the runner pushes");
+        assert!(word.end(false));
+        assert!(word.begin());
+        assert!(!word.end(false));
+        assert!(!word.begin(), "an outdated item");
+        assert!(word.notify());
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// Input stands for the queue and is relaxed on purpose: a stand-in with a lock would lend the word its ordering.
+    struct Model {
+        word: Schedule,
+        input: AtomicUsize,
+        queued: AtomicUsize,
+        runners: AtomicUsize,
+    }
+
+    impl Model {
+        fn send(&self) {
+            self.input.fetch_add(1, Ordering::Relaxed);
+            if self.word.notify() {
+                self.queued.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        fn run(&self) -> usize {
+            if !self.word.begin() {
+                return 0;
+            }
+            assert_eq!(self.runners.fetch_add(1, Ordering::Relaxed), 0, "one runner at a time");
+            let taken = self.input.load(Ordering::Relaxed);
+            if taken > 0 {
+                self.input.fetch_sub(taken, Ordering::Relaxed);
+            }
+            self.runners.fetch_sub(1, Ordering::Relaxed);
+            if self.word.end(false) {
+                self.queued.fetch_add(1, Ordering::Relaxed);
+            }
+            taken
+        }
+    }
+
+    #[test]
+    fn loom_no_notify_is_lost() {
+        loom::model(|| {
+            let model = Arc::new(Model {
+                word: Schedule::new(),
+                input: AtomicUsize::new(0),
+                queued: AtomicUsize::new(0),
+                runners: AtomicUsize::new(0),
+            });
+            model.send();
+            let runner = {
+                let model = Arc::clone(&model);
+                thread::spawn(move || model.run())
+            };
+            let sender = {
+                let model = Arc::clone(&model);
+                thread::spawn(move || model.send())
+            };
+            let mut taken = runner.join().expect("no panic");
+            sender.join().expect("no panic");
+            // What is left must have an item in the queue that leads to it.
+            while taken < 2 {
+                assert!(model.word.is_pending(), "input without a pending task");
+                taken += model.run();
+            }
+        });
+    }
+}

@@ -1,0 +1,243 @@
+//! One worker: its queues, how it finds work, how it rests.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread::{self, Thread};
+
+use crossbeam_queue::ArrayQueue;
+
+use super::idle::Rest;
+use super::{CURRENT, Executor, Scheduler, Task, Wait};
+
+/// Tasks on a worker's own queue; more overflow to the global one.
+const LOCAL: usize = 256;
+/// How often in a row the LIFO slot goes before the queue.
+const LIFO_ROW: u32 = 3;
+/// How often the global queue is looked at first.
+const GLOBAL_TICKS: u32 = 61;
+/// How often the clock is read, in tasks.
+const CLOCK_TICKS: u32 = 8;
+/// A busy worker polls without blocking when the last poll is this long past.
+const POLL_INTERVAL_NS: u64 = 500_000;
+/// An empty LIFO slot.
+const NOTHING: u32 = u32::MAX;
+
+/// The shared part of a worker, on cache lines of its own.
+#[repr(align(128))]
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) local: ArrayQueue<Task>,
+    next: AtomicU32,
+    /// Odd while in a task; the monitor looks whether it changes.
+    pub(super) epoch: AtomicU64,
+    /// Set by whoever takes this worker off the list of parked ones.
+    claimed: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+impl Worker {
+    pub(super) fn new() -> Self {
+        Self {
+            local: ArrayQueue::new(LOCAL),
+            next: AtomicU32::new(NOTHING),
+            epoch: AtomicU64::new(0),
+            claimed: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        }
+    }
+
+    /// Puts a task in the LIFO slot; returns the one that was there.
+    #[inline]
+    pub(super) fn put_next(&self, task: Task) -> Option<Task> {
+        if self.next.load(Ordering::Relaxed) == NOTHING {
+            // Only this worker fills its slot, so it stays empty until here.
+            self.next.store(task.0, Ordering::Release);
+            return None;
+        }
+        let old = self.next.swap(task.0, Ordering::AcqRel);
+        (old != NOTHING).then_some(Task(old))
+    }
+
+    /// Empties the LIFO slot.
+    #[inline]
+    fn take_next(&self) -> Option<Task> {
+        if self.next.load(Ordering::Relaxed) == NOTHING {
+            return None;
+        }
+        let task = self.next.swap(NOTHING, Ordering::AcqRel);
+        (task != NOTHING).then_some(Task(task))
+    }
+
+    pub(super) fn is_in_task(&self, epoch: u64) -> bool {
+        epoch & 1 == 1 && self.epoch.load(Ordering::Relaxed) == epoch
+    }
+
+    pub(super) fn has_tasks(&self) -> bool {
+        !self.local.is_empty() || self.next.load(Ordering::Relaxed) != NOTHING
+    }
+
+    /// Wakes the worker that has been taken off the list.
+    pub(super) fn claim(&self) {
+        self.claimed.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Sleeps until claimed.
+    fn park(&self) {
+        while !self.claimed.swap(false, Ordering::Acquire) {
+            thread::park();
+        }
+    }
+}
+
+/// The thread-local part.
+struct Runner<'a> {
+    scheduler: &'a Scheduler,
+    executor: &'a dyn Executor,
+    index: usize,
+    this: &'a Worker,
+    tick: u32,
+    lifo_row: u32,
+    sampled_ns: u64,
+    sampled_tick: u32,
+    polled_ns: u64,
+}
+
+/// The life of a worker thread.
+pub(super) fn work(scheduler: &Scheduler, executor: &dyn Executor, index: usize) {
+    CURRENT.set((scheduler.id, index));
+    let this = &scheduler.workers[index];
+    this.thread.get_or_init(thread::current);
+    let mut runner =
+        Runner { scheduler, executor, index, this, tick: 0, lifo_row: 0, sampled_ns: 0, sampled_tick: 0, polled_ns: 0 };
+    runner.restart_sample();
+    while runner.step() {}
+}
+
+impl Runner<'_> {
+    /// Runs one task or rests. `false`: the scheduler stops.
+    fn step(&mut self) -> bool {
+        self.tick = self.tick.wrapping_add(1);
+        if self.tick.wrapping_sub(self.sampled_tick) >= CLOCK_TICKS {
+            self.sample();
+        }
+        match self.find() {
+            Some(task) => {
+                self.run(task);
+                true
+            }
+            None => self.rest(),
+        }
+    }
+
+    #[inline]
+    fn run(&mut self, task: Task) {
+        let epoch = self.this.epoch.load(Ordering::Relaxed);
+        self.this.epoch.store(epoch + 1, Ordering::Relaxed);
+        if self.executor.run(task) {
+            self.scheduler.push_local(self.index, task, super::Place::Back);
+        }
+        self.this.epoch.store(epoch + 2, Ordering::Relaxed);
+        if self.scheduler.idle.is_stuck(self.index) {
+            let wake = self.scheduler.idle.unstick(self.index);
+            self.scheduler.wake_monitor(wake);
+        }
+    }
+
+    /// Every place where a task can be, in order.
+    fn find(&mut self) -> Option<Task> {
+        let scheduler = self.scheduler;
+        if self.tick.is_multiple_of(GLOBAL_TICKS)
+            && let Some(task) = scheduler.global.pop()
+        {
+            return Some(task);
+        }
+        if let Some(task) = self.this.take_next() {
+            if self.lifo_row < LIFO_ROW || self.this.local.is_empty() {
+                self.lifo_row += 1;
+                return Some(task);
+            }
+            if let Err(task) = self.this.local.push(task) {
+                scheduler.global.push(task);
+            }
+        }
+        self.lifo_row = 0;
+        self.this.local.pop().or_else(|| scheduler.global.pop()).or_else(|| self.steal())
+    }
+
+    /// Takes half of the queue of another worker; of a stuck one, its LIFO slot too.
+    fn steal(&self) -> Option<Task> {
+        let workers = &self.scheduler.workers;
+        for offset in 1..workers.len() {
+            let index = (self.index + offset) % workers.len();
+            let victim = &workers[index];
+            let stuck = self.scheduler.idle.is_stuck(index);
+            let first = victim.local.pop().or_else(|| if stuck { victim.take_next() } else { None });
+            let Some(first) = first else { continue };
+            for _ in 0..victim.local.len() / 2 {
+                let Some(task) = victim.local.pop() else { break };
+                if let Err(task) = self.this.local.push(task) {
+                    self.scheduler.global.push(task);
+                }
+            }
+            return Some(first);
+        }
+        None
+    }
+
+    /// Reads the clock: what does a task cost, is a poll due, is help worth its wake-up?
+    fn sample(&mut self) {
+        let now_ns = self.scheduler.clock.now_ns();
+        let tasks = u64::from(self.tick.wrapping_sub(self.sampled_tick)).max(1);
+        let cost_ns = now_ns.saturating_sub(self.sampled_ns) / tasks;
+        let before = self.scheduler.cost_ns.load(Ordering::Relaxed);
+        self.scheduler.cost_ns.store((before * 3 + cost_ns) / 4, Ordering::Relaxed);
+        self.sampled_tick = self.tick;
+        self.sampled_ns = now_ns;
+        if now_ns.saturating_sub(self.polled_ns) > POLL_INTERVAL_NS {
+            self.polled_ns = now_ns;
+            self.executor.turn(Wait::No);
+        }
+        if self.scheduler.idle.has_helpers() {
+            self.scheduler.share_backlog(self.this.local.len());
+        }
+    }
+
+    fn restart_sample(&mut self) {
+        self.sampled_tick = self.tick;
+        self.sampled_ns = self.scheduler.clock.now_ns();
+        self.polled_ns = self.sampled_ns;
+    }
+
+    /// No work: sleep as [`Rest`] says, after one more look.
+    fn rest(&mut self) -> bool {
+        let scheduler = self.scheduler;
+        match scheduler.idle.retire(self.index) {
+            Rest::Stop => return false,
+            Rest::Park => self.park(),
+            Rest::Poll => {
+                if !scheduler.has_work() {
+                    self.executor.turn(Wait::Forever);
+                }
+                let wake = scheduler.idle.leave_poll();
+                scheduler.wake_monitor(wake);
+            }
+        }
+        self.restart_sample();
+        true
+    }
+
+    fn park(&self) {
+        let scheduler = self.scheduler;
+        if scheduler.has_work() {
+            let (mine, wake) = scheduler.idle.unpark_self(self.index);
+            scheduler.wake_monitor(wake);
+            if mine {
+                return;
+            }
+        }
+        self.this.park();
+    }
+}

@@ -1,0 +1,54 @@
+//! The only place that chooses between `std` and loom.
+//!
+//! Every atomic protocol of the crate (the schedule word, the sleep protocol, the mailbox, the outlet cells, the
+//! published deadline) takes its primitives from here, so that the unit tests named `loom_*` can explore the
+//! interleavings of the very code that ships. In such a build (`--cfg loom`) only those tests may run.
+//!
+//! [`Mutex`] hands out its guard without the poison wrapper: user code that panics is caught before any of these locks
+//! could be poisoned in a half-changed state, so poison carries no news here.
+
+#[cfg(not(all(loom, test)))]
+pub(crate) use std::sync::{MutexGuard, atomic};
+
+#[cfg(all(loom, test))]
+pub(crate) use loom::sync::{MutexGuard, atomic};
+
+#[cfg(all(loom, test))]
+use loom::sync::Mutex as Raw;
+#[cfg(not(all(loom, test)))]
+use std::sync::Mutex as Raw;
+use std::sync::PoisonError;
+
+/// A mutual exclusion lock that ignores poison.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(Raw<T>);
+
+impl<T> Mutex<T> {
+    /// Guards `value`.
+    pub(crate) fn new(value: T) -> Self {
+        Self(Raw::new(value))
+    }
+
+    /// Waits for the lock.
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lock if nobody holds it.
+    #[inline]
+    #[cfg(not(all(loom, test)))]
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Takes the lock if nobody holds it.
+    #[cfg(all(loom, test))]
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock().ok()
+    }
+}
