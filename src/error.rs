@@ -9,7 +9,7 @@ use crate::reason::Reason;
 
 /// An option has a value that makes no sense; it names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("option {field}: {problem}")]
+#[error("{field}: {problem}")]
 pub struct OptionError {
     field: &'static str,
     problem: String,

@@ -38,9 +38,7 @@ pub use message::{
     Message, MessageDown, MessageExit, MessageReply, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
     MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError, Priority,
 };
-pub use meta::options::{
-    AtLimit, SocketOptions, TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions,
-};
+pub use meta::options::{AtLimit, SocketOptions, TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions};
 pub use meta::tcp::{TcpConnection, TcpServer};
 pub use meta::udp::UdpServer;
 pub use meta::{MetaContext, MetaProcess, Readiness};

@@ -89,11 +89,7 @@ struct Mail {
 impl Commands {
     /// `bell` is rung whenever a stripe has something to do.
     pub(crate) fn new(stripes: usize, bell: Box<dyn Bell>, emptied: Box<dyn Fn() + Send + Sync>) -> Self {
-        let mail = || Mail {
-            queue: SegQueue::new(),
-            outlets: Chunks::new(),
-            slots: Slots::new(0, Alias::SLOTS),
-        };
+        let mail = || Mail { queue: SegQueue::new(), outlets: Chunks::new(), slots: Slots::new(0, Alias::SLOTS) };
         Self {
             stripes: std::iter::repeat_with(mail).take(stripes).collect(),
             bell,
@@ -162,13 +158,14 @@ impl Commands {
             Message::Udp(packet) => packet.data.len().max(1),
             _ => 0,
         };
-        let outcome = match self.outlet(to) {
-            Some(outlet) if bytes == 0 && !matches!(message, Message::Tcp(_)) => {
-                if outlet.is_current(to.generation()) { Ok(()) } else { Err(Refusal::Stale) }
-            }
-            Some(outlet) => outlet.reserve(to.generation(), bytes),
-            None => Err(Refusal::Stale),
-        };
+        let outcome =
+            match self.outlet(to) {
+                Some(outlet) if bytes == 0 && !matches!(message, Message::Tcp(_)) => {
+                    if outlet.is_current(to.generation()) { Ok(()) } else { Err(Refusal::Stale) }
+                }
+                Some(outlet) => outlet.reserve(to.generation(), bytes),
+                None => Err(Refusal::Stale),
+            };
         match outcome {
             Ok(()) => {
                 self.push(to.stripe(), Command::Message { to, from, message });

@@ -342,7 +342,11 @@ impl TcpServerOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<(), OptionError> {
-        check(!self.insecure_skip_verify, "insecure_skip_verify", "a server has no server to verify; use it on clients")?;
+        check(
+            !self.insecure_skip_verify,
+            "insecure_skip_verify",
+            "a server has no server to verify; use it on clients",
+        )?;
         check(self.max_connections != Some(0), "max_connections", "must be at least 1")?;
         check(self.accept_rate != Some(0), "accept_rate", "must be at least 1")?;
         check(self.max_connections_per_ip != Some(0), "max_connections_per_ip", "must be at least 1")?;

@@ -50,7 +50,12 @@ pub(super) fn bind_first(
 }
 
 /// A socket with everything set that must be set before it is bound.
-pub(super) fn unbound(address: SocketAddr, kind: Type, protocol: Protocol, options: &SocketOptions) -> io::Result<Socket> {
+pub(super) fn unbound(
+    address: SocketAddr,
+    kind: Type,
+    protocol: Protocol,
+    options: &SocketOptions,
+) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {

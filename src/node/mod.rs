@@ -172,11 +172,7 @@ impl Node {
     /// # Errors
     ///
     /// As [`Node::spawn`], and a wrong option.
-    pub fn spawn_with<A: Actor>(
-        &self,
-        options: SpawnOptions,
-        factory: impl FnOnce() -> A,
-    ) -> Result<Pid, SpawnError> {
+    pub fn spawn_with<A: Actor>(&self, options: SpawnOptions, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
         self.spawn_behavior(&options, Box::new(ActorBehavior(factory())))
     }
 

@@ -23,13 +23,13 @@ use std::sync::Arc;
 use crossbeam_queue::SegQueue;
 
 use crate::command::{Bell, Command};
+use crate::error::SpawnError;
 use crate::id::{Alias, Pid};
 use crate::meta::{MetaProcess, Services};
-use crate::error::SpawnError;
 use crate::scheduler::{Place, Schedule, Scheduler, Task, Wait};
 use stripe::Stripe;
-use turn::Poller;
 pub(crate) use turn::Interrupt;
+use turn::Poller;
 
 /// The I/O half of a node.
 pub(crate) struct Io {

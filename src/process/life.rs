@@ -222,7 +222,8 @@ impl Env<'_> {
         let monitor = self.processes.next_ref();
         let me = self.life.pid;
         let located = self.processes.locate(target.clone());
-        self.processes.relate(me, |relations| relations.monitors.insert(monitor, located.clone().unwrap_or(target.clone())));
+        self.processes
+            .relate(me, |relations| relations.monitors.insert(monitor, located.clone().unwrap_or(target.clone())));
         let watcher = Watcher::Monitor(me, monitor);
         match located {
             Ok(Target::Pid(pid)) => {

@@ -221,7 +221,12 @@ impl Mailbox {
 
     /// Transition 2. `Ok(true)`: the caller queues the process.
     #[inline]
-    pub(crate) fn push(&self, generation: u32, envelope: Envelope, class: Class) -> Result<bool, (PushError, Envelope)> {
+    pub(crate) fn push(
+        &self,
+        generation: u32,
+        envelope: Envelope,
+        class: Class,
+    ) -> Result<bool, (PushError, Envelope)> {
         let mut state = self.state.lock();
         if state.generation != generation || state.status == Status::Closed {
             return Err((PushError::Closed, envelope));
@@ -355,9 +360,8 @@ impl Mailbox {
     /// Messages that wait; for inspection.
     pub(crate) fn queued(&self) -> usize {
         let state = self.state.lock();
-        let others = state.others.as_ref().map_or(0, |others| {
-            others.urgent.len() + others.system.len() + others.log.len()
-        });
+        let others =
+            state.others.as_ref().map_or(0, |others| others.urgent.len() + others.system.len() + others.log.len());
         state.main.length + self.in_hand.load(Relaxed) as usize + others
     }
 }

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use super::life::{Behavior, Body, Env, Life, notice, timed_out};
 use super::mailbox::{Bounds, Class, Hand, Mailbox, Next, PushError};
@@ -16,7 +16,9 @@ use crate::command::{Command, Commands, Fire};
 use crate::error::{OptionError, SendError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::{InspectReply, Inspection};
-use crate::message::{BarrierToken, Deliver, Envelope, Letter, Message, MessageExit, MessageReply, Priority, Undelivered, Watcher};
+use crate::message::{
+    BarrierToken, Deliver, Envelope, Letter, Message, MessageExit, MessageReply, Priority, Undelivered, Watcher,
+};
 use crate::reason::Reason;
 use crate::request::{AnswerProcess, Reply};
 use crate::scheduler::{MAX_PROCESSES, Place, Scheduler, Task};
@@ -223,10 +225,12 @@ impl Processes {
 
     #[inline]
     fn send_pid(&self, from: Pid, to: Pid, message: Message, priority: Priority) -> Result<(), SendError> {
-        self.post(to, from, Letter::Message(message), Class::Normal(priority), Place::Next).map_err(|(error, letter)| {
-            let Letter::Message(message) = letter else { unreachable!("the letter that was posted") };
-            SendError::new(error.into(), to, message)
-        })
+        self.post(to, from, Letter::Message(message), Class::Normal(priority), Place::Next).map_err(
+            |(error, letter)| {
+                let Letter::Message(message) = letter else { unreachable!("the letter that was posted") };
+                SendError::new(error.into(), to, message)
+            },
+        )
     }
 
     /// Sends a request.

@@ -308,7 +308,8 @@ impl Connection {
                 }
                 StreamEnd::DuringHandshake => {
                     self.read = ReadSide::Ended;
-                    return self.end(DisconnectReason::Tls(Arc::from("the peer ended the connection in the handshake")));
+                    return self
+                        .end(DisconnectReason::Tls(Arc::from("the peer ended the connection in the handshake")));
                 }
             }
         }
@@ -637,14 +638,16 @@ impl Connection {
             return u64::MAX;
         }
         let settings = &*self.settings;
-        let after = |since: u64, timeout: Option<u64>| timeout.map_or(u64::MAX, |timeout| since.saturating_add(timeout));
+        let after =
+            |since: u64, timeout: Option<u64>| timeout.map_or(u64::MAX, |timeout| since.saturating_add(timeout));
         let mut deadline_ms = self.deadline_ms.min(after(self.waiting_ms, settings.write_timeout));
         if self.phase == Phase::Open {
             deadline_ms = deadline_ms
                 .min(after(self.active_ms, settings.idle_timeout))
                 .min(after(self.frame_ms, settings.frame_timeout));
             if self.write == WriteSide::Open {
-                deadline_ms = deadline_ms.min(after(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period)));
+                deadline_ms = deadline_ms
+                    .min(after(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period)));
             }
         }
         deadline_ms
@@ -652,9 +655,8 @@ impl Connection {
 
     /// Does what is due. `true`: the keep-alive bytes are to be sent, if the outlet cell accepts them.
     pub(crate) fn handle_timeout(&mut self, now_ms: u64) -> bool {
-        let past = |since: u64, timeout: Option<u64>| {
-            timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms)
-        };
+        let past =
+            |since: u64, timeout: Option<u64>| timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms);
         let settings = &*self.settings;
         let deadline = self.deadline_ms <= now_ms;
         match &self.phase {

@@ -20,6 +20,8 @@ use socket2::{Protocol, SockRef, Type};
 
 use super::TcpCommand;
 use super::connection::Driver;
+#[cfg(feature = "tls")]
+use super::tls::ClientSide;
 use crate::clock::millis;
 use crate::error::ConnectError;
 use crate::id::Pid;
@@ -31,8 +33,6 @@ use crate::meta::stream::Stream;
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::proto::connection::{Connection, Settings};
 use crate::reason::{DisconnectReason, Reason};
-#[cfg(feature = "tls")]
-use super::tls::ClientSide;
 
 /// A TCP connection meta-process that this side opens.
 ///
@@ -69,7 +69,11 @@ enum State {
     /// A name, to be resolved once the node is known.
     Named,
     Resolving,
-    Connecting { stream: Stream, address: SocketAddr, registered: bool },
+    Connecting {
+        stream: Stream,
+        address: SocketAddr,
+        registered: bool,
+    },
     Established(Box<Driver>),
     Over,
 }
@@ -380,8 +384,7 @@ impl MetaProcess for TcpConnection {
             return MetaProcess::terminate(&mut **driver, cx, reason);
         }
         let reason = self.reason.take().unwrap_or_else(|| DisconnectReason::Exit(reason.clone()));
-        let message =
-            MessageTcpDisconnect { id: cx.alias, reason, bytes_in: 0, bytes_out: 0, unsent: cx.unsent };
+        let message = MessageTcpDisconnect { id: cx.alias, reason, bytes_in: 0, bytes_out: 0, unsent: cx.unsent };
         cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
     }
 

@@ -22,6 +22,8 @@ use socket2::{Protocol, SockRef, Type};
 use super::TcpCommand;
 use super::accept::Hall;
 use super::connection::Driver;
+#[cfg(feature = "tls")]
+use super::tls::ServerSide;
 use crate::error::{BindError, SpawnError};
 use crate::id::Pid;
 use crate::inspect::Inspection;
@@ -32,8 +34,6 @@ use crate::meta::stream::Stream;
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::proto::connection::{Connection, Settings};
 use crate::reason::Reason;
-#[cfg(feature = "tls")]
-use super::tls::ServerSide;
 
 /// Accepts in one activation.
 const ACCEPTS: u32 = 64;
@@ -123,10 +123,7 @@ impl TcpServer {
     /// # Errors
     ///
     /// [`BindError::Option`] names a wrong field; otherwise what the operating system says.
-    pub fn from_std(
-        listener: std::net::TcpListener,
-        options: impl Into<TcpServerOptions>,
-    ) -> Result<Self, BindError> {
+    pub fn from_std(listener: std::net::TcpListener, options: impl Into<TcpServerOptions>) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
         #[cfg(feature = "tls")]
@@ -147,9 +144,8 @@ impl TcpServer {
         options: TcpServerOptions,
         #[cfg(feature = "tls")] tls: Option<ServerSide>,
     ) -> Result<Self, BindError> {
-        let local_addr = listener
-            .local_addr()
-            .map_err(|source| BindError::Bind { address: "the given socket".into(), source })?;
+        let local_addr =
+            listener.local_addr().map_err(|source| BindError::Bind { address: "the given socket".into(), source })?;
         Ok(Self {
             listener: TcpListener::from_std(listener),
             local_addr,

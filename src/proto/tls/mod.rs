@@ -41,7 +41,8 @@ mod tests;
     allow(unused_imports, reason = "for the fuzz crate, which sees it through an export of the crate root")
 )]
 pub(crate) use fuzz::fuzz_tls;
-pub(crate) use receive::{Fed, HANDSHAKE_LIMIT_BYTES, StreamEnd};
+use receive::HANDSHAKE_LIMIT_BYTES;
+pub(crate) use receive::StreamEnd;
 
 use std::fmt;
 use std::sync::Arc;
