@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
-use super::{Fed, Tls};
+use super::Tls;
+use super::receive::Fed;
 use crate::tls::TlsError;
 
 /// One machine with everything that came out of it.
