@@ -46,5 +46,10 @@ fn main() -> Result<(), longshore::Error> {
     }
     let node = Node::start(options)?;
     node.spawn(|| Echo { address })?;
-    node.wait()
+
+    let stopper = node.clone();
+    ctrlc::set_handler(move || drop(stopper.stop())).expect("the only handler");
+    node.wait()?; // until Ctrl-C
+    println!("{}", node.stop()); // stopped already: what was cut off
+    Ok(())
 }

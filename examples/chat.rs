@@ -1,0 +1,75 @@
+//! A chat room: one actor, one TCP port, a line is a message.
+//!
+//! ```text
+//! cargo run --release --example chat -- 127.0.0.1:7000
+//! nc 127.0.0.1 7000            # in several terminals; the first line is your name
+//! ```
+
+use std::collections::HashMap;
+
+use longshore::prelude::*;
+
+struct Room {
+    address: String,
+    /// Everybody who is connected, with a name as soon as they have said one.
+    guests: HashMap<Alias, Option<String>>,
+}
+
+impl Actor for Room {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let options = TcpServerOptions::from(&self.address).with_framing(Framing::Lines { max_length: 512 });
+        let server = TcpServer::bind(options)?;
+        println!("{}", server.local_addr());
+        cx.spawn_meta(server)?;
+        Ok(())
+    }
+
+    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        match message {
+            Message::TcpConnect(connect) => {
+                self.guests.insert(connect.id, None);
+                say(cx, connect.id, "what is your name?\n");
+            }
+            Message::Tcp(line) => {
+                let text = String::from_utf8_lossy(&line.data).into_owned(); // without its line end
+                let Some(guest) = self.guests.get_mut(&line.id) else { return Ok(()) };
+                let news = match guest {
+                    Some(name) => format!("{name}: {text}\n"),
+                    None => format!("* {} is here\n", guest.insert(text)),
+                };
+                self.tell_others(cx, line.id, &news);
+            }
+            Message::TcpDisconnect(disconnect) => {
+                if let Some(Some(name)) = self.guests.remove(&disconnect.id) {
+                    self.tell_others(cx, disconnect.id, &format!("* {name} has left: {}\n", disconnect.reason));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Room {
+    fn tell_others(&self, cx: &mut Context<'_>, speaker: Alias, text: &str) {
+        let others = self.guests.iter().filter(|(guest, name)| **guest != speaker && name.is_some());
+        others.for_each(|(guest, _)| say(cx, *guest, text));
+    }
+}
+
+/// Somebody who left a moment ago, or who reads too slowly, misses the line; nobody waits for them.
+fn say(cx: &mut Context<'_>, guest: Alias, text: &str) {
+    let _ = cx.send_alias(guest, MessageTcp::new(guest, text));
+}
+
+fn main() -> Result<(), longshore::Error> {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7000".into());
+    let node = Node::start("chat@localhost")?;
+    node.spawn(|| Room { address, guests: HashMap::new() })?;
+
+    let stopper = node.clone();
+    ctrlc::set_handler(move || drop(stopper.stop())).expect("the only handler");
+    node.wait()?; // until Ctrl-C
+    println!("{}", node.stop()); // stopped already: what was cut off
+    Ok(())
+}

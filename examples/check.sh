@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# Runs every example against the clients named in its first lines and compares what they print.
+#
+#     examples/check.sh [DIRECTORY WITH THE EXAMPLES]      (without it they are built here)
+#
+# Ports are the system's choice, every wait has a limit, and only processes that were started here are ended.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bin=${1:-}
+if [ -z "$bin" ]; then
+    cargo build --release --locked --examples
+    bin=${CARGO_TARGET_DIR:-target}/release/examples
+fi
+work=$(mktemp -d)
+started=()
+cleanup() {
+    for pid in "${started[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
+    rm -rf "$work"
+}
+trap cleanup EXIT
+
+example=''
+fail() {
+    echo "FAILED: $example: $*" >&2
+    echo "--- what it printed:" >&2
+    cat "$work/$example.out" >&2
+    exit 1
+}
+
+# within SECONDS COMMAND...: tries until the command succeeds.
+within() {
+    local tries=$(($1 * 50))
+    shift
+    until "$@"; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || return 1
+        sleep 0.02
+    done
+}
+
+# run EXAMPLE ARGUMENTS...: starts it and learns its address, the first line it prints.
+run() {
+    example=$1
+    shift
+    "$bin/$example" "$@" >"$work/$example.out" 2>&1 &
+    server=$!
+    started+=("$server")
+    within 10 test -s "$work/$example.out" || fail "prints no address"
+    address=$(head -n 1 "$work/$example.out")
+    port=${address##*:}
+}
+
+has_ended() { ! kill -0 "$1" 2>/dev/null; }
+
+# finish: stops the example as Ctrl-C does; it must report that nothing was cut off.
+finish() {
+    kill -TERM "$server"
+    within 20 has_ended "$server" || fail "does not stop"
+    wait "$server" || fail "ends with status $?"
+    grep -q '^0 processes not drained, 0 meta-processes not flushed, killed \[\], stuck \[\]$' "$work/$example.out" ||
+        fail "stopped without a clean report"
+    echo "ok: $example"
+}
+
+# open NAME CLIENT...: starts a client whose input and output are pipes held here.
+declare -A in out pid
+open() {
+    local name=$1 writer reader
+    shift
+    mkfifo "$work/$name.in" "$work/$name.out"
+    exec {writer}<>"$work/$name.in" {reader}<>"$work/$name.out"
+    "$@" <&"$writer" >&"$reader" 2>/dev/null &
+    pid[$name]=$!
+    started+=("$!")
+    in[$name]=$writer
+    out[$name]=$reader
+    rm "$work/$name.in" "$work/$name.out"
+}
+say() { printf '%s\n' "$2" >&"${in[$1]}"; }
+# hear NAME PATTERN: the next line of that client matches the pattern.
+hear() {
+    local line=''
+    IFS= read -r -t 10 -u "${out[$1]}" line || fail "$1 hears nothing, expected: $2"
+    # shellcheck disable=SC2053 # a pattern is what is wanted
+    [[ $line == $2 ]] || fail "$1 hears '$line', expected: $2"
+}
+leave() {
+    kill "${pid[$1]}" 2>/dev/null || true
+    wait "${pid[$1]}" 2>/dev/null || true
+    local writer=${in[$1]} reader=${out[$1]}
+    exec {writer}>&- {reader}>&-
+}
+
+# ---- echo ----
+run echo 127.0.0.1:0
+head -c 1000000 /dev/urandom >"$work/bytes"
+# The end of the input is told to the server (-N); everything comes back before the connection ends.
+timeout 20 nc -N 127.0.0.1 "$port" <"$work/bytes" | cmp - "$work/bytes" || fail "nc does not get its bytes back"
+timeout 20 socat -t 10 - "TCP:127.0.0.1:$port" <"$work/bytes" | cmp - "$work/bytes" || fail "socat does not"
+open udp nc -u 127.0.0.1 "$port"
+say udp "a datagram"
+hear udp "a datagram"
+leave udp
+finish
+
+# ---- chat ----
+run chat 127.0.0.1:0
+for guest in ann bob; do
+    open "$guest" nc 127.0.0.1 "$port"
+    hear "$guest" "what is your name[?]"
+    say "$guest" "$guest"
+done
+hear ann "[*] bob is here"
+say bob "hello"
+hear ann "bob: hello"
+say ann "hello yourself"
+hear bob "ann: hello yourself"
+leave bob
+hear ann "[*] bob has left: *"
+leave ann
+finish
+
+# ---- demo ----
+run demo 127.0.0.1:0
+# Its own client is connection 0 and belongs to handler1.
+within 10 grep -q '^client: got handler1: hi$' "$work/demo.out" || fail "its client gets no answer"
+open one nc 127.0.0.1 "$port"
+say one "first"
+hear one "handler2: first"
+open two nc 127.0.0.1 "$port"
+say two "second"
+hear two "handler1: second"
+leave one
+leave two
+open udp nc -u 127.0.0.1 "$port"
+say udp "a datagram"
+hear udp "a datagram"
+hear udp "(from worker <*>)"
+leave udp
+within 10 grep -q '^client: closed$' "$work/demo.out" || fail "its client does not close"
+finish
+
+# ---- custom_meta ----
+run custom_meta 127.0.0.1:0 sed -u 's/^/you said: /'
+open one nc 127.0.0.1 "$port"
+say one "hi"
+hear one "you said: hi"
+say one "again"
+hear one "you said: again"
+say one "?"
+hear one "2 lines"
+leave one
+within 10 grep -q '^program [0-9]* ends: closed by peer$' "$work/custom_meta.out" || fail "the program does not end"
+finish
+
+# ---- tls_echo ----
+if [ -x "$bin/tls_echo" ] && [ -x examples/check_tls.sh ]; then
+    examples/check_tls.sh "$bin"
+fi

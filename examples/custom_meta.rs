@@ -1,0 +1,194 @@
+//! An event source of your own on the poll loop: a meta-process that runs a program and carries bytes to and from it. Each
+//! TCP connection gets its own run of the program, as inetd would do it. A line `?` asks the meta-process for its counters.
+//!
+//! ```text
+//! cargo run --release --example custom_meta -- 127.0.0.1:7000 sed -u 's/^/you said: /'
+//! nc 127.0.0.1 7000
+//! ```
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use longshore::prelude::*;
+use longshore::{BufferPool, SendErrorKind};
+
+/// Bytes that may wait for the program before sends to it are refused.
+const OUTPUT_LIMIT: u32 = 1 << 20;
+
+/// The meta-process: a state machine that is called when its socket is ready and when it gets mail. It must never block.
+struct Program {
+    child: Child,
+    /// Our end; the program has the other one as its standard input and output.
+    pipe: UnixStream,
+    /// Who gets the program's output.
+    connection: Alias,
+    output: Buffer,
+    lines: u64,
+}
+
+impl Program {
+    fn start(command: &[String], connection: Alias) -> io::Result<Self> {
+        let (pipe, theirs) = UnixStream::pair()?;
+        pipe.set_nonblocking(true)?;
+        let input = OwnedFd::from(theirs.try_clone()?);
+        let child = Command::new(&command[0]).args(&command[1..]).stdin(input).stdout(OwnedFd::from(theirs)).spawn()?;
+        Ok(Self { child, pipe, connection, output: Buffer::new(), lines: 0 })
+    }
+
+    /// Program to connection, until there is nothing to read: readiness is told only once.
+    fn read(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let pool: BufferPool = cx.buffer_pool().clone();
+        loop {
+            let mut data = pool.get(4096);
+            match self.pipe.read(data.spare_mut()) {
+                Ok(0) => return Err(Reason::Normal), // the program has ended
+                Ok(read) => data.grow(read),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            match cx.send(self.connection, MessageTcp::new(self.connection, data)) {
+                Ok(()) => {}
+                // The peer reads slowly. A real bridge would keep what came back and stop reading; this one gives up.
+                Err(error) if error.kind() == SendErrorKind::OutputFull => return Err(error.into()),
+                Err(_) => return Err(Reason::Normal),
+            }
+        }
+    }
+
+    /// Connection to program, as far as the socket takes it.
+    fn write(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        while !self.output.is_empty() {
+            match self.pipe.write(&self.output) {
+                Ok(written) => {
+                    self.output.advance(written);
+                    cx.sent(written, OUTPUT_LIMIT / 4);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MetaProcess for Program {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        Ok(cx.register(&self.pipe)?)
+    }
+
+    fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        if readiness.is_writable() {
+            self.write(cx)?;
+        }
+        if readiness.is_readable() { self.read(cx) } else { Ok(()) }
+    }
+
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        let Message::Tcp(packet) = message else { return Ok(()) };
+        self.lines += packet.data.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.output.extend_from_slice(&packet.data);
+        self.write(cx)
+    }
+
+    fn handle_call(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+        reply.send(format!("{} lines\n", self.lines));
+        Ok(())
+    }
+
+    fn terminate(&mut self, _cx: &mut MetaContext<'_>, reason: &Reason) {
+        println!("program {} ends: {reason}", self.child.id());
+        let _ = self.child.kill(); // it may have ended already
+        let _ = self.child.wait();
+    }
+
+    fn output_limit(&self) -> u32 {
+        OUTPUT_LIMIT
+    }
+}
+
+/// Gives each connection its program and tells each of the other's end.
+struct Inetd {
+    address: String,
+    command: Vec<String>,
+    programs: HashMap<Alias, Alias>,
+    connections: HashMap<Ref, Alias>,
+    questions: HashMap<Ref, Alias>,
+}
+
+impl Actor for Inetd {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let server = TcpServer::bind(&self.address)?;
+        println!("{}", server.local_addr());
+        cx.spawn_meta(server)?;
+        Ok(())
+    }
+
+    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        match message {
+            Message::TcpConnect(connect) => {
+                let Ok(program) = Program::start(&self.command, connect.id) else {
+                    let _ = cx.close(connect.id);
+                    return Ok(());
+                };
+                let program = cx.spawn_meta(program)?;
+                self.programs.insert(connect.id, program);
+                self.connections.insert(cx.monitor(program), connect.id);
+            }
+            Message::Tcp(packet) => {
+                let Some(program) = self.programs.get(&packet.id) else { return Ok(()) };
+                if packet.data == "?\n" {
+                    let question = cx.request(*program, "counters", Duration::from_secs(5))?;
+                    self.questions.insert(question, packet.id);
+                } else {
+                    let _ = cx.send_alias(*program, packet); // a program that has ended reads nothing more
+                }
+            }
+            Message::Reply(reply) => {
+                let connection = self.questions.remove(&reply.request);
+                let text = reply.result.ok().and_then(|answer| answer.downcast::<String>().ok());
+                if let (Some(connection), Some(text)) = (connection, text) {
+                    let _ = cx.send_alias(connection, MessageTcp::new(connection, text));
+                }
+            }
+            Message::Down(down) => {
+                if let Some(connection) = self.connections.remove(&down.monitor) {
+                    let _ = cx.close(connection); // the program has ended
+                }
+            }
+            Message::TcpDisconnect(end) => {
+                if let Some(program) = self.programs.remove(&end.id) {
+                    let _ = cx.send_exit_meta(program, Reason::error(end.reason));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn main() -> Result<(), longshore::Error> {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:7000".into());
+    let mut command: Vec<String> = arguments.collect();
+    if command.is_empty() {
+        command = ["sed", "-u", "s/^/you said: /"].map(String::from).to_vec();
+    }
+    let node = Node::start("inetd@localhost")?;
+    node.spawn(|| Inetd {
+        address,
+        command,
+        programs: HashMap::new(),
+        connections: HashMap::new(),
+        questions: HashMap::new(),
+    })?;
+
+    let stopper = node.clone();
+    ctrlc::set_handler(move || drop(stopper.stop())).expect("the only handler");
+    node.wait()?; // until Ctrl-C
+    println!("{}", node.stop()); // stopped already: what was cut off
+    Ok(())
+}
