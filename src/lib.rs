@@ -1,5 +1,6 @@
 //! TCP and UDP meta-processes for actors.
 #![forbid(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod actor;
 mod buffer;

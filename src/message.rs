@@ -53,6 +53,7 @@ impl Message {
     ///
     /// ```
     /// use longshore::prelude::*;
+    ///
     /// assert!(matches!(Message::new("hi"), Message::User(_)));
     /// ```
     #[inline]
@@ -69,7 +70,10 @@ impl Message {
         if let Some(message) = any.downcast_mut::<Option<MessageUdp>>().and_then(Option::take) {
             return Self::Udp(message);
         }
-        Self::User(Box::new(value.expect("not taken above")))
+        match value {
+            Some(value) => Self::User(Box::new(value)),
+            None => unreachable!("only the branches above take it, and they return"),
+        }
     }
 
     /// Takes out the value of a user type, or gives the message back.

@@ -202,7 +202,7 @@ impl<'a> Context<'a> {
         self.spawn_behavior(&options, Box::new(pool))
     }
 
-    fn spawn_behavior(&mut self, options: &SpawnOptions, behavior: Box<dyn Behavior>) -> Result<Pid, SpawnError> {
+    fn spawn_behavior(&self, options: &SpawnOptions, behavior: Box<dyn Behavior>) -> Result<Pid, SpawnError> {
         self.env.processes.spawn(self.env.life.pid, options, behavior)
     }
 

@@ -112,7 +112,7 @@ impl Pool {
         Ok(())
     }
 
-    fn spawn_worker(&mut self, env: &mut Env<'_>) -> Result<(), SpawnError> {
+    fn spawn_worker(&mut self, env: &Env<'_>) -> Result<(), SpawnError> {
         let options = SpawnOptions::default().with_mailbox_bound(self.worker_mailbox).with_link();
         let behavior = (self.factory)();
         let pid = env.processes.spawn(env.life.pid, &options, behavior)?;
@@ -121,7 +121,7 @@ impl Pool {
     }
 
     /// Brings the number of workers to `size`; tries again later if a worker does not start.
-    fn fill(&mut self, env: &mut Env<'_>) {
+    fn fill(&mut self, env: &Env<'_>) {
         while self.workers.len() < self.size {
             if self.spawn_worker(env).is_err() {
                 alarm(env, Alarm::Respawn, RESPAWN);
@@ -131,7 +131,7 @@ impl Pool {
     }
 
     /// Rules 1 and 2.
-    fn dispatch(&mut self, env: &mut Env<'_>, from: Pid, letter: Letter) {
+    fn dispatch(&mut self, env: &Env<'_>, from: Pid, letter: Letter) {
         self.flush(env);
         let refused = if self.held_back.is_empty() { self.offer(env, from, letter) } else { Some(letter) };
         let Some(letter) = refused else { return };
@@ -162,7 +162,7 @@ impl Pool {
         Some(letter)
     }
 
-    fn flush(&mut self, env: &mut Env<'_>) {
+    fn flush(&mut self, env: &Env<'_>) {
         while let Some((from, letter)) = self.held_back.pop_front() {
             if let Some(letter) = self.offer(env, from, letter) {
                 self.held_back.push_front((from, letter));
@@ -178,7 +178,7 @@ impl Pool {
         }
     }
 
-    fn handle_command(&mut self, env: &mut Env<'_>, command: PoolCommand) {
+    fn handle_command(&mut self, env: &Env<'_>, command: PoolCommand) {
         match command {
             PoolCommand::Add(workers) => {
                 self.size = self.size.saturating_add(workers);
@@ -198,7 +198,7 @@ impl Pool {
     }
 
     /// Rule 3. A signal of anybody else ends the pool.
-    fn handle_exit(&mut self, env: &mut Env<'_>, from: &Target, reason: Reason) -> Result<(), Reason> {
+    fn handle_exit(&mut self, env: &Env<'_>, from: &Target, reason: Reason) -> Result<(), Reason> {
         let Some(position) = self.workers.iter().position(|worker| Target::Pid(*worker) == *from) else {
             return if reason == Reason::Normal { Ok(()) } else { Err(reason) };
         };

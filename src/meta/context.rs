@@ -107,7 +107,7 @@ impl MetaContext<'_> {
     }
 
     /// Registered once for both directions and never changed: readiness is remembered, not asked for.
-    pub(crate) fn register_source(&mut self, source: &mut impl mio::event::Source) -> io::Result<()> {
+    pub(crate) fn register_source(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
         let token = Token(self.alias.to_word() as usize);
         self.services.registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
     }

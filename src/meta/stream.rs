@@ -10,6 +10,7 @@ use super::MetaContext;
 pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
     #[cfg(unix)]
+    #[allow(dead_code, reason = "made by the listeners and clients of Unix domain sockets, which are to come")]
     Unix(mio::net::UnixStream),
 }
 
@@ -17,7 +18,7 @@ pub(crate) enum Stream {
 pub(crate) const UNSPECIFIED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Stream {
-    pub(crate) fn register(&mut self, cx: &mut MetaContext<'_>) -> io::Result<()> {
+    pub(crate) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => cx.register_source(stream),
             #[cfg(unix)]

@@ -200,7 +200,7 @@ impl UdpServer {
         }
     }
 
-    fn send_all(&mut self, cx: &mut MetaContext<'_>) {
+    fn send_all(&mut self, cx: &MetaContext<'_>) {
         while self.writable
             && let Some((addr, data)) = self.output.front()
         {

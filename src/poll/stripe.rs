@@ -54,6 +54,7 @@ struct Entry {
     alias: Alias,
     parent: Pid,
     timer: Option<(u64, TimerKey)>,
+    #[allow(clippy::box_collection, reason = "one word in each of the many entries that nobody watches")]
     watchers: Option<Box<Vec<Watcher>>>,
     waits_again: bool,
     waits_flush: bool,

@@ -39,6 +39,7 @@ pub(crate) struct Life {
     pub(crate) trap_exit: bool,
     pub(crate) handled: u64,
     /// Requests under way, with the timer that ends the wait.
+    #[allow(clippy::box_collection, reason = "one word in each of the many processes that ask nothing")]
     requests: Option<Box<HashMap<Ref, TimerKey>>>,
 }
 
@@ -175,7 +176,7 @@ impl Env<'_> {
     }
 
     /// Links both ways. A target that is gone answers with an exit signal.
-    pub(crate) fn link(&mut self, target: Target) -> Result<(), SendErrorKind> {
+    pub(crate) fn link(&self, target: Target) -> Result<(), SendErrorKind> {
         let me = self.life.pid;
         let target = self.processes.locate(target)?;
         if target == Target::Pid(me) {
@@ -201,7 +202,7 @@ impl Env<'_> {
     }
 
     /// Takes a link back. Nothing comes over it any more, not even what is on its way.
-    pub(crate) fn unlink(&mut self, target: Target) {
+    pub(crate) fn unlink(&self, target: Target) {
         let me = self.life.pid;
         let Ok(target) = self.processes.locate(target) else { return };
         self.processes.relate(me, |relations| relations.links.remove(&target));
@@ -218,7 +219,7 @@ impl Env<'_> {
     }
 
     /// Asks to be told of an end, once, as a [`Message::Down`].
-    pub(crate) fn monitor(&mut self, target: Target) -> Ref {
+    pub(crate) fn monitor(&self, target: Target) -> Ref {
         let monitor = self.processes.next_ref();
         let me = self.life.pid;
         let located = self.processes.locate(target.clone());
@@ -239,7 +240,7 @@ impl Env<'_> {
     }
 
     /// Takes a monitor back. Its `Down` does not come any more.
-    pub(crate) fn demonitor(&mut self, monitor: Ref) {
+    pub(crate) fn demonitor(&self, monitor: Ref) {
         let me = self.life.pid;
         let Some(Some(target)) = self.processes.relate(me, |relations| relations.monitors.remove(&monitor)) else {
             return;

@@ -107,6 +107,7 @@ struct Others {
 /// The main lane: full chunks, then the one that is filled. Growing never moves more than one chunk.
 #[derive(Debug, Default)]
 struct Lane {
+    #[allow(clippy::box_collection, reason = "one word in each of the many mailboxes that never need it")]
     full: Option<Box<VecDeque<VecDeque<Envelope>>>>,
     tail: VecDeque<Envelope>,
     length: usize,

@@ -55,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) low_water_mark: u32,
     pub(crate) half_open: bool,
     pub(crate) close_on_full_mailbox: bool,
+    #[cfg(feature = "tls")]
     pub(crate) handshake_timeout: Option<u64>,
     pub(crate) idle_timeout: Option<u64>,
     pub(crate) write_timeout: Option<u64>,

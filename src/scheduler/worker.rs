@@ -133,7 +133,7 @@ impl Runner<'_> {
     }
 
     #[inline]
-    fn run(&mut self, task: Task) {
+    fn run(&self, task: Task) {
         let epoch = self.this.epoch.load(Ordering::Relaxed);
         self.this.epoch.store(epoch + 1, Ordering::Relaxed);
         if self.executor.run(task) {

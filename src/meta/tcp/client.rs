@@ -162,7 +162,7 @@ impl TcpConnection {
         self.state = State::Resolving;
     }
 
-    fn resolved(&mut self, cx: &mut MetaContext<'_>, found: io::Result<Vec<SocketAddr>>) -> Result<(), Reason> {
+    fn resolved(&mut self, cx: &MetaContext<'_>, found: io::Result<Vec<SocketAddr>>) -> Result<(), Reason> {
         if !matches!(self.state, State::Resolving) {
             return Ok(());
         }
@@ -174,7 +174,7 @@ impl TcpConnection {
     }
 
     /// Goes on with the next address; without one, it is over for that reason.
-    fn try_next(&mut self, cx: &mut MetaContext<'_>, mut reason: DisconnectReason) -> Result<(), Reason> {
+    fn try_next(&mut self, cx: &MetaContext<'_>, mut reason: DisconnectReason) -> Result<(), Reason> {
         while let Some(address) = self.addresses.pop_front() {
             match begin(address, &self.options) {
                 Ok(stream) => {
@@ -187,7 +187,7 @@ impl TcpConnection {
         self.over(reason)
     }
 
-    fn watch(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn watch(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
         if let State::Connecting { stream, registered, .. } = &mut self.state
             && !std::mem::replace(registered, true)
             && let Err(error) = stream.register(cx)

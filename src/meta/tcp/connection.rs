@@ -72,7 +72,7 @@ impl Driver {
     // ---- Towards the owner ----
 
     /// Gives the owner what the machine has. `false`: its mailbox is full.
-    fn deliver(&mut self, cx: &mut MetaContext<'_>) -> bool {
+    fn deliver(&mut self, cx: &MetaContext<'_>) -> bool {
         if let Some(message) = self.refused.take()
             && !self.deliver_data(cx, *message)
         {
@@ -98,7 +98,7 @@ impl Driver {
         true
     }
 
-    fn deliver_data(&mut self, cx: &mut MetaContext<'_>, message: Message) -> bool {
+    fn deliver_data(&mut self, cx: &MetaContext<'_>, message: Message) -> bool {
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => true,
             Err(Undelivered::Gone(_)) => {
@@ -116,7 +116,7 @@ impl Driver {
         }
     }
 
-    fn deliver_connect(&mut self, cx: &mut MetaContext<'_>) -> bool {
+    fn deliver_connect(&mut self, cx: &MetaContext<'_>) -> bool {
         self.announced = true;
         let connect = MessageTcpConnect {
             id: cx.alias,
@@ -190,7 +190,7 @@ impl Driver {
     }
 
     /// Asks for what is to be done after this callback.
-    fn settle(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn settle(&self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if let Some(reason) = self.machine.ended() {
             // Frames that were read before the end are waited for, as long as somebody will take them.
             if self.refused.is_none() {
@@ -205,7 +205,7 @@ impl Driver {
         Ok(())
     }
 
-    fn transmit(&mut self, cx: &mut MetaContext<'_>) {
+    fn transmit(&mut self, cx: &MetaContext<'_>) {
         let (stream, machine) = (&mut self.stream, &mut self.machine);
         let done = machine.transmit(&mut |slices| stream.write(slices), cx.now_ms);
         self.writable = !done.blocked;
@@ -222,7 +222,7 @@ impl Driver {
         }
     }
 
-    fn obey(&mut self, cx: &mut MetaContext<'_>, command: TcpCommand) {
+    fn obey(&mut self, cx: &MetaContext<'_>, command: TcpCommand) {
         match command {
             TcpCommand::Close => self.machine.close(DisconnectReason::LocalClose, cx.now_ms),
             TcpCommand::Abort => {

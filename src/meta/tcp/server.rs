@@ -248,7 +248,7 @@ impl TcpServer {
     }
 
     /// Chooses the owner and starts the connection. If it cannot be started the socket is closed, counted and logged.
-    fn welcome(&mut self, cx: &mut MetaContext<'_>, stream: TcpStream, remote_addr: SocketAddr) {
+    fn welcome(&mut self, cx: &MetaContext<'_>, stream: TcpStream, remote_addr: SocketAddr) {
         let number = self.counters.accepted;
         let Some(owner) = self.owner(cx, number) else {
             self.counters.no_owner += 1;

@@ -80,6 +80,7 @@ impl Tls {
     /// Returns how many bytes of ciphertext wait to be transmitted: exact, except that on a failed session it is what one `writev`
     /// would carry, 64 records at most. Not free: rustls adds up the records. Not counted is the answer to a key update, which
     /// rustls makes with the next write.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn buffered_ciphertext(&mut self) -> usize {
         if !self.wants_transmit() {
             return 0;

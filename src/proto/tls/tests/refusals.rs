@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use rustls::client::danger::ServerCertVerifier as _;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{AlertDescription, CertificateError, Error, ServerConfig};
 
