@@ -10,19 +10,23 @@
 //! Phases:
 //!
 //! 1. *Handshaking* (TLS only): until the handshake is done or its deadline passes. Input is bounded by the TLS machine,
-//!    output waits.
+//!    output and `shutdown_write` wait.
 //! 2. *Open*: announced to the owner. Either direction can end on its own: the peer's FIN ends reading, `shutdown_write`
-//!    ends writing after what is queued.
-//! 3. *Closing*: `close`, for whatever reason. What was accepted is sent, then close_notify and FIN, then the peer's end
-//!    is awaited, its data discarded, all within the close deadline.
+//!    ends writing after what is queued. When both have ended, and the owner knows, so has the connection.
+//! 3. *Closing*: `close`, for whatever reason. What was accepted is sent, if need be after the handshake, then
+//!    close_notify and FIN, then the peer's end is awaited, its data discarded, all within the close deadline.
 //! 4. *Ended*: with a reason, once, for ever. Frames that had been read before are still given out.
 //!
+//! The first reason stays. Only the two that claim that everything was sent, `LocalClose` and `ClosedByPeer`, give way to
+//! what shows that it was not.
+//!
 //! A failed write does not end the connection at once: what the peer sent before can still be read, and is; the end comes
-//! with the end of the input, and has the reason of the failed write.
+//! with the end of the input, or when there was none for as long as a close may take, and has the reason of the failed
+//! write.
 //!
 //! Reading stops (`wants_read`) while frames wait for the owner, while the output is above its high mark, while the owner
 //! asked for a pause, and after the peer's end. It never stops while closing, because unread data would turn our FIN into
-//! a reset.
+//! a reset. The deadline of a frame stands still while reading does.
 //!
 //! What it does not do: sockets, clocks, mailboxes, and counting what was accepted (the outlet cell does).
 
@@ -110,15 +114,15 @@ pub(crate) struct Connection {
     write: WriteSide,
     flags: Flags,
     pub(crate) counters: Counters,
-    /// Of the handshake, or of closing.
+    /// Of the handshake, of closing, or of reading on after a failed write.
     deadline_ms: u64,
     /// Bytes last moved in either direction.
     active_ms: u64,
     /// Bytes last left.
     written_ms: u64,
-    /// Since when the output waits without progress.
+    /// Since when the output, ciphertext included, waits without progress.
     waiting_ms: u64,
-    /// Since when a frame is incomplete.
+    /// Since when a frame is incomplete and could be read on.
     frame_ms: u64,
 }
 
@@ -159,6 +163,8 @@ struct Flags {
     paused: bool,
     /// Kept bytes are to be looked at under a new framing.
     reframed: bool,
+    /// Ended with bytes that the peer did not take in time.
+    abandoned: bool,
 }
 
 impl Connection {
@@ -211,22 +217,31 @@ impl Connection {
 
     /// Whether bytes may be read from the socket now.
     pub(crate) fn wants_read(&self) -> bool {
-        if self.read == ReadSide::Ended || !self.input.is_empty() {
+        if self.read == ReadSide::Ended {
             return false;
         }
         match self.phase {
+            Phase::Closing(_) => true,
+            Phase::Ended(_) => false,
+            _ if !self.input.is_empty() => false,
             #[cfg(feature = "tls")]
             Phase::Handshaking => true,
             Phase::Open if matches!(self.write, WriteSide::Broken(_)) => true,
             Phase::Open => !self.flags.paused && !self.flags.above_high,
-            Phase::Closing(_) => true,
-            Phase::Ended(_) => false,
         }
+    }
+
+    /// Whether data from the peer is discarded: it is read whatever the owner does.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_))
     }
 
     /// Takes bytes read from the socket out of `read`, which is empty afterwards and may be another buffer.
     pub(crate) fn receive(&mut self, read: &mut Buffer, now_ms: u64) {
         self.active_ms = now_ms;
+        if matches!(self.write, WriteSide::Broken(_)) {
+            self.deadline_ms = now_ms.saturating_add(self.settings.close_timeout);
+        }
         #[cfg(feature = "tls")]
         if self.tls.is_some() {
             self.receive_ciphertext(read, now_ms);
@@ -234,7 +249,7 @@ impl Connection {
             return;
         }
         self.counters.bytes_in += read.len() as u64;
-        if matches!(self.phase, Phase::Closing(_)) {
+        if matches!(self.phase, Phase::Closing(_) | Phase::Ended(_)) {
             read.clear();
             return;
         }
@@ -268,16 +283,34 @@ impl Connection {
         });
         match fed {
             Ok(fed) => {
-                if fed.handshake_completed && self.phase == Phase::Handshaking {
-                    self.phase = Phase::Open;
-                    self.flags.connected_due = true;
-                    self.deadline_ms = u64::MAX;
+                if fed.handshake_completed {
+                    self.complete_handshake(now_ms);
                 }
                 if fed.close_notify {
                     self.end_reading(now_ms);
                 }
             }
-            Err(error) => self.fail_tls(&error, now_ms),
+            Err(error) => {
+                // The same read may have completed the handshake, and brought data.
+                if self.phase == Phase::Handshaking && !tls.is_handshaking() {
+                    self.complete_handshake(now_ms);
+                }
+                self.fail_tls(&error, now_ms);
+            }
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn complete_handshake(&mut self, now_ms: u64) {
+        self.flags.connected_due = !matches!(self.phase, Phase::Ended(_));
+        if self.phase == Phase::Handshaking {
+            self.phase = Phase::Open;
+            if !matches!(self.write, WriteSide::Broken(_)) {
+                self.deadline_ms = u64::MAX;
+            }
+        }
+        if !self.output.is_empty() {
+            self.waiting_ms = now_ms;
         }
     }
 
@@ -285,36 +318,43 @@ impl Connection {
     #[cfg(feature = "tls")]
     fn fail_tls(&mut self, error: &crate::tls::TlsError, now_ms: u64) {
         let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
-        match &mut self.phase {
-            Phase::Ended(_) | Phase::Closing(_) => self.end(reason),
-            Phase::Handshaking | Phase::Open => {
-                self.output.clear();
-                self.close(reason, now_ms);
-                self.deadline_ms = now_ms.saturating_add(LINGER_MS);
-            }
+        if self.write == WriteSide::Finished && self.is_closing() {
+            return self.end_closing();
         }
+        self.drop_output();
+        if let Phase::Closing(first) = &mut self.phase {
+            **first = first_reason(first, reason);
+        } else {
+            self.close(reason, now_ms);
+        }
+        self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(LINGER_MS));
     }
 
     /// The peer has ended its side (a read gave zero bytes).
     pub(crate) fn receive_end(&mut self, now_ms: u64) {
         #[cfg(feature = "tls")]
-        if let Some(tls) = &mut self.tls
-            && !matches!(self.phase, Phase::Closing(_) | Phase::Ended(_))
-        {
-            match tls.end_of_stream() {
-                StreamEnd::Clean => {}
-                StreamEnd::Truncated => {
-                    self.read = ReadSide::Ended;
-                    return self.end(DisconnectReason::Truncated);
-                }
-                StreamEnd::DuringHandshake => {
-                    self.read = ReadSide::Ended;
-                    return self
-                        .end(DisconnectReason::Tls(Arc::from("the peer ended the connection in the handshake")));
-                }
-            }
+        if let Some(reason) = self.untimely_end() {
+            self.read = ReadSide::Ended;
+            return self.end(reason);
         }
         self.end_reading(now_ms);
+    }
+
+    /// What is wrong with the end of the stream coming now, if TLS has something against it.
+    #[cfg(feature = "tls")]
+    fn untimely_end(&self) -> Option<DisconnectReason> {
+        let in_handshake = || DisconnectReason::Tls(Arc::from("the peer ended the connection in the handshake"));
+        let tls = self.tls.as_ref()?;
+        match (&self.phase, tls.end_of_stream()) {
+            _ if matches!(self.write, WriteSide::Broken(_)) => None,
+            (Phase::Ended(_), _) | (Phase::Handshaking | Phase::Open, StreamEnd::Clean) => None,
+            (Phase::Closing(reason), StreamEnd::DuringHandshake) if !self.output.is_empty() => {
+                Some(first_reason(reason, in_handshake()))
+            }
+            (Phase::Closing(_), _) => None,
+            (_, StreamEnd::Truncated) => Some(DisconnectReason::Truncated),
+            (_, StreamEnd::DuringHandshake) => Some(in_handshake()),
+        }
     }
 
     fn end_reading(&mut self, now_ms: u64) {
@@ -333,16 +373,12 @@ impl Connection {
     /// A read failed.
     pub(crate) fn fail(&mut self, kind: io::ErrorKind) {
         self.read = ReadSide::Ended;
-        let reason = match &self.write {
-            WriteSide::Broken(reason) => (**reason).clone(),
-            _ => DisconnectReason::from_io(kind),
-        };
-        match &self.phase {
+        let reason = DisconnectReason::from_io(kind);
+        match (&self.phase, &self.write) {
             // Everything was sent; the peer's way of ending its side is not news.
-            Phase::Closing(closing) if self.write == WriteSide::Finished => {
-                let closing = (**closing).clone();
-                self.end(closing);
-            }
+            (Phase::Closing(_), WriteSide::Finished) => self.end_closing(),
+            (Phase::Closing(first), _) => self.end(first_reason(first, reason)),
+            (_, WriteSide::Broken(broken)) => self.end((**broken).clone()),
             _ => self.end(reason),
         }
     }
@@ -362,7 +398,6 @@ impl Connection {
                 Ok(None) => {
                     self.flags.reframed = false;
                     self.input = Buffer::new();
-                    self.note_frame(now_ms);
                 }
                 Err(error) => {
                     self.flags.reframed = false;
@@ -372,15 +407,22 @@ impl Connection {
                 }
             }
         }
-        if std::mem::take(&mut self.flags.writable_due) {
+        self.note_frame(now_ms);
+        if std::mem::take(&mut self.flags.writable_due) && self.takes_output() {
             return Some(Event::Writable);
         }
-        std::mem::take(&mut self.flags.peer_finished_due).then_some(Event::PeerFinished)
+        if !std::mem::take(&mut self.flags.peer_finished_due) {
+            return None;
+        }
+        // No framing makes anything of what is left: this was all data.
+        self.decoder.finish();
+        self.settle();
+        Some(Event::PeerFinished)
     }
 
-    /// A frame's deadline counts from its first byte.
+    /// A frame's deadline counts from its first byte, while it can be read on.
     fn note_frame(&mut self, now_ms: u64) {
-        if self.decoder.buffered() == 0 {
+        if self.decoder.buffered() == 0 || !self.wants_read() {
             self.frame_ms = u64::MAX;
         } else if self.frame_ms == u64::MAX {
             self.frame_ms = now_ms;
@@ -404,11 +446,8 @@ impl Connection {
 
     /// Ends in order: what is queued is sent first. The first reason stays.
     pub(crate) fn close(&mut self, reason: DisconnectReason, now_ms: u64) {
-        match &self.phase {
-            Phase::Closing(_) | Phase::Ended(_) => return,
-            #[cfg(feature = "tls")]
-            Phase::Handshaking => self.output.clear(),
-            Phase::Open => {}
+        if matches!(self.phase, Phase::Closing(_) | Phase::Ended(_)) {
+            return;
         }
         if let WriteSide::Broken(broken) = &self.write {
             let broken = (**broken).clone();
@@ -416,8 +455,9 @@ impl Connection {
         }
         self.phase = Phase::Closing(Box::new(reason));
         self.deadline_ms = now_ms.saturating_add(self.settings.close_timeout);
-        if self.write == WriteSide::Open {
-            self.write = WriteSide::Finishing;
+        match self.write {
+            WriteSide::Finished => self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(LINGER_MS)),
+            _ => self.write = WriteSide::Finishing,
         }
         self.settle();
     }
@@ -426,9 +466,22 @@ impl Connection {
     pub(crate) fn end(&mut self, reason: DisconnectReason) {
         if !matches!(self.phase, Phase::Ended(_)) {
             self.phase = Phase::Ended(Box::new(reason));
-            self.output.clear();
+            self.drop_output();
             self.flags.peer_finished_due = false;
         }
+    }
+
+    /// Ends for the reason of closing.
+    fn end_closing(&mut self) {
+        if let Phase::Closing(reason) = &self.phase {
+            let reason = (**reason).clone();
+            self.end(reason);
+        }
+    }
+
+    fn drop_output(&mut self) {
+        self.output.clear();
+        self.waiting_ms = u64::MAX;
     }
 
     /// Ends writing after what is queued; reading goes on.
@@ -448,6 +501,9 @@ impl Connection {
     /// Stops or resumes reading at the owner's wish.
     pub(crate) fn pause(&mut self, paused: bool) {
         self.flags.paused = paused;
+        if paused {
+            self.frame_ms = u64::MAX;
+        }
     }
 
     /// Changes the framing, from the first byte on that has not been given out.
@@ -460,14 +516,26 @@ impl Connection {
 
     /// Whether [`Connection::transmit`] or a FIN is due.
     pub(crate) fn wants_transmit(&self) -> bool {
-        if matches!(self.phase, Phase::Ended(_)) || matches!(self.write, WriteSide::Broken(_)) {
+        if matches!(self.phase, Phase::Ended(_)) || matches!(self.write, WriteSide::Broken(_) | WriteSide::Finished) {
             return false;
         }
         #[cfg(feature = "tls")]
-        if self.tls.as_ref().is_some_and(|tls| tls.wants_transmit()) {
-            return true;
+        if let Some(tls) = &self.tls {
+            if tls.wants_transmit() {
+                return true;
+            }
+            if self.waits_for_handshake(tls) {
+                return false;
+            }
         }
         !self.output.is_empty() || self.write == WriteSide::Finishing
+    }
+
+    /// Whether output and the end of writing wait for the handshake. A closing connection that has nothing to send gives it
+    /// up instead.
+    #[cfg(feature = "tls")]
+    fn waits_for_handshake(&self, tls: &Tls) -> bool {
+        tls.is_handshaking() && !(self.is_closing() && self.output.is_empty())
     }
 
     /// Whether the socket's write side is to be shut down now; the caller does it and calls
@@ -477,8 +545,8 @@ impl Connection {
             return false;
         }
         #[cfg(feature = "tls")]
-        if self.tls.as_ref().is_some_and(|tls| tls.wants_transmit()) {
-            return false;
+        if let Some(tls) = &self.tls {
+            return !tls.wants_transmit() && !self.waits_for_handshake(tls);
         }
         true
     }
@@ -498,33 +566,51 @@ impl Connection {
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
         now_ms: u64,
     ) -> Transmitted {
-        let result = if self.wants_transmit() { self.transmit_all(write) } else { Ok(Transmitted::default()) };
+        // What leaves the socket, which under TLS is not what leaves the owner's output.
+        let mut moved = 0;
+        let mut count = |slices: &[IoSlice<'_>]| write(slices).inspect(|written| moved += written);
+        let result = if self.wants_transmit() { self.transmit_all(&mut count) } else { Ok(Transmitted::default()) };
         let transmitted = match result {
             Ok(transmitted) => transmitted,
             Err((bytes, reason)) => {
-                self.break_writing(reason);
+                self.break_writing(reason, now_ms);
                 Transmitted { bytes, blocked: false }
             }
         };
-        if transmitted.bytes > 0 {
-            self.counters.bytes_out += transmitted.bytes as u64;
+        self.counters.bytes_out += transmitted.bytes as u64;
+        if moved > 0 {
             self.active_ms = now_ms;
             self.written_ms = now_ms;
-            self.waiting_ms = now_ms;
         }
-        if self.output.is_empty() {
+        if !self.has_output() {
             self.waiting_ms = u64::MAX;
+        } else if moved > 0 || self.waiting_ms == u64::MAX {
+            self.waiting_ms = now_ms;
         }
         if self.flags.above_high && self.output.len() <= self.settings.low_water_mark as usize {
             self.flags.above_high = false;
-            self.flags.writable_due = matches!(self.phase, Phase::Open) && self.write == WriteSide::Open;
+            self.flags.writable_due = true;
         }
         transmitted
     }
 
+    /// Whether bytes wait for the socket.
+    fn has_output(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.wants_transmit() && self.tls.as_ref().is_some_and(|tls| tls.wants_transmit()) {
+            return true;
+        }
+        !self.output.is_empty()
+    }
+
     /// A send was refused, and there is room again.
     pub(crate) fn owe_writable(&mut self) {
-        self.flags.writable_due = matches!(self.phase, Phase::Open) && self.write == WriteSide::Open;
+        self.flags.writable_due = true;
+    }
+
+    /// Whether more output is welcome: news that would be wrong when it reaches the owner is not told.
+    fn takes_output(&self) -> bool {
+        self.phase == Phase::Open && self.write == WriteSide::Open && !self.flags.above_high
     }
 
     fn transmit_all(
@@ -567,6 +653,7 @@ impl Connection {
         &mut self,
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Result<Transmitted, (usize, DisconnectReason)> {
+        let closing = self.is_closing();
         let Some(tls) = &mut self.tls else { return Ok(Transmitted::default()) };
         let mut done = Transmitted::default();
         loop {
@@ -585,7 +672,8 @@ impl Connection {
                     Err(error) => return Err((done.bytes, DisconnectReason::from_io(error.kind()))),
                 }
             }
-            if tls.is_handshaking() && self.write != WriteSide::Finishing {
+            // As in `waits_for_handshake`.
+            if tls.is_handshaking() && !(closing && self.output.is_empty()) {
                 return Ok(done);
             }
             if self.output.is_empty() {
@@ -610,23 +698,27 @@ impl Connection {
     }
 
     /// A write failed. What the peer sent before is still read; then the connection ends with this reason.
-    fn break_writing(&mut self, reason: DisconnectReason) {
-        self.output.clear();
+    fn break_writing(&mut self, reason: DisconnectReason, now_ms: u64) {
+        self.drop_output();
+        self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(self.settings.close_timeout));
         self.write = WriteSide::Broken(Box::new(reason.clone()));
-        // A closing connection discards its input: there is nothing to wait for.
-        if self.read == ReadSide::Ended || matches!(self.phase, Phase::Closing(_)) {
-            self.end(reason);
+        match &self.phase {
+            // It discards its input: there is nothing to wait for.
+            Phase::Closing(first) => self.end(first_reason(first, reason)),
+            _ if self.read == ReadSide::Ended => self.end(reason),
+            _ => {}
         }
     }
 
-    /// Ends a closing connection whose both sides have ended.
+    /// Ends a connection whose both sides have ended, as soon as the owner knows that the peer's has.
     fn settle(&mut self) {
-        if let Phase::Closing(reason) = &self.phase
-            && self.read == ReadSide::Ended
-            && self.write == WriteSide::Finished
-        {
-            let reason = (**reason).clone();
-            self.end(reason);
+        if self.read == ReadSide::Open || self.write != WriteSide::Finished {
+            return;
+        }
+        match &self.phase {
+            Phase::Closing(_) => self.end_closing(),
+            Phase::Open if !self.flags.peer_finished_due => self.end(DisconnectReason::ClosedByPeer),
+            _ => {}
         }
     }
 
@@ -641,7 +733,10 @@ impl Connection {
         let settings = &*self.settings;
         let after =
             |since: u64, timeout: Option<u64>| timeout.map_or(u64::MAX, |timeout| since.saturating_add(timeout));
-        let mut deadline_ms = self.deadline_ms.min(after(self.waiting_ms, settings.write_timeout));
+        let mut deadline_ms = self.deadline_ms;
+        if self.counts_waiting() {
+            deadline_ms = deadline_ms.min(after(self.waiting_ms, settings.write_timeout));
+        }
         if self.phase == Phase::Open {
             deadline_ms = deadline_ms
                 .min(after(self.active_ms, settings.idle_timeout))
@@ -660,34 +755,53 @@ impl Connection {
             |since: u64, timeout: Option<u64>| timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms);
         let settings = &*self.settings;
         let deadline = self.deadline_ms <= now_ms;
-        match &self.phase {
-            Phase::Ended(_) => {}
-            _ if past(self.waiting_ms, settings.write_timeout) => self.end(DisconnectReason::SlowReader),
+        let too_slow = self.counts_waiting() && past(self.waiting_ms, settings.write_timeout);
+        match (&self.phase, &self.write) {
+            (Phase::Ended(_), _) => return false,
+            (Phase::Closing(_), WriteSide::Finished) if deadline => self.end_closing(),
+            (Phase::Closing(first), _) if too_slow => self.abandon(first_reason(first, DisconnectReason::SlowReader)),
+            (Phase::Closing(first), _) if deadline => self.abandon(first_reason(first, DisconnectReason::CloseTimeout)),
+            (Phase::Closing(_), _) => {}
+            _ if too_slow => self.abandon(DisconnectReason::SlowReader),
+            (_, WriteSide::Broken(broken)) if deadline => self.end((**broken).clone()),
             #[cfg(feature = "tls")]
-            Phase::Handshaking if deadline => self.end(DisconnectReason::HandshakeTimeout),
+            (Phase::Handshaking, _) if deadline => self.end(DisconnectReason::HandshakeTimeout),
             #[cfg(feature = "tls")]
-            Phase::Handshaking => {}
-            Phase::Closing(reason) if deadline => {
-                let flushed = self.write == WriteSide::Finished || matches!(**reason, DisconnectReason::Tls(_));
-                let reason = if flushed { (**reason).clone() } else { DisconnectReason::CloseTimeout };
-                self.end(reason);
-            }
-            Phase::Closing(_) => {}
-            Phase::Open if past(self.frame_ms, settings.frame_timeout) => {
-                self.close(DisconnectReason::FrameTimeout, now_ms);
-            }
-            Phase::Open if past(self.active_ms, settings.idle_timeout) => {
-                self.close(DisconnectReason::IdleTimeout, now_ms);
-            }
-            Phase::Open => {
-                let period = settings.write_keep_alive.as_ref().map(|(period, _)| *period);
-                if past(self.written_ms, period) && self.write == WriteSide::Open {
-                    self.written_ms = now_ms;
-                    return self.output.is_empty();
-                }
-            }
+            (Phase::Handshaking, _) => {}
+            (Phase::Open, _) => return self.handle_open_timeout(now_ms),
         }
         false
+    }
+
+    fn handle_open_timeout(&mut self, now_ms: u64) -> bool {
+        let past =
+            |since: u64, timeout: Option<u64>| timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms);
+        let settings = &*self.settings;
+        if past(self.frame_ms, settings.frame_timeout) {
+            self.close(DisconnectReason::FrameTimeout, now_ms);
+        } else if past(self.active_ms, settings.idle_timeout) {
+            self.close(DisconnectReason::IdleTimeout, now_ms);
+        } else if self.write == WriteSide::Open
+            && past(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period))
+        {
+            self.written_ms = now_ms;
+            return self.output.is_empty();
+        }
+        false
+    }
+
+    /// The write deadline does not count while the handshake, which has its own, keeps the output waiting.
+    fn counts_waiting(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.phase == Phase::Handshaking {
+            return false;
+        }
+        true
+    }
+
+    fn abandon(&mut self, reason: DisconnectReason) {
+        self.end(reason);
+        self.flags.abandoned = true;
     }
 
     // ---- The end ----
@@ -698,6 +812,11 @@ impl Connection {
             Phase::Ended(reason) => Some(reason),
             _ => None,
         }
+    }
+
+    /// Whether it has ended with bytes that the peer did not take in time: what the kernel still has is in vain too.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.flags.abandoned
     }
 
     /// The name of the state, for inspection.
@@ -713,3 +832,16 @@ impl Connection {
         }
     }
 }
+
+/// The reason of closing, unless it claims that everything was sent.
+fn first_reason(closing: &DisconnectReason, failure: DisconnectReason) -> DisconnectReason {
+    match closing {
+        DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer => failure,
+        first => first.clone(),
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod script;
+#[cfg(test)]
+mod tests;

@@ -3,5 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod framing;
 pub(crate) mod output;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod script;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

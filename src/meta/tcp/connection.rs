@@ -154,7 +154,8 @@ impl Driver {
     /// Delivers and reads until something stops it.
     fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let mut reads = READS;
-        while self.deliver(cx) && self.readable && self.machine.wants_read() {
+        // A closing connection reads to the end whatever its owner does.
+        while (self.deliver(cx) || self.machine.is_closing()) && self.readable && self.machine.wants_read() {
             if reads == 0 {
                 cx.call_again();
                 break;
@@ -298,7 +299,7 @@ impl MetaProcess for Driver {
         {
             self.machine.send(bytes, cx.now_ms);
         }
-        if matches!(self.machine.ended(), Some(DisconnectReason::SlowReader | DisconnectReason::CloseTimeout)) {
+        if self.machine.is_abandoned() {
             // What is queued in the kernel will not be read either.
             self.stream.reset_on_close();
         }
