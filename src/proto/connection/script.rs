@@ -108,6 +108,7 @@ impl World {
             low_water_mark: LOW,
             half_open: limits & 1 != 0,
             close_on_full_mailbox: false,
+            #[cfg(feature = "tls")]
             handshake_timeout: None,
             idle_timeout: when(2, 300),
             write_timeout: when(4, 200),

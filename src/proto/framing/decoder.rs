@@ -91,7 +91,6 @@ impl Decoder {
     /// Ends the stream: counts the bytes of the frame that will never be complete, and drops them.
     ///
     /// A last line without its end is such a frame.
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn finish(&mut self) -> usize {
         (self.looked, self.wanted) = (0, 0);
         std::mem::take(&mut self.partial).len()
