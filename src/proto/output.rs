@@ -1,7 +1,8 @@
 //! The output of one connection: buffers in order, gathered for vectored writes.
 //!
 //! It holds whatever it is given; how much that may be is the business of the outlet cell, which counts the same bytes
-//! before they come here.
+//! before they come here. So that many small messages to a slow peer take the memory of their bytes and not of their
+//! buffers, and leave in few writes, they are copied together as soon as several wait.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -10,6 +11,11 @@ use crate::buffer::Buffer;
 
 /// Slices in one vectored write.
 pub(crate) const SLICES: usize = 64;
+/// So many buffers wait before small ones are copied together: replies that leave at once are never copied.
+const SEPARATE: usize = 8;
+/// What is copied into the buffer before it, and how long that buffer gets, in bytes.
+const SMALL: usize = 512;
+const BLOCK: usize = 4096;
 /// An empty queue keeps at most this much room.
 const KEEP: usize = 8;
 
@@ -32,8 +38,17 @@ impl Output {
 
     /// Adds behind everything else. An empty buffer adds nothing.
     pub(crate) fn push(&mut self, data: Buffer) {
-        if !data.is_empty() {
-            self.length += data.len();
+        if data.is_empty() {
+            return;
+        }
+        self.length += data.len();
+        if self.buffers.len() >= SEPARATE
+            && data.len() <= SMALL
+            && let Some(last) = self.buffers.back_mut()
+            && last.len() + data.len() <= BLOCK
+        {
+            last.extend_from_slice(&data);
+        } else {
             self.buffers.push_back(data);
         }
     }
@@ -109,9 +124,30 @@ mod tests {
     #[test]
     fn one_write_gathers_at_most_its_slices() {
         let mut output = Output::default();
+        let large = Buffer::from(vec![b'x'; BLOCK]);
         for _ in 0..SLICES + 10 {
-            output.push(Buffer::from("x"));
+            output.push(large.clone());
         }
-        assert_eq!(gathered(&output, usize::MAX).len(), SLICES);
+        assert_eq!(gathered(&output, usize::MAX).len(), SLICES * BLOCK);
+    }
+
+    #[test]
+    fn many_small_messages_take_the_memory_of_their_bytes() {
+        let mut output = Output::default();
+        let mut expected = Vec::new();
+        for number in 0..100_000_u32 {
+            let text = number.to_string();
+            expected.extend_from_slice(text.as_bytes());
+            output.push(Buffer::from(text));
+        }
+        let capacity: usize = output.buffers.iter().map(Buffer::capacity).sum();
+        assert!(capacity <= 2 * expected.len() + BLOCK, "{capacity} bytes for {}", expected.len());
+        let mut sent = Vec::new();
+        while !output.is_empty() {
+            let some = gathered(&output, 70_000);
+            output.advance(some.len());
+            sent.extend(some);
+        }
+        assert_eq!(sent, expected);
     }
 }
