@@ -64,6 +64,12 @@ pub(crate) enum Fire {
     Request(Pid, crate::id::Ref),
 }
 
+/// What a datagram of that length counts against the output limit. A small one takes more memory than its bytes, and an
+/// empty one takes some: a flood of them must be bounded too.
+pub(crate) fn datagram_bytes(length: usize) -> usize {
+    length.max(64)
+}
+
 /// Gets a stripe to run.
 pub(crate) trait Bell: Send + Sync {
     fn ring(&self, stripe: usize);
@@ -154,8 +160,7 @@ impl Commands {
     pub(crate) fn send(&self, to: Alias, from: Pid, message: Message) -> Result<(), SendError> {
         let bytes = match &message {
             Message::Tcp(packet) => packet.data.len(),
-            // An empty datagram is a datagram: it must count, or a flood of them would not be bounded.
-            Message::Udp(packet) => packet.data.len().max(1),
+            Message::Udp(packet) => datagram_bytes(packet.data.len()),
             _ => 0,
         };
         let outcome =

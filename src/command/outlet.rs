@@ -41,6 +41,8 @@ pub(crate) const MAX_LIMIT: u32 = BYTES as u32;
 pub(crate) struct Outlet {
     word: AtomicU64,
     limit: AtomicU32,
+    /// Sends that were refused for lack of room; for inspection.
+    refused: AtomicU32,
 }
 
 /// Why [`Outlet::reserve`] said no.
@@ -54,7 +56,7 @@ pub(crate) enum Refusal {
 
 impl Default for Outlet {
     fn default() -> Self {
-        Self { word: AtomicU64::new(1 << 32), limit: AtomicU32::new(0) }
+        Self { word: AtomicU64::new(1 << 32), limit: AtomicU32::new(0), refused: AtomicU32::new(0) }
     }
 }
 
@@ -67,6 +69,7 @@ impl Outlet {
     /// Opens the cell for a new owner; called by the one who took its slot.
     pub(crate) fn open(&self, limit: u32) -> u32 {
         self.limit.store(limit.min(MAX_LIMIT), Relaxed);
+        self.refused.store(0, Relaxed);
         self.generation()
     }
 
@@ -88,12 +91,16 @@ impl Outlet {
                 return Err(Refusal::Closing);
             }
             if bytes as u64 > limit {
+                self.refused.fetch_add(1, Relaxed);
                 return Err(Refusal::TooLarge);
             }
             let full = (word & BYTES) + bytes as u64 > limit;
             let next = if full { word | WANTS } else { word + bytes as u64 };
             match self.word.compare_exchange_weak(word, next, Relaxed, Relaxed) {
-                Ok(_) if full => return Err(Refusal::Full),
+                Ok(_) if full => {
+                    self.refused.fetch_add(1, Relaxed);
+                    return Err(Refusal::Full);
+                }
                 Ok(_) => return Ok(()),
                 Err(now) => word = now,
             }
@@ -129,6 +136,11 @@ impl Outlet {
         (self.word.load(Relaxed) & BYTES) as usize
     }
 
+    /// Sends refused for lack of room since the cell was opened.
+    pub(crate) fn refused(&self) -> u32 {
+        self.refused.load(Relaxed)
+    }
+
     /// Whether there is a generation left after those that have been used.
     pub(crate) fn is_reusable(&self) -> bool {
         self.generation() < u32::MAX
@@ -158,6 +170,7 @@ mod tests {
         assert_eq!(cell.reserve(generation, 10), Ok(()));
         assert_eq!(cell.reserve(generation, 1), Err(Refusal::Full));
         assert_eq!(cell.reserve(generation, 11), Err(Refusal::TooLarge));
+        assert_eq!(cell.refused(), 2);
         assert!(!cell.sent(5, 4), "still above the low mark");
         assert!(cell.sent(1, 4));
         assert!(!cell.sent(4, 4), "told once");

@@ -19,6 +19,7 @@ use mio::net::UdpSocket;
 use socket2::{Protocol, Type};
 
 use crate::buffer::{Buffer, BufferPool};
+use crate::command::datagram_bytes;
 use crate::error::BindError;
 use crate::id::Pid;
 use crate::inspect::Inspection;
@@ -205,7 +206,15 @@ impl UdpServer {
             && let Some((addr, data)) = self.output.front()
         {
             let sent = match self.options.peer {
-                Some(_) => self.socket.send(data),
+                // The refusal is that of an earlier datagram, and this one has not been sent.
+                Some(_) => match self.socket.send(data) {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        self.counters.receive_errors += 1;
+                        self.report(cx, None, 0, error.kind());
+                        self.socket.send(data)
+                    }
+                    sent => sent,
+                },
                 None => self.socket.send_to(data, *addr),
             };
             match sent {
@@ -223,7 +232,7 @@ impl UdpServer {
                     self.report(cx, Some(*addr), data.len(), error.kind());
                 }
             }
-            let counted = data.len().max(1);
+            let counted = datagram_bytes(data.len());
             self.output.pop_front();
             cx.outlet().sent(counted, self.options.output_limit / 4);
         }

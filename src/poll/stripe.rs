@@ -294,7 +294,8 @@ impl Run<'_> {
     }
 
     fn inspect(&mut self, alias: Alias, reply: InspectReply) {
-        let queued = self.services.commands.outlet(alias).map_or(0, |outlet| outlet.queued());
+        let outlet = self.services.commands.outlet(alias);
+        let (queued, refused) = outlet.map_or((0, 0), |outlet| (outlet.queued(), outlet.refused()));
         let Some(entry) = self.entry(alias) else { return };
         let (meta, parent) = (&entry.meta, entry.parent);
         let inspected = std::panic::catch_unwind(AssertUnwindSafe(|| meta.handle_inspect()));
@@ -302,6 +303,7 @@ impl Run<'_> {
         inspection.add("alias", alias);
         inspection.add("parent", parent);
         inspection.add("queued_bytes", queued);
+        inspection.add("refused_sends", refused);
         reply.send(inspection);
     }
 
