@@ -115,7 +115,7 @@ pub enum DisconnectReason {
     FrameTimeout,
     /// `close` could not flush within its deadline.
     CloseTimeout,
-    /// The peer read too slowly: the output stayed above the low mark for the write timeout.
+    /// The peer does not read: output waited for the write timeout, and none of it was taken.
     SlowReader,
     /// The peer sent a frame that the framing refuses.
     Frame(FrameError),
@@ -130,6 +130,56 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
+    /// The names under which a listener counts how its connections ended.
+    pub(crate) const COUNTED: [&'static str; 20] = [
+        "ended_closed_by_peer",
+        "ended_reset",
+        "ended_truncated",
+        "ended_local_close",
+        "ended_abort",
+        "ended_exit",
+        "ended_owner_gone",
+        "ended_node_stop",
+        "ended_idle_timeout",
+        "ended_connect_timeout",
+        "ended_handshake_timeout",
+        "ended_tls",
+        "ended_frame_timeout",
+        "ended_close_timeout",
+        "ended_slow_reader",
+        "ended_frame",
+        "ended_mailbox_full",
+        "ended_connect",
+        "ended_resolve",
+        "ended_io",
+    ];
+
+    /// The place of this reason in [`Self::COUNTED`].
+    pub(crate) fn counted_at(&self) -> usize {
+        match self {
+            Self::ClosedByPeer => 0,
+            Self::Reset => 1,
+            Self::Truncated => 2,
+            Self::LocalClose => 3,
+            Self::Abort => 4,
+            Self::Exit(_) => 5,
+            Self::OwnerGone => 6,
+            Self::NodeStop => 7,
+            Self::IdleTimeout => 8,
+            Self::ConnectTimeout => 9,
+            Self::HandshakeTimeout => 10,
+            Self::Tls(_) => 11,
+            Self::FrameTimeout => 12,
+            Self::CloseTimeout => 13,
+            Self::SlowReader => 14,
+            Self::Frame(_) => 15,
+            Self::MailboxFull => 16,
+            Self::Connect(_) => 17,
+            Self::Resolve(_) => 18,
+            Self::Io(_) => 19,
+        }
+    }
+
     /// The reason a failed read or write gives.
     pub(crate) fn from_io(kind: io::ErrorKind) -> Self {
         match kind {

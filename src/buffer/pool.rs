@@ -173,6 +173,12 @@ impl BufferPool {
         buffer
     }
 
+    /// Tells whether that buffer's memory returns here.
+    pub(crate) fn is_home_of(&self, buffer: &Buffer) -> bool {
+        let home = buffer.0.as_ref().and_then(|storage| storage.home.as_ref());
+        home.is_some_and(|home| Arc::ptr_eq(home, &self.handle.shelves))
+    }
+
     /// Counts the buffers of this pool that are in use, large ones included.
     ///
     /// ```

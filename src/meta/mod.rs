@@ -21,6 +21,8 @@ mod socket;
 mod stream;
 pub(crate) mod tcp;
 pub(crate) mod udp;
+#[cfg(unix)]
+mod unix;
 
 pub(crate) use tcp::TcpCommand;
 

@@ -65,8 +65,12 @@ pub struct TcpLimits {
     pub write_timeout: Option<Duration>,
     /// Time from the first byte of a frame to its last. Off by default.
     pub frame_timeout: Option<Duration>,
-    /// Time for a close to send what is queued, and for the peer to answer it. 5 s by default.
+    /// Time for a close to send what is queued, and for the peer to answer it by ending its side. 5 s by default.
     pub close_timeout: Duration,
+    /// Within the close timeout: how long a peer that sends nothing may take to end its side after we have ended ours.
+    /// 1 s by default.
+    #[doc(alias = "linger")]
+    pub linger_timeout: Duration,
 }
 
 impl Default for TcpLimits {
@@ -80,6 +84,7 @@ impl Default for TcpLimits {
             write_timeout: Some(Duration::from_secs(30)),
             frame_timeout: None,
             close_timeout: Duration::from_secs(5),
+            linger_timeout: Duration::from_secs(1),
         }
     }
 }
@@ -102,6 +107,8 @@ impl TcpLimits {
         with_frame_timeout, frame_timeout: into Option<Duration>;
         /// Sets [`close_timeout`](Self::close_timeout).
         with_close_timeout, close_timeout: plain Duration;
+        /// Sets [`linger_timeout`](Self::linger_timeout).
+        with_linger_timeout, linger_timeout: plain Duration;
     }
 
     fn validate(&self) -> Result<(), OptionError> {
@@ -115,6 +122,7 @@ impl TcpLimits {
             ("write_timeout", self.write_timeout),
             ("frame_timeout", self.frame_timeout),
             ("close_timeout", Some(self.close_timeout)),
+            ("linger_timeout", Some(self.linger_timeout)),
         ] {
             positive(field, timeout)?;
         }
@@ -138,6 +146,14 @@ pub struct SocketOptions {
     pub keep_alive_interval: Option<Duration>,
     /// Unanswered keep-alive probes until the connection is given up.
     pub keep_alive_count: Option<u32>,
+    /// End connections by a reset instead of an orderly end when they are closed (SO_LINGER with zero): bytes that the
+    /// peer's kernel has not acknowledged are lost, and no TIME_WAIT stays behind. Off by default. Lingering for a time is
+    /// not offered, because it blocks; [`TcpLimits::close_timeout`] and [`TcpLimits::linger_timeout`] do it without.
+    #[doc(alias = "linger")]
+    pub reset_on_close: bool,
+    /// Give a connection up whose peer has not acknowledged what was sent for so long (TCP_USER_TIMEOUT). Linux and
+    /// Android only, ignored elsewhere.
+    pub user_timeout: Option<Duration>,
     /// The kernel's receive buffer, in bytes (SO_RCVBUF).
     pub recv_buffer_size: Option<usize>,
     /// The kernel's send buffer, in bytes (SO_SNDBUF).
@@ -153,6 +169,8 @@ impl Default for SocketOptions {
             only_v6: false,
             keep_alive_interval: None,
             keep_alive_count: None,
+            reset_on_close: false,
+            user_timeout: None,
             recv_buffer_size: None,
             send_buffer_size: None,
         }
@@ -173,6 +191,10 @@ impl SocketOptions {
         with_keep_alive_interval, keep_alive_interval: into Option<Duration>;
         /// Sets [`keep_alive_count`](Self::keep_alive_count).
         with_keep_alive_count, keep_alive_count: some u32;
+        /// Sets [`reset_on_close`](Self::reset_on_close).
+        with_reset_on_close, reset_on_close: plain bool;
+        /// Sets [`user_timeout`](Self::user_timeout).
+        with_user_timeout, user_timeout: into Option<Duration>;
         /// Sets [`recv_buffer_size`](Self::recv_buffer_size), bytes.
         with_recv_buffer_size, recv_buffer_size: some usize;
         /// Sets [`send_buffer_size`](Self::send_buffer_size), bytes.
@@ -184,6 +206,7 @@ impl SocketOptions {
         check(self.keep_alive_count != Some(0), "keep_alive_count", "must be at least 1")?;
         check(self.recv_buffer_size != Some(0), "recv_buffer_size", "must be at least 1 byte")?;
         check(self.send_buffer_size != Some(0), "send_buffer_size", "must be at least 1 byte")?;
+        positive("user_timeout", self.user_timeout)?;
         positive("keep_alive_interval", self.keep_alive_interval)
     }
 }
@@ -248,7 +271,7 @@ pub struct TcpServerOptions {
     pub max_connections: Option<usize>,
     /// What happens with more.
     pub at_limit: AtLimit,
-    /// Connections accepted in a second, at most; more wait in the backlog. `None`: no limit.
+    /// Connections accepted in each second of the node's clock, at most; more wait in the backlog. `None`: no limit.
     pub accept_rate: Option<u32>,
     /// Connections at once from one IP address; more are closed. `None`: no limit.
     pub max_connections_per_ip: Option<usize>,
@@ -351,6 +374,13 @@ impl TcpServerOptions {
         check(self.accept_rate != Some(0), "accept_rate", "must be at least 1")?;
         check(self.max_connections_per_ip != Some(0), "max_connections_per_ip", "must be at least 1")?;
         self.stream().validate()
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn validate_unix(&self) -> Result<(), OptionError> {
+        let without_ip = self.max_connections_per_ip.is_none();
+        check(without_ip, "max_connections_per_ip", "peers of a Unix domain socket have no IP address")?;
+        self.validate()
     }
 
     pub(crate) fn stream(&self) -> StreamOptions<'_> {
@@ -497,6 +527,11 @@ impl TcpConnectionOptions {
     pub(crate) fn validate(&self) -> Result<(), OptionError> {
         check(!self.host.is_empty(), "host", "a client needs a host to connect to")?;
         check(self.port != 0, "port", "a client needs a port to connect to")?;
+        self.validate_connected()
+    }
+
+    /// For a connection whose peer is known otherwise.
+    pub(crate) fn validate_connected(&self) -> Result<(), OptionError> {
         #[cfg(not(feature = "tls"))]
         check(!self.insecure_skip_verify, "insecure_skip_verify", "needs the feature `tls`")?;
         positive("connect_timeout", self.connect_timeout)?;
@@ -540,7 +575,7 @@ pub struct UdpServerOptions {
     pub broadcast: bool,
     /// Multicast groups to join.
     pub multicast: Vec<std::net::IpAddr>,
-    /// Bytes that may wait to be sent before sends are refused. 1 MiB by default.
+    /// Bytes that may wait to be sent before sends are refused; a datagram counts as 64 bytes at least. 1 MiB by default.
     pub output_limit: u32,
     /// Tell the owner of each datagram that could not be sent, with a `MessageUdpError`; by default they are counted.
     pub report_errors: bool,
@@ -647,6 +682,7 @@ impl StreamOptions<'_> {
             write_timeout: limits.write_timeout.map(millis),
             frame_timeout: limits.frame_timeout.map(millis),
             close_timeout: millis(limits.close_timeout),
+            linger_timeout: millis(limits.linger_timeout),
             write_keep_alive: self.write_keep_alive.map(|(period, bytes)| (millis(*period), bytes.clone())),
         })
     }

@@ -65,13 +65,19 @@ pub(super) fn unbound(
     if options.reuse_port {
         socket.set_reuse_port(true)?;
     }
+    set_buffer_sizes(&SockRef::from(&socket), options)?;
+    Ok(socket)
+}
+
+/// The kernel's buffers.
+pub(super) fn set_buffer_sizes(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     if let Some(size) = options.recv_buffer_size {
         socket.set_recv_buffer_size(size)?;
     }
     if let Some(size) = options.send_buffer_size {
         socket.set_send_buffer_size(size)?;
     }
-    Ok(socket)
+    Ok(())
 }
 
 /// Sets what connections have, on a listener (whose accepted sockets inherit it) or on a connection.
@@ -81,6 +87,13 @@ pub(super) fn set_stream_options(
     keep_alive_period: Option<Duration>,
 ) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
+    if options.reset_on_close {
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(timeout) = options.user_timeout {
+        socket.set_tcp_user_timeout(Some(timeout))?;
+    }
     let Some(period) = keep_alive_period else { return Ok(()) };
     let mut keep_alive = TcpKeepalive::new().with_time(period.max(Duration::from_secs(1)));
     keep_alive = keep_alive.with_interval(options.keep_alive_interval.unwrap_or(period).max(Duration::from_secs(1)));

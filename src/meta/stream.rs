@@ -10,8 +10,9 @@ use super::MetaContext;
 pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
     #[cfg(unix)]
-    #[allow(dead_code, reason = "made by the listeners and clients of Unix domain sockets, which are to come")]
     Unix(mio::net::UnixStream),
+    /// The connection is over and its descriptor given back.
+    HungUp,
 }
 
 /// The address of what has none.
@@ -23,7 +24,13 @@ impl Stream {
             Self::Tcp(stream) => cx.register_source(stream),
             #[cfg(unix)]
             Self::Unix(stream) => cx.register_source(stream),
+            Self::HungUp => Err(hung_up()),
         }
+    }
+
+    /// Closes the socket now.
+    pub(crate) fn hang_up(&mut self) {
+        *self = Self::HungUp;
     }
 
     #[inline]
@@ -33,6 +40,7 @@ impl Stream {
                 Self::Tcp(stream) => stream.read(bytes),
                 #[cfg(unix)]
                 Self::Unix(stream) => stream.read(bytes),
+                Self::HungUp => Err(hung_up()),
             };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -49,6 +57,7 @@ impl Stream {
             (Self::Tcp(stream), slices) => stream.write_vectored(slices),
             #[cfg(unix)]
             (Self::Unix(stream), slices) => stream.write_vectored(slices),
+            (Self::HungUp, _) => Err(hung_up()),
         }
     }
 
@@ -57,6 +66,7 @@ impl Stream {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::HungUp => Err(hung_up()),
         }
     }
 
@@ -73,6 +83,7 @@ impl Stream {
             Self::Tcp(stream) => stream.local_addr().unwrap_or(UNSPECIFIED),
             #[cfg(unix)]
             Self::Unix(_) => UNSPECIFIED,
+            Self::HungUp => UNSPECIFIED,
         }
     }
 
@@ -82,6 +93,7 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr(),
             #[cfg(unix)]
             Self::Unix(_) => Ok(UNSPECIFIED),
+            Self::HungUp => Err(hung_up()),
         }
     }
 
@@ -91,6 +103,11 @@ impl Stream {
             Self::Tcp(stream) => stream.take_error(),
             #[cfg(unix)]
             Self::Unix(stream) => stream.take_error(),
+            Self::HungUp => Ok(Some(hung_up())),
         }
     }
+}
+
+fn hung_up() -> io::Error {
+    io::ErrorKind::NotConnected.into()
 }

@@ -26,7 +26,8 @@
 //!
 //! Reading stops (`wants_read`) while frames wait for the owner, while the output is above its high mark, while the owner
 //! asked for a pause, and after the peer's end. It never stops while closing, because unread data would turn our FIN into
-//! a reset. The deadline of a frame stands still while reading does.
+//! a reset. The deadline of a frame stands still while reading does, and that of an idle peer while it is the owner that
+//! takes nothing.
 //!
 //! What it does not do: sockets, clocks, mailboxes, and counting what was accepted (the outlet cell does).
 
@@ -45,7 +46,8 @@ const TAKE: usize = 16 * 1024;
 /// Plaintext given to TLS at once.
 #[cfg(feature = "tls")]
 const TLS_CHUNK: usize = 64 * 1024;
-/// How long the peer may take to end its side after we ended ours, in milliseconds.
+/// How long the peer of a broken TLS session gets to read our alert, in milliseconds.
+#[cfg(feature = "tls")]
 const LINGER_MS: u64 = 1_000;
 
 /// What all connections of a listener share. Times are in milliseconds.
@@ -65,6 +67,7 @@ pub(crate) struct Settings {
     pub(crate) write_timeout: Option<u64>,
     pub(crate) frame_timeout: Option<u64>,
     pub(crate) close_timeout: u64,
+    pub(crate) linger_timeout: u64,
     pub(crate) write_keep_alive: Option<(u64, Vec<u8>)>,
 }
 
@@ -97,6 +100,10 @@ pub(crate) struct Counters {
     pub(crate) bytes_out: u64,
     pub(crate) messages_in: u64,
     pub(crate) messages_out: u64,
+    /// How often the output has risen above its high mark.
+    pub(crate) high_water: u32,
+    /// How often the owner has been told that there is room again.
+    pub(crate) writable: u32,
 }
 
 /// See the module.
@@ -160,7 +167,10 @@ struct Flags {
     peer_finished_due: bool,
     writable_due: bool,
     above_high: bool,
+    /// The owner wants no input now.
     paused: bool,
+    /// The owner's mailbox takes none now.
+    held: bool,
     /// Kept bytes are to be looked at under a new framing.
     reframed: bool,
     /// Ended with bytes that the peer did not take in time.
@@ -236,7 +246,8 @@ impl Connection {
         matches!(self.phase, Phase::Closing(_))
     }
 
-    /// Takes bytes read from the socket out of `read`, which is empty afterwards and may be another buffer.
+    /// Takes bytes read from the socket out of `read`, which is empty afterwards and may be another buffer of the same
+    /// pool. A pool of the connection's own gets a copy: its buffers never mix with those of the node.
     pub(crate) fn receive(&mut self, read: &mut Buffer, now_ms: u64) {
         self.active_ms = now_ms;
         if matches!(self.write, WriteSide::Broken(_)) {
@@ -253,7 +264,7 @@ impl Connection {
             read.clear();
             return;
         }
-        if self.input.is_empty() && read.len() >= TAKE {
+        if self.input.is_empty() && read.len() >= TAKE && self.settings.pool.is_home_of(read) {
             let fresh = self.settings.pool.get(read.capacity());
             self.input = std::mem::replace(read, fresh);
         } else if self.input.is_empty() {
@@ -409,6 +420,7 @@ impl Connection {
         }
         self.note_frame(now_ms);
         if std::mem::take(&mut self.flags.writable_due) && self.takes_output() {
+            self.counters.writable += 1;
             return Some(Event::Writable);
         }
         if !std::mem::take(&mut self.flags.peer_finished_due) {
@@ -441,7 +453,10 @@ impl Connection {
         }
         self.counters.messages_out += 1;
         self.output.push(data);
-        self.flags.above_high |= self.output.len() > self.settings.high_water_mark as usize;
+        if !self.flags.above_high && self.output.len() > self.settings.high_water_mark as usize {
+            self.flags.above_high = true;
+            self.counters.high_water += 1;
+        }
     }
 
     /// Ends in order: what is queued is sent first. The first reason stays.
@@ -456,7 +471,7 @@ impl Connection {
         self.phase = Phase::Closing(Box::new(reason));
         self.deadline_ms = now_ms.saturating_add(self.settings.close_timeout);
         match self.write {
-            WriteSide::Finished => self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(LINGER_MS)),
+            WriteSide::Finished => self.active_ms = now_ms,
             _ => self.write = WriteSide::Finishing,
         }
         self.settle();
@@ -499,11 +514,39 @@ impl Connection {
     }
 
     /// Stops or resumes reading at the owner's wish.
-    pub(crate) fn pause(&mut self, paused: bool) {
+    pub(crate) fn pause(&mut self, paused: bool, now_ms: u64) {
         self.flags.paused = paused;
-        if paused {
+        self.halt_deadlines(now_ms);
+    }
+
+    /// The owner's mailbox takes nothing at present, or does again.
+    pub(crate) fn hold(&mut self, held: bool, now_ms: u64) {
+        self.flags.held = held;
+        self.halt_deadlines(now_ms);
+    }
+
+    /// What the peer must do in time begins anew when the owner takes input again.
+    fn halt_deadlines(&mut self, now_ms: u64) {
+        self.active_ms = now_ms;
+        if self.is_halted() {
             self.frame_ms = u64::MAX;
         }
+    }
+
+    /// Whether it is the owner that takes nothing.
+    fn is_halted(&self) -> bool {
+        self.flags.paused || self.flags.held
+    }
+
+    /// Whether bytes that are sent now have a chance to leave.
+    pub(crate) fn accepts(&self) -> bool {
+        self.write == WriteSide::Open && !matches!(self.phase, Phase::Closing(_) | Phase::Ended(_))
+    }
+
+    /// Forgets what has been read and not been given out.
+    pub(crate) fn discard_input(&mut self) {
+        self.input = Buffer::new();
+        self.flags.reframed = false;
     }
 
     /// Changes the framing, from the first byte on that has not been given out.
@@ -554,9 +597,7 @@ impl Connection {
     /// FIN is sent.
     pub(crate) fn shutdown_done(&mut self, now_ms: u64) {
         self.write = WriteSide::Finished;
-        if matches!(self.phase, Phase::Closing(_)) {
-            self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(LINGER_MS));
-        }
+        self.active_ms = now_ms;
         self.settle();
     }
 
@@ -737,10 +778,14 @@ impl Connection {
         if self.counts_waiting() {
             deadline_ms = deadline_ms.min(after(self.waiting_ms, settings.write_timeout));
         }
+        if self.lingers() {
+            deadline_ms = deadline_ms.min(after(self.active_ms, Some(settings.linger_timeout)));
+        }
         if self.phase == Phase::Open {
-            deadline_ms = deadline_ms
-                .min(after(self.active_ms, settings.idle_timeout))
-                .min(after(self.frame_ms, settings.frame_timeout));
+            deadline_ms = deadline_ms.min(after(self.frame_ms, settings.frame_timeout));
+            if !self.is_halted() {
+                deadline_ms = deadline_ms.min(after(self.active_ms, settings.idle_timeout));
+            }
             if self.write == WriteSide::Open {
                 deadline_ms = deadline_ms
                     .min(after(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period)));
@@ -754,7 +799,8 @@ impl Connection {
         let past =
             |since: u64, timeout: Option<u64>| timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms);
         let settings = &*self.settings;
-        let deadline = self.deadline_ms <= now_ms;
+        let lingered = self.lingers() && past(self.active_ms, Some(settings.linger_timeout));
+        let deadline = self.deadline_ms <= now_ms || lingered;
         let too_slow = self.counts_waiting() && past(self.waiting_ms, settings.write_timeout);
         match (&self.phase, &self.write) {
             (Phase::Ended(_), _) => return false,
@@ -779,7 +825,7 @@ impl Connection {
         let settings = &*self.settings;
         if past(self.frame_ms, settings.frame_timeout) {
             self.close(DisconnectReason::FrameTimeout, now_ms);
-        } else if past(self.active_ms, settings.idle_timeout) {
+        } else if !self.is_halted() && past(self.active_ms, settings.idle_timeout) {
             self.close(DisconnectReason::IdleTimeout, now_ms);
         } else if self.write == WriteSide::Open
             && past(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period))
@@ -788,6 +834,12 @@ impl Connection {
             return self.output.is_empty();
         }
         false
+    }
+
+    /// Whether everything is said and only the peer's end is awaited. A peer that still sends is waited for until the
+    /// close deadline, because closing on its data would be a reset, which can overtake our last bytes.
+    fn lingers(&self) -> bool {
+        self.is_closing() && self.write == WriteSide::Finished
     }
 
     /// The write deadline does not count while the handshake, which has its own, keeps the output waiting.

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::command::{Command, Commands};
 use crate::id::Alias;
+use crate::inspect::Inspection;
+use crate::reason::DisconnectReason;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -15,6 +17,13 @@ pub(super) struct Hall {
     /// The listener waits for a seat.
     wants_seat: AtomicBool,
     pub(super) handshakes_failed: AtomicU64,
+    ended: [AtomicU64; DisconnectReason::COUNTED.len()],
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    unsent: AtomicU64,
+    mailbox_pauses: AtomicU64,
+    high_water: AtomicU64,
+    refused_sends: AtomicU64,
     by_ip: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -25,6 +34,17 @@ pub(crate) struct Seat {
     listener: Alias,
     commands: Arc<Commands>,
     ip: Option<IpAddr>,
+}
+
+/// What a connection leaves to the counters of its listener.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Legacy {
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) unsent: u64,
+    pub(super) mailbox_pauses: u32,
+    pub(super) high_water: u32,
+    pub(super) refused_sends: u32,
 }
 
 /// Why there is no seat.
@@ -73,7 +93,41 @@ impl Hall {
     }
 }
 
+impl Hall {
+    /// What the connections that have ended leave.
+    pub(super) fn describe(&self, inspection: &mut Inspection) {
+        inspection.add("handshakes_failed", self.handshakes_failed.load(Relaxed));
+        for (name, count) in DisconnectReason::COUNTED.into_iter().zip(&self.ended) {
+            inspection.add(name, count.load(Relaxed));
+        }
+        inspection.add("ended_bytes_in", self.bytes_in.load(Relaxed));
+        inspection.add("ended_bytes_out", self.bytes_out.load(Relaxed));
+        inspection.add("ended_unsent", self.unsent.load(Relaxed));
+        inspection.add("ended_mailbox_pauses", self.mailbox_pauses.load(Relaxed));
+        inspection.add("ended_high_water", self.high_water.load(Relaxed));
+        inspection.add("ended_refused_sends", self.refused_sends.load(Relaxed));
+    }
+}
+
 impl Seat {
+    /// Counts the end of the connection.
+    pub(super) fn ended(&self, reason: &DisconnectReason, legacy: Legacy) {
+        let hall = &*self.hall;
+        hall.ended[reason.counted_at()].fetch_add(1, Relaxed);
+        for (sum, value) in [
+            (&hall.bytes_in, legacy.bytes_in),
+            (&hall.bytes_out, legacy.bytes_out),
+            (&hall.unsent, legacy.unsent),
+            (&hall.mailbox_pauses, u64::from(legacy.mailbox_pauses)),
+            (&hall.high_water, u64::from(legacy.high_water)),
+            (&hall.refused_sends, u64::from(legacy.refused_sends)),
+        ] {
+            if value > 0 {
+                sum.fetch_add(value, Relaxed);
+            }
+        }
+    }
+
     pub(super) fn handshake_failed(&self) {
         self.hall.handshakes_failed.fetch_add(1, Relaxed);
     }

@@ -8,7 +8,11 @@
 //! ```
 //!
 //! Neither resolving nor connecting blocks anybody: names go to a thread of the blocking pool, the attempt waits for
-//! writability. All addresses of a name are tried in turn within one deadline.
+//! writability. All addresses of a name are tried in turn within one deadline. A Unix domain socket whose backlog is full
+//! is tried again until then.
+//!
+//! Data that is sent early waits here; the outlet cell counts it like any other. A close or an exit signal with data
+//! waiting is done when that data has gone out, within the close deadline; without any it ends the attempt at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -62,13 +66,24 @@ pub struct TcpConnection {
     addresses: VecDeque<SocketAddr>,
     /// Commands and data that came before the connection.
     early: Vec<Message>,
+    /// Ends the connection when the early data has gone out.
+    then_close: Option<DisconnectReason>,
+    /// Of the attempt.
+    deadline_ms: u64,
     reason: Option<DisconnectReason>,
 }
+
+/// Time between two attempts on a Unix domain socket whose backlog is full, in milliseconds.
+#[cfg(unix)]
+const BUSY_MS: u64 = 10;
 
 enum State {
     /// A name, to be resolved once the node is known.
     Named,
     Resolving,
+    /// A Unix domain socket with a full backlog.
+    #[cfg(unix)]
+    Busy(std::path::PathBuf),
     Connecting {
         stream: Stream,
         address: SocketAddr,
@@ -101,7 +116,20 @@ impl TcpConnection {
             }
             Err(_) => State::Named,
         };
-        Ok(Self {
+        Ok(Self::new(
+            options,
+            state,
+            #[cfg(feature = "tls")]
+            tls,
+        ))
+    }
+
+    fn new(
+        options: TcpConnectionOptions,
+        state: State,
+        #[cfg(feature = "tls")] tls: Option<ClientSide>,
+    ) -> Self {
+        Self {
             options,
             state,
             owner: Pid::NODE,
@@ -110,8 +138,62 @@ impl TcpConnection {
             tls,
             addresses: VecDeque::new(),
             early: Vec::new(),
+            then_close: None,
+            deadline_ms: u64::MAX,
             reason: None,
-        })
+        }
+    }
+
+    /// Checks the options and connects to a Unix domain socket. Everything but its address is as with TCP: messages,
+    /// limits, TLS if it is asked for (`host` is then the name to verify). Of the options, those of the address and of TCP
+    /// itself do not apply; addresses in messages are the unspecified one.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Option`] names a wrong field; [`ConnectError::Path`] tells that there is no such socket, or nobody
+    /// who listens on it.
+    #[cfg(unix)]
+    pub fn connect_unix(
+        path: impl AsRef<std::path::Path>,
+        options: impl Into<TcpConnectionOptions>,
+    ) -> Result<Self, ConnectError> {
+        let (path, options) = (path.as_ref(), options.into());
+        options.validate_connected()?;
+        #[cfg(feature = "tls")]
+        let tls = ClientSide::new(&options)?;
+        let state = begin_unix(path)
+            .map_err(|source| ConnectError::Path { path: path.display().to_string(), source })?;
+        Ok(Self::new(
+            options,
+            state,
+            #[cfg(feature = "tls")]
+            tls,
+        ))
+    }
+
+    /// Takes over a Unix domain socket that is connected already.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Option`] names a wrong field; otherwise what the operating system says.
+    #[cfg(unix)]
+    pub fn from_std_unix(
+        stream: std::os::unix::net::UnixStream,
+        options: impl Into<TcpConnectionOptions>,
+    ) -> Result<Self, ConnectError> {
+        let options = options.into();
+        options.validate_connected()?;
+        #[cfg(feature = "tls")]
+        let tls = ClientSide::new(&options)?;
+        let failed = |source| ConnectError::Path { path: "the given socket".into(), source };
+        stream.set_nonblocking(true).map_err(failed)?;
+        let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
+        Ok(Self::new(
+            options,
+            State::Connecting { stream, address: crate::meta::stream::UNSPECIFIED, registered: false },
+            #[cfg(feature = "tls")]
+            tls,
+        ))
     }
 
     /// Takes over a socket that is connected already.
@@ -135,17 +217,12 @@ impl TcpConnection {
         stream.set_nonblocking(true).map_err(failed)?;
         set_stream_options(&SockRef::from(&stream), &options.socket, options.keep_alive_period).map_err(failed)?;
         let stream = Stream::Tcp(TcpStream::from_std(stream));
-        Ok(Self {
+        Ok(Self::new(
             options,
-            state: State::Connecting { stream, address, registered: false },
-            owner: Pid::NODE,
-            settings: None,
+            State::Connecting { stream, address, registered: false },
             #[cfg(feature = "tls")]
             tls,
-            addresses: VecDeque::new(),
-            early: Vec::new(),
-            reason: None,
-        })
+        ))
     }
 
     /// Closes a connection that was not spawned. The same as dropping it.
@@ -244,8 +321,47 @@ impl TcpConnection {
                 outcome = driver.handle_message(cx, cx.parent, message);
             }
         }
+        if let Some(reason) = self.then_close.take()
+            && outcome.is_ok()
+        {
+            outcome = driver.finish(cx, reason);
+        }
         self.state = State::Established(driver);
         outcome
+    }
+
+    /// The end of an attempt from outside: at once, or when the data that waits has gone out.
+    fn finish(&mut self, cx: &mut MetaContext<'_>, reason: DisconnectReason) -> Result<(), Reason> {
+        cx.outlet().close(cx.alias.generation());
+        if cx.outlet().queued() == 0 {
+            return self.over(reason);
+        }
+        if self.then_close.is_none() {
+            self.then_close = Some(reason);
+            let close_ms = cx.now_ms.saturating_add(millis(self.options.limits.close_timeout));
+            self.deadline_ms = self.deadline_ms.min(close_ms);
+            cx.set_deadline(self.deadline_ms);
+        }
+        Ok(())
+    }
+
+    /// Tries a Unix domain socket again whose backlog was full.
+    #[cfg(unix)]
+    fn try_again(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let State::Busy(path) = &self.state else { return Ok(()) };
+        match begin_unix(path) {
+            Ok(State::Busy(_)) => {
+                cx.set_deadline(self.deadline_ms.min(cx.now_ms.saturating_add(BUSY_MS)));
+                Ok(())
+            }
+            Ok(state) => {
+                self.state = state;
+                cx.set_deadline(self.deadline_ms);
+                self.watch(cx)?;
+                self.conclude(cx)
+            }
+            Err(error) => self.over(DisconnectReason::Connect(error.kind())),
+        }
     }
 
     fn settings(&mut self, cx: &MetaContext<'_>) -> Arc<Settings> {
@@ -269,6 +385,19 @@ fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stre
     Ok(Stream::Tcp(TcpStream::from_std(socket.into())))
 }
 
+/// Connects to a path; that takes no time, or is not possible now.
+#[cfg(unix)]
+fn begin_unix(path: &std::path::Path) -> io::Result<State> {
+    match mio::net::UnixStream::connect(path) {
+        Ok(stream) => {
+            let address = crate::meta::stream::UNSPECIFIED;
+            Ok(State::Connecting { stream: Stream::Unix(stream), address, registered: false })
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(State::Busy(path.to_owned())),
+        Err(error) => Err(error),
+    }
+}
+
 fn in_progress(error: &io::Error) -> bool {
     // EINPROGRESS of Linux, and of the BSDs.
     cfg!(unix) && matches!(error.raw_os_error(), Some(115 | 36))
@@ -288,13 +417,16 @@ impl MetaProcess for TcpConnection {
             },
         };
         if let Some(timeout) = self.options.connect_timeout {
-            cx.set_deadline(cx.now_ms.saturating_add(millis(timeout)));
+            self.deadline_ms = cx.now_ms.saturating_add(millis(timeout));
+            cx.set_deadline(self.deadline_ms);
         }
         match self.state {
             State::Named => {
                 self.resolve(cx);
                 Ok(())
             }
+            #[cfg(unix)]
+            State::Busy(_) => self.try_again(cx),
             _ => {
                 self.watch(cx)?;
                 self.conclude(cx)
@@ -316,10 +448,15 @@ impl MetaProcess for TcpConnection {
         }
         match message.downcast::<Resolved>() {
             Ok(Resolved(found)) => return self.resolved(cx, found),
-            Err(message) if matches!(message.downcast_ref(), Some(TcpCommand::Abort)) => {
-                return self.over(DisconnectReason::Abort);
-            }
-            Err(message) => self.early.push(message),
+            Err(Message::Tcp(packet)) if packet.data.is_empty() => {}
+            Err(message) => match message.downcast_ref() {
+                Some(TcpCommand::Abort) => return self.over(DisconnectReason::Abort),
+                Some(TcpCommand::Close) => return self.finish(cx, DisconnectReason::LocalClose),
+                Some(_) => self.early.push(message),
+                None if matches!(message, Message::Tcp(_)) => self.early.push(message),
+                // Nothing else means anything to a connection.
+                None => {}
+            },
         }
         Ok(())
     }
@@ -334,6 +471,13 @@ impl MetaProcess for TcpConnection {
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         match &mut self.state {
             State::Established(driver) => driver.handle_timer(cx),
+            _ if cx.now_ms < self.deadline_ms => {
+                cx.set_deadline(self.deadline_ms);
+                #[cfg(unix)]
+                self.try_again(cx)?;
+                Ok(())
+            }
+            _ if self.then_close.is_some() => self.over(DisconnectReason::CloseTimeout),
             _ => self.over(DisconnectReason::ConnectTimeout),
         }
     }
@@ -355,14 +499,14 @@ impl MetaProcess for TcpConnection {
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
         match &mut self.state {
             State::Established(driver) => driver.handle_exit(cx, reason),
-            _ => self.over(DisconnectReason::Exit(reason)),
+            _ => self.finish(cx, DisconnectReason::Exit(reason)),
         }
     }
 
     fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         match &mut self.state {
             State::Established(driver) => driver.handle_finish(cx),
-            _ => self.over(DisconnectReason::NodeStop),
+            _ => self.finish(cx, DisconnectReason::NodeStop),
         }
     }
 
@@ -372,7 +516,10 @@ impl MetaProcess for TcpConnection {
         }
         let mut inspection = Inspection::default();
         inspection.add("kind", "tcp connection");
-        let state = if matches!(self.state, State::Connecting { .. }) { "connecting" } else { "resolving" };
+        let state = match self.state {
+            State::Named | State::Resolving => "resolving",
+            _ => "connecting",
+        };
         inspection.add("state", state);
         inspection.add("remote_addr", format_args!("{}:{}", self.options.host, self.options.port));
         inspection.add("owner", self.owner);

@@ -7,14 +7,18 @@
 //! ```
 //!
 //! Delivery stops when the owner's mailbox is full: the refused message is kept here, reading stops, and goes on when the
-//! mailbox is half drained. Connect and Disconnect cannot be refused, and the Disconnect waits for the data before it.
+//! mailbox is half drained. Connect and Disconnect cannot be refused, and the Disconnect waits for the data before it; the
+//! socket does not: it is closed as soon as the connection has ended.
+//!
+//! A socket is closed with a reset when anything that was accepted has not been sent, so that the peer does not take a
+//! part for the whole.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::TcpCommand;
-use super::accept::Seat;
+use super::accept::{Legacy, Seat};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::{Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpWritable, Undelivered};
@@ -37,6 +41,8 @@ pub(crate) struct Driver {
     seat: Option<Seat>,
     /// Data that the owner's mailbox refused.
     refused: Option<Box<Message>>,
+    /// How often it did.
+    mailbox_pauses: u32,
     readable: bool,
     writable: bool,
     read_closed: bool,
@@ -52,6 +58,7 @@ impl Driver {
             remote_addr,
             seat: None,
             refused: None,
+            mailbox_pauses: 0,
             readable: false,
             writable: true,
             read_closed: false,
@@ -73,6 +80,16 @@ impl Driver {
 
     /// Gives the owner what the machine has. `false`: its mailbox is full.
     fn deliver(&mut self, cx: &MetaContext<'_>) -> bool {
+        let was_refused = self.refused.is_some();
+        let delivered = self.deliver_events(cx);
+        if was_refused == delivered {
+            self.machine.hold(!delivered, cx.now_ms);
+            self.mailbox_pauses += u32::from(!delivered);
+        }
+        delivered
+    }
+
+    fn deliver_events(&mut self, cx: &MetaContext<'_>) -> bool {
         if let Some(message) = self.refused.take()
             && !self.deliver_data(cx, *message)
         {
@@ -102,7 +119,7 @@ impl Driver {
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => true,
             Err(Undelivered::Gone(_)) => {
-                self.owner_is_gone();
+                self.owner_is_gone(cx);
                 true
             }
             Err(Undelivered::Full(_)) if self.machine.settings().close_on_full_mailbox => {
@@ -131,7 +148,7 @@ impl Driver {
 
     fn deliver_control(&mut self, cx: &MetaContext<'_>, message: Message) {
         if !cx.deliver_control(self.owner, message) {
-            self.owner_is_gone();
+            self.owner_is_gone(cx);
         }
     }
 
@@ -141,12 +158,13 @@ impl Driver {
             let end = crate::message::MessageTcpPeerClosed { id: cx.alias };
             self.deliver_control(cx, Message::TcpPeerClosed(end));
         } else if !cx.services.deliver.deliver_end(self.owner, cx.alias) {
-            self.owner_is_gone();
+            self.owner_is_gone(cx);
         }
     }
 
-    fn owner_is_gone(&mut self) {
-        self.machine.end(DisconnectReason::OwnerGone);
+    /// Nobody is left to read for; what the owner sent before its end still goes out.
+    fn owner_is_gone(&mut self, cx: &MetaContext<'_>) {
+        self.machine.close(DisconnectReason::OwnerGone, cx.now_ms);
     }
 
     // ---- Towards the socket ----
@@ -191,12 +209,20 @@ impl Driver {
     }
 
     /// Asks for what is to be done after this callback.
-    fn settle(&self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn settle(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if !self.machine.accepts() {
+            cx.outlet().close(cx.alias.generation());
+        }
         if let Some(reason) = self.machine.ended() {
             // Frames that were read before the end are waited for, as long as somebody will take them.
             if self.refused.is_none() {
                 return Err(Reason::from(reason));
             }
+            if cx.outlet().queued() > 0 {
+                self.stream.reset_on_close();
+            }
+            self.stream.hang_up();
+            cx.set_deadline(u64::MAX);
             return Ok(());
         }
         if self.writable && self.machine.wants_transmit() {
@@ -229,11 +255,12 @@ impl Driver {
             TcpCommand::Abort => {
                 self.stream.reset_on_close();
                 self.refused = None;
+                self.machine.discard_input();
                 self.machine.end(DisconnectReason::Abort);
             }
             TcpCommand::ShutdownWrite => self.machine.shutdown_write(),
-            TcpCommand::PauseReading => self.machine.pause(true),
-            TcpCommand::ResumeReading => self.machine.pause(false),
+            TcpCommand::PauseReading => self.machine.pause(true, cx.now_ms),
+            TcpCommand::ResumeReading => self.machine.pause(false, cx.now_ms),
             TcpCommand::SetFraming(framing) => self.machine.set_framing(Arc::new(framing)),
             TcpCommand::PauseAccepting | TcpCommand::ResumeAccepting => {}
         }
@@ -317,15 +344,11 @@ impl MetaProcess for Driver {
     }
 
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
-        cx.outlet().close(cx.alias.generation());
-        self.machine.close(DisconnectReason::Exit(reason), cx.now_ms);
-        self.drive(cx)
+        self.finish(cx, DisconnectReason::Exit(reason))
     }
 
     fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        cx.outlet().close(cx.alias.generation());
-        self.machine.close(DisconnectReason::NodeStop, cx.now_ms);
-        self.drive(cx)
+        self.finish(cx, DisconnectReason::NodeStop)
     }
 
     fn handle_inspect(&self) -> Inspection {
@@ -340,7 +363,10 @@ impl MetaProcess for Driver {
         inspection.add("bytes_out", counters.bytes_out);
         inspection.add("messages_in", counters.messages_in);
         inspection.add("messages_out", counters.messages_out);
+        inspection.add("high_water_events", counters.high_water);
+        inspection.add("writable_events", counters.writable);
         inspection.add("paused_by_mailbox", self.refused.is_some());
+        inspection.add("mailbox_pauses", self.mailbox_pauses);
         inspection
     }
 
@@ -350,6 +376,21 @@ impl MetaProcess for Driver {
             self.stream.reset_on_close();
             DisconnectReason::Exit(reason.clone())
         });
+        if cx.unsent > 0 {
+            self.stream.reset_on_close();
+        }
+        if let Some(seat) = &self.seat {
+            let counters = &self.machine.counters;
+            let legacy = Legacy {
+                bytes_in: counters.bytes_in,
+                bytes_out: counters.bytes_out,
+                unsent: cx.unsent,
+                mailbox_pauses: self.mailbox_pauses,
+                high_water: counters.high_water,
+                refused_sends: cx.outlet().refused(),
+            };
+            seat.ended(&disconnect, legacy);
+        }
         let is_client = self.seat.is_none();
         if !self.announced && !is_client {
             if let Some(seat) = &self.seat {
@@ -376,6 +417,13 @@ impl MetaProcess for Driver {
 impl Driver {
     /// The transport is there: tell the owner, or begin the handshake.
     pub(crate) fn established(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.drive(cx)
+    }
+
+    /// Ends it in order, from outside.
+    pub(crate) fn finish(&mut self, cx: &mut MetaContext<'_>, reason: DisconnectReason) -> Result<(), Reason> {
+        cx.outlet().close(cx.alias.generation());
+        self.machine.close(reason, cx.now_ms);
         self.drive(cx)
     }
 }

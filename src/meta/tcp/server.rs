@@ -10,13 +10,18 @@
 //! run out, the kernel would not tell when they are back (readiness is edge-triggered), so a timer looks again, slower
 //! each time up to a second. A spare descriptor is kept to take one connection out of the backlog and close it, so that
 //! clients are refused and not left hanging.
+//!
+//! The socket is one of the internet or one in the file system; nothing but making and accepting is different.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
+#[cfg(unix)]
+use mio::net::UnixListener;
 use socket2::{Protocol, SockRef, Type};
 
 use super::TcpCommand;
@@ -29,8 +34,12 @@ use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::meta::options::{AtLimit, TcpServerOptions};
+#[cfg(unix)]
+use crate::meta::socket::set_buffer_sizes;
 use crate::meta::socket::{INHERITED, bind_addresses, bind_first, set_stream_options, unbound};
-use crate::meta::stream::Stream;
+use crate::meta::stream::{Stream, UNSPECIFIED};
+#[cfg(unix)]
+use crate::meta::unix::{self, SocketFile};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::proto::connection::{Connection, Settings};
 use crate::reason::Reason;
@@ -55,8 +64,7 @@ const BACK_OFF_MS: (u64, u64) = (50, 1_000);
 #[derive(Debug)]
 #[doc(alias = "CreateTCPServer")]
 pub struct TcpServer {
-    listener: TcpListener,
-    local_addr: SocketAddr,
+    listener: Listener,
     options: TcpServerOptions,
     settings: Option<Arc<Settings>>,
     hall: Arc<Hall>,
@@ -72,6 +80,41 @@ pub struct TcpServer {
     counters: Counters,
 }
 
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener, SocketAddr),
+    /// The file is ours to remove if we have made it.
+    #[cfg(unix)]
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+impl Listener {
+    fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Tcp(listener, _) => listener.accept().map(|(stream, addr)| (Stream::Tcp(stream), addr)),
+            #[cfg(unix)]
+            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| (Stream::Unix(stream), UNSPECIFIED)),
+        }
+    }
+
+    fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp(..))
+    }
+}
+
+/// For people: the address or the path.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_, addr) => addr.fmt(f),
+            #[cfg(unix)]
+            Self::Unix(_, Some(file)) => file.path().display().fmt(f),
+            #[cfg(unix)]
+            Self::Unix(_, None) => f.write_str("unix"),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Accepting,
@@ -82,9 +125,19 @@ enum State {
 #[derive(Debug, Default)]
 struct Counters {
     accepted: u64,
+    /// Closed because of a limit.
     refused: u64,
+    /// Among them: for the sake of their address.
+    refused_per_ip: u64,
     no_owner: u64,
     errors: u64,
+    /// Accepts that failed for lack of descriptors or memory.
+    exhausted: u64,
+    /// Closed by means of the spare descriptor.
+    shed: u64,
+    waits_for_seat: u64,
+    waits_for_rate: u64,
+    pauses: u64,
 }
 
 impl TcpServer {
@@ -109,12 +162,79 @@ impl TcpServer {
             socket.listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX))?;
             Ok(socket)
         })?;
-        Self::new(
+        Self::over_tcp(
             std::net::TcpListener::from(socket),
             options,
             #[cfg(feature = "tls")]
             tls,
         )
+    }
+
+    /// Checks the options, then binds and listens on a path: a Unix domain socket. Everything but its address is as with
+    /// TCP: messages, limits, TLS if it is asked for. Of the options, those of the address and of TCP itself do not
+    /// apply; addresses in messages are the unspecified one.
+    ///
+    /// The file is removed when the server is dropped or ends. One that a killed program has left behind makes the
+    /// address be in use, and must be removed by whoever knows that nobody uses it.
+    ///
+    /// ```
+    /// use longshore::{TcpServer, TcpServerOptions};
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let path = std::env::temp_dir().join(format!("longshore-doc-{}.sock", std::process::id()));
+    /// let server = TcpServer::bind_unix(&path, TcpServerOptions::default())?;
+    /// assert!(path.exists());
+    /// drop(server);
+    /// assert!(!path.exists());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpServer::bind`]; `max_connections_per_ip` is a wrong option here.
+    #[cfg(unix)]
+    pub fn bind_unix(
+        path: impl AsRef<std::path::Path>,
+        options: impl Into<TcpServerOptions>,
+    ) -> Result<Self, BindError> {
+        let (path, options) = (path.as_ref(), options.into());
+        options.validate_unix()?;
+        #[cfg(feature = "tls")]
+        let tls = ServerSide::new(&options)?;
+        let failed = |source| BindError::Bind { address: path.display().to_string(), source };
+        let (socket, file) = unix::bind(path, Type::STREAM).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
+        socket.listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX)).map_err(failed)?;
+        let listener = UnixListener::from_std(socket.into());
+        Ok(Self::new(
+            Listener::Unix(listener, Some(file)),
+            options,
+            #[cfg(feature = "tls")]
+            tls,
+        ))
+    }
+
+    /// Takes over a Unix domain socket that is bound and listening already. Its file is not removed at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpServer::from_std`].
+    #[cfg(unix)]
+    pub fn from_std_unix(
+        listener: std::os::unix::net::UnixListener,
+        options: impl Into<TcpServerOptions>,
+    ) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate_unix()?;
+        #[cfg(feature = "tls")]
+        let tls = ServerSide::new(&options)?;
+        let failed = |source| BindError::Bind { address: "the given socket".into(), source };
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(Self::new(
+            Listener::Unix(UnixListener::from_std(listener), None),
+            options,
+            #[cfg(feature = "tls")]
+            tls,
+        ))
     }
 
     /// Takes over a socket that is bound and listening already, for instance one handed over by a service manager. Of the
@@ -131,7 +251,7 @@ impl TcpServer {
         let failed = |source| BindError::Bind { address: "the given socket".into(), source };
         listener.set_nonblocking(true).map_err(failed)?;
         set_stream_options(&SockRef::from(&listener), &options.socket, options.keep_alive_period).map_err(failed)?;
-        Self::new(
+        Self::over_tcp(
             listener,
             options,
             #[cfg(feature = "tls")]
@@ -139,16 +259,28 @@ impl TcpServer {
         )
     }
 
-    fn new(
+    fn over_tcp(
         listener: std::net::TcpListener,
         options: TcpServerOptions,
         #[cfg(feature = "tls")] tls: Option<ServerSide>,
     ) -> Result<Self, BindError> {
         let local_addr =
             listener.local_addr().map_err(|source| BindError::Bind { address: "the given socket".into(), source })?;
-        Ok(Self {
-            listener: TcpListener::from_std(listener),
-            local_addr,
+        Ok(Self::new(
+            Listener::Tcp(TcpListener::from_std(listener), local_addr),
+            options,
+            #[cfg(feature = "tls")]
+            tls,
+        ))
+    }
+
+    fn new(
+        listener: Listener,
+        options: TcpServerOptions,
+        #[cfg(feature = "tls")] tls: Option<ServerSide>,
+    ) -> Self {
+        Self {
+            listener,
             options,
             settings: None,
             hall: Arc::new(Hall::default()),
@@ -161,12 +293,17 @@ impl TcpServer {
             back_off_ms: BACK_OFF_MS.0,
             rate: (0, 0),
             counters: Counters::default(),
-        })
+        }
     }
 
-    /// The bound address, with the port that the operating system chose.
+    /// The bound address, with the port that the operating system chose. Of a Unix domain socket: the unspecified
+    /// address, port 0.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        match &self.listener {
+            Listener::Tcp(_, addr) => *addr,
+            #[cfg(unix)]
+            Listener::Unix(..) => UNSPECIFIED,
+        }
     }
 
     /// Frees the port of a server that was not spawned. The same as dropping it.
@@ -182,6 +319,7 @@ impl TcpServer {
             match self.listener.accept() {
                 Ok((stream, remote_addr)) => {
                     self.back_off_ms = BACK_OFF_MS.0;
+                    self.rate.1 += 1;
                     self.welcome(cx, stream, remote_addr);
                 }
                 Err(error) => self.handle_error(cx, &error),
@@ -197,6 +335,7 @@ impl TcpServer {
         }
         if self.options.at_limit == AtLimit::Wait && !self.hall.has_room(self.options.max_connections) {
             self.state = State::Waiting("connections");
+            self.counters.waits_for_seat += 1;
             return false;
         }
         if let Some(rate) = self.options.accept_rate {
@@ -205,10 +344,10 @@ impl TcpServer {
                 self.rate = (second, 0);
             }
             if self.rate.1 >= rate {
+                self.counters.waits_for_rate += 1;
                 self.wait(cx, "rate", (second + 1) * 1_000);
                 return false;
             }
-            self.rate.1 += 1;
         }
         true
     }
@@ -224,8 +363,9 @@ impl TcpServer {
             io::ErrorKind::Interrupted => {}
             _ if is_exhaustion(error) => {
                 self.counters.errors += 1;
+                self.counters.exhausted += 1;
                 if self.back_off_ms == BACK_OFF_MS.0 {
-                    cx.services.logger.warning(format_args!("{}: cannot accept: {error}", self.local_addr));
+                    cx.services.logger.warning(format_args!("{}: cannot accept: {error}", self.listener));
                 }
                 self.shed();
                 self.wait(cx, "descriptors", cx.now_ms + self.back_off_ms);
@@ -240,19 +380,20 @@ impl TcpServer {
     fn shed(&mut self) {
         if self.spare.take().is_some() {
             if let Ok((stream, _)) = self.listener.accept() {
-                self.counters.refused += 1;
-                SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap_or_default();
+                self.counters.shed += 1;
+                stream.reset_on_close();
             }
-            self.spare = spare_descriptor();
         }
+        // If somebody else took the descriptor meanwhile, the next failure finds one or goes without.
+        self.spare = spare_descriptor();
     }
 
     /// Chooses the owner and starts the connection. If it cannot be started the socket is closed, counted and logged.
-    fn welcome(&mut self, cx: &MetaContext<'_>, stream: TcpStream, remote_addr: SocketAddr) {
+    fn welcome(&mut self, cx: &MetaContext<'_>, stream: Stream, remote_addr: SocketAddr) {
         let number = self.counters.accepted;
         let Some(owner) = self.owner(cx, number) else {
             self.counters.no_owner += 1;
-            cx.services.logger.warning(format_args!("{}: no process of the pool is alive", self.local_addr));
+            cx.services.logger.warning(format_args!("{}: no process of the pool is alive", self.listener));
             return;
         };
         let over = self.options.max_connections.is_some_and(|max| self.hall.open() >= max);
@@ -261,6 +402,7 @@ impl TcpServer {
         });
         let Some(Ok(seat)) = seat else {
             self.counters.refused += 1;
+            self.counters.refused_per_ip += u64::from(seat.is_some());
             return;
         };
         self.counters.accepted += 1;
@@ -270,19 +412,19 @@ impl TcpServer {
         });
         if let Err(reason) = started {
             self.counters.errors += 1;
-            cx.services.logger.warning(format_args!("{}: connection not started: {reason}", self.local_addr));
+            cx.services.logger.warning(format_args!("{}: connection not started: {reason}", self.listener));
         }
     }
 
     fn start(
         &mut self,
         cx: &MetaContext<'_>,
-        stream: TcpStream,
+        stream: Stream,
         owner: Pid,
         remote_addr: SocketAddr,
     ) -> Result<Driver, Reason> {
-        if !INHERITED {
-            set_stream_options(&SockRef::from(&stream), &self.options.socket, self.options.keep_alive_period)?;
+        if !INHERITED && let Stream::Tcp(stream) = &stream {
+            set_stream_options(&SockRef::from(stream), &self.options.socket, self.options.keep_alive_period)?;
         }
         let settings = self.settings.get_or_insert_with(|| self.options.stream().settings(&cx.services.pool));
         let settings = Arc::clone(settings);
@@ -293,7 +435,7 @@ impl TcpServer {
         };
         #[cfg(not(feature = "tls"))]
         let machine = Connection::new(settings, cx.now_ms);
-        Ok(Driver::new(Stream::Tcp(stream), machine, owner, remote_addr))
+        Ok(Driver::new(stream, machine, owner, remote_addr))
     }
 
     /// The owner of connection `number`: its process of the pool, or the next one that lives.
@@ -334,7 +476,11 @@ fn spare_descriptor() -> Option<File> {
 
 impl MetaProcess for TcpServer {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        cx.register_source(&mut self.listener)?;
+        match &mut self.listener {
+            Listener::Tcp(listener, _) => cx.register_source(listener)?,
+            #[cfg(unix)]
+            Listener::Unix(listener, _) => cx.register_source(listener)?,
+        }
         for name in &self.options.process_pool {
             if cx.services.deliver.resolve(name).is_some_and(|pid| cx.services.deliver.is_pool(pid)) {
                 return Err(pool_refused(name));
@@ -366,7 +512,10 @@ impl MetaProcess for TcpServer {
 
     fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
         match message.downcast::<TcpCommand>() {
-            Ok(TcpCommand::PauseAccepting) => self.paused = true,
+            Ok(TcpCommand::PauseAccepting) => {
+                self.counters.pauses += u64::from(!self.paused);
+                self.paused = true;
+            }
             Ok(TcpCommand::ResumeAccepting) => {
                 self.paused = false;
                 self.accept_all(cx);
@@ -384,8 +533,8 @@ impl MetaProcess for TcpServer {
 
     fn handle_inspect(&self) -> Inspection {
         let mut inspection = Inspection::default();
-        inspection.add("kind", "tcp server");
-        inspection.add("local_addr", self.local_addr);
+        inspection.add("kind", if self.listener.is_tcp() { "tcp server" } else { "unix server" });
+        inspection.add("local_addr", &self.listener);
         let state = match self.state {
             _ if self.paused => "paused",
             State::Accepting => "accepting",
@@ -393,12 +542,18 @@ impl MetaProcess for TcpServer {
         };
         inspection.add("state", state);
         inspection.add("connections", self.hall.open());
-        inspection.add("accepted", self.counters.accepted);
-        inspection.add("refused", self.counters.refused);
-        inspection.add("no_owner", self.counters.no_owner);
-        inspection.add("accept_errors", self.counters.errors);
-        let failed = self.hall.handshakes_failed.load(std::sync::atomic::Ordering::Relaxed);
-        inspection.add("handshakes_failed", failed);
+        let counters = &self.counters;
+        inspection.add("accepted", counters.accepted);
+        inspection.add("refused", counters.refused);
+        inspection.add("refused_per_ip", counters.refused_per_ip);
+        inspection.add("no_owner", counters.no_owner);
+        inspection.add("accept_errors", counters.errors);
+        inspection.add("exhausted", counters.exhausted);
+        inspection.add("shed", counters.shed);
+        inspection.add("waits_for_connections", counters.waits_for_seat);
+        inspection.add("waits_for_rate", counters.waits_for_rate);
+        inspection.add("pauses", counters.pauses);
+        self.hall.describe(&mut inspection);
         inspection
     }
 }

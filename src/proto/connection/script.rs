@@ -114,6 +114,7 @@ impl World {
             write_timeout: when(4, 200),
             frame_timeout: when(8, 100),
             close_timeout: 50,
+            linger_timeout: 30,
             write_keep_alive: when(16, 70).map(|period| (period, vec![0; 3])),
         };
         Self {
@@ -160,7 +161,10 @@ impl World {
             16 => self.pass(script.amount() as u64),
             17 => self.end_of_peer(),
             18 => self.read_error(error_kind(script.byte())),
-            19 => self.machine.pause(script.byte() & 1 == 0),
+            19 => match script.byte() {
+                byte @ 0..=127 => self.machine.pause(byte & 1 == 0, self.now_ms),
+                byte => self.machine.hold(byte & 1 == 0, self.now_ms),
+            },
             20 => self.reframe(script.byte()),
             21 => self.shutdown_write(),
             22 => self.close(),
@@ -433,7 +437,7 @@ impl World {
     /// A peer that reads everything and then ends, an owner that listens and closes: the connection ends, in order.
     fn finish(mut self) {
         let had_trouble = self.shut;
-        self.machine.pause(false);
+        self.machine.pause(false, self.now_ms);
         for _ in 0..4 {
             self.events(usize::MAX);
             self.transmit(&mut Ok);
