@@ -124,11 +124,7 @@ impl TcpConnection {
         ))
     }
 
-    fn new(
-        options: TcpConnectionOptions,
-        state: State,
-        #[cfg(feature = "tls")] tls: Option<ClientSide>,
-    ) -> Self {
+    fn new(options: TcpConnectionOptions, state: State, #[cfg(feature = "tls")] tls: Option<ClientSide>) -> Self {
         Self {
             options,
             state,
@@ -161,8 +157,8 @@ impl TcpConnection {
         options.validate_connected()?;
         #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
-        let state = begin_unix(path)
-            .map_err(|source| ConnectError::Path { path: path.display().to_string(), source })?;
+        let state =
+            begin_unix(path).map_err(|source| ConnectError::Path { path: path.display().to_string(), source })?;
         Ok(Self::new(
             options,
             state,

@@ -274,11 +274,7 @@ impl TcpServer {
         ))
     }
 
-    fn new(
-        listener: Listener,
-        options: TcpServerOptions,
-        #[cfg(feature = "tls")] tls: Option<ServerSide>,
-    ) -> Self {
+    fn new(listener: Listener, options: TcpServerOptions, #[cfg(feature = "tls")] tls: Option<ServerSide>) -> Self {
         Self {
             listener,
             options,
@@ -378,11 +374,11 @@ impl TcpServer {
 
     /// Uses the spare descriptor to take one connection and close it.
     fn shed(&mut self) {
-        if self.spare.take().is_some() {
-            if let Ok((stream, _)) = self.listener.accept() {
-                self.counters.shed += 1;
-                stream.reset_on_close();
-            }
+        if self.spare.take().is_some()
+            && let Ok((stream, _)) = self.listener.accept()
+        {
+            self.counters.shed += 1;
+            stream.reset_on_close();
         }
         // If somebody else took the descriptor meanwhile, the next failure finds one or goes without.
         self.spare = spare_descriptor();
