@@ -11,6 +11,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod id;
 mod inspect;
 mod log;

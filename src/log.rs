@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::guard::{drop_guarded, guarded};
+
 /// How serious a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -37,7 +39,8 @@ impl Logger {
 
     fn log(&self, level: Level, text: fmt::Arguments<'_>) {
         if let Some(sink) = &self.0 {
-            sink(level, text);
+            // What records trouble makes none: its own panic ends nothing.
+            drop_guarded(guarded(|| sink(level, text)));
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! 1. births: new meta-processes get their slot and their `init`;
 //! 2. readiness from the poll, and those that asked to be called again;
-//! 3. commands, in the order in which they were sent;
+//! 3. commands, in the order in which they were sent; those born meanwhile before the command that is for them;
 //! 4. flush: every meta-process that asked for it writes what 2 and 3 have produced, once.
 //!
 //! A meta-process that returns an error, panics, or gets a kill ends here: its alias becomes stale, `terminate` is called,
@@ -12,13 +12,14 @@
 //!
 //! What it does not do: it does not decide when it runs (`scheduler`), nor what a meta-process does.
 
-use std::panic::AssertUnwindSafe;
+use crossbeam_queue::SegQueue;
 
 use super::turn::Ready;
 use crate::buffer::Buffer;
 use crate::command::Command;
+use crate::guard::{drop_guarded, guarded};
 use crate::id::{Alias, Pid, Target};
-use crate::inspect::InspectReply;
+use crate::inspect::{InspectReply, Inspection};
 use crate::message::Watcher;
 use crate::meta::{MetaContext, MetaProcess, Newborn, Readiness, Services, Wishes, meta_timer};
 use crate::reason::Reason;
@@ -53,11 +54,18 @@ struct Entry {
     meta: Box<dyn MetaProcess>,
     alias: Alias,
     parent: Pid,
-    timer: Option<(u64, TimerKey)>,
+    timer: Option<Alarm>,
     #[allow(clippy::box_collection, reason = "one word in each of the many entries that nobody watches")]
     watchers: Option<Box<Vec<Watcher>>>,
     waits_again: bool,
     waits_flush: bool,
+}
+
+/// The timer of a meta-process. It is moved to an earlier time at once, to a later one when it fires.
+struct Alarm {
+    armed_ms: u64,
+    deadline_ms: u64,
+    key: TimerKey,
 }
 
 /// One call of a meta-process.
@@ -81,15 +89,16 @@ impl Stripe {
             inner.scratch = services.pool.get(SCRATCH);
         }
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, now_ms };
-        while let Some(newborn) = services.births[self.index].pop() {
-            run.give_birth(newborn);
-        }
+        let mut run = Run { inner, services, births: &services.births[self.index], now_ms };
+        run.give_births();
         run.call_ready(&self.ready);
         let mut budget = COMMANDS;
         while budget > 0
             && let Some(command) = services.commands.pop(self.index)
         {
+            // Whoever spawns sends afterwards, from another thread while this one is here: what the command is for may
+            // have come since births were looked at.
+            run.give_births();
             run.obey(command);
             budget -= 1;
         }
@@ -107,15 +116,15 @@ impl Stripe {
         let Some(mut guard) = self.inner.try_lock() else { return 0 };
         let inner = &mut *guard;
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, now_ms };
-        while let Some(newborn) = services.births[self.index].pop() {
-            run.give_birth(newborn);
-        }
+        let mut run = Run { inner, services, births: &services.births[self.index], now_ms };
+        run.give_births();
         let aliases: Vec<Alias> = run.inner.entries.iter().flatten().map(|entry| entry.alias).collect();
         for alias in &aliases {
             run.end(*alias, &Reason::Shutdown);
         }
-        while services.commands.pop(self.index).is_some() {}
+        while let Some(command) = services.commands.pop(self.index) {
+            drop_guarded(command);
+        }
         aliases.len()
     }
 }
@@ -124,10 +133,19 @@ impl Stripe {
 struct Run<'a> {
     inner: &'a mut Inner,
     services: &'a Services,
+    births: &'a SegQueue<Newborn>,
     now_ms: u64,
 }
 
 impl Run<'_> {
+    fn give_births(&mut self) {
+        while !self.births.is_empty()
+            && let Some(newborn) = self.births.pop()
+        {
+            self.give_birth(newborn);
+        }
+    }
+
     fn give_birth(&mut self, newborn: Newborn) {
         let Newborn { alias, parent, meta } = newborn;
         let slot = alias.slot() as usize;
@@ -182,6 +200,9 @@ impl Run<'_> {
                     Some(message) => meta.handle_message(cx, from, message),
                     None => Ok(()),
                 });
+                if message.is_some() {
+                    drop_guarded(message);
+                }
             }
             Command::Call { to, from, call } => {
                 let mut call = Some(call);
@@ -189,6 +210,9 @@ impl Run<'_> {
                     Some((message, reply)) => meta.handle_call(cx, from, message, reply),
                     None => Ok(()),
                 });
+                if call.is_some() {
+                    drop_guarded(call);
+                }
             }
             Command::Exit { to, reason: Reason::Kill } => self.end(to, &Reason::Kill),
             Command::Exit { to, reason } => self.call(to, &mut |meta, cx| meta.handle_exit(cx, reason.clone())),
@@ -227,7 +251,7 @@ impl Run<'_> {
             now_ms: self.now_ms,
             unsent: 0,
         };
-        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| call(&mut *entry.meta, &mut cx)));
+        let outcome = guarded(|| call(&mut *entry.meta, &mut cx));
         let reason = match outcome {
             Ok(Ok(())) => {
                 if wishes.again && !std::mem::replace(&mut entry.waits_again, true) {
@@ -244,6 +268,7 @@ impl Run<'_> {
             Ok(Err(reason)) => reason,
             Err(payload) => {
                 let reason = Reason::from_panic(&*payload);
+                drop_guarded(payload);
                 self.services.logger.warning(format_args!("meta-process {alias} ended: {reason}"));
                 reason
             }
@@ -251,26 +276,34 @@ impl Run<'_> {
         self.end(alias, &reason);
     }
 
-    /// A timer that moves later is left as it is: when it fires the meta-process sets it anew.
+    /// A timer that moves later stays armed as it is: [`Run::time`] moves it when it fires.
     fn set_timer(&mut self, alias: Alias, deadline_ms: u64) {
         let services = self.services;
         let Some(entry) = self.entry(alias) else { return };
-        if entry.timer.is_some_and(|(armed_ms, _)| armed_ms <= deadline_ms && deadline_ms != u64::MAX) {
+        if let Some(alarm) = &mut entry.timer
+            && alarm.armed_ms <= deadline_ms
+            && deadline_ms != u64::MAX
+        {
+            alarm.deadline_ms = deadline_ms;
             return;
         }
-        if let Some((_, key)) = entry.timer.take() {
-            services.timers.cancel(key);
+        if let Some(alarm) = entry.timer.take() {
+            services.timers.cancel(alarm.key);
         }
         if deadline_ms != u64::MAX {
             let key = services.timers.at(deadline_ms, meta_timer(alias, deadline_ms));
-            entry.timer = Some((deadline_ms, key));
+            entry.timer = Some(Alarm { armed_ms: deadline_ms, deadline_ms, key });
         }
     }
 
-    fn time(&mut self, alias: Alias, deadline_ms: u64) {
+    /// A timer has fired at `armed_ms`.
+    fn time(&mut self, alias: Alias, armed_ms: u64) {
+        let now_ms = self.now_ms.max(armed_ms);
         let Some(entry) = self.entry(alias) else { return };
-        if entry.timer.is_some_and(|(armed_ms, _)| armed_ms == deadline_ms) {
-            entry.timer = None;
+        let Some(alarm) = entry.timer.take_if(|alarm| alarm.armed_ms == armed_ms) else { return };
+        if alarm.deadline_ms > now_ms {
+            self.set_timer(alias, alarm.deadline_ms);
+        } else {
             self.call(alias, &mut |meta, cx| meta.handle_timer(cx));
         }
     }
@@ -298,8 +331,10 @@ impl Run<'_> {
         let (queued, refused) = outlet.map_or((0, 0), |outlet| (outlet.queued(), outlet.refused()));
         let Some(entry) = self.entry(alias) else { return };
         let (meta, parent) = (&entry.meta, entry.parent);
-        let inspected = std::panic::catch_unwind(AssertUnwindSafe(|| meta.handle_inspect()));
-        let mut inspection = inspected.unwrap_or_default();
+        let mut inspection = guarded(|| meta.handle_inspect()).unwrap_or_else(|payload| {
+            drop_guarded(payload);
+            Inspection::default()
+        });
         inspection.add("alias", alias);
         inspection.add("parent", parent);
         inspection.add("queued_bytes", queued);
@@ -320,8 +355,8 @@ impl Run<'_> {
         let Some(place) = self.inner.entries.get_mut(slot) else { return };
         let Some(mut entry) = place.take_if(|entry| entry.alias == alias) else { return };
         let services = self.services;
-        if let Some((_, key)) = entry.timer.take() {
-            services.timers.cancel(key);
+        if let Some(alarm) = entry.timer.take() {
+            services.timers.cancel(alarm.key);
         }
         let unsent = services.commands.retire(alias) as u64;
         let mut cx = MetaContext {
@@ -333,13 +368,12 @@ impl Run<'_> {
             now_ms: self.now_ms,
             unsent,
         };
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| entry.meta.terminate(&mut cx, reason)));
+        drop_guarded(guarded(|| entry.meta.terminate(&mut cx, reason)));
         for watcher in entry.watchers.take().into_iter().flat_map(|watchers| *watchers) {
             services.deliver.tell(watcher, Target::Alias(alias), reason);
         }
         services.deliver.disown(entry.parent, alias);
-        let meta = entry.meta;
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop(meta)));
+        drop_guarded(entry.meta);
         services.commands.recycle(alias);
     }
 }

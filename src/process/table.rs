@@ -10,10 +10,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use super::life::{Behavior, Body, Env, Life, notice, timed_out};
 use super::mailbox::{Bounds, Class, Hand, Mailbox, Next, PushError};
 use super::relations::Relations;
-use super::{drop_guarded, guarded};
 use crate::chunks::{Chunks, Slots};
 use crate::command::{Command, Commands, Fire};
 use crate::error::{OptionError, SendError, SendErrorKind, SpawnError};
+use crate::guard::{drop_guarded, guarded};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::{InspectReply, Inspection};
 use crate::message::{
@@ -613,7 +613,7 @@ impl Deliver for Processes {
         match fire {
             Fire::Send { to, from, message } => {
                 // The sender of a timer's message is not there to take it back.
-                let _ = self.send(from, to, message, Priority::Normal);
+                drop_guarded(self.send(from, to, message, Priority::Normal));
             }
             Fire::Request(pid, request) => {
                 let _ = self.post(pid, Pid::NODE, timed_out(request), Class::Control, Place::Back);

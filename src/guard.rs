@@ -1,0 +1,19 @@
+//! Keeps panics of user code where they belong.
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+
+/// Runs user code; a panic becomes its payload.
+pub(crate) fn guarded<R>(code: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+    panic::catch_unwind(AssertUnwindSafe(code))
+}
+
+/// Drops a value of the user, whose `drop` may panic, and so may the payload's.
+pub(crate) fn drop_guarded<T>(value: T) {
+    if let Err(payload) = guarded(|| drop(value))
+        && let Err(again) = guarded(|| drop(payload))
+    {
+        // A payload whose drop panics with a payload: there is nobody left to tell.
+        Box::leak(again);
+    }
+}
