@@ -6,5 +6,6 @@
 #![allow(unreachable_pub, reason = "the modules of a test binary have no outside")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod meta;
 mod stories;
 mod support;

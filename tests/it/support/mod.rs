@@ -251,9 +251,12 @@ impl Actor for ProbeActor {
         match message.downcast::<Do>() {
             Ok(Do(deed)) => deed(cx),
             Err(message) => {
+                // It may trap exits; the stop of the node is to end it nevertheless.
+                let is_stop = matches!(&message, Message::Exit(exit)
+                    if exit.from == Target::Pid(Pid::NODE) && exit.reason == Reason::Shutdown);
                 // Nobody may listen any more.
                 let _ = self.seen.send(Seen::Message(from, message));
-                Ok(())
+                if is_stop { Err(Reason::Shutdown) } else { Ok(()) }
             }
         }
     }

@@ -1,0 +1,518 @@
+//! Meta-processes in general: a user's own one, told from outside.
+
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use longshore::prelude::*;
+use longshore::{Inspection, RequestError, SendErrorKind, SpawnError};
+
+use crate::support::*;
+
+/// What the own meta-process tells the test.
+#[derive(Debug)]
+enum Told {
+    Init(Alias, Pid),
+    Message(Pid, Message),
+    Timer(Instant),
+    Ready(Readiness),
+    End(Reason),
+}
+
+/// A meta-process that tells everything it sees, and does what it is sent.
+struct Own {
+    tell: Sender<Told>,
+    source: Option<UnixStream>,
+}
+
+type Deed = Box<dyn FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send>;
+
+impl Own {
+    fn new() -> (Self, Receiver<Told>) {
+        let (tell, told) = mpsc::channel();
+        (Self { tell, source: None }, told)
+    }
+
+    fn tell(&self, what: Told) {
+        let _ = self.tell.send(what);
+    }
+}
+
+impl MetaProcess for Own {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.tell(Told::Init(cx.alias(), cx.parent()));
+        if let Some(source) = &self.source {
+            cx.register(source)?;
+        }
+        Ok(())
+    }
+
+    fn ready(&mut self, _: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        self.tell(Told::Ready(readiness));
+        Ok(())
+    }
+
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+        match message.downcast::<Deed>() {
+            Ok(deed) => deed(cx),
+            Err(message) => {
+                self.tell(Told::Message(from, message));
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_call(&mut self, cx: &mut MetaContext<'_>, _: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+        match message.downcast::<&str>() {
+            Ok("child") => {
+                let (child, told) = Self::new();
+                let alias = cx.spawn_meta(child)?;
+                reply.send((alias, told));
+            }
+            Ok("drop") => drop(reply),
+            Ok("panic") => panic!("asked to"),
+            Ok(text) => reply.send(text.len()),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.tell(Told::Timer(Instant::now()));
+        Ok(())
+    }
+
+    fn handle_inspect(&self) -> Inspection {
+        let mut inspection = Inspection::default();
+        inspection.add("kind", "own");
+        inspection
+    }
+
+    fn terminate(&mut self, _: &mut MetaContext<'_>, reason: &Reason) {
+        self.tell(Told::End(reason.clone()));
+    }
+}
+
+fn deed(deed: impl FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send + 'static) -> Deed {
+    Box::new(deed)
+}
+
+#[track_caller]
+fn next(told: &Receiver<Told>) -> Told {
+    told.recv_timeout(LIMIT).expect("the meta-process tells something")
+}
+
+#[track_caller]
+fn end(told: &Receiver<Told>) -> Reason {
+    loop {
+        if let Told::End(reason) = next(told) {
+            return reason;
+        }
+    }
+}
+
+/// An own meta-process that has begun, as a child of the probe.
+fn own(parent: &Probe) -> (Alias, Receiver<Told>) {
+    let (own, told) = Own::new();
+    let alias = parent.spawn_meta(own);
+    let Told::Init(me, its_parent) = next(&told) else { panic!("init comes first") };
+    assert_eq!((me, its_parent), (alias, parent.pid));
+    (alias, told)
+}
+
+#[test]
+fn meta_process_is_called_sent_to_and_inspected_by_its_alias() {
+    let node = node();
+    let (parent, other) = (Probe::spawn(&node), Probe::spawn(&node));
+    let (alias, told) = own(&parent);
+
+    assert_eq!(node.call(alias, "four", LIMIT).expect("answered").downcast::<usize>().expect("a length"), 4);
+    let request = other.run(move |cx| cx.request(alias, "seven77", LIMIT)).expect("delivered");
+    let reply = other.reply();
+    assert_eq!(reply.request, request);
+    assert_eq!(reply.result.expect("answered").downcast::<usize>().expect("a length"), 7);
+
+    other.run(move |cx| cx.send(alias, 5_u8)).expect("accepted");
+    let Told::Message(from, message) = next(&told) else { panic!("a message") };
+    assert_eq!((from, message.downcast::<u8>().expect("a byte")), (other.pid, 5));
+    node.send_alias(alias, 6_u8).expect("accepted");
+    let Told::Message(from, _) = next(&told) else { panic!("a message") };
+    assert_eq!(from, Pid::NODE);
+
+    let inspection = inspect(&node, alias);
+    assert_eq!(inspection.value("kind"), Some("own"));
+    assert_eq!(inspection.value("alias"), Some(&*alias.to_string()));
+    assert_eq!(inspection.value("parent"), Some(&*parent.pid.to_string()));
+    let request = other.run(move |cx| cx.inspect(alias, LIMIT)).expect("delivered");
+    let reply = other.reply();
+    assert_eq!(reply.request, request);
+    assert_eq!(reply.result.expect("answered").downcast::<Inspection>().expect("pairs").value("kind"), Some("own"));
+    stop_clean(&node);
+}
+
+#[test]
+fn meta_process_spawns_a_child_of_the_same_parent() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (alias, _told) = own(&parent);
+    let answer = node.call(alias, "child", LIMIT).expect("answered");
+    let (child, child_told) = answer.downcast::<(Alias, Receiver<Told>)>().expect("a child");
+    let Told::Init(me, its_parent) = next(&child_told) else { panic!("init comes first") };
+    assert_eq!((me, its_parent), (child, parent.pid));
+    // All flat under the process: the end of the first does not touch the second, the end of the parent does.
+    parent.run(move |cx| cx.send_exit_meta(alias, Reason::Shutdown)).expect("it lives");
+    wait_for_count(&node, "meta_processes", 1);
+    node.send_exit(parent.pid, Reason::error("over")).expect("it lives");
+    assert_eq!(end(&child_told), Reason::error("over"));
+    stop_clean(&node);
+}
+
+#[test]
+fn meta_process_ends_with_the_reason_of_its_exit_signal() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    for reason in [Reason::Normal, Reason::Shutdown, Reason::Kill, Reason::error("custom")] {
+        let (alias, told) = own(&parent);
+        node.send_exit_meta(alias, reason.clone()).expect("it lives");
+        assert_eq!(end(&told), reason);
+        wait_for_count(&node, "meta_processes", 0);
+        assert_eq!(node.send_exit_meta(alias, Reason::Kill), Err(SendErrorKind::NoMeta));
+        let error = node.send_alias(alias, 1_u8).expect_err("stale");
+        assert_eq!(error.kind(), SendErrorKind::NoMeta);
+        assert_eq!(error.into_message().downcast::<u8>().expect("the message comes back"), 1);
+        assert!(matches!(node.call(alias, "x", LIMIT), Err(RequestError::NotDelivered(SendErrorKind::NoMeta))));
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn links_and_monitors_on_an_alias_get_its_reason() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    for reason in [Reason::Normal, Reason::Shutdown, Reason::Kill, Reason::error("custom")] {
+        let (linked, watching, plain) = (Probe::spawn(&node), Probe::spawn(&node), Probe::spawn(&node));
+        let (alias, _told) = own(&parent);
+        linked.run(move |cx| {
+            cx.trap_exit(true);
+            cx.link(alias).expect("it lives");
+        });
+        let monitor = watching.run(move |cx| cx.monitor(alias));
+        plain.run(move |cx| cx.link(alias)).expect("it lives");
+        // The links and the monitor travel to the loop by themselves; the call comes behind them.
+        node.call(alias, "x", LIMIT).expect("answered");
+        node.send_exit_meta(alias, reason.clone()).expect("it lives");
+        let exit = linked.exit();
+        assert_eq!((exit.from, &exit.reason), (Target::Alias(alias), &reason));
+        let down = watching.down();
+        assert_eq!((down.monitor, down.target, &down.reason), (monitor, Target::Alias(alias), &reason));
+        if reason == Reason::Normal {
+            plain.saw_nothing();
+        } else {
+            assert_eq!(plain.end(), reason);
+        }
+        for probe in [&linked, &watching] {
+            let inspection = inspect(&node, probe.pid);
+            assert_eq!((inspection.number("links"), inspection.number("monitors")), (Some(0), Some(0)));
+        }
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn monitor_and_link_on_a_stale_alias_answer_at_once() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (alias, told) = own(&parent);
+    node.send_exit_meta(alias, Reason::Shutdown).expect("it lives");
+    end(&told);
+    wait_for_count(&node, "meta_processes", 0);
+    let monitor = parent.run(move |cx| cx.monitor(alias));
+    let down = parent.down();
+    assert_eq!((down.monitor, down.reason), (monitor, Reason::NoProcess));
+    parent
+        .run(move |cx| {
+            cx.trap_exit(true);
+            cx.link(alias)
+        })
+        .expect("it answers by a signal");
+    assert_eq!(parent.exit().reason, Reason::NoProcess);
+    stop_clean(&node);
+}
+
+#[test]
+fn end_of_a_linked_process_ends_the_meta_process() {
+    let node = node();
+    let (parent, linked) = (Probe::spawn(&node), Probe::spawn(&node));
+    let (alias, told) = own(&parent);
+    linked.run(move |cx| cx.link(alias)).expect("it lives");
+    node.call(alias, "x", LIMIT).expect("answered");
+    node.send_exit(linked.pid, Reason::error("custom")).expect("it lives");
+    assert_eq!(end(&told), Reason::error("custom"));
+    parent.saw_nothing();
+    stop_clean(&node);
+}
+
+#[test]
+fn parents_end_reaches_its_meta_processes_with_the_same_reason() {
+    let node = node();
+    silence_expected_panics();
+    for reason in [Reason::Normal, Reason::Shutdown, Reason::Kill, Reason::error("custom")] {
+        let parent = Probe::spawn(&node);
+        let (_, first) = own(&parent);
+        let (_, second) = own(&parent);
+        node.send_exit(parent.pid, reason.clone()).expect("it lives");
+        assert_eq!((end(&first), end(&second)), (reason.clone(), reason));
+    }
+    let parent = Probe::spawn(&node);
+    let (_, told) = own(&parent);
+    parent.start(|_| panic!("boom"));
+    assert_eq!(end(&told), Reason::Panic("boom".into()));
+    stop_clean(&node);
+}
+
+#[test]
+fn requests_to_a_meta_process_that_drops_them_panics_or_ends_are_answered_at_once() {
+    silence_expected_panics();
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (alias, told) = own(&parent);
+    assert_eq!(node.call(alias, "drop", LIMIT).expect_err("dropped"), RequestError::Dropped);
+    assert_eq!(node.call(alias, "panic", LIMIT).expect_err("dropped"), RequestError::Dropped);
+    assert_eq!(end(&told), Reason::Panic("asked to".into()));
+    // Two in a row from one handler: the second finds the meta-process ended by the first.
+    let (alias, _told) = own(&parent);
+    let requests = parent.run(move |cx| [cx.request(alias, "panic", LIMIT), cx.request(alias, "x", LIMIT)]);
+    for request in requests {
+        assert_eq!(parent.unanswered(request.expect("delivered")), RequestError::Dropped);
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn own_event_source_is_told_ready_when_bytes_arrive_and_when_the_other_end_closes() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (mut here, there) = UnixStream::pair().expect("a pair");
+    there.set_nonblocking(true).expect("non-blocking");
+    let (mut own, told) = Own::new();
+    own.source = Some(there);
+    parent.spawn_meta(own);
+    let ready = |wanted: fn(Readiness) -> bool| {
+        loop {
+            match next(&told) {
+                Told::Ready(readiness) if wanted(readiness) => return,
+                _ => {}
+            }
+        }
+    };
+    ready(Readiness::is_writable);
+    here.write_all(b"x").expect("written");
+    ready(Readiness::is_readable);
+    drop(here);
+    ready(Readiness::is_read_closed);
+    stop_clean(&node);
+}
+
+#[test]
+fn a_timer_that_is_set_again_fires_at_the_later_time_only() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (alias, told) = own(&parent);
+    let started = Instant::now();
+    node.send_alias(
+        alias,
+        deed(|cx| {
+            cx.set_timer(Some(Duration::from_millis(20)));
+            Ok(())
+        }),
+    )
+    .expect("accepted");
+    node.send_alias(
+        alias,
+        deed(|cx| {
+            cx.set_timer(Some(Duration::from_millis(200)));
+            Ok(())
+        }),
+    )
+    .expect("accepted");
+    let Told::Timer(fired) = next(&told) else { panic!("the timer") };
+    assert!(fired - started >= Duration::from_millis(200), "{:?}", fired - started);
+    assert_eq!(count(&node, "timers"), 0);
+    stop_clean(&node);
+}
+
+#[test]
+fn a_timer_that_is_withdrawn_does_not_fire() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (alias, told) = own(&parent);
+    for delay in [Some(Duration::from_millis(5)), None] {
+        node.send_alias(
+            alias,
+            deed(move |cx| {
+                cx.set_timer(delay);
+                Ok(())
+            }),
+        )
+        .expect("accepted");
+    }
+    node.call(alias, "x", LIMIT).expect("answered");
+    let timers = count(&node, "timers");
+    // A slow machine may have fired it before it was withdrawn.
+    if told.try_recv().is_err() {
+        assert_eq!(timers, 0);
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn failing_init_of_a_meta_process_ends_it_with_the_reason() {
+    struct Failing(Sender<Reason>);
+    impl MetaProcess for Failing {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+            Err(Reason::error("no"))
+        }
+        fn terminate(&mut self, _: &mut MetaContext<'_>, reason: &Reason) {
+            let _ = self.0.send(reason.clone());
+        }
+    }
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (sender, ended) = mpsc::channel();
+    let monitor = parent.run(|cx| {
+        let alias = cx.spawn_meta(Failing(sender)).expect("spawned");
+        cx.monitor(alias)
+    });
+    assert_eq!(ended.recv_timeout(LIMIT).expect("terminate"), Reason::error("no"));
+    let down = parent.down();
+    assert_eq!(down.monitor, monitor);
+    // The monitor may come to the loop before or after the end.
+    assert!([Reason::error("no"), Reason::NoProcess].contains(&down.reason), "{}", down.reason);
+    assert_eq!(inspect(&node, parent.pid).number("meta_processes"), Some(0));
+    stop_clean(&node);
+}
+
+/// A payload, and a value, whose drop panics.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("a bomb");
+        }
+    }
+}
+
+#[test]
+fn panics_of_a_meta_process_end_it_alone() {
+    struct Hurt(&'static str, #[expect(dead_code, reason = "it is there to be dropped")] Option<Bomb>);
+    impl MetaProcess for Hurt {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            if self.0 == "init" {
+                std::panic::panic_any(Bomb);
+            }
+            cx.set_timer(Some(Duration::from_millis(1)));
+            cx.flush_later();
+            cx.call_again();
+            Ok(())
+        }
+        fn ready(&mut self, _: &mut MetaContext<'_>, _: Readiness) -> Result<(), Reason> {
+            if self.0 == "ready" { std::panic::panic_any(Bomb) } else { Ok(()) }
+        }
+        fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+            if self.0 == "timer" { std::panic::panic_any(Bomb) } else { Ok(()) }
+        }
+        fn flush(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+            if self.0 == "flush" { std::panic::panic_any(Bomb) } else { Ok(()) }
+        }
+        fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+            if self.0 == "message" { std::panic::panic_any(Bomb) } else { Err(Reason::Normal) }
+        }
+        fn handle_inspect(&self) -> Inspection {
+            if self.0 == "inspect" { std::panic::panic_any(Bomb) } else { Inspection::default() }
+        }
+        fn terminate(&mut self, _: &mut MetaContext<'_>, _: &Reason) {
+            if self.0 == "terminate" {
+                std::panic::panic_any(Bomb);
+            }
+        }
+    }
+    silence_expected_panics();
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
+    let parent = Probe::spawn(&node);
+    for place in ["init", "ready", "timer", "flush", "message", "inspect", "terminate", "drop"] {
+        let bomb = (place == "drop").then(|| Bomb);
+        let alias = parent.spawn_meta(Hurt(place, bomb));
+        if place == "inspect" {
+            node.inspect(alias, LIMIT).expect("an inspection without the panicking part");
+        }
+        if ["message", "inspect", "terminate", "drop"].contains(&place) {
+            node.send_alias(alias, "end").expect("accepted");
+        }
+        wait_for_count(&node, "meta_processes", 0);
+    }
+    // The message finds its receiver ended by the message before it.
+    let alias = parent.spawn_meta(Hurt("", None));
+    parent
+        .run(move |cx| {
+            cx.send_alias(alias, "end").expect("accepted");
+            cx.send_alias(alias, Bomb).map_err(|error| std::mem::forget(error))
+        })
+        .unwrap_or_default();
+    wait_for_count(&node, "meta_processes", 0);
+    // The only worker is still there, and serves.
+    let (addr, _) = parent.listen(TcpServerOptions::default());
+    let _client = client(addr);
+    parent.connect();
+    stop_clean(&node);
+}
+
+#[test]
+fn what_is_sent_right_after_the_spawn_is_never_lost() {
+    struct Counting(Arc<AtomicUsize>);
+    impl MetaProcess for Counting {
+        fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err(Reason::Normal)
+        }
+    }
+    const EACH: usize = 100_000;
+    // One stripe, so that one worker runs it while the other spawns.
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(1));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let parents = [Probe::spawn(&node)];
+    for parent in &parents {
+        let seen = Arc::clone(&seen);
+        parent.start(move |cx| {
+            for _ in 0..EACH {
+                let alias = cx.spawn_meta(Counting(Arc::clone(&seen)))?;
+                cx.send_alias(alias, ())?;
+            }
+            Ok(())
+        });
+    }
+    wait_until("every message", || seen.load(Ordering::Relaxed) == EACH * parents.len());
+    wait_for_count(&node, "meta_processes", 0);
+    stop_clean(&node);
+}
+
+#[test]
+fn spawning_a_meta_process_fails_once_the_parent_has_ended() {
+    let node = node();
+    let (sender, refused) = mpsc::channel();
+    struct Late(Sender<SpawnError>);
+    impl Actor for Late {
+        fn terminate(&mut self, cx: &mut Context<'_>, _: &Reason) {
+            let server = TcpServer::bind("127.0.0.1:0").expect("bound");
+            let _ = self.0.send(cx.spawn_meta(server).expect_err("too late"));
+        }
+    }
+    let pid = node.spawn(|| Late(sender)).expect("spawned");
+    node.send_exit(pid, Reason::Shutdown).expect("it lives");
+    assert_eq!(refused.recv_timeout(LIMIT).expect("terminate"), SpawnError::NoParent);
+    assert_eq!(count(&node, "meta_processes"), 0);
+    stop_clean(&node);
+}
