@@ -152,10 +152,12 @@ impl Idle {
         })
     }
 
-    /// For a producer that is no worker, after its push: is everybody asleep? Then [`Idle::wake`].
+    /// For a producer that is no worker, after its push, and for the monitor, after it took somebody off: is nobody awake?
+    /// Then [`Idle::wake`], if there is work.
     #[inline]
     pub(crate) fn must_wake(&self) -> bool {
-        // Pairs with the fence in `retire`.
+        // Pairs with the fence in `retire`. Between a producer and the monitor, who looks at the queues after this, it
+        // pairs with itself: the producer sees that nobody is awake, or the monitor sees the task.
         fence(Ordering::SeqCst);
         self.word.load(Ordering::Relaxed) & 0xffff == 0
     }
@@ -181,11 +183,10 @@ impl Idle {
     }
 
     /// Wakes a parked worker to share a backlog, and nobody else.
-    pub(crate) fn wake_helper(&self) -> Option<usize> {
+    pub(crate) fn wake_helper(&self) -> Option<(usize, WakeMonitor)> {
         self.change(|state| {
             let worker = state.parked.pop()?;
-            state.awake += 1;
-            Some(worker)
+            Some((worker, state.one_more()))
         })
     }
 

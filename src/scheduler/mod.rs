@@ -213,9 +213,10 @@ impl Scheduler {
     fn share_backlog(&self, tasks: usize) {
         let cost_ns = self.cost_ns.load(Ordering::Relaxed);
         if tasks as u64 * cost_ns > WORTH_A_WAKE_UP_NS
-            && let Some(worker) = self.idle.wake_helper()
+            && let Some((worker, wake_monitor)) = self.idle.wake_helper()
         {
             self.workers[worker].claim();
+            self.wake_monitor(wake_monitor);
         }
     }
 
@@ -239,6 +240,12 @@ impl Scheduler {
     /// Whether any queue holds a task.
     fn has_work(&self) -> bool {
         !self.global.is_empty() || self.workers.iter().any(|worker| !worker.local.is_empty())
+    }
+
+    /// Whether any queue holds a task that its own worker does not come to.
+    fn has_abandoned_work(&self) -> bool {
+        let of_stuck = |(index, worker): (usize, &Worker)| self.idle.is_stuck(index) && worker.has_tasks();
+        self.has_work() || self.workers.iter().enumerate().any(of_stuck)
     }
 
     /// Ends all threads after their current task.

@@ -3,8 +3,10 @@
 //! A thread that looks at the workers every few milliseconds while the node is busy, and sleeps without a timeout while
 //! it is idle. It runs no user code.
 //!
-//! 1. A worker that is in the same task at two looks in a row is *stuck*: it no longer counts as awake, and if nobody is
-//!    left to poll, or tasks wait in its queue, a sleeper is woken, who steals the tasks and takes the duty.
+//! 1. A worker that is in the same task at two looks in a row is *stuck*: it no longer counts as awake. If then nobody is
+//!    left to poll, or tasks wait and nobody is awake, a sleeper is woken, who takes the duty and steals the tasks. Every
+//!    look asks this again: tasks may have been queued while the worker still counted as awake, and it may queue more
+//!    while it is stuck.
 //! 2. When every worker is stuck the monitor turns the poll loop and runs the stripes itself: connections are accepted
 //!    and read, timers fire; the messages wait in the mailboxes.
 //! 3. After some looks without any change it asks to sleep; [`Idle`](super::idle::Idle) allows it when nobody is awake,
@@ -53,9 +55,12 @@ fn look(scheduler: &Scheduler, seen: &mut [u64]) -> bool {
             continue;
         }
         let Some(somebody_left) = scheduler.idle.stick(index, || worker.is_in_task(epoch)) else { continue };
-        if !somebody_left || worker.has_tasks() {
+        if !somebody_left {
             scheduler.wake_somebody();
         }
+    }
+    if scheduler.idle.must_wake() && scheduler.has_abandoned_work() {
+        scheduler.wake_somebody();
     }
     changed
 }
