@@ -64,8 +64,9 @@ pub enum Error {
     Stopped(Reason),
 }
 
-/// Why a message was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a message or a signal was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
 #[non_exhaustive]
 pub enum SendErrorKind {
     /// The process has ended.
@@ -160,6 +161,9 @@ pub enum SpawnError {
     /// The parent process has ended.
     #[error("the parent process has ended")]
     NoParent,
+    /// The process itself has ended: in `terminate` it cannot take a name any more.
+    #[error("the process has ended")]
+    Ended,
     /// An option is wrong.
     #[error(transparent)]
     Option(#[from] OptionError),

@@ -52,7 +52,8 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// [`SpawnError::NameTaken`], or [`SpawnError::Named`] if this process has a name.
+    /// [`SpawnError::NameTaken`], or [`SpawnError::Named`] if this process has a name, or [`SpawnError::Ended`] in
+    /// `terminate`.
     pub fn register(&mut self, name: impl Into<Name>) -> Result<(), SpawnError> {
         self.env.processes.register(self.env.life, name.into())
     }

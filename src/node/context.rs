@@ -80,8 +80,7 @@ impl Context<'_> {
     /// The framing names a wrong option, or the connection has ended.
     pub fn set_framing(&mut self, connection: Alias, framing: Framing) -> Result<(), Reason> {
         framing.validate()?;
-        self.command(connection, TcpCommand::SetFraming(framing))
-            .map_err(|kind| Reason::error(format_args!("{kind:?}")))
+        Ok(self.command(connection, TcpCommand::SetFraming(framing))?)
     }
 
     /// Stops accepting; connections wait in the backlog.

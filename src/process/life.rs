@@ -223,8 +223,13 @@ impl Env<'_> {
         let monitor = self.processes.next_ref();
         let me = self.life.pid;
         let located = self.processes.locate(target.clone());
-        self.processes
+        let noted = self
+            .processes
             .relate(me, |relations| relations.monitors.insert(monitor, located.clone().unwrap_or(target.clone())));
+        if noted.is_none() {
+            // In `terminate`: nothing comes any more, and nobody would take the watcher back.
+            return monitor;
+        }
         let watcher = Watcher::Monitor(me, monitor);
         match located {
             Ok(Target::Pid(pid)) => {

@@ -324,7 +324,7 @@ impl Processes {
 
     // ---- Names ----
 
-    /// Gives a living process a name.
+    /// Gives a process a name.
     fn take_name(&self, name: &Name, pid: Pid) -> Result<(), SpawnError> {
         match self.names.lock().entry(name.clone()) {
             Entry::Occupied(_) => Err(SpawnError::NameTaken(name.clone())),
@@ -339,6 +339,9 @@ impl Processes {
     pub(crate) fn register(&self, life: &mut Life, name: Name) -> Result<(), SpawnError> {
         if let Some(name) = &life.name {
             return Err(SpawnError::Named(name.clone()));
+        }
+        if !self.is_alive(life.pid) {
+            return Err(SpawnError::Ended);
         }
         self.take_name(&name, life.pid)?;
         life.name = Some(name);
@@ -399,18 +402,21 @@ impl Processes {
             body.life.name = Some(name.clone());
         }
         let mut env = Env { processes: self, life: &mut body.life };
-        if options.link && env.life.parent != Pid::NODE {
-            env.link(Target::Pid(env.life.parent)).map_err(|_| SpawnError::NoParent)?;
-        }
         match guarded(|| body.behavior.init(&mut env)) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(reason)) => Err(SpawnError::Init(reason)),
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => return Err(SpawnError::Init(reason)),
             Err(payload) => {
                 let reason = Reason::from_panic(&*payload);
                 drop_guarded(payload);
-                Err(SpawnError::Init(reason))
+                return Err(SpawnError::Init(reason));
             }
         }
+        // After `init`: its failure is told by the error, not by a signal as well. The parent cannot end before, it is
+        // the one that spawns.
+        if options.link && env.life.parent != Pid::NODE {
+            env.link(Target::Pid(env.life.parent)).map_err(|_| SpawnError::NoParent)?;
+        }
+        Ok(())
     }
 
     /// One activation of a process. `true`: it has more to do.
