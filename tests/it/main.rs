@@ -7,5 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod meta;
+mod processes;
+mod relations;
+mod scheduling;
 mod stories;
 mod support;

@@ -395,17 +395,6 @@ fn failing_init_of_a_meta_process_ends_it_with_the_reason() {
     stop_clean(&node);
 }
 
-/// A payload, and a value, whose drop panics.
-struct Bomb;
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            panic!("a bomb");
-        }
-    }
-}
-
 #[test]
 fn panics_of_a_meta_process_end_it_alone() {
     struct Hurt(&'static str, #[expect(dead_code, reason = "it is there to be dropped")] Option<Bomb>);
@@ -456,12 +445,11 @@ fn panics_of_a_meta_process_end_it_alone() {
     }
     // The message finds its receiver ended by the message before it.
     let alias = parent.spawn_meta(Hurt("", None));
-    parent
-        .run(move |cx| {
-            cx.send_alias(alias, "end").expect("accepted");
-            cx.send_alias(alias, Bomb).map_err(|error| std::mem::forget(error))
-        })
-        .unwrap_or_default();
+    parent.run(move |cx| {
+        cx.send_alias(alias, "end").expect("accepted");
+        // Refused, on a machine that is that slow, it comes back and stays unexploded.
+        let _ = std::mem::ManuallyDrop::new(cx.send_alias(alias, Bomb));
+    });
     wait_for_count(&node, "meta_processes", 0);
     // The only worker is still there, and serves.
     let (addr, _) = parent.listen(TcpServerOptions::default());

@@ -380,6 +380,14 @@ impl Probe {
         self.seen.try_recv().ok()
     }
 
+    /// Insists that the actor has not run since.
+    #[track_caller]
+    pub fn saw_nothing_yet(&self) {
+        if let Ok(seen) = self.seen.try_recv() {
+            panic!("{seen:?}");
+        }
+    }
+
     /// Insists that nothing has come that was sent before this call.
     #[track_caller]
     pub fn saw_nothing(&self) {
@@ -509,6 +517,18 @@ where
 {
     fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
         (self.0)(cx, from, message)
+    }
+}
+
+/// A payload, and a value, whose drop panics.
+#[derive(Debug)]
+pub struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("a bomb");
+        }
     }
 }
 

@@ -1,0 +1,123 @@
+//! What a handler that blocks cannot stop.
+
+use std::sync::mpsc;
+
+use longshore::prelude::*;
+
+use crate::support::*;
+
+#[test]
+fn a_message_that_comes_while_the_only_worker_awake_blocks_is_handled() {
+    let node = node();
+    let (blocked, other) = (Probe::spawn(&node), Probe::spawn(&node));
+    for round in 0..20_u32 {
+        let gate = blocked.block();
+        // At once: before the monitor knows that the worker is stuck.
+        node.send(other.pid, round).expect("delivered");
+        assert_eq!(other.value::<u32>(), round);
+        drop(gate);
+        blocked.run(|_| ());
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn what_a_handler_sends_before_and_while_it_blocks_is_handled() {
+    let node = node();
+    let (blocked, other) = (Probe::spawn(&node), Probe::spawn(&node));
+    let to = other.pid;
+    for _ in 0..5 {
+        let (step, steps) = mpsc::channel::<()>();
+        blocked.start(move |cx| {
+            for number in 0..3_u32 {
+                cx.send(to, number)?;
+                let _ = steps.recv_timeout(LIMIT);
+            }
+            Ok(())
+        });
+        for number in 0..3_u32 {
+            assert_eq!(other.value::<u32>(), number);
+            step.send(()).expect("it waits");
+        }
+        blocked.run(|_| ());
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn sockets_and_timers_are_served_while_every_worker_blocks() {
+    let node = node();
+    let (one, two) = (Probe::spawn(&node), Probe::spawn(&node));
+    let owner = Probe::spawn(&node);
+    let (addr, listener) = owner.listen(TcpServerOptions::default());
+    let timer_to = owner.pid;
+    let gates = (one.block(), two.block());
+    let _clients: Vec<_> = (0..10).map(|_| client(addr)).collect();
+    // The answer comes from the poll loop; no process runs.
+    wait_for(&node, listener, "accepted", 10);
+    owner.saw_nothing_yet();
+    drop(gates);
+    for _ in 0..10 {
+        owner.connect();
+    }
+    one.run(move |cx| cx.send_after(timer_to, "late", std::time::Duration::ZERO));
+    assert_eq!(owner.value::<&str>(), "late");
+    stop_clean(&node);
+}
+
+#[test]
+fn a_node_of_one_worker_does_everything() {
+    let node = node_with(NodeOptions::from("small@localhost").with_workers(1).with_stripes(1));
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default());
+    let connection = probe.connect_to(addr);
+    let ids = [probe.connect().id, probe.connect().id];
+    let other = if ids[0] == connection { ids[1] } else { ids[0] };
+    probe.write(connection, "ping");
+    let packet = probe.tcp();
+    assert_eq!((packet.id, &packet.data[..]), (other, &b"ping"[..]));
+    stop_clean(&node);
+}
+
+#[test]
+fn many_workers_and_stripes_do_everything() {
+    let node = node_with(NodeOptions::from("large@localhost").with_workers(16).with_stripes(64));
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default());
+    let mut clients: Vec<_> = (0..100).map(|_| client(addr)).collect();
+    let ids: std::collections::HashSet<_> = (0..100).map(|_| probe.connect().id).collect();
+    assert_eq!(ids.len(), 100);
+    for stream in &mut clients {
+        std::io::Write::write_all(stream, b"x").expect("written");
+    }
+    for _ in 0..100 {
+        let id = probe.tcp().id;
+        probe.write(id, "y");
+    }
+    for stream in &mut clients {
+        assert_eq!(read(stream, 1), b"y");
+    }
+    drop(clients);
+    for _ in 0..100 {
+        probe.disconnect();
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn wrong_numbers_of_workers_stripes_and_processes_are_named() {
+    for (options, field) in [
+        (NodeOptions::from("x").with_workers(0), "workers"),
+        (NodeOptions::from("x").with_workers(100_000), "workers"),
+        (NodeOptions::from("x").with_stripes(0), "stripes"),
+        (NodeOptions::from("x").with_stripes(100_000), "stripes"),
+        (NodeOptions::from("x").with_max_processes(0), "max_processes"),
+        (NodeOptions::from("x").with_mailbox_bound(0), "mailbox_bound"),
+        (NodeOptions::from("x").with_data_bound(0), "data_bound"),
+    ] {
+        match Node::start(options) {
+            Err(longshore::Error::Option(error)) => assert_eq!(error.field(), field),
+            other => panic!("{field}: {other:?}"),
+        }
+    }
+}
