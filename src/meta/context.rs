@@ -18,6 +18,8 @@ use crate::error::{SendError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
 use crate::log::Logger;
 use crate::message::{Deliver, Message, Undelivered};
+#[cfg(feature = "tls")]
+use crate::proto::connection::Handshake;
 use crate::reason::Reason;
 use crate::scheduler::Blocking;
 use crate::timers::Timers;
@@ -30,6 +32,9 @@ pub(crate) struct Services {
     pub(crate) timers: Arc<Timers>,
     pub(crate) pool: BufferPool,
     pub(crate) blocking: Blocking,
+    /// Where handshakes compute.
+    #[cfg(feature = "tls")]
+    pub(crate) handshakes: Blocking,
     pub(crate) logger: Logger,
     /// For each stripe, what is to be born on it.
     pub(crate) births: Box<[SegQueue<Newborn>]>,
@@ -198,6 +203,26 @@ impl MetaContext<'_> {
         Remote { commands: Arc::clone(&self.services.commands), alias: self.alias }
     }
 
+    /// Has a step of a handshake done on a thread that holds up nobody; it comes back as a message.
+    #[cfg(feature = "tls")]
+    pub(crate) fn lend(&self, mut handshake: Handshake) {
+        let (remote, logger) = (self.remote(), self.services.logger.clone());
+        let outcome = self.services.handshakes.run(move || {
+            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handshake.run())) {
+                Ok(()) => remote.send(handshake),
+                Err(payload) => {
+                    let reason = Reason::from_panic(&*payload);
+                    logger.warning(format_args!("meta-process {} ended: {reason}", remote.alias));
+                    remote.commands.push(remote.alias.stripe(), Command::Exit { to: remote.alias, reason });
+                }
+            }
+        });
+        if let Err(job) = outcome {
+            // No thread to be had: late is better than never.
+            job();
+        }
+    }
+
     /// Sets the next time `handle_timer` is called, in milliseconds of the node's clock.
     pub(crate) fn set_deadline(&mut self, deadline_ms: u64) {
         self.wishes.deadline_ms = Some(deadline_ms);
@@ -210,7 +235,7 @@ impl fmt::Debug for MetaContext<'_> {
     }
 }
 
-/// Sends a message to one meta-process from a thread of the blocking pool.
+/// Sends a message to one meta-process from a thread of the blocking pool, or from a job that was lent.
 pub(crate) struct Remote {
     commands: Arc<Commands>,
     alias: Alias,

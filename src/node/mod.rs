@@ -112,7 +112,7 @@ impl Node {
             options.bounds(),
             signal.notifier(),
         ));
-        let blocking = Blocking::default();
+        let blocking = Blocking::new("longshore-blocking", 4);
         let (poller, registry) = Io::split(selector);
         let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
         let services = Services {
@@ -122,6 +122,8 @@ impl Node {
             timers,
             pool: options.buffer_pool.clone().unwrap_or_default(),
             blocking: blocking.clone(),
+            #[cfg(feature = "tls")]
+            handshakes: Blocking::new("longshore-handshakes", workers),
             logger: options.logger.clone(),
             births: Io::births(stripes),
         };

@@ -270,6 +270,8 @@ impl Stopper {
     fn end_threads(&self, threads: Threads, options: StopOptions, report: &mut StopReport) {
         threads.stop();
         self.core.blocking.stop();
+        #[cfg(feature = "tls")]
+        self.core.io.services.handshakes.stop();
         let deadline = Instant::now() + options.kill_timeout;
         while !threads.are_finished() && Instant::now() < deadline {
             // Threads do not tell when they end; those that are not stuck are gone in microseconds.

@@ -10,7 +10,8 @@
 //! Phases:
 //!
 //! 1. *Handshaking* (TLS only): until the handshake is done or its deadline passes. Input is bounded by the TLS machine,
-//!    output and `shutdown_write` wait.
+//!    output and `shutdown_write` wait. The caller may take a step of it away and compute it elsewhere
+//!    ([`Connection::lend_handshake`]); until it is back nothing is read or written.
 //! 2. *Open*: announced to the owner. Either direction can end on its own: the peer's FIN ends reading, `shutdown_write`
 //!    ends writing after what is queued. When both have ended, and the owner knows, so has the connection.
 //! 3. *Closing*: `close`, for whatever reason. What was accepted is sent, if need be after the handshake, then
@@ -37,9 +38,11 @@ use std::sync::Arc;
 use super::framing::{Decoder, Framing};
 use super::output::Output;
 #[cfg(feature = "tls")]
-use super::tls::{StreamEnd, Tls};
+use super::tls::{Fed, StreamEnd, Tls};
 use crate::buffer::{Buffer, BufferPool};
 use crate::reason::DisconnectReason;
+#[cfg(feature = "tls")]
+use crate::tls::TlsError;
 
 /// Reads at least this large are handed on as they are; smaller ones are copied into a buffer of their size.
 const TAKE: usize = 16 * 1024;
@@ -116,7 +119,13 @@ pub(crate) struct Connection {
     decoder: Decoder,
     output: Output,
     #[cfg(feature = "tls")]
-    tls: Option<Box<Tls>>,
+    tls: Option<Tls>,
+    /// `tls` is `None` while a step of the handshake is under way elsewhere.
+    #[cfg(feature = "tls")]
+    is_encrypted: bool,
+    /// Bytes of the owner that TLS has encrypted and the socket has not taken.
+    #[cfg(feature = "tls")]
+    sealed: usize,
     read: ReadSide,
     write: WriteSide,
     flags: Flags,
@@ -177,6 +186,32 @@ struct Flags {
     abandoned: bool,
 }
 
+/// A step of a handshake on its way: [`Handshake::run`] does the work, wherever that is.
+#[cfg(feature = "tls")]
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    tls: Tls,
+    ciphertext: Buffer,
+    pool: BufferPool,
+    /// What came behind the end of the handshake.
+    plain: Buffer,
+    fed: Option<Result<Fed, TlsError>>,
+}
+
+#[cfg(feature = "tls")]
+impl Handshake {
+    pub(crate) fn run(&mut self) {
+        let (plain, pool) = (&mut self.plain, &self.pool);
+        let fed = self.tls.feed(&self.ciphertext, &mut |chunk| {
+            if plain.capacity() == 0 {
+                *plain = pool.get(chunk.len());
+            }
+            plain.extend_from_slice(chunk);
+        });
+        self.fed = Some(fed);
+    }
+}
+
 impl Connection {
     /// A connection whose transport is established.
     pub(crate) fn new(settings: Arc<Settings>, now_ms: u64) -> Self {
@@ -189,6 +224,10 @@ impl Connection {
             output: Output::default(),
             #[cfg(feature = "tls")]
             tls: None,
+            #[cfg(feature = "tls")]
+            is_encrypted: false,
+            #[cfg(feature = "tls")]
+            sealed: 0,
             read: ReadSide::Open,
             write: WriteSide::Open,
             flags: Flags { connected_due: true, ..Flags::default() },
@@ -206,7 +245,8 @@ impl Connection {
     pub(crate) fn with_tls(settings: Arc<Settings>, tls: Tls, now_ms: u64) -> Self {
         let deadline_ms = settings.handshake_timeout.map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
         let mut connection = Self::new(settings, now_ms);
-        connection.tls = Some(Box::new(tls));
+        connection.tls = Some(tls);
+        connection.is_encrypted = true;
         connection.phase = Phase::Handshaking;
         connection.flags.connected_due = false;
         connection.deadline_ms = deadline_ms;
@@ -228,6 +268,10 @@ impl Connection {
     /// Whether bytes may be read from the socket now.
     pub(crate) fn wants_read(&self) -> bool {
         if self.read == ReadSide::Ended {
+            return false;
+        }
+        #[cfg(feature = "tls")]
+        if self.is_lent() {
             return false;
         }
         match self.phase {
@@ -254,7 +298,7 @@ impl Connection {
             self.deadline_ms = now_ms.saturating_add(self.settings.close_timeout);
         }
         #[cfg(feature = "tls")]
-        if self.tls.is_some() {
+        if self.is_encrypted {
             self.receive_ciphertext(read, now_ms);
             read.clear();
             return;
@@ -278,6 +322,9 @@ impl Connection {
     #[cfg(feature = "tls")]
     fn receive_ciphertext(&mut self, ciphertext: &[u8], now_ms: u64) {
         let Some(tls) = &mut self.tls else { return };
+        if tls.is_failed() {
+            return;
+        }
         let discard = matches!(self.phase, Phase::Closing(_) | Phase::Ended(_));
         let (input, pool, bytes_in) = (&mut self.input, &self.settings.pool, &mut self.counters.bytes_in);
         let expected = ciphertext.len();
@@ -292,22 +339,57 @@ impl Connection {
             }
             input.extend_from_slice(plain);
         });
+        self.conclude_feed(fed, now_ms);
+    }
+
+    #[cfg(feature = "tls")]
+    fn conclude_feed(&mut self, fed: Result<Fed, TlsError>, now_ms: u64) {
         match fed {
             Ok(fed) => {
                 if fed.handshake_completed {
                     self.complete_handshake(now_ms);
                 }
-                if fed.close_notify {
+                if fed.close_notify && self.phase == Phase::Handshaking {
+                    self.read = ReadSide::Ended;
+                    self.end(ended_in_handshake());
+                } else if fed.close_notify {
                     self.end_reading(now_ms);
                 }
             }
             Err(error) => {
                 // The same read may have completed the handshake, and brought data.
-                if self.phase == Phase::Handshaking && !tls.is_handshaking() {
+                if self.phase == Phase::Handshaking && self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking()) {
                     self.complete_handshake(now_ms);
                 }
                 self.fail_tls(&error, now_ms);
             }
+        }
+    }
+
+    /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
+    /// Nothing is read or written until [`Connection::take_back`]. `None`: it is not handshaking.
+    #[cfg(feature = "tls")]
+    pub(crate) fn lend_handshake(&mut self, ciphertext: &[u8], now_ms: u64) -> Option<Handshake> {
+        if self.phase != Phase::Handshaking {
+            return None;
+        }
+        let tls = self.tls.take()?;
+        self.active_ms = now_ms;
+        let pool = self.settings.pool.clone();
+        Some(Handshake { tls, ciphertext: pool.copy_from_slice(ciphertext), pool, plain: Buffer::new(), fed: None })
+    }
+
+    /// Goes on after a step of the handshake.
+    #[cfg(feature = "tls")]
+    pub(crate) fn take_back(&mut self, handshake: Handshake, now_ms: u64) {
+        let Handshake { tls, plain, fed, .. } = handshake;
+        self.tls = Some(tls);
+        self.counters.bytes_in += plain.len() as u64;
+        if self.phase == Phase::Handshaking {
+            self.input = plain;
+        }
+        if let Some(fed) = fed {
+            self.conclude_feed(fed, now_ms);
         }
     }
 
@@ -327,10 +409,17 @@ impl Connection {
 
     /// TLS is broken: the alert is sent, nothing else, and the peer gets a moment to read it.
     #[cfg(feature = "tls")]
-    fn fail_tls(&mut self, error: &crate::tls::TlsError, now_ms: u64) {
+    fn fail_tls(&mut self, error: &TlsError, now_ms: u64) {
         let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
-        if self.write == WriteSide::Finished && self.is_closing() {
-            return self.end_closing();
+        match (&self.phase, &self.write) {
+            // Neither the peer's last words nor our answer matter, unless they are that it never accepted us.
+            (Phase::Closing(first), WriteSide::Finished) if matches!(error, TlsError::Refused { .. }) => {
+                return self.end(first_reason(first, reason));
+            }
+            (Phase::Closing(_), WriteSide::Finished) => return self.end_closing(),
+            // The write failed because the peer had closed behind its alert.
+            (Phase::Handshaking | Phase::Open, WriteSide::Broken(_)) => return self.end(reason),
+            _ => {}
         }
         self.drop_output();
         if let Phase::Closing(first) = &mut self.phase {
@@ -354,17 +443,16 @@ impl Connection {
     /// What is wrong with the end of the stream coming now, if TLS has something against it.
     #[cfg(feature = "tls")]
     fn untimely_end(&self) -> Option<DisconnectReason> {
-        let in_handshake = || DisconnectReason::Tls(Arc::from("the peer ended the connection in the handshake"));
         let tls = self.tls.as_ref()?;
         match (&self.phase, tls.end_of_stream()) {
             _ if matches!(self.write, WriteSide::Broken(_)) => None,
             (Phase::Ended(_), _) | (Phase::Handshaking | Phase::Open, StreamEnd::Clean) => None,
             (Phase::Closing(reason), StreamEnd::DuringHandshake) if !self.output.is_empty() => {
-                Some(first_reason(reason, in_handshake()))
+                Some(first_reason(reason, ended_in_handshake()))
             }
             (Phase::Closing(_), _) => None,
             (_, StreamEnd::Truncated) => Some(DisconnectReason::Truncated),
-            (_, StreamEnd::DuringHandshake) => Some(in_handshake()),
+            (_, StreamEnd::DuringHandshake) => Some(ended_in_handshake()),
         }
     }
 
@@ -453,10 +541,18 @@ impl Connection {
         }
         self.counters.messages_out += 1;
         self.output.push(data);
-        if !self.flags.above_high && self.output.len() > self.settings.high_water_mark as usize {
+        if !self.flags.above_high && self.queued() > self.settings.high_water_mark as usize {
             self.flags.above_high = true;
             self.counters.high_water += 1;
         }
+    }
+
+    /// Bytes of the owner that the socket has not taken.
+    fn queued(&self) -> usize {
+        #[cfg(feature = "tls")]
+        return self.output.len() + self.sealed;
+        #[cfg(not(feature = "tls"))]
+        self.output.len()
     }
 
     /// Ends in order: what is queued is sent first. The first reason stays.
@@ -467,6 +563,11 @@ impl Connection {
         if let WriteSide::Broken(broken) = &self.write {
             let broken = (**broken).clone();
             return self.end(broken);
+        }
+        #[cfg(feature = "tls")]
+        if self.phase == Phase::Handshaking && self.is_lent() && self.output.is_empty() {
+            // A step is under way elsewhere, and nothing would come of waiting for it.
+            return self.end(reason);
         }
         self.phase = Phase::Closing(Box::new(reason));
         self.deadline_ms = now_ms.saturating_add(self.settings.close_timeout);
@@ -570,8 +671,16 @@ impl Connection {
             if self.waits_for_handshake(tls) {
                 return false;
             }
+        } else if self.is_lent() {
+            return false;
         }
         !self.output.is_empty() || self.write == WriteSide::Finishing
+    }
+
+    /// Whether a step of the handshake is under way elsewhere.
+    #[cfg(feature = "tls")]
+    fn is_lent(&self) -> bool {
+        self.is_encrypted && self.tls.is_none()
     }
 
     /// Whether output and the end of writing wait for the handshake. A closing connection that has nothing to send gives it
@@ -591,6 +700,9 @@ impl Connection {
         if let Some(tls) = &self.tls {
             return !tls.wants_transmit() && !self.waits_for_handshake(tls);
         }
+        #[cfg(feature = "tls")]
+        return !self.is_lent();
+        #[cfg(not(feature = "tls"))]
         true
     }
 
@@ -610,7 +722,8 @@ impl Connection {
         // What leaves the socket, which under TLS is not what leaves the owner's output.
         let mut moved = 0;
         let mut count = |slices: &[IoSlice<'_>]| write(slices).inspect(|written| moved += written);
-        let result = if self.wants_transmit() { self.transmit_all(&mut count) } else { Ok(Transmitted::default()) };
+        let result =
+            if self.wants_transmit() { self.transmit_all(&mut count, now_ms) } else { Ok(Transmitted::default()) };
         let transmitted = match result {
             Ok(transmitted) => transmitted,
             Err((bytes, reason)) => {
@@ -628,7 +741,7 @@ impl Connection {
         } else if moved > 0 || self.waiting_ms == u64::MAX {
             self.waiting_ms = now_ms;
         }
-        if self.flags.above_high && self.output.len() <= self.settings.low_water_mark as usize {
+        if self.flags.above_high && self.queued() <= self.settings.low_water_mark as usize {
             self.flags.above_high = false;
             self.flags.writable_due = true;
         }
@@ -654,13 +767,15 @@ impl Connection {
         self.phase == Phase::Open && self.write == WriteSide::Open && !self.flags.above_high
     }
 
+    #[cfg_attr(not(feature = "tls"), allow(unused_variables, reason = "the time is for what fails under TLS"))]
     fn transmit_all(
         &mut self,
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        now_ms: u64,
     ) -> Result<Transmitted, (usize, DisconnectReason)> {
         #[cfg(feature = "tls")]
         if self.tls.is_some() {
-            return self.transmit_tls(write);
+            return self.transmit_tls(write, now_ms);
         }
         let mut done = Transmitted::default();
         while !self.output.is_empty() {
@@ -693,26 +808,20 @@ impl Connection {
     fn transmit_tls(
         &mut self,
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        now_ms: u64,
     ) -> Result<Transmitted, (usize, DisconnectReason)> {
         let closing = self.is_closing();
         let Some(tls) = &mut self.tls else { return Ok(Transmitted::default()) };
         let mut done = Transmitted::default();
         loop {
-            while tls.wants_transmit() {
-                match tls.transmit(write) {
-                    Ok(_) if tls.wants_transmit() => {
-                        done.blocked = true;
-                        return Ok(done);
-                    }
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        done.blocked = true;
-                        return Ok(done);
-                    }
-                    Err(error) => return Err((done.bytes, DisconnectReason::from_io(error.kind()))),
+            if tls.wants_transmit() {
+                tls.transmit(write).map_err(|error| (done.bytes, DisconnectReason::from_io(error.kind())))?;
+                if tls.wants_transmit() {
+                    done.blocked = true;
+                    return Ok(done);
                 }
             }
+            done.bytes += std::mem::take(&mut self.sealed);
             // As in `waits_for_handshake`.
             if tls.is_handshaking() && !(closing && self.output.is_empty()) {
                 return Ok(done);
@@ -731,9 +840,12 @@ impl Connection {
                 Ok(0) => return Ok(done),
                 Ok(taken) => {
                     self.output.advance(taken);
-                    done.bytes += taken;
+                    self.sealed = taken;
                 }
-                Err(error) => return Err((done.bytes, DisconnectReason::Tls(Arc::from(error.to_string())))),
+                Err(error) => {
+                    self.fail_tls(&error, now_ms);
+                    return Ok(done);
+                }
             }
         }
     }
@@ -883,6 +995,11 @@ impl Connection {
             (Phase::Open, ..) => "open",
         }
     }
+}
+
+#[cfg(feature = "tls")]
+fn ended_in_handshake() -> DisconnectReason {
+    DisconnectReason::Tls(Arc::from("the peer ended the connection in the handshake"))
 }
 
 /// The reason of closing, unless it claims that everything was sent.

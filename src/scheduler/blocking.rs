@@ -1,4 +1,8 @@
-//! A small pool of threads for what blocks: the resolver of the operating system.
+//! A small pool of threads for what would hold up a worker: the resolver of the operating system, which blocks, and TLS
+//! handshakes, which compute for a tenth of a millisecond to several.
+//!
+//! Why handshakes are not tasks of the workers: a worker that computes all the time is no longer favoured by the operating
+//! system when a packet wakes it, and then quick connections wait for a time slice of everybody else on the machine.
 //!
 //! Threads start when there is a job and nobody to take it, up to a limit, and end after some seconds without one, so an
 //! idle node has none. Jobs in the queue are dropped at the end; one that runs is left to finish on its own, because a
@@ -10,19 +14,19 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// Threads at once.
-const LIMIT: usize = 4;
 /// A thread without a job ends after this.
 const LINGER: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs jobs that may block.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Blocking(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
+    name: &'static str,
+    /// Threads at once.
+    limit: usize,
     state: Mutex<State>,
     job: Condvar,
 }
@@ -36,23 +40,35 @@ struct State {
 }
 
 impl Blocking {
-    /// Queues a job. Dropped without being run if the pool has stopped or no thread can be started.
-    pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) {
+    /// Threads of that name, at most `limit` at once.
+    pub(crate) fn new(name: &'static str, limit: usize) -> Self {
+        Self(Arc::new(Inner { name, limit, state: Mutex::default(), job: Condvar::new() }))
+    }
+
+    /// Queues a job.
+    ///
+    /// # Errors
+    ///
+    /// The job, if the pool has stopped or no thread can be started.
+    pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Job> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stopped {
-            return;
+            return Err(Box::new(job));
         }
         state.jobs.push_back(Box::new(job));
-        if state.waiting >= state.jobs.len() || state.threads >= LIMIT {
+        if state.waiting >= state.jobs.len() || state.threads >= self.0.limit {
             self.0.job.notify_one();
-            return;
+            return Ok(());
         }
         let inner = Arc::clone(&self.0);
-        if thread::Builder::new().name("longshore-blocking".into()).spawn(move || inner.work()).is_ok() {
+        if thread::Builder::new().name(self.0.name.into()).spawn(move || inner.work()).is_ok() {
             state.threads += 1;
-        } else if state.threads == 0 {
-            state.jobs.pop_back();
+        } else if state.threads == 0
+            && let Some(job) = state.jobs.pop_back()
+        {
+            return Err(job);
         }
+        Ok(())
     }
 
     /// Ends the threads that wait.

@@ -226,13 +226,17 @@ impl TcpConnection {
         drop((self, reason));
     }
 
-    fn resolve(&mut self, cx: &MetaContext<'_>) {
+    fn resolve(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
         let (host, port, remote) = (self.options.host.clone(), self.options.port, cx.remote());
-        cx.services.blocking.run(move || {
+        let queued = cx.services.blocking.run(move || {
             let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
             remote.send(Resolved(found));
         });
+        if queued.is_err() {
+            return self.over(DisconnectReason::Resolve(Arc::from("no thread can be started")));
+        }
         self.state = State::Resolving;
+        Ok(())
     }
 
     fn resolved(&mut self, cx: &MetaContext<'_>, found: io::Result<Vec<SocketAddr>>) -> Result<(), Reason> {
@@ -417,10 +421,7 @@ impl MetaProcess for TcpConnection {
             cx.set_deadline(self.deadline_ms);
         }
         match self.state {
-            State::Named => {
-                self.resolve(cx);
-                Ok(())
-            }
+            State::Named => self.resolve(cx),
             #[cfg(unix)]
             State::Busy(_) => self.try_again(cx),
             _ => {

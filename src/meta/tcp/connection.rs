@@ -25,6 +25,8 @@ use crate::message::{Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnec
 use crate::meta::options::keep_alive_bytes;
 use crate::meta::stream::Stream;
 use crate::meta::{MetaContext, MetaProcess, Readiness};
+#[cfg(feature = "tls")]
+use crate::proto::connection::Handshake;
 use crate::proto::connection::{Connection, Event};
 use crate::reason::{DisconnectReason, Reason};
 
@@ -198,6 +200,11 @@ impl Driver {
                 scratch.grow(read);
                 // A short read has emptied the socket, unless the end is behind it.
                 self.readable = read == room_bytes || self.read_closed || !SHORT_READ_IS_EMPTY;
+                #[cfg(feature = "tls")]
+                if let Some(handshake) = self.machine.lend_handshake(scratch, cx.now_ms) {
+                    scratch.clear();
+                    return cx.lend(handshake);
+                }
                 self.machine.receive(scratch, cx.now_ms);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -308,7 +315,16 @@ impl MetaProcess for Driver {
                     self.obey(cx, command);
                     self.drive(cx)
                 }
+                #[cfg(feature = "tls")]
+                Err(message) => match message.downcast::<Handshake>() {
+                    Ok(handshake) => {
+                        self.machine.take_back(handshake, cx.now_ms);
+                        self.drive(cx)
+                    }
+                    Err(_) => Ok(()),
+                },
                 // Nothing else means anything to a connection.
+                #[cfg(not(feature = "tls"))]
                 Err(_) => Ok(()),
             },
         }

@@ -42,7 +42,7 @@ mod tests;
 )]
 pub(crate) use fuzz::fuzz_tls;
 use receive::HANDSHAKE_LIMIT_BYTES;
-pub(crate) use receive::StreamEnd;
+pub(crate) use receive::{Fed, StreamEnd};
 
 use std::fmt;
 use std::sync::Arc;
@@ -131,6 +131,11 @@ impl Tls {
     /// call: the session was open, and plaintext may have come out.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.session.rustls.is_handshaking()
+    }
+
+    /// Returns whether an error has ended the session; feeding it more gives the same error.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.session.failure.is_some()
     }
 
     /// Returns what the handshake agreed on. Copies; ask once, after the handshake.

@@ -1,0 +1,129 @@
+//! Echoes over TLS. Makes its certificates on the first run, or takes yours; replaces them while it runs.
+//!
+//! ```text
+//! cargo run --release --example tls_echo -- 127.0.0.1:7443 [--certs FOLDER] [--cert CHAIN.pem --key KEY.pem]
+//!                                           [--client-ca CA.pem] [--alpn NAME]... [--workers N]
+//!
+//! F=target/tls_echo                        # where the certificates are: ca.pem, server.pem, other.pem, client.pem, …
+//! openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem -verify_return_error
+//! openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem -servername other.test     # SNI: another certificate
+//! openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem -alpn echo                 # with --alpn echo
+//! openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem -cert $F/client.pem -key $F/client.key
+//!                                          # with --client-ca target/tls_echo/ca.pem
+//! ```
+//!
+//! The line `reload` on standard input reads the certificate files again; `renew` makes new ones first. Connections that
+//! are open stay open.
+
+use std::fs;
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+
+use longshore::prelude::*;
+use longshore::tls::{CertManager, CertSource, ClientAuth, Roots, TlsServerOptions};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+struct Echo {
+    options: TcpServerOptions,
+}
+
+impl Actor for Echo {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let server = TcpServer::bind(self.options.clone())?; // a port conflict, or options that contradict each other
+        println!("{}", server.local_addr());
+        cx.spawn_meta(server)?;
+        Ok(())
+    }
+
+    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        match message {
+            Message::Tcp(packet) => drop(cx.send_alias(packet.id, packet)),
+            // After the handshake; one that fails never gets here, it is logged.
+            Message::TcpConnect(connect) => {
+                if let Some(tls) = &connect.tls {
+                    let alpn = tls.alpn.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+                    eprintln!(
+                        "{}: {:?} {:?} sni={:?} alpn={alpn:?} client_certificates={} resumed={}",
+                        connect.remote_addr,
+                        tls.protocol_version,
+                        tls.cipher_suite,
+                        tls.server_name.as_deref().unwrap_or_default(),
+                        tls.peer_certificates.len(),
+                        tls.resumed,
+                    );
+                }
+            }
+            Message::TcpDisconnect(end) => eprintln!("{}: {}", end.id, end.reason),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut node = NodeOptions::from("tls-echo@localhost");
+    let mut server = TcpServerOptions::from("127.0.0.1:7443");
+    let (mut tls, mut alpn) = (TlsServerOptions::default(), Vec::new());
+    let (mut folder, mut chain, mut key) = (PathBuf::from("target/tls_echo"), None, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
+        match argument.as_str() {
+            "--certs" => folder = value()?.into(),
+            "--cert" => chain = Some(value()?),
+            "--key" => key = Some(value()?),
+            "--client-ca" => tls = tls.with_client_auth(ClientAuth::Required(Roots::from_pem_file(value()?)?)),
+            "--alpn" => alpn.push(value()?),
+            "--workers" => node = node.with_workers(value()?.parse()?),
+            address => server = TcpServerOptions::from(address),
+        }
+    }
+
+    let certs = if let (Some(chain), Some(key)) = (chain, key) {
+        CertManager::from_pem_files(chain, key)?
+    } else {
+        if !folder.join("server.pem").exists() {
+            make_certificates(&folder)?;
+        }
+        let source =
+            |name: &str| CertSource::pem_files(folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+        CertManager::new(source("server"))?.with_name("other.test", source("other"))?
+    };
+
+    let node = Node::start(node.with_logger(|level, text| eprintln!("{level:?}: {text}")))?;
+    let options = server.with_cert_manager(certs.clone()).with_tls(tls.with_alpn(alpn));
+    node.spawn(|| Echo { options })?;
+    for line in io::stdin().lock().lines() {
+        let outcome = match line?.trim() {
+            "reload" => certs.reload().map(|count| format!("{count} certificates read again")),
+            "renew" => {
+                make_certificates(&folder)?;
+                certs.reload().map(|count| format!("{count} certificates made and read"))
+            }
+            _ => Ok("the lines `reload` and `renew` mean something here".into()),
+        };
+        // A bad file leaves the certificates as they were.
+        eprintln!("{}", outcome.unwrap_or_else(|error| error.to_string()));
+    }
+    Ok(node.wait()?) // standard input has ended; the server goes on
+}
+
+/// Writes an authority, two servers and a client that it vouches for. The authority's key is not kept.
+fn make_certificates(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    fs::create_dir_all(folder)?;
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "tls_echo authority");
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    fs::write(folder.join("ca.pem"), authority.pem())?;
+    for (file, names) in
+        [("server", &["localhost", "127.0.0.1", "::1"][..]), ("other", &["other.test"]), ("client", &["client.test"])]
+    {
+        let key = KeyPair::generate()?;
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
+        fs::write(folder.join(format!("{file}.pem")), certificate.pem())?;
+        fs::write(folder.join(format!("{file}.key")), key.serialize_pem())?;
+    }
+    Ok(())
+}
