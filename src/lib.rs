@@ -1,4 +1,75 @@
-//! TCP and UDP meta-processes for actors.
+//! TCP and UDP for actors: sockets are *meta-processes* on one poll loop, and actors exchange messages with them.
+//!
+//! ```text
+//!                   readiness                    messages
+//!     socket ────────────────────▶ meta-process ──────────▶ mailbox
+//!       ▲                          (state machine              │
+//!       │ one writev                on the poll loop)          ▼
+//!       │                                ▲                 scheduler
+//!       │                                │                     │ runs
+//!       └────────────────────────────────┘                     ▼
+//!                       command queue ◀─────────────────────  actor
+//! ```
+//!
+//! An echo server; `nc 127.0.0.1 7000` is a client for it:
+//!
+//! ```no_run
+//! use longshore::prelude::*;
+//!
+//! struct Echo;
+//!
+//! impl Actor for Echo {
+//!     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+//!         let server = TcpServer::bind("127.0.0.1:7000")?; // a port conflict shows here
+//!         cx.spawn_meta(server)?; // this process owns the connections
+//!         Ok(())
+//!     }
+//!
+//!     fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+//!         if let Message::Tcp(packet) = message {
+//!             cx.send_alias(packet.id, packet)?; // the message you got, sent back, is the write
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), longshore::Error> {
+//!     let node = Node::start("echo@localhost")?;
+//!     node.spawn(|| Echo)?; // a factory, so that a supervisor can restart it
+//!     node.wait()
+//! }
+//! ```
+//!
+//! # Where to begin
+//!
+//! The [`guide`] explains it in prose, page by page. The nouns:
+//!
+//! | Noun | Is |
+//! |---|---|
+//! | [`Node`] | the runtime: threads, the poll loop, the table of processes |
+//! | [`Actor`], [`Context`] | a process: state and callbacks, and what they can do |
+//! | [`TcpServer`], [`TcpConnection`], [`UdpServer`] | the meta-processes that are here |
+//! | [`MetaProcess`], [`MetaContext`] | one of your own |
+//! | [`Message`] and the types named `Message…` | what travels |
+//! | [`Framing`] | how a stream becomes messages |
+//! | [`Buffer`], [`BufferPool`] | bytes that return to their pool when they are dropped |
+//! | [`Pid`], [`Alias`], [`Ref`], [`Name`] | who is who; never used again |
+//! | [`Reason`], [`DisconnectReason`] | why something ended |
+//! | [`Pool`] | one process that spreads what it gets over workers |
+//! | [`tls`] | certificates and trust, with the feature `tls` |
+//!
+//! # Layers
+//!
+//! For those who read the source. Rows know only lower rows; the left and the right half never name each other.
+//!
+//! | Row | I/O half | both | actor half |
+//! |---|---|---|---|
+//! | 6 | | `node` | |
+//! | 5 | `poll`: turn, stripes | | `actor`: trait, pool, context |
+//! | 4 | `meta`: tcp, udp, options | | `process`: table, mailbox, relations |
+//! | 3 | `proto`: framing, tls, output | | `scheduler`: worker, idle, monitor, blocking |
+//! | 2 | | `message`, `command`, `timer`, `buffer` | |
+//! | 1 | | `id`, `error`, `sync` | |
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
@@ -12,6 +83,8 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod id;
 mod inspect;
 mod log;
@@ -59,3 +132,8 @@ pub mod prelude {
         TcpServerOptions, Timer, UdpServer, UdpServerOptions,
     };
 }
+
+/// The examples of the README are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

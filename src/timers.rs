@@ -1,6 +1,6 @@
 //! Timers of a node: one wheel under a lock, and the hand-over to whoever sleeps in the poll.
 //!
-//! 1. The poller asks [`Timers::sleep_until`]: the next deadline is read and *published as its waking time* in one
+//! 1. The poller asks [`Timers::sleep`]: the next deadline is read and *published as its waking time* in one
 //!    locked step; then it blocks for so long.
 //! 2. Anybody who inserts an earlier deadline sees the published time in the same locked step and wakes the poller.
 //! 3. Back from the poll, [`Timers::expired`] withdraws the published time and takes what is due.

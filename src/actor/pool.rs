@@ -37,7 +37,16 @@ const RESPAWN: Duration = Duration::from_millis(100);
 
 type Factory = Box<dyn FnMut() -> Box<dyn Behavior> + Send>;
 
-/// A process that spreads its messages over workers, in turn. Spawn it with `spawn_pool`.
+/// A process that spreads its messages over workers, in turn. Spawn it with [`Node::spawn_pool`](crate::Node::spawn_pool)
+/// or [`Context::spawn_pool`](crate::Context::spawn_pool).
+///
+/// - A message or request goes to the next worker in turn, as coming from its sender. A worker whose mailbox is full is skipped.
+/// - When all are full it is held back, in order, and tried again after a millisecond. The pool holds back as many as one round of
+///   worker mailboxes; beyond that a request is answered with an error and a message is dropped and counted (`dropped` in
+///   an inspection).
+/// - A worker that ends, for whatever reason, is replaced; if its `init` fails, again after 100 ms.
+/// - The end of the pool ends its workers with the same reason.
+/// - It may be the owner of a UDP socket, and not of TCP connections.
 ///
 /// ```
 /// use longshore::prelude::*;

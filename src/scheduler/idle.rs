@@ -18,7 +18,7 @@
 //!    and deciding are one step under the lock, so two workers can not both leave the duty to the other.
 //! 2. `wake`: somebody has work for a sleeper: a parked worker if there is one, else the poller through the waker, once
 //!    for each time it blocks.
-//! 3. `resume`: the sleeper found work itself when it looked once more, or came back from the poll.
+//! 3. `unpark_self`, `leave_poll`: the sleeper found work itself when it looked once more, or came back from the poll.
 //! 4. `stick`: the monitor takes a worker out of the count of those awake, so that the duty passes on: from the next
 //!    `retire` or `wake` on, somebody else polls.
 //! 5. `unstick`: it came back.
@@ -80,7 +80,7 @@ enum Poller {
     Woken,
 }
 
-/// What [`Idle::resume`] and [`Idle::unstick`] ask of the caller.
+/// What [`Idle::unpark_self`], [`Idle::leave_poll`] and [`Idle::unstick`] ask of the caller.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WakeMonitor(pub(crate) bool);
@@ -109,7 +109,8 @@ impl Idle {
         result
     }
 
-    /// Transition 1. The caller must look at the queues once more before it sleeps, and then [`Idle::resume`] or sleep.
+    /// Transition 1. The caller must look at the queues once more before it sleeps, and then
+    /// [`Idle::unpark_self`], [`Idle::leave_poll`], or sleep.
     pub(crate) fn retire(&self, worker: usize) -> Rest {
         let rest = self.change(|state| {
             if state.stopping {

@@ -1,0 +1,38 @@
+//! Prose: how to use longshore, and how it works inside. Every example on these pages is compiled and run.
+//!
+//! | Page | Answers |
+//! |---|---|
+//! | [`getting_started`] | what a program looks like, from node to connection |
+//! | [`messages_and_owners`] | who gets what, in which order, and how bytes are sent |
+//! | [`framing`] | how a stream becomes messages |
+//! | [`flow_control`] | what happens when somebody is slow, and every limit |
+//! | [`closing`] | how connections end, and how the owner is told |
+//! | [`processes`] | exit signals, links, monitors, names, panics |
+//! | [`pools`] | one name, many workers |
+//! | [`timers_and_requests`] | later, and questions with answers |
+//! | [`meta_processes`] | an event source of your own on the loop |
+//! | [`stopping`] | how a node ends |
+//! | [`the_loop`] | what happens between a byte on the wire and your handler |
+
+#[doc = include_str!("getting_started.md")]
+pub mod getting_started {}
+#[doc = include_str!("messages_and_owners.md")]
+pub mod messages_and_owners {}
+#[doc = include_str!("framing.md")]
+pub mod framing {}
+#[doc = include_str!("flow_control.md")]
+pub mod flow_control {}
+#[doc = include_str!("closing.md")]
+pub mod closing {}
+#[doc = include_str!("processes.md")]
+pub mod processes {}
+#[doc = include_str!("pools.md")]
+pub mod pools {}
+#[doc = include_str!("timers_and_requests.md")]
+pub mod timers_and_requests {}
+#[doc = include_str!("meta_processes.md")]
+pub mod meta_processes {}
+#[doc = include_str!("stopping.md")]
+pub mod stopping {}
+#[doc = include_str!("the_loop.md")]
+pub mod the_loop {}
