@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod meta;
+mod pool;
 mod processes;
 mod relations;
+mod requests;
 mod scheduling;
 mod stories;
 mod support;

@@ -1,0 +1,287 @@
+//! Pools.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use longshore::prelude::*;
+use longshore::{DisconnectReason, PoolCommand, RequestError, SendErrorKind};
+
+use crate::support::*;
+
+/// A worker that tells its number for each message, and answers requests with it.
+struct Worker {
+    number: usize,
+    tell: Sender<(usize, Pid, String)>,
+}
+
+impl Actor for Worker {
+    fn handle_message(&mut self, _: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+        match message.downcast::<Receiver<()>>() {
+            // Blocks until the gate opens.
+            Ok(gate) => {
+                let _ = self.tell.send((self.number, from, "blocked".into()));
+                let _ = gate.recv_timeout(LIMIT);
+            }
+            Err(message) => {
+                let text = message.downcast::<&str>().unwrap_or("?");
+                if text == "panic" {
+                    panic!("asked to");
+                }
+                let _ = self.tell.send((self.number, from, text.into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+        reply.send(self.number);
+        Ok(())
+    }
+}
+
+/// A pool whose workers are numbered from 1 in the order of their making.
+fn pool(size: usize) -> (Pool, Receiver<(usize, Pid, String)>) {
+    let (tell, told) = mpsc::channel();
+    let mut number = 0;
+    let pool = Pool::new(size, move || {
+        number += 1;
+        Worker { number, tell: tell.clone() }
+    });
+    (pool, told)
+}
+
+#[track_caller]
+fn ask(node: &Node, pool: Pid) -> usize {
+    node.call(pool, (), LIMIT).expect("answered").downcast().expect("a number")
+}
+
+fn options() -> SpawnOptions {
+    SpawnOptions::default().with_name("pool")
+}
+
+#[test]
+fn requests_and_messages_go_to_the_workers_in_turn_also_when_their_number_changes() {
+    let node = node();
+    let (five, told) = pool(5);
+    let pid = node.spawn_pool(options(), five).expect("spawned");
+    let asked: Vec<_> = (0..10).map(|_| ask(&node, pid)).collect();
+    assert_eq!(asked, [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]);
+    let sender = Probe::spawn(&node);
+    sender.run(|cx| {
+        for _ in 0..10 {
+            cx.send("pool", "hi").expect("delivered");
+        }
+    });
+    let mut sent: Vec<_> = (0..10).map(|_| told.recv_timeout(LIMIT).expect("handled")).collect();
+    assert!(sent.iter().all(|(_, from, text)| *from == sender.pid && text == "hi"), "the sender stays the sender");
+    sent.sort_by_key(|(number, ..)| *number);
+    let numbers: Vec<_> = sent.iter().map(|(number, ..)| *number).collect();
+    assert_eq!(numbers, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
+
+    node.send(pid, PoolCommand::Add(3)).expect("delivered");
+    let asked: Vec<_> = (0..16).map(|_| ask(&node, pid)).collect();
+    assert_eq!(asked, [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
+    node.send(pid, PoolCommand::Remove(5)).expect("delivered");
+    let asked: Vec<_> = (0..6).map(|_| ask(&node, pid)).collect();
+    assert_eq!(asked, [1, 2, 3, 1, 2, 3]);
+    wait_for_count(&node, "processes", 1 + 1 + 3);
+    node.send(pid, PoolCommand::Remove(100)).expect("delivered");
+    assert_eq!([ask(&node, pid), ask(&node, pid)], [1, 1], "one stays");
+    let inspection = inspect(&node, pid);
+    assert_eq!((inspection.number("workers"), inspection.number("dropped")), (Some(1), Some(0)));
+    stop_clean(&node);
+}
+
+#[test]
+fn a_worker_that_dies_is_replaced_in_its_place() {
+    silence_expected_panics();
+    let node = node();
+    let (three, _told) = pool(3);
+    let pid = node.spawn_pool(options(), three).expect("spawned");
+    ask(&node, pid);
+    node.send(pid, "panic").expect("delivered"); // to worker 2
+    wait_for(&node, pid, "restarted", 1);
+    let asked: Vec<_> = (0..6).map(|_| ask(&node, pid)).collect();
+    assert_eq!(asked, [3, 1, 4, 3, 1, 4]);
+    stop_clean(&node);
+}
+
+#[test]
+fn a_worker_whose_init_fails_is_tried_again_and_the_pool_lives_on() {
+    /// Starts, but its replacement fails a few times.
+    struct Moody(usize);
+    impl Actor for Moody {
+        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+            if (3..6).contains(&self.0) { Err(Reason::error("not now")) } else { Ok(()) }
+        }
+        fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+            reply.send(self.0);
+            Ok(())
+        }
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+            Err(Reason::error("ends"))
+        }
+    }
+    let node = node();
+    let made = Arc::new(AtomicUsize::new(0));
+    let factory = move || Moody(made.fetch_add(1, Ordering::Relaxed) + 1);
+    let pid = node.spawn_pool(options(), Pool::new(2, factory)).expect("spawned");
+    node.send(pid, ()).expect("delivered");
+    wait_for(&node, pid, "restarted", 1);
+    wait_for(&node, pid, "workers", 2);
+    let asked: std::collections::HashSet<_> = (0..4).map(|_| ask(&node, pid)).collect();
+    assert_eq!(asked, [2, 6].into());
+    stop_clean(&node);
+}
+
+#[test]
+fn a_pool_whose_first_workers_fail_is_not_spawned() {
+    struct Failing;
+    impl Actor for Failing {
+        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+            Err(Reason::error("never"))
+        }
+    }
+    let node = node();
+    node.spawn_pool(options(), Pool::new(2, || Failing)).expect_err("its worker fails");
+    assert_eq!(node.whereis("pool"), None);
+    wait_for_count(&node, "processes", 0);
+    let wrong = node.spawn_pool(options(), Pool::new(0, || Failing)).expect_err("no workers");
+    assert_eq!(wrong.to_string(), "size: a pool needs at least one worker");
+    stop_clean(&node);
+}
+
+#[test]
+fn full_workers_are_skipped_and_nothing_is_dropped() {
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(4));
+    let (two, told) = pool(2);
+    let pid = node.spawn_pool(options(), two.with_worker_mailbox(4)).expect("spawned");
+    let mut gates = Vec::new();
+    for _ in 0..2 {
+        let (gate, opened) = mpsc::channel::<()>();
+        node.send(pid, opened).expect("delivered");
+        assert_eq!(told.recv_timeout(LIMIT).expect("handled").2, "blocked");
+        gates.push(gate);
+    }
+    // 4 + 4 wait at the workers, 8 at the pool.
+    for _ in 0..16 {
+        node.send(pid, "hi").expect("delivered");
+    }
+    wait_for(&node, pid, "held_back", 8);
+    assert_eq!(inspect(&node, pid).number("dropped"), Some(0));
+    // One more request is more than it holds: an error at once.
+    let error = node.call(pid, (), LIMIT).expect_err("full");
+    assert_eq!(error, RequestError::NotDelivered(SendErrorKind::MailboxFull));
+    drop(gates.pop()); // worker 2 does all of it, or what worker 1 does not hold
+    for _ in 0..12 {
+        assert_eq!(told.recv_timeout(LIMIT).expect("handled").0, 2);
+    }
+    drop(gates);
+    for _ in 0..4 {
+        assert_eq!(told.recv_timeout(LIMIT).expect("handled").0, 1);
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn a_removed_worker_handles_what_it_has_before_it_ends() {
+    let node = node();
+    let (two, told) = pool(2);
+    let pid = node.spawn_pool(options(), two).expect("spawned");
+    ask(&node, pid);
+    let (gate, opened) = mpsc::channel::<()>();
+    node.send(pid, opened).expect("delivered"); // to worker 2
+    assert_eq!(told.recv_timeout(LIMIT).expect("handled").0, 2);
+    for _ in 0..10 {
+        node.send(pid, "hi").expect("delivered");
+    }
+    node.send(pid, PoolCommand::Remove(1)).expect("delivered");
+    wait_for(&node, pid, "workers", 1);
+    drop(gate);
+    let mut by = [0; 3];
+    for _ in 0..10 {
+        by[told.recv_timeout(LIMIT).expect("nothing is dropped silently").0] += 1;
+    }
+    assert_eq!(by, [0, 5, 5]);
+    wait_for_count(&node, "processes", 2);
+    stop_clean(&node);
+}
+
+#[test]
+fn the_end_of_a_pool_ends_its_workers() {
+    let node = node();
+    for reason in [Reason::Normal, Reason::Shutdown, Reason::Kill, Reason::error("custom")] {
+        let (three, _told) = pool(3);
+        let pid = node.spawn_pool(options(), three).expect("spawned");
+        assert_eq!(count(&node, "processes"), 4);
+        // From a process: the stop of the node would be told apart otherwise.
+        node.send_exit(pid, reason).expect("it lives");
+        wait_until("the pool to end, or to stay for a normal exit", || {
+            count(&node, "processes") == 0 || inspect_now(&node, pid)
+        });
+        if count(&node, "processes") != 0 {
+            node.send_exit(pid, Reason::Kill).expect("it lives");
+        }
+        wait_for_count(&node, "processes", 0);
+    }
+    stop_clean(&node);
+}
+
+fn inspect_now(node: &Node, pid: Pid) -> bool {
+    node.inspect(pid, LIMIT).is_ok()
+}
+
+#[test]
+fn a_pool_cannot_own_connections_and_the_listener_says_why() {
+    let node = node();
+    let (two, _told) = pool(2);
+    node.spawn_pool(options(), two).expect("spawned");
+    let parent = Probe::spawn(&node);
+    let monitor = parent.run(|cx| {
+        let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(["pool"]);
+        let alias = cx.spawn_meta(TcpServer::bind(options).expect("bound")).expect("spawned");
+        cx.monitor(alias)
+    });
+    let down = parent.down();
+    assert_eq!(down.monitor, monitor);
+    // The monitor may come to the loop after the end.
+    if down.reason != Reason::NoProcess {
+        assert!(down.reason.to_string().contains("is a pool"), "{}", down.reason);
+    }
+    // A client connection: its parent is told.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let addr = listener.local_addr().expect("bound");
+    let alias = parent.connect_to(TcpConnectionOptions::from(addr).with_process(Name::from("pool")));
+    let disconnect = parent.disconnect();
+    assert_eq!(disconnect.id, alias);
+    assert!(matches!(&disconnect.reason, DisconnectReason::Exit(reason) if reason.to_string().contains("is a pool")));
+    stop_clean(&node);
+}
+
+#[test]
+fn a_pool_spreads_the_datagrams_of_a_udp_server() {
+    struct Answering(usize);
+    impl Actor for Answering {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+            if let Message::Udp(packet) = message {
+                let answer = self.0.to_string();
+                cx.send_alias(packet.id, MessageUdp::new(packet.id, packet.addr, answer.as_str()))?;
+            }
+            Ok(())
+        }
+    }
+    let node = node();
+    let mut number = 0;
+    let workers = Pool::new(3, move || {
+        number += 1;
+        Answering(number)
+    });
+    node.spawn_pool(options(), workers).expect("spawned");
+    let parent = Probe::spawn(&node);
+    let (addr, _) = parent.listen_udp(UdpServerOptions::default().with_process(Name::from("pool")));
+    let socket = udp_client();
+    let answers: Vec<_> = (0..6).map(|_| crate::support::ask(&socket, addr, b"?")).collect();
+    assert_eq!(answers, [b"1", b"2", b"3", b"1", b"2", b"3"]);
+    stop_clean(&node);
+}
