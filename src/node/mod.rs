@@ -71,8 +71,8 @@ impl Executor for Core {
         }
     }
 
-    fn turn(&self, wait: Wait) {
-        self.io.turn(wait);
+    fn turn(&self, wait: Wait) -> bool {
+        self.io.turn(wait)
     }
 
     fn serve(&self) {

@@ -93,12 +93,12 @@ impl Io {
         self.services.spawn(parent, meta)
     }
 
-    /// One turn of the loop.
-    pub(crate) fn turn(&self, wait: Wait) {
+    /// One turn of the loop. `true`: the interrupt came in it.
+    pub(crate) fn turn(&self, wait: Wait) -> bool {
         self.poller.turn(wait, &self.services, |stripe, ready| {
             self.stripes[stripe].file(ready);
             self.bells.ring(stripe);
-        });
+        })
     }
 
     /// Runs a stripe for one activation. `true`: push it again.

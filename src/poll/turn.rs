@@ -49,13 +49,13 @@ impl Poller {
         Ok((Self(Mutex::new(state)), registry, interrupt))
     }
 
-    /// `file` gets each event with its stripe.
-    pub(super) fn turn(&self, wait: Wait, services: &Services, mut file: impl FnMut(usize, Ready)) {
+    /// `file` gets each event with its stripe. `true`: the interrupt was among the events.
+    pub(super) fn turn(&self, wait: Wait, services: &Services, mut file: impl FnMut(usize, Ready)) -> bool {
         let guard = match wait {
             Wait::No => self.0.try_lock(),
             Wait::Forever | Wait::AtMost(_) => Some(self.0.lock()),
         };
-        let Some(mut guard) = guard else { return };
+        let Some(mut guard) = guard else { return false };
         let state = &mut *guard;
         let timers = &services.timers;
         let timeout = match wait {
@@ -70,11 +70,13 @@ impl Poller {
             }
             state.events.clear();
         }
+        let mut interrupted = false;
         for event in &state.events {
-            // The waker, and whatever has ended since, are nobody's.
-            let Some(alias) = Alias::from_word(event.token().0 as u64).filter(|_| event.token() != WAKER) else {
+            if event.token() == WAKER {
+                interrupted = true;
                 continue;
-            };
+            }
+            let Some(alias) = Alias::from_word(event.token().0 as u64) else { continue };
             let readiness = Readiness::default()
                 .with(Readiness::READABLE, event.is_readable() || event.is_error())
                 .with(Readiness::WRITABLE, event.is_writable() || event.is_error())
@@ -86,5 +88,6 @@ impl Poller {
         for fire in state.expired.drain(..) {
             services.deliver.fire(fire);
         }
+        interrupted
     }
 }

@@ -29,6 +29,10 @@
 //! one comes first: either the producer sees the sleeper, or the sleeper sees the item (`loom_no_push_is_slept_through`
 //! fails when the second look or either fence is taken out).
 //!
+//! Bad interleaving: the monitor, or a busy worker, turns the poll loop while the worker with the duty is between
+//! `retire` and its poll; a producer wakes that worker through the waker, the other turn swallows the event, the worker
+//! blocks. Excluded because a turn aside that sees the waker's event while somebody has the duty raises it again.
+//!
 //! A worker that pushes on its own queue needs none of this: it is awake and will come to it. If it does not, because a
 //! handler blocks, the monitor wakes somebody who steals it.
 
@@ -227,6 +231,11 @@ impl Idle {
     pub(crate) fn all_stuck(&self) -> bool {
         let state = self.state.lock();
         state.awake == 0 && state.parked.is_empty() && state.poller == Poller::Nobody
+    }
+
+    /// Somebody is in the poll, or on the way to it.
+    pub(crate) fn has_poller(&self) -> bool {
+        self.state.lock().poller != Poller::Nobody
     }
 
     /// The monitor wants to sleep: allowed when nobody is awake or stuck. The next to wake up wakes the monitor.

@@ -101,8 +101,8 @@ pub(crate) trait Executor: Send + Sync + 'static {
     /// Runs a task for one activation. `true`: push it again, behind the others.
     fn run(&self, task: Task) -> bool;
 
-    /// One turn of the poll loop: readiness and timers become tasks.
-    fn turn(&self, wait: Wait);
+    /// One turn of the poll loop: readiness and timers become tasks. `true`: the interrupt came in this turn.
+    fn turn(&self, wait: Wait) -> bool;
 
     /// Runs the tasks that are not user code, on the monitor, because no worker can.
     fn serve(&self);
@@ -229,6 +229,14 @@ impl Scheduler {
             None => {}
         }
         self.wake_monitor(wake_monitor);
+    }
+
+    /// A turn of somebody who does not hold the duty to poll. The interrupt that it may have swallowed was meant for the
+    /// one who does, and may not have come to its poll yet: it is passed on.
+    fn turn_aside(&self, executor: &dyn Executor, wait: Wait) {
+        if executor.turn(wait) && self.idle.has_poller() {
+            (self.interrupt)();
+        }
     }
 
     fn wake_monitor(&self, wake: WakeMonitor) {

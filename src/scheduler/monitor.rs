@@ -34,7 +34,7 @@ pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
         thread::park_timeout(LOOK);
         quiet = if look(scheduler, &mut seen) { 0 } else { quiet + 1 };
         while scheduler.idle.all_stuck() && !scheduler.idle.is_stopping() {
-            executor.turn(Wait::AtMost(TURN_MS));
+            scheduler.turn_aside(executor, Wait::AtMost(TURN_MS));
             executor.serve();
         }
         if quiet > QUIET_LOOKS && scheduler.idle.monitor_may_sleep() {

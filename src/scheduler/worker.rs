@@ -198,7 +198,7 @@ impl Runner<'_> {
         self.sampled_ns = now_ns;
         if now_ns.saturating_sub(self.polled_ns) > POLL_INTERVAL_NS {
             self.polled_ns = now_ns;
-            self.executor.turn(Wait::No);
+            self.scheduler.turn_aside(self.executor, Wait::No);
         }
         if self.scheduler.idle.has_helpers() {
             self.scheduler.share_backlog(self.this.local.len());
