@@ -77,7 +77,8 @@ pub struct Pool {
 pub enum PoolCommand {
     /// So many workers more.
     Add(usize),
-    /// So many workers less; the pool keeps at least one. They end with [`Reason::Shutdown`].
+    /// So many workers less; the pool keeps at least one. They handle what they have got and end with
+    /// [`Reason::Shutdown`].
     Remove(usize),
 }
 
@@ -199,7 +200,7 @@ impl Pool {
                     let Some(worker) = self.workers.pop() else { break };
                     env.unlink(Target::Pid(worker));
                     // It may have ended just now.
-                    let _ = env.processes.send_exit(env.life.pid, Target::Pid(worker), Reason::Shutdown);
+                    let _ = env.processes.send_exit_behind(env.life.pid, worker, Reason::Shutdown);
                 }
                 self.next %= self.workers.len().max(1);
             }

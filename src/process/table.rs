@@ -274,6 +274,13 @@ impl Processes {
         }
     }
 
+    /// Sends an exit signal that goes behind the mail: what was sent before is handled before. `Err`: there is nobody.
+    pub(crate) fn send_exit_behind(&self, from: Pid, to: Pid, reason: Reason) -> Result<(), SendErrorKind> {
+        let signal = Box::new(MessageExit { from: Target::Pid(from), reason });
+        self.post(to, from, Letter::Exit { signal, link: false }, Class::Control, Place::Back)
+            .map_err(|(error, _)| error.into())
+    }
+
     pub(crate) fn send_exit_meta(&self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
         if !self.commands.is_live(to) {
             return Err(SendErrorKind::NoMeta);

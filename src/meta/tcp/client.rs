@@ -405,17 +405,15 @@ fn in_progress(error: &io::Error) -> bool {
 
 impl MetaProcess for TcpConnection {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.owner = match &self.options.process {
-            None => cx.parent,
-            Some(name) => match cx.services.deliver.resolve(name) {
+        // Without the process that was named, the parent is told.
+        self.owner = cx.parent;
+        if let Some(name) = &self.options.process {
+            match cx.services.deliver.resolve(name) {
                 Some(pid) if cx.services.deliver.is_pool(pid) => return Err(super::server::pool_refused(name)),
-                Some(pid) => pid,
-                None => {
-                    self.owner = cx.parent;
-                    return self.over(DisconnectReason::OwnerGone);
-                }
-            },
-        };
+                Some(pid) => self.owner = pid,
+                None => return self.over(DisconnectReason::OwnerGone),
+            }
+        }
         if let Some(timeout) = self.options.connect_timeout {
             self.deadline_ms = cx.now_ms.saturating_add(millis(timeout));
             cx.set_deadline(self.deadline_ms);
