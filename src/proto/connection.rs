@@ -21,6 +21,9 @@
 //! The first reason stays. Only the two that claim that everything was sent, `LocalClose` and `ClosedByPeer`, give way to
 //! what shows that it was not.
 //!
+//! A close takes effect where it is made, while bytes that were accepted before may still be on their way here: they are
+//! waited for ([`Connection::expect`]), so that nothing is lost that was accepted.
+//!
 //! A failed write does not end the connection at once: what the peer sent before can still be read, and is; the end comes
 //! with the end of the input, or when there was none for as long as a close may take, and has the reason of the failed
 //! write.
@@ -182,6 +185,10 @@ struct Flags {
     held: bool,
     /// Kept bytes are to be looked at under a new framing.
     reframed: bool,
+    /// Accepted bytes are still on their way here.
+    more_due: bool,
+    /// Output has been dropped: none leaves any more.
+    dropped: bool,
     /// Ended with bytes that the peer did not take in time.
     abandoned: bool,
 }
@@ -531,9 +538,10 @@ impl Connection {
 
     // ---- Commands ----
 
-    /// Queues bytes that the outlet cell has accepted. After a close they are dropped, and the cell knows.
+    /// Queues bytes that the outlet cell has accepted. When none can leave any more they are dropped, and the cell knows.
     pub(crate) fn send(&mut self, data: Buffer, now_ms: u64) {
-        if !matches!(self.write, WriteSide::Open) || matches!(self.phase, Phase::Ended(_)) {
+        let leaves = matches!(self.write, WriteSide::Open | WriteSide::Finishing) && !self.flags.dropped;
+        if !leaves || matches!(self.phase, Phase::Ended(_)) {
             return;
         }
         if self.output.is_empty() && !data.is_empty() {
@@ -598,6 +606,8 @@ impl Connection {
     fn drop_output(&mut self) {
         self.output.clear();
         self.waiting_ms = u64::MAX;
+        self.flags.dropped = true;
+        self.flags.more_due = false;
     }
 
     /// Ends writing after what is queued; reading goes on.
@@ -674,7 +684,18 @@ impl Connection {
         } else if self.is_lent() {
             return false;
         }
-        !self.output.is_empty() || self.write == WriteSide::Finishing
+        !self.output.is_empty() || (self.write == WriteSide::Finishing && !self.flags.more_due)
+    }
+
+    /// Tells how many bytes were accepted and have not been sent, when no more are accepted: those that are not here yet
+    /// are waited for before the end is sent.
+    pub(crate) fn expect(&mut self, bytes: usize) {
+        self.flags.more_due = bytes > self.queued() && !self.flags.dropped;
+    }
+
+    /// Whether everything that was accepted has left the output.
+    fn is_complete(&self) -> bool {
+        self.output.is_empty() && !self.flags.more_due
     }
 
     /// Whether a step of the handshake is under way elsewhere.
@@ -687,13 +708,13 @@ impl Connection {
     /// up instead.
     #[cfg(feature = "tls")]
     fn waits_for_handshake(&self, tls: &Tls) -> bool {
-        tls.is_handshaking() && !(self.is_closing() && self.output.is_empty())
+        tls.is_handshaking() && !(self.is_closing() && self.is_complete())
     }
 
     /// Whether the socket's write side is to be shut down now; the caller does it and calls
     /// [`Connection::shutdown_done`].
     pub(crate) fn shutdown_is_due(&self) -> bool {
-        if self.write != WriteSide::Finishing || !self.output.is_empty() || matches!(self.phase, Phase::Ended(_)) {
+        if self.write != WriteSide::Finishing || !self.is_complete() || matches!(self.phase, Phase::Ended(_)) {
             return false;
         }
         #[cfg(feature = "tls")]
@@ -810,7 +831,7 @@ impl Connection {
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
         now_ms: u64,
     ) -> Result<Transmitted, (usize, DisconnectReason)> {
-        let closing = self.is_closing();
+        let (closing, more_due) = (self.is_closing(), self.flags.more_due);
         let Some(tls) = &mut self.tls else { return Ok(Transmitted::default()) };
         let mut done = Transmitted::default();
         loop {
@@ -823,11 +844,11 @@ impl Connection {
             }
             done.bytes += std::mem::take(&mut self.sealed);
             // As in `waits_for_handshake`.
-            if tls.is_handshaking() && !(closing && self.output.is_empty()) {
+            if tls.is_handshaking() && !(closing && self.output.is_empty() && !more_due) {
                 return Ok(done);
             }
             if self.output.is_empty() {
-                if self.write == WriteSide::Finishing {
+                if self.write == WriteSide::Finishing && !more_due {
                     tls.close_notify();
                 }
                 if !tls.wants_transmit() {

@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "the modules of a test binary have no outside")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod close;
 mod meta;
 mod pool;
 mod processes;

@@ -217,9 +217,7 @@ impl Driver {
 
     /// Asks for what is to be done after this callback.
     fn settle(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if !self.machine.accepts() {
-            cx.outlet().close(cx.alias.generation());
-        }
+        self.refuse_sends(cx);
         if let Some(reason) = self.machine.ended() {
             // Frames that were read before the end are waited for, as long as somebody will take them.
             if self.refused.is_none() {
@@ -239,7 +237,16 @@ impl Driver {
         Ok(())
     }
 
+    /// Once the connection takes no more, the senders are told; what was accepted before is still to come.
+    fn refuse_sends(&mut self, cx: &MetaContext<'_>) {
+        if !self.machine.accepts() {
+            cx.outlet().close(cx.alias.generation());
+            self.machine.expect(cx.outlet().queued());
+        }
+    }
+
     fn transmit(&mut self, cx: &MetaContext<'_>) {
+        self.refuse_sends(cx);
         let (stream, machine) = (&mut self.stream, &mut self.machine);
         let done = machine.transmit(&mut |slices| stream.write(slices), cx.now_ms);
         self.writable = !done.blocked;
