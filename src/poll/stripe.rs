@@ -76,9 +76,14 @@ impl Stripe {
         Self { index, ready: Mutex::new(Vec::new()), inner: Mutex::new(Inner::default()) }
     }
 
-    /// Files readiness for the next activation.
-    pub(super) fn file(&self, ready: Ready) {
-        self.ready.lock().push(ready);
+    /// Files readiness for the next activation; `ready` is empty afterwards.
+    pub(super) fn file(&self, ready: &mut Vec<Ready>) {
+        let mut filed = self.ready.lock();
+        if filed.is_empty() {
+            std::mem::swap(&mut *filed, ready);
+        } else {
+            filed.append(ready);
+        }
     }
 
     /// One activation. `true`: there is more to do.

@@ -30,6 +30,8 @@ pub(crate) struct Poller(Mutex<State>);
 struct State {
     poll: Poll,
     events: Events,
+    /// Readiness of this turn, by stripe; empty between turns.
+    ready: Vec<Vec<Ready>>,
     expired: Vec<Fire>,
 }
 
@@ -45,12 +47,13 @@ impl Poller {
             // It fails only if the poll is gone, and then nobody waits in it.
             let _ = waker.wake();
         });
-        let state = State { poll, events: Events::with_capacity(EVENTS), expired: Vec::new() };
+        let state = State { poll, events: Events::with_capacity(EVENTS), ready: Vec::new(), expired: Vec::new() };
         Ok((Self(Mutex::new(state)), registry, interrupt))
     }
 
-    /// `file` gets each event with its stripe. `true`: the interrupt was among the events.
-    pub(super) fn turn(&self, wait: Wait, services: &Services, mut file: impl FnMut(usize, Ready)) -> bool {
+    /// `file` gets the readiness of each stripe that has any, and takes it out. `true`: the interrupt was among the
+    /// events.
+    pub(super) fn turn(&self, wait: Wait, services: &Services, file: impl Fn(usize, &mut Vec<Ready>)) -> bool {
         let guard = match wait {
             Wait::No => self.0.try_lock(),
             Wait::Forever | Wait::AtMost(_) => Some(self.0.lock()),
@@ -82,7 +85,13 @@ impl Poller {
                 .with(Readiness::WRITABLE, event.is_writable() || event.is_error())
                 .with(Readiness::READ_CLOSED, event.is_read_closed() || event.is_error())
                 .with(Readiness::WRITE_CLOSED, event.is_write_closed());
-            file(alias.stripe(), Ready { alias, readiness });
+            if state.ready.len() <= alias.stripe() {
+                state.ready.resize_with(alias.stripe() + 1, Vec::new);
+            }
+            state.ready[alias.stripe()].push(Ready { alias, readiness });
+        }
+        for (stripe, ready) in state.ready.iter_mut().enumerate().filter(|(_, ready)| !ready.is_empty()) {
+            file(stripe, ready);
         }
         timers.expired(timers.clock().now_ms(), &mut state.expired);
         for fire in state.expired.drain(..) {

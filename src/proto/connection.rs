@@ -489,6 +489,12 @@ impl Connection {
         }
     }
 
+    /// Whether [`Connection::next_event`] may have something.
+    pub(crate) fn has_events(&self) -> bool {
+        let flags = &self.flags;
+        !self.input.is_empty() || flags.connected_due || flags.reframed || flags.writable_due || flags.peer_finished_due
+    }
+
     /// The next thing to tell the owner. The caller may stop asking at any time and go on later.
     pub(crate) fn next_event(&mut self, now_ms: u64) -> Option<Event> {
         if std::mem::take(&mut self.flags.connected_due) {

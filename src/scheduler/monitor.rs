@@ -18,8 +18,10 @@ use std::time::Duration;
 
 use super::{Executor, Scheduler, Wait};
 
-/// Time between two looks. A stuck worker is found after at most two of them.
-const LOOK: Duration = Duration::from_millis(3);
+/// Time until the next look when a worker is in a task: if it still is, it is stuck.
+const LOOK_AGAIN: Duration = Duration::from_millis(3);
+/// Time until the next look otherwise. A stuck worker is found after both times at the most.
+const LOOK: Duration = Duration::from_millis(5);
 /// How long one turn of the monitor may block, in milliseconds.
 const TURN_MS: u64 = 2;
 /// Looks without any change before the monitor goes to sleep.
@@ -29,10 +31,11 @@ const QUIET_LOOKS: u32 = 16;
 pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
     scheduler.monitor.get_or_init(thread::current);
     let mut seen = vec![0; scheduler.workers.len()];
-    let mut quiet = 0;
+    let (mut quiet, mut in_task) = (0, false);
     while !scheduler.idle.is_stopping() {
-        thread::park_timeout(LOOK);
+        thread::park_timeout(if in_task { LOOK_AGAIN } else { LOOK });
         quiet = if look(scheduler, &mut seen) { 0 } else { quiet + 1 };
+        in_task = scheduler.workers.iter().any(|worker| worker.epoch.load(Ordering::Relaxed) & 1 == 1);
         while scheduler.idle.all_stuck() && !scheduler.idle.is_stopping() {
             scheduler.turn_aside(executor, Wait::AtMost(TURN_MS));
             executor.serve();

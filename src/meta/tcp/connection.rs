@@ -339,7 +339,11 @@ impl MetaProcess for Driver {
 
     fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.transmit(cx);
-        self.drive(cx)
+        if self.machine.has_events() || (self.readable && self.machine.wants_read()) {
+            // Writing has made room, or has something to tell.
+            return self.drive(cx);
+        }
+        self.settle(cx)
     }
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
