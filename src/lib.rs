@@ -60,16 +60,18 @@
 //!
 //! # Layers
 //!
-//! For those who read the source. Rows know only lower rows; the left and the right half never name each other.
+//! For those who read the source. Rows know only lower rows; the left and the right half never name each other; the
+//! modules of row 3 are the vocabulary of both, and name each other. `tests/layers.rs` holds this true.
 //!
 //! | Row | I/O half | both | actor half |
 //! |---|---|---|---|
-//! | 6 | | `node` | |
-//! | 5 | `poll`: turn, stripes | | `actor`: trait, pool, context |
-//! | 4 | `meta`: tcp, udp, options | | `process`: table, mailbox, relations |
-//! | 3 | `proto`: framing, tls, output | | `scheduler`: worker, idle, monitor, blocking |
-//! | 2 | | `message`, `command`, `timer`, `buffer` | |
-//! | 1 | | `id`, `error`, `sync` | |
+//! | 7 | | `node` | |
+//! | 6 | `poll`: turn, stripes | | `actor`: trait, pool, context |
+//! | 5 | `meta`: tcp, udp, options | | `process`: table, mailbox, relations |
+//! | 4 | `proto`: framing, tls, output | `timers` | `scheduler`: worker, idle, monitor, blocking |
+//! | 3 | | `message`, `command`, `request`, `inspect`, `error`, `reason` | |
+//! | 2 | | `buffer`, `chunks`, `clock`, `log`, `timer`, `tls` | |
+//! | 1 | | `guard`, `id`, `sync` | |
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
