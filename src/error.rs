@@ -21,11 +21,21 @@ impl OptionError {
     }
 
     /// The field of the options.
+    ///
+    /// ```
+    /// let error = longshore::Framing::fixed(0).validate().unwrap_err();
+    /// assert_eq!(error.field(), "length");
+    /// ```
     pub fn field(&self) -> &'static str {
         self.field
     }
 
     /// What is wrong with it.
+    ///
+    /// ```
+    /// let error = longshore::Framing::fixed(0).validate().unwrap_err();
+    /// assert_eq!(error.problem(), "a frame of no bytes would never end");
+    /// ```
     pub fn problem(&self) -> &str {
         &self.problem
     }
@@ -118,16 +128,40 @@ impl SendError {
     }
 
     /// Why.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let refused = cx.send("nobody", "hello").unwrap_err();
+    /// assert_eq!(refused.kind(), longshore::SendErrorKind::NoName);
+    /// # Ok(()) }) }
+    /// ```
     pub fn kind(&self) -> SendErrorKind {
         self.kind
     }
 
     /// Where it was to go.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let refused = cx.send("nobody", "hello").unwrap_err();
+    /// assert_eq!(refused.target(), &Target::from("nobody"));
+    /// # Ok(()) }) }
+    /// ```
     pub fn target(&self) -> &Target {
         &self.to
     }
 
     /// The message, unharmed.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let refused = cx.send("nobody", 7_u8).unwrap_err();
+    /// assert_eq!(refused.into_message().downcast::<u8>().unwrap(), 7);
+    /// # Ok(()) }) }
+    /// ```
     pub fn into_message(self) -> Message {
         self.message.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -214,6 +248,12 @@ impl From<crate::tls::TlsError> for ConnectError {
 
 impl BindError {
     /// The operating system's kind of error, if it was one.
+    ///
+    /// ```
+    /// let first = longshore::UdpServer::bind("127.0.0.1:0").unwrap();
+    /// let taken = longshore::UdpServer::bind(first.local_addr()).unwrap_err();
+    /// assert_eq!(taken.kind(), Some(std::io::ErrorKind::AddrInUse));
+    /// ```
     pub fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::Resolve { source, .. } | Self::Bind { source, .. } => Some(source.kind()),

@@ -140,6 +140,10 @@ pub struct Name(Arc<str>);
 
 impl Name {
     /// The name as text.
+    ///
+    /// ```
+    /// assert_eq!(longshore::Name::from("clerk").as_str(), "clerk");
+    /// ```
     pub fn as_str(&self) -> &str {
         &self.0
     }

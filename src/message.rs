@@ -95,6 +95,12 @@ impl Message {
     }
 
     /// Looks at the value of a user type.
+    ///
+    /// ```
+    /// use longshore::Message;
+    ///
+    /// assert_eq!(Message::new(7_u32).downcast_ref::<u32>(), Some(&7));
+    /// ```
     pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
         match self {
             Self::User(value) => value.downcast_ref(),
@@ -103,6 +109,12 @@ impl Message {
     }
 
     /// Whether this carries a value of that user type.
+    ///
+    /// ```
+    /// use longshore::Message;
+    ///
+    /// assert!(Message::new(7_u32).is::<u32>());
+    /// ```
     pub fn is<T: Any>(&self) -> bool {
         self.downcast_ref::<T>().is_some()
     }
@@ -123,6 +135,13 @@ pub struct MessageTcp {
 
 impl MessageTcp {
     /// Bytes for `id`.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.send_alias(connection, MessageTcp::new(connection, "text, bytes, or a `Buffer`"))?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn new(id: Alias, data: impl Into<Buffer>) -> Self {
         Self { id, data: data.into() }
     }
@@ -198,6 +217,15 @@ pub struct MessageUdp {
 
 impl MessageUdp {
     /// A datagram to `addr`.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let socket = cx.spawn_meta(UdpServer::bind("127.0.0.1:0")?)?;
+    /// let to = "127.0.0.1:9".parse::<std::net::SocketAddr>()?;
+    /// cx.send_alias(socket, MessageUdp::new(socket, to, "ping"))?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn new(id: Alias, addr: SocketAddr, data: impl Into<Buffer>) -> Self {
         Self { id, addr, data: data.into(), truncated: false }
     }

@@ -38,6 +38,12 @@ pub enum Reason {
 
 impl Reason {
     /// A reason of your own.
+    ///
+    /// ```
+    /// use longshore::Reason;
+    ///
+    /// assert_eq!(Reason::error("out of paper").to_string(), "out of paper");
+    /// ```
     pub fn error(text: impl fmt::Display) -> Self {
         Self::Error(Arc::from(text.to_string()))
     }

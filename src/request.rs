@@ -40,6 +40,18 @@ impl Reply {
     }
 
     /// Answers.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// struct Clerk;
+    /// impl Actor for Clerk {
+    ///     fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+    ///         reply.send("done");
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     pub fn send<T: Send + 'static>(self, message: T) {
         self.finish(Ok(Message::new(message)));
     }
@@ -115,6 +127,19 @@ impl Promise {
     /// # Errors
     ///
     /// [`RequestError::Timeout`] at the deadline, or whatever ended the request without an answer.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let pid = node.spawn(|| Worker)?;
+    /// let promise = node.request(pid, "how are you?")?;
+    /// let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    /// assert_eq!(promise.wait_until(deadline).unwrap_err(), longshore::RequestError::Dropped); // at once
+    /// # Ok(()) }
+    /// ```
     pub fn wait_until(self, deadline: Instant) -> Result<Message, RequestError> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

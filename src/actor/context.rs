@@ -33,17 +33,41 @@ impl<'a> Context<'a> {
     }
 
     /// This process.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// assert_eq!(cx.whereis("nobody"), None);
+    /// assert_ne!(cx.pid(), Pid::NODE);
+    /// # Ok(()) }) }
+    /// ```
     #[doc(alias = "PID")]
     pub fn pid(&self) -> Pid {
         self.env.life.pid
     }
 
     /// The process that spawned this one; [`Pid::NODE`] if the embedding program did.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// assert_eq!(cx.parent(), Pid::NODE); // spawned by the embedding program
+    /// # Ok(()) }) }
+    /// ```
     pub fn parent(&self) -> Pid {
         self.env.life.parent
     }
 
     /// The name of this process, if it has one.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// assert!(cx.name().is_none());
+    /// cx.register("clerk")?;
+    /// assert_eq!(cx.name().unwrap(), &Name::from("clerk"));
+    /// # Ok(()) }) }
+    /// ```
     pub fn name(&self) -> Option<&Name> {
         self.env.life.name.as_ref()
     }
@@ -54,16 +78,41 @@ impl<'a> Context<'a> {
     ///
     /// [`SpawnError::NameTaken`], or [`SpawnError::Named`] if this process has a name, or [`SpawnError::Ended`] in
     /// `terminate`.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// cx.register("clerk")?;
+    /// cx.send("clerk", "a note to myself")?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn register(&mut self, name: impl Into<Name>) -> Result<(), SpawnError> {
         self.env.processes.register(self.env.life, name.into())
     }
 
     /// Gives the name back. Returns it, if there was one.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// cx.register("clerk")?;
+    /// assert_eq!(cx.unregister(), Some(Name::from("clerk")));
+    /// assert_eq!(cx.whereis("clerk"), None);
+    /// # Ok(()) }) }
+    /// ```
     pub fn unregister(&mut self) -> Option<Name> {
         self.env.processes.unregister(self.env.life)
     }
 
     /// The process that holds the name now.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// cx.register("clerk")?;
+    /// assert_eq!(cx.whereis("clerk"), Some(cx.pid()));
+    /// # Ok(()) }) }
+    /// ```
     pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
         use crate::message::Deliver as _;
         self.env.processes.resolve(&name.into())
@@ -75,6 +124,15 @@ impl<'a> Context<'a> {
     ///
     /// The message comes back when there is no such receiver, when its mailbox has reached its bound, or when the bytes
     /// do not fit the connection's output limit.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// cx.send(cx.pid(), "any value")?;
+    /// let refused = cx.send("nobody", 7_u8).unwrap_err();
+    /// assert_eq!(refused.into_message().downcast::<u8>().unwrap(), 7);
+    /// # Ok(()) }) }
+    /// ```
     #[inline]
     pub fn send<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
         self.send_with_priority(to, message, Priority::Normal)
@@ -85,6 +143,14 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// As [`Context::send`]; only [`Priority::Normal`] is bounded.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// cx.send(cx.pid(), "second")?;
+    /// cx.send_with_priority(cx.pid(), "first", Priority::High)?;
+    /// # Ok(()) }) }
+    /// ```
     #[inline]
     pub fn send_with_priority<T: Send + 'static>(
         &mut self,
@@ -102,18 +168,41 @@ impl<'a> Context<'a> {
     ///
     /// The message comes back when the meta-process has ended, when it is closing, or when the bytes do not fit its
     /// output limit.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.send_alias(connection, MessageTcp::new(connection, "hello"))?;
+    /// # Ok(()) }) }
+    /// ```
     #[inline]
     pub fn send_alias<T: Send + 'static>(&mut self, to: Alias, message: T) -> Result<(), SendError> {
         self.env.processes.commands.send(to, self.env.life.pid, Message::new(message))
     }
 
     /// Sends a message after a delay, never earlier. A receiver that is gone by then is not an error.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// cx.send_after(cx.pid(), "tick", Duration::from_millis(100));
+    /// # Ok(()) }) }
+    /// ```
     pub fn send_after<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T, delay: Duration) -> Timer {
         let fire = Fire::Send { to: to.into(), from: self.env.life.pid, message: Message::new(message) };
         Timer(self.env.processes.timers.after(delay, fire))
     }
 
     /// Takes a timer back. `false`: it has fired or was cancelled before.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let timer = cx.send_after(cx.pid(), "never", Duration::from_secs(60));
+    /// assert!(cx.cancel_timer(timer));
+    /// assert!(!cx.cancel_timer(timer));
+    /// # Ok(()) }) }
+    /// ```
     pub fn cancel_timer(&mut self, timer: Timer) -> bool {
         self.env.processes.timers.cancel(timer.0).is_some()
     }
@@ -124,6 +213,18 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// As [`Context::send`]; then no reply comes.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// let request = cx.request(worker, "how are you?", Duration::from_secs(5))?;
+    /// // A `MessageReply` with this `request` comes, whatever happens to the worker.
+    /// # let _ = request;
+    /// # Ok(()) }) }
+    /// ```
     pub fn request<T: Send + 'static>(
         &mut self,
         to: impl Into<Target>,
@@ -139,6 +240,16 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// There is no such receiver.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// cx.send_exit(worker, Reason::Shutdown)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn send_exit(&mut self, to: impl Into<Target>, reason: Reason) -> Result<(), SendErrorKind> {
         self.env.processes.send_exit(self.env.life.pid, to.into(), reason)
     }
@@ -149,11 +260,26 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// It has ended already.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// cx.send_exit_meta(server, Reason::Shutdown)?; // the port is free again
+    /// # Ok(()) }) }
+    /// ```
     pub fn send_exit_meta(&mut self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
         self.env.processes.send_exit_meta(to, reason)
     }
 
     /// Whether exit signals arrive as messages from now on. Returns what it was.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// assert!(!cx.trap_exit(true)); // from now on signals are messages, `Message::Exit`
+    /// # Ok(()) }) }
+    /// ```
     pub fn trap_exit(&mut self, trap: bool) -> bool {
         std::mem::replace(&mut self.env.life.trap_exit, trap)
     }
@@ -163,6 +289,17 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// `init` failed or panicked, or the node refuses.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// struct Worker;
+    /// impl Actor for Worker {}
+    ///
+    /// let worker = cx.spawn(|| Worker)?;
+    /// cx.send(worker, "hello")?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn spawn<A: Actor>(&mut self, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
         self.spawn_with(SpawnOptions::default(), factory)
     }
@@ -172,6 +309,16 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// As [`Context::spawn`], and [`SpawnError::NameTaken`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// cx.spawn_register("worker", || Worker)?;
+    /// cx.send("worker", "hello")?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn spawn_register<A: Actor>(
         &mut self,
         name: impl Into<Name>,
@@ -185,6 +332,16 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// As [`Context::spawn`], and a wrong option.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let options = SpawnOptions::default().with_mailbox_bound(100).with_link();
+    /// cx.spawn_with(options, || Worker)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn spawn_with<A: Actor>(
         &mut self,
         options: SpawnOptions,
@@ -198,6 +355,16 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// As [`Context::spawn_with`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// cx.spawn_pool(SpawnOptions::default().with_name("workers"), Pool::new(4, || Worker))?;
+    /// cx.send("workers", "hello")?; // to one of the four
+    /// # Ok(()) }) }
+    /// ```
     pub fn spawn_pool(&mut self, options: SpawnOptions, pool: Pool) -> Result<Pid, SpawnError> {
         pool.validate()?;
         self.spawn_behavior(&options, Box::new(pool))
@@ -214,21 +381,64 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// The name is not registered.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// cx.link(worker)?; // its end is ours, and ours is its
+    /// # Ok(()) }) }
+    /// ```
     pub fn link(&mut self, target: impl Into<Target>) -> Result<(), SendErrorKind> {
         self.env.link(target.into())
     }
 
     /// Takes a link back; nothing comes over it any more.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// cx.link(worker)?;
+    /// cx.unlink(worker);
+    /// # Ok(()) }) }
+    /// ```
     pub fn unlink(&mut self, target: impl Into<Target>) {
         self.env.unlink(target.into());
     }
 
     /// Asks to be told, by one [`Message::Down`], when the target ends; at once if it has ended.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// let monitor = cx.monitor(worker); // a `MessageDown` will carry it
+    /// # let _ = monitor;
+    /// # Ok(()) }) }
+    /// ```
     pub fn monitor(&mut self, target: impl Into<Target>) -> Ref {
         self.env.monitor(target.into())
     }
 
     /// Takes a monitor back; its `Down` does not come any more.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// let monitor = cx.monitor(worker);
+    /// cx.demonitor(monitor);
+    /// # Ok(()) }) }
+    /// ```
     pub fn demonitor(&mut self, monitor: Ref) {
         self.env.demonitor(monitor);
     }
@@ -239,6 +449,14 @@ impl<'a> Context<'a> {
     /// # Errors
     ///
     /// There is no such target.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// cx.inspect(server, Duration::from_secs(5))?; // the reply carries an `Inspection`
+    /// # Ok(()) }) }
+    /// ```
     pub fn inspect(&mut self, target: impl Into<Target>, timeout: Duration) -> Result<Ref, SendErrorKind> {
         self.env.inspect(target.into(), timeout)
     }

@@ -79,11 +79,25 @@ pub struct MetaContext<'a> {
 
 impl MetaContext<'_> {
     /// This meta-process.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// println!("I am {}", cx.alias());
+    /// # Ok(()) }) }
+    /// ```
     pub fn alias(&self) -> Alias {
         self.alias
     }
 
     /// The process that it belongs to.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// assert_ne!(cx.parent(), Pid::NODE);
+    /// # Ok(()) }) }
+    /// ```
     pub fn parent(&self) -> Pid {
         self.parent
     }
@@ -94,6 +108,15 @@ impl MetaContext<'_> {
     /// # Errors
     ///
     /// What the operating system says, for instance for a regular file.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// cx.register(&ours)?; // `ready` is called when something can be read or written
+    /// # Ok(()) }) }
+    /// ```
     #[cfg(unix)]
     pub fn register(&mut self, source: &impl AsFd) -> io::Result<()> {
         let fd = source.as_fd().as_raw_fd();
@@ -105,6 +128,15 @@ impl MetaContext<'_> {
     /// # Errors
     ///
     /// It was not registered.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// cx.register(&ours)?;
+    /// cx.deregister(&ours)?;
+    /// # Ok(()) }) }
+    /// ```
     #[cfg(unix)]
     pub fn deregister(&mut self, source: &impl AsFd) -> io::Result<()> {
         let fd = source.as_fd().as_raw_fd();
@@ -123,6 +155,13 @@ impl MetaContext<'_> {
     ///
     /// The message comes back when there is no such receiver. A full mailbox refuses it, and
     /// [`MetaProcess::handle_resume`] is called when it has room again.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// cx.send(cx.parent(), "news")?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn send<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
         let (to, message) = (to.into(), Message::new(message));
         let pid = match &to {
@@ -147,44 +186,109 @@ impl MetaContext<'_> {
     /// # Errors
     ///
     /// The parent has ended, or the node's limit is reached.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// let child = cx.spawn_meta(UdpServer::bind("127.0.0.1:0")?)?;
+    /// assert_ne!(child, cx.alias());
+    /// # Ok(()) }) }
+    /// ```
     pub fn spawn_meta(&mut self, meta: impl MetaProcess) -> Result<Alias, SpawnError> {
         self.services.spawn(self.parent, Box::new(meta))
     }
 
     /// Ends another meta-process.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// let child = cx.spawn_meta(UdpServer::bind("127.0.0.1:0")?)?;
+    /// cx.send_exit_meta(child, Reason::Normal);
+    /// # Ok(()) }) }
+    /// ```
     pub fn send_exit_meta(&mut self, to: Alias, reason: Reason) {
         self.services.commands.push(to.stripe(), Command::Exit { to, reason });
     }
 
     /// The process that holds the name now.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// assert_eq!(cx.whereis("nobody"), None);
+    /// # Ok(()) }) }
+    /// ```
     pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
         self.services.deliver.resolve(&name.into())
     }
 
     /// Has [`MetaProcess::handle_timer`] called after that time; `None` withdraws it. There is one timer; setting it again
     /// replaces it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// cx.set_timer(Some(Duration::from_millis(100))); // `handle_timer` is called
+    /// # Ok(()) }) }
+    /// ```
     pub fn set_timer(&mut self, delay: Option<Duration>) {
         let deadline_ms = delay.map_or(u64::MAX, |delay| self.services.timers.clock().deadline_ms(delay));
         self.wishes.deadline_ms = Some(deadline_ms);
     }
 
     /// Has [`MetaProcess::ready`] called again soon, after other meta-processes had their turn.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// cx.call_again(); // `ready` is called, with `is_again`
+    /// # Ok(()) }) }
+    /// ```
     pub fn call_again(&mut self) {
         self.wishes.again = true;
     }
 
     /// Has [`MetaProcess::flush`] called at the end of this batch.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// cx.flush_later(); // `flush` is called
+    /// # Ok(()) }) }
+    /// ```
     pub fn flush_later(&mut self) {
         self.wishes.flush = true;
     }
 
     /// Buffers of the node.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// let buffer = cx.buffer_pool().get(512);
+    /// assert!(buffer.capacity() >= 512);
+    /// # Ok(()) }) }
+    /// ```
     pub fn buffer_pool(&self) -> &BufferPool {
         &self.services.pool
     }
 
     /// Counts off bytes of [`MessageTcp`](crate::MessageTcp) or [`MessageUdp`](crate::MessageUdp) that no longer wait.
     /// `true`: a send had been refused, and there is room again.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// // Called when bytes of a `MessageTcp` that was sent to this alias have left:
+    /// fn left(cx: &mut MetaContext<'_>, bytes: usize) {
+    ///     if cx.sent(bytes, 64 * 1024) {
+    ///         // Somebody was refused, and there is room again: tell them.
+    ///     }
+    /// }
+    /// # left(cx, 0);
+    /// # Ok(()) }) }
+    /// ```
     pub fn sent(&mut self, bytes: usize, low_water_mark: u32) -> bool {
         self.outlet().sent(bytes, low_water_mark)
     }

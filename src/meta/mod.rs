@@ -180,21 +180,61 @@ impl Readiness {
     }
 
     /// Reading may succeed, or find the end or an error.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// fn ready(readiness: Readiness) {
+    ///     if readiness.is_readable() {
+    ///         // read until `WouldBlock`
+    ///     }
+    /// }
+    /// ```
     pub fn is_readable(self) -> bool {
         self.0 & (Self::READABLE.0 | Self::READ_CLOSED.0) != 0
     }
 
     /// Writing may succeed, or find an error.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// fn ready(readiness: Readiness) {
+    ///     if readiness.is_writable() {
+    ///         // write what waits
+    ///     }
+    /// }
+    /// ```
     pub fn is_writable(self) -> bool {
         self.0 & (Self::WRITABLE.0 | Self::WRITE_CLOSED.0) != 0
     }
 
     /// The other side will send no more; what it has sent can still be read.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// fn ready(readiness: Readiness) {
+    ///     if readiness.is_read_closed() {
+    ///         // the last bytes are there to be read
+    ///     }
+    /// }
+    /// ```
     pub fn is_read_closed(self) -> bool {
         self.0 & Self::READ_CLOSED.0 != 0
     }
 
     /// This call was asked for with [`MetaContext::call_again`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// fn ready(readiness: Readiness) {
+    ///     if readiness.is_again() {
+    ///         // nothing new: go on where the last call stopped
+    ///     }
+    /// }
+    /// ```
     pub fn is_again(self) -> bool {
         self.0 & Self::AGAIN.0 != 0
     }

@@ -78,6 +78,15 @@ impl UdpServer {
     ///
     /// [`BindError::Option`] names a wrong field, before anything is bound; otherwise what the operating system says,
     /// for instance that the port is in use.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let options = UdpServerOptions::from("127.0.0.1:0").with_report_errors(true);
+    /// let server = UdpServer::bind(options)?;
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
     pub fn bind(options: impl Into<UdpServerOptions>) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
@@ -110,6 +119,15 @@ impl UdpServer {
     /// # Errors
     ///
     /// [`BindError::Option`] names a wrong field; otherwise what the operating system says.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// let server = UdpServer::from_std(socket, UdpServerOptions::default())?;
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
     pub fn from_std(socket: std::net::UdpSocket, options: impl Into<UdpServerOptions>) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
@@ -133,11 +151,28 @@ impl UdpServer {
     }
 
     /// The bound address, with the port that the operating system chose.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// assert_ne!(UdpServer::bind("127.0.0.1:0")?.local_addr().port(), 0);
+    /// # Ok(()) }
+    /// ```
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
     /// Frees the port of a server that was not spawned. The same as dropping it.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let server = UdpServer::bind("127.0.0.1:0")?;
+    /// let address = server.local_addr();
+    /// server.terminate(Reason::Normal);
+    /// UdpServer::bind(address)?; // the port is free
+    /// # Ok(()) }
+    /// ```
     pub fn terminate(self, reason: Reason) {
         drop((self, reason));
     }

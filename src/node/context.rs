@@ -17,6 +17,16 @@ impl Context<'_> {
     /// # Errors
     ///
     /// The node is stopping or has reached its limit. The meta-process is dropped, which closes its socket.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let server = TcpServer::bind("127.0.0.1:0")?;
+    /// let address = server.local_addr();
+    /// cx.spawn_meta(server)?; // it accepts on that address, and its connections are ours
+    /// # let _ = address;
+    /// # Ok(()) }) }
+    /// ```
     pub fn spawn_meta(&mut self, meta: impl MetaProcess) -> Result<Alias, SpawnError> {
         let pid = self.pid();
         let io = self.env().processes.io::<Io>().ok_or(SpawnError::Stopping)?;
@@ -29,6 +39,15 @@ impl Context<'_> {
     /// # Errors
     ///
     /// It has ended already.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.send_alias(connection, MessageTcp::new(connection, "goodbye"))?;
+    /// cx.close(connection)?; // "goodbye" is sent first
+    /// assert!(cx.send_alias(connection, MessageTcp::new(connection, "and another thing")).is_err());
+    /// # Ok(()) }) }
+    /// ```
     pub fn close(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
         let pid = self.pid();
         finish(self.env().processes, pid, connection, TcpCommand::Close)
@@ -39,6 +58,13 @@ impl Context<'_> {
     /// # Errors
     ///
     /// It has ended already.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.abort(connection)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn abort(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
         let pid = self.pid();
         finish(self.env().processes, pid, connection, TcpCommand::Abort)
@@ -49,6 +75,14 @@ impl Context<'_> {
     /// # Errors
     ///
     /// It has ended already.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.send_alias(connection, MessageTcp::new(connection, "that was all"))?;
+    /// cx.shutdown_write(connection)?; // what the peer still says is received
+    /// # Ok(()) }) }
+    /// ```
     pub fn shutdown_write(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
         let pid = self.pid();
         finish(self.env().processes, pid, connection, TcpCommand::ShutdownWrite)
@@ -60,6 +94,13 @@ impl Context<'_> {
     /// # Errors
     ///
     /// It has ended already.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.pause_reading(connection)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn pause_reading(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
         self.command(connection, TcpCommand::PauseReading)
     }
@@ -69,6 +110,14 @@ impl Context<'_> {
     /// # Errors
     ///
     /// It has ended already.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.pause_reading(connection)?;
+    /// cx.resume_reading(connection)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn resume_reading(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
         self.command(connection, TcpCommand::ResumeReading)
     }
@@ -78,6 +127,14 @@ impl Context<'_> {
     /// # Errors
     ///
     /// The framing names a wrong option, or the connection has ended.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.set_framing(connection, Framing::lines())?;
+    /// assert!(cx.set_framing(connection, Framing::fixed(0)).is_err());
+    /// # Ok(()) }) }
+    /// ```
     pub fn set_framing(&mut self, connection: Alias, framing: Framing) -> Result<(), Reason> {
         framing.validate()?;
         Ok(self.command(connection, TcpCommand::SetFraming(framing))?)
@@ -88,6 +145,14 @@ impl Context<'_> {
     /// # Errors
     ///
     /// The listener has ended.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// cx.pause_accepting(server)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn pause_accepting(&mut self, listener: Alias) -> Result<(), SendErrorKind> {
         self.command(listener, TcpCommand::PauseAccepting)
     }
@@ -97,11 +162,27 @@ impl Context<'_> {
     /// # Errors
     ///
     /// The listener has ended.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// cx.pause_accepting(server)?;
+    /// cx.resume_accepting(server)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn resume_accepting(&mut self, listener: Alias) -> Result<(), SendErrorKind> {
         self.command(listener, TcpCommand::ResumeAccepting)
     }
 
     /// Bytes that wait to be sent on a connection, or on a UDP socket.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// assert_eq!(cx.queued_bytes(connection), 0);
+    /// # Ok(()) }) }
+    /// ```
     pub fn queued_bytes(&mut self, connection: Alias) -> usize {
         let outlet = self.env().processes.commands.outlet(connection);
         outlet.filter(|outlet| outlet.is_current(connection.generation())).map_or(0, |outlet| outlet.queued())
@@ -113,6 +194,13 @@ impl Context<'_> {
     }
 
     /// Stops the node, by a thread of its own, with the default deadlines; this process gets its exit signal in turn.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// cx.stop_node(); // returns at once
+    /// # Ok(()) }) }
+    /// ```
     pub fn stop_node(&mut self) {
         if let Some(stopper) = self.env().processes.stopper() {
             stopper();
@@ -126,6 +214,25 @@ impl Node {
     /// # Errors
     ///
     /// It has ended already.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Owner(std::sync::mpsc::Sender<Alias>);
+    /// # impl Actor for Owner {
+    /// #     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    /// #         let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// #         self.0.send(server)?;
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let (sender, aliases) = std::sync::mpsc::channel();
+    /// # node.spawn(|| Owner(sender))?;
+    /// # let alias = aliases.recv().expect("an alias");
+    /// node.send_exit_meta(alias, Reason::Shutdown).unwrap();
+    /// # Ok(()) }
+    /// ```
     pub fn send_exit_meta(&self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
         self.processes().send_exit_meta(to, reason)
     }
@@ -136,6 +243,25 @@ impl Node {
     ///
     /// The message comes back when the meta-process has ended, when it is closing, or when the bytes do not fit its
     /// output limit.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Owner(std::sync::mpsc::Sender<Alias>);
+    /// # impl Actor for Owner {
+    /// #     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    /// #         let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// #         self.0.send(server)?;
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let (sender, aliases) = std::sync::mpsc::channel();
+    /// # node.spawn(|| Owner(sender))?;
+    /// # let alias = aliases.recv().expect("an alias");
+    /// node.send_alias(alias, MessageTcp::new(alias, "a listener accepts no bytes")).unwrap_err();
+    /// # Ok(()) }
+    /// ```
     pub fn send_alias<T: Send + 'static>(&self, to: Alias, message: T) -> Result<(), SendError> {
         self.processes().commands.send(to, Pid::NODE, Message::new(message))
     }
@@ -145,6 +271,25 @@ impl Node {
     /// # Errors
     ///
     /// It has ended already.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Owner(std::sync::mpsc::Sender<Alias>);
+    /// # impl Actor for Owner {
+    /// #     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    /// #         let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// #         self.0.send(server)?;
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let (sender, aliases) = std::sync::mpsc::channel();
+    /// # node.spawn(|| Owner(sender))?;
+    /// # let alias = aliases.recv().expect("an alias");
+    /// node.close(alias).unwrap(); // a listener: its port is free again
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self, connection: Alias) -> Result<(), SendErrorKind> {
         finish(self.processes(), Pid::NODE, connection, TcpCommand::Close)
     }
@@ -154,6 +299,25 @@ impl Node {
     /// # Errors
     ///
     /// It has ended already.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Owner(std::sync::mpsc::Sender<Alias>);
+    /// # impl Actor for Owner {
+    /// #     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    /// #         let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// #         self.0.send(server)?;
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # let (sender, aliases) = std::sync::mpsc::channel();
+    /// # node.spawn(|| Owner(sender))?;
+    /// # let alias = aliases.recv().expect("an alias");
+    /// node.abort(alias).unwrap();
+    /// # Ok(()) }
+    /// ```
     pub fn abort(&self, connection: Alias) -> Result<(), SendErrorKind> {
         finish(self.processes(), Pid::NODE, connection, TcpCommand::Abort)
     }

@@ -87,6 +87,14 @@ impl Node {
     ///
     /// [`Error::Option`] names a wrong field; [`Error::Start`] says what the operating system refused. Nothing is left
     /// running then.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start(NodeOptions::from("example@localhost").with_workers(2))?;
+    /// assert!(Node::start(NodeOptions::from("wrong@localhost").with_workers(0)).is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn start(options: impl Into<NodeOptions>) -> Result<Self, Error> {
         let options = options.into();
         options.validate()?;
@@ -138,6 +146,14 @@ impl Node {
     }
 
     /// The node's name.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// assert_eq!(node.name(), &Name::from("example@localhost"));
+    /// # Ok(()) }
+    /// ```
     pub fn name(&self) -> &Name {
         &self.0.name
     }
@@ -152,6 +168,18 @@ impl Node {
     /// # Errors
     ///
     /// `init` failed or panicked, or the node refuses.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// struct Worker;
+    /// impl Actor for Worker {}
+    ///
+    /// let pid = node.spawn(|| Worker)?;
+    /// node.send(pid, "hello")?;
+    /// # Ok(()) }
+    /// ```
     pub fn spawn<A: Actor>(&self, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
         self.spawn_with(SpawnOptions::default(), factory)
     }
@@ -161,6 +189,17 @@ impl Node {
     /// # Errors
     ///
     /// As [`Node::spawn`], and [`SpawnError::NameTaken`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let pid = node.spawn_register("worker", || Worker)?;
+    /// assert_eq!(node.whereis("worker"), Some(pid));
+    /// # Ok(()) }
+    /// ```
     pub fn spawn_register<A: Actor>(
         &self,
         name: impl Into<Name>,
@@ -174,6 +213,17 @@ impl Node {
     /// # Errors
     ///
     /// As [`Node::spawn`], and a wrong option.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let options = SpawnOptions::default().with_name("worker").with_mailbox_bound(100);
+    /// node.spawn_with(options, || Worker)?;
+    /// # Ok(()) }
+    /// ```
     pub fn spawn_with<A: Actor>(&self, options: SpawnOptions, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
         self.spawn_behavior(&options, Box::new(ActorBehavior(factory())))
     }
@@ -183,6 +233,16 @@ impl Node {
     /// # Errors
     ///
     /// As [`Node::spawn_with`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// node.spawn_pool(SpawnOptions::default().with_name("workers"), Pool::new(4, || Worker))?;
+    /// # Ok(()) }
+    /// ```
     pub fn spawn_pool(&self, options: SpawnOptions, pool: Pool) -> Result<Pid, SpawnError> {
         pool.validate()?;
         self.spawn_behavior(&options, Box::new(pool))
@@ -198,6 +258,18 @@ impl Node {
     ///
     /// The message comes back when there is no such receiver, when its mailbox has reached its bound, or when the bytes
     /// do not fit the connection's output limit.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let pid = node.spawn(|| Worker)?;
+    /// node.send(pid, "hello")?;
+    /// assert!(node.send("nobody", "hello").is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn send<T: Send + 'static>(&self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
         self.send_with_priority(to, message, Priority::Normal)
     }
@@ -207,6 +279,17 @@ impl Node {
     /// # Errors
     ///
     /// As [`Node::send`]; only [`Priority::Normal`] is bounded.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let pid = node.spawn(|| Worker)?;
+    /// node.send_with_priority(pid, "at once", Priority::Max)?;
+    /// # Ok(()) }
+    /// ```
     pub fn send_with_priority<T: Send + 'static>(
         &self,
         to: impl Into<Target>,
@@ -221,6 +304,17 @@ impl Node {
     /// # Errors
     ///
     /// There is no such receiver.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let pid = node.spawn(|| Worker)?;
+    /// node.send_exit(pid, Reason::Shutdown).unwrap();
+    /// # Ok(()) }
+    /// ```
     pub fn send_exit(&self, to: impl Into<Target>, reason: Reason) -> Result<(), SendErrorKind> {
         self.processes().send_exit(Pid::NODE, to.into(), reason)
     }
@@ -231,6 +325,24 @@ impl Node {
     /// # Errors
     ///
     /// Why there is no answer. If the receiver ends, panics or drops the request, that is known at once.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// struct Echo;
+    /// impl Actor for Echo {
+    ///     fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+    ///         reply.send(message);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let node = Node::start("example@localhost")?;
+    /// let pid = node.spawn(|| Echo)?;
+    /// let answer = node.call(pid, 7_u32, std::time::Duration::from_secs(5))?;
+    /// assert_eq!(answer.downcast::<u32>().unwrap(), 7);
+    /// # Ok(()) }
+    /// ```
     pub fn call<T: Send + 'static>(
         &self,
         to: impl Into<Target>,
@@ -247,6 +359,20 @@ impl Node {
     /// # Errors
     ///
     /// [`RequestError::NotDelivered`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let pid = node.spawn(|| Worker)?;
+    /// let promise = node.request(pid, "how are you?")?;
+    /// # let block_on = |promise: longshore::Promise| promise.wait_until(std::time::Instant::now() + std::time::Duration::from_secs(60));
+    /// let answer = block_on(promise); // or `promise.await`
+    /// assert!(answer.is_err()); // this worker answers nobody, and that is known at once
+    /// # Ok(()) }
+    /// ```
     pub fn request<T: Send + 'static>(&self, to: impl Into<Target>, message: T) -> Result<Promise, RequestError> {
         let (reply, promise) = Reply::to_outside();
         let sent = self.processes().call(Pid::NODE, to.into(), Message::new(message), reply);
@@ -258,6 +384,18 @@ impl Node {
     /// # Errors
     ///
     /// There is no such target, it ended before it answered, or it did not answer in time.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let pid = node.spawn(|| Worker)?;
+    /// let found = node.inspect(pid, std::time::Duration::from_secs(5))?;
+    /// assert_eq!(found.number("messages_queued"), Some(0));
+    /// # Ok(()) }
+    /// ```
     pub fn inspect(&self, target: impl Into<Target>, timeout: Duration) -> Result<Inspection, RequestError> {
         self.check_outside()?;
         let deadline = far(timeout);
@@ -272,16 +410,40 @@ impl Node {
     }
 
     /// The process that holds the name now.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// assert_eq!(node.whereis("nobody"), None);
+    /// # Ok(()) }
+    /// ```
     pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
         self.processes().resolve(&name.into())
     }
 
     /// Buffers that received data comes in.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// assert_eq!(node.buffer_pool().copy_from_slice(b"bytes"), "bytes");
+    /// # Ok(()) }
+    /// ```
     pub fn buffer_pool(&self) -> &BufferPool {
         &self.0.core.io.services.pool
     }
 
     /// Counts of what the node holds now: `processes`, `meta_processes`, `timers`, `buffers` (handed out), `workers`.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// assert_eq!(node.counts().number("processes"), Some(0));
+    /// # Ok(()) }
+    /// ```
     pub fn counts(&self) -> Inspection {
         let core = &self.0.core;
         let mut counts = Inspection::default();
@@ -294,6 +456,14 @@ impl Node {
     }
 
     /// Stops the node with the default deadlines; see [`Node::stop_with`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// assert!(node.stop().is_clean());
+    /// # Ok(()) }
+    /// ```
     pub fn stop(&self) -> StopReport {
         self.stop_with(StopOptions::default())
     }
@@ -304,6 +474,16 @@ impl Node {
     ///
     /// Called on a thread of the runtime it cannot wait: the node is then stopped by a thread of its own, and an empty
     /// report returns at once. Called twice, the second call waits for the first.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// let options = longshore::StopOptions::default().with_timeout(std::time::Duration::from_millis(500));
+    /// let report = node.stop_with(options);
+    /// assert!(report.is_clean(), "{report}");
+    /// # Ok(()) }
+    /// ```
     pub fn stop_with(&self, options: StopOptions) -> StopReport {
         self.0.stopper.stop(options)
     }
@@ -313,6 +493,16 @@ impl Node {
     /// # Errors
     ///
     /// [`Error::Stopped`] if a deadline cut something off.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// let stopper = node.clone();
+    /// std::thread::spawn(move || stopper.stop());
+    /// node.wait()?;
+    /// # Ok(()) }
+    /// ```
     pub fn wait(&self) -> Result<(), Error> {
         let report = self.0.stopper.wait();
         if report.is_clean() { Ok(()) } else { Err(Error::Stopped(Reason::error(report))) }

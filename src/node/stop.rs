@@ -73,6 +73,10 @@ pub struct StopReport {
 
 impl StopReport {
     /// Whether nothing was cut off.
+    ///
+    /// ```
+    /// assert!(longshore::StopReport::default().is_clean());
+    /// ```
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }

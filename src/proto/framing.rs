@@ -76,18 +76,33 @@ pub enum Framing {
 
 impl Framing {
     /// Makes frames of `length` bytes.
+    ///
+    /// ```
+    /// assert!(longshore::Framing::fixed(16).validate().is_ok());
+    /// ```
     #[must_use]
     pub const fn fixed(length: usize) -> Self {
         Self::Fixed { length }
     }
 
     /// Makes frames with a header that holds their length.
+    ///
+    /// ```
+    /// use longshore::{Framing, HeaderFraming};
+    ///
+    /// let two_bytes = HeaderFraming::default().with_header_size(2).with_length_size(2);
+    /// assert!(Framing::header(two_bytes).validate().is_ok());
+    /// ```
     #[must_use]
     pub const fn header(options: HeaderFraming) -> Self {
         Self::Header(options)
     }
 
     /// Makes lines of at most 64 KiB.
+    ///
+    /// ```
+    /// assert!(longshore::Framing::lines().validate().is_ok());
+    /// ```
     #[must_use]
     pub const fn lines() -> Self {
         Self::Lines { max_length: DEFAULT_MAX_LINE }

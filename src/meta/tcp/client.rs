@@ -103,6 +103,14 @@ impl TcpConnection {
     ///
     /// [`ConnectError::Option`] names a wrong field; a refusal that is known at once is
     /// [`ConnectError::Connect`]. Later ones reach the owner.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let options = TcpConnectionOptions::from(("localhost", 7000)).with_connect_timeout(Duration::from_secs(2));
+    /// cx.spawn_meta(TcpConnection::connect(options)?)?; // Connect, or a Disconnect that says why not, comes later
+    /// # Ok(()) }) }
+    /// ```
     pub fn connect(options: impl Into<TcpConnectionOptions>) -> Result<Self, ConnectError> {
         let options = options.into();
         options.validate()?;
@@ -197,6 +205,15 @@ impl TcpConnection {
     /// # Errors
     ///
     /// [`ConnectError::Option`] names a wrong field; otherwise what the operating system says.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// cx.spawn_meta(TcpConnection::from_std(stream, TcpConnectionOptions::default())?)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn from_std(
         stream: std::net::TcpStream,
         options: impl Into<TcpConnectionOptions>,
@@ -222,6 +239,15 @@ impl TcpConnection {
     }
 
     /// Closes a connection that was not spawned. The same as dropping it.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let connection = TcpConnection::connect(listener.local_addr()?)?;
+    /// connection.terminate(Reason::Normal);
+    /// # Ok(()) }
+    /// ```
     pub fn terminate(self, reason: Reason) {
         drop((self, reason));
     }

@@ -147,6 +147,17 @@ impl TcpServer {
     ///
     /// [`BindError::Option`] names a wrong field, before anything is bound; otherwise what the operating system says,
     /// for instance that the port is in use.
+    ///
+    /// ```
+    /// use longshore::{BindError, TcpServer, TcpServerOptions};
+    ///
+    /// let first = TcpServer::bind(("127.0.0.1", 0)).unwrap();
+    /// let taken = TcpServer::bind(first.local_addr()).unwrap_err();
+    /// assert_eq!(taken.kind(), Some(std::io::ErrorKind::AddrInUse));
+    ///
+    /// let wrong = TcpServerOptions::from("127.0.0.1:0").with_insecure_skip_verify(true);
+    /// assert!(matches!(TcpServer::bind(wrong), Err(BindError::Option(error)) if error.field() == "insecure_skip_verify"));
+    /// ```
     pub fn bind(options: impl Into<TcpServerOptions>) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
@@ -243,6 +254,15 @@ impl TcpServer {
     /// # Errors
     ///
     /// [`BindError::Option`] names a wrong field; otherwise what the operating system says.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let server = TcpServer::from_std(listener, TcpServerOptions::default())?;
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
     pub fn from_std(listener: std::net::TcpListener, options: impl Into<TcpServerOptions>) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
@@ -294,6 +314,13 @@ impl TcpServer {
 
     /// The bound address, with the port that the operating system chose. Of a Unix domain socket: the unspecified
     /// address, port 0.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// assert_ne!(TcpServer::bind("127.0.0.1:0")?.local_addr().port(), 0);
+    /// # Ok(()) }
+    /// ```
     pub fn local_addr(&self) -> SocketAddr {
         match &self.listener {
             Listener::Tcp(_, addr) => *addr,
@@ -303,6 +330,16 @@ impl TcpServer {
     }
 
     /// Frees the port of a server that was not spawned. The same as dropping it.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let server = TcpServer::bind("127.0.0.1:0")?;
+    /// let address = server.local_addr();
+    /// server.terminate(Reason::Normal);
+    /// TcpServer::bind(address)?; // the port is free
+    /// # Ok(()) }
+    /// ```
     pub fn terminate(self, reason: Reason) {
         drop((self, reason));
     }
