@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod close;
+mod flow;
 mod meta;
 mod pool;
 mod processes;

@@ -201,6 +201,36 @@ pub fn read_out(stream: &mut TcpStream) -> Result<Vec<u8>, ErrorKind> {
     }
 }
 
+/// A listener that accepts nothing and whose backlog is full: whoever connects to it waits.
+#[derive(Debug)]
+pub struct Unaccepting {
+    pub addr: SocketAddr,
+    /// The connections that fill it go on trying for as long as they live.
+    _sockets: Vec<socket2::Socket>,
+}
+
+impl Unaccepting {
+    pub fn new() -> Self {
+        use socket2::{Domain, Socket, Type};
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let listener = socket();
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bound");
+        listener.listen(0).expect("listening");
+        let address = listener.local_addr().expect("an address");
+        let mut sockets = vec![listener];
+        loop {
+            assert!(sockets.len() < 100, "the backlog takes everything");
+            let filler = socket();
+            let filled = filler.connect_timeout(&address, Duration::from_millis(100)).is_err();
+            sockets.push(filler);
+            if filled {
+                let addr = address.as_socket().expect("an internet address");
+                return Self { addr, _sockets: sockets };
+            }
+        }
+    }
+}
+
 /// Closes with a reset instead of an orderly end.
 pub fn reset(stream: TcpStream) {
     let socket = socket2::Socket::from(stream);
