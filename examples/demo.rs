@@ -86,7 +86,7 @@ impl Actor for Demo {
         let tcp = TcpServer::bind(options)?;
         let server = tcp.local_addr();
         println!("{server}");
-        let udp = UdpServer::bind(UdpServerOptions::from(server).with_process(Name::from("answerers")))?;
+        let udp = UdpServer::bind(UdpServerOptions::from(server).with_process("answerers"))?;
         cx.spawn_meta(tcp)?;
         cx.spawn_meta(udp)?;
         cx.spawn(|| Client { server })?;

@@ -69,7 +69,7 @@ pub enum Error {
     /// Input or output of the embedding program, so that `main` can use `?` on it.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A node stopped because a process ended it with a reason that is not normal.
+    /// A node has stopped, and a deadline cut something off; the text is that of the [`StopReport`](crate::StopReport).
     #[error("the node stopped: {0}")]
     Stopped(Reason),
 }

@@ -180,7 +180,7 @@ pub struct MessageTcpDisconnect {
     pub unsent: u64,
 }
 
-/// The peer has ended its side (FIN), and all it had sent has been delivered. Comes only with `half_open` set; the
+/// The peer has ended its side (FIN, RFC 9293 section 3.6), and all it had sent has been delivered. Comes only with `half_open` set; the
 /// connection stays open for writing until the owner closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

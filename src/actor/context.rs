@@ -274,10 +274,14 @@ impl<'a> Context<'a> {
 
     /// Whether exit signals arrive as messages from now on. Returns what it was.
     ///
+    /// A process that traps them must end by itself when it gets [`Reason::Shutdown`]: a stop of the node waits for
+    /// it until its deadline (5 s by default), and then kills it.
+    ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside(|cx| {
     /// assert!(!cx.trap_exit(true)); // from now on signals are messages, `Message::Exit`
+    /// assert!(cx.trap_exit(false)); // from now on they are signals again
     /// # Ok(()) }) }
     /// ```
     pub fn trap_exit(&mut self, trap: bool) -> bool {

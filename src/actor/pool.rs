@@ -72,6 +72,19 @@ pub struct Pool {
 }
 
 /// What a pool can be told while it runs, as an ordinary message.
+///
+/// ```
+/// # use longshore::prelude::*;
+/// # use longshore::PoolCommand;
+/// # struct Worker;
+/// # impl Actor for Worker {}
+/// # fn main() -> Result<(), longshore::Error> {
+/// # let node = Node::start("example@localhost")?;
+/// let pool = node.spawn_pool(SpawnOptions::default(), Pool::new(2, || Worker))?;
+/// node.send(pool, PoolCommand::Add(3))?; // five workers
+/// node.send(pool, PoolCommand::Remove(1))?; // four
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolCommand {

@@ -15,7 +15,7 @@ use crate::proto::framing::Framing;
 use crate::tls::{CertManager, TlsClientOptions, TlsServerOptions};
 
 /// Gives options a consuming setter for each field: one that converts, one that takes the value as it is (numbers, whose
-/// literals would not convert), and one for the value of an optional number.
+/// literals would not convert), and two for the value of an option, converted and as it is.
 macro_rules! setters {
     ($($(#[$doc:meta])* $setter:ident, $field:ident : $how:tt $type:ty;)*) => {
         $(setters!(@one $(#[$doc])* $setter, $field, $how, $type);)*
@@ -36,6 +36,14 @@ macro_rules! setters {
             self
         }
     };
+    (@one $(#[$doc:meta])* $setter:ident, $field:ident, some_into, $type:ty) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $setter(mut self, value: impl Into<$type>) -> Self {
+            self.$field = Some(value.into());
+            self
+        }
+    };
     (@one $(#[$doc:meta])* $setter:ident, $field:ident, some, $type:ty) => {
         $(#[$doc])*
         #[must_use]
@@ -47,6 +55,15 @@ macro_rules! setters {
 }
 
 /// Limits and deadlines of TCP connections. "Off" is `None`.
+///
+/// ```
+/// use longshore::prelude::*;
+/// use longshore::TcpLimits;
+/// use std::time::Duration;
+///
+/// let limits = TcpLimits::default().with_idle_timeout(Duration::from_secs(60)).with_write_timeout(None);
+/// let options = TcpServerOptions::from("127.0.0.1:7000").with_limits(limits);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpLimits {
@@ -130,7 +147,13 @@ impl TcpLimits {
     }
 }
 
-/// Options of the socket itself; `None` leaves what the operating system does.
+/// Options of the socket itself; `None` leaves what the operating system does. See socket(7), tcp(7) and ipv6(7).
+///
+/// ```
+/// use longshore::SocketOptions;
+///
+/// let options = SocketOptions::default().with_backlog(4096).with_recv_buffer_size(256 * 1024);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SocketOptions {
@@ -212,6 +235,12 @@ impl SocketOptions {
 }
 
 /// What a listener does with connections beyond its limit.
+///
+/// ```
+/// use longshore::{AtLimit, TcpServerOptions};
+///
+/// let options = TcpServerOptions::from(":7000").with_max_connections(10_000).with_at_limit(AtLimit::Refuse);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AtLimit {
@@ -256,8 +285,9 @@ pub struct TcpServerOptions {
     pub insecure_skip_verify: bool,
     /// How bytes become messages.
     pub framing: Framing,
-    /// The owner decides what happens after the peer's FIN: it gets a `MessageTcpDisconnect` only after it has closed.
-    /// By default the connection closes by itself when everything received has been handled and all replies are sent.
+    /// The owner decides what happens after the peer's FIN: it gets a `MessageTcpPeerClosed`, can still send, and closes
+    /// when it is done. Off by default: the connection closes by itself when the owner has handled everything received and
+    /// all that it sent while doing so has gone out. Turn it on where replies are made later, or by another process.
     pub half_open: bool,
     /// Close a connection whose owner's mailbox is full, instead of pausing it.
     pub close_on_full_mailbox: bool,
@@ -402,7 +432,7 @@ impl TcpServerOptions {
 ///
 /// ```
 /// use longshore::TcpConnectionOptions;
-/// let options = TcpConnectionOptions::from(("localhost", 7000)).with_process(longshore::Name::from("client"));
+/// let options = TcpConnectionOptions::from(("localhost", 7000)).with_process("client");
 /// assert_eq!(options.host, "localhost");
 /// ```
 #[derive(Clone, Debug)]
@@ -481,7 +511,7 @@ impl TcpConnectionOptions {
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
         /// Sets [`process`](Self::process).
-        with_process, process: into Option<Name>;
+        with_process, process: some_into Name;
         /// Sets [`insecure_skip_verify`](Self::insecure_skip_verify).
         with_insecure_skip_verify, insecure_skip_verify: plain bool;
         /// Sets [`connect_timeout`](Self::connect_timeout).
@@ -554,6 +584,13 @@ impl TcpConnectionOptions {
 }
 
 /// Options of a [`UdpServer`](crate::UdpServer).
+///
+/// ```
+/// use longshore::UdpServerOptions;
+///
+/// let options = UdpServerOptions::from(":7000").with_process("handlers").with_report_errors(true);
+/// assert_eq!((options.host.as_str(), options.port), ("", 7000)); // all interfaces
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[doc(alias = "UDPServerOptions")]
@@ -608,7 +645,7 @@ impl UdpServerOptions {
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
         /// Sets [`process`](Self::process).
-        with_process, process: into Option<Name>;
+        with_process, process: some_into Name;
         /// Sets [`buffer_size`](Self::buffer_size), bytes.
         with_buffer_size, buffer_size: plain usize;
         /// Sets [`buffer_pool`](Self::buffer_pool).

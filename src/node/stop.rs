@@ -21,6 +21,14 @@ use crate::reason::Reason;
 use crate::scheduler::Threads;
 
 /// How long each phase of a stop may take.
+///
+/// ```
+/// use longshore::StopOptions;
+/// use std::time::Duration;
+///
+/// let mut options = StopOptions::default().with_timeout(Duration::from_secs(1));
+/// options.flush_timeout = Duration::from_secs(10); // let slow peers have their bytes
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopOptions {

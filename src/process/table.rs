@@ -64,6 +64,12 @@ impl Default for BodySlot {
 }
 
 /// How a process is spawned.
+///
+/// ```
+/// use longshore::SpawnOptions;
+///
+/// let options = SpawnOptions::default().with_name("clerk").with_mailbox_bound(10_000).with_link();
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SpawnOptions {

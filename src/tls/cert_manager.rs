@@ -56,6 +56,18 @@ impl CertManager {
     /// # Errors
     ///
     /// As [`CertError`] says, naming the files.
+    ///
+    /// ```
+    /// use longshore::tls::CertSource;
+    /// use longshore::tls::CertManager;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// let certs = CertManager::new(CertSource::pem(chain, key))?;
+    /// # let _ = certs;
+    /// # Ok(()) }
+    /// ```
     pub fn new(default: impl Into<CertSource>) -> Result<Self, CertError> {
         let default = default.into().load()?;
         let set = CertSet { version: 0, default, named: HashMap::new(), unknown: UnknownName::default() };
@@ -69,6 +81,13 @@ impl CertManager {
     /// # Errors
     ///
     /// As [`CertError`] says, naming the files.
+    ///
+    /// ```
+    /// use longshore::tls::CertManager;
+    ///
+    /// let error = CertManager::from_pem_files("missing.pem", "missing.key").unwrap_err();
+    /// assert!(error.to_string().contains("missing.pem"));
+    /// ```
     pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, CertError> {
         Self::new(CertSource::pem_files(chain, key))
     }
@@ -78,6 +97,17 @@ impl CertManager {
     /// # Errors
     ///
     /// As [`CertError`] says.
+    ///
+    /// ```
+    /// use longshore::tls::CertManager;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// let certs = CertManager::from_pem(chain, key)?;
+    /// # let _ = certs;
+    /// # Ok(()) }
+    /// ```
     pub fn from_pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Result<Self, CertError> {
         Self::new(CertSource::pem(chain, key))
     }
@@ -87,6 +117,17 @@ impl CertManager {
     /// # Errors
     ///
     /// As [`CertError`] says.
+    ///
+    /// ```
+    /// use longshore::tls::CertManager;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// let certs = CertManager::from_der(vec![made.cert.der().clone()], made.signing_key.into())?;
+    /// # let _ = (certs, chain, key);
+    /// # Ok(()) }
+    /// ```
     pub fn from_der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, CertError> {
         Self::new(CertSource::der(chain, key))
     }
@@ -122,6 +163,18 @@ impl CertManager {
     /// # Errors
     ///
     /// As [`CertError`] says; the old certificate then stays.
+    ///
+    /// ```
+    /// use longshore::tls::CertSource;
+    /// use longshore::tls::CertManager;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// let certs = CertManager::from_pem(chain.clone(), key.clone())?;
+    /// certs.update(CertSource::pem(chain, key))?; // for new handshakes; live sessions go on
+    /// # Ok(()) }
+    /// ```
     pub fn update(&self, default: impl Into<CertSource>) -> Result<(), CertError> {
         let default = default.into().load()?;
         self.swap(|old| Ok(CertSet { default, ..old.clone() }))
@@ -133,6 +186,19 @@ impl CertManager {
     /// # Errors
     ///
     /// As [`CertError`] says, and if the certificate is not valid for the name, because then every client would refuse it.
+    ///
+    /// ```
+    /// use longshore::tls::CertSource;
+    /// use longshore::tls::CertManager;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// let certs = CertManager::from_pem(chain.clone(), key.clone())?;
+    /// certs.add("localhost", CertSource::pem(chain.clone(), key.clone()))?;
+    /// assert!(certs.add("example.com", CertSource::pem(chain, key)).is_err()); // not valid for that name
+    /// # Ok(()) }
+    /// ```
     pub fn add(&self, name: &str, source: impl Into<CertSource>) -> Result<(), CertError> {
         let pair = source.into().load()?;
         let name = check_name(name, &pair)?;
@@ -144,6 +210,17 @@ impl CertManager {
     }
 
     /// Removes the certificate of a name; returns whether there was one. Its clients are then asking for an unknown name.
+    ///
+    /// ```
+    /// use longshore::tls::CertManager;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// let certs = CertManager::from_pem(chain, key)?;
+    /// assert!(!certs.remove("example.com"));
+    /// # Ok(()) }
+    /// ```
     pub fn remove(&self, name: &str) -> bool {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let mut found = false;
@@ -157,6 +234,18 @@ impl CertManager {
     }
 
     /// Sets what a client gets that asks for an unknown name.
+    ///
+    /// ```
+    /// use longshore::tls::UnknownName;
+    /// use longshore::tls::CertManager;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// let certs = CertManager::from_pem(chain, key)?;
+    /// certs.set_unknown_name(UnknownName::Refuse);
+    /// # Ok(()) }
+    /// ```
     pub fn set_unknown_name(&self, unknown: UnknownName) {
         let swapped = self.swap(|old| Ok(CertSet { unknown, ..old.clone() }));
         debug_assert!(swapped.is_ok(), "a policy loads nothing, so nothing can fail");
@@ -167,6 +256,17 @@ impl CertManager {
     /// # Errors
     ///
     /// As [`CertError`] says about the first file that cannot be used; nothing at all is swapped then.
+    ///
+    /// ```
+    /// use longshore::tls::CertManager;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    /// let certs = CertManager::from_pem(chain, key)?;
+    /// assert_eq!(certs.reload()?, 0); // none of them came from a file
+    /// # Ok(()) }
+    /// ```
     pub fn reload(&self) -> Result<usize, CertError> {
         let mut count = 0;
         self.swap(|old| {

@@ -50,11 +50,24 @@ pub(super) struct Pair {
 
 impl CertSource {
     /// Names two PEM files: the chain and the key. Both may be the same file. `CertManager::reload` reads them again.
+    ///
+    /// ```
+    /// use longshore::tls::{CertManager, CertSource};
+    ///
+    /// let source = CertSource::pem_files("missing.pem", "missing.key");
+    /// assert!(CertManager::new(source).is_err()); // read only now
+    /// ```
     pub fn pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         Self(Kind::Files(Files { chain: chain.as_ref().to_owned(), key: key.as_ref().to_owned() }))
     }
 
     /// Takes the same as PEM text.
+    ///
+    /// ```
+    /// use longshore::tls::{CertManager, CertSource};
+    ///
+    /// assert!(CertManager::new(CertSource::pem("not a certificate", "not a key")).is_err());
+    /// ```
     pub fn pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         Self(Kind::Pem { chain: chain.into(), key: key.into() })
     }

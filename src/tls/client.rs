@@ -107,6 +107,10 @@ impl TlsClientOptions {
     }
 
     /// Returns whether the server's certificate is checked against nothing, so that each connect must log a warning.
+    ///
+    /// ```
+    /// assert!(!longshore::tls::TlsClientOptions::default().is_insecure_skip_verify());
+    /// ```
     #[must_use]
     pub fn is_insecure_skip_verify(&self) -> bool {
         self.parts.insecure_skip_verify

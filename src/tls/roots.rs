@@ -28,6 +28,10 @@ impl Roots {
     /// # Errors
     ///
     /// If the file cannot be read, has no certificate in it, or has one that cannot be parsed.
+    ///
+    /// ```
+    /// assert!(longshore::tls::Roots::from_pem_file("missing.pem").is_err());
+    /// ```
     pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, CertError> {
         let path = path.as_ref();
         let origin = Origin::File(path.to_owned());
@@ -39,6 +43,14 @@ impl Roots {
     /// # Errors
     ///
     /// If the text has no certificate in it, or one that cannot be parsed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let roots = longshore::tls::Roots::from_pem(made.cert.pem().as_bytes())?; // a self-signed one is its own root
+    /// # let _ = roots;
+    /// # Ok(()) }
+    /// ```
     pub fn from_pem(pem: &[u8]) -> Result<Self, CertError> {
         from_chain(certificates(pem, &Origin::Memory)?, &Origin::Memory)
     }
@@ -48,6 +60,14 @@ impl Roots {
     /// # Errors
     ///
     /// If there is none, or one that cannot be parsed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let roots = longshore::tls::Roots::from_der([made.cert.der().clone()])?;
+    /// # let _ = roots;
+    /// # Ok(()) }
+    /// ```
     pub fn from_der(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, CertError> {
         from_chain(certificates.into_iter().collect(), &Origin::Memory)
     }
@@ -58,6 +78,13 @@ impl Roots {
     /// # Errors
     ///
     /// If no root is left.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), longshore::tls::CertError> {
+    /// let roots = longshore::tls::Roots::platform()?;
+    /// # let _ = roots;
+    /// # Ok(()) }
+    /// ```
     #[cfg(feature = "platform-roots")]
     pub fn platform() -> Result<Self, CertError> {
         let found = rustls_native_certs::load_native_certs();
