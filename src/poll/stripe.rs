@@ -68,9 +68,6 @@ struct Alarm {
     key: TimerKey,
 }
 
-/// One call of a meta-process.
-type Call<'a> = &'a mut dyn FnMut(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>;
-
 impl Stripe {
     pub(super) fn new(index: usize) -> Self {
         Self { index, ready: Mutex::new(Vec::new()), inner: Mutex::new(Inner::default()) }
@@ -160,9 +157,9 @@ impl Run<'_> {
         debug_assert!(self.inner.entries[slot].is_none(), "a slot is given away after its release");
         self.inner.entries[slot] =
             Some(Entry { meta, alias, parent, timer: None, watchers: None, waits_again: false, waits_flush: false });
-        self.call(alias, &mut |meta, cx| meta.init(cx));
+        self.call(alias, |meta, cx| meta.init(cx));
         if self.inner.stopping {
-            self.call(alias, &mut |meta, cx| meta.handle_finish(cx));
+            self.call(alias, |meta, cx| meta.handle_finish(cx));
         }
     }
 
@@ -170,13 +167,13 @@ impl Run<'_> {
         let mut taken = std::mem::take(&mut self.inner.taken);
         std::mem::swap(&mut *ready.lock(), &mut taken);
         for Ready { alias, readiness } in taken.drain(..) {
-            self.call(alias, &mut |meta, cx| meta.ready(cx, readiness));
+            self.call(alias, |meta, cx| meta.ready(cx, readiness));
         }
         self.inner.taken = taken;
         for alias in std::mem::take(&mut self.inner.again) {
             if let Some(entry) = self.entry(alias) {
                 entry.waits_again = false;
-                self.call(alias, &mut |meta, cx| meta.ready(cx, Readiness::AGAIN));
+                self.call(alias, |meta, cx| meta.ready(cx, Readiness::AGAIN));
             }
         }
     }
@@ -186,7 +183,7 @@ impl Run<'_> {
         for alias in flush.drain(..) {
             if let Some(entry) = self.entry(alias) {
                 entry.waits_flush = false;
-                self.call(alias, &mut |meta, cx| meta.flush(cx));
+                self.call(alias, |meta, cx| meta.flush(cx));
             }
         }
         // A flush may ask for another one: it comes in the next activation.
@@ -199,32 +196,18 @@ impl Run<'_> {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Message { to, from, message } => {
-                let mut message = Some(message);
-                self.call(to, &mut |meta, cx| match message.take() {
-                    Some(message) => meta.handle_message(cx, from, message),
-                    None => Ok(()),
-                });
-                if message.is_some() {
-                    drop_guarded(message);
-                }
-            }
-            Command::Call { to, from, call } => {
-                let mut call = Some(call);
-                self.call(to, &mut |meta, cx| match call.take().map(|call| *call) {
-                    Some((message, reply)) => meta.handle_call(cx, from, message, reply),
-                    None => Ok(()),
-                });
-                if call.is_some() {
-                    drop_guarded(call);
-                }
-            }
+            Command::Message { to, .. } | Command::Call { to, .. } if self.entry(to).is_none() => drop_guarded(command),
+            Command::Message { to, from, message } => self.call(to, |meta, cx| meta.handle_message(cx, from, message)),
+            Command::Call { to, from, call } => self.call(to, |meta, cx| {
+                let (message, reply) = *call;
+                meta.handle_call(cx, from, message, reply)
+            }),
             Command::Exit { to, reason: Reason::Kill } => self.end(to, &Reason::Kill),
-            Command::Exit { to, reason } => self.call(to, &mut |meta, cx| meta.handle_exit(cx, reason.clone())),
+            Command::Exit { to, reason } => self.call(to, |meta, cx| meta.handle_exit(cx, reason.clone())),
             Command::Watch { to, watcher } => self.watch(to, watcher),
             Command::Unwatch { to, watcher } => self.unwatch(to, &watcher),
-            Command::Resume { to } => self.call(to, &mut |meta, cx| meta.handle_resume(cx)),
-            Command::Drained { to } => self.call(to, &mut |meta, cx| meta.handle_drained(cx)),
+            Command::Resume { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
+            Command::Drained { to } => self.call(to, |meta, cx| meta.handle_drained(cx)),
             Command::Timer { to, deadline_ms } => self.time(to, deadline_ms),
             Command::Inspect { to, reply } => self.inspect(to, reply),
             Command::StopAccepting => self.tell_all(|meta, cx| meta.handle_stop(cx)),
@@ -240,7 +223,12 @@ impl Run<'_> {
     }
 
     /// Calls a meta-process, does what it asks for, and ends it if it says so. Nothing happens if it has ended.
-    fn call(&mut self, alias: Alias, call: Call<'_>) {
+    #[inline]
+    fn call(
+        &mut self,
+        alias: Alias,
+        call: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
+    ) {
         let Inner { entries, scratch, again, flush, .. } = &mut *self.inner;
         let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else { return };
         if entry.alias != alias {
@@ -265,7 +253,9 @@ impl Run<'_> {
                 if wishes.flush && !std::mem::replace(&mut entry.waits_flush, true) {
                     flush.push(alias);
                 }
-                if let Some(deadline_ms) = wishes.deadline_ms {
+                if let Some(deadline_ms) = wishes.deadline_ms
+                    && (deadline_ms != u64::MAX || entry.timer.is_some())
+                {
                     self.set_timer(alias, deadline_ms);
                 }
                 return;
@@ -309,7 +299,7 @@ impl Run<'_> {
         if alarm.deadline_ms > now_ms {
             self.set_timer(alias, alarm.deadline_ms);
         } else {
-            self.call(alias, &mut |meta, cx| meta.handle_timer(cx));
+            self.call(alias, |meta, cx| meta.handle_timer(cx));
         }
     }
 
@@ -350,7 +340,7 @@ impl Run<'_> {
     fn tell_all(&mut self, what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>) {
         let aliases: Vec<Alias> = self.inner.entries.iter().flatten().map(|entry| entry.alias).collect();
         for alias in aliases {
-            self.call(alias, &mut |meta, cx| what(meta, cx));
+            self.call(alias, |meta, cx| what(meta, cx));
         }
     }
 

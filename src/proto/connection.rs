@@ -492,7 +492,12 @@ impl Connection {
     /// Whether [`Connection::next_event`] may have something.
     pub(crate) fn has_events(&self) -> bool {
         let flags = &self.flags;
-        !self.input.is_empty() || flags.connected_due || flags.reframed || flags.writable_due || flags.peer_finished_due
+        !self.input.is_empty()
+            || flags.connected_due
+            || flags.reframed
+            || flags.writable_due
+            || flags.peer_finished_due
+            || self.decoder.buffered() > 0
     }
 
     /// The next thing to tell the owner. The caller may stop asking at any time and go on later.
@@ -911,6 +916,11 @@ impl Connection {
             return u64::MAX;
         }
         let settings = &*self.settings;
+        let nothing_waits = self.deadline_ms & self.waiting_ms & self.frame_ms == u64::MAX;
+        let nothing_watched = settings.idle_timeout.is_none() && settings.write_keep_alive.is_none();
+        if nothing_waits && nothing_watched && self.phase == Phase::Open {
+            return u64::MAX;
+        }
         let after =
             |since: u64, timeout: Option<u64>| timeout.map_or(u64::MAX, |timeout| since.saturating_add(timeout));
         let mut deadline_ms = self.deadline_ms;

@@ -82,6 +82,9 @@ impl Driver {
 
     /// Gives the owner what the machine has. `false`: its mailbox is full.
     fn deliver(&mut self, cx: &MetaContext<'_>) -> bool {
+        if self.refused.is_none() && !self.machine.has_events() {
+            return true;
+        }
         let was_refused = self.refused.is_some();
         let delivered = self.deliver_events(cx);
         if was_refused == delivered {

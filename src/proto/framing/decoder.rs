@@ -77,6 +77,10 @@ impl Decoder {
     ///
     /// The stream cannot be read any further. Every later call gives the same error.
     pub(crate) fn decode(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Option<Buffer>, FrameError> {
+        if matches!(*self.framing, Framing::Raw) && self.partial.is_empty() && self.rare.is_none() {
+            // Nothing to look at: what came is what is given.
+            return Ok((!input.is_empty()).then(|| std::mem::take(input)));
+        }
         if let Some(error) = self.rare.as_ref().and_then(|rare| rare.error.as_ref()) {
             return Err(error.clone());
         }
