@@ -72,6 +72,11 @@ impl Hall {
         self.open.load(std::sync::atomic::Ordering::SeqCst) < max
     }
 
+    /// The next seat that is freed wakes the listener: its descriptor may be what is missing.
+    pub(super) fn wish(&self) {
+        self.wants_seat.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+
     pub(super) fn sit(
         self: &Arc<Self>,
         listener: Alias,

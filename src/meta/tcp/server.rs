@@ -7,8 +7,8 @@
 //! ```
 //!
 //! No error ends a listener. An accept that fails for the sake of one connection is skipped. When descriptors or memory
-//! run out, the kernel would not tell when they are back (readiness is edge-triggered), so a timer looks again, slower
-//! each time up to a second. A spare descriptor is kept to take one connection out of the backlog and close it, so that
+//! run out, the kernel would not tell when they are back (readiness is edge-triggered), so the end of one of its
+//! connections lets the listener look again, and a timer does, slower each time up to a second. A spare descriptor is kept to take one connection out of the backlog and close it, so that
 //! clients are refused and not left hanging.
 //!
 //! The socket is one of the internet or one in the file system; nothing but making and accepting is different.
@@ -401,6 +401,7 @@ impl TcpServer {
                     cx.services.logger.warning(format_args!("{}: cannot accept: {error}", self.listener));
                 }
                 self.shed();
+                self.hall.wish();
                 self.wait(cx, "descriptors", cx.now_ms + self.back_off_ms);
                 self.back_off_ms = (self.back_off_ms * 2).min(BACK_OFF_MS.1);
             }
@@ -534,9 +535,9 @@ impl MetaProcess for TcpServer {
         Ok(())
     }
 
-    /// A seat is free.
+    /// A seat is free, and a descriptor with it.
     fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if self.state == State::Waiting("connections") {
+        if matches!(self.state, State::Waiting("connections" | "descriptors")) {
             self.state = State::Accepting;
         }
         self.accept_all(cx);
