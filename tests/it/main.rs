@@ -8,6 +8,7 @@
 
 mod close;
 mod flow;
+mod listener;
 mod meta;
 mod pool;
 mod processes;

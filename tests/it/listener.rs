@@ -1,0 +1,404 @@
+//! Listeners: limits, pauses, and a lack of descriptors that ends by itself.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use longshore::prelude::*;
+use longshore::{AtLimit, BindError, SocketOptions};
+
+use crate::support::*;
+
+#[test]
+fn connections_beyond_the_limit_wait_in_the_backlog_until_one_leaves() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, listener) = probe.listen(TcpServerOptions::default().with_max_connections(3));
+    let mut clients: Vec<TcpStream> = (0..8).map(|_| client(addr)).collect();
+    for _ in 0..3 {
+        probe.connect();
+    }
+    wait_for(&node, listener, "state", "connections");
+    probe.saw_nothing();
+    for left in (3..8).rev() {
+        clients.remove(0);
+        let (ended, begun) = (probe.next().1, probe.next().1);
+        assert!(matches!(ended, Message::TcpDisconnect(_)), "{ended:?}");
+        assert!(matches!(begun, Message::TcpConnect(_)), "{begun:?}");
+        let counts = inspect(&node, listener);
+        assert_eq!((counts.number("connections"), counts.number("accepted")), (Some(3), Some(11 - left)));
+        probe.saw_nothing();
+    }
+    drop(clients);
+    for _ in 0..3 {
+        probe.disconnect();
+    }
+    wait_for(&node, listener, "connections", 0);
+    assert_eq!(inspect(&node, listener).number("refused"), Some(0));
+    stop_clean(&node);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_if_that_was_asked_for() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let options = TcpServerOptions::default().with_max_connections(3).with_at_limit(AtLimit::Refuse);
+    let (addr, listener) = probe.listen(options);
+    let clients: Vec<TcpStream> = (0..3).map(|_| client(addr)).collect();
+    for _ in 0..3 {
+        probe.connect();
+    }
+    for _ in 0..5 {
+        assert_eq!(read_out(&mut client(addr)), Ok(Vec::new()), "not closed");
+    }
+    let counts = inspect(&node, listener);
+    assert_eq!((counts.number("refused"), counts.number("connections")), (Some(5), Some(3)));
+    drop(clients);
+    for _ in 0..3 {
+        probe.disconnect();
+    }
+    wait_for(&node, listener, "connections", 0);
+    let _one_more = client(addr);
+    probe.connect();
+    stop_clean(&node);
+}
+
+fn client_from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::from(ip), 0)).into()).expect("bound");
+    socket.connect_timeout(&to.into(), LIMIT).expect("connected");
+    let stream = TcpStream::from(socket);
+    bounded(&stream);
+    stream
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn connections_of_one_address_are_limited_and_those_of_others_are_not() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, listener) = probe.listen(TcpServerOptions::default().with_max_connections_per_ip(2));
+    let first = client_from([127, 0, 0, 2], addr);
+    let _second = client_from([127, 0, 0, 2], addr);
+    assert_eq!(read_out(&mut client_from([127, 0, 0, 2], addr)), Ok(Vec::new()));
+    let _other = client_from([127, 0, 0, 3], addr);
+    for _ in 0..3 {
+        probe.connect();
+    }
+    drop(first);
+    probe.disconnect();
+    wait_for(&node, listener, "connections", 2);
+    let _third = client_from([127, 0, 0, 2], addr);
+    probe.connect();
+    let counts = inspect(&node, listener);
+    assert_eq!((counts.number("refused"), counts.number("refused_per_ip")), (Some(1), Some(1)));
+    stop_clean(&node);
+}
+
+#[test]
+fn accept_rate_holds_a_burst_back_and_loses_none_of_it() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, listener) = probe.listen(TcpServerOptions::default().with_accept_rate(5));
+    let clients: Vec<TcpStream> = (0..20).map(|_| client(addr)).collect();
+    let begun = Instant::now();
+    probe.connect();
+    for _ in 1..20 {
+        probe.connect();
+    }
+    // Five in the first second or what is left of it, five in each later one.
+    assert!(begun.elapsed() >= Duration::from_millis(1_900), "{:?}", begun.elapsed());
+    assert!(inspect(&node, listener).number("waits_for_rate").is_some_and(|waits| waits >= 3));
+    drop(clients);
+    stop_clean(&node);
+}
+
+#[test]
+fn looking_in_vain_does_not_use_up_the_accept_rate() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, listener) = probe.listen(TcpServerOptions::default().with_accept_rate(11));
+    let clients: Vec<TcpStream> = (0..10)
+        .map(|_| {
+            let client = client(addr);
+            probe.connect();
+            client
+        })
+        .collect();
+    assert_eq!(inspect(&node, listener).number("waits_for_rate"), Some(0));
+    drop(clients);
+    stop_clean(&node);
+}
+
+#[test]
+fn paused_listener_leaves_connections_in_the_backlog() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, listener) = probe.listen(TcpServerOptions::default());
+    probe.run(move |cx| cx.pause_accepting(listener)).expect("alive");
+    wait_for(&node, listener, "state", "paused");
+    let clients: Vec<TcpStream> = (0..10).map(|_| client(addr)).collect();
+    assert_eq!(inspect(&node, listener).number("accepted"), Some(0));
+    probe.saw_nothing();
+    probe.run(move |cx| cx.resume_accepting(listener)).expect("alive");
+    for _ in 0..10 {
+        probe.connect();
+    }
+    assert_eq!(inspect(&node, listener).number("pauses"), Some(1));
+    drop(clients);
+    stop_clean(&node);
+}
+
+#[test]
+fn listener_that_ends_leaves_its_connections_alone_and_frees_its_port() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, listener) = probe.listen(TcpServerOptions::default());
+    let mut client = client(addr);
+    let alias = probe.connect().id;
+    probe.run(move |cx| cx.send_exit_meta(listener, Reason::Normal)).expect("alive");
+    wait_for_count(&node, "meta_processes", 1);
+    assert!(TcpServer::bind(addr).is_ok(), "the port is not free");
+    client.write_all(b"still").expect("written");
+    assert_eq!(probe.bytes(5), b"still");
+    probe.write(alias, "here");
+    assert_eq!(read(&mut client, 4), b"here");
+    stop_clean(&node);
+}
+
+#[test]
+fn addresses_that_cannot_be_bound_are_told_at_creation() {
+    let taken = TcpServer::bind("127.0.0.1:0").expect("bound");
+    let error = TcpServer::bind(taken.local_addr()).expect_err("in use");
+    assert_eq!(error.kind(), Some(ErrorKind::AddrInUse));
+    assert!(error.to_string().contains(&taken.local_addr().to_string()), "{error}");
+    let error = TcpServer::bind("192.0.2.1:0").expect_err("not ours");
+    assert_eq!(error.kind(), Some(ErrorKind::AddrNotAvailable));
+    let error = TcpServer::bind("no-such-host.invalid:80").expect_err("unknown");
+    assert!(matches!(error, BindError::Resolve { .. }), "{error:?}");
+    let port = taken.local_addr().port();
+    drop(taken);
+    assert_eq!(TcpServer::bind(("127.0.0.1", port)).expect("free again").local_addr().port(), port);
+}
+
+#[test]
+fn empty_host_serves_both_families_and_only_v6_one() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let both = TcpServer::bind(TcpServerOptions::default()).expect("bound");
+    let port = both.local_addr().port();
+    let is_v6 = both.local_addr().is_ipv6();
+    probe.spawn_meta(both);
+    let _v4 = client(SocketAddr::from(([127, 0, 0, 1], port)));
+    probe.connect();
+    if !is_v6 {
+        println!("skipped: no IPv6 here");
+        return;
+    }
+    let options = TcpServerOptions::from(("::", 0)).with_socket(SocketOptions::default().with_only_v6(true));
+    let only = TcpServer::bind(options).expect("bound");
+    let addr = SocketAddr::from(([127, 0, 0, 1], only.local_addr().port()));
+    probe.spawn_meta(only);
+    assert!(TcpStream::connect(addr).is_err(), "an IPv6 socket took IPv4");
+    stop_clean(&node);
+}
+
+#[cfg(unix)]
+#[test]
+fn several_listeners_share_a_port_if_all_of_them_want_to() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let shared = || SocketOptions::default().with_reuse_port(true);
+    let (addr, _) = probe.listen(TcpServerOptions::default().with_socket(shared()));
+    let second = TcpServer::bind(TcpServerOptions::from(addr).with_socket(shared())).expect("the same port");
+    probe.spawn_meta(second);
+    assert!(TcpServer::bind(addr).is_err());
+    let clients: Vec<TcpStream> = (0..20).map(|_| client(addr)).collect();
+    for _ in 0..20 {
+        probe.connect();
+    }
+    drop(clients);
+    stop_clean(&node);
+}
+
+#[test]
+fn socket_that_listens_already_is_taken_over() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let mut early = client(addr);
+    early.write_all(b"early").expect("written");
+    let server = TcpServer::from_std(listener, TcpServerOptions::default()).expect("taken over");
+    assert_eq!(server.local_addr(), addr);
+    probe.spawn_meta(server);
+    probe.connect();
+    assert_eq!(probe.bytes(5), b"early");
+    stop_clean(&node);
+}
+
+// ---- A lack of descriptors ----
+
+/// A server in a process of its own that may have few descriptors.
+struct Starved {
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: mpsc::Receiver<String>,
+    addr: SocketAddr,
+}
+
+const CHILD: &str = "LONGSHORE_STARVED";
+
+/// Echoes until its input ends; a line of input asks for the counters of the listener.
+#[test]
+fn child_that_serves_with_few_descriptors() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let echo = |cx: &mut Context<'_>, _: Pid, message: Message| match message {
+        Message::Tcp(packet) => Ok(cx.send_alias(packet.id, packet)?),
+        _ => Ok(()),
+    };
+    node.spawn_register("echo", || Script(echo)).expect("spawned");
+    let (addr, listener) = probe.listen(TcpServerOptions::default().with_process_pool(["echo"]));
+    println!("\n{addr}");
+    for _ in std::io::stdin().lock().lines() {
+        println!("{}", inspect(&node, listener));
+    }
+    stop_clean(&node);
+}
+
+impl Starved {
+    fn start(descriptors: usize) -> Self {
+        let program = std::env::current_exe().expect("the test binary");
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {descriptors} && exec \"$@\""), "sh"])
+            .arg(program)
+            .args(["listener::child_that_serves_with_few_descriptors", "--exact", "--nocapture", "--test-threads=1"])
+            .env(CHILD, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let output = child.stdout.take().expect("piped");
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let input = child.stdin.take();
+        let mut starved = Self { child, input, lines, addr: SocketAddr::from(([0; 4], 0)) };
+        starved.addr = starved.line(|line| line.parse().ok());
+        starved
+    }
+
+    fn line<T>(&self, wanted: impl Fn(&str) -> Option<T>) -> T {
+        loop {
+            let line = self.lines.recv_timeout(LIMIT).expect("a line of the child");
+            if let Some(found) = wanted(&line) {
+                return found;
+            }
+        }
+    }
+
+    fn count(&mut self, name: &str) -> u64 {
+        self.input.as_mut().expect("open").write_all(b"\n").expect("the child lives");
+        self.line(|line| {
+            let pair = line.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            pair.and_then(|value| value.parse().ok())
+        })
+    }
+
+    /// Ends it in order and insists that it was content.
+    fn finish(mut self) {
+        drop(self.input.take());
+        let deadline = Instant::now() + LIMIT;
+        while self.child.try_wait().expect("a child").is_none() {
+            assert!(Instant::now() < deadline, "the child hangs");
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        assert!(self.child.wait().expect("a child").success());
+    }
+}
+
+impl Drop for Starved {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// System calls of a process in that time, if there is something to count them with. Without `futex`: that is the monitor
+/// of the scheduler, which looks around for a while after each wake-up.
+fn system_calls(pid: u32, time: Duration) -> Option<u64> {
+    let seconds = time.as_secs().to_string();
+    let output = Command::new("timeout")
+        .args(["--signal=INT", &seconds, "strace", "-f", "-c", "-p", &pid.to_string()])
+        .output()
+        .ok()?;
+    let report = String::from_utf8_lossy(&output.stderr).into_owned();
+    // "% time, seconds, usecs/call, calls, errors, name"; the errors may be missing.
+    let calls = |name: &str| {
+        let line = report.lines().find(|line| line.split_whitespace().last() == Some(name))?;
+        line.split_whitespace().nth(3)?.parse::<u64>().ok()
+    };
+    Some(calls("total")? - calls("futex").unwrap_or(0))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
+    const FLOOD: usize = 5_000;
+    const HELD: usize = 800;
+    let mut server = Starved::start(64);
+    let mut served = client(server.addr);
+    exchange(&mut served, b"before", b"before");
+    let mut clients = std::collections::VecDeque::new();
+    for _ in 0..FLOOD {
+        if let Ok(client) = TcpStream::connect_timeout(&server.addr, Duration::from_millis(100)) {
+            clients.push_back(client);
+        }
+        if clients.len() > HELD {
+            clients.pop_front();
+        }
+    }
+    // Many of the flood have left again; when only those are left that stay, nothing moves any more.
+    wait_until("the descriptors to run out", || {
+        let (accepted, exhausted) = (server.count("accepted"), server.count("exhausted"));
+        wait_until("two more attempts", || server.count("exhausted") >= exhausted + 2);
+        server.count("accepted") == accepted
+    });
+    // The connections that it has are served meanwhile.
+    exchange(&mut served, b"during", b"during");
+    let time = Duration::from_secs(4);
+    match system_calls(server.child.id(), time) {
+        Some(calls) => assert!(calls <= 20 * time.as_secs(), "{calls} system calls in {time:?} without descriptors"),
+        None => println!("skipped: system calls are not counted without strace"),
+    }
+    let exhausted = server.count("exhausted");
+    assert!(exhausted < 1_000, "{exhausted} vain attempts");
+    assert!(server.count("shed") > 0, "nobody was told");
+    // No connect comes any more, and still those in the backlog get their turn.
+    clients.drain(..clients.len() - 10);
+    let mut last = clients.pop_back().expect("the last one");
+    bounded(&last);
+    let begun = Instant::now();
+    match last.write_all(b"waiting").and_then(|()| last.read_exact(&mut [0; 7])) {
+        Ok(()) => {}
+        // It may have been the one that was told that there is no room.
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "recovered after {:?}", begun.elapsed());
+    drop(clients);
+    exchange(&mut client(server.addr), b"after", b"after");
+    exchange(&mut served, b"after", b"after");
+    drop(served);
+    wait_until("the others to be gone", || server.count("connections") <= 1);
+    server.finish();
+}
