@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod close;
+mod faults;
 mod flow;
 mod listener;
 mod meta;
@@ -17,3 +18,4 @@ mod requests;
 mod scheduling;
 mod stories;
 mod support;
+mod udp_faults;

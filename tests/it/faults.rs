@@ -1,0 +1,320 @@
+//! Connections that do not come about, and sockets of other kinds.
+
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use longshore::prelude::*;
+use longshore::{ConnectError, SocketOptions, TcpLimits};
+
+use crate::support::*;
+
+/// Why a connection did not come about, be it told at creation or by the one and only message.
+fn failure(probe: &Probe, options: impl Into<TcpConnectionOptions>) -> DisconnectReason {
+    match TcpConnection::connect(options) {
+        Ok(connection) => {
+            let alias = probe.spawn_meta(connection);
+            let end = probe.disconnect();
+            assert_eq!((end.id, end.bytes_in, end.bytes_out), (alias, 0, 0));
+            end.reason
+        }
+        Err(ConnectError::Connect { source, .. }) => DisconnectReason::Connect(source.kind()),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn closed_port_refuses() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let closed = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");
+    assert_eq!(failure(&probe, closed), DisconnectReason::Connect(ErrorKind::ConnectionRefused));
+    // By name every address of it is tried, off the loop.
+    let by_name = failure(&probe, ("localhost", closed.port()));
+    assert_eq!(by_name, DisconnectReason::Connect(ErrorKind::ConnectionRefused));
+    probe.saw_nothing();
+    stop_clean(&node);
+}
+
+#[test]
+fn unknown_name_is_told_as_such_and_blocks_nobody() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let reason = failure(&probe, "no-such-host.invalid:80");
+    assert!(matches!(reason, DisconnectReason::Resolve(_)), "{reason}");
+    stop_clean(&node);
+}
+
+#[test]
+fn name_is_connected_to() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    let alias = probe.connect_to(("localhost", port));
+    probe.write(alias, "early");
+    let (mut peer, _) = listener.accept().expect("a connection");
+    bounded(&peer);
+    assert_eq!(read(&mut peer, 5), b"early");
+    assert_eq!(probe.connect().remote_addr.port(), port);
+    stop_clean(&node);
+}
+
+#[test]
+fn local_address_of_another_family_is_told() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let local: SocketAddr = "[::1]:0".parse().expect("an address");
+    let options = TcpConnectionOptions::from("127.0.0.1:9").with_local_addr(local);
+    let reason = failure(&probe, options);
+    assert!(matches!(reason, DisconnectReason::Connect(_)), "{reason}");
+    stop_clean(&node);
+}
+
+#[test]
+fn local_address_is_used() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let to = listener.local_addr().expect("an address");
+    probe.connect_to(TcpConnectionOptions::from(to).with_local_addr(SocketAddr::from(([127, 0, 0, 9], 0))));
+    let (_peer, from) = listener.accept().expect("a connection");
+    assert_eq!(from.ip(), Ipv4Addr::new(127, 0, 0, 9));
+    assert_eq!(probe.connect().local_addr, from);
+    stop_clean(&node);
+}
+
+#[test]
+fn attempt_that_is_not_answered_ends_at_its_deadline_and_leaves_nothing() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let full = Unaccepting::new();
+    let timeout = Duration::from_millis(200);
+    let begun = Instant::now();
+    let reason = failure(&probe, TcpConnectionOptions::from(full.addr).with_connect_timeout(timeout));
+    assert_eq!(reason, DisconnectReason::ConnectTimeout);
+    assert!(begun.elapsed() >= timeout && begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    wait_for_count(&node, "meta_processes", 0);
+    wait_for_count(&node, "timers", 0);
+    stop_clean(&node);
+}
+
+#[test]
+fn options_of_a_client_without_sense_are_named() {
+    let field = |options: TcpConnectionOptions| match TcpConnection::connect(options) {
+        Err(ConnectError::Option(error)) => error.field(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(field(TcpConnectionOptions::default()), "host");
+    assert_eq!(field(TcpConnectionOptions::from("127.0.0.1")), "port");
+    let zero = SocketOptions::default().with_user_timeout(Duration::ZERO);
+    assert_eq!(field(TcpConnectionOptions::from("127.0.0.1:9").with_socket(zero)), "user_timeout");
+    let zero = TcpLimits::default().with_linger_timeout(Duration::ZERO);
+    assert_eq!(field(TcpConnectionOptions::from("127.0.0.1:9").with_limits(zero)), "linger_timeout");
+}
+
+#[test]
+fn options_of_the_socket_reach_the_kernel() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let socket = SocketOptions::default()
+        .with_nodelay(false)
+        .with_keep_alive_interval(Duration::from_secs(7))
+        .with_keep_alive_count(3)
+        .with_user_timeout(Duration::from_secs(9))
+        .with_reset_on_close(true);
+    let options = TcpConnectionOptions::from(listener.local_addr().expect("an address"))
+        .with_keep_alive_period(Duration::from_secs(5))
+        .with_socket(socket);
+    // The same path as for a connection of its own, over a socket that can be looked at.
+    let stream = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    let seen = socket2::Socket::from(stream.try_clone().expect("a clone"));
+    probe.spawn_meta(TcpConnection::from_std(stream, options).expect("taken over"));
+    probe.connect();
+    assert!(!seen.tcp_nodelay().expect("an option"));
+    assert!(seen.keepalive().expect("an option"));
+    assert_eq!(seen.linger().expect("an option"), Some(Duration::ZERO));
+    #[cfg(target_os = "linux")]
+    {
+        assert_eq!(seen.tcp_keepalive_time().expect("an option"), Duration::from_secs(5));
+        assert_eq!(seen.tcp_keepalive_interval().expect("an option"), Duration::from_secs(7));
+        assert_eq!(seen.tcp_keepalive_retries().expect("an option"), 3);
+        assert_eq!(seen.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(9)));
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn bytes_keep_a_connection_alive_only_after_silence() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let period = Duration::from_millis(100);
+    let options = TcpServerOptions::default().with_write_keep_alive((period, b"\0\0".to_vec()));
+    let (addr, _) = probe.listen(options);
+    let mut client = client(addr);
+    let alias = probe.connect().id;
+    let begun = Instant::now();
+    assert_eq!(read(&mut client, 6), [0; 6]);
+    assert!(begun.elapsed() >= 2 * period, "{:?}", begun.elapsed());
+    probe.write(alias, "x");
+    assert_eq!(read(&mut client, 1), b"x", "bytes were added to a write");
+    stop_clean(&node);
+}
+
+#[test]
+fn idle_connection_ends_at_its_deadline_and_a_busy_one_does_not() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let idle = Duration::from_millis(250);
+    let limits = TcpLimits::default().with_idle_timeout(idle);
+    let (addr, _) = probe.listen(TcpServerOptions::default().with_limits(limits));
+    let mut client = client(addr);
+    probe.connect();
+    let begun = Instant::now();
+    while begun.elapsed() < idle * 3 {
+        client.write_all(b"x").expect("alive");
+        assert_eq!(probe.tcp().data, "x");
+    }
+    assert_eq!(read_to_end(&mut client), b"");
+    drop(client);
+    assert_eq!(probe.disconnect().reason, DisconnectReason::IdleTimeout);
+    assert!(begun.elapsed() >= idle * 4);
+    stop_clean(&node);
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::PathBuf;
+
+    /// A path of its own, removed at the end.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("longshore-{}-{name}.sock", std::process::id())))
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn connected(place: &Place) -> UnixStream {
+        let stream = UnixStream::connect(&place.0).expect("connected");
+        stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        stream
+    }
+
+    #[test]
+    fn stream_in_the_file_system_is_served_like_any_other() {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let place = Place::new("served");
+        let server = TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect("bound");
+        let again = TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect_err("in use");
+        assert_eq!(again.kind(), Some(ErrorKind::AddrInUse));
+        let listener = probe.spawn_meta(server);
+        let mut client = connected(&place);
+        let connect = probe.connect();
+        assert_eq!(connect.remote_addr.port(), 0);
+        client.write_all(b"question").expect("written");
+        assert_eq!(probe.bytes(8), b"question");
+        let (alias, bytes) = (connect.id, vec![9; 3 << 20]);
+        let data = Buffer::from(&bytes[..]);
+        probe.run(move |cx| {
+            cx.send_alias(alias, MessageTcp::new(alias, data)).expect("accepted");
+            cx.close(alias).expect("alive");
+        });
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).expect("an orderly end");
+        assert!(got == bytes);
+        drop(client);
+        let end = probe.disconnect();
+        assert_eq!((end.reason, end.unsent), (DisconnectReason::LocalClose, 0));
+        let counts = inspect(&node, listener);
+        assert_eq!(counts.value("local_addr"), place.0.to_str());
+        probe.run(move |cx| cx.send_exit_meta(listener, Reason::Normal)).expect("alive");
+        wait_until("the file to be gone", || !place.0.exists());
+        stop_clean(&node);
+    }
+
+    #[test]
+    fn stream_in_the_file_system_is_connected_to() {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let place = Place::new("connected");
+        let missing = TcpConnection::connect_unix(&place.0, TcpConnectionOptions::default()).expect_err("nobody");
+        assert!(missing.to_string().contains("connected.sock"), "{missing}");
+        let listener = UnixListener::bind(&place.0).expect("bound");
+        let alias = probe
+            .spawn_meta(TcpConnection::connect_unix(&place.0, TcpConnectionOptions::default()).expect("an attempt"));
+        probe.write(alias, "hello");
+        let (mut peer, _) = listener.accept().expect("a connection");
+        peer.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        let mut got = [0; 5];
+        peer.read_exact(&mut got).expect("bytes");
+        assert_eq!(&got, b"hello");
+        assert_eq!(probe.connect().id, alias);
+        drop(peer);
+        assert_eq!(probe.disconnect().reason, DisconnectReason::ClosedByPeer);
+        stop_clean(&node);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn full_backlog_in_the_file_system_is_waited_for_until_the_deadline() {
+        use socket2::{Domain, SockAddr, Socket, Type};
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let place = Place::new("full");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        listener.bind(&SockAddr::unix(&place.0).expect("a path")).expect("bound");
+        listener.listen(0).expect("listening");
+        let _filler = connected(&place);
+        let attempt = |timeout| {
+            let options = TcpConnectionOptions::default().with_connect_timeout(timeout);
+            TcpConnection::connect_unix(&place.0, options).expect("an attempt")
+        };
+        probe.spawn_meta(attempt(Duration::from_millis(100)));
+        assert_eq!(probe.disconnect().reason, DisconnectReason::ConnectTimeout);
+        let alias = probe.spawn_meta(attempt(LIMIT));
+        wait_for(&node, alias, "state", "connecting");
+        let _accepted = listener.accept().expect("the filler");
+        assert_eq!(probe.connect().id, alias);
+        stop_clean(&node);
+    }
+
+    #[test]
+    fn sockets_in_the_file_system_are_taken_over() {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let place = Place::new("taken");
+        let listener = UnixListener::bind(&place.0).expect("bound");
+        probe.spawn_meta(TcpServer::from_std_unix(listener, TcpServerOptions::default()).expect("taken over"));
+        let client = connected(&place);
+        let server_side = probe.connect().id;
+        let client_side = probe
+            .spawn_meta(TcpConnection::from_std_unix(client, TcpConnectionOptions::default()).expect("taken over"));
+        assert_eq!(probe.connect().id, client_side);
+        probe.write(client_side, "around");
+        let packet = probe.tcp();
+        assert_eq!((packet.id, &packet.data[..]), (server_side, &b"around"[..]));
+        stop_clean(&node);
+        assert!(place.0.exists(), "the file is not ours");
+    }
+
+    #[test]
+    fn limit_by_address_is_refused_where_there_are_none() {
+        let place = Place::new("limit");
+        let options = TcpServerOptions::default().with_max_connections_per_ip(1);
+        let error = TcpServer::bind_unix(&place.0, options).expect_err("no addresses");
+        assert!(error.to_string().starts_with("max_connections_per_ip"), "{error}");
+        assert!(!place.0.exists());
+    }
+}
