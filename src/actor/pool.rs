@@ -103,6 +103,20 @@ enum Alarm {
 
 impl Pool {
     /// `size` workers made by the factory.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// struct Worker;
+    /// impl Actor for Worker {}
+    ///
+    /// let mut made = 0;
+    /// let pool = Pool::new(5, move || {
+    ///     made += 1; // called for each worker, those that replace others included
+    ///     Worker
+    /// });
+    /// # drop(pool);
+    /// ```
     pub fn new<A: Actor>(size: usize, mut factory: impl FnMut() -> A + Send + 'static) -> Self {
         Self {
             size,

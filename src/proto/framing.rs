@@ -123,6 +123,19 @@ impl Framing {
     /// Makes frames of at most 1 MiB with a decoder of the user's own. `new` is called once for each connection.
     ///
     /// See [`FrameDecoder`] for an example, and [`CustomFraming`] to change the maximum.
+    ///
+    /// ```
+    /// use longshore::{Frame, FrameDecoder, FrameError, Framing};
+    ///
+    /// struct Pairs;
+    /// impl FrameDecoder for Pairs {
+    ///     fn decode(&mut self, bytes: &[u8]) -> Result<Frame, FrameError> {
+    ///         Ok(if bytes.len() < 2 { Frame::Incomplete } else { Frame::Complete { consumed: 2, payload: 0..2 } })
+    ///     }
+    /// }
+    ///
+    /// assert!(Framing::custom(|| Box::new(Pairs)).validate().is_ok());
+    /// ```
     #[must_use]
     pub fn custom(new: impl Fn() -> Box<dyn FrameDecoder> + Send + Sync + 'static) -> Self {
         Self::Custom(CustomFraming::new(new))
@@ -387,6 +400,19 @@ pub struct CustomFraming {
 
 impl CustomFraming {
     /// Makes frames of at most 1 MiB. `new` is called once for each connection.
+    ///
+    /// ```
+    /// use longshore::{Frame, FrameDecoder, FrameError, CustomFraming};
+    ///
+    /// struct Pairs;
+    /// impl FrameDecoder for Pairs {
+    ///     fn decode(&mut self, bytes: &[u8]) -> Result<Frame, FrameError> {
+    ///         Ok(if bytes.len() < 2 { Frame::Incomplete } else { Frame::Complete { consumed: 2, payload: 0..2 } })
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(CustomFraming::new(|| Box::new(Pairs)).max_length, 1 << 20);
+    /// ```
     #[must_use]
     pub fn new(new: impl Fn() -> Box<dyn FrameDecoder> + Send + Sync + 'static) -> Self {
         Self { max_length: DEFAULT_MAX_LENGTH, new: Arc::new(new) }

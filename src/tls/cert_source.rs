@@ -73,6 +73,17 @@ impl CertSource {
     }
 
     /// Takes the same as DER.
+    ///
+    /// ```
+    /// use longshore::tls::{CertManager, CertSource};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    /// let source = CertSource::der(vec![made.cert.der().clone()], made.signing_key.into());
+    /// let certs = CertManager::new(source)?;
+    /// # drop(certs);
+    /// # Ok(()) }
+    /// ```
     pub fn der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
         Self(Kind::Der { chain, key })
     }

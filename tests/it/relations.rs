@@ -143,7 +143,7 @@ fn links_to_the_dead_and_to_unregistered_names_are_told() {
     let exit = trapping.exit();
     assert_eq!((exit.from, exit.reason), (Target::Pid(pid), Reason::NoProcess));
     has_no_relations(&node, &trapping);
-    plain.start(move |cx| Ok(cx.link(pid).map_err(|_| Reason::Kill)?));
+    plain.start(move |cx| cx.link(pid).map_err(|_| Reason::Kill));
     assert_eq!(plain.end(), Reason::NoProcess);
     stop_clean(&node);
 }

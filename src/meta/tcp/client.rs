@@ -156,6 +156,13 @@ impl TcpConnection {
     ///
     /// [`ConnectError::Option`] names a wrong field; [`ConnectError::Path`] tells that there is no such socket, or nobody
     /// who listens on it.
+    ///
+    /// ```
+    /// use longshore::{ConnectError, TcpConnection, TcpConnectionOptions};
+    ///
+    /// let refused = TcpConnection::connect_unix("/no/such/socket", TcpConnectionOptions::default());
+    /// assert!(matches!(refused, Err(ConnectError::Path { .. })));
+    /// ```
     #[cfg(unix)]
     pub fn connect_unix(
         path: impl AsRef<std::path::Path>,
@@ -180,6 +187,14 @@ impl TcpConnection {
     /// # Errors
     ///
     /// [`ConnectError::Option`] names a wrong field; otherwise what the operating system says.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// cx.spawn_meta(TcpConnection::from_std_unix(ours, TcpConnectionOptions::default())?)?;
+    /// # Ok(()) }) }
+    /// ```
     #[cfg(unix)]
     pub fn from_std_unix(
         stream: std::os::unix::net::UnixStream,

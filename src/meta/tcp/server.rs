@@ -229,6 +229,17 @@ impl TcpServer {
     /// # Errors
     ///
     /// As [`TcpServer::from_std`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let path = std::env::temp_dir().join(format!("longshore-taken-{}.sock", std::process::id()));
+    /// let listener = std::os::unix::net::UnixListener::bind(&path)?;
+    /// let server = TcpServer::from_std_unix(listener, TcpServerOptions::default())?;
+    /// # drop(server);
+    /// # let _ = std::fs::remove_file(path);
+    /// # Ok(()) }
+    /// ```
     #[cfg(unix)]
     pub fn from_std_unix(
         listener: std::os::unix::net::UnixListener,
