@@ -340,7 +340,7 @@ impl Run<'_> {
     fn tell_all(&mut self, what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>) {
         let aliases: Vec<Alias> = self.inner.entries.iter().flatten().map(|entry| entry.alias).collect();
         for alias in aliases {
-            self.call(alias, |meta, cx| what(meta, cx));
+            self.call(alias, what);
         }
     }
 
