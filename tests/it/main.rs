@@ -8,6 +8,7 @@
 
 mod close;
 mod faults;
+mod connections;
 mod flow;
 mod listener;
 mod meta;
