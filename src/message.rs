@@ -373,11 +373,11 @@ pub(crate) trait Deliver: Send + Sync {
     /// Does what a timer was set for.
     fn fire(&self, fire: Fire);
 
-    /// Makes `alias` a child of `parent`. `false`: the parent is gone.
-    fn adopt(&self, parent: Pid, alias: Alias) -> bool;
+    /// Has `alias` get an exit when `pid` ends: a child of it, or a connection that it owns. `false`: it is gone.
+    fn adopt(&self, pid: Pid, alias: Alias) -> bool;
 
-    /// Forgets the child.
-    fn disown(&self, parent: Pid, alias: Alias);
+    /// Takes that back.
+    fn disown(&self, pid: Pid, alias: Alias);
 
     /// The process that holds the name.
     fn resolve(&self, name: &Name) -> Option<Pid>;

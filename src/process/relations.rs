@@ -12,7 +12,7 @@ use crate::message::Watcher;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Relations {
-    /// Meta-processes whose parent this is.
+    /// Meta-processes that end with this process: its children, and connections that it owns.
     pub(crate) metas: HashSet<Alias>,
     /// Processes and meta-processes this one is linked to.
     pub(crate) links: HashSet<Target>,

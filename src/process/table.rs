@@ -643,12 +643,12 @@ impl Deliver for Processes {
         }
     }
 
-    fn adopt(&self, parent: Pid, alias: Alias) -> bool {
-        self.relate(parent, |relations| relations.metas.insert(alias)).is_some()
+    fn adopt(&self, pid: Pid, alias: Alias) -> bool {
+        self.relate(pid, |relations| relations.metas.insert(alias)).is_some()
     }
 
-    fn disown(&self, parent: Pid, alias: Alias) {
-        self.relate(parent, |relations| relations.metas.remove(&alias));
+    fn disown(&self, pid: Pid, alias: Alias) {
+        self.relate(pid, |relations| relations.metas.remove(&alias));
     }
 
     fn resolve(&self, name: &Name) -> Option<Pid> {

@@ -451,7 +451,13 @@ impl MetaProcess for TcpConnection {
         if let Some(name) = &self.options.process {
             match cx.services.deliver.resolve(name) {
                 Some(pid) if cx.services.deliver.is_pool(pid) => return Err(super::server::pool_refused(name)),
-                Some(pid) => self.owner = pid,
+                // Gone meanwhile: the first delivery finds it.
+                Some(pid) => {
+                    self.owner = pid;
+                    if pid != cx.parent {
+                        let _ = cx.services.deliver.adopt(pid, cx.alias);
+                    }
+                }
                 None => return self.over(DisconnectReason::OwnerGone),
             }
         }
@@ -565,6 +571,9 @@ impl MetaProcess for TcpConnection {
     fn terminate(&mut self, cx: &mut MetaContext<'_>, reason: &Reason) {
         if let State::Established(driver) = &mut self.state {
             return MetaProcess::terminate(&mut **driver, cx, reason);
+        }
+        if self.owner != cx.parent {
+            cx.services.deliver.disown(self.owner, cx.alias);
         }
         let reason = self.reason.take().unwrap_or_else(|| DisconnectReason::Exit(reason.clone()));
         let message = MessageTcpDisconnect { id: cx.alias, reason, bytes_in: 0, bytes_out: 0, unsent: cx.unsent };

@@ -299,6 +299,11 @@ const SHORT_READ_IS_EMPTY: bool = cfg!(any(
 impl MetaProcess for Driver {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.stream.register(cx)?;
+        if self.owner != cx.parent {
+            // An idle connection delivers nothing that would find its owner gone. One that is gone now is found by the
+            // first delivery.
+            let _ = cx.services.deliver.adopt(self.owner, cx.alias);
+        }
         self.established(cx)
     }
 
@@ -374,7 +379,8 @@ impl MetaProcess for Driver {
     }
 
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
-        self.finish(cx, DisconnectReason::Exit(reason))
+        let is_orphan = self.owner != cx.parent && !cx.services.deliver.is_alive(self.owner);
+        self.finish(cx, if is_orphan { DisconnectReason::OwnerGone } else { DisconnectReason::Exit(reason) })
     }
 
     fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
@@ -401,6 +407,9 @@ impl MetaProcess for Driver {
     }
 
     fn terminate(&mut self, cx: &mut MetaContext<'_>, reason: &Reason) {
+        if self.owner != cx.parent {
+            cx.services.deliver.disown(self.owner, cx.alias);
+        }
         let disconnect = self.machine.ended().cloned().unwrap_or_else(|| {
             // Ended from outside, without its machine: killed, or a callback panicked.
             self.stream.reset_on_close();
