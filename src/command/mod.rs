@@ -13,7 +13,7 @@
 pub(crate) mod outlet;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_queue::SegQueue;
 
@@ -81,6 +81,8 @@ pub(crate) struct Commands {
     bell: Box<dyn Bell>,
     turn: AtomicUsize,
     live: AtomicUsize,
+    /// Bytes that were accepted by meta-processes that have ended, and never sent.
+    unsent: AtomicU64,
     stopping: AtomicBool,
     /// Called when the last meta-process has ended.
     emptied: Box<dyn Fn() + Send + Sync>,
@@ -101,6 +103,7 @@ impl Commands {
             bell,
             turn: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
+            unsent: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             emptied,
         }
@@ -127,7 +130,16 @@ impl Commands {
     /// Ends an alias; from now on it is stale. Returns the bytes that were accepted and never sent. The slot is not used
     /// again before [`Commands::recycle`].
     pub(crate) fn retire(&self, alias: Alias) -> usize {
-        self.stripes[alias.stripe()].outlets.ensure(alias.slot()).release()
+        let unsent = self.stripes[alias.stripe()].outlets.ensure(alias.slot()).release();
+        if unsent > 0 {
+            self.unsent.fetch_add(unsent as u64, Ordering::Relaxed);
+        }
+        unsent
+    }
+
+    /// Bytes that were accepted and never sent, of all meta-processes that have ended.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.unsent.load(Ordering::Relaxed)
     }
 
     /// Gives the slot of a retired alias to the next in need.

@@ -73,6 +73,9 @@ pub struct StopReport {
     pub undrained: usize,
     /// Meta-processes that were ended before they had sent everything.
     pub unflushed: usize,
+    /// Bytes that connections had accepted and did not send, those that ended by themselves while the node stopped
+    /// included.
+    pub unsent_bytes: u64,
     /// Processes that did not end at their exit signal and were killed.
     pub killed: Vec<Pid>,
     /// Processes that hang in user code; their `terminate` has not run, and their thread is left behind.
@@ -94,8 +97,8 @@ impl fmt::Display for StopReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} processes not drained, {} meta-processes not flushed, killed {:?}, stuck {:?}",
-            self.undrained, self.unflushed, self.killed, self.stuck
+            "{} processes not drained, {} meta-processes not flushed, {} bytes not sent, killed {:?}, stuck {:?}",
+            self.undrained, self.unflushed, self.unsent_bytes, self.killed, self.stuck
         )
     }
 }
@@ -219,6 +222,7 @@ impl Stopper {
     fn run(&self, threads: Threads, options: StopOptions) -> StopReport {
         let mut report = StopReport::default();
         let core = &self.core;
+        let unsent_before = core.io.services.commands.unsent();
         core.processes.stop_spawning();
         core.io.stop_accepting();
         report.undrained = self.drain(options.drain_timeout);
@@ -227,6 +231,7 @@ impl Stopper {
         self.drain(options.drain_timeout);
         self.end_processes(options, &mut report);
         self.end_threads(threads, options, &mut report);
+        report.unsent_bytes = core.io.services.commands.unsent() - unsent_before;
         report
     }
 

@@ -17,6 +17,7 @@ mod processes;
 mod relations;
 mod requests;
 mod scheduling;
+mod stop;
 mod stories;
 mod support;
 mod udp_faults;

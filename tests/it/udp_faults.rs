@@ -124,7 +124,9 @@ fn closed_port_harms_a_socket_without_peer_in_no_way() {
     let probe = Probe::spawn(&node);
     let (addr, alias) = probe.listen_udp(UdpServerOptions::default().with_report_errors(true));
     let closed = closed_port();
-    probe.run(move |cx| (0..10).map(|_| datagram(cx, alias, closed, "?")).collect::<Result<Vec<_>, _>>()).expect("accepted");
+    probe
+        .run(move |cx| (0..10).map(|_| datagram(cx, alias, closed, "?")).collect::<Result<Vec<_>, _>>())
+        .expect("accepted");
     let client = udp_client();
     client.send_to(b"alive?", addr).expect("sent");
     assert_eq!(probe.udp().data, "alive?");

@@ -1,0 +1,221 @@
+//! Stopping a node: everything that was accepted goes out, what does not is told, and nothing is left.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use longshore::prelude::*;
+use longshore::{StopOptions, TcpLimits};
+
+use crate::support::*;
+
+/// Echoes; what is refused is dropped.
+struct Echo {
+    tcp: Option<TcpServer>,
+    udp: Option<UdpServer>,
+}
+
+impl Echo {
+    fn start(node: &Node) -> SocketAddr {
+        let tcp = TcpServer::bind("127.0.0.1:0").expect("bound");
+        let addr = tcp.local_addr();
+        let udp = UdpServer::bind(addr).expect("bound");
+        node.spawn(|| Self { tcp: Some(tcp), udp: Some(udp) }).expect("spawned");
+        addr
+    }
+}
+
+impl Actor for Echo {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        cx.spawn_meta(self.tcp.take().expect("once"))?;
+        cx.spawn_meta(self.udp.take().expect("once"))?;
+        Ok(())
+    }
+
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+        let _ = match message {
+            Message::Tcp(packet) => cx.send_alias(packet.id, packet),
+            Message::Udp(packet) => cx.send_alias(packet.id, packet),
+            _ => Ok(()),
+        };
+        Ok(())
+    }
+}
+
+#[test]
+fn stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_nothing() {
+    alone("stop::stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_nothing", || {
+        const SLOW: usize = 50;
+        let phase = Duration::from_millis(400);
+        let (threads_before, descriptors_before) = (threads(), descriptors());
+        let node = node();
+        let addr = Echo::start(&node);
+        // Peers that write and do not read, until nobody takes more.
+        let slow: Vec<TcpStream> = (0..SLOW)
+            .map(|_| {
+                let mut client = client(addr);
+                client.set_nonblocking(true).expect("non-blocking");
+                while client.write(&[1; 64 << 10]).is_ok() {}
+                client
+            })
+            .collect();
+        let over = Arc::new(AtomicBool::new(false));
+        let (started, traffic) = mpsc::channel();
+        let busy: Vec<_> = (0..8)
+            .map(|number| {
+                let (over, started) = (Arc::clone(&over), started.clone());
+                let mut client = client(addr);
+                thread::spawn(move || {
+                    let bytes = [number; 4096];
+                    let mut exchanges = 0_u64;
+                    while client.write_all(&bytes).and_then(|()| client.read_exact(&mut [0; 4096])).is_ok() {
+                        exchanges += 1;
+                        if exchanges == 10 {
+                            started.send(()).expect("the test listens");
+                        }
+                    }
+                    // Until the end: connects that are refused, datagrams that nobody gets.
+                    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+                    while !over.load(Ordering::Relaxed) {
+                        drop(TcpStream::connect(addr));
+                        let _ = socket.send_to(&bytes, addr);
+                    }
+                })
+            })
+            .collect();
+        for _ in &busy {
+            traffic.recv_timeout(LIMIT).expect("traffic");
+        }
+        let stopped = node.clone();
+        let begun = Instant::now();
+        let report = within_limit("the stop", move || stopped.stop_with(StopOptions::default().with_timeout(phase)));
+        let took = begun.elapsed();
+        over.store(true, Ordering::Relaxed);
+        assert!(took < 7 * phase + Duration::from_secs(2), "{took:?}");
+        assert!(report.unflushed >= SLOW, "{report}");
+        assert!(report.unsent_bytes > 0, "{report}");
+        assert!(report.killed.is_empty() && report.stuck.is_empty(), "{report}");
+        for client in busy {
+            client.join().expect("no panic");
+        }
+        assert_eq!(node.stop(), report, "a second stop gives the same report");
+        assert!(node.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(()))).is_err(), "spawned on a stopped node");
+        drop((node, slow));
+        wait_until("the threads to be gone", || threads() == threads_before);
+        assert_eq!(descriptors(), descriptors_before, "descriptors are left");
+        drop(TcpServer::bind(addr).expect("the port of TCP is free"));
+        drop(UdpServer::bind(addr).expect("the port of UDP is free"));
+    });
+}
+
+#[test]
+fn stop_sends_what_was_accepted_to_peers_that_read() {
+    const PEERS: usize = 20;
+    const EACH: usize = 3 << 20;
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default());
+    let readers: Vec<_> = (0..PEERS)
+        .map(|_| {
+            let mut client = client(addr);
+            thread::spawn(move || read_to_end(&mut client).len())
+        })
+        .collect();
+    for _ in 0..PEERS {
+        let alias = probe.connect().id;
+        probe.write(alias, vec![1; EACH]);
+    }
+    let stopped = node.clone();
+    let report = within_limit("the stop", move || stopped.stop());
+    assert!(report.is_clean(), "{report}");
+    for reader in readers {
+        assert_eq!(reader.join().expect("no panic"), EACH);
+    }
+    let mut ends = 0;
+    while ends < PEERS {
+        match probe.next().1 {
+            Message::TcpDisconnect(end) => {
+                assert_eq!((&end.reason, end.unsent), (&DisconnectReason::NodeStop, 0));
+                ends += 1;
+            }
+            Message::TcpWritable(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(probe.end(), Reason::Shutdown);
+}
+
+#[test]
+fn peers_that_ignore_our_end_do_not_make_a_stop_unclean() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let limits = TcpLimits::default().with_linger_timeout(Duration::from_millis(100));
+    let (addr, _) = probe.listen(TcpServerOptions::default().with_limits(limits));
+    let clients: Vec<TcpStream> = (0..10).map(|_| client(addr)).collect();
+    for _ in 0..10 {
+        probe.connect();
+    }
+    let begun = Instant::now();
+    let stopped = node.clone();
+    let report = within_limit("the stop", move || stopped.stop());
+    assert!(report.is_clean(), "{report}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    for mut client in clients {
+        assert_eq!(read_to_end(&mut client), b"");
+    }
+}
+
+#[test]
+fn stop_from_inside_ends_the_node_and_whoever_waits_is_told() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default());
+    let mut client = client(addr);
+    probe.connect();
+    probe.run(|cx| cx.stop_node());
+    let waiting = node.clone();
+    within_limit("the wait", move || waiting.wait()).expect("nothing was cut off");
+    assert_eq!(read_to_end(&mut client), b"");
+    assert_eq!(probe.disconnect().reason, DisconnectReason::NodeStop);
+    assert_eq!(probe.end(), Reason::Shutdown);
+    assert_eq!((count(&node, "processes"), count(&node, "meta_processes")), (0, 0));
+}
+
+#[test]
+fn listeners_close_first_and_attempts_end_with_the_node() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default());
+    let full = Unaccepting::new();
+    let attempt = probe.connect_to(full.addr);
+    wait_for(&node, attempt, "state", "connecting");
+    let stopped = node.clone();
+    let report = within_limit("the stop", move || stopped.stop());
+    assert!(report.is_clean(), "{report}");
+    let end = probe.disconnect();
+    assert_eq!((end.id, end.reason), (attempt, DisconnectReason::NodeStop));
+    assert!(TcpStream::connect(addr).is_err(), "somebody still listens");
+}
+
+#[test]
+fn nodes_that_come_and_go_leave_nothing() {
+    alone("stop::nodes_that_come_and_go_leave_nothing", || {
+        let times = if cfg!(debug_assertions) { 100 } else { 1_000 };
+        let (threads_before, descriptors_before) = (threads(), descriptors());
+        for _ in 0..times {
+            let node = node();
+            let addr = Echo::start(&node);
+            let mut client = client(addr);
+            exchange(&mut client, b"hi", b"hi");
+            drop(client);
+            let report = node.stop();
+            assert!(report.is_clean(), "{report}");
+        }
+        wait_until("the threads to be gone", || threads() == threads_before);
+        assert_eq!(descriptors(), descriptors_before);
+    });
+}
