@@ -28,16 +28,12 @@
 
 use std::collections::VecDeque;
 
+use super::lane::{Chunk, Lane};
 use crate::id::Alias;
 use crate::message::{Envelope, Priority};
 use crate::process::relations::Relations;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-/// Envelopes in a chunk of the main lane.
-const CHUNK: usize = 128;
-/// A queue that is empty keeps at most this much room.
-const KEEP: usize = 4;
 
 /// See the module.
 #[derive(Debug)]
@@ -104,65 +100,10 @@ struct Others {
     log: VecDeque<Envelope>,
 }
 
-/// The main lane: full chunks, then the one that is filled. Growing never moves more than one chunk.
-#[derive(Debug, Default)]
-struct Lane {
-    #[allow(clippy::box_collection, reason = "one word in each of the many mailboxes that never need it")]
-    full: Option<Box<VecDeque<VecDeque<Envelope>>>>,
-    tail: VecDeque<Envelope>,
-    length: usize,
-}
-
-impl Lane {
-    #[inline]
-    fn push(&mut self, envelope: Envelope) {
-        if self.tail.len() == CHUNK {
-            let chunk = std::mem::take(&mut self.tail);
-            self.full.get_or_insert_default().push_back(chunk);
-            self.tail.reserve_exact(CHUNK);
-        } else if self.tail.capacity() == 0 {
-            self.tail.reserve_exact(1);
-        }
-        self.tail.push_back(envelope);
-        self.length += 1;
-    }
-
-    /// Moves the oldest chunk into the empty `hand`, or a single envelope out.
-    #[inline]
-    fn take(&mut self, hand: &mut VecDeque<Envelope>) -> Option<Envelope> {
-        debug_assert!(hand.is_empty());
-        if let Some(full) = &mut self.full {
-            if let Some(chunk) = full.pop_front() {
-                *hand = chunk;
-            }
-            if full.is_empty() {
-                self.full = None;
-            }
-        } else if self.length > 1 {
-            std::mem::swap(hand, &mut self.tail);
-        } else {
-            let envelope = self.tail.pop_front();
-            self.length -= usize::from(envelope.is_some());
-            return envelope;
-        }
-        self.length -= hand.len();
-        hand.pop_front()
-    }
-
-    fn drain_into(&mut self, all: &mut Vec<Envelope>) {
-        for chunk in self.full.take().into_iter().flat_map(|full| *full) {
-            all.extend(chunk);
-        }
-        all.extend(self.tail.drain(..));
-        self.tail = VecDeque::new();
-        self.length = 0;
-    }
-}
-
 /// The consumer's side: the chunk it works on.
 #[derive(Debug, Default)]
 pub(crate) struct Hand {
-    chunk: VecDeque<Envelope>,
+    chunk: Chunk,
     /// Meta-processes to be resumed by the caller, filled by [`Mailbox::next`].
     pub(crate) resumed: Vec<Alias>,
 }
@@ -213,7 +154,7 @@ impl Mailbox {
     /// After `init`: idle if there is no mail. `false`: the caller queues the process.
     pub(crate) fn settle(&self) -> bool {
         let mut state = self.state.lock();
-        let empty = state.main.length == 0 && state.others.is_none();
+        let empty = state.main.len() == 0 && state.others.is_none();
         if empty {
             state.status = Status::Idle;
         }
@@ -233,7 +174,7 @@ impl Mailbox {
             return Err((PushError::Closed, envelope));
         }
         if let Some(bound) = state.bound(class)
-            && state.main.length as u64 + u64::from(self.in_hand.load(Relaxed)) >= u64::from(bound)
+            && state.main.len() as u64 + u64::from(self.in_hand.load(Relaxed)) >= u64::from(bound)
         {
             if let Class::Data(waiter) = class
                 && !state.waiters.contains(&waiter)
@@ -285,9 +226,7 @@ impl Mailbox {
             None => {
                 state.status = Status::Idle;
                 state.release_room();
-                if hand.chunk.capacity() > KEEP {
-                    hand.chunk = VecDeque::new();
-                }
+                hand.chunk.release();
                 Next::Idle
             }
         }
@@ -320,7 +259,7 @@ impl Mailbox {
             envelopes.extend(urgent.into_iter().chain(system));
             envelopes.extend(log);
         }
-        envelopes.extend(hand.chunk.drain(..));
+        envelopes.extend(hand.chunk.drain());
         state.main.drain_into(&mut envelopes);
         self.priority.store(0, Relaxed);
         self.in_hand.store(0, Relaxed);
@@ -363,7 +302,7 @@ impl Mailbox {
         let state = self.state.lock();
         let others =
             state.others.as_ref().map_or(0, |others| others.urgent.len() + others.system.len() + others.log.len());
-        state.main.length + self.in_hand.load(Relaxed) as usize + others
+        state.main.len() + self.in_hand.load(Relaxed) as usize + others
     }
 }
 
@@ -377,14 +316,12 @@ impl State {
     }
 
     fn is_half_drained(&self, in_hand: usize) -> bool {
-        self.main.length + in_hand <= (self.bounds.data.min(self.bounds.main) / 2) as usize
+        self.main.len() + in_hand <= (self.bounds.data.min(self.bounds.main) / 2) as usize
     }
 
     /// An idle process keeps no room that a burst once needed.
     fn release_room(&mut self) {
-        if self.main.tail.capacity() > KEEP {
-            self.main.tail = VecDeque::new();
-        }
+        self.main.release();
         if self.others.is_some() {
             self.others = None;
         }

@@ -14,6 +14,7 @@
 //! What a process does with a message is behind [`Behavior`]; the actor half of the crate implements it. Sockets are
 //! reached through `command` only.
 
+mod lane;
 mod life;
 mod mailbox;
 mod relations;
