@@ -11,11 +11,10 @@
 //! This module does not run anything: the stripes of `poll` drain the queues.
 
 pub(crate) mod outlet;
+mod queue;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
-use crossbeam_queue::SegQueue;
 
 use crate::chunks::{Chunks, Slots};
 use crate::error::{SendError, SendErrorKind, SpawnError};
@@ -25,6 +24,10 @@ use crate::message::{Message, Watcher};
 use crate::reason::Reason;
 use crate::request::Reply;
 use outlet::{Outlet, Refusal};
+use queue::CommandQueue;
+
+/// Commands of a stripe that cost no memory of their own, 48 KiB in all.
+const RING: usize = 512;
 
 /// What a meta-process can be told. Commands for an alias that has ended are dropped by the stripe.
 #[derive(Debug)]
@@ -89,7 +92,7 @@ pub(crate) struct Commands {
 }
 
 struct Mail {
-    queue: SegQueue<Command>,
+    queue: CommandQueue<Command>,
     outlets: Chunks<Outlet>,
     slots: Slots,
 }
@@ -97,7 +100,8 @@ struct Mail {
 impl Commands {
     /// `bell` is rung whenever a stripe has something to do.
     pub(crate) fn new(stripes: usize, bell: Box<dyn Bell>, emptied: Box<dyn Fn() + Send + Sync>) -> Self {
-        let mail = || Mail { queue: SegQueue::new(), outlets: Chunks::new(), slots: Slots::new(0, Alias::SLOTS) };
+        let mail =
+            || Mail { queue: CommandQueue::new(RING), outlets: Chunks::new(), slots: Slots::new(0, Alias::SLOTS) };
         Self {
             stripes: std::iter::repeat_with(mail).take(stripes).collect(),
             bell,
