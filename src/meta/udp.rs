@@ -25,6 +25,7 @@ use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::{Message, MessageUdp, MessageUdpError, Undelivered};
 use crate::meta::options::UdpServerOptions;
+use crate::meta::TcpCommand;
 use crate::meta::socket::{bind_addresses, bind_first, unbound};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::reason::Reason;
@@ -293,13 +294,20 @@ impl MetaProcess for UdpServer {
     }
 
     fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
-        if let Message::Udp(packet) = message {
-            self.output.push_back((packet.addr, packet.data));
-            if self.writable {
-                cx.flush_later();
+        match message {
+            Message::Udp(packet) => {
+                self.output.push_back((packet.addr, packet.data));
+                if self.writable {
+                    cx.flush_later();
+                }
+                Ok(())
             }
+            message => match message.downcast::<TcpCommand>() {
+                Ok(TcpCommand::Close | TcpCommand::Abort) => self.handle_exit(cx, Reason::Normal),
+                // Nothing else means anything to a UDP socket.
+                _ => Ok(()),
+            },
         }
-        Ok(())
     }
 
     fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {

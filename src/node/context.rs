@@ -34,7 +34,7 @@ impl Context<'_> {
     }
 
     /// Closes a connection in order: what was sent before goes out first, then the end is told to the peer. Nothing can
-    /// be sent any more. Also ends a listener.
+    /// be sent any more. Also ends a listener or a UDP server.
     ///
     /// # Errors
     ///
