@@ -6,9 +6,11 @@
 #![allow(unreachable_pub, reason = "the modules of a test binary have no outside")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clients;
 mod close;
-mod faults;
 mod connections;
+mod datagrams;
+mod faults;
 mod flow;
 mod listener;
 mod meta;

@@ -1,0 +1,259 @@
+//! Connections that this side opens.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use longshore::prelude::*;
+use longshore::{ConnectError, DisconnectReason, SendErrorKind, TcpLimits};
+
+use crate::support::*;
+
+fn peer() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    (listener, addr)
+}
+
+fn accept(listener: &TcpListener) -> std::net::TcpStream {
+    let (stream, _) = listener.accept().expect("accepted");
+    bounded(&stream);
+    stream
+}
+
+/// A port on which nobody listens.
+fn closed_port() -> SocketAddr {
+    peer().1
+}
+
+#[test]
+fn a_closed_port_is_told_as_refused() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = closed_port();
+    match TcpConnection::connect(addr) {
+        Err(error) => {
+            let ConnectError::Connect { source, .. } = &error else { panic!("{error}") };
+            assert_eq!(source.kind(), ErrorKind::ConnectionRefused);
+        }
+        Ok(connection) => {
+            let alias = probe.spawn_meta(connection);
+            let ended = probe.disconnect();
+            assert_eq!((ended.id, ended.reason), (alias, DisconnectReason::Connect(ErrorKind::ConnectionRefused)));
+        }
+    }
+    // By name: found out after the spawn, for whichever of its addresses came last.
+    let alias = probe.connect_to(("localhost", addr.port()));
+    let ended = probe.disconnect();
+    assert_eq!((ended.id, ended.reason), (alias, DisconnectReason::Connect(ErrorKind::ConnectionRefused)));
+    probe.saw_nothing();
+    stop_clean(&node);
+}
+
+#[test]
+fn a_name_is_resolved_and_connected_to_without_blocking_the_process() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (listener, addr) = peer();
+    let alias = probe.connect_to(("localhost", addr.port()));
+    // The process goes on.
+    probe.run(|_| ());
+    let mut stream = accept(&listener);
+    let connected = probe.connect();
+    assert_eq!((connected.id, connected.remote_addr), (alias, addr));
+    assert_eq!(connected.local_addr, stream.peer_addr().expect("an address"));
+    probe.write(alias, "hi");
+    assert_eq!(read(&mut stream, 2), b"hi");
+    stop_clean(&node);
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_told_with_the_resolvers_text() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let options = TcpConnectionOptions::from(("no.such.host.invalid", 1)).with_connect_timeout(LIMIT);
+    let alias = probe.connect_to(options);
+    let monitor = probe.run(move |cx| cx.monitor(alias));
+    let (mut told, mut down) = (None, None);
+    while told.is_none() || down.is_none() {
+        match probe.next().1 {
+            Message::TcpDisconnect(ended) => told = Some(ended.reason),
+            Message::Down(message) => down = Some(message.monitor),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(told, Some(DisconnectReason::Resolve(_))), "{told:?}");
+    assert_eq!(down, Some(monitor));
+    stop_clean(&node);
+}
+
+#[test]
+fn an_attempt_that_is_not_answered_ends_at_its_deadline() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    // A backlog that is full: further connects wait for ever.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bound");
+    socket.listen(0).expect("listening");
+    let addr = socket.local_addr().expect("an address").as_socket().expect("an address");
+    let mut fillers = Vec::new();
+    loop {
+        match std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(300)) {
+            Ok(filler) if fillers.len() < 20 => fillers.push(filler),
+            Ok(_) => return println!("skipped: the backlog does not fill up here"),
+            Err(_) => break,
+        }
+    }
+    let timeout = Duration::from_millis(100);
+    let started = Instant::now();
+    let alias = probe.connect_to(TcpConnectionOptions::from(addr).with_connect_timeout(timeout));
+    assert_eq!(inspect(&node, alias).value("state"), Some("connecting"));
+    // What waits to be sent is told as unsent.
+    probe.write(alias, "never");
+    let ended = probe.disconnect();
+    assert_eq!((ended.id, ended.reason, ended.unsent), (alias, DisconnectReason::ConnectTimeout, 5));
+    assert!(started.elapsed() >= timeout);
+
+    // An exit, an abort and the end of the node end an attempt too.
+    for kind in 0..3 {
+        let alias = probe.connect_to(TcpConnectionOptions::from(addr).with_connect_timeout(LIMIT));
+        let reason = match kind {
+            0 => {
+                node.send_exit_meta(alias, Reason::error("enough")).expect("it lives");
+                DisconnectReason::Exit(Reason::error("enough"))
+            }
+            1 => {
+                node.abort(alias).expect("it lives");
+                DisconnectReason::Abort
+            }
+            _ => {
+                node.send_exit_meta(alias, Reason::Kill).expect("it lives");
+                DisconnectReason::Exit(Reason::Kill)
+            }
+        };
+        let ended = probe.disconnect();
+        assert_eq!((ended.id, ended.reason), (alias, reason));
+    }
+    probe.connect_to(TcpConnectionOptions::from(addr).with_connect_timeout(LIMIT));
+    stop_clean(&node);
+    assert_eq!(probe.disconnect().reason, DisconnectReason::NodeStop);
+}
+
+#[test]
+fn what_is_sent_before_it_is_connected_goes_out_first_and_within_the_limit() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (listener, addr) = peer();
+    for by_name in [false, true] {
+        let options = if by_name {
+            TcpConnectionOptions::from(("localhost", addr.port()))
+        } else {
+            TcpConnectionOptions::from(addr)
+        };
+        let limits = TcpLimits::default().with_output_limit(10).with_high_water_mark(10).with_low_water_mark(5);
+        let connection = TcpConnection::connect(options.with_limits(limits)).expect("an attempt");
+        let kinds = probe.run(move |cx| {
+            let alias = cx.spawn_meta(connection).expect("spawned");
+            let mut send = |text: &str| cx.send_alias(alias, MessageTcp::new(alias, text)).map_err(|error| error.kind());
+            [send("one "), send("two "), send("full"), send("larger than that")]
+        });
+        let mut stream = accept(&listener);
+        assert_eq!(read(&mut stream, 4), b"one ");
+        assert_eq!(read(&mut stream, 4), b"two ");
+        assert_eq!(kinds[..2], [Ok(()), Ok(())]);
+        // The attempt may be through before the third.
+        assert!([Ok(()), Err(SendErrorKind::OutputFull)].contains(&kinds[2]), "{:?}", kinds[2]);
+        assert_eq!(kinds[3], Err(SendErrorKind::TooLarge));
+        drop(stream);
+        while !matches!(probe.next().1, Message::TcpDisconnect(_)) {}
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn close_before_it_is_connected_sends_what_was_accepted() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (listener, addr) = peer();
+    let connection = TcpConnection::connect(("localhost", addr.port())).expect("an attempt");
+    probe.run(move |cx| {
+        let alias = cx.spawn_meta(connection).expect("spawned");
+        cx.send_alias(alias, MessageTcp::new(alias, "last words")).expect("accepted");
+        cx.close(alias).expect("it lives");
+    });
+    let mut stream = accept(&listener);
+    assert_eq!(read_to_end(&mut stream), b"last words");
+    drop(stream);
+    probe.connect();
+    let ended = probe.disconnect();
+    assert_eq!((ended.reason, ended.unsent), (DisconnectReason::LocalClose, 0));
+    stop_clean(&node);
+}
+
+#[test]
+fn the_named_process_owns_the_connection_and_a_missing_one_is_told() {
+    let node = node();
+    let (parent, owner) = (Probe::spawn(&node), Probe::named(&node, "owner"));
+    let (listener, addr) = peer();
+    let alias = parent.connect_to(TcpConnectionOptions::from(addr).with_process(Name::from("owner")));
+    let mut stream = accept(&listener);
+    assert_eq!(owner.connect().id, alias);
+    stream.write_all(b"x").expect("written");
+    assert_eq!(owner.bytes(1), b"x");
+    // The end of its owner ends it.
+    node.send_exit(owner.pid, Reason::Shutdown).expect("it lives");
+    assert_eq!(read_to_end(&mut stream), b"");
+    drop(stream);
+    wait_for_count(&node, "meta_processes", 0);
+    parent.saw_nothing();
+
+    let alias = parent.connect_to(TcpConnectionOptions::from(addr).with_process(Name::from("owner")));
+    let ended = parent.disconnect();
+    assert_eq!((ended.id, ended.reason), (alias, DisconnectReason::OwnerGone));
+    stop_clean(&node);
+}
+
+#[test]
+fn wrong_options_are_named() {
+    let field = |options: TcpConnectionOptions| match TcpConnection::connect(options) {
+        Err(ConnectError::Option(error)) => error.field(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(field(TcpConnectionOptions::default()), "host");
+    assert_eq!(field("127.0.0.1:0".into()), "port");
+    let options = || TcpConnectionOptions::from("127.0.0.1:1");
+    assert_eq!(field(options().with_connect_timeout(Duration::ZERO)), "connect_timeout");
+    assert_eq!(field(options().with_framing(Framing::delimiter(b""))), "delimiter");
+}
+
+#[test]
+fn a_socket_that_is_connected_already_is_taken_over() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (listener, addr) = peer();
+    let stream = std::net::TcpStream::connect(addr).expect("connected");
+    let mut other = accept(&listener);
+    other.write_all(b"before").expect("written");
+    let connection = TcpConnection::from_std(stream, TcpConnectionOptions::default()).expect("taken over");
+    let alias = probe.spawn_meta(connection);
+    assert_eq!(probe.connect().remote_addr, addr);
+    assert_eq!(probe.bytes(6), b"before");
+    probe.write(alias, "after");
+    let mut got = [0; 5];
+    other.read_exact(&mut got).expect("bytes");
+    assert_eq!(&got, b"after");
+    stop_clean(&node);
+}
+
+#[test]
+fn the_local_address_is_the_one_that_was_asked_for() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (listener, addr) = peer();
+    let local = SocketAddr::from(([127, 0, 0, 2], 0));
+    probe.connect_to(TcpConnectionOptions::from(addr).with_local_addr(local));
+    let stream = accept(&listener);
+    assert_eq!(stream.peer_addr().expect("an address").ip(), local.ip());
+    assert_eq!(probe.connect().local_addr.ip(), local.ip());
+    stop_clean(&node);
+}
