@@ -154,7 +154,8 @@ fn what_is_sent_before_it_is_connected_goes_out_first_and_within_the_limit() {
         let connection = TcpConnection::connect(options.with_limits(limits)).expect("an attempt");
         let kinds = probe.run(move |cx| {
             let alias = cx.spawn_meta(connection).expect("spawned");
-            let mut send = |text: &str| cx.send_alias(alias, MessageTcp::new(alias, text)).map_err(|error| error.kind());
+            let mut send =
+                |text: &str| cx.send_alias(alias, MessageTcp::new(alias, text)).map_err(|error| error.kind());
             [send("one "), send("two "), send("full"), send("larger than that")]
         });
         let mut stream = accept(&listener);

@@ -65,7 +65,9 @@ fn a_datagram_longer_than_the_buffer_is_cut_and_flagged() {
     let probe = Probe::spawn(&node);
     let (addr, id) = probe.listen_udp(UdpServerOptions::default().with_buffer_size(10));
     let socket = udp_client();
-    for (sent, got, truncated) in [(&b"0123456789"[..], &b"0123456789"[..], false), (b"0123456789x", b"0123456789", true)] {
+    for (sent, got, truncated) in
+        [(&b"0123456789"[..], &b"0123456789"[..], false), (b"0123456789x", b"0123456789", true)]
+    {
         socket.send_to(sent, addr).expect("sent");
         let packet = probe.udp();
         assert_eq!((&packet.data[..], packet.truncated), (got, truncated));

@@ -410,6 +410,11 @@ impl Probe {
         self.seen.try_recv().ok()
     }
 
+    /// What is left to see of a node that has stopped.
+    pub fn seen_after_stop(&self) -> Option<Seen> {
+        self.seen.try_recv().ok()
+    }
+
     /// Insists that the actor has not run since.
     #[track_caller]
     pub fn saw_nothing_yet(&self) {

@@ -1,0 +1,373 @@
+//! Nodes: beginning, end, several of them.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::time::{Duration, Instant};
+
+use longshore::prelude::*;
+use longshore::{DisconnectReason, SpawnError, StopOptions};
+
+use crate::support::*;
+
+/// Owns a listener, and tells of its end.
+struct Serving {
+    addr: Sender<SocketAddr>,
+    ended: Arc<AtomicUsize>,
+}
+
+impl Actor for Serving {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let server = TcpServer::bind("127.0.0.1:0")?;
+        let _ = self.addr.send(server.local_addr());
+        cx.spawn_meta(server)?;
+        Ok(())
+    }
+
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+        if let Message::Tcp(packet) = message {
+            cx.send_alias(packet.id, packet)?;
+        }
+        Ok(())
+    }
+
+    fn terminate(&mut self, _: &mut Context<'_>, _: &Reason) {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn serving(node: &Node) -> (SocketAddr, Arc<AtomicUsize>) {
+    let (sender, addr) = mpsc::channel();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let actor = Serving { addr: sender, ended: Arc::clone(&ended) };
+    node.spawn(|| actor).expect("spawned");
+    (addr.recv().expect("bound"), ended)
+}
+
+#[test]
+fn stop_returns_after_every_terminate_and_frees_the_ports() {
+    let node = node();
+    let probes: Vec<_> = (0..50).map(|_| Probe::spawn(&node)).collect();
+    let (addr, ended) = serving(&node);
+    let mut stream = client(addr);
+    exchange(&mut stream, b"hi", b"hi");
+    stop_clean(&node);
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+    for probe in probes {
+        assert!(matches!(probe.seen_after_stop(), Some(Seen::End(Reason::Shutdown))));
+    }
+    TcpListener::bind(addr).expect("free");
+    assert_eq!(read_to_end(&mut stream), b"", "closed in order");
+    // Stopped is stopped.
+    assert!(node.stop().is_clean());
+    node.wait().expect("it has stopped");
+    assert_eq!(node.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(()))).expect_err("stopped"), SpawnError::Stopping);
+}
+
+#[test]
+fn stop_handles_what_is_in_the_mailboxes_and_sends_what_is_accepted() {
+    let node = node();
+    let owner = Probe::spawn(&node);
+    let (addr, _) = owner.listen(TcpServerOptions::default());
+    let mut stream = client(addr);
+    let id = owner.connect().id;
+    let gate = owner.block();
+    for number in 0..1_000_u32 {
+        node.send(owner.pid, number).expect("delivered");
+    }
+    owner.start(move |cx| Ok(cx.send_alias(id, MessageTcp::new(id, vec![1; 1_000_000]))?));
+    let stopping = {
+        let node = node.clone();
+        std::thread::spawn(move || stop_clean(&node))
+    };
+    wait_until("the stop to begin", || node.spawn(|| Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal))).is_err());
+    drop(gate);
+    assert_eq!(read_to_end(&mut stream).len(), 1_000_000);
+    drop(stream);
+    stopping.join().expect("no panic");
+    for number in 0..1_000_u32 {
+        assert_eq!(owner.value::<u32>(), number);
+    }
+    assert_eq!(owner.disconnect().reason, DisconnectReason::NodeStop);
+    assert_eq!(owner.end(), Reason::Shutdown);
+}
+
+#[test]
+fn stop_from_inside_a_process_works() {
+    for from_handle in [false, true] {
+        let node = node();
+        let (addr, ended) = serving(&node);
+        let _stream = client(addr);
+        let probe = Probe::spawn(&node);
+        let handle = node.clone();
+        probe.start(move |cx| {
+            if from_handle {
+                assert!(handle.stop().is_clean(), "an empty report, at once");
+            } else {
+                cx.stop_node();
+                cx.stop_node();
+            }
+            Ok(())
+        });
+        let waiting = node.clone();
+        within_limit("wait", move || waiting.wait()).expect("a clean stop");
+        assert_eq!(ended.load(Ordering::SeqCst), 1);
+        assert_eq!(count(&node, "processes"), 0);
+        assert_eq!(probe.end(), Reason::Shutdown);
+    }
+}
+
+#[test]
+fn many_threads_may_stop_at_once() {
+    let node = node();
+    let (_, ended) = serving(&node);
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let node = node.clone();
+            std::thread::spawn(move || node.stop().is_clean())
+        })
+        .collect();
+    for thread in threads {
+        assert!(thread.join().expect("no panic"));
+        assert_eq!(ended.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[test]
+fn dropping_the_last_handle_stops_the_node_also_inside_an_actor() {
+    let (addr, ended) = {
+        let node = node();
+        serving(&node)
+    };
+    assert_eq!(ended.load(Ordering::SeqCst), 1);
+    TcpListener::bind(addr).expect("free");
+
+    struct Holder(Option<Node>);
+    impl Actor for Holder {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+            self.0 = None;
+            Ok(())
+        }
+    }
+    let node = node();
+    let (addr, ended) = serving(&node);
+    let handle = node.clone();
+    let holder = node.spawn(|| Holder(Some(handle))).expect("spawned");
+    node.send(holder, ()).expect("delivered");
+    drop(node);
+    wait_until("the node to stop", || ended.load(Ordering::SeqCst) == 1);
+    wait_until("the port to be free", || TcpListener::bind(addr).is_ok());
+}
+
+#[test]
+fn a_handler_that_hangs_is_reported_and_left_behind() {
+    silence_expected_panics();
+    let node = node();
+    let (_, ended) = serving(&node);
+    let hanging = Probe::spawn(&node);
+    let gate = hanging.block();
+    let started = Instant::now();
+    let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(100)));
+    assert_eq!(report.stuck, [hanging.pid]);
+    assert!(started.elapsed() < LIMIT);
+    assert_eq!(ended.load(Ordering::SeqCst), 1, "the others have ended");
+    node.wait().expect_err("not clean");
+    drop(gate);
+}
+
+#[test]
+fn a_process_that_ignores_its_exit_signal_is_killed_and_reported() {
+    struct Stubborn(Sender<Reason>);
+    impl Actor for Stubborn {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            cx.trap_exit(true);
+            Ok(())
+        }
+        fn terminate(&mut self, _: &mut Context<'_>, reason: &Reason) {
+            let _ = self.0.send(reason.clone());
+        }
+    }
+    let node = node();
+    let (sender, ended) = mpsc::channel();
+    let pid = node.spawn(|| Stubborn(sender)).expect("spawned");
+    let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(100)));
+    assert_eq!((report.killed, report.stuck), (vec![pid], vec![]));
+    assert_eq!(ended.try_recv().expect("terminate ran before stop returned"), Reason::Kill);
+}
+
+#[test]
+fn a_peer_that_does_not_read_cannot_hold_up_a_stop() {
+    let node = node();
+    let owner = Probe::spawn(&node);
+    let limits = longshore::TcpLimits::default().with_output_limit(64 << 20).with_high_water_mark(64 << 20);
+    let (addr, _) = owner.listen(TcpServerOptions::default().with_limits(limits));
+    let _stream = client(addr);
+    let id = owner.connect().id;
+    owner.write(id, vec![0; 32 << 20]);
+    let started = Instant::now();
+    let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(200)));
+    assert_eq!((report.unflushed, report.killed.len()), (1, 0));
+    assert!(started.elapsed() < LIMIT);
+    let ended = owner.disconnect();
+    assert!(ended.unsent > 0);
+    assert_eq!(ended.bytes_out + ended.unsent, 32 << 20);
+}
+
+#[test]
+fn nothing_is_spawned_while_a_node_stops() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let gate = probe.block();
+    let (sender, refused) = mpsc::channel();
+    probe.start(move |cx| {
+        let spawned = cx.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(())));
+        let _ = sender.send(spawned.expect_err("the node stops"));
+        Ok(())
+    });
+    let stopping = {
+        let node = node.clone();
+        std::thread::spawn(move || stop_clean(&node))
+    };
+    wait_until("the stop to begin", || node.spawn(|| Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal))).is_err());
+    drop(gate);
+    assert_eq!(refused.recv_timeout(LIMIT).expect("an error"), SpawnError::Stopping);
+    stopping.join().expect("no panic");
+}
+
+#[test]
+fn spawning_from_many_threads_during_a_stop_leaves_no_orphan() {
+    for _ in 0..10 {
+        let node = node();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let ended = Arc::new(AtomicUsize::new(0));
+        struct Counted(Arc<AtomicUsize>, Arc<AtomicUsize>);
+        impl Actor for Counted {
+            fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            }
+            fn terminate(&mut self, _: &mut Context<'_>, _: &Reason) {
+                self.1.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (node, begun, ended) = (node.clone(), Arc::clone(&begun), Arc::clone(&ended));
+                std::thread::spawn(
+                    move || {
+                        while node.spawn(|| Counted(Arc::clone(&begun), Arc::clone(&ended))).is_ok() {}
+                    },
+                )
+            })
+            .collect();
+        wait_until("some to begin", || begun.load(Ordering::SeqCst) > 20);
+        let report = node.stop();
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        assert!(report.is_clean(), "{report}");
+        assert_eq!(ended.load(Ordering::SeqCst), begun.load(Ordering::SeqCst));
+        assert_eq!(count(&node, "processes"), 0);
+    }
+}
+
+#[test]
+fn nodes_of_one_program_know_nothing_of_each_other_and_talk_over_sockets() {
+    let nodes: Vec<_> =
+        (0..3).map(|number| node_with(NodeOptions::from(format!("n{number}")).with_workers(1))).collect();
+    let probes: Vec<_> = nodes.iter().map(|node| Probe::named(node, "same name")).collect();
+    for (number, node) in nodes.iter().enumerate() {
+        assert_eq!(*node.name(), format!("n{number}").as_str());
+        node.send("same name", number).expect("delivered");
+        assert_eq!(probes[number].value::<usize>(), number);
+    }
+    let (addr, _) = probes[0].listen(TcpServerOptions::default());
+    let connection = probes[1].connect_to(addr);
+    probes[1].connect();
+    let id = probes[0].connect().id;
+    probes[1].write(connection, "over");
+    assert_eq!(probes[0].bytes(4), b"over");
+    // A call into another node from inside a process of this one: it blocks a worker of this one only.
+    let (other, to) = (nodes[2].clone(), probes[2].pid);
+    let (sender, answer) = mpsc::channel();
+    probes[0].start(move |_| {
+        let _ = sender.send(other.call(to, (), LIMIT));
+        Ok(())
+    });
+    probes[2].call().2.send("from afar");
+    let answer = answer.recv_timeout(LIMIT).expect("an answer").expect("answered");
+    assert_eq!(answer.downcast::<&str>().expect("a text"), "from afar");
+    probes[0].write(id, "back");
+    assert_eq!(probes[1].bytes(4), b"back");
+    for node in &nodes {
+        if *node.name() != "n2" {
+            stop_clean(node);
+        }
+    }
+    let pid = nodes[2].spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(()))).expect("the others' end does not matter");
+    nodes[2].send(pid, ()).expect("delivered");
+    stop_clean(&nodes[2]);
+}
+
+#[test]
+fn starting_and_stopping_leaves_no_thread_and_no_descriptor() {
+    alone("nodes::starting_and_stopping_leaves_no_thread_and_no_descriptor", || {
+        let round = |number: usize| {
+            let node = node_with(NodeOptions::from("n").with_workers(1 + number % 3));
+            let (addr, ended) = serving(&node);
+            let mut stream = client(addr);
+            exchange(&mut stream, b"hi", b"hi");
+            let probe = Probe::spawn(&node);
+            let connection = probe.connect_to(("localhost", addr.port()));
+            probe.connect();
+            probe.write(connection, "x");
+            assert_eq!(probe.bytes(1), b"x");
+            probe.listen_udp(UdpServerOptions::default());
+            drop(stream);
+            match number % 3 {
+                0 => drop(node.stop()),
+                1 => node.spawn(Stopping::default).map(|_| node.wait().expect("clean")).expect("spawned"),
+                _ => {}
+            }
+            drop(probe);
+            drop(node);
+            assert_eq!(ended.load(Ordering::SeqCst), 1);
+        };
+        round(2);
+        // The resolver's threads linger some seconds by themselves.
+        wait_until("one thread", || threads() <= 2);
+        let (descriptors_before, threads_before) = (descriptors(), threads());
+        for number in 0..200 {
+            round(number);
+        }
+        wait_until("no more descriptors than before", || descriptors() <= descriptors_before);
+        wait_until("no more threads than before", || threads() <= threads_before);
+    });
+}
+
+/// Stops its node as the first thing it does.
+#[derive(Default)]
+struct Stopping;
+
+impl Actor for Stopping {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        cx.stop_node();
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_runs_inside_a_tokio_program_and_serves_its_sockets() {
+    let node = node();
+    let (addr, _) = serving(&node);
+    let talking = tokio::task::spawn_blocking(move || {
+        let mut stream = client(addr);
+        for _ in 0..100 {
+            exchange(&mut stream, b"ping", b"ping");
+        }
+    });
+    talking.await.expect("no panic");
+    // Dropping the last handle in a task blocks it for a moment, and nothing more.
+    tokio::task::spawn_blocking(move || stop_clean(&node)).await.expect("no panic");
+}
