@@ -1,0 +1,23 @@
+//! `peer NAME [--addr IP:PORT] [--mode echo|sink|udp|tls] [--workers N] …`: one echo server of one library.
+//!
+//! The first line on standard output is the bound address. It runs until it is killed.
+
+use longshore_bench::affinity;
+use longshore_bench::arguments::{Arguments, refuse};
+use longshore_bench::peers::{Options, PEERS, Served};
+
+fn main() -> Served {
+    let arguments = Arguments::from_env();
+    let names = || PEERS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join("|");
+    let name = arguments.word(0).unwrap_or_else(|| refuse(&format!("peer {}", names())));
+    let Some((_, serve)) = PEERS.iter().find(|(known, _)| *known == name) else {
+        refuse(&format!("unknown peer {name:?}, one of {}", names()));
+    };
+    let cores = arguments.list("core");
+    // Before the calibration of the handlers, which runs on the core that will serve.
+    affinity::pin_to_list(&cores)?;
+    let options = Options::from_arguments(&arguments, name);
+    arguments.refuse_unknown();
+    affinity::allow_descriptors(20_000);
+    serve(options)
+}

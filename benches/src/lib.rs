@@ -1,0 +1,24 @@
+//! What the binaries of this crate share.
+//!
+//! ```text
+//!  runner ── starts ──> peer NAME  (peers: one echo server per library)
+//!     │                    ▲ sockets
+//!     └───── starts ──> loadgen    (load: one closed loop per workload, one JSON line)
+//!  table: what to run, rounds, ratios, Markdown, JSON, SVG
+//!  actors: message passing inside one process, no sockets
+//!  gate: instructions and allocations per operation against a stored file
+//! ```
+//!
+//! Nothing here is a library for others: no stable API, Linux only.
+
+//pub mod actors;
+pub mod affinity;
+pub mod arguments;
+//pub mod gate;
+pub mod histogram;
+pub mod load;
+pub mod peers;
+pub mod procfs;
+pub mod spin;
+pub mod spread;
+//pub mod table;

@@ -1,0 +1,121 @@
+//! One server per library, each in that library's natural style, all with the same three jobs.
+//!
+//! | mode | what the server does |
+//! |---|---|
+//! | `echo` | writes back what it reads, after computing if it was told to |
+//! | `sink` | reads and discards, closes at the end of the stream |
+//! | `udp` | sends each datagram back |
+//! | `tls` | `echo` inside TLS |
+//!
+//! "Natural" means: what the library's own example does, with no tuning that a user would have to invent. Loops that own
+//! their buffer share one; libraries that give each connection a task or an actor give it a buffer of `--buffer` bytes.
+
+pub mod actix;
+pub mod certificate;
+pub mod epoll;
+pub mod kameo;
+pub mod listen;
+#[cfg(feature = "longshore")]
+pub mod longshore;
+pub mod message_io;
+pub mod mio;
+pub mod ractor;
+pub mod tokio;
+pub mod unsent;
+
+use crate::arguments::{Arguments, refuse};
+use crate::spin::Spin;
+use std::error::Error;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+/// How a server ends: never, or with an error.
+pub type Served = Result<(), Box<dyn Error>>;
+
+/// What a server does with what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// TCP, everything back.
+    Echo,
+    /// TCP, nothing back.
+    Sink,
+    /// Datagrams back.
+    Udp,
+    /// TLS, everything back.
+    Tls,
+}
+
+/// How one server is to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen; port 0 lets the system choose.
+    pub addr: SocketAddr,
+    /// Threads that serve, where the library has a choice.
+    pub workers: usize,
+    /// Bytes of a connection's own read buffer, or of the loop's shared one.
+    pub buffer_bytes: usize,
+    /// What the handler computes.
+    pub spin: Spin,
+    /// What the server does.
+    pub mode: Mode,
+    /// Certificate and key files; without them the server signs its own.
+    pub files: Option<(String, String)>,
+}
+
+/// The servers and how they start.
+pub const PEERS: &[(&str, fn(Options) -> Served)] = &[
+    ("epoll", epoll::serve),
+    ("mio", mio::serve),
+    ("tokio-mt", tokio::serve_multi_thread),
+    ("tokio-ct", tokio::serve_current_thread),
+    ("tokio-rustls", tokio::serve_multi_thread),
+    ("tokio-rustls-ct", tokio::serve_current_thread),
+    ("message-io", message_io::serve),
+    ("actix", actix::serve),
+    ("ractor", ractor::serve),
+    ("kameo", kameo::serve),
+    #[cfg(feature = "longshore")]
+    ("longshore", longshore::serve),
+];
+
+impl Options {
+    /// Reads the options of `peer NAME …`.
+    pub fn from_arguments(arguments: &Arguments, name: &str) -> Self {
+        let plain = if name.starts_with("tokio-rustls") { "tls" } else { "echo" };
+        let mode = match arguments.text("mode").unwrap_or(plain) {
+            "echo" => Mode::Echo,
+            "sink" => Mode::Sink,
+            "udp" => Mode::Udp,
+            "tls" => Mode::Tls,
+            other => refuse(&format!("unknown mode {other:?}")),
+        };
+        let (compute, slow) = (arguments.value("compute-us", 0), arguments.value("slow-us", 0));
+        Self {
+            addr: arguments.value("addr", SocketAddr::from(([127, 0, 0, 1], 0))),
+            workers: arguments.value("workers", 1),
+            buffer_bytes: arguments.value("buffer", 8_192),
+            spin: Spin::new(compute, slow, arguments.optional("spin-turns")),
+            mode,
+            files: arguments.text("cert").map(str::to_owned).zip(arguments.text("key").map(str::to_owned)),
+        }
+    }
+
+    /// True if what was read is to be written back.
+    pub fn echoes(&self) -> bool {
+        self.mode != Mode::Sink
+    }
+
+    /// Ends the process unless the library's server has this mode.
+    pub fn require(&self, modes: &[Mode]) {
+        if !modes.contains(&self.mode) {
+            refuse(&format!("this peer has no {:?} mode", self.mode));
+        }
+    }
+}
+
+/// Prints the bound address as the first line, which is what a runner waits for.
+pub fn announce(addr: SocketAddr) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{addr}")?;
+    out.flush()
+}
