@@ -21,4 +21,4 @@ pub mod peers;
 pub mod procfs;
 pub mod spin;
 pub mod spread;
-//pub mod table;
+pub mod table;

@@ -66,6 +66,9 @@ mod tests {
 
     #[test]
     fn figures_keep_three_digits() {
-        assert_eq!([short(6714.0), short(1_610_000.0), short(81_000.0), short(3.0)], ["6.71 k", "1.61 M", "81.0 k", "3.00"]);
+        assert_eq!(
+            [short(6714.0), short(1_610_000.0), short(81_000.0), short(3.0)],
+            ["6.71 k", "1.61 M", "81.0 k", "3.00"]
+        );
     }
 }

@@ -68,7 +68,8 @@ impl Batch {
         system_call: impl FnOnce(*mut libc::mmsghdr, libc::c_uint) -> libc::c_int,
     ) -> io::Result<usize> {
         // SAFETY: both are plain C structures for which all zeroes is a valid value.
-        let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) = unsafe { (zeroed(), zeroed()) };
+        let (mut vectors, mut headers): ([libc::iovec; BATCH], [libc::mmsghdr; BATCH]) =
+            unsafe { (zeroed(), zeroed()) };
         for index in 0..count {
             vectors[index].iov_base = self.buffers[index].as_mut_ptr().cast();
             vectors[index].iov_len = self.lengths[index];

@@ -66,7 +66,10 @@ impl Pattern {
             if expected != part {
                 let offset = expected.iter().zip(part).take_while(|(a, b)| a == b).count();
                 let place = position + offset as u64;
-                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("wrong byte at stream position {place}")));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("wrong byte at stream position {place}"),
+                ));
             }
             position += part.len() as u64;
         }

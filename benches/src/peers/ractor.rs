@@ -34,7 +34,11 @@ impl Actor for Connection {
     type State = OwnedWriteHalf;
     type Arguments = TcpStream;
 
-    async fn pre_start(&self, myself: ActorRef<Vec<u8>>, socket: TcpStream) -> Result<OwnedWriteHalf, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Vec<u8>>,
+        socket: TcpStream,
+    ) -> Result<OwnedWriteHalf, ActorProcessingErr> {
         socket.set_nodelay(true)?;
         let (reader, writer) = socket.into_split();
         tokio::spawn(read(reader, myself, self.0.buffer_bytes));

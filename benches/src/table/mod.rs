@@ -1,1 +1,19 @@
-//! x
+//! The runner: which servers meet which workload, how often, and what the figures say.
+//!
+//! ```text
+//!  plan ── rows ──> campaign ── server + loadgen per run ──> outcome ── ratios ──> markdown, plot, record (JSON)
+//!            contender ┘  └ syscalls (one extra run)
+//! ```
+//!
+//! Rounds are interleaved (A B C … A B C …), every run starts a fresh server, and ratios are paired within a round, so
+//! that a slow minute of the machine hits both sides. A ratio above 1 is always better, also where less is better.
+
+pub mod campaign;
+pub mod contender;
+pub mod markdown;
+pub mod outcome;
+pub mod plan;
+pub mod plot;
+pub mod record;
+pub mod server;
+pub mod syscalls;

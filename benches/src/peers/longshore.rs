@@ -1,0 +1,98 @@
+//! Longshore: one actor owns every connection; the message it gets, sent back, is the write.
+//!
+//! TLS goes through a `CertManager`; datagrams through a `UdpServer`. The handler computes inside the actor, so a second
+//! worker helps only if connections are spread over a pool of actors: with more than one worker there is one actor per
+//! worker and a process pool.
+
+use super::{Mode, Options, Served, announce, certificate};
+use longshore::prelude::*;
+use std::{net::SocketAddr, sync::Arc, sync::mpsc};
+
+/// Serves for ever.
+pub fn serve(options: Options) -> Served {
+    let node = Node::builder("bench@localhost").workers(options.workers).start()?;
+    let options = Arc::new(options);
+    let pool = match options.workers {
+        1 => Vec::new(),
+        count => (0..count).map(|index| start_worker(&node, index, &options)).collect::<Result<_, _>>()?,
+    };
+    let (bound, was_bound) = mpsc::channel();
+    let owner = Owner { options, pool, bound };
+    node.spawn(move || owner.clone())?;
+    announce(was_bound.recv()?)?;
+    Ok(node.wait()?)
+}
+
+fn start_worker(node: &Node, index: usize, options: &Arc<Options>) -> Result<Name, longshore::Error> {
+    let name = Name::from(format!("worker{index}"));
+    let options = Arc::clone(options);
+    node.spawn_register(name.clone(), move || Worker(Arc::clone(&options)))?;
+    Ok(name)
+}
+
+/// Binds the socket and, without a pool, owns the connections.
+#[derive(Clone)]
+struct Owner {
+    options: Arc<Options>,
+    pool: Vec<Name>,
+    bound: mpsc::Sender<SocketAddr>,
+}
+
+impl Actor for Owner {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let addr = match self.options.mode {
+            Mode::Udp => {
+                let server = UdpServer::bind(UdpServerOptions::from(self.options.addr))?;
+                let addr = server.local_addr();
+                cx.spawn_meta(server)?;
+                addr
+            }
+            Mode::Echo | Mode::Sink | Mode::Tls => {
+                let server = TcpServer::bind(self.tcp_options()?)?;
+                let addr = server.local_addr();
+                cx.spawn_meta(server)?;
+                addr
+            }
+        };
+        self.bound.send(addr).map_err(|_| Reason::Shutdown)
+    }
+
+    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        answer(&self.options, cx, message)
+    }
+}
+
+impl Owner {
+    fn tcp_options(&self) -> Result<TcpServerOptions, Reason> {
+        let options = TcpServerOptions::from(self.options.addr).with_process_pool(self.pool.clone());
+        if self.options.mode != Mode::Tls {
+            return Ok(options);
+        }
+        let (chain, key) =
+            certificate::identity(&self.options).map_err(|error| Reason::Error(error.to_string().into()))?;
+        Ok(options.with_cert_manager(CertManager::new(chain, key)?))
+    }
+}
+
+/// Owns the connections that the pool gives it.
+struct Worker(Arc<Options>);
+
+impl Actor for Worker {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        answer(&self.0, cx, message)
+    }
+}
+
+fn answer(options: &Options, cx: &mut Context<'_>, message: Message) -> Result<(), Reason> {
+    match message {
+        Message::Tcp(packet) => {
+            options.spin.work(&packet.data);
+            if options.echoes() {
+                cx.send_alias(packet.id, packet)?;
+            }
+        }
+        Message::Udp(packet) => cx.send_alias(packet.id, packet)?,
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Who takes part: a peer with a number of workers, and the family it is compared as.
+
+use crate::peers::Mode;
+
+/// What a contender is compared as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The floor.
+    Epoll,
+    /// One of the flavours of which the best is the base of the ratios.
+    Tokio,
+    /// The library itself.
+    Longshore,
+    /// Everybody else.
+    Other,
+}
+
+/// One server configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Contender {
+    /// How it is called in tables.
+    pub label: &'static str,
+    /// The name for the `peer` binary.
+    pub peer: &'static str,
+    /// Its threads.
+    pub workers: usize,
+    /// What it is compared as.
+    pub family: Family,
+    modes: &'static [Mode],
+}
+
+const ALL: &[Mode] = &[Mode::Echo, Mode::Sink, Mode::Udp];
+const TCP: &[Mode] = &[Mode::Echo, Mode::Sink];
+const TLS: &[Mode] = &[Mode::Tls];
+const OWN: &[Mode] = &[Mode::Echo, Mode::Sink, Mode::Udp, Mode::Tls];
+
+const fn contender(
+    label: &'static str,
+    peer: &'static str,
+    workers: usize,
+    family: Family,
+    modes: &'static [Mode],
+) -> Contender {
+    Contender { label, peer, workers, family, modes }
+}
+
+const CONTENDERS: &[Contender] = &[
+    contender("epoll", "epoll", 1, Family::Epoll, ALL),
+    contender("epoll-2", "epoll", 2, Family::Epoll, TCP),
+    contender("mio", "mio", 1, Family::Other, ALL),
+    contender("tokio-1", "tokio-mt", 1, Family::Tokio, ALL),
+    contender("tokio-2", "tokio-mt", 2, Family::Tokio, ALL),
+    contender("tokio-ct", "tokio-ct", 1, Family::Tokio, ALL),
+    contender("tokio-rustls-1", "tokio-rustls", 1, Family::Tokio, TLS),
+    contender("tokio-rustls-2", "tokio-rustls", 2, Family::Tokio, TLS),
+    contender("tokio-rustls-ct", "tokio-rustls-ct", 1, Family::Tokio, TLS),
+    contender("message-io", "message-io", 1, Family::Other, ALL),
+    contender("actix", "actix", 1, Family::Other, TCP),
+    contender("actix-2", "actix", 2, Family::Other, TCP),
+    contender("ractor", "ractor", 1, Family::Other, TCP),
+    contender("ractor-2", "ractor", 2, Family::Other, TCP),
+    contender("kameo", "kameo", 1, Family::Other, TCP),
+    contender("kameo-2", "kameo", 2, Family::Other, TCP),
+    contender("longshore", "longshore", 1, Family::Longshore, OWN),
+    contender("longshore-2", "longshore", 2, Family::Longshore, OWN),
+];
+
+/// The names of `--peers`.
+pub fn labels() -> impl Iterator<Item = &'static str> {
+    CONTENDERS.iter().map(|contender| contender.label)
+}
+
+/// Everybody who has the mode and, if a list is given, is on it.
+///
+/// On one core the second worker is left to tokio and longshore, whose default it is; on both cores everybody who can has
+/// as many workers as cores.
+pub fn entrants(mode: Mode, cores: usize, chosen: &[String]) -> Vec<Contender> {
+    let takes_part = |contender: &&Contender| {
+        let built = contender.family != Family::Longshore || cfg!(feature = "longshore");
+        built && contender.modes.contains(&mode) && contender.fits(cores)
+    };
+    let on_list = |contender: &&Contender| chosen.is_empty() || chosen.iter().any(|label| label == contender.label);
+    CONTENDERS.iter().filter(takes_part).filter(on_list).copied().collect()
+}
+
+impl Contender {
+    fn fits(&self, cores: usize) -> bool {
+        match self.family {
+            Family::Tokio | Family::Longshore => true,
+            _ if cores == 1 => self.workers == 1,
+            _ => self.workers == 2 || !CONTENDERS.iter().any(|other| other.peer == self.peer && other.workers == 2),
+        }
+    }
+}

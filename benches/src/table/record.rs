@@ -1,0 +1,106 @@
+//! The JSON file of a campaign: date, versions, method and every single run.
+
+use super::campaign::Campaign;
+use super::contender::Family;
+use super::outcome::{Cell, Outcome};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const LOCK_FILE: &str = include_str!("../../Cargo.lock");
+const PEERS: &[&str] = &[
+    "longshore",
+    "actix",
+    "crossbeam-channel",
+    "kameo",
+    "message-io",
+    "mio",
+    "ractor",
+    "rustls",
+    "tokio",
+    "tokio-rustls",
+];
+
+/// The whole campaign.
+pub fn document(campaign: &Campaign, outcomes: &[Outcome]) -> Value {
+    json!({
+        "environment": environment(),
+        "method": {
+            "rounds": campaign.rounds,
+            "duration_ms": campaign.duration_ms,
+            "warm_up_ms": campaign.warm_up_ms,
+            "max_other": campaign.max_other,
+            "ratio": "paired by round; above 1 is better; base: the tokio flavour with the best median",
+        },
+        "rows": outcomes.iter().map(row).collect::<Vec<_>>(),
+    })
+}
+
+/// When, with which versions and on what kind of machine.
+pub fn environment() -> Value {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    json!({
+        "date": today(),
+        "versions": versions(),
+        "kernel": kernel.trim(),
+        "processor": model.trim_start_matches([' ', '\t', ':']),
+        "cores": crate::affinity::available_cores(),
+    })
+}
+
+fn row(outcome: &Outcome) -> Value {
+    json!({
+        "table": outcome.row.table,
+        "name": outcome.row.name,
+        "load": outcome.row.load,
+        "server": outcome.row.server,
+        "best_tokio": outcome.best_of(Family::Tokio).map(|cell| cell.contender.label),
+        "contenders": outcome.cells.iter().map(|cell| contender(outcome, cell)).collect::<Vec<_>>(),
+    })
+}
+
+fn contender(outcome: &Outcome, cell: &Cell) -> Value {
+    let ratio = |family| Some(outcome.ratio(cell, outcome.best_of(family)?)?.to_json());
+    let runs: Vec<Value> = cell
+        .runs
+        .iter()
+        .map(|run| match run {
+            Ok(run) => run.clone(),
+            Err(error) => json!({ "error": error }),
+        })
+        .collect();
+    json!({
+        "label": cell.contender.label,
+        "figure": cell.spread(outcome.row.metric).map(crate::spread::Spread::to_json),
+        "vs_best_tokio": ratio(Family::Tokio),
+        "vs_epoll": ratio(Family::Epoll),
+        "generator_limited": cell.generator_limited(),
+        "syscalls_per_message": cell.syscalls,
+        "runs": runs,
+    })
+}
+
+fn versions() -> Map<String, Value> {
+    let packages = LOCK_FILE.split("[[package]]").filter_map(|package| {
+        let field = |key: &str| package.lines().find_map(|line| line.strip_prefix(key)).map(|v| v.trim_matches('"'));
+        Some((field("name = ")?, field("version = ")?))
+    });
+    // Some crates are there in several versions; the newest comes last and is the one that is measured.
+    packages.filter(|(name, _)| PEERS.contains(name)).map(|(name, version)| (name.into(), version.into())).collect()
+}
+
+/// The date in UTC, `2026-01-31`, by the usual arithmetic on days since 1970.
+fn today() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let days = seconds / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
