@@ -11,7 +11,7 @@
 //!
 //! Nothing here is a library for others: no stable API, Linux only.
 
-//pub mod actors;
+pub mod actors;
 pub mod affinity;
 pub mod arguments;
 //pub mod gate;
