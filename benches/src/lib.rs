@@ -14,7 +14,7 @@
 pub mod actors;
 pub mod affinity;
 pub mod arguments;
-//pub mod gate;
+pub mod gate;
 pub mod histogram;
 pub mod load;
 pub mod peers;

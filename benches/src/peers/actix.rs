@@ -1,6 +1,6 @@
 //! Actix: an actor per connection that handles a stream of chunks and owns a framed writer. Workers are arbiters.
 
-use super::{Mode, Options, Served, announce};
+use super::{Mode, Options, Served};
 use actix::io::{FramedWrite, WriteHandler};
 use actix::prelude::*;
 use std::{io, sync::Arc};
@@ -19,7 +19,7 @@ pub fn serve(options: Options) -> Served {
         let arbiters: Vec<ArbiterHandle> =
             std::iter::once(Arbiter::current()).chain(others.iter().map(Arbiter::handle)).collect();
         let listener = TcpListener::bind(options.addr).await?;
-        announce(listener.local_addr()?)?;
+        options.announce(listener.local_addr()?)?;
         for arbiter in arbiters.iter().cycle() {
             let (socket, _) = listener.accept().await?;
             socket.set_nodelay(true)?;

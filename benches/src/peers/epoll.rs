@@ -3,7 +3,7 @@
 //! One read and one write per event, one shared buffer, a slab of connections indexed by descriptor. Several workers are
 //! several loops on one port. There are no time-outs and no limits.
 
-use super::{Mode, Options, Served, announce, listen, unsent::Unsent};
+use super::{Mode, Options, Served, listen, unsent::Unsent};
 use crate::load::poller::{Interest, Poller};
 use std::io::{self, ErrorKind, Read};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -21,7 +21,7 @@ pub fn serve(options: Options) -> Served {
         return Ok(serve_udp(&options)?);
     }
     let listeners = listen::tcp_group(options.addr, options.workers)?;
-    announce(listeners[0].local_addr()?)?;
+    options.announce(listeners[0].local_addr()?)?;
     thread::scope(|scope| {
         let loops = listeners.into_iter().map(|listener| scope.spawn(|| Loop::new(listener, &options)?.run()));
         let loops: Vec<_> = loops.collect();
@@ -121,7 +121,7 @@ impl Connection {
 fn serve_udp(options: &Options) -> io::Result<()> {
     let socket = UdpSocket::bind(options.addr)?;
     socket.set_nonblocking(true)?;
-    announce(socket.local_addr()?)?;
+    options.announce(socket.local_addr()?)?;
     let mut poller = Poller::new()?;
     poller.add(&socket, LISTENER, Interest::IN)?;
     let mut buffer = vec![0; SHARED_BUFFER_BYTES];

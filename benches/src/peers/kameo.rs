@@ -1,7 +1,7 @@
 //! Kameo: an actor per connection that owns the writing half; a task reads and tells each chunk to it. The mailbox has
 //! kameo's default bound, so a slow writer stops its reader.
 
-use super::{Mode, Options, Served, announce};
+use super::{Mode, Options, Served};
 use ::kameo::Actor;
 use ::kameo::actor::{ActorRef, Spawn};
 use ::kameo::message::{Context, Message};
@@ -17,7 +17,7 @@ pub fn serve(options: Options) -> Served {
     let options = Arc::new(options);
     runtime.block_on(async {
         let listener = TcpListener::bind(options.addr).await?;
-        announce(listener.local_addr()?)?;
+        options.announce(listener.local_addr()?)?;
         tokio::spawn(async move {
             loop {
                 let Ok((socket, _)) = listener.accept().await else { continue };

@@ -4,7 +4,7 @@
 //! worker helps only if connections are spread over a pool of actors: with more than one worker there is one actor per
 //! worker and a process pool.
 
-use super::{Mode, Options, Served, announce, certificate};
+use super::{Mode, Options, Served, certificate};
 use longshore::prelude::*;
 use std::{net::SocketAddr, sync::Arc, sync::mpsc};
 
@@ -19,7 +19,7 @@ pub fn serve(options: Options) -> Served {
     let (bound, was_bound) = mpsc::channel();
     let owner = Owner { options, pool, bound };
     node.spawn(move || owner.clone())?;
-    announce(was_bound.recv()?)?;
+    options.announce(was_bound.recv()?)?;
     Ok(node.wait()?)
 }
 

@@ -1,6 +1,6 @@
 //! message-io: one network thread of its own and one callback for every event. Always one worker.
 
-use super::{Mode, Options, Served, announce};
+use super::{Mode, Options, Served};
 use message_io::network::{NetEvent, Transport};
 use message_io::node;
 
@@ -10,7 +10,7 @@ pub fn serve(options: Options) -> Served {
     let transport = if options.mode == Mode::Udp { Transport::Udp } else { Transport::Tcp };
     let (handler, listener) = node::split::<()>();
     let (_, bound) = handler.network().listen(transport, options.addr)?;
-    announce(bound)?;
+    options.announce(bound)?;
     listener.for_each(move |event| {
         if let NetEvent::Message(endpoint, data) = event.network() {
             options.spin.work(data);

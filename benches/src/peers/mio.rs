@@ -2,7 +2,7 @@
 //!
 //! Reads stop at a short read, which epoll allows; both interests are registered once. Always one worker.
 
-use super::{Mode, Options, Served, announce, unsent::Unsent};
+use super::{Mode, Options, Served, unsent::Unsent};
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token, event::Event};
 use std::io::{self, ErrorKind, Read};
@@ -38,7 +38,7 @@ impl<'a> Server<'a> {
     fn new(options: &'a Options) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(options.addr)?;
-        announce(listener.local_addr()?)?;
+        options.announce(listener.local_addr()?)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let buffer = vec![0; SHARED_BUFFER_BYTES];
         Ok(Self { poll, listener, connections: Vec::new(), free: Vec::new(), buffer, options })
@@ -122,7 +122,7 @@ fn serve_udp(options: &Options) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(16);
     let mut socket = UdpSocket::bind(options.addr)?;
-    announce(socket.local_addr()?)?;
+    options.announce(socket.local_addr()?)?;
     poll.registry().register(&mut socket, LISTENER, Interest::READABLE)?;
     let mut buffer = vec![0; SHARED_BUFFER_BYTES];
     loop {

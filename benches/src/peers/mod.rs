@@ -28,6 +28,7 @@ use crate::spin::Spin;
 use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
 
 /// How a server ends: never, or with an error.
 pub type Served = Result<(), Box<dyn Error>>;
@@ -60,6 +61,8 @@ pub struct Options {
     pub mode: Mode,
     /// Certificate and key files; without them the server signs its own.
     pub files: Option<(String, String)>,
+    /// Who is told the bound address; without anybody it is printed.
+    pub bound: Option<Sender<SocketAddr>>,
 }
 
 /// The servers and how they start.
@@ -97,7 +100,18 @@ impl Options {
             spin: Spin::new(compute, slow, arguments.optional("spin-turns")),
             mode,
             files: arguments.text("cert").map(str::to_owned).zip(arguments.text("key").map(str::to_owned)),
+            bound: None,
         }
+    }
+
+    /// Tells the bound address: to a thread of this process, or as the first line of output, which a runner waits for.
+    pub fn announce(&self, addr: SocketAddr) -> io::Result<()> {
+        if let Some(bound) = &self.bound {
+            return bound.send(addr).map_err(io::Error::other);
+        }
+        let mut out = io::stdout().lock();
+        writeln!(out, "{addr}")?;
+        out.flush()
     }
 
     /// True if what was read is to be written back.
@@ -111,11 +125,4 @@ impl Options {
             refuse(&format!("this peer has no {:?} mode", self.mode));
         }
     }
-}
-
-/// Prints the bound address as the first line, which is what a runner waits for.
-pub fn announce(addr: SocketAddr) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{addr}")?;
-    out.flush()
 }

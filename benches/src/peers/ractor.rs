@@ -1,6 +1,6 @@
 //! Ractor: an actor per connection that owns the writing half; a task reads and casts each chunk to it.
 
-use super::{Mode, Options, Served, announce};
+use super::{Mode, Options, Served};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +14,7 @@ pub fn serve(options: Options) -> Served {
     let options = Arc::new(options);
     runtime.block_on(async {
         let listener = TcpListener::bind(options.addr).await?;
-        announce(listener.local_addr()?)?;
+        options.announce(listener.local_addr()?)?;
         tokio::spawn(async move {
             loop {
                 let Ok((socket, _)) = listener.accept().await else { continue };

@@ -2,7 +2,7 @@
 //!
 //! Two flavours of runtime. The datagram server is one task, because one socket has one reader.
 
-use super::{Mode, Options, Served, announce, certificate};
+use super::{Mode, Options, Served, certificate};
 use std::{error::Error, sync::Arc};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -37,7 +37,7 @@ async fn accept(options: Arc<Options>) -> Served {
     let tls = (options.mode == Mode::Tls).then(|| certificate::server_config(&options)).transpose()?;
     let tls = tls.map(TlsAcceptor::from);
     let listener = TcpListener::bind(options.addr).await?;
-    announce(listener.local_addr()?)?;
+    options.announce(listener.local_addr()?)?;
     loop {
         let Ok((socket, _)) = listener.accept().await else { continue };
         let (options, tls) = (Arc::clone(&options), tls.clone());
@@ -68,7 +68,7 @@ async fn converse(mut socket: impl AsyncRead + AsyncWrite + Unpin, options: &Opt
 
 async fn serve_udp(options: &Options) -> Result<(), Box<dyn Error>> {
     let socket = UdpSocket::bind(options.addr).await?;
-    announce(socket.local_addr()?)?;
+    options.announce(socket.local_addr()?)?;
     let mut buffer = vec![0; 65_536];
     loop {
         let (count, from) = socket.recv_from(&mut buffer).await?;

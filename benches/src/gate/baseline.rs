@@ -1,0 +1,122 @@
+//! The stored costs and the verdict on new ones.
+//!
+//! ```json
+//! { "compiler": "rustc 1.88.0", "scenarios": { "std-channel":
+//!   { "instructions": 120.0, "allocations": 0.03, "allocated_bytes": 8.1, "tolerance": 0.02 } } }
+//! ```
+
+use super::callgrind::Cost;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+use std::{fs, io};
+
+/// A count may be this much above the stored one where the file does not say otherwise.
+pub const TOLERANCE: f64 = 0.02;
+
+/// Allocations per operation may be this much above the stored ones: a growing table's share, not one per message.
+pub const ALLOCATION_SLACK: f64 = 0.01;
+
+/// The stored file.
+#[derive(Clone, Debug)]
+pub struct Baseline(Value);
+
+/// What a new cost means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Within the tolerance.
+    Same,
+    /// Cheaper by more than the tolerance: worth storing.
+    Better,
+    /// More instructions than the tolerance allows, or more allocations.
+    Worse,
+    /// Not in the file yet.
+    New,
+}
+
+impl Baseline {
+    /// Reads the file; an absent one is empty.
+    pub fn read(file: &Path) -> io::Result<Self> {
+        match fs::read_to_string(file) {
+            Ok(text) => Ok(Self(serde_json::from_str(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(json!({ "scenarios": {} }))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the file for the present compiler.
+    pub fn write(&mut self, file: &Path) -> io::Result<()> {
+        self.0["compiler"] = compiler().into();
+        fs::write(file, serde_json::to_string_pretty(&self.0)? + "\n")
+    }
+
+    /// The compiler of the stored counts, if it is not the present one.
+    pub fn other_compiler(&self) -> Option<&str> {
+        self.0["compiler"].as_str().filter(|stored| *stored != compiler())
+    }
+
+    /// The scenarios in the file.
+    pub fn names(&self) -> Vec<String> {
+        self.0["scenarios"].as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Stores a cost; a tolerance that the file has stays.
+    pub fn store(&mut self, name: &str, cost: &Cost) {
+        let tolerance = self.tolerance(name);
+        let round = |figure: f64| (figure * 1_000.0).round() / 1_000.0;
+        self.0["scenarios"][name] = json!({
+            "instructions": round(cost.instructions),
+            "allocations": round(cost.allocations),
+            "allocated_bytes": round(cost.allocated_bytes),
+            "tolerance": tolerance,
+        });
+    }
+
+    /// The stored instructions of a scenario.
+    pub fn instructions(&self, name: &str) -> Option<f64> {
+        self.0["scenarios"][name]["instructions"].as_f64()
+    }
+
+    /// The share by which a scenario may be above its stored count.
+    pub fn tolerance(&self, name: &str) -> f64 {
+        self.0["scenarios"][name]["tolerance"].as_f64().unwrap_or(TOLERANCE)
+    }
+
+    /// Compares a new cost with the stored one.
+    pub fn judge(&self, name: &str, cost: &Cost) -> Verdict {
+        let Some(stored) = self.instructions(name) else { return Verdict::New };
+        let allocations = self.0["scenarios"][name]["allocations"].as_f64().unwrap_or(0.0);
+        let share = cost.instructions / stored - 1.0;
+        match self.tolerance(name) {
+            tolerance if share > tolerance => Verdict::Worse,
+            _ if cost.allocations > allocations + ALLOCATION_SLACK => Verdict::Worse,
+            tolerance if share < -tolerance => Verdict::Better,
+            _ => Verdict::Same,
+        }
+    }
+}
+
+fn compiler() -> String {
+    let output = Command::new("rustc").arg("--version").output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cost(instructions: f64, allocations: f64) -> Cost {
+        Cost { instructions, allocations, allocated_bytes: 0.0 }
+    }
+
+    #[test]
+    fn one_more_allocation_is_worse_even_with_fewer_instructions() {
+        let mut stored = Baseline(json!({ "scenarios": {} }));
+        stored.store("echo", &cost(1_000.0, 0.0));
+        assert_eq!(stored.judge("echo", &cost(900.0, 1.0)), Verdict::Worse);
+        assert_eq!(stored.judge("echo", &cost(1_021.0, 0.0)), Verdict::Worse);
+        assert_eq!(stored.judge("echo", &cost(1_019.0, 0.0)), Verdict::Same);
+        assert_eq!(stored.judge("echo", &cost(900.0, 0.0)), Verdict::Better);
+        assert_eq!(stored.judge("other", &cost(900.0, 0.0)), Verdict::New);
+    }
+}
