@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// The subject that the others are compared with.
 const BASE: &str = "tokio";
 
+/// The options of [`events`] and [`run`].
+pub const OPTIONS: &[&str] = &["scenarios", "subjects", "workers", "rounds", "target-ms"];
+
 /// One scenario with a number of workers.
 #[derive(Clone, Debug)]
 pub struct Event {

@@ -70,8 +70,11 @@ pub const SCENARIOS: &[(&str, Scenario, u64)] = &[
     ("timers", Scenario::Timers, 1_000_000),
 ];
 
+/// Starts a library with a number of workers.
+pub type Build = fn(usize) -> Box<dyn Subject>;
+
 /// The libraries by name.
-pub const SUBJECTS: &[(&str, fn(usize) -> Box<dyn Subject>)] = &[
+pub const SUBJECTS: &[(&str, Build)] = &[
     ("tokio", |workers| Box::new(tokio::Tokio::new(workers))),
     ("actix", |workers| Box::new(actix::Actix::new(workers))),
     ("ractor", |workers| Box::new(ractor::Ractor::new(workers))),

@@ -39,7 +39,6 @@ impl Subject for StdThreads {
     }
 
     fn spawn_end(&self, count: u64) -> Result<(), Unsupported> {
-        // A thread costs a thousand times a task: a hundredth of the lives would still take seconds.
         for _ in 0..count / BATCH {
             let batch = (0..BATCH).map(|_| {
                 let (sender, receiver) = unbounded::<u64>();

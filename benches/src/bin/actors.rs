@@ -14,7 +14,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if arguments.word(0) == Some("one") {
         contest::one(&arguments);
     }
+    // Asked for once before anything runs, so that a misspelt option is found at once.
+    for key in contest::OPTIONS {
+        arguments.text(key);
+    }
     let (json_file, markdown_file) = (arguments.text("json"), arguments.text("markdown"));
+    arguments.refuse_unknown();
     let (mut results, mut markdown) = (Vec::new(), String::new());
     for event in contest::events(&arguments) {
         let result = contest::run(&event, &arguments)?;
@@ -23,7 +28,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         markdown.push('\n');
         results.push(result.to_json());
     }
-    arguments.refuse_unknown();
     if let Some(file) = json_file {
         let document = json!({ "environment": record::environment(), "events": results });
         fs::write(file, serde_json::to_string_pretty(&document)?)?;

@@ -80,8 +80,8 @@ impl Batch {
         if done < 0 {
             return Err(io::Error::last_os_error());
         }
-        for index in 0..done as usize {
-            self.lengths[index] = headers[index].msg_len as usize;
+        for (length, header) in self.lengths.iter_mut().zip(&headers[..done as usize]) {
+            *length = header.msg_len as usize;
         }
         Ok(done as usize)
     }

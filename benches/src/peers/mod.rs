@@ -65,8 +65,11 @@ pub struct Options {
     pub bound: Option<Sender<SocketAddr>>,
 }
 
+/// Runs a server.
+pub type Serve = fn(Options) -> Served;
+
 /// The servers and how they start.
-pub const PEERS: &[(&str, fn(Options) -> Served)] = &[
+pub const PEERS: &[(&str, Serve)] = &[
     ("epoll", epoll::serve),
     ("mio", mio::serve),
     ("tokio-mt", tokio::serve_multi_thread),

@@ -11,8 +11,8 @@ pub fn render(outcome: &Outcome, method: &str) -> String {
     if let Some(base) = outcome.best_of(Family::Tokio) {
         write!(text, " Best tokio flavour: {}.", base.contender.label).expect("writing to a string");
     }
-    text.push_str("\n\n| | median (range) | vs best tokio | vs epoll | p50 µs | p99 µs | server CPU µs/op | generator CPU µs/op | system calls/op | remarks |\n");
-    text.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
+    text.push_str("\n\n| | median (range) | vs best tokio | vs epoll | p50 µs | p99 µs | server CPU µs/op | its ratio to best tokio | generator CPU µs/op | system calls/op | remarks |\n");
+    text.push_str("|---|---|---|---|---|---|---|---|---|---|---|\n");
     outcome.cells.iter().for_each(|cell| text.push_str(&line(outcome, cell)));
     text
 }
@@ -31,6 +31,7 @@ fn line(outcome: &Outcome, cell: &Cell) -> String {
         micros(cell.median("p50_us")),
         micros(cell.median("p99_us")),
         micros(cell.cpu_micros("server_cpu_s")),
+        outcome.best_of(Family::Tokio).and_then(|base| Some(outcome.cpu_ratio(cell, base)?.as_ratio())),
         micros(cell.cpu_micros("generator_cpu_s")),
         cell.syscalls.map(|calls| format!("{calls:.2}")),
         Some(remarks(cell)),

@@ -45,14 +45,18 @@ impl Cell {
         Spread::of(self.figures(metric).into_iter().flatten())
     }
 
-    /// Microseconds of processor time per message, or per MiB where there are no messages.
+    /// Median microseconds of processor time per message, or per MiB where there are no messages.
     pub fn cpu_micros(&self, key: &str) -> Option<f64> {
-        let per_run = self.runs.iter().flatten().filter_map(|run| {
+        Spread::of(self.cpu_micros_by_round(key).into_iter().flatten()).map(|spread| spread.median)
+    }
+
+    fn cpu_micros_by_round(&self, key: &str) -> Vec<Option<f64>> {
+        let micros = |run: &Value| {
             let messages = run["messages"].as_f64().filter(|count| *count > 0.0);
             let operations = messages.or_else(|| Some(run["bytes"].as_f64()? / 1_048_576.0))?;
             Some(run[key].as_f64()? * 1e6 / operations)
-        });
-        Spread::of(per_run).map(|spread| spread.median)
+        };
+        self.runs.iter().map(|run| run.as_ref().ok().and_then(micros)).collect()
     }
 
     /// A figure's median over the rounds.
@@ -90,5 +94,13 @@ impl Outcome {
             true => Some(own? / base?),
             false => Some(base? / own?),
         }))
+    }
+
+    /// How much less processor time than `base` a contender's server used for a message; above 1 is better.
+    ///
+    /// Less noisy than the rate: what others do to the machine changes when a server runs more than what it does.
+    pub fn cpu_ratio(&self, cell: &Cell, base: &Cell) -> Option<Spread> {
+        let [own, base] = [cell, base].map(|cell| cell.cpu_micros_by_round("server_cpu_s"));
+        Spread::of(own.into_iter().zip(base).filter_map(|(own, base)| Some(base? / own?)))
     }
 }

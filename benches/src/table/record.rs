@@ -76,6 +76,7 @@ fn contender(outcome: &Outcome, cell: &Cell) -> Value {
         "figure": cell.spread(outcome.row.metric).map(crate::spread::Spread::to_json),
         "vs_best_tokio": ratio(Family::Tokio),
         "vs_epoll": ratio(Family::Epoll),
+        "cpu_vs_best_tokio": outcome.best_of(Family::Tokio).and_then(|base| Some(outcome.cpu_ratio(cell, base)?.to_json())),
         "generator_limited": cell.generator_limited(),
         "syscalls_per_message": cell.syscalls,
         "runs": runs,
