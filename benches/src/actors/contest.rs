@@ -3,7 +3,7 @@
 use super::{SCENARIOS, SUBJECTS, Scenario, Unsupported, measure};
 use crate::arguments::{Arguments, refuse};
 use crate::spread::{Spread, short};
-use crate::table::server::tool;
+use crate::table::tools::tool;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::{Duration, Instant};

@@ -9,6 +9,7 @@
 use longshore_bench::arguments::{Arguments, refuse};
 use longshore_bench::gate::baseline::{Baseline, Verdict};
 use longshore_bench::gate::{callgrind, callgrind::Cost, scenario};
+use longshore_bench::table::tools;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let repeats = arguments.value("repeats", 3);
     let (update, only) = (arguments.list("update"), arguments.list("only"));
     arguments.refuse_unknown();
+    tools::build()?;
     let mut baseline = Baseline::read(&file)?;
     if let Some(other) = baseline.other_compiler() {
         eprintln!("note: the stored counts are for {other}");

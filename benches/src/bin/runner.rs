@@ -1,14 +1,13 @@
 //! The comparison in one command.
 //!
 //! ```text
-//! cargo build --release --manifest-path benches/Cargo.toml
 //! cargo run --release --manifest-path benches/Cargo.toml -- list
 //! cargo run --release --manifest-path benches/Cargo.toml -- table tcp64 --rounds 7
 //! cargo run --release --manifest-path benches/Cargo.toml -- all --json out.json --svg out.svg --syscalls
 //! ```
 
 use longshore_bench::arguments::{Arguments, refuse};
-use longshore_bench::table::{campaign::Campaign, contender, markdown, outcome::Outcome, plan, plot, record};
+use longshore_bench::table::{campaign::Campaign, contender, markdown, outcome::Outcome, plan, plot, record, tools};
 use std::fs;
 
 const USAGE: &str = "runner list | table NAME[,NAME…] | all\n  \
@@ -41,6 +40,7 @@ fn run(tables: &[&str], arguments: &Arguments) -> Result<(), Box<dyn std::error:
     let campaign = Campaign::from_arguments(arguments);
     let files = ["json", "svg", "markdown"].map(|key| arguments.text(key));
     arguments.refuse_unknown();
+    tools::build()?;
     let mut outcomes: Vec<Outcome> = Vec::new();
     for row in tables.iter().flat_map(|table| plan::rows(table)) {
         let outcome = campaign.run(&row);

@@ -1,7 +1,7 @@
 //! One scenario under callgrind: instructions from its output file, allocations from the scenario's own line.
 
 use super::scenario::Scenario;
-use crate::table::server::tool;
+use crate::table::tools::tool;
 use std::io::{self, ErrorKind};
 use std::process::Command;
 use std::{env, fs, process};

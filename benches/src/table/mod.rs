@@ -17,3 +17,4 @@ pub mod plot;
 pub mod record;
 pub mod server;
 pub mod syscalls;
+pub mod tools;

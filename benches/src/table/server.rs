@@ -1,13 +1,9 @@
 //! One server process: started, asked for its address, ended when dropped.
 
-use super::{contender::Contender, plan::Layout, plan::Row};
+use super::{contender::Contender, plan::Layout, plan::Row, tools::tool};
 use crate::{affinity, peers::Mode};
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-
-/// Large copies run in two speeds, decided at start; this makes all processes take the same one.
-const COPY_SPEED: (&str, &str) = ("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=1000000000");
+use std::process::{Child, Stdio};
 
 /// A running server.
 #[derive(Debug)]
@@ -58,14 +54,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A command for another binary of this crate, which lies beside the running one.
-pub fn tool(name: &str) -> io::Result<Command> {
-    let beside: PathBuf = std::env::current_exe()?.with_file_name(name);
-    let mut command = Command::new(beside);
-    command.env(COPY_SPEED.0, COPY_SPEED.1);
-    Ok(command)
 }
 
 fn cores(layout: Layout, core: &str) -> Vec<String> {

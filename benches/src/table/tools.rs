@@ -1,0 +1,36 @@
+//! The other binaries of this crate, which lie beside the running one.
+
+use std::env;
+use std::io;
+use std::process::Command;
+
+/// Large copies run in two speeds, decided at start; this makes all processes take the same one.
+const COPY_SPEED: (&str, &str) = ("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=1000000000");
+
+/// A command for another binary of this crate.
+pub fn tool(name: &str) -> io::Result<Command> {
+    let mut command = Command::new(env::current_exe()?.with_file_name(name));
+    command.env(COPY_SPEED.0, COPY_SPEED.1);
+    Ok(command)
+}
+
+/// Builds all binaries with the features of the running one: `cargo run` has built that one only.
+///
+/// Does nothing if this process was not started by cargo.
+pub fn build() -> io::Result<()> {
+    let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--bins", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+    if cfg!(debug_assertions) {
+        eprintln!("note: without --release the figures mean nothing");
+    } else {
+        command.arg("--release");
+    }
+    if cfg!(feature = "longshore") {
+        command.args(["--features", "longshore"]);
+    }
+    match command.status()?.success() {
+        true => Ok(()),
+        false => Err(io::Error::other("the other binaries do not build")),
+    }
+}
