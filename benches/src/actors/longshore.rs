@@ -11,7 +11,7 @@ pub struct Longshore(Node);
 impl Longshore {
     /// Starts the workers.
     pub fn new(workers: usize) -> Self {
-        Self(Node::builder("bench@localhost").workers(workers).start().expect("a node starts"))
+        Self(Node::start(NodeOptions::from("bench@localhost").with_workers(workers)).expect("a node starts"))
     }
 
     fn start(&self, role: Role) -> Pid {
@@ -99,7 +99,7 @@ impl Actor for Role {
     fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
         let Ok(signal) = message.downcast::<Signal>() else { return Ok(()) };
         let myself = cx.pid();
-        match (self, *signal) {
+        match (self, signal) {
             (Self::Player { other, .. }, Signal::Meet(met)) => *other = Some(met),
             (Self::Player { other, report }, Signal::Ball(ball)) => match (ball.checked_sub(1), other) {
                 (Some(next), Some(other)) => drop(cx.send(*other, Signal::Ball(next))),
@@ -146,7 +146,8 @@ fn produce(cx: &mut Context<'_>, targets: &[Pid], left: &mut u64) -> Result<(), 
 fn set_timers(cx: &mut Context<'_>, left: &mut u64, report: &Sender<()>) -> Result<(), Reason> {
     for _ in 0..BURST.min(*left) {
         *left -= 1;
-        cx.send_after(cx.pid(), Signal::Ended, far_ahead(*left))?.cancel();
+        let timer = cx.send_after(cx.pid(), Signal::Ended, far_ahead(*left));
+        cx.cancel_timer(timer);
     }
     match *left {
         0 => drop(report.send(())),

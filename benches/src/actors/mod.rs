@@ -17,7 +17,6 @@ pub mod actix;
 pub mod contest;
 pub mod crossbeam;
 pub mod kameo;
-#[cfg(feature = "longshore")]
 pub mod longshore;
 pub mod ractor;
 pub mod std_threads;
@@ -81,7 +80,6 @@ pub const SUBJECTS: &[(&str, Build)] = &[
     ("kameo", |workers| Box::new(kameo::Kameo::new(workers))),
     ("std", |_| Box::new(std_threads::StdThreads)),
     ("crossbeam", |_| Box::new(crossbeam::Crossbeam)),
-    #[cfg(feature = "longshore")]
     ("longshore", |workers| Box::new(longshore::Longshore::new(workers))),
 ];
 

@@ -35,15 +35,10 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("tokio-ping-pong", 2_000, 12_000, |n| ping_pong("tokio", n)),
     scenario("tokio-flood", 8_000, 48_000, |n| flood("tokio", n)),
     scenario("tokio-spawn-end", 1_000, 5_000, |n| spawn_end("tokio", n)),
-    #[cfg(feature = "longshore")]
     scenario("tcp-echo", 500, 2_500, |n| tcp_echo("longshore", n)),
-    #[cfg(feature = "longshore")]
     scenario("udp-echo", 500, 2_500, |n| udp_echo("longshore", n)),
-    #[cfg(feature = "longshore")]
     scenario("ping-pong", 2_000, 12_000, |n| ping_pong("longshore", n)),
-    #[cfg(feature = "longshore")]
     scenario("flood", 8_000, 48_000, |n| flood("longshore", n)),
-    #[cfg(feature = "longshore")]
     scenario("spawn-end", 1_000, 5_000, |n| spawn_end("longshore", n)),
 ];
 

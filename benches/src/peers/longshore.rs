@@ -6,18 +6,19 @@
 
 use super::{Mode, Options, Served, certificate};
 use longshore::prelude::*;
+use longshore::tls::CertManager;
 use std::{net::SocketAddr, sync::Arc, sync::mpsc};
 
 /// Serves for ever.
 pub fn serve(options: Options) -> Served {
-    let node = Node::builder("bench@localhost").workers(options.workers).start()?;
+    let node = Node::start(NodeOptions::from("bench@localhost").with_workers(options.workers))?;
     let options = Arc::new(options);
     let pool = match options.workers {
         1 => Vec::new(),
         count => (0..count).map(|index| start_worker(&node, index, &options)).collect::<Result<_, _>>()?,
     };
     let (bound, was_bound) = mpsc::channel();
-    let owner = Owner { options, pool, bound };
+    let owner = Owner { options: Arc::clone(&options), pool, bound };
     node.spawn(move || owner.clone())?;
     options.announce(was_bound.recv()?)?;
     Ok(node.wait()?)
@@ -70,7 +71,7 @@ impl Owner {
         }
         let (chain, key) =
             certificate::identity(&self.options).map_err(|error| Reason::Error(error.to_string().into()))?;
-        Ok(options.with_cert_manager(CertManager::new(chain, key)?))
+        Ok(options.with_cert_manager(CertManager::from_der(chain, key)?))
     }
 }
 

@@ -15,7 +15,6 @@ pub mod certificate;
 pub mod epoll;
 pub mod kameo;
 pub mod listen;
-#[cfg(feature = "longshore")]
 pub mod longshore;
 pub mod message_io;
 pub mod mio;
@@ -80,7 +79,6 @@ pub const PEERS: &[(&str, Serve)] = &[
     ("actix", actix::serve),
     ("ractor", ractor::serve),
     ("kameo", kameo::serve),
-    #[cfg(feature = "longshore")]
     ("longshore", longshore::serve),
 ];
 

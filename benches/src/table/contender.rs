@@ -76,8 +76,7 @@ pub fn labels() -> impl Iterator<Item = &'static str> {
 /// as many workers as cores.
 pub fn entrants(mode: Mode, cores: usize, chosen: &[String]) -> Vec<Contender> {
     let takes_part = |contender: &&Contender| {
-        let built = contender.family != Family::Longshore || cfg!(feature = "longshore");
-        built && contender.modes.contains(&mode) && contender.fits(cores)
+        contender.modes.contains(&mode) && contender.fits(cores)
     };
     let on_list = |contender: &&Contender| chosen.is_empty() || chosen.iter().any(|label| label == contender.label);
     CONTENDERS.iter().filter(takes_part).filter(on_list).copied().collect()

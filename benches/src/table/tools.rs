@@ -26,9 +26,6 @@ pub fn build() -> io::Result<()> {
     } else {
         command.arg("--release");
     }
-    if cfg!(feature = "longshore") {
-        command.args(["--features", "longshore"]);
-    }
     match command.status()?.success() {
         true => Ok(()),
         false => Err(io::Error::other("the other binaries do not build")),
