@@ -75,9 +75,7 @@ pub fn labels() -> impl Iterator<Item = &'static str> {
 /// On one core the second worker is left to tokio and longshore, whose default it is; on both cores everybody who can has
 /// as many workers as cores.
 pub fn entrants(mode: Mode, cores: usize, chosen: &[String]) -> Vec<Contender> {
-    let takes_part = |contender: &&Contender| {
-        contender.modes.contains(&mode) && contender.fits(cores)
-    };
+    let takes_part = |contender: &&Contender| contender.modes.contains(&mode) && contender.fits(cores);
     let on_list = |contender: &&Contender| chosen.is_empty() || chosen.iter().any(|label| label == contender.label);
     CONTENDERS.iter().filter(takes_part).filter(on_list).copied().collect()
 }
