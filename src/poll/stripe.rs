@@ -55,7 +55,6 @@ struct Entry {
     alias: Alias,
     parent: Pid,
     timer: Option<Alarm>,
-    #[allow(clippy::box_collection, reason = "one word in each of the many entries that nobody watches")]
     watchers: Option<Box<Vec<Watcher>>>,
     waits_again: bool,
     waits_flush: bool,

@@ -39,7 +39,6 @@ pub(crate) struct Life {
     pub(crate) trap_exit: bool,
     pub(crate) handled: u64,
     /// Requests under way, with the timer that ends the wait.
-    #[allow(clippy::box_collection, reason = "one word in each of the many processes that ask nothing")]
     requests: Option<Box<HashMap<Ref, TimerKey>>>,
 }
 
