@@ -93,7 +93,8 @@ impl World {
     fn addr(&self) -> SocketAddr {
         let deadline = Instant::now() + LIMIT;
         loop {
-            if let Some(addr) = *self.addr.lock().unwrap_or_else(PoisonError::into_inner) {
+            let addr = *self.addr.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(addr) = addr {
                 return addr;
             }
             assert!(Instant::now() < deadline, "nobody listens any more");
@@ -142,7 +143,10 @@ impl Actor for Keeper {
         match self.watched.remove(&down.monitor) {
             Some(Some(name)) => self.start_owner(cx, name),
             Some(None) => self.start_listener(cx),
-            None => Ok(self.world.broken(format!("a Down that nobody asked for: {down:?}"))),
+            None => {
+                self.world.broken(format!("a Down that nobody asked for: {down:?}"));
+                Ok(())
+            }
         }
     }
 }
@@ -206,7 +210,7 @@ enum Chaos {
 }
 
 impl Owner {
-    fn echo(&mut self, cx: &mut Context<'_>, packet: MessageTcp) {
+    fn echo(&self, cx: &mut Context<'_>, packet: MessageTcp) {
         let id = packet.id;
         if !self.open.contains_key(&id) {
             self.world.broken(format!("data of {id} that is not connected"));
@@ -366,7 +370,7 @@ impl Client {
     }
 
     /// A header that no framing accepts.
-    fn garbage(&mut self, mut stream: TcpStream) {
+    fn garbage(&self, mut stream: TcpStream) {
         let _ = stream.write_all(&[0xff; 64]);
         let (got, end) = read_all(stream);
         if !got.is_empty() || matches!(end, Some(ErrorKind::WouldBlock | ErrorKind::TimedOut)) {
@@ -375,7 +379,7 @@ impl Client {
     }
 
     /// Writes and does not read, until it is closed.
-    fn stall(&mut self, mut stream: TcpStream) {
+    fn stall(&self, mut stream: TcpStream) {
         let deadline = Instant::now() + LIMIT;
         let block = frame(1, 1, 8_000);
         stream.set_write_timeout(Some(Duration::from_millis(20))).expect("a timeout");
