@@ -70,7 +70,7 @@
 //! | 5 | `meta`: tcp, udp, options | | `process`: table, mailbox, relations |
 //! | 4 | `proto`: framing, tls, output | `timers` | `scheduler`: worker, idle, monitor, blocking |
 //! | 3 | | `message`, `command`, `request`, `inspect`, `error`, `reason` | |
-//! | 2 | | `buffer`, `chunks`, `clock`, `log`, `timer`, `tls` | |
+//! | 2 | | `buffer`, `chunks`, `clock`, `log`, `timer`, `tls`, `user_message` | |
 //! | 1 | | `guard`, `id`, `sync` | |
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
@@ -104,6 +104,7 @@ mod timer;
 mod timers;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod user_message;
 
 pub use actor::{Actor, Context, Pool, PoolCommand, Timer};
 pub use buffer::{Buffer, BufferPool};
@@ -124,6 +125,7 @@ pub use process::SpawnOptions;
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing, HeaderFraming};
 pub use reason::{DisconnectReason, Reason};
 pub use request::{Promise, Reply};
+pub use user_message::UserMessage;
 
 /// What most programs need: `use longshore::prelude::*;`.
 pub mod prelude {

@@ -2,7 +2,7 @@
 //!
 //! A `Message` is an open enum. The runtime's own messages stand inline, so a packet costs no allocation on its way;
 //! rare ones and user types are boxed. Sending takes any `Send + 'static` value: `cx.send(pid, MessageTcp { .. })`
-//! becomes [`Message::Tcp`], `cx.send(pid, 7_u32)` becomes [`Message::User`].
+//! becomes [`Message::Tcp`], `cx.send(pid, 7_u32)` becomes [`Message::User`], whose boxes are used again.
 //!
 //! This module does not queue or route: mailboxes are in `process`, commands to meta-processes in `command`.
 
@@ -16,6 +16,7 @@ use crate::command::Fire;
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::reason::{DisconnectReason, Reason};
 use crate::request::Reply;
+use crate::user_message::UserMessage;
 
 /// Anything a process can receive.
 ///
@@ -44,7 +45,7 @@ pub enum Message {
     /// The answer to a request of this process.
     Reply(Box<MessageReply>),
     /// Any other type; see [`Message::downcast`].
-    User(Box<dyn Any + Send>),
+    User(UserMessage),
 }
 
 impl Message {
@@ -71,7 +72,7 @@ impl Message {
             return Self::Udp(message);
         }
         match value {
-            Some(value) => Self::User(Box::new(value)),
+            Some(value) => Self::User(UserMessage::new(value)),
             None => unreachable!("only the branches above take it, and they return"),
         }
     }
@@ -89,7 +90,7 @@ impl Message {
     /// ```
     pub fn downcast<T: Any>(self) -> Result<T, Self> {
         match self {
-            Self::User(value) => value.downcast::<T>().map(|value| *value).map_err(Self::User),
+            Self::User(value) => value.downcast().map_err(Self::User),
             other => Err(other),
         }
     }

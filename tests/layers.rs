@@ -12,7 +12,7 @@ const ROWS: [&[&str]; 7] = [
     &["meta", "process"],
     &["proto", "scheduler", "timers"],
     &["message", "command", "request", "inspect", "error", "reason"],
-    &["buffer", "chunks", "clock", "log", "timer", "tls"],
+    &["buffer", "chunks", "clock", "log", "timer", "tls", "user_message"],
     &["guard", "id", "sync"],
 ];
 
