@@ -884,6 +884,10 @@ impl Connection {
 
     /// A write failed. What the peer sent before is still read; then the connection ends with this reason.
     fn break_writing(&mut self, reason: DisconnectReason, now_ms: u64) {
+        if self.is_closing() && self.queued() == 0 {
+            // Only our close_notify did not go out. The peer has had everything, and hung up.
+            return self.end_closing();
+        }
         self.drop_output();
         self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(self.settings.close_timeout));
         self.write = WriteSide::Broken(Box::new(reason.clone()));

@@ -26,3 +26,5 @@ mod stop;
 mod stories;
 mod support;
 mod udp_faults;
+#[cfg(feature = "tls")]
+mod tls;

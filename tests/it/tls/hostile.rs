@@ -1,0 +1,135 @@
+//! Peers that do not speak TLS, or not to the end. The listener and its other connections do not notice.
+
+use std::time::{Duration, Instant};
+
+use longshore::TcpLimits;
+
+use super::*;
+
+/// What a hostile peer does with its socket, and what it gets: all bytes up to the end.
+type Attack = fn(&mut TcpStream, &[u8]);
+
+const ATTACKS: [(&str, Attack, &str); 9] = [
+    ("plain text", |socket, _| socket.write_all(b"hello there\r\n").unwrap(), "not tls"),
+    ("http", |socket, _| socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap(), "not tls"),
+    ("random bytes", |socket, _| drop(socket.write_all(&random(100_000))), "tls"),
+    (
+        "half a hello, then the end",
+        |socket, hello| {
+            socket.write_all(&hello[..hello.len() / 2]).unwrap();
+            socket.shutdown(std::net::Shutdown::Write).unwrap();
+        },
+        "in the handshake",
+    ),
+    ("half a hello, then silence", |socket, hello| socket.write_all(&hello[..hello.len() / 2]).unwrap(), "timeout"),
+    ("nothing", |_, _| {}, "timeout"),
+    (
+        "a byte at a time",
+        |socket, hello| {
+            for byte in hello.iter().cycle().take(200) {
+                if socket.write_all(&[*byte]).is_err() {
+                    break;
+                }
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+        },
+        "timeout",
+    ),
+    (
+        "a hello without end",
+        |socket, _| {
+            // One handshake message that claims 16 MB, in records of 16 KB.
+            let mut record = vec![22, 3, 1, 0x40, 0, 1, 0xff, 0xff, 0xff];
+            record.resize(5 + 0x4000, 0);
+            let next = [&[22, 3, 1, 0x40, 0][..], &[0; 0x4000]].concat();
+            for bytes in std::iter::once(&record).chain(std::iter::repeat_n(&next, 100)) {
+                if socket.write_all(bytes).is_err() {
+                    break;
+                }
+            }
+        },
+        "tls",
+    ),
+    ("an alert", |socket, _| socket.write_all(&[21, 3, 3, 0, 2, 2, 40]).unwrap(), "peer refused"),
+];
+
+fn random(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8 | 0x80 // never a record's first byte
+    })
+    .take(length)
+    .collect()
+}
+
+#[test]
+fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
+    let site = Site::new();
+    let config = Arc::new(site.rustls(&TLS13));
+    let limits = TcpLimits::default().with_handshake_timeout(Duration::from_millis(500));
+    let owner = Probe::spawn(&site.node);
+    let (addr, listener) = owner.listen(site.server().with_limits(limits));
+    let hello = {
+        let mut hello = Vec::new();
+        let name = ServerName::try_from(NAME).unwrap();
+        ClientConnection::new(Arc::clone(&config), name).unwrap().write_tls(&mut hello).unwrap();
+        hello
+    };
+    let mut live = raw(addr, &config);
+    let id = owner.connect().id;
+    for (failed, (what, attack, reason)) in ATTACKS.into_iter().enumerate() {
+        let mut socket = client(addr);
+        let begun = Instant::now();
+        attack(&mut socket, &hello);
+        let ended = read_out(&mut socket);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {:?}", begun.elapsed());
+        // Whoever does not speak TLS is told so in TLS; whoever says nothing just sees the end.
+        if let ("plain text" | "http", Ok(bytes)) = (what, &ended) {
+            assert_eq!((bytes[0], bytes.len()), (21, 7), "{what}: an alert");
+        }
+        wait_for(&site.node, listener, "handshakes_failed", failed + 1);
+        site.logged(&["not established", reason]);
+        // The others.
+        live.write_all(b"still").unwrap();
+        live.flush().unwrap();
+        assert_eq!(owner.bytes(5), b"still", "{what}");
+        owner.write(id, "here");
+        live.read_exact(&mut [0; 4]).unwrap();
+    }
+    wait_for(&site.node, listener, "connections", 1);
+    assert_eq!(inspect(&site.node, listener).value("state"), Some("accepting"));
+    drop(live);
+    assert_eq!(owner.disconnect().id, id, "nothing else was ever told");
+    stop_clean(&site.node);
+}
+
+#[test]
+fn alert_reaches_a_peer_that_goes_on_talking() {
+    let site = Site::new();
+    let addr = echo(&site.node, site.server());
+    for _ in 0..50 {
+        let mut socket = client(addr);
+        socket.write_all(&[b'x'; 20_000]).unwrap();
+        socket.write_all(&[b'y'; 20_000]).unwrap();
+        assert_eq!(read(&mut socket, 7)[0], 21);
+        let _ = socket.write_all(&[b'z'; 20_000]);
+    }
+    stop_clean(&site.node);
+}
+
+#[test]
+fn exit_of_the_parent_ends_handshakes_under_way() {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let (addr, listener) = owner.listen(site.server());
+    let sockets: Vec<_> = (0..20).map(|_| client(addr)).collect();
+    wait_for(&site.node, listener, "connections", 20);
+    site.node.send_exit(owner.pid, Reason::Shutdown).unwrap();
+    for mut socket in sockets {
+        let _ = read_out(&mut socket);
+    }
+    stop_clean(&site.node);
+}

@@ -1,0 +1,192 @@
+//! Much of it: swaps under load, a large stream past a slow reader, records cut at every byte.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn handshakes_during_swaps_see_the_old_or_the_new_certificate_and_live_sessions_go_on() {
+    const SWAPS: usize = 100;
+    const CLIENTS: usize = 4;
+    const EACH: usize = 250;
+    let site = Site::new();
+    let certificates: Vec<Issued> = (0..=SWAPS).map(|_| site.authority.issue(NAME)).collect();
+    site.certs.update(certificates[0].source()).unwrap();
+    let addr = echo(&site.node, site.server());
+    let config = Arc::new(site.rustls(&TLS13));
+    let mut live: Vec<Raw> = (0..5).map(|_| raw(addr, &config)).collect();
+    // The newest certificate that a handshake can find, and the oldest.
+    let (begun, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let shown: Vec<Vec<u8>> = certificates.iter().map(|issued| issued.certificate.der().to_vec()).collect();
+    let handshakes = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                // With resumption: a ticket of an old certificate must not bring it back.
+                let config = Arc::new(site.rustls(&TLS13));
+                for _ in 0..EACH {
+                    let oldest = done.load(Ordering::SeqCst);
+                    let mut raw = raw(addr, &config);
+                    let newest = begun.load(Ordering::SeqCst);
+                    round_trip(&mut raw, b"hi");
+                    let peer = raw.conn.peer_certificates().unwrap()[0].to_vec();
+                    let at = shown.iter().position(|one| *one == peer).expect("one of ours");
+                    assert!((oldest..=newest).contains(&at), "{at} is not in {oldest}..={newest}");
+                    handshakes.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        for (swap, issued) in certificates.iter().enumerate().skip(1) {
+            // Spread over the handshakes, the last ones included.
+            while handshakes.load(Ordering::SeqCst) < swap * CLIENTS * EACH / (SWAPS + 1) {
+                thread::park_timeout(Duration::from_micros(200));
+            }
+            begun.store(swap, Ordering::SeqCst);
+            site.certs.update(issued.source()).unwrap();
+            done.store(swap, Ordering::SeqCst);
+            for raw in &mut live {
+                round_trip(raw, b"alive");
+            }
+        }
+    });
+    assert_eq!(handshakes.load(Ordering::SeqCst), CLIENTS * EACH);
+    stop_clean(&site.node);
+}
+
+/// The resident memory of this process, in bytes.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn large_stream_past_a_slow_reader_is_whole_and_takes_little_memory() {
+    alone("tls::volume::large_stream_past_a_slow_reader_is_whole_and_takes_little_memory", || {
+        const TOTAL: u64 = if cfg!(debug_assertions) { 32 << 20 } else { 1 << 30 };
+        let options = NodeOptions::from("test@localhost").with_workers(2).with_data_bound(32);
+        let site = Site::with_options(options, |authority| authority.issue(NAME));
+        let addr = echo(&site.node, site.server());
+        let raw = raw(addr, &Arc::new(site.rustls(&TLS13)));
+        let (mut tls, mut writer) = (raw.conn, raw.sock);
+        let mut reader = writer.try_clone().unwrap();
+        writer.set_nonblocking(true).unwrap();
+        let before = resident();
+        let (mut highest, mut sent, mut got) = (0, 0u64, 0u64);
+        let (mut block, mut expected) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+        while got < TOTAL {
+            // Writes as long as anything is taken, and reads only then, a little at a time.
+            while sent < TOTAL {
+                if !tls.wants_write() {
+                    let length = block.len().min((TOTAL - sent) as usize);
+                    pattern(sent, &mut block[..length]);
+                    sent += tls.writer().write(&block[..length]).unwrap() as u64;
+                }
+                match tls.write_tls(&mut writer) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            if tls.wants_write() {
+                let _ = tls.write_tls(&mut writer);
+            }
+            highest = highest.max(resident());
+            match tls.read_tls(&mut reader) {
+                Ok(0) => panic!("ended after {got} bytes"),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    thread::park_timeout(Duration::from_micros(100));
+                }
+                Err(error) => panic!("{error}"),
+            }
+            tls.process_new_packets().unwrap();
+            while let Ok(read) = tls.reader().read(&mut block) {
+                if read == 0 {
+                    break;
+                }
+                pattern(got, &mut expected[..read]);
+                assert!(block[..read] == expected[..read], "other bytes at {got}");
+                got += read as u64;
+            }
+        }
+        let grown = highest.saturating_sub(before);
+        println!("{} MiB, resident memory grew by at most {} KiB", TOTAL >> 20, grown >> 10);
+        // 4 MiB of output, 32 messages of 64 KiB in the mailbox, and what the client here holds; the rest is the allocator's.
+        assert!(grown < 32 << 20, "{grown}");
+        drop((tls, reader, writer));
+        stop_clean(&site.node);
+    });
+}
+
+/// Carries one connection, in each direction with a cut at this byte.
+fn carry_cut_at(listener: &TcpListener, to: SocketAddr, at: usize) {
+    let (down, _) = listener.accept().unwrap();
+    let up = client(to);
+    bounded(&down);
+    let pump = |mut from: TcpStream, mut to: TcpStream| {
+        move || {
+            let (mut passed, mut block) = (0, [0; 16 * 1024]);
+            loop {
+                let Ok(read @ 1..) = from.read(&mut block) else {
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                    return;
+                };
+                let cut = at.saturating_sub(passed).min(read);
+                passed += read;
+                let (first, second) = block[..read].split_at(cut);
+                if to.write_all(first).is_err() {
+                    return;
+                }
+                if !first.is_empty() && !second.is_empty() {
+                    // Time for the first part to be read alone; if it is not, this cut is one fewer tried.
+                    thread::park_timeout(Duration::from_micros(500));
+                }
+                if to.write_all(second).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let upward = thread::spawn(pump(down.try_clone().unwrap(), up.try_clone().unwrap()));
+    pump(up, down)();
+    upward.join().unwrap();
+}
+
+#[test]
+fn stream_cut_at_every_byte_carries_the_same_session() {
+    for version in VERSIONS {
+        let site = Site::new();
+        let server = echo(&site.node, site.server());
+        let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = proxy.local_addr().unwrap();
+        // A handshake and its data take about 1,500 bytes towards the client.
+        const CUTS: usize = 1_600;
+        const STEP: usize = if cfg!(debug_assertions) { 4 } else { 1 };
+        let carrier = thread::spawn(move || (1..=CUTS).step_by(STEP).for_each(|at| carry_cut_at(&proxy, server, at)));
+        let user = Probe::spawn(&site.node);
+        let config = {
+            let mut config = site.rustls(version);
+            config.resumption = rustls::client::Resumption::disabled();
+            TlsClientOptions::default().with_config(config.into()).with_server_name(NAME)
+        };
+        let mut most = (0, 0);
+        for at in (1..=CUTS).step_by(STEP) {
+            let here = dial(&user, addr, &config);
+            let bytes: Vec<u8> = (0..60).map(|byte| byte ^ at as u8).collect();
+            user.write(here, bytes.clone());
+            user.connect();
+            assert_eq!(user.bytes(60), bytes, "cut at {at}");
+            user.run(move |cx| cx.close(here)).unwrap();
+            let ended = user.disconnect();
+            assert_eq!((ended.reason, ended.unsent), (DisconnectReason::LocalClose, 0), "cut at {at}");
+            most = most.max((ended.bytes_in, ended.bytes_out));
+        }
+        carrier.join().unwrap();
+        assert_eq!(most, (60, 60));
+        stop_clean(&site.node);
+    }
+}
