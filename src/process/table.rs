@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 
 use super::life::{Behavior, Body, Env, Life, notice, timed_out};
@@ -410,6 +410,12 @@ impl Processes {
     }
 
     fn start(self: &Arc<Self>, body: &mut Body, options: &SpawnOptions) -> Result<(), SpawnError> {
+        // Again, now that the process is in the table: pairs with the fence in `stop_spawning`. Either the stop is seen
+        // here, or whoever stops finds the process and signals it.
+        fence(Ordering::SeqCst);
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(SpawnError::Stopping);
+        }
         if let Some(name) = &options.name {
             self.take_name(name, body.life.pid)?;
             body.life.name = Some(name.clone());
@@ -538,6 +544,7 @@ impl Processes {
     /// From now on nothing is spawned.
     pub(crate) fn stop_spawning(&self) {
         self.stopping.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
     }
 
     /// All processes that live, and their names as far as they have one.
