@@ -256,6 +256,26 @@ fn a_cancelled_timer_does_not_fire_and_cancelling_tells_whether_it_was_in_time()
 }
 
 #[test]
+fn a_timer_is_cancelled_or_fires_and_never_both() {
+    let node = node();
+    let (setting, receiving) = (Probe::spawn(&node), Probe::spawn(&node));
+    let to = receiving.pid;
+    let mut fired = 0;
+    for number in 0..300_u32 {
+        let timer =
+            setting.run(move |cx| cx.send_after(to, number, Duration::from_micros(u64::from(number % 7) * 300)));
+        let cancelled = setting.run(move |cx| cx.cancel_timer(timer));
+        if !cancelled {
+            assert_eq!(receiving.value::<u32>(), number);
+            fired += 1;
+        }
+    }
+    receiving.saw_nothing();
+    assert_eq!(count(&node, "timers"), 0, "{fired} have fired");
+    stop_clean(&node);
+}
+
+#[test]
 fn an_idle_node_wakes_for_a_timer_that_is_set_from_elsewhere() {
     let node = node();
     let probe = Probe::spawn(&node);

@@ -76,14 +76,15 @@ fn stop_handles_what_is_in_the_mailboxes_and_sends_what_is_accepted() {
     for number in 0..1_000_u32 {
         node.send(owner.pid, number).expect("delivered");
     }
-    owner.start(move |cx| Ok(cx.send_alias(id, MessageTcp::new(id, vec![1; 1_000_000]))?));
+    // Below the high water mark: no message tells that it has drained.
+    owner.start(move |cx| Ok(cx.send_alias(id, MessageTcp::new(id, vec![1; 200_000]))?));
     let stopping = {
         let node = node.clone();
         std::thread::spawn(move || stop_clean(&node))
     };
     wait_until("the stop to begin", || node.spawn(|| Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal))).is_err());
     drop(gate);
-    assert_eq!(read_to_end(&mut stream).len(), 1_000_000);
+    assert_eq!(read_to_end(&mut stream).len(), 200_000);
     drop(stream);
     stopping.join().expect("no panic");
     for number in 0..1_000_u32 {
@@ -343,6 +344,31 @@ fn starting_and_stopping_leaves_no_thread_and_no_descriptor() {
         }
         wait_until("no more descriptors than before", || descriptors() <= descriptors_before);
         wait_until("no more threads than before", || threads() <= threads_before);
+    });
+}
+
+#[test]
+fn a_node_that_cannot_start_says_why_and_leaves_nothing() {
+    alone("nodes::a_node_that_cannot_start_says_why_and_leaves_nothing", || {
+        let me = std::process::id().to_string();
+        let limited = std::process::Command::new("prlimit").args(["--pid", &me, "--nofile=40:40"]).status();
+        if !limited.is_ok_and(|status| status.success()) {
+            return println!("skipped: prlimit does not work here");
+        }
+        let threads_before = threads();
+        let mut hoard = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            hoard.push(file);
+        }
+        // It needs three: the poll, its registry, the waker.
+        for _ in 0..3 {
+            let error = Node::start("poor@localhost").expect_err("no descriptor is left");
+            assert!(matches!(error, longshore::Error::Start(_)), "{error}");
+            drop(hoard.pop());
+        }
+        hoard.truncate(hoard.len() - 10);
+        assert_eq!(threads(), threads_before);
+        stop_clean(&node());
     });
 }
 

@@ -119,6 +119,27 @@ fn a_process_has_one_name_and_can_change_it() {
 }
 
 #[test]
+fn of_many_who_want_a_name_at_once_one_gets_it() {
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(4));
+    for _ in 0..50 {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let node = node.clone();
+                std::thread::spawn(move || {
+                    node.spawn_register("wanted", || Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal))).ok()
+                })
+            })
+            .collect();
+        let got: Vec<Pid> = threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect();
+        assert_eq!(got.len(), 1);
+        assert_eq!(node.whereis("wanted"), Some(got[0]));
+        node.send("wanted", ()).expect("delivered");
+        wait_for_count(&node, "processes", 0);
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn a_name_is_free_when_the_down_arrives() {
     let node = node();
     let watcher = Probe::spawn(&node);

@@ -256,6 +256,44 @@ fn spawning_with_a_link_ends_the_child_with_its_parent() {
 }
 
 #[test]
+fn every_monitor_and_every_link_tells_exactly_once_while_their_targets_end() {
+    const TARGETS: usize = 1_000;
+    let node = node();
+    let targets: Vec<Pid> =
+        (0..TARGETS).map(|_| node.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(()))).expect("spawned")).collect();
+    let watchers: Vec<_> = (0..4).map(|_| Probe::spawn(&node)).collect();
+    for watcher in &watchers {
+        watcher.run(|cx| cx.trap_exit(true));
+        let targets = targets.clone();
+        watcher.start(move |cx| {
+            for target in targets {
+                cx.monitor(target);
+                cx.link(target)?;
+            }
+            Ok(())
+        });
+    }
+    // Some are watched already, some are not yet.
+    for target in &targets {
+        node.send_exit(*target, Reason::Shutdown).expect("it lives, or is dying");
+    }
+    for watcher in &watchers {
+        let mut told = std::collections::HashMap::<Target, [usize; 2]>::new();
+        for _ in 0..2 * TARGETS {
+            match watcher.next().1 {
+                Message::Down(down) => told.entry(down.target).or_default()[0] += 1,
+                Message::Exit(exit) => told.entry(exit.from).or_default()[1] += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        watcher.saw_nothing();
+        assert!(told.len() == TARGETS && told.values().all(|count| *count == [1, 1]));
+        has_no_relations(&node, watcher);
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn a_chain_of_links_falls_as_a_whole() {
     let node = node();
     const LENGTH: usize = 10_000;
