@@ -48,7 +48,7 @@
 //! |---|---|
 //! | [`Node`] | the runtime: threads, the poll loop, the table of processes |
 //! | [`Actor`], [`Context`] | a process: state and callbacks, and what they can do |
-//! | [`TcpServer`], [`TcpConnection`], [`UdpServer`] | the meta-processes that are here |
+//! | [`TcpServer`], [`TcpConnection`], [`UdpServer`], [`UnixDatagramServer`] | the meta-processes that are here |
 //! | [`MetaProcess`], [`MetaContext`] | one of your own |
 //! | [`Message`] and the types named `Message…` | what travels |
 //! | [`Framing`] | how a stream becomes messages |
@@ -112,6 +112,8 @@ pub use error::{BindError, ConnectError, Error, OptionError, RequestError, SendE
 pub use id::{Alias, Name, Pid, Ref, Target};
 pub use inspect::Inspection;
 pub use log::Level;
+#[cfg(unix)]
+pub use message::MessageUnixDatagram;
 pub use message::{
     Message, MessageDown, MessageExit, MessageReply, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
     MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError, Priority,
@@ -119,6 +121,8 @@ pub use message::{
 pub use meta::options::{AtLimit, SocketOptions, TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions};
 pub use meta::tcp::{TcpConnection, TcpServer};
 pub use meta::udp::UdpServer;
+#[cfg(unix)]
+pub use meta::unix_datagram::UnixDatagramServer;
 pub use meta::{MetaContext, MetaProcess, Readiness};
 pub use node::{Node, NodeOptions, StopOptions, StopReport};
 pub use process::SpawnOptions;

@@ -36,6 +36,9 @@ pub enum Message {
     TcpWritable(MessageTcpWritable),
     /// A datagram received, or one to send.
     Udp(MessageUdp),
+    /// A datagram of a Unix domain socket received, or one to send.
+    #[cfg(unix)]
+    UnixDatagram(Box<MessageUnixDatagram>),
     /// A datagram could not be sent, for sockets that asked to be told.
     UdpError(Box<MessageUdpError>),
     /// An exit signal, for processes that trap them.
@@ -70,6 +73,10 @@ impl Message {
         }
         if let Some(message) = any.downcast_mut::<Option<MessageUdp>>().and_then(Option::take) {
             return Self::Udp(message);
+        }
+        #[cfg(unix)]
+        if let Some(message) = any.downcast_mut::<Option<MessageUnixDatagram>>().and_then(Option::take) {
+            return Self::UnixDatagram(Box::new(message));
         }
         match value {
             Some(value) => Self::User(UserMessage::new(value)),
@@ -229,6 +236,31 @@ impl MessageUdp {
     /// ```
     pub fn new(id: Alias, addr: SocketAddr, data: impl Into<Buffer>) -> Self {
         Self { id, addr, data: data.into(), truncated: false }
+    }
+}
+
+/// A datagram of a Unix domain socket; see [`UnixDatagramServer`](crate::UnixDatagramServer).
+///
+/// Received: `id` is the socket, `path` the sender's, if it has one. Sent to the socket's alias: `data` goes to `path`, or
+/// to the peer of a connected socket if there is none; `id` and `truncated` are ignored.
+#[cfg(unix)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageUnixDatagram {
+    /// The socket.
+    pub id: Alias,
+    /// The other side; `None` if it has no path.
+    pub path: Option<std::path::PathBuf>,
+    /// The payload, possibly empty.
+    pub data: Buffer,
+    /// The datagram was longer than the buffer: the rest is lost.
+    pub truncated: bool,
+}
+
+#[cfg(unix)]
+impl MessageUnixDatagram {
+    /// A datagram to `path`.
+    pub fn new(id: Alias, path: impl Into<std::path::PathBuf>, data: impl Into<Buffer>) -> Self {
+        Self { id, path: Some(path.into()), data: data.into(), truncated: false }
     }
 }
 

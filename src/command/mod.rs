@@ -177,6 +177,8 @@ impl Commands {
         let bytes = match &message {
             Message::Tcp(packet) => packet.data.len(),
             Message::Udp(packet) => datagram_bytes(packet.data.len()),
+            #[cfg(unix)]
+            Message::UnixDatagram(packet) => datagram_bytes(packet.data.len()),
             _ => 0,
         };
         let outcome =

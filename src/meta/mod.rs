@@ -23,6 +23,8 @@ pub(crate) mod tcp;
 pub(crate) mod udp;
 #[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+pub(crate) mod unix_datagram;
 
 pub(crate) use tcp::TcpCommand;
 

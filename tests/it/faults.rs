@@ -186,8 +186,9 @@ fn idle_connection_ends_at_its_deadline_and_a_busy_one_does_not() {
 #[cfg(unix)]
 mod unix {
     use super::*;
+    use longshore::{MessageUnixDatagram, UnixDatagramServer};
     use std::io::Read;
-    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
     use std::path::PathBuf;
 
     /// A path of its own, removed at the end.
@@ -307,6 +308,47 @@ mod unix {
         assert_eq!((packet.id, &packet.data[..]), (server_side, &b"around"[..]));
         stop_clean(&node);
         assert!(place.0.exists(), "the file is not ours");
+    }
+
+    #[test]
+    fn datagrams_go_both_ways_between_paths() {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let (ours, theirs) = (Place::new("ours"), Place::new("theirs"));
+        let options = UdpServerOptions::default().with_report_errors(true);
+        let server = UnixDatagramServer::bind(&ours.0, options).expect("bound");
+        let alias = probe.spawn_meta(server);
+        let client = UnixDatagram::bind(&theirs.0).expect("bound");
+        client.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        for text in ["question", ""] {
+            client.send_to(text.as_bytes(), &ours.0).expect("sent");
+            let Message::UnixDatagram(packet) = probe.next().1 else { panic!("another message") };
+            assert_eq!((packet.id, &packet.data[..], packet.truncated), (alias, text.as_bytes(), false));
+            assert_eq!(packet.path.as_ref(), Some(&theirs.0));
+            // What came is what goes back.
+            probe.run(move |cx| cx.send_alias(alias, *packet)).expect("accepted");
+            let mut room = [0; 100];
+            let length = client.recv(&mut room).expect("a datagram");
+            assert_eq!(&room[..length], text.as_bytes());
+        }
+        let nowhere = Place::new("nowhere").0.clone();
+        let packet = MessageUnixDatagram::new(alias, nowhere, "lost");
+        probe.run(move |cx| cx.send_alias(alias, packet)).expect("accepted");
+        assert_eq!(probe.udp_error().error, ErrorKind::NotFound);
+        // A receiver that sleeps costs its own datagrams.
+        let sleeper = theirs.0.clone();
+        probe.run(move |cx| {
+            for _ in 0..1_000 {
+                cx.send_alias(alias, MessageUnixDatagram::new(alias, sleeper.clone(), "wake up")).expect("accepted");
+            }
+        });
+        assert_eq!(probe.udp_error().error, ErrorKind::WouldBlock);
+        wait_for(&node, alias, "queued_bytes", 0);
+        let counts = inspect(&node, alias);
+        let (sent, refused) = (counts.number("messages_out"), counts.number("send_errors"));
+        assert_eq!(sent.zip(refused).map(|(sent, refused)| sent + refused), Some(2 + 1 + 1_000));
+        stop_clean(&node);
+        assert!(!ours.0.exists(), "the file is left");
     }
 
     #[test]

@@ -152,6 +152,13 @@ impl TcpConnection {
     /// limits, TLS if it is asked for (`host` is then the name to verify). Of the options, those of the address and of TCP
     /// itself do not apply; addresses in messages are the unspecified one.
     ///
+    /// ```no_run
+    /// use longshore::{TcpConnection, TcpConnectionOptions};
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let connection = TcpConnection::connect_unix("/run/service.sock", TcpConnectionOptions::default())?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ConnectError::Option`] names a wrong field; [`ConnectError::Path`] tells that there is no such socket, or nobody
@@ -183,6 +190,14 @@ impl TcpConnection {
     }
 
     /// Takes over a Unix domain socket that is connected already.
+    ///
+    /// ```
+    /// use longshore::{TcpConnection, TcpConnectionOptions};
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+    /// let connection = TcpConnection::from_std_unix(one, TcpConnectionOptions::default())?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -226,6 +226,14 @@ impl TcpServer {
 
     /// Takes over a Unix domain socket that is bound and listening already. Its file is not removed at the end.
     ///
+    /// ```no_run
+    /// use longshore::{TcpServer, TcpServerOptions};
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let listener = std::os::unix::net::UnixListener::bind("/run/service.sock")?;
+    /// let server = TcpServer::from_std_unix(listener, TcpServerOptions::default())?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`TcpServer::from_std`].
