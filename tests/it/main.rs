@@ -16,6 +16,7 @@ mod framing;
 mod listener;
 mod messages;
 mod meta;
+mod network;
 mod nodes;
 mod pool;
 mod processes;
@@ -25,6 +26,6 @@ mod scheduling;
 mod stop;
 mod stories;
 mod support;
-mod udp_faults;
 #[cfg(feature = "tls")]
 mod tls;
+mod udp_faults;
