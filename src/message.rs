@@ -206,7 +206,7 @@ pub struct MessageTcpWritable {
     pub id: Alias,
 }
 
-/// A datagram.
+/// A datagram (RFC 768), of at most 65,507 bytes over IPv4.
 ///
 /// Received: `id` is the socket, `addr` the sender. Sent to a UDP server's alias: `data` goes to `addr`, `id` and
 /// `truncated` are ignored.
@@ -264,7 +264,7 @@ impl MessageUnixDatagram {
     }
 }
 
-/// A datagram could not be sent, or the network reported one as undeliverable.
+/// A datagram could not be sent, or the network reported one as undeliverable (ICMP, see udp(7)).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MessageUdpError {

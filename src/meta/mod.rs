@@ -42,12 +42,36 @@ use crate::request::Reply;
 /// A state machine on the poll loop, known by its [`Alias`].
 ///
 /// All callbacks of one meta-process run one at a time. A callback that returns `Err` or panics ends it.
+///
+/// The rules, and an example with a socket of its own, are in [the guide](crate::guide::meta_processes). One that only
+/// counts:
+///
+/// ```
+/// use longshore::prelude::*;
+///
+/// struct Counter(u64);
+///
+/// impl MetaProcess for Counter {
+///     fn handle_message(&mut self, cx: &mut MetaContext<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+///         self.0 += 1;
+///         cx.send(cx.parent(), self.0)?; // an error would end it
+///         Ok(())
+///     }
+///
+///     fn handle_call(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+///         reply.send(self.0);
+///         Ok(())
+///     }
+/// }
+/// ```
+#[doc(alias = "MetaBehavior")]
 pub trait MetaProcess: Send + 'static {
     /// Called first, on the loop. Register event sources here.
     ///
     /// # Errors
     ///
-    /// An error ends the meta-process; `terminate` is called.
+    /// An error ends the meta-process; `terminate` is called. It happens on the loop, so `spawn_meta` has returned by then:
+    /// do what can fail before the spawn, as `TcpServer::bind` does.
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let _ = cx;
         Ok(())

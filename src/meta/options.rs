@@ -267,7 +267,9 @@ pub struct TcpServerOptions {
     /// The port; 0 lets the operating system choose, see [`TcpServer::local_addr`](crate::TcpServer::local_addr).
     pub port: u16,
     /// Names of the processes that own the connections, in turn: connection number i belongs to the process named
-    /// `process_pool[i % n]`, or to the next one that lives. Empty: the parent process owns them all.
+    /// `process_pool[i % n]`, or to the next one that lives; with none alive it is closed and counted. Empty: the parent
+    /// process owns them all. A name that belongs to a [`Pool`](crate::Pool) is refused: the listener ends as soon as it is
+    /// on the loop, with a reason that says so.
     pub process_pool: Vec<Name>,
     /// Turns TLS on.
     #[cfg(feature = "tls")]
@@ -279,7 +281,8 @@ pub struct TcpServerOptions {
     pub read_buffer_size: usize,
     /// Where buffers of received bytes come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
-    /// Keep-alive probes after so long without traffic. `None`: none.
+    /// Keep-alive probes after so long without traffic, in whole seconds, at least one (RFC 9293 section 3.8.4, tcp(7)).
+    /// `None`, the default: none.
     pub keep_alive_period: Option<Duration>,
     /// Only for clients: setting it on a server is an error.
     pub insecure_skip_verify: bool,
@@ -462,7 +465,8 @@ pub struct TcpConnectionOptions {
     pub read_buffer_size: usize,
     /// Where buffers of received bytes come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
-    /// Keep-alive probes after so long without traffic. `None`: none.
+    /// Keep-alive probes after so long without traffic, in whole seconds, at least one (RFC 9293 section 3.8.4, tcp(7)).
+    /// `None`, the default: none.
     pub keep_alive_period: Option<Duration>,
     /// How bytes become messages.
     pub framing: Framing,
