@@ -259,6 +259,15 @@ pub struct MessageUnixDatagram {
 #[cfg(unix)]
 impl MessageUnixDatagram {
     /// A datagram to `path`.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// // `connection` stands for the alias of a `UnixDatagramServer` here.
+    /// let datagram = longshore::MessageUnixDatagram::new(connection, "/run/log.sock", "a line");
+    /// assert_eq!(datagram.data, "a line");
+    /// # Ok(()) }) }
+    /// ```
     pub fn new(id: Alias, path: impl Into<std::path::PathBuf>, data: impl Into<Buffer>) -> Self {
         Self { id, path: Some(path.into()), data: data.into(), truncated: false }
     }

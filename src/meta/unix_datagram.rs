@@ -71,6 +71,14 @@ impl UnixDatagramServer {
     ///
     /// [`BindError::Option`] names a wrong field, before anything is bound; otherwise what the operating system says,
     /// for instance that the path exists.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let path = std::env::temp_dir().join(format!("longshore-bind-{}.sock", std::process::id()));
+    /// cx.spawn_meta(longshore::UnixDatagramServer::bind(&path, UdpServerOptions::default())?)?;
+    /// # Ok(()) }) }
+    /// ```
     pub fn bind(path: impl AsRef<Path>, options: impl Into<UdpServerOptions>) -> Result<Self, BindError> {
         let (path, options) = (path.as_ref(), options.into());
         options.validate()?;
