@@ -8,17 +8,16 @@
 //!  MessageUdp ─▶ queue (bounded by the outlet cell) ─▶ flush: send until the socket takes no more
 //! ```
 //!
-//! A datagram that cannot be sent is an error of that datagram; an error the network reports (ICMP) is an event. Neither
-//! ends the server.
+//! What becomes of each datagram and each error is decided by the machine in `proto::datagram`; none ends the server. Here
+//! are the socket, the owner and the outlet cell.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use mio::net::UdpSocket;
 use socket2::{Protocol, Type};
 
-use crate::buffer::{Buffer, BufferPool};
+use crate::buffer::BufferPool;
 use crate::command::datagram_bytes;
 use crate::error::BindError;
 use crate::id::Pid;
@@ -28,6 +27,7 @@ use crate::meta::TcpCommand;
 use crate::meta::options::UdpServerOptions;
 use crate::meta::socket::{bind_addresses, bind_first, unbound};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::proto::datagram::{AfterError, Datagrams, Transmitted};
 use crate::reason::Reason;
 
 /// Datagrams received in one activation; then others have their turn.
@@ -56,20 +56,7 @@ pub struct UdpServer {
     owner: Pid,
     readable: bool,
     writable: bool,
-    output: VecDeque<(SocketAddr, Buffer)>,
-    counters: Counters,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    bytes_in: u64,
-    bytes_out: u64,
-    messages_in: u64,
-    messages_out: u64,
-    dropped: u64,
-    truncated: u64,
-    receive_errors: u64,
-    send_errors: u64,
+    machine: Datagrams,
 }
 
 impl UdpServer {
@@ -139,6 +126,8 @@ impl UdpServer {
         let failed = |source| BindError::Bind { address: "the given socket".into(), source };
         socket.set_nonblocking(true).map_err(failed)?;
         let local_addr = socket.local_addr().map_err(failed)?;
+        let longest = if options.buffer_pool.is_some() { LARGEST } else { options.buffer_size };
+        let is_connected = options.peer.is_some();
         Ok(Self {
             socket: UdpSocket::from_std(socket),
             local_addr,
@@ -146,8 +135,7 @@ impl UdpServer {
             owner: Pid::NODE,
             readable: false,
             writable: true,
-            output: VecDeque::new(),
-            counters: Counters::default(),
+            machine: Datagrams::new(longest, is_connected),
         })
     }
 
@@ -178,7 +166,7 @@ impl UdpServer {
         drop((self, reason));
     }
 
-    fn receive_all(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn receive_all(&mut self, cx: &mut MetaContext<'_>) {
         let mut left = RECEIVES;
         while self.readable {
             if left == 0 {
@@ -186,39 +174,34 @@ impl UdpServer {
                 break;
             }
             left -= 1;
-            let room = cx.scratch.spare_mut();
-            match self.socket.recv_from(room) {
-                Ok((length, addr)) => self.deliver(cx, length, addr)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.counters.receive_errors += 1;
-                    self.report(cx, None, 0, error.kind());
-                }
+            match self.socket.recv_from(cx.scratch.spare_mut()) {
+                Ok((length, addr)) => self.deliver(cx, length, addr),
+                Err(error) => match self.machine.receive_failed(error.kind()) {
+                    AfterError::Continue => {}
+                    AfterError::Wait => self.readable = false,
+                    AfterError::Report(error) => self.report(cx, None, 0, error),
+                    AfterError::ReportAndWait(error) => {
+                        self.readable = false;
+                        self.report(cx, None, 0, error);
+                    }
+                },
             }
         }
-        Ok(())
     }
 
     /// Copies a datagram out of the scratch buffer and gives it to the owner.
-    fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, addr: SocketAddr) -> Result<(), Reason> {
-        let limit = if self.options.buffer_pool.is_some() { LARGEST } else { self.options.buffer_size };
-        let truncated = length > limit;
+    fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, addr: SocketAddr) {
         let pool: &BufferPool = self.options.buffer_pool.as_ref().unwrap_or(&cx.services.pool);
-        let data = pool.copy_from_slice(&cx.scratch.spare_mut()[..length.min(limit)]);
-        self.counters.messages_in += 1;
-        self.counters.bytes_in += length as u64;
-        self.counters.truncated += u64::from(truncated);
+        let (data, truncated) = self.machine.received(&cx.scratch.spare_mut()[..length], pool);
         let message = Message::Udp(MessageUdp { id: cx.alias, addr, data, truncated });
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => {}
-            Err(Undelivered::Full(_)) => self.counters.dropped += 1,
+            Err(Undelivered::Full(_)) => self.machine.count_dropped(),
             Err(Undelivered::Gone(_)) => {
-                self.counters.dropped += 1;
+                self.machine.count_dropped();
                 self.find_owner(cx);
             }
         }
-        Ok(())
     }
 
     /// Looks the owner's name up; a process that was restarted under its name is found again.
@@ -238,39 +221,30 @@ impl UdpServer {
     }
 
     fn send_all(&mut self, cx: &MetaContext<'_>) {
-        while self.writable
-            && let Some((addr, data)) = self.output.front()
-        {
-            let sent = match self.options.peer {
-                // The refusal is that of an earlier datagram, and this one has not been sent.
-                Some(_) => match self.socket.send(data) {
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                        self.counters.receive_errors += 1;
-                        self.report(cx, None, 0, error.kind());
-                        self.socket.send(data)
-                    }
-                    sent => sent,
-                },
-                None => self.socket.send_to(data, *addr),
-            };
-            match sent {
-                Ok(_) => {
-                    self.counters.messages_out += 1;
-                    self.counters.bytes_out += data.len() as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+        while self.writable {
+            let (socket, peer) = (&self.socket, self.options.peer);
+            let transmitted = self.machine.transmit(|addr, data| match peer {
+                Some(_) => socket.send(data),
+                None => socket.send_to(data, addr),
+            });
+            let length = match transmitted {
+                Transmitted::Idle => return,
+                Transmitted::Again => continue,
+                Transmitted::Blocked => {
                     self.writable = false;
                     return;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    self.counters.send_errors += 1;
-                    self.report(cx, Some(*addr), data.len(), error.kind());
+                Transmitted::Earlier(error) => {
+                    self.report(cx, None, 0, error);
+                    continue;
                 }
-            }
-            let counted = datagram_bytes(data.len());
-            self.output.pop_front();
-            cx.outlet().sent(counted, self.options.output_limit / 4);
+                Transmitted::Sent { length } => length,
+                Transmitted::Failed { addr, length, error } => {
+                    self.report(cx, Some(addr), length, error);
+                    length
+                }
+            };
+            cx.outlet().sent(datagram_bytes(length), self.options.output_limit / 4);
         }
     }
 }
@@ -286,17 +260,18 @@ impl MetaProcess for UdpServer {
         self.readable |= readiness.is_readable();
         if readiness.is_writable() && !readiness.is_again() {
             self.writable = true;
-            if !self.output.is_empty() {
+            if self.machine.wants_transmit() {
                 cx.flush_later();
             }
         }
-        self.receive_all(cx)
+        self.receive_all(cx);
+        Ok(())
     }
 
     fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
         match message {
             Message::Udp(packet) => {
-                self.output.push_back((packet.addr, packet.data));
+                self.machine.push(packet.addr, packet.data);
                 if self.writable {
                     cx.flush_later();
                 }
@@ -326,7 +301,7 @@ impl MetaProcess for UdpServer {
         inspection.add("kind", "udp server");
         inspection.add("local_addr", self.local_addr);
         inspection.add("owner", self.owner);
-        let counters = &self.counters;
+        let counters = &self.machine.counters;
         inspection.add("bytes_in", counters.bytes_in);
         inspection.add("bytes_out", counters.bytes_out);
         inspection.add("messages_in", counters.messages_in);

@@ -1,0 +1,185 @@
+//! One datagram socket as a machine without I/O: what becomes of each datagram, and of each error.
+//!
+//! ```text
+//!            received, receive_failed
+//!   socket ─────────────────────────────▶ Datagrams ──▶ owner, or dropped; counted either way
+//!          ◀─────────────────────────────           ◀── push
+//!                    transmit
+//! ```
+//!
+//! A datagram that cannot be sent is an error of that datagram alone, and the next one is tried. On a connected socket the
+//! operating system may answer a send with the fate of an earlier datagram (ICMP); then this one has not been sent, and is
+//! tried again, once.
+//!
+//! What it does not do: sockets, mailboxes, and bounding the output (the outlet cell counts the same datagrams).
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use crate::buffer::{Buffer, BufferPool};
+
+/// So many errors in a row, and receiving waits for news: an error that stays must not keep the loop busy.
+const ERRORS_IN_A_ROW: u32 = 64;
+
+/// What happened on the socket, for inspection. Received is what was delivered and what was dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// Bytes of received datagrams, what was cut off included.
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) messages_in: u64,
+    pub(crate) messages_out: u64,
+    /// Received, and not taken by the owner.
+    pub(crate) dropped: u64,
+    pub(crate) truncated: u64,
+    /// Errors of receiving, and those that the network reported later.
+    pub(crate) receive_errors: u64,
+    pub(crate) send_errors: u64,
+}
+
+/// What receiving does after an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AfterError {
+    /// Goes on.
+    Continue,
+    /// Goes on, and the owner may want to know.
+    Report(ErrorKind),
+    /// There is nothing now.
+    Wait,
+    /// It failed too often; the owner may want to know.
+    ReportAndWait(ErrorKind),
+}
+
+/// What one [`Datagrams::transmit`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transmitted {
+    /// Nothing waits.
+    Idle,
+    /// The socket takes no more now.
+    Blocked,
+    /// Nothing left; the same datagram is tried again.
+    Again,
+    /// Nothing left: this is the fate of an earlier datagram. The same one is tried again.
+    Earlier(ErrorKind),
+    /// A datagram of that length left.
+    Sent { length: usize },
+    /// A datagram cannot be sent and is gone.
+    Failed { addr: SocketAddr, length: usize, error: ErrorKind },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Datagrams {
+    /// The longest datagram taken whole, in bytes.
+    longest: usize,
+    /// The socket is connected to one peer.
+    is_connected: bool,
+    output: VecDeque<(SocketAddr, Buffer)>,
+    /// The first of the output has met the error of an earlier datagram.
+    met_earlier: bool,
+    errors_in_a_row: u32,
+    pub(crate) counters: Counters,
+}
+
+impl Datagrams {
+    pub(crate) fn new(longest: usize, is_connected: bool) -> Self {
+        Self {
+            longest,
+            is_connected,
+            output: VecDeque::new(),
+            met_earlier: false,
+            errors_in_a_row: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    // ---- Coming in ----
+
+    /// Takes a datagram, empty ones too, as a buffer of its size from `pool`. `true`: it was longer, and is cut.
+    pub(crate) fn received(&mut self, datagram: &[u8], pool: &BufferPool) -> (Buffer, bool) {
+        let is_truncated = datagram.len() > self.longest;
+        self.errors_in_a_row = 0;
+        self.counters.messages_in += 1;
+        self.counters.bytes_in += datagram.len() as u64;
+        self.counters.truncated += u64::from(is_truncated);
+        (pool.copy_from_slice(&datagram[..datagram.len().min(self.longest)]), is_truncated)
+    }
+
+    /// The owner did not take what was received last.
+    pub(crate) fn count_dropped(&mut self) {
+        self.counters.dropped += 1;
+    }
+
+    /// Receiving failed.
+    pub(crate) fn receive_failed(&mut self, error: ErrorKind) -> AfterError {
+        match error {
+            ErrorKind::WouldBlock => {
+                self.errors_in_a_row = 0;
+                return AfterError::Wait;
+            }
+            ErrorKind::Interrupted => return AfterError::Continue,
+            _ => {}
+        }
+        self.counters.receive_errors += 1;
+        self.errors_in_a_row += 1;
+        if self.errors_in_a_row < ERRORS_IN_A_ROW {
+            return AfterError::Report(error);
+        }
+        self.errors_in_a_row = 0;
+        AfterError::ReportAndWait(error)
+    }
+
+    // ---- Going out ----
+
+    /// Adds a datagram behind all others.
+    pub(crate) fn push(&mut self, addr: SocketAddr, data: Buffer) {
+        self.output.push_back((addr, data));
+    }
+
+    pub(crate) fn wants_transmit(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Gives the first datagram to `send`. Ask again until it is idle or blocked.
+    pub(crate) fn transmit(&mut self, send: impl FnOnce(SocketAddr, &[u8]) -> io::Result<usize>) -> Transmitted {
+        let Some((addr, data)) = self.output.front() else { return Transmitted::Idle };
+        let (addr, length) = (*addr, data.len());
+        let outcome = match send(addr, data) {
+            Ok(_) => {
+                self.counters.messages_out += 1;
+                self.counters.bytes_out += length as u64;
+                Transmitted::Sent { length }
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => return Transmitted::Blocked,
+                ErrorKind::Interrupted => return Transmitted::Again,
+                error if self.is_connected && !self.met_earlier && is_reported_later(error) => {
+                    self.met_earlier = true;
+                    self.counters.receive_errors += 1;
+                    return Transmitted::Earlier(error);
+                }
+                error => {
+                    self.counters.send_errors += 1;
+                    Transmitted::Failed { addr, length, error }
+                }
+            },
+        };
+        if cfg!(planted_bug) && self.met_earlier && self.output.len() > 1 {
+            self.output.pop_front();
+        }
+        self.output.pop_front();
+        self.met_earlier = false;
+        outcome
+    }
+}
+
+/// Whether the network reports such an error, by ICMP, some time after a datagram was sent.
+fn is_reported_later(error: ErrorKind) -> bool {
+    matches!(error, ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
+}
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod script;
+#[cfg(test)]
+mod tests;
