@@ -40,3 +40,37 @@ impl Decoder {
 pub fn one_shot(framing: &Framing, bytes: &[u8]) -> (Vec<Vec<u8>>, Result<usize, FrameError>) {
     framing::reference::one_shot(framing, bytes)
 }
+
+/// Runs a script on one plain connection; see the module `proto::connection::script`.
+pub fn connection(script: &[u8]) {
+    crate::proto::connection::script::fuzz_connection(script);
+}
+
+/// Runs a script on one datagram socket; see the module `proto::datagram::script`.
+pub fn udp(script: &[u8]) {
+    crate::proto::datagram::script::fuzz_datagrams(script);
+}
+
+/// Lets the machine survive what it survives elsewhere: rustls asserts, in debug builds, that it sends no second fatal
+/// alert, and the machine catches that. libFuzzer would end the process at any panic.
+#[cfg(feature = "tls")]
+pub fn pardon_rustls() {
+    let end = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let is_rustls = panic.location().is_some_and(|place| place.file().contains("/rustls-"));
+        if !is_rustls {
+            end(panic);
+        }
+    }));
+}
+
+/// Runs a script on two connections, plain or TLS; see the module `proto::connection::pair`.
+pub fn connection_pair(script: &[u8]) {
+    crate::proto::connection::pair::fuzz_pair(script);
+}
+
+/// Runs a script on TLS sessions; see the module `proto::tls::fuzz`.
+#[cfg(feature = "tls")]
+pub fn tls(script: &[u8]) {
+    crate::proto::tls::fuzz_tls(script);
+}

@@ -861,6 +861,8 @@ impl Connection {
             if self.output.is_empty() {
                 if self.write == WriteSide::Finishing && !more_due {
                     tls.close_notify();
+                    // Nothing can follow it, even if it waits for the socket.
+                    self.flags.dropped = true;
                 }
                 if !tls.wants_transmit() {
                     return Ok(done);
@@ -1051,6 +1053,8 @@ fn first_reason(closing: &DisconnectReason, failure: DisconnectReason) -> Discon
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod pair;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod script;
 #[cfg(test)]

@@ -63,6 +63,8 @@ struct World {
     /// Reasons there have been causes for.
     causes: Vec<DisconnectReason>,
     moved_ms: u64,
+    /// Since when what is queued waits.
+    waits_ms: u64,
 }
 
 fn pattern(index: usize) -> u8 {
@@ -134,6 +136,7 @@ impl World {
             ended: None,
             causes: Vec::new(),
             moved_ms: 1_000,
+            waits_ms: 1_000,
         }
     }
 
@@ -246,6 +249,7 @@ impl World {
         assert_eq!(done.bytes, self.sent - before.0);
         if done.bytes > 0 {
             self.moved_ms = self.now_ms;
+            self.waits_ms = self.now_ms;
         }
         match error {
             Some(ErrorKind::WouldBlock) => assert!(done.blocked),
@@ -279,6 +283,9 @@ impl World {
         self.machine.send(Buffer::from(data), self.now_ms);
         let queued = self.machine.output.len() - before;
         assert!(queued == bytes || queued == 0 && self.shut, "{queued} of {bytes} bytes are queued");
+        if before == 0 {
+            self.waits_ms = self.now_ms;
+        }
         self.accepted += queued;
     }
 
@@ -396,7 +403,7 @@ impl World {
         }
         if let (None, Some(reason)) = (before, self.machine.ended()) {
             let timed = match reason {
-                DisconnectReason::SlowReader => queued > 0 && self.moved_ms + 50 <= self.now_ms,
+                DisconnectReason::SlowReader => queued > 0 && self.waits_ms + 200 <= self.now_ms,
                 DisconnectReason::CloseTimeout => was_closing,
                 reason => {
                     was_closing

@@ -18,6 +18,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use super::pair::{End, Pair};
 use super::{StreamEnd, Tls};
+use crate::proto::script::Script;
 use crate::tls::{CertManager, Roots, ServerTls, TlsClientOptions, TlsError, TlsServerOptions};
 
 const CERTIFICATE: &[u8] = include_bytes!("fixtures/p256.pem");
@@ -29,7 +30,7 @@ type Configs = (Arc<ClientConfig>, Arc<ServerConfig>);
 
 /// Runs one script. Panics if a promise is broken.
 pub(crate) fn fuzz_tls(script: &[u8]) {
-    let mut script = Script(script);
+    let mut script = Script::new(script);
     let setup = script.byte();
     let (client, server) = configs(setup & 1 == 0);
     let pair = Pair::new(&client, &server, "fuzz.test");
@@ -39,33 +40,18 @@ pub(crate) fn fuzz_tls(script: &[u8]) {
     if setup & 8 == 0 {
         world.pair.settle();
     }
-    while !script.0.is_empty() {
+    while !script.is_over() {
         world.step(&mut script);
         world.check();
     }
     world.finish();
 }
 
-struct Script<'a>(&'a [u8]);
-
-impl<'a> Script<'a> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn amount(&mut self) -> usize {
-        // Small and large alike: 0 to 15, shifted by 0 to 12 bits.
-        let byte = self.byte();
-        usize::from(byte & 15) << (byte >> 4).min(12)
-    }
-
-    fn bytes(&mut self, count: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
+/// A client and a server that would understand each other.
+pub(crate) fn fuzz_session(tls12: bool) -> [Tls; 2] {
+    let (client, server) = configs(tls12);
+    let Pair { client, server } = Pair::new(&client, &server, "fuzz.test");
+    [client.tls, server.tls]
 }
 
 struct World {

@@ -40,7 +40,7 @@ mod tests;
     not(fuzzing),
     allow(unused_imports, reason = "for the fuzz crate, which sees it through an export of the crate root")
 )]
-pub(crate) use fuzz::fuzz_tls;
+pub(crate) use fuzz::{fuzz_session, fuzz_tls};
 use receive::HANDSHAKE_LIMIT_BYTES;
 pub(crate) use receive::{Fed, StreamEnd};
 

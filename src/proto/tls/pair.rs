@@ -43,6 +43,7 @@ impl End {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn write(&mut self, plain: &[u8]) -> Result<usize, TlsError> {
         self.tls.write(&[IoSlice::new(plain)])
     }
