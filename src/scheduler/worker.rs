@@ -156,7 +156,8 @@ impl Runner<'_> {
         }
         if let Some(task) = self.this.take_next() {
             if self.lifo_row < LIFO_ROW || self.this.local.is_empty() {
-                self.lifo_row += 1;
+                // Two processes that send to each other stay here for as long as they do.
+                self.lifo_row = self.lifo_row.saturating_add(1);
                 return Some(task);
             }
             if let Err(task) = self.this.local.push(task) {
