@@ -1,0 +1,27 @@
+//! Scale: many connections, many processes, many messages, long waits, and what they cost.
+//!
+//! ```text
+//! cargo test --release --test scale -- --nocapture
+//! ```
+//!
+//! The tests run one at a time, because they count descriptors, threads and bytes of the whole program. Each prints what
+//! it ran: without optimisation the counts are smaller.
+
+mod blocked;
+mod churn;
+mod crowd;
+mod flood;
+mod idle;
+mod memory;
+mod restart;
+mod support;
+mod syscalls;
+mod wakeups;
+
+use std::alloc::System;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+/// Counts the bytes that are allocated.
+#[global_allocator]
+static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;

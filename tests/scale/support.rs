@@ -1,0 +1,293 @@
+//! What the tests of this binary share: taking turns, counting what the program holds, an owner that keeps books.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use longshore::HeaderFraming;
+use longshore::prelude::*;
+
+/// Long enough for anything that should happen on a loaded machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Keeps the other tests of this binary away.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The larger count with optimisation, the smaller without.
+pub(crate) fn scaled<T>(release: T, debug: T) -> T {
+    if cfg!(debug_assertions) { debug } else { release }
+}
+
+/// Makes room for so many descriptors. `false`, with the reason printed: it is not allowed here.
+pub(crate) fn descriptors_allowed(needed: u64) -> bool {
+    let (soft, hard) = rlimit::Resource::NOFILE.get().unwrap();
+    if soft >= needed {
+        return true;
+    }
+    let raised = rlimit::Resource::NOFILE.set(needed, hard.max(needed));
+    if let Err(error) = &raised {
+        println!("skipped: {needed} descriptors are needed, {soft} (hard {hard}) are allowed: {error}");
+    }
+    raised.is_ok()
+}
+
+/// Open descriptors of this program.
+pub(crate) fn descriptors() -> usize {
+    // One of them is the directory being read.
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() - 1)
+}
+
+/// Threads of this program.
+pub(crate) fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// Bytes allocated and not freed.
+pub(crate) fn heap_bytes() -> i64 {
+    let stats = crate::HEAP.stats();
+    stats.bytes_allocated as i64 - stats.bytes_deallocated as i64
+}
+
+/// Allocated blocks.
+pub(crate) fn heap_blocks() -> i64 {
+    let stats = crate::HEAP.stats();
+    stats.allocations as i64 - stats.deallocations as i64
+}
+
+/// Resident memory of the program, in bytes.
+pub(crate) fn resident_bytes() -> i64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<i64>().ok()).unwrap_or(0) * 4096
+}
+
+/// Waits for something that tells nobody when it happens.
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A node for a test.
+pub(crate) fn node(workers: usize) -> Node {
+    Node::start(NodeOptions::from("scale@localhost").with_workers(workers)).unwrap()
+}
+
+/// Numbers that look random and are the same each time.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// Frames of the tests: a length of two bytes, then that many.
+pub(crate) fn frames() -> Framing {
+    Framing::header(HeaderFraming::default().with_header_size(2).with_length_size(2))
+}
+
+/// What an [`Owner`] has seen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Books {
+    pub(crate) connected: u64,
+    pub(crate) disconnected: u64,
+    pub(crate) messages: u64,
+    pub(crate) open: usize,
+    /// The first thing that was not as it should be.
+    pub(crate) wrong: Option<String>,
+}
+
+/// Echoes, and checks for each connection: Connect first, Disconnect last, an alias that was never seen before, and the
+/// order of frames that carry a number in bytes 6..10.
+pub(crate) struct Owner {
+    pub(crate) name: Option<&'static str>,
+    pub(crate) numbered: bool,
+    pub(crate) echo: bool,
+    books: Books,
+    next: HashMap<Alias, u32>,
+    seen: HashSet<Alias>,
+}
+
+/// Asks an [`Owner`] to forget the aliases it has seen.
+pub(crate) struct Forget;
+
+impl Owner {
+    pub(crate) fn new() -> Self {
+        Self {
+            name: None,
+            numbered: false,
+            echo: true,
+            books: Books::default(),
+            next: HashMap::new(),
+            seen: HashSet::new(),
+        }
+    }
+
+    pub(crate) fn numbered(name: &'static str) -> Self {
+        Self { name: Some(name), numbered: true, ..Self::new() }
+    }
+
+    fn wrong(&mut self, what: String) {
+        self.books.wrong.get_or_insert(what);
+    }
+
+    fn receive(&mut self, packet: &MessageTcp) {
+        self.books.messages += 1;
+        let Some(next) = self.next.get_mut(&packet.id) else {
+            return self.wrong(format!("data of {} before its Connect or after its Disconnect", packet.id));
+        };
+        if self.numbered {
+            let number = packet.data.get(6..10).map(|bytes| u32::from_be_bytes(bytes.try_into().unwrap()));
+            let expected = *next;
+            *next += 1;
+            if number != Some(expected) {
+                self.wrong(format!("{}: frame {number:?} where {expected} was expected", packet.id));
+            }
+        }
+    }
+}
+
+impl Actor for Owner {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        if let Some(name) = self.name {
+            cx.register(name)?;
+        }
+        Ok(())
+    }
+
+    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+        match message {
+            Message::Tcp(packet) => {
+                self.receive(&packet);
+                if self.echo {
+                    // A connection that has ended meanwhile gives it back.
+                    let _ = cx.send_alias(packet.id, packet);
+                }
+            }
+            Message::TcpConnect(connect) => {
+                self.books.connected += 1;
+                if !self.seen.insert(connect.id) {
+                    self.wrong(format!("{} repeats", connect.id));
+                }
+                self.next.insert(connect.id, 0);
+            }
+            Message::TcpDisconnect(disconnect) => {
+                self.books.disconnected += 1;
+                if self.next.remove(&disconnect.id).is_none() {
+                    self.wrong(format!("{} disconnected without Connect, or twice", disconnect.id));
+                }
+            }
+            message if message.is::<Forget>() => {
+                self.seen = HashSet::new();
+                self.next = HashMap::new();
+            }
+            message => {
+                let server = message.downcast::<TcpServer>().map_err(Reason::error_debug)?;
+                cx.spawn_meta(server)?;
+            }
+        }
+        self.books.open = self.next.len();
+        Ok(())
+    }
+
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+        reply.send(self.books.clone());
+        Ok(())
+    }
+}
+
+/// Makes an error of a message that nobody expected.
+trait Unexpected {
+    fn error_debug(message: Message) -> Reason;
+}
+
+impl Unexpected for Reason {
+    fn error_debug(message: Message) -> Reason {
+        Self::error(format_args!("unexpected: {message:?}"))
+    }
+}
+
+/// What the owners have seen together.
+pub(crate) fn books(node: &Node, owners: &[Pid]) -> Books {
+    let mut sum = Books::default();
+    for owner in owners {
+        let books: Books = node.call(*owner, (), PATIENCE).unwrap().downcast().unwrap();
+        sum.connected += books.connected;
+        sum.disconnected += books.disconnected;
+        sum.messages += books.messages;
+        sum.open += books.open;
+        sum.wrong = sum.wrong.or(books.wrong);
+    }
+    sum
+}
+
+/// Spawns a process that runs `job` in its only message.
+pub(crate) fn spawn_job(node: &Node, job: impl FnOnce() + Send + 'static) -> Pid {
+    struct Job;
+    type Work = Box<dyn FnOnce() + Send>;
+    impl Actor for Job {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+            message.downcast::<Work>().map_err(Reason::error_debug)?();
+            Ok(())
+        }
+    }
+    let pid = node.spawn(|| Job).unwrap();
+    let work: Work = Box::new(job);
+    node.send(pid, work).unwrap();
+    pid
+}
+
+/// A process that tells a channel about each message, by its number.
+pub(crate) struct Witness(Sender<u64>);
+
+impl Witness {
+    pub(crate) fn spawn(node: &Node) -> (Pid, Receiver<u64>) {
+        let (sender, receiver) = mpsc::channel();
+        (node.spawn(|| Self(sender)).unwrap(), receiver)
+    }
+}
+
+impl Actor for Witness {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+        // Nobody listens any more: the test is over.
+        let _ = self.0.send(message.downcast().map_err(Reason::error_debug)?);
+        Ok(())
+    }
+}
+
+/// Connects a client.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends bytes and reads them back.
+pub(crate) fn round_trip(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).unwrap();
+    let mut back = vec![0; bytes.len()];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(back, bytes);
+}
+
+/// Closes with a reset, so that no port waits for its time to pass.
+pub(crate) fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}

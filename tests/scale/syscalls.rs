@@ -1,0 +1,174 @@
+//! System calls for each message of `examples/echo`, counted by strace.
+//!
+//! ```text
+//! cargo test --release --test scale syscalls -- --nocapture
+//! ```
+//!
+//! How it is counted: `strace -f -c` over a server that echoes N messages of 64 bytes, and over one that echoes many more;
+//! the difference is what messages cost, without what a start costs. Two clients are measured at 50 connections: one that
+//! keeps one message on its way on each, and sends the next when all are back (the server finds all of them ready), and
+//! one that answers each as it comes.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::support::{alone, connect, scaled};
+
+const ATTEMPTS: usize = 4;
+
+type Counts = BTreeMap<String, i64>;
+
+/// The example, built like this test.
+fn echo_binary() -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    build.args([
+        "build",
+        "--quiet",
+        "--example",
+        "echo",
+        "--manifest-path",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+    ]);
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.stderr(Stdio::null()).status().unwrap().success(), "cargo build --example echo");
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().join("examples/echo")
+}
+
+/// Runs the server under strace with those arguments, then `client` against it; what the server called.
+fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
+    let table = std::env::temp_dir().join(format!("longshore-strace-{}", std::process::id()));
+    let mut strace = Command::new("strace")
+        .args(["-f", "-c", "-o"])
+        .arg(&table)
+        .arg(echo_binary())
+        .arg("127.0.0.1:0")
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut address = String::new();
+    BufReader::new(strace.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    client(address.trim().parse().unwrap());
+    let id = strace.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+    assert!(Command::new("kill").args(children.split_whitespace()).status().unwrap().success());
+    strace.wait().unwrap();
+    let text = std::fs::read_to_string(&table).unwrap();
+    std::fs::remove_file(&table).unwrap();
+    let row = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        Some(((*columns.last()?).to_owned(), columns.get(3)?.parse().ok()?))
+    };
+    text.lines().filter_map(row).filter(|(name, _)| name != "total").collect()
+}
+
+/// Calls for each message beyond those of a start: the sum, and a line for people.
+///
+/// The monitor looks every 3 ms while the node is busy, and under strace a message takes several times as long as without:
+/// its looks are told apart by the time and not counted, because they are calls for each second.
+fn per_message(arguments: &[&str], client: impl Fn(SocketAddr, usize), messages: usize) -> (f64, String) {
+    const LOOKS_A_SECOND: f64 = 333.0;
+    let run = |messages: usize| {
+        let mut seconds = 0.0;
+        let counts = count(arguments, |address| {
+            let start = Instant::now();
+            client(address, messages);
+            seconds = start.elapsed().as_secs_f64();
+        });
+        (counts, seconds)
+    };
+    let few = messages / 10;
+    let (base, base_seconds) = run(few);
+    let (all, seconds) = run(messages);
+    let counted = (messages - few) as f64;
+    let mut sum = 0.0;
+    let mut line = String::new();
+    for (name, calls) in all {
+        let each = (calls - base.get(&name).copied().unwrap_or(0)) as f64 / counted;
+        sum += each;
+        if each > 0.001 {
+            line += &format!(" {name} {each:.3}");
+        }
+    }
+    let looks = (seconds - base_seconds) * LOOKS_A_SECOND / counted;
+    (sum - looks, format!("{line}, of these the monitor's {looks:.3}"))
+}
+
+fn one_by_one(address: SocketAddr, messages: usize) {
+    let mut stream = connect(address);
+    for _ in 0..messages {
+        crate::support::round_trip(&mut stream, &[1; 64]);
+    }
+}
+
+/// All connections at once, then all answers.
+fn in_waves(address: SocketAddr, messages: usize) {
+    let mut streams: Vec<TcpStream> = (0..50).map(|_| connect(address)).collect();
+    for _ in 0..messages / streams.len() {
+        for stream in &mut streams {
+            stream.write_all(&[2; 64]).unwrap();
+        }
+        for stream in &mut streams {
+            stream.read_exact(&mut [0; 64]).unwrap();
+        }
+    }
+}
+
+/// Each connection sends its next message when its answer comes.
+fn each_on_its_own(address: SocketAddr, messages: usize) {
+    let mut poll = mio::Poll::new().unwrap();
+    let mut streams: Vec<mio::net::TcpStream> = (0..50)
+        .map(|index| {
+            let stream = connect(address);
+            stream.set_nonblocking(true).unwrap();
+            let mut stream = mio::net::TcpStream::from_std(stream);
+            poll.registry().register(&mut stream, mio::Token(index), mio::Interest::READABLE).unwrap();
+            stream.write_all(&[3; 64]).unwrap();
+            stream
+        })
+        .collect();
+    let mut events = mio::Events::with_capacity(64);
+    let mut back = 0;
+    while back < messages {
+        poll.poll(&mut events, None).unwrap();
+        for event in &events {
+            let stream = &mut streams[event.token().0];
+            // A message of this size comes as a whole.
+            if stream.read(&mut [0; 65]).is_ok_and(|read| read == 64) {
+                back += 1;
+                stream.write_all(&[3; 64]).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn system_calls_stay_within_their_budget() {
+    let _turn = alone();
+    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+        println!("skipped: strace is not installed");
+        return;
+    }
+    let messages = scaled(20_000, 5_000);
+    for arguments in [&["--workers", "1"][..], &[]] {
+        let within = |what: &str, client: fn(SocketAddr, usize), budget: f64| {
+            // A loaded machine lets the server find fewer connections ready at once: the best attempt counts.
+            let is_within = (0..ATTEMPTS).any(|_| {
+                let (calls, line) = per_message(arguments, client, messages);
+                println!("echo {arguments:?}, {what}: {calls:.3} a message:{line}");
+                calls <= budget
+            });
+            assert!(is_within, "more than {budget} system calls a message in {ATTEMPTS} attempts");
+        };
+        within("1 connection", one_by_one, 3.01);
+        within("50 connections, each on its own", each_on_its_own, 2.2);
+        within("50 connections, busy", in_waves, 2.1);
+    }
+}
