@@ -2,7 +2,9 @@
 //!
 //! Every atomic protocol of the crate (the schedule word, the sleep protocol, the mailbox, the outlet cells, the
 //! published deadline) takes its primitives from here, so that the unit tests named `loom_*` can explore the
-//! interleavings of the very code that ships. In such a build (`--cfg loom`) only those tests may run.
+//! interleavings of the very code that ships. In such a build (`--cfg loom`) only those tests may run: `cargo loom`. A
+//! `RUSTFLAGS` in the environment replaces the flags of that command, and then it would run nothing and succeed; a test
+//! here fails instead.
 //!
 //! [`Mutex`] hands out its guard without the poison wrapper: user code that panics is caught before any of these locks
 //! could be poisoned in a half-changed state, so poison carries no news here.
@@ -50,5 +52,15 @@ impl<T> Mutex<T> {
     #[cfg(all(loom, test))]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.0.try_lock().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Passes in an ordinary build, where nobody expects the models.
+    #[test]
+    fn loom_models_are_there_when_they_are_expected() {
+        let expected = std::env::var_os("LONGSHORE_EXPECT_LOOM").is_some_and(|value| value == "1");
+        assert!(cfg!(loom) || !expected, "no model was built: does RUSTFLAGS in the environment replace `--cfg loom`?");
     }
 }

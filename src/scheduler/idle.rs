@@ -328,7 +328,7 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
-    use crate::sync::atomic::{AtomicBool, AtomicUsize};
+    use crate::sync::atomic::AtomicUsize;
     use loom::sync::Arc;
     use loom::thread;
 
@@ -354,25 +354,56 @@ mod loom_tests {
         true
     }
 
+    /// A producer that is no worker. Returns whom it woke.
+    fn produce(idle: &Idle, queue: &AtomicUsize) -> Option<Sleeper> {
+        queue.fetch_add(1, Ordering::Relaxed);
+        if idle.must_wake() { idle.wake().0 } else { None }
+    }
+
+    /// The last worker awake goes to sleep while somebody pushes; the other one, if there is one, sleeps already.
+    fn push_while_the_last_one_retires(workers: usize) {
+        loom::model(move || {
+            let idle = Arc::new(Idle::new(workers));
+            let queue = Arc::new(AtomicUsize::new(0));
+            for parked in 1..workers {
+                assert_eq!(idle.retire(parked), Rest::Park);
+            }
+            let worker = {
+                let (idle, queue) = (Arc::clone(&idle), Arc::clone(&queue));
+                thread::spawn(move || sleeps(&idle, &queue, 0))
+            };
+            let woken = produce(&idle, &queue);
+            if worker.join().expect("no panic") {
+                assert!(woken.is_some(), "an item in the queue and everybody sleeps");
+            }
+        });
+    }
+
     #[test]
     fn loom_no_push_is_slept_through() {
-        loom::model(|| {
+        push_while_the_last_one_retires(1);
+        push_while_the_last_one_retires(2);
+    }
+
+    /// Two workers retire at once: one of them polls, and one of the three sees the item. All interleavings of three
+    /// threads take more than a minute; those with two preemptions are enough for the fences, and take a second.
+    #[test]
+    fn loom_no_push_is_slept_through_by_two() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
             let idle = Arc::new(Idle::new(2));
             let queue = Arc::new(AtomicUsize::new(0));
-            let woken = Arc::new(AtomicBool::new(false));
             let workers: Vec<_> = (0..2)
                 .map(|worker| {
                     let (idle, queue) = (Arc::clone(&idle), Arc::clone(&queue));
                     thread::spawn(move || sleeps(&idle, &queue, worker))
                 })
                 .collect();
-            queue.fetch_add(1, Ordering::Relaxed);
-            if idle.must_wake() && idle.wake().0.is_some() {
-                woken.store(true, Ordering::Relaxed);
-            }
+            let woken = produce(&idle, &queue);
             let asleep = workers.into_iter().map(|worker| worker.join().expect("no panic")).filter(|asleep| *asleep);
             if asleep.count() == 2 {
-                assert!(woken.load(Ordering::Relaxed), "an item in the queue and everybody sleeps");
+                assert!(woken.is_some(), "an item in the queue and everybody sleeps");
             }
         });
     }
