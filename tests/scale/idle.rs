@@ -40,8 +40,9 @@ fn idle_node_makes_no_system_call() {
         round_trip(&mut stream, b"a connection that has been used");
         node.send(witness, 1_u64).unwrap();
         seen.recv().unwrap();
+        // A thread has its name once it has begun.
+        eventually("the workers and the monitor have started", || switches().len() == workers + 1);
         let mut last = switches();
-        assert_eq!(last.len(), workers + 1, "{last:?}");
         // The monitor goes to sleep some looks after the last worker.
         eventually("a second without any system call", || {
             std::thread::sleep(Duration::from_secs(1));
