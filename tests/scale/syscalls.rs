@@ -54,12 +54,15 @@ fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
         .spawn()
         .unwrap();
     let mut address = String::new();
-    BufReader::new(strace.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    // Kept until the end: the example says goodbye.
+    let mut lines = BufReader::new(strace.stdout.take().unwrap());
+    lines.read_line(&mut address).unwrap();
     client(address.trim().parse().unwrap());
     let id = strace.id();
     let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     assert!(Command::new("kill").args(children.split_whitespace()).status().unwrap().success());
     strace.wait().unwrap();
+    drop(lines);
     let text = std::fs::read_to_string(&table).unwrap();
     std::fs::remove_file(&table).unwrap();
     let row = |line: &str| {
@@ -71,10 +74,10 @@ fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
 
 /// Calls for each message beyond those of a start: the sum, and a line for people.
 ///
-/// The monitor looks every 3 ms while the node is busy, and under strace a message takes several times as long as without:
-/// its looks are told apart by the time and not counted, because they are calls for each second.
+/// The monitor looks every 3 to 5 ms while the node is busy, and under strace a message takes several times as long as
+/// without: its looks are told apart by the time and not counted, because they are calls for each second.
 fn per_message(arguments: &[&str], client: impl Fn(SocketAddr, usize), messages: usize) -> (f64, String) {
-    const LOOKS_A_SECOND: f64 = 333.0;
+    const LOOKS_A_SECOND: f64 = 200.0;
     let run = |messages: usize| {
         let mut seconds = 0.0;
         let counts = count(arguments, |address| {
@@ -167,7 +170,7 @@ fn system_calls_stay_within_their_budget() {
             });
             assert!(is_within, "more than {budget} system calls a message in {ATTEMPTS} attempts");
         };
-        within("1 connection", one_by_one, 3.01);
+        within("1 connection", one_by_one, 3.05);
         within("50 connections, each on its own", each_on_its_own, 2.2);
         within("50 connections, busy", in_waves, 2.1);
     }
