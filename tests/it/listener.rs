@@ -275,9 +275,14 @@ fn child_that_serves_with_few_descriptors() {
 
 impl Starved {
     fn start(descriptors: usize) -> Self {
+        Self::start_under("", descriptors)
+    }
+
+    /// Starts it as the argument of another command.
+    fn start_under(command: &str, descriptors: usize) -> Self {
         let program = std::env::current_exe().expect("the test binary");
         let mut child = Command::new("sh")
-            .args(["-c", &format!("ulimit -n {descriptors} && exec \"$@\""), "sh"])
+            .args(["-c", &format!("ulimit -n {descriptors} && exec {command} \"$@\""), "sh"])
             .arg(program)
             .args(["listener::child_that_serves_with_few_descriptors", "--exact", "--nocapture", "--test-threads=1"])
             .env(CHILD, "1")
@@ -401,4 +406,33 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
     drop(served);
     wait_until("the others to be gone", || server.count("connections") <= 1);
     server.finish();
+}
+
+/// Errors that no network produces on demand, by strace.
+#[cfg(target_os = "linux")]
+#[test]
+fn errors_of_single_accepts_and_interrupted_calls_change_nothing() {
+    if !Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success()) {
+        return println!("skipped: this needs strace");
+    }
+    for (fault, is_error) in [
+        ("accept4:error=ECONNABORTED:when=1+3", true),
+        ("accept4:error=EPROTO:when=1+2", true),
+        ("accept4:error=ENOBUFS:when=2+5", true),
+        ("accept4:error=EINTR:when=1+2", false),
+        ("epoll_wait:error=EINTR:when=1+2", false),
+        ("sendto,writev:error=EINTR:when=1+2", false),
+        ("recvfrom,read:error=EINTR:when=100+3", false),
+    ] {
+        let calls = fault.split(':').next().expect("calls");
+        let command = format!("strace -f -qq -o /dev/null -e trace={calls} -e inject={fault}");
+        let mut server = Starved::start_under(&command, 1024);
+        for number in 0..20_u32 {
+            exchange(&mut client(server.addr), &number.to_be_bytes(), &number.to_be_bytes());
+        }
+        assert_eq!(server.count("accept_errors") > 0, is_error, "{fault}");
+        wait_until("the clients to be gone", || server.count("connections") == 0);
+        assert_eq!(server.count("ended_closed_by_peer"), 20, "{fault}");
+        server.finish();
+    }
 }

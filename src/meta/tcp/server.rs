@@ -419,7 +419,9 @@ impl TcpServer {
                 if self.back_off_ms == BACK_OFF_MS.0 {
                     cx.services.logger.warning(format_args!("{}: cannot accept: {error}", self.listener));
                 }
-                self.shed();
+                if is_out_of_descriptors(error) {
+                    self.shed();
+                }
                 self.hall.wish();
                 self.wait(cx, "descriptors", cx.now_ms + self.back_off_ms);
                 self.back_off_ms = (self.back_off_ms * 2).min(BACK_OFF_MS.1);
@@ -521,6 +523,11 @@ fn is_exhaustion(error: &io::Error) -> bool {
         // WSAEMFILE and WSAENOBUFS.
         matches!(error.raw_os_error(), Some(10024 | 10055))
     }
+}
+
+/// A spare descriptor helps; it does not when memory is missing.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 fn spare_descriptor() -> Option<File> {
