@@ -52,7 +52,7 @@ pub enum ServerResumption {
 /// let options = TlsServerOptions::default().with_alpn(["h2", "http/1.1"]);
 /// assert_eq!(options.alpn, [&b"h2"[..], b"http/1.1"]);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsServerOptions {
     /// Application protocols, the most wanted first. A client that offers only others is refused; one that offers none is served.
@@ -61,8 +61,23 @@ pub struct TlsServerOptions {
     pub client_auth: ClientAuth,
     /// Session resumption.
     pub resumption: ServerResumption,
-    /// A complete rustls config in place of the certificate manager and of everything above; early data must be off in it.
+    /// Handshakes of one listener that may be under way; more connections wait in the backlog, so that in a storm those that
+    /// have begun are done before their deadline. Peers that say nothing hold a place until theirs. 4,096 by default.
+    pub max_handshakes: Option<usize>,
+    /// A complete rustls config in place of the certificate manager and of everything above but `max_handshakes`; early data must be off in it.
     pub config: Option<Arc<ServerConfig>>,
+}
+
+impl Default for TlsServerOptions {
+    fn default() -> Self {
+        Self {
+            alpn: Vec::new(),
+            client_auth: ClientAuth::default(),
+            resumption: ServerResumption::default(),
+            max_handshakes: Some(4_096),
+            config: None,
+        }
+    }
 }
 
 impl TlsServerOptions {
@@ -84,6 +99,13 @@ impl TlsServerOptions {
     #[must_use]
     pub fn with_resumption(mut self, resumption: ServerResumption) -> Self {
         self.resumption = resumption;
+        self
+    }
+
+    /// Sets how many handshakes may be under way; `None` is no limit.
+    #[must_use]
+    pub fn with_max_handshakes(mut self, handshakes: impl Into<Option<usize>>) -> Self {
+        self.max_handshakes = handshakes.into();
         self
     }
 

@@ -14,6 +14,8 @@ use crate::reason::DisconnectReason;
 #[derive(Debug, Default)]
 pub(super) struct Hall {
     open: AtomicUsize,
+    /// Those of them that the owner has not been told of: with TLS, whose handshakes are not done.
+    unannounced: AtomicUsize,
     /// The listener waits for a seat.
     wants_seat: AtomicBool,
     pub(super) handshakes_failed: AtomicU64,
@@ -34,6 +36,7 @@ pub(crate) struct Seat {
     listener: Alias,
     commands: Arc<Commands>,
     ip: Option<IpAddr>,
+    announced: bool,
 }
 
 /// What a connection leaves to the counters of its listener.
@@ -58,18 +61,26 @@ impl Hall {
         self.open.load(Relaxed)
     }
 
-    /// Whether one more would be within `max`. If not, the next seat that is freed wakes the listener.
+    /// Whether one more would be within `max`, and one more handshake within `max_handshakes`. If not, the next seat that is
+    /// freed, or handshake that is done, wakes the listener.
     ///
     /// Only the listener takes seats, so what it finds free stays free until it takes it. Bad interleaving: it finds none
     /// free, the last connection leaves and finds nobody waiting, it begins to wait. Excluded by looking again after the
     /// wish is published.
-    pub(super) fn has_room(&self, max: Option<usize>) -> bool {
-        let Some(max) = max else { return true };
-        if self.open.load(Relaxed) < max {
+    pub(super) fn has_room(&self, max: Option<usize>, max_handshakes: Option<usize>) -> bool {
+        let within = |count: &AtomicUsize, max: Option<usize>| {
+            max.is_none_or(|max| count.load(std::sync::atomic::Ordering::SeqCst) < max)
+        };
+        let fits = || within(&self.open, max) && within(&self.unannounced, max_handshakes);
+        if fits() {
             return true;
         }
         self.wants_seat.swap(true, std::sync::atomic::Ordering::SeqCst);
-        self.open.load(std::sync::atomic::Ordering::SeqCst) < max
+        fits()
+    }
+
+    pub(super) fn unannounced(&self) -> usize {
+        self.unannounced.load(Relaxed)
     }
 
     /// The next seat that is freed wakes the listener: its descriptor may be what is missing.
@@ -93,8 +104,9 @@ impl Hall {
             *count += 1;
         }
         self.open.fetch_add(1, Relaxed);
+        self.unannounced.fetch_add(1, Relaxed);
         let ip = max_per_ip.map(|_| ip);
-        Ok(Seat { hall: Arc::clone(self), listener, commands: Arc::clone(commands), ip })
+        Ok(Seat { hall: Arc::clone(self), listener, commands: Arc::clone(commands), ip, announced: false })
     }
 }
 
@@ -149,7 +161,25 @@ impl Drop for Seat {
                 }
             }
         }
+        if !self.announced {
+            self.hall.unannounced.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        }
         self.hall.open.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        self.wake_listener();
+    }
+}
+
+impl Seat {
+    /// The owner is told of the connection.
+    pub(super) fn announce(&mut self) {
+        if !std::mem::replace(&mut self.announced, true) {
+            self.hall.unannounced.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            self.wake_listener();
+        }
+    }
+
+    /// If it waits for what has just become free.
+    fn wake_listener(&self) {
         if self.hall.wants_seat.swap(false, std::sync::atomic::Ordering::SeqCst) {
             self.commands.push(self.listener.stripe(), Command::Resume { to: self.listener });
         }

@@ -140,6 +140,9 @@ impl Driver {
 
     fn deliver_connect(&mut self, cx: &MetaContext<'_>) -> bool {
         self.announced = true;
+        if let Some(seat) = &mut self.seat {
+            seat.announce();
+        }
         let connect = MessageTcpConnect {
             id: cx.alias,
             remote_addr: self.remote_addr,

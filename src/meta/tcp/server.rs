@@ -385,7 +385,8 @@ impl TcpServer {
         if let State::Waiting(_) = self.state {
             return false;
         }
-        if self.options.at_limit == AtLimit::Wait && !self.hall.has_room(self.options.max_connections) {
+        let max_open = self.options.max_connections.filter(|_| self.options.at_limit == AtLimit::Wait);
+        if !self.hall.has_room(max_open, self.max_handshakes()) {
             self.state = State::Waiting("connections");
             self.counters.waits_for_seat += 1;
             return false;
@@ -441,6 +442,13 @@ impl TcpServer {
         }
         // If somebody else took the descriptor meanwhile, the next failure finds one or goes without.
         self.spare = spare_descriptor();
+    }
+
+    fn max_handshakes(&self) -> Option<usize> {
+        #[cfg(feature = "tls")]
+        return self.tls.as_ref().and(self.options.tls.max_handshakes);
+        #[cfg(not(feature = "tls"))]
+        None
     }
 
     /// Chooses the owner and starts the connection. If it cannot be started the socket is closed, counted and logged.
@@ -602,6 +610,7 @@ impl MetaProcess for TcpServer {
         };
         inspection.add("state", state);
         inspection.add("connections", self.hall.open());
+        inspection.add("handshaking", self.hall.unannounced());
         let counters = &self.counters;
         inspection.add("accepted", counters.accepted);
         inspection.add("refused", counters.refused);

@@ -107,6 +107,31 @@ fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
 }
 
 #[test]
+fn handshakes_beyond_the_limit_wait_in_the_backlog() {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let tls = longshore::tls::TlsServerOptions::default().with_max_handshakes(2);
+    let (addr, listener) = owner.listen(site.server().with_tls(tls));
+    let silent = [client(addr), client(addr)];
+    wait_for(&site.node, listener, "handshaking", 2);
+    let user = Probe::spawn(&site.node);
+    dial(&user, addr, &site.client());
+    wait_for(&site.node, listener, "state", "connections");
+    owner.saw_nothing();
+    drop(silent);
+    user.connect();
+    owner.connect();
+    wait_for(&site.node, listener, "handshaking", 0);
+    // Those that are done hold no place.
+    for _ in 0..5 {
+        dial(&user, addr, &site.client());
+        user.connect();
+        owner.connect();
+    }
+    stop_clean(&site.node);
+}
+
+#[test]
 fn alert_reaches_a_peer_that_goes_on_talking() {
     let site = Site::new();
     let addr = echo(&site.node, site.server());
