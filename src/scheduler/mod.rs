@@ -250,12 +250,6 @@ impl Scheduler {
         !self.global.is_empty() || self.workers.iter().any(|worker| !worker.local.is_empty())
     }
 
-    /// Whether any queue holds a task that its own worker does not come to.
-    fn has_abandoned_work(&self) -> bool {
-        let of_stuck = |(index, worker): (usize, &Worker)| self.idle.is_stuck(index) && worker.has_tasks();
-        self.has_work() || self.workers.iter().enumerate().any(of_stuck)
-    }
-
     /// Ends all threads after their current task.
     fn stop(&self) {
         self.idle.stop();

@@ -3,10 +3,10 @@
 //! A thread that looks at the workers every few milliseconds while the node is busy, and sleeps without a timeout while
 //! it is idle. It runs no user code.
 //!
-//! 1. A worker that is in the same task at two looks in a row is *stuck*: it no longer counts as awake. If then nobody is
-//!    left to poll, or tasks wait and nobody is awake, a sleeper is woken, who takes the duty and steals the tasks. Every
-//!    look asks this again: tasks may have been queued while the worker still counted as awake, and it may queue more
-//!    while it is stuck.
+//! 1. A worker that is in the same task at two looks in a row is *stuck*: it no longer counts as awake. What waits in its
+//!    queue goes to the global one, where the others look now and then however busy they are. If nobody is left to poll,
+//!    or tasks wait and nobody is awake, a sleeper is woken, who takes the duty and the tasks. Every look asks this again:
+//!    tasks may have been queued while the worker still counted as awake, and it may queue more while it is stuck.
 //! 2. When every worker is stuck the monitor turns the poll loop and runs the stripes itself: connections are accepted
 //!    and read, timers fire; the messages wait in the mailboxes.
 //! 3. After some looks without any change it asks to sleep; [`Idle`](super::idle::Idle) allows it when nobody is awake,
@@ -57,12 +57,16 @@ fn look(scheduler: &Scheduler, seen: &mut [u64]) -> bool {
             changed = true;
             continue;
         }
-        let Some(somebody_left) = scheduler.idle.stick(index, || worker.is_in_task(epoch)) else { continue };
-        if !somebody_left {
+        if scheduler.idle.stick(index, || worker.is_in_task(epoch)) == Some(false) {
             scheduler.wake_somebody();
         }
+        if scheduler.idle.is_stuck(index) {
+            while let Some(task) = worker.take() {
+                scheduler.push_global(task);
+            }
+        }
     }
-    if scheduler.idle.must_wake() && scheduler.has_abandoned_work() {
+    if scheduler.idle.must_wake() && scheduler.has_work() {
         scheduler.wake_somebody();
     }
     changed

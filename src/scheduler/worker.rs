@@ -72,8 +72,9 @@ impl Worker {
         epoch & 1 == 1 && self.epoch.load(Ordering::Relaxed) == epoch
     }
 
-    pub(super) fn has_tasks(&self) -> bool {
-        !self.local.is_empty() || self.next.load(Ordering::Relaxed) != NOTHING
+    /// Takes a task away, the one of the LIFO slot included: for the monitor, from a worker that is stuck.
+    pub(super) fn take(&self) -> Option<Task> {
+        self.local.pop().or_else(|| self.take_next())
     }
 
     /// Wakes the worker that has been taken off the list.

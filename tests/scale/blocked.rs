@@ -186,3 +186,51 @@ impl Actor for Late {
         Ok(())
     }
 }
+
+/// What waits behind a handler that blocks is run by the others, also when they always have work of their own.
+#[test]
+fn tasks_behind_a_stuck_handler_do_not_wait_for_it() {
+    let _turn = alone();
+    let node = node(2);
+    let busy: Vec<Pid> = (0..8).map(|_| node.spawn(|| Busy).unwrap()).collect();
+    for pid in &busy {
+        node.send(*pid, ()).unwrap();
+    }
+    let witnesses: Vec<_> = (0..20).map(|_| Witness::spawn(&node)).collect();
+    let (late, done) = mpsc::channel();
+    let pids: Vec<Pid> = witnesses.iter().map(|(pid, _)| *pid).collect();
+    let pid = node.spawn(|| Many { pids, late }).unwrap();
+    node.send(pid, ()).unwrap();
+    for (_, seen) in &witnesses {
+        seen.recv_timeout(PATIENCE).unwrap();
+        assert!(done.try_recv().is_err(), "a message waited for the end of the handler that sent it");
+    }
+    done.recv_timeout(PATIENCE).unwrap();
+    node.stop_with(longshore::StopOptions::default().with_timeout(Duration::from_millis(100)));
+}
+
+/// Always has mail.
+struct Busy;
+
+impl Actor for Busy {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        cx.send(cx.pid(), ()).map_err(Reason::error)
+    }
+}
+
+/// Sends to all, then blocks.
+struct Many {
+    pids: Vec<Pid>,
+    late: mpsc::Sender<()>,
+}
+
+impl Actor for Many {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        for pid in &self.pids {
+            cx.send(*pid, 1_u64).map_err(Reason::error)?;
+        }
+        sleep(BLOCK);
+        let _ = self.late.send(());
+        Ok(())
+    }
+}
