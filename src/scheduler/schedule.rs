@@ -96,15 +96,30 @@ mod loom_tests {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// Input stands for the queue and is relaxed on purpose: a stand-in with a lock would lend the word its ordering.
+    /// Input stands for the mailbox and is relaxed on purpose: a stand-in with a lock would lend the word its ordering.
+    /// So is the state of the task, which is read and written in two steps: without the order between two runs an update
+    /// of it would be lost.
     struct Model {
         word: Schedule,
         input: AtomicUsize,
         queued: AtomicUsize,
         runners: AtomicUsize,
+        runs: AtomicUsize,
+        state: AtomicUsize,
     }
 
     impl Model {
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                word: Schedule::new(),
+                input: AtomicUsize::new(0),
+                queued: AtomicUsize::new(0),
+                runners: AtomicUsize::new(0),
+                runs: AtomicUsize::new(0),
+                state: AtomicUsize::new(0),
+            })
+        }
+
         fn send(&self) {
             self.input.fetch_add(1, Ordering::Relaxed);
             if self.word.notify() {
@@ -112,11 +127,19 @@ mod loom_tests {
             }
         }
 
+        /// A worker: runs the task if it is queued. `None`: it is not.
+        fn work(&self) -> Option<usize> {
+            self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| queued.checked_sub(1)).ok()?;
+            Some(self.run())
+        }
+
         fn run(&self) -> usize {
             if !self.word.begin() {
                 return 0;
             }
             assert_eq!(self.runners.fetch_add(1, Ordering::Relaxed), 0, "one runner at a time");
+            self.runs.fetch_add(1, Ordering::Relaxed);
+            self.state.store(self.state.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             let taken = self.input.load(Ordering::Relaxed);
             if taken > 0 {
                 self.input.fetch_sub(taken, Ordering::Relaxed);
@@ -127,33 +150,49 @@ mod loom_tests {
             }
             taken
         }
+
+        /// Runs what is queued; `taken` of two inputs have been taken before.
+        fn finish(&self, mut taken: usize) {
+            while taken < 2 {
+                taken += self.work().expect("input, and no item in the queue that leads to it");
+            }
+            let (state, runs) = (self.state.load(Ordering::Relaxed), self.runs.load(Ordering::Relaxed));
+            assert_eq!(state, runs, "a run has not seen what the one before it did");
+        }
     }
 
     #[test]
     fn loom_no_notify_is_lost() {
         loom::model(|| {
-            let model = Arc::new(Model {
-                word: Schedule::new(),
-                input: AtomicUsize::new(0),
-                queued: AtomicUsize::new(0),
-                runners: AtomicUsize::new(0),
-            });
+            let model = Model::new();
             model.send();
-            let runner = {
+            let worker = {
                 let model = Arc::clone(&model);
-                thread::spawn(move || model.run())
+                thread::spawn(move || model.work().unwrap_or(0))
             };
-            let sender = {
+            model.send();
+            let taken = model.work().unwrap_or(0);
+            model.finish(taken + worker.join().expect("no panic"));
+        });
+    }
+
+    /// The monitor runs a task that waits without taking its item out of the queue, so a worker comes to it as well.
+    #[test]
+    fn loom_monitor_and_worker_do_not_run_at_once() {
+        loom::model(|| {
+            let model = Model::new();
+            model.send();
+            let monitor = {
                 let model = Arc::clone(&model);
-                thread::spawn(move || model.send())
+                thread::spawn(move || if model.word.is_pending() { model.run() } else { 0 })
             };
-            let mut taken = runner.join().expect("no panic");
-            sender.join().expect("no panic");
-            // What is left must have an item in the queue that leads to it.
-            while taken < 2 {
-                assert!(model.word.is_pending(), "input without a pending task");
-                taken += model.run();
-            }
+            let worker = {
+                let model = Arc::clone(&model);
+                thread::spawn(move || model.work().unwrap_or(0))
+            };
+            model.send();
+            let taken = monitor.join().expect("no panic") + worker.join().expect("no panic");
+            model.finish(taken);
         });
     }
 }
