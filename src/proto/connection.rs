@@ -505,7 +505,8 @@ impl Connection {
         if std::mem::take(&mut self.flags.connected_due) {
             return Some(Event::Connected);
         }
-        if !self.input.is_empty() || self.flags.reframed {
+        let is_skipped = cfg!(planted_bug) && self.flags.paused && self.flags.peer_finished_due;
+        if (!self.input.is_empty() || self.flags.reframed) && !is_skipped {
             match self.decoder.decode(&mut self.input, &self.settings.pool) {
                 Ok(Some(frame)) => {
                     self.frame_ms = u64::MAX;
@@ -862,7 +863,7 @@ impl Connection {
                 if self.write == WriteSide::Finishing && !more_due {
                     tls.close_notify();
                     // Nothing can follow it, even if it waits for the socket.
-                    self.flags.dropped = true;
+                    self.flags.dropped |= !cfg!(planted_bug);
                 }
                 if !tls.wants_transmit() {
                     return Ok(done);

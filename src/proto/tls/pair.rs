@@ -1,5 +1,6 @@
 //! Two machines and the wires between them, for tests and fuzzing.
 
+#[cfg(test)]
 use std::io::IoSlice;
 use std::sync::Arc;
 

@@ -56,7 +56,9 @@ impl Tls {
         while !rest.is_empty() && !self.session.peer_closed {
             self.session.take(&mut rest)?;
             let outcome = self.session.process();
-            self.session.drain(plain);
+            if !(cfg!(planted_bug) && self.session.peer_closed) {
+                self.session.drain(plain);
+            }
             outcome?;
         }
         self.session.release_memory();
