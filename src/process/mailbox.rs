@@ -108,6 +108,13 @@ pub(crate) struct Hand {
     pub(crate) resumed: Vec<Alias>,
 }
 
+impl Hand {
+    /// Envelopes of the chunk that are left.
+    pub(crate) fn len(&self) -> usize {
+        self.chunk.len()
+    }
+}
+
 /// What [`Mailbox::next`] found.
 #[derive(Debug)]
 pub(crate) enum Next {

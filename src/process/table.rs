@@ -27,6 +27,8 @@ use crate::timers::Timers;
 
 /// Messages a process handles before it goes to the back of the queue.
 const BUDGET: u32 = 64;
+/// How long a process with a backlog may go on after its budget.
+const BACKLOG_NS: u64 = 20_000;
 
 /// All processes of a node.
 pub(crate) struct Processes {
@@ -459,11 +461,17 @@ impl Processes {
         false
     }
 
+    /// Handles messages up to the budget. A process with a backlog, whose messages are handled in no time, goes on for
+    /// [`BACKLOG_NS`]: senders would outrun it otherwise, and its queue leave the cache.
     fn activate(self: &Arc<Self>, cell: &Cell, body: &mut Body) -> Activation {
-        for _ in 0..BUDGET {
+        let mut began_ns = None;
+        for handled in 1_u32.. {
             let next = cell.mailbox.next(&mut body.hand);
             if !body.hand.resumed.is_empty() {
                 self.resume(&mut body.hand.resumed);
+            }
+            if handled == 1 && body.hand.len() >= BUDGET as usize {
+                began_ns = Some(self.timers.clock().now_ns());
             }
             match next {
                 Next::Idle => return Activation::Idle,
@@ -473,8 +481,16 @@ impl Processes {
                     }
                 }
             }
+            if handled.is_multiple_of(BUDGET) && !self.may_go_on(began_ns) {
+                break;
+            }
         }
         Activation::More
+    }
+
+    /// Whether an activation that began at that time, known only with a backlog, gets another budget.
+    fn may_go_on(&self, began_ns: Option<u64>) -> bool {
+        began_ns.is_some_and(|began_ns| self.timers.clock().now_ns() - began_ns < BACKLOG_NS)
     }
 
     #[cold]
