@@ -355,7 +355,7 @@ pub(crate) enum Letter {
     Answer(Box<MessageReply>),
     /// `Down` on its way, dropped if the monitor is gone.
     Down(Box<MessageDown>),
-    /// The end of a connection's input: when this is handled, so is everything before it.
+    /// A mark behind data of a connection: when this is handled, so is everything before it.
     Drained(Alias),
     /// Its being dropped tells that everything before it has been handled, or that the process has ended.
     Barrier(BarrierToken),
@@ -405,9 +405,9 @@ pub(crate) trait Deliver: Send + Sync {
     /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool;
 
-    /// Delivers the end of a connection's input behind its data; [`Command::Drained`](crate::command::Command) comes back
-    /// when the process has come to it. `false`: the process is gone.
-    fn deliver_end(&self, to: Pid, alias: Alias) -> bool;
+    /// Delivers a mark behind the data of a connection; [`Command::Drained`](crate::command::Command) comes back when the
+    /// process has come to it. `false`: the process is gone.
+    fn deliver_mark(&self, to: Pid, alias: Alias) -> bool;
 
     /// Sends an exit signal or a `Down` to one that watched `target`.
     fn tell(&self, watcher: Watcher, target: Target, reason: &Reason);

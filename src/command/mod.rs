@@ -44,7 +44,7 @@ pub(crate) enum Command {
     Unwatch { to: Alias, watcher: Watcher },
     /// The mailbox that refused data has room.
     Resume { to: Alias },
-    /// The owner has handled everything that was delivered before the end of the input.
+    /// The owner has handled everything that was delivered before a mark.
     Drained { to: Alias },
     /// A timer has fired.
     Timer { to: Alias, deadline_ms: u64 },

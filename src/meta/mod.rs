@@ -145,7 +145,7 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// The owner has handled everything that was delivered before the end of the input.
+    /// The owner has handled everything that was delivered before a mark.
     #[doc(hidden)]
     fn handle_drained(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let _ = cx;

@@ -643,7 +643,7 @@ impl Deliver for Processes {
         self.post(to, from, Letter::Message(message), Class::Control, Place::Back).is_ok()
     }
 
-    fn deliver_end(&self, to: Pid, alias: Alias) -> bool {
+    fn deliver_mark(&self, to: Pid, alias: Alias) -> bool {
         self.post(to, Pid::NODE, Letter::Drained(alias), Class::Control, Place::Back).is_ok()
     }
 

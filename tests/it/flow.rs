@@ -470,3 +470,57 @@ fn peer_that_takes_its_time_over_a_frame_is_closed_at_the_deadline_of_the_frame(
     dribble.join().expect("the dribble ends");
     stop_clean(&node);
 }
+
+/// Sends back what it gets and takes no refusal: the simplest server there is.
+struct PlainEcho {
+    server: Option<TcpServer>,
+}
+
+impl Actor for PlainEcho {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        cx.spawn_meta(self.server.take().expect("once"))?;
+        Ok(())
+    }
+
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+        if let Message::Tcp(packet) = message {
+            cx.send_alias(packet.id, packet)?; // a refusal ends this process, and the test fails
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn echo_that_takes_no_refusal_loses_nothing_to_a_peer_that_writes_all_it_can_before_it_reads() {
+    const TOTAL: usize = 64 * MIB;
+    let node = node();
+    let server = TcpServer::bind("127.0.0.1:0").expect("a port");
+    let addr = server.local_addr();
+    node.spawn(|| PlainEcho { server: Some(server) }).expect("spawns");
+    let mut stream = client(addr);
+    let byte = |position: usize| (position / 7 ^ position >> 11) as u8;
+    let mut chunk = vec![0; 256 * 1024];
+    let (mut sent, mut received) = (0, 0);
+    while received < TOTAL {
+        // Writes until the whole path is full, then reads some.
+        stream.set_nonblocking(true).expect("a socket");
+        while sent < TOTAL {
+            let length = chunk.len().min(TOTAL - sent);
+            chunk[..length].iter_mut().enumerate().for_each(|(offset, place)| *place = byte(sent + offset));
+            match stream.write(&chunk[..length]) {
+                Ok(written) => sent += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("after {sent} bytes: {error}"),
+            }
+        }
+        stream.set_nonblocking(false).expect("a socket");
+        let length = stream.read(&mut chunk).expect("the echo goes on");
+        assert_ne!(length, 0, "ended after {received} bytes");
+        for (offset, got) in chunk[..length].iter().enumerate() {
+            assert_eq!(*got, byte(received + offset), "byte {}", received + offset);
+        }
+        received += length;
+    }
+    drop(stream);
+    stop_clean(&node);
+}

@@ -7,8 +7,12 @@
 //! ```
 //!
 //! Delivery stops when the owner's mailbox is full: the refused message is kept here, reading stops, and goes on when the
-//! mailbox is half drained. Connect and Disconnect cannot be refused, and the Disconnect waits for the data before it; the
-//! socket does not: it is closed as soon as the connection has ended.
+//! mailbox is half drained. It also stops when the owner has much to handle that this connection delivered: a mark follows
+//! the data through the mailbox, and what it comes back for has been handled. So what one connection may have in a mailbox
+//! is bounded in bytes, and an echo to a peer that does not read is bounded by itself.
+//!
+//! Connect and Disconnect cannot be refused, and the Disconnect waits for the data before it; the socket does not: it is
+//! closed as soon as the connection has ended.
 //!
 //! A socket is closed with a reset when anything that was accepted has not been sent, so that the peer does not take a
 //! part for the whole.
@@ -45,6 +49,12 @@ pub(crate) struct Driver {
     refused: Option<Box<Message>>,
     /// How often it did.
     mailbox_pauses: u32,
+    /// Bytes delivered that the owner has not handled, as far as is known.
+    unhandled: usize,
+    /// How many of them are in front of the mark that is on its way through the owner's mailbox; 0 for no mark.
+    marked: usize,
+    /// The owner takes nothing at present: its mailbox is full, or it lags behind.
+    held: bool,
     readable: bool,
     writable: bool,
     read_closed: bool,
@@ -61,6 +71,9 @@ impl Driver {
             seat: None,
             refused: None,
             mailbox_pauses: 0,
+            unhandled: 0,
+            marked: 0,
+            held: false,
             readable: false,
             writable: true,
             read_closed: false,
@@ -80,18 +93,33 @@ impl Driver {
 
     // ---- Towards the owner ----
 
-    /// Gives the owner what the machine has. `false`: its mailbox is full.
+    /// Gives the owner what the machine has. `false`: it takes no more at present.
     fn deliver(&mut self, cx: &MetaContext<'_>) -> bool {
-        if self.refused.is_none() && !self.machine.has_events() {
-            return true;
-        }
         let was_refused = self.refused.is_some();
-        let delivered = self.deliver_events(cx);
-        if was_refused == delivered {
-            self.machine.hold(!delivered, cx.now_ms);
-            self.mailbox_pauses += u32::from(!delivered);
+        let delivered = (!was_refused && !self.machine.has_events()) || self.deliver_events(cx);
+        self.mailbox_pauses += u32::from(!delivered && !was_refused);
+        let held = !delivered || self.unhandled >= self.input_limit();
+        if held != self.held {
+            self.held = held;
+            self.machine.hold(held, cx.now_ms);
         }
-        delivered
+        !held
+    }
+
+    /// Bytes that the owner may have before it. As many as make the output stop reading: so an owner that answers each
+    /// byte with a byte never has more to send than fits.
+    fn input_limit(&self) -> usize {
+        self.machine.settings().high_water_mark.max(1) as usize
+    }
+
+    /// Counts what the owner has got, and sends a mark behind it in time.
+    fn count_unhandled(&mut self, cx: &MetaContext<'_>, bytes: usize) {
+        self.unhandled += bytes;
+        if self.marked == 0 && self.unhandled * 2 >= self.input_limit() {
+            self.marked = self.unhandled;
+            // An owner that is gone is found by the next delivery.
+            let _ = cx.services.deliver.deliver_mark(self.owner, cx.alias);
+        }
     }
 
     fn deliver_events(&mut self, cx: &MetaContext<'_>) -> bool {
@@ -121,8 +149,12 @@ impl Driver {
     }
 
     fn deliver_data(&mut self, cx: &MetaContext<'_>, message: Message) -> bool {
+        let bytes = if let Message::Tcp(packet) = &message { packet.data.len() } else { 0 };
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.count_unhandled(cx, bytes);
+                true
+            }
             Err(Undelivered::Gone(_)) => {
                 self.owner_is_gone(cx);
                 true
@@ -165,7 +197,7 @@ impl Driver {
         if self.machine.settings().half_open {
             let end = crate::message::MessageTcpPeerClosed { id: cx.alias };
             self.deliver_control(cx, Message::TcpPeerClosed(end));
-        } else if !cx.services.deliver.deliver_end(self.owner, cx.alias) {
+        } else if !cx.services.deliver.deliver_mark(self.owner, cx.alias) {
             self.owner_is_gone(cx);
         }
     }
@@ -375,7 +407,12 @@ impl MetaProcess for Driver {
         self.drive(cx)
     }
 
+    /// The owner has come to the mark, or, when none is on its way, to the end of the input.
     fn handle_drained(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if self.marked > 0 {
+            self.unhandled -= std::mem::take(&mut self.marked);
+            return self.drive(cx);
+        }
         cx.outlet().close(cx.alias.generation());
         self.machine.peer_end_handled(cx.now_ms);
         self.drive(cx)
