@@ -48,10 +48,14 @@ struct World {
     expected: Counters,
 }
 
-/// The address and the bytes of a datagram: all of them differ.
+/// The address and the bytes of a datagram: neighbours differ in all of them.
 fn datagram(number: usize, length: usize) -> (SocketAddr, Vec<u8>) {
     let addr = SocketAddr::from((Ipv4Addr::from_bits(number as u32), 7));
-    (addr, (0..length).map(|index| (number * 31 + index) as u8).collect())
+    let mut bytes = vec![number as u8; length];
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 0x80; // a piece from the middle is not the end
+    }
+    (addr, bytes)
 }
 
 /// Errors of sockets, those that the network reports later first.
