@@ -387,7 +387,8 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
         None => println!("skipped: system calls are not counted without strace"),
     }
     let exhausted = server.count("exhausted");
-    assert!(exhausted < 1_000, "{exhausted} vain attempts");
+    // One look for each descriptor that a connection gave back, and a few of the timer.
+    assert!(exhausted < FLOOD as u64, "{exhausted} vain attempts");
     assert!(server.count("shed") > 0, "nobody was told");
     // No connect comes any more, and still those in the backlog get their turn.
     clients.drain(..clients.len() - 10);

@@ -477,7 +477,8 @@ impl MetaProcess for TcpConnection {
             }
         }
         if let Some(timeout) = self.options.connect_timeout {
-            self.deadline_ms = cx.now_ms.saturating_add(millis(timeout));
+            // From now on, and not from when this batch began.
+            self.deadline_ms = cx.services.timers.clock().deadline_ms(timeout);
             cx.set_deadline(self.deadline_ms);
         }
         match self.state {
