@@ -505,8 +505,7 @@ impl Connection {
         if std::mem::take(&mut self.flags.connected_due) {
             return Some(Event::Connected);
         }
-        let is_skipped = cfg!(planted_bug) && self.flags.paused && self.flags.peer_finished_due;
-        if (!self.input.is_empty() || self.flags.reframed) && !is_skipped {
+        if !self.input.is_empty() || self.flags.reframed {
             match self.decoder.decode(&mut self.input, &self.settings.pool) {
                 Ok(Some(frame)) => {
                     self.frame_ms = u64::MAX;
@@ -986,7 +985,9 @@ impl Connection {
         } else if self.write == WriteSide::Open
             && past(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period))
         {
-            self.written_ms = now_ms;
+            if !(cfg!(planted_bug) && self.flags.above_high) {
+                self.written_ms = now_ms;
+            }
             return self.output.is_empty();
         }
         false
