@@ -498,7 +498,7 @@ fn echo_that_takes_no_refusal_loses_nothing_to_a_peer_that_writes_all_it_can_bef
     let addr = server.local_addr();
     node.spawn(|| PlainEcho { server: Some(server) }).expect("spawns");
     let mut stream = client(addr);
-    let byte = |position: usize| (position / 7 ^ position >> 11) as u8;
+    let byte = |position: usize| ((position / 7) ^ (position >> 11)) as u8;
     let mut chunk = vec![0; 256 * 1024];
     let (mut sent, mut received) = (0, 0);
     while received < TOTAL {
