@@ -551,7 +551,9 @@ impl MetaProcess for TcpServer {
         }
         for name in &self.options.process_pool {
             if cx.services.deliver.resolve(name).is_some_and(|pid| cx.services.deliver.is_pool(pid)) {
-                return Err(pool_refused(name));
+                let reason = pool_refused(name);
+                cx.services.logger.warning(format_args!("listener not started: {reason}"));
+                return Err(reason);
             }
         }
         Ok(())
