@@ -50,8 +50,6 @@ struct Inner {
     name: Name,
     core: Arc<Core>,
     stopper: Arc<Stopper>,
-    /// Tells how many handles there are: the stopper keeps the rest alive.
-    _handle: Arc<()>,
 }
 
 /// The halves, and what runs them.
@@ -142,7 +140,7 @@ impl Node {
         let threads = core.scheduler.start(&executor, "longshore").map_err(Error::Start)?;
         let stopper = Stopper::new(Arc::clone(&core), threads, signal);
         stopper.attach();
-        Ok(Self(Arc::new(Inner { name: options.name, core, stopper, _handle: Arc::new(()) })))
+        Ok(Self(Arc::new(Inner { name: options.name, core, stopper })))
     }
 
     /// The node's name.

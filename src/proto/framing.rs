@@ -15,7 +15,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-#[allow(unused_imports, reason = "used by the connection")]
 pub(crate) use decoder::Decoder;
 
 use crate::error::OptionError;

@@ -156,7 +156,7 @@ impl Scheduler {
             let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
             let body = move || worker::work(&scheduler, &*executor, index);
             let handle = thread::Builder::new().name(format!("{name}-{index}")).spawn(body);
-            threads.handles.push(handle.inspect_err(|_| self.abandon(index))?);
+            threads.handles.push(handle.inspect_err(|_| self.stop())?);
         }
         let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
         let body = move || monitor::watch(&scheduler, &*executor);
@@ -260,11 +260,6 @@ impl Scheduler {
         if let Some(monitor) = self.monitor.get() {
             monitor.unpark();
         }
-    }
-
-    /// Worker threads from `first` on were never started.
-    fn abandon(&self, _first: usize) {
-        self.stop();
     }
 }
 
