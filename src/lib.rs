@@ -71,7 +71,7 @@
 //! | 4 | `proto`: framing, tls, output | `timers` | `scheduler`: worker, idle, monitor, blocking |
 //! | 3 | | `message`, `command`, `request`, `inspect`, `error`, `reason` | |
 //! | 2 | | `buffer`, `chunks`, `clock`, `log`, `timer`, `tls`, `user_message` | |
-//! | 1 | | `guard`, `id`, `sync` | |
+//! | 1 | | `depot`, `guard`, `id`, `sync` | |
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
@@ -80,6 +80,7 @@ mod buffer;
 mod chunks;
 mod clock;
 mod command;
+mod depot;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -1,24 +1,33 @@
 //! Values of user types on their way, in boxes that are used again.
 //!
-//! A box is `Option<T>` behind `dyn Any`: taking the value out leaves an empty box of its type, which waits on a shelf of
+//! A box is `Option<T>` behind `dyn Any`: taking the value out leaves an empty box of its type, which waits on a rack of
 //! the thread for the next value of that type. A process that sends and one that receives on the same worker allocate
-//! nothing in the long run, however large the bursts; where they run on different workers a full or empty shelf falls back
-//! to the allocator.
+//! nothing in the long run, however large the bursts. Where they run on different workers, the receiver's rack hands the
+//! boxes back to the sender's through a [`Depot`].
 //!
-//! What a thread keeps is bounded: [`TYPES`] types, [`BOXES`] boxes each, of values up to [`LARGEST`] bytes; half a
-//! megabyte at the most, and a few kilobytes with the small messages that are usual.
+//! What is kept is bounded: [`TYPES`] types in the program and on each thread, for each of them two magazines of
+//! [`MAGAZINE`] boxes on a thread and [`MAGAZINES`] in the depot, of values up to [`LARGEST`] bytes.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Types that a thread keeps boxes of, at most.
-const TYPES: usize = 8;
-/// Empty boxes of one type.
-const BOXES: usize = 512;
+use crate::depot::{Depot, Rack};
+
+/// Types that boxes are kept of, at most.
+const TYPES: usize = 16;
+/// Places that are looked at for a type.
+const PROBES: usize = 4;
+/// Boxes that travel between threads together.
+const MAGAZINE: usize = 64;
+/// Magazines that wait for a thread in need.
+const MAGAZINES: usize = 32;
 /// Larger values leave their box to the allocator.
 const LARGEST: usize = 128;
+
+type Empty = Box<dyn Any + Send>;
 
 /// A value of any type that can be sent; see [`Message::User`](crate::Message::User).
 pub struct UserMessage(Box<dyn Any + Send>);
@@ -62,18 +71,29 @@ impl fmt::Debug for UserMessage {
     }
 }
 
-/// Empty boxes of one type.
+/// The rack for the empty boxes of one type.
 struct Shelf {
     of: TypeId,
-    empty: Vec<Box<dyn Any + Send>>,
+    rack: Rack<Empty, MAGAZINE>,
+    depot: Arc<Depot<Empty>>,
 }
 
 thread_local! {
     static SHELVES: RefCell<[Option<Shelf>; TYPES]> = const { RefCell::new([const { None }; TYPES]) };
 }
 
-/// The shelf that a type has to share with those of the same number.
-fn number(of: TypeId) -> usize {
+/// The depots of the program; each is in the place of its type, as the shelves are.
+static DEPOTS: Mutex<[Option<Exchange>; TYPES]> = Mutex::new([const { None }; TYPES]);
+
+/// The depot of one type.
+struct Exchange {
+    of: TypeId,
+    depot: Arc<Depot<Empty>>,
+}
+
+/// Places where a type can be; the first that is its own or free is its.
+#[inline]
+fn places(of: TypeId) -> impl Iterator<Item = usize> {
     /// A `TypeId` is a good hash already, and gives itself to the hasher as one word.
     #[derive(Default)]
     struct Word(u64);
@@ -90,32 +110,57 @@ fn number(of: TypeId) -> usize {
     }
     let mut word = Word::default();
     of.hash(&mut word);
-    word.finish() as usize % TYPES
+    let first = word.finish() as usize;
+    (0..PROBES).map(move |probe| first.wrapping_add(probe) % TYPES)
+}
+
+impl Shelf {
+    /// `None`: all places where it could be belong to other types.
+    #[inline]
+    fn find(shelves: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
+        let first = places(of).next()?;
+        if shelves[first].as_ref().is_some_and(|shelf| shelf.of == of) {
+            return shelves[first].as_mut();
+        }
+        Self::find_further(shelves, of)
+    }
+
+    #[cold]
+    fn find_further(shelves: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
+        let place = places(of).find(|place| shelves[*place].as_ref().is_none_or(|shelf| shelf.of == of))?;
+        if shelves[place].is_none() {
+            shelves[place] = Self::new(of);
+        }
+        shelves[place].as_mut()
+    }
+
+    /// The first shelf for that type on this thread.
+    fn new(of: TypeId) -> Option<Self> {
+        let mut depots = DEPOTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = places(of);
+        let place = places.find(|place| depots[*place].as_ref().is_none_or(|exchange| exchange.of == of))?;
+        let exchange = depots[place].get_or_insert_with(|| Exchange { of, depot: Arc::new(Depot::new(MAGAZINES)) });
+        Some(Self { of, rack: Rack::new(), depot: Arc::clone(&exchange.depot) })
+    }
 }
 
 #[inline]
-fn take(of: TypeId) -> Option<Box<dyn Any + Send>> {
+fn take(of: TypeId) -> Option<Empty> {
     // No shelf at the end of the thread, nor inside of the drop of a box of this very shelf.
     let taken = SHELVES.try_with(|shelves| {
         let mut shelves = shelves.try_borrow_mut().ok()?;
-        shelves[number(of)].as_mut().filter(|shelf| shelf.of == of)?.empty.pop()
+        let Shelf { rack, depot, .. } = Shelf::find(&mut shelves, of)?;
+        rack.take(depot)
     });
     taken.ok().flatten()
 }
 
 #[inline]
-fn put(of: TypeId, empty: Box<dyn Any + Send>) {
+fn put(of: TypeId, empty: Empty) {
     let _ = SHELVES.try_with(|shelves| {
         let Ok(mut shelves) = shelves.try_borrow_mut() else { return };
-        let place = &mut shelves[number(of)];
-        match place {
-            Some(shelf) if shelf.of == of => {
-                if shelf.empty.len() < BOXES {
-                    shelf.empty.push(empty);
-                }
-            }
-            // The type that was used last has the shelf.
-            _ => *place = Some(Shelf { of, empty: vec![empty] }),
+        if let Some(Shelf { rack, depot, .. }) = Shelf::find(&mut shelves, of) {
+            rack.put(empty, depot);
         }
     });
 }
@@ -145,12 +190,12 @@ mod tests {
 
     #[test]
     fn dropped_message_drops_its_value_once() {
-        let value = std::sync::Arc::new(());
-        drop(UserMessage::new(std::sync::Arc::clone(&value)));
-        let taken = UserMessage::new(std::sync::Arc::clone(&value)).downcast::<std::sync::Arc<()>>();
-        assert_eq!(std::sync::Arc::strong_count(&value), 2);
+        let value = Arc::new(());
+        drop(UserMessage::new(Arc::clone(&value)));
+        let taken = UserMessage::new(Arc::clone(&value)).downcast::<Arc<()>>();
+        assert_eq!(Arc::strong_count(&value), 2);
         drop(taken);
-        assert_eq!(std::sync::Arc::strong_count(&value), 1);
+        assert_eq!(Arc::strong_count(&value), 1);
     }
 
     #[test]

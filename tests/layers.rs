@@ -13,7 +13,7 @@ const ROWS: [&[&str]; 7] = [
     &["proto", "scheduler", "timers"],
     &["message", "command", "request", "inspect", "error", "reason"],
     &["buffer", "chunks", "clock", "log", "timer", "tls", "user_message"],
-    &["guard", "id", "sync"],
+    &["depot", "guard", "id", "sync"],
 ];
 
 /// The row whose modules name each other: together they are the words that the halves exchange.

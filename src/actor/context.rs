@@ -158,7 +158,12 @@ impl<'a> Context<'a> {
         message: T,
         priority: Priority,
     ) -> Result<(), SendError> {
-        self.env.processes.send(self.env.life.pid, to.into(), Message::new(message), priority)
+        self.env.life.sent = self.env.life.sent.saturating_add(1);
+        let (from, message) = (self.env.life.pid, Message::new(message));
+        match to.into() {
+            Target::Pid(pid) => self.env.processes.send_pid(from, pid, message, priority),
+            target => self.env.processes.send(from, target, message, priority),
+        }
     }
 
     /// Sends to a meta-process: a [`MessageTcp`](crate::MessageTcp) to a connection is written, a
@@ -177,6 +182,7 @@ impl<'a> Context<'a> {
     /// ```
     #[inline]
     pub fn send_alias<T: Send + 'static>(&mut self, to: Alias, message: T) -> Result<(), SendError> {
+        self.env.life.sent = self.env.life.sent.saturating_add(1);
         self.env.processes.commands.send(to, self.env.life.pid, Message::new(message))
     }
 

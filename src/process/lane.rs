@@ -7,25 +7,25 @@
 //! - The first envelope of an empty lane needs no memory of its own. So a process that gets one message at a time
 //!   allocates nothing, and an idle one holds nothing.
 //! - Further ones fill chunks. Growing never moves an envelope, and the consumer takes a chunk at once.
-//! - Chunks are used again: emptied ones wait in a shelf of the program, [`SHELF`] at the most.
+//! - What a burst needed is used again, by whoever has the next burst: [`Depot`].
 //!
 //! Not synchronised: the lock of the mailbox is around it.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::OnceLock;
 
-use crossbeam_queue::ArrayQueue;
-
+use crate::depot::{Depot, Rack};
 use crate::message::Envelope;
 
-/// Envelopes in a chunk.
+/// Envelopes in a chunk of 9 KiB.
 const CHUNK: usize = 128;
-/// Empty chunks kept for the next in need: 64 of 9 KiB.
-const SHELF: usize = 64;
 
-fn shelf() -> &'static ArrayQueue<VecDeque<Envelope>> {
-    static EMPTY: OnceLock<ArrayQueue<VecDeque<Envelope>>> = OnceLock::new();
-    EMPTY.get_or_init(|| ArrayQueue::new(SHELF))
+static CHUNKS: Depot<VecDeque<Envelope>> = Depot::new(16);
+static BURSTS: Depot<Box<Burst>> = Depot::new(8);
+
+thread_local! {
+    static SPARE_CHUNKS: RefCell<Rack<VecDeque<Envelope>, 4>> = const { RefCell::new(Rack::new()) };
+    static SPARE_BURSTS: RefCell<Rack<Box<Burst>, 8>> = const { RefCell::new(Rack::new()) };
 }
 
 /// Up to [`CHUNK`] envelopes; without memory until the first.
@@ -33,6 +33,7 @@ fn shelf() -> &'static ArrayQueue<VecDeque<Envelope>> {
 pub(super) struct Chunk(VecDeque<Envelope>);
 
 impl Chunk {
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -46,38 +47,87 @@ impl Chunk {
         std::mem::take(&mut self.0).into_iter()
     }
 
+    fn has_room(&self) -> bool {
+        self.0.capacity() != 0
+    }
+
     #[inline]
     fn push(&mut self, envelope: Envelope) {
-        if self.0.capacity() == 0 {
-            self.0 = shelf().pop().unwrap_or_else(|| VecDeque::with_capacity(CHUNK));
+        if !self.has_room() {
+            self.0 = spare_chunk();
         }
         self.0.push_back(envelope);
     }
 
     /// Gives the memory of an empty chunk to the next in need.
     #[inline]
-    pub(super) fn release(&mut self) {
+    fn release(&mut self) {
         debug_assert!(self.0.is_empty());
-        if self.0.capacity() != 0 {
-            // A full shelf: the memory goes back to the allocator.
-            let _ = shelf().push(std::mem::take(&mut self.0));
+        if self.has_room() {
+            let chunk = std::mem::take(&mut self.0);
+            // At the end of the thread there is no rack any more.
+            let _ = SPARE_CHUNKS.try_with(|rack| rack.borrow_mut().put(chunk, &CHUNKS));
         }
     }
+}
+
+#[cold]
+fn spare_chunk() -> VecDeque<Envelope> {
+    let spare = SPARE_CHUNKS.try_with(|rack| rack.borrow_mut().take(&CHUNKS));
+    spare.ok().flatten().unwrap_or_else(|| VecDeque::with_capacity(CHUNK))
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     first: Option<Envelope>,
-    full: Option<Box<VecDeque<Chunk>>>,
+    more: Option<Box<Burst>>,
+    length: u32,
+    /// How many envelopes the hand got when some were taken last.
+    taken: u32,
+}
+
+/// What comes behind the first envelope.
+#[derive(Debug, Default)]
+struct Burst {
     tail: Chunk,
-    length: usize,
+    full: VecDeque<Chunk>,
+}
+
+impl Burst {
+    #[cold]
+    fn spare() -> Box<Self> {
+        let spare = SPARE_BURSTS.try_with(|rack| rack.borrow_mut().take(&BURSTS));
+        spare.ok().flatten().unwrap_or_default()
+    }
+
+    #[inline]
+    fn push(&mut self, envelope: Envelope) {
+        if self.tail.len() == CHUNK {
+            self.full.push_back(std::mem::take(&mut self.tail));
+        }
+        self.tail.push(envelope);
+    }
+
+    /// Fills the empty hand with the oldest chunk; the hand's memory is filled next.
+    fn take(&mut self, hand: &mut Chunk) {
+        match self.full.pop_front() {
+            None => std::mem::swap(hand, &mut self.tail),
+            Some(chunk) => std::mem::replace(hand, chunk).release(),
+        }
+    }
 }
 
 impl Lane {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.length
+        self.length as usize
+    }
+
+    /// As many as there may be, those in the hand included: the hand only gets emptier.
+    #[inline]
+    pub(super) fn len_at_most(&self) -> usize {
+        self.length as usize + self.taken as usize
     }
 
     #[inline]
@@ -85,13 +135,9 @@ impl Lane {
         self.length += 1;
         if self.length == 1 {
             self.first = Some(envelope);
-            return;
+        } else {
+            self.more.get_or_insert_with(Burst::spare).push(envelope);
         }
-        if self.tail.len() == CHUNK {
-            let full = std::mem::take(&mut self.tail);
-            self.full.get_or_insert_default().push_back(full);
-        }
-        self.tail.push(envelope);
     }
 
     /// Takes the oldest envelope out. `hand`, which is empty, gets those that come next, a chunk of them at the most.
@@ -102,37 +148,35 @@ impl Lane {
             return None;
         }
         let first = self.first.take();
-        if self.length > usize::from(first.is_some()) {
-            self.take_chunk(hand);
+        if let Some(more) = &mut self.more {
+            more.take(hand);
         }
-        self.length -= hand.len() + usize::from(first.is_some());
+        self.taken = hand.len() as u32;
+        self.length -= self.taken + u32::from(first.is_some());
         first.or_else(|| hand.pop_front())
     }
 
-    fn take_chunk(&mut self, hand: &mut Chunk) {
-        let Some(full) = &mut self.full else { return std::mem::swap(hand, &mut self.tail) };
-        hand.release();
-        if let Some(chunk) = full.pop_front() {
-            *hand = chunk;
-        }
-        if full.is_empty() {
-            self.full = None;
-        }
-    }
-
     pub(super) fn drain_into(&mut self, all: &mut Vec<Envelope>) {
-        let Self { first, full, mut tail, .. } = std::mem::take(self);
+        let Self { first, more, .. } = std::mem::take(self);
         all.extend(first);
-        for mut chunk in full.into_iter().flat_map(|full| *full) {
-            all.extend(chunk.drain());
+        if let Some(Burst { mut tail, full }) = more.map(|more| *more) {
+            full.into_iter().for_each(|mut chunk| all.extend(chunk.drain()));
+            all.extend(tail.drain());
         }
-        all.extend(tail.drain());
     }
 
-    /// Gives the memory of an empty lane to the next in need.
+    /// Gives the memory of an empty lane, and of the empty hand, to the next in need.
     #[inline]
-    pub(super) fn release(&mut self) {
+    pub(super) fn release(&mut self, hand: &mut Chunk) {
         debug_assert_eq!(self.length, 0);
-        self.tail.release();
+        self.taken = 0;
+        if let Some(mut more) = self.more.take() {
+            if !more.tail.has_room() {
+                std::mem::swap(&mut more.tail, hand);
+            }
+            // At the end of the thread there is no rack any more.
+            let _ = SPARE_BURSTS.try_with(|rack| rack.borrow_mut().put(more, &BURSTS));
+        }
+        hand.release();
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Life {
     pub(crate) name: Option<Name>,
     pub(crate) trap_exit: bool,
     pub(crate) handled: u64,
+    /// Messages sent in this activation.
+    pub(crate) sent: u32,
     /// Requests under way, with the timer that ends the wait.
     requests: Option<Box<HashMap<Ref, TimerKey>>>,
 }
@@ -51,7 +53,7 @@ pub(super) struct Body {
 
 impl Life {
     pub(super) fn new(pid: Pid, parent: Pid, name: Option<Name>) -> Self {
-        Self { pid, parent, name, trap_exit: false, handled: 0, requests: None }
+        Self { pid, parent, name, trap_exit: false, handled: 0, sent: 0, requests: None }
     }
 
     /// Ends the wait for a request. `false`: nobody waits for it (any more).

@@ -24,7 +24,8 @@
 //!
 //! What the consumer holds of a taken chunk (its [`Hand`]) counts against the bound until it is handled; `in_hand`
 //! publishes it. The count only falls between two locked sections, so a sender that reads it late refuses at most a
-//! message that would have fitted a moment later, and never accepts one too many.
+//! message that would have fitted a moment later, and never accepts one too many. A sender reads it only when the chunk as
+//! it was taken would reach the bound: reading it for each message would take its line away from the consumer.
 
 use std::collections::VecDeque;
 
@@ -36,7 +37,11 @@ use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// See the module.
+///
+/// What senders write comes first, and fills two cache lines of a cell; what the consumer writes comes behind it. So each
+/// message is handled without taking the line of the lock away from those who send.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Mailbox {
     state: Mutex<State>,
     /// Messages in the urgent and system lanes; a hint, written under the lock.
@@ -52,8 +57,6 @@ struct State {
     bounds: Bounds,
     main: Lane,
     others: Option<Box<Others>>,
-    /// Meta-processes whose data was refused.
-    waiters: Vec<Alias>,
     relations: Option<Box<Relations>>,
 }
 
@@ -69,7 +72,7 @@ enum Status {
 pub(crate) struct Bounds {
     /// For messages of processes.
     pub(crate) main: u32,
-    /// For data of sockets.
+    /// For data of sockets; at most as many.
     pub(crate) data: u32,
 }
 
@@ -93,11 +96,14 @@ pub(crate) enum PushError {
     Full,
 }
 
+/// What few processes need, and few of those for long.
 #[derive(Debug, Default)]
 struct Others {
     urgent: VecDeque<Envelope>,
     system: VecDeque<Envelope>,
     log: VecDeque<Envelope>,
+    /// Meta-processes whose data was refused.
+    waiters: Vec<Alias>,
 }
 
 /// The consumer's side: the chunk it works on.
@@ -115,12 +121,13 @@ impl Hand {
     }
 }
 
-/// What [`Mailbox::next`] found.
-#[derive(Debug)]
-pub(crate) enum Next {
-    Envelope(Envelope),
-    /// Nothing; the process is idle now and may already run elsewhere: hands off.
+/// What [`Mailbox::push`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// An idle process: the caller queues it.
     Idle,
+    /// One that is queued or runs, and comes to it.
+    Behind,
 }
 
 /// What a closed mailbox leaves behind.
@@ -141,7 +148,6 @@ impl Default for Mailbox {
             bounds: Bounds { main: u32::MAX, data: u32::MAX },
             main: Lane::default(),
             others: None,
-            waiters: Vec::new(),
             relations: None,
         };
         Self { state: Mutex::new(state), priority: AtomicU32::new(0), in_hand: AtomicU32::new(0) }
@@ -154,7 +160,7 @@ impl Mailbox {
         let mut state = self.state.lock();
         debug_assert_eq!(state.status, Status::Closed);
         state.status = Status::Scheduled;
-        state.bounds = bounds;
+        state.bounds = Bounds { data: bounds.data.min(bounds.main), ..bounds };
         state.generation
     }
 
@@ -168,26 +174,20 @@ impl Mailbox {
         empty
     }
 
-    /// Transition 2. `Ok(true)`: the caller queues the process.
+    /// Transition 2.
     #[inline]
     pub(crate) fn push(
         &self,
         generation: u32,
         envelope: Envelope,
         class: Class,
-    ) -> Result<bool, (PushError, Envelope)> {
+    ) -> Result<Pushed, (PushError, Envelope)> {
         let mut state = self.state.lock();
-        if state.generation != generation || state.status == Status::Closed {
+        // A closed mailbox has the generation of a pid that nobody has been given yet.
+        if state.generation != generation {
             return Err((PushError::Closed, envelope));
         }
-        if let Some(bound) = state.bound(class)
-            && state.main.len() as u64 + u64::from(self.in_hand.load(Relaxed)) >= u64::from(bound)
-        {
-            if let Class::Data(waiter) = class
-                && !state.waiters.contains(&waiter)
-            {
-                state.waiters.push(waiter);
-            }
+        if state.main.len_at_most() >= state.bound(class) && self.is_full(&mut state, class) {
             return Err((PushError::Full, envelope));
         }
         match class {
@@ -198,9 +198,23 @@ impl Mailbox {
             }
             Class::Normal(Priority::Log) => state.others.get_or_insert_default().log.push_back(envelope),
         }
-        let idle = state.status == Status::Idle;
-        state.status = Status::Scheduled;
-        Ok(idle)
+        match std::mem::replace(&mut state.status, Status::Scheduled) {
+            Status::Idle => Ok(Pushed::Idle),
+            Status::Scheduled | Status::Closed => Ok(Pushed::Behind),
+        }
+    }
+
+    /// Counts exactly. Data that is refused is resumed later.
+    #[cold]
+    fn is_full(&self, state: &mut State, class: Class) -> bool {
+        let is_full = state.main.len() + self.in_hand.load(Relaxed) as usize >= state.bound(class);
+        if let (true, Class::Data(waiter)) = (is_full, class) {
+            let waiters = &mut state.others.get_or_insert_default().waiters;
+            if !waiters.contains(&waiter) {
+                waiters.push(waiter);
+            }
+        }
+        is_full
     }
 
     #[cold]
@@ -209,50 +223,49 @@ impl Mailbox {
         self.priority.fetch_add(1, Relaxed);
     }
 
-    /// Transition 3, for the one worker that runs the process.
+    /// Transition 3, for the one worker that runs the process. `None`: the process is idle now and may already run
+    /// elsewhere, hands off.
     #[inline]
-    pub(crate) fn next(&self, hand: &mut Hand) -> Next {
+    pub(crate) fn next(&self, hand: &mut Hand) -> Option<Envelope> {
         if self.priority.load(Relaxed) == 0
             && let Some(envelope) = hand.chunk.pop_front()
         {
             self.in_hand.store(hand.chunk.len() as u32, Relaxed);
-            return Next::Envelope(envelope);
+            return Some(envelope);
         }
         self.next_locked(hand)
     }
 
-    fn next_locked(&self, hand: &mut Hand) -> Next {
+    fn next_locked(&self, hand: &mut Hand) -> Option<Envelope> {
         let mut state = self.state.lock();
-        let found = self.find(&mut state, hand);
-        self.in_hand.store(hand.chunk.len() as u32, Relaxed);
-        if !state.waiters.is_empty() && state.is_half_drained(hand.chunk.len()) {
-            hand.resumed.append(&mut state.waiters);
+        let found = if state.others.is_some() { self.next_of_all(&mut state, hand) } else { None };
+        // Without an urgent message the hand is empty here.
+        let found = found.or_else(|| state.main.take(&mut hand.chunk));
+        if found.is_some() {
+            self.in_hand.store(hand.chunk.len() as u32, Relaxed);
+        } else if let Some(message) = state.next_log() {
+            return Some(message);
+        } else {
+            // An idle process keeps no room that a burst once needed.
+            state.main.release(&mut hand.chunk);
+            state.others = None;
+            state.status = Status::Idle;
         }
-        match found {
-            Some(envelope) => Next::Envelope(envelope),
-            None => {
-                state.status = Status::Idle;
-                state.release_room();
-                hand.chunk.release();
-                Next::Idle
-            }
-        }
+        found
     }
 
-    fn find(&self, state: &mut State, hand: &mut Hand) -> Option<Envelope> {
-        if let Some(others) = &mut state.others
-            && let Some(envelope) = others.urgent.pop_front().or_else(|| others.system.pop_front())
-        {
+    /// What goes before the main lane and what is left in the hand, for a mailbox that has more than a main lane.
+    #[cold]
+    fn next_of_all(&self, state: &mut State, hand: &mut Hand) -> Option<Envelope> {
+        let others = state.others.as_mut()?;
+        if let Some(envelope) = others.urgent.pop_front().or_else(|| others.system.pop_front()) {
             self.priority.fetch_sub(1, Relaxed);
             return Some(envelope);
         }
-        if let Some(envelope) = hand.chunk.pop_front() {
-            return Some(envelope);
+        if state.main.len() + hand.chunk.len() <= (state.bounds.data / 2) as usize {
+            hand.resumed.append(&mut others.waiters);
         }
-        if let Some(envelope) = state.main.take(&mut hand.chunk) {
-            return Some(envelope);
-        }
-        state.others.as_mut()?.log.pop_front()
+        hand.chunk.pop_front()
     }
 
     /// Transition 4, for the one worker that runs the process, or its spawner.
@@ -261,21 +274,13 @@ impl Mailbox {
         state.status = Status::Closed;
         state.generation += 1;
         let mut envelopes = Vec::new();
-        if let Some(others) = state.others.take() {
-            let Others { urgent, system, log } = *others;
-            envelopes.extend(urgent.into_iter().chain(system));
-            envelopes.extend(log);
-        }
+        let Others { urgent, system, log, waiters } = state.others.take().map(|others| *others).unwrap_or_default();
+        envelopes.extend(urgent.into_iter().chain(system).chain(log));
         envelopes.extend(hand.chunk.drain());
         state.main.drain_into(&mut envelopes);
         self.priority.store(0, Relaxed);
         self.in_hand.store(0, Relaxed);
-        Estate {
-            envelopes,
-            waiters: std::mem::take(&mut state.waiters),
-            relations: state.relations.take(),
-            retired: state.generation == u32::MAX,
-        }
+        Estate { envelopes, waiters, relations: state.relations.take(), retired: state.generation == u32::MAX }
     }
 
     /// Whether a process of that generation lives here.
@@ -314,27 +319,18 @@ impl Mailbox {
 }
 
 impl State {
-    fn bound(&self, class: Class) -> Option<u32> {
+    #[inline]
+    fn bound(&self, class: Class) -> usize {
         match class {
-            Class::Normal(Priority::Normal) => Some(self.bounds.main),
-            Class::Data(_) => Some(self.bounds.data.min(self.bounds.main)),
-            _ => None,
+            Class::Normal(Priority::Normal) => self.bounds.main as usize,
+            Class::Data(_) => self.bounds.data as usize,
+            _ => usize::MAX,
         }
     }
 
-    fn is_half_drained(&self, in_hand: usize) -> bool {
-        self.main.len() + in_hand <= (self.bounds.data.min(self.bounds.main) / 2) as usize
-    }
-
-    /// An idle process keeps no room that a burst once needed.
-    fn release_room(&mut self) {
-        self.main.release();
-        if self.others.is_some() {
-            self.others = None;
-        }
-        if self.waiters.is_empty() && self.waiters.capacity() > 0 {
-            self.waiters = Vec::new();
-        }
+    #[inline]
+    fn next_log(&mut self) -> Option<Envelope> {
+        self.others.as_mut()?.log.pop_front()
     }
 }
 
@@ -348,9 +344,9 @@ mod tests {
         Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(value)) }
     }
 
-    fn value(next: Next) -> Option<u32> {
-        match next {
-            Next::Envelope(Envelope { letter: Letter::Message(message), .. }) => message.downcast().ok(),
+    fn value(next: Option<Envelope>) -> Option<u32> {
+        match next?.letter {
+            Letter::Message(message) => message.downcast().ok(),
             _ => None,
         }
     }
@@ -418,8 +414,8 @@ mod tests {
         for number in 500..=1_000 {
             assert_eq!(value(mailbox.next(&mut hand)), Some(number));
         }
-        assert!(matches!(mailbox.next(&mut hand), Next::Idle));
-        assert!(mailbox.push(generation, envelope(0), NORMAL).unwrap(), "idle: must be queued");
+        assert!(mailbox.next(&mut hand).is_none());
+        assert_eq!(mailbox.push(generation, envelope(0), NORMAL).unwrap(), Pushed::Idle);
     }
 
     #[test]
@@ -476,11 +472,11 @@ mod loom_tests {
             let generation = mailbox.open(Bounds { main: 8, data: 8 });
             let sender = {
                 let mailbox = Arc::clone(&mailbox);
-                thread::spawn(move || mailbox.push(generation, envelope(), NORMAL).expect("open"))
+                thread::spawn(move || mailbox.push(generation, envelope(), NORMAL).expect("open") == Pushed::Idle)
             };
             let mut hand = Hand::default();
             let mut taken = 0;
-            while let Next::Envelope(_) = mailbox.next(&mut hand) {
+            while mailbox.next(&mut hand).is_some() {
                 taken += 1;
             }
             let queued = sender.join().expect("no panic");

@@ -92,7 +92,7 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
-    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use crate::sync::atomic::AtomicUsize;
     use loom::sync::Arc;
     use loom::thread;
 
@@ -121,15 +121,15 @@ mod loom_tests {
         }
 
         fn send(&self) {
-            self.input.fetch_add(1, Ordering::Relaxed);
+            self.input.fetch_add(1, Relaxed);
             if self.word.notify() {
-                self.queued.fetch_add(1, Ordering::Relaxed);
+                self.queued.fetch_add(1, Relaxed);
             }
         }
 
         /// A worker: runs the task if it is queued. `None`: it is not.
         fn work(&self) -> Option<usize> {
-            self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| queued.checked_sub(1)).ok()?;
+            self.queued.fetch_update(Relaxed, Relaxed, |queued| queued.checked_sub(1)).ok()?;
             Some(self.run())
         }
 
@@ -137,16 +137,16 @@ mod loom_tests {
             if !self.word.begin() {
                 return 0;
             }
-            assert_eq!(self.runners.fetch_add(1, Ordering::Relaxed), 0, "one runner at a time");
-            self.runs.fetch_add(1, Ordering::Relaxed);
-            self.state.store(self.state.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            let taken = self.input.load(Ordering::Relaxed);
+            assert_eq!(self.runners.fetch_add(1, Relaxed), 0, "one runner at a time");
+            self.runs.fetch_add(1, Relaxed);
+            self.state.store(self.state.load(Relaxed) + 1, Relaxed);
+            let taken = self.input.load(Relaxed);
             if taken > 0 {
-                self.input.fetch_sub(taken, Ordering::Relaxed);
+                self.input.fetch_sub(taken, Relaxed);
             }
-            self.runners.fetch_sub(1, Ordering::Relaxed);
+            self.runners.fetch_sub(1, Relaxed);
             if self.word.end(false) {
-                self.queued.fetch_add(1, Ordering::Relaxed);
+                self.queued.fetch_add(1, Relaxed);
             }
             taken
         }
@@ -156,7 +156,7 @@ mod loom_tests {
             while taken < 2 {
                 taken += self.work().expect("input, and no item in the queue that leads to it");
             }
-            let (state, runs) = (self.state.load(Ordering::Relaxed), self.runs.load(Ordering::Relaxed));
+            let (state, runs) = (self.state.load(Relaxed), self.runs.load(Relaxed));
             assert_eq!(state, runs, "a run has not seen what the one before it did");
         }
     }

@@ -1,6 +1,8 @@
 //! What a handler that blocks cannot stop.
 
-use std::sync::mpsc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, mpsc};
 
 use longshore::prelude::*;
 
@@ -119,5 +121,56 @@ fn wrong_numbers_of_workers_stripes_and_processes_are_named() {
             Err(longshore::Error::Option(error)) => assert_eq!(error.field(), field),
             other => panic!("{field}: {other:?}"),
         }
+    }
+}
+
+/// Sends a burst for each message that it sends itself.
+struct Flooder {
+    to: Pid,
+    bursts: Arc<AtomicU32>,
+}
+
+impl Actor for Flooder {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        if self.bursts.fetch_add(1, Relaxed) == 50 {
+            return Err(Reason::Normal);
+        }
+        for number in 0..256_u32 {
+            cx.send(self.to, number)?;
+        }
+        cx.send(cx.pid(), ())?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_process_that_sends_a_lot_lets_the_receiver_come_to_it() {
+    let node = Node::start(NodeOptions::from("flood@localhost").with_workers(1)).expect("a node starts");
+    let bursts = Arc::new(AtomicU32::new(0));
+    let (seen, first_seen) = mpsc::channel();
+    let receiver = Receiver { bursts: Arc::clone(&bursts), seen: Some(seen) };
+    let to = node.spawn(move || receiver).expect("spawned");
+    let flooder = node.spawn({
+        let bursts = Arc::clone(&bursts);
+        move || Flooder { to, bursts }
+    });
+    node.send(flooder.expect("spawned"), ()).expect("delivered");
+    assert_eq!(first_seen.recv_timeout(LIMIT), Ok(1), "bursts sent when the first message of them is handled");
+    stop_clean(&node);
+}
+
+/// Tells how many bursts had been sent when its first message came.
+struct Receiver {
+    bursts: Arc<AtomicU32>,
+    seen: Option<mpsc::Sender<u32>>,
+}
+
+impl Actor for Receiver {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        if let Some(seen) = self.seen.take() {
+            // The test may have given up.
+            let _ = seen.send(self.bursts.load(Relaxed));
+        }
+        Ok(())
     }
 }
