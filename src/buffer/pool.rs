@@ -37,7 +37,7 @@ const CLASS: [Class; CLASSES] = [
     Class { capacity: 1024, retained_max: 2048 },
     Class { capacity: 4096, retained_max: 512 },
     Class { capacity: 16 * 1024, retained_max: 128 },
-    Class { capacity: 64 * 1024 + 64, retained_max: 32 },
+    Class { capacity: 64 * 1024 + 64, retained_max: 64 },
 ];
 
 /// Finds the class of the smallest buffers that hold `capacity` bytes; beyond the largest class there is none.
@@ -91,7 +91,7 @@ impl Shelves {
 /// gone is freed with the last buffer.
 ///
 /// There are six classes of size: 64 B, 256 B, 1 KiB, 4 KiB, 16 KiB and 64 KiB + 64 B. A pool retains at most 4096, 4096,
-/// 2048, 512, 128 and 32 unused buffers of them, together
+/// 2048, 512, 128 and 64 unused buffers of them, together
 /// [`RETAINED_MAX_BYTES`](Self::RETAINED_MAX_BYTES), and frees what comes back beyond that.
 ///
 /// ```
@@ -114,7 +114,7 @@ struct Handle {
 }
 
 impl BufferPool {
-    /// The bytes that a pool holds at most while none of its buffers is in use: 9.25 MiB and 2 KiB.
+    /// The bytes that a pool holds at most while none of its buffers is in use: 11.25 MiB and 4 KiB.
     ///
     /// Bookkeeping comes on top, 40 bytes for a buffer and 16 for its place on the shelf.
     pub const RETAINED_MAX_BYTES: usize = {
@@ -264,7 +264,7 @@ mod tests {
             assert_eq!(pool.outstanding(), 0);
         }
         assert_eq!(pool.retained_bytes(), BufferPool::RETAINED_MAX_BYTES);
-        assert_eq!(BufferPool::RETAINED_MAX_BYTES >> 10, 9474); // 9.25 MiB and 2 KiB
+        assert_eq!(BufferPool::RETAINED_MAX_BYTES >> 10, 11_524); // 11.25 MiB and 4 KiB
     }
 
     #[test]
