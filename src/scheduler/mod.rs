@@ -71,8 +71,12 @@ impl Task {
         Self(index as u32 | STRIPE)
     }
 
+    fn is_stripe(self) -> bool {
+        self.0 & STRIPE != 0
+    }
+
     pub(crate) fn kind(self) -> Kind {
-        if self.0 & STRIPE == 0 { Kind::Process(self.0) } else { Kind::Stripe((self.0 & !STRIPE) as usize) }
+        if self.is_stripe() { Kind::Stripe((self.0 & !STRIPE) as usize) } else { Kind::Process(self.0) }
     }
 }
 

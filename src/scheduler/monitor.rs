@@ -3,7 +3,8 @@
 //! A thread that looks at the workers every few milliseconds while the node is busy, and sleeps without a timeout while
 //! it is idle. It runs no user code.
 //!
-//! 1. A worker that is in the same task at two looks in a row is *stuck*: it no longer counts as awake. What waits in its
+//! 1. A worker that is in the same handler at two looks in a row is *stuck*: it no longer counts as awake. A stripe does
+//!    not block, but may have many sockets to serve; it is stuck after [`STRIPE_LOOKS`]. What waits in a stuck worker's
 //!    queue goes to the global one, where the others look now and then however busy they are. If nobody is left to poll,
 //!    or tasks wait and nobody is awake, a sleeper is woken, who takes the duty and the tasks. Every look asks this again:
 //!    tasks may have been queued while the worker still counted as awake, and it may queue more while it is stuck.
@@ -12,10 +13,10 @@
 //! 3. After some looks without any change it asks to sleep; [`Idle`](super::idle::Idle) allows it when nobody is awake,
 //!    and the first worker that comes back wakes it.
 
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use super::worker::Epoch;
 use super::{Executor, Scheduler, Wait};
 
 /// Time until the next look when a worker is in a task: if it still is, it is stuck.
@@ -24,18 +25,43 @@ const LOOK_AGAIN: Duration = Duration::from_millis(3);
 const LOOK: Duration = Duration::from_millis(5);
 /// How long one turn of the monitor may block, in milliseconds.
 const TURN_MS: u64 = 2;
+/// Looks that find the same stripe before it counts as stuck: only a meta-process of the user can hold it up so long.
+const STRIPE_LOOKS: u32 = 8;
 /// Looks without any change before the monitor goes to sleep.
 const QUIET_LOOKS: u32 = 16;
+
+/// What the last look at a worker has found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    epoch: Epoch,
+    /// In so many looks since.
+    looks: u32,
+}
+
+impl Seen {
+    /// Whether anything has changed.
+    fn look(&mut self, epoch: Epoch) -> bool {
+        let is_new = epoch != self.epoch;
+        self.looks = if is_new { 0 } else { self.looks.saturating_add(1) };
+        self.epoch = epoch;
+        is_new
+    }
+
+    fn is_stuck(&self) -> bool {
+        let patience = if self.epoch.is_in_process() { 1 } else { STRIPE_LOOKS };
+        self.epoch.is_in_task() && self.looks >= patience
+    }
+}
 
 /// The life of the monitor thread.
 pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
     scheduler.monitor.get_or_init(thread::current);
-    let mut seen = vec![0; scheduler.workers.len()];
+    let mut seen = vec![Seen::default(); scheduler.workers.len()];
     let (mut quiet, mut in_task) = (0, false);
     while !scheduler.idle.is_stopping() {
         thread::park_timeout(if in_task { LOOK_AGAIN } else { LOOK });
         quiet = if look(scheduler, &mut seen) { 0 } else { quiet + 1 };
-        in_task = scheduler.workers.iter().any(|worker| worker.epoch.load(Ordering::Relaxed) & 1 == 1);
+        in_task = scheduler.workers.iter().any(|worker| worker.epoch().is_in_task());
         while scheduler.idle.all_stuck() && !scheduler.idle.is_stopping() {
             scheduler.turn_aside(executor, Wait::AtMost(TURN_MS));
             executor.serve();
@@ -48,16 +74,14 @@ pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
 }
 
 /// Looks at every worker. Returns whether anything has changed since the last time.
-fn look(scheduler: &Scheduler, seen: &mut [u64]) -> bool {
+fn look(scheduler: &Scheduler, seen: &mut [Seen]) -> bool {
     let mut changed = false;
-    for (index, worker) in scheduler.workers.iter().enumerate() {
-        let epoch = worker.epoch.load(Ordering::Relaxed);
-        if epoch != seen[index] {
-            seen[index] = epoch;
+    for (index, (worker, seen)) in scheduler.workers.iter().zip(seen).enumerate() {
+        if seen.look(worker.epoch()) {
             changed = true;
             continue;
         }
-        if scheduler.idle.stick(index, || worker.is_in_task(epoch)) == Some(false) {
+        if seen.is_stuck() && scheduler.idle.stick(index, || worker.epoch() == seen.epoch) == Some(false) {
             scheduler.wake_somebody();
         }
         if scheduler.idle.is_stuck(index) {
@@ -70,4 +94,34 @@ fn look(scheduler: &Scheduler, seen: &mut [u64]) -> bool {
         scheduler.wake_somebody();
     }
     changed
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::scheduler::Task;
+
+    #[test]
+    fn handler_is_stuck_at_the_second_look_and_a_stripe_much_later() {
+        let looks_until_stuck = |task| {
+            let mut seen = Seen::default();
+            let epoch = Epoch::default().enter(task);
+            (0..100).find(|_| {
+                seen.look(epoch);
+                seen.is_stuck()
+            })
+        };
+        assert_eq!(looks_until_stuck(Task::process(1)), Some(1));
+        assert_eq!(looks_until_stuck(Task::stripe(1)), Some(STRIPE_LOOKS));
+    }
+
+    #[test]
+    fn worker_between_tasks_or_in_the_next_one_is_not_stuck() {
+        let mut seen = Seen::default();
+        let first = Epoch::default().enter(Task::process(1));
+        seen.look(first);
+        assert!(seen.look(first.leave()), "another task");
+        assert!((0..100).all(|_| !seen.look(first.leave()) && !seen.is_stuck()), "in none");
+        assert!(seen.look(first.leave().enter(Task::process(1))), "the same process, a second time");
+    }
 }

@@ -22,14 +22,45 @@ const POLL_INTERVAL_NS: u64 = 500_000;
 /// An empty LIFO slot.
 const NOTHING: u32 = u32::MAX;
 
+/// What a worker is in, and how many tasks it has begun: a value that stays the same means the same task.
+///
+/// The two lowest bits are what it is in, the others count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Epoch(u64);
+
+impl Epoch {
+    const PROCESS: u64 = 1;
+    const STRIPE: u64 = 2;
+    const NEXT: u64 = 4;
+
+    #[inline]
+    pub(super) fn enter(self, task: Task) -> Self {
+        Self(self.0 | if task.is_stripe() { Self::STRIPE } else { Self::PROCESS })
+    }
+
+    #[inline]
+    pub(super) fn leave(self) -> Self {
+        Self((self.0 & !(Self::NEXT - 1)) + Self::NEXT)
+    }
+
+    pub(super) fn is_in_task(self) -> bool {
+        self.0 & (Self::PROCESS | Self::STRIPE) != 0
+    }
+
+    /// In a handler of the user.
+    pub(super) fn is_in_process(self) -> bool {
+        self.0 & Self::PROCESS != 0
+    }
+}
+
 /// The shared part of a worker, on cache lines of its own.
 #[repr(align(128))]
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) local: ArrayQueue<Task>,
     next: AtomicU32,
-    /// Odd while in a task; the monitor looks whether it changes.
-    pub(super) epoch: AtomicU64,
+    /// What the worker is in and how many tasks came before; the monitor looks whether it changes.
+    epoch: AtomicU64,
     /// Set by whoever takes this worker off the list of parked ones.
     claimed: AtomicBool,
     thread: OnceLock<Thread>,
@@ -68,8 +99,8 @@ impl Worker {
         (task != NOTHING).then_some(Task(task))
     }
 
-    pub(super) fn is_in_task(&self, epoch: u64) -> bool {
-        epoch & 1 == 1 && self.epoch.load(Ordering::Relaxed) == epoch
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Relaxed))
     }
 
     /// Takes a task away, the one of the LIFO slot included: for the monitor, from a worker that is stuck.
@@ -135,12 +166,12 @@ impl Runner<'_> {
 
     #[inline]
     fn run(&self, task: Task) {
-        let epoch = self.this.epoch.load(Ordering::Relaxed);
-        self.this.epoch.store(epoch + 1, Ordering::Relaxed);
+        let epoch = self.this.epoch().enter(task);
+        self.this.epoch.store(epoch.0, Ordering::Relaxed);
         if self.executor.run(task) {
             self.scheduler.push_local(self.index, task, super::Place::Back);
         }
-        self.this.epoch.store(epoch + 2, Ordering::Relaxed);
+        self.this.epoch.store(epoch.leave().0, Ordering::Relaxed);
         if self.scheduler.idle.is_stuck(self.index) {
             let wake = self.scheduler.idle.unstick(self.index);
             self.scheduler.wake_monitor(wake);
