@@ -1,7 +1,7 @@
 //! The socket of a connection: TCP or Unix domain, one type to read and write.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::MetaContext;
 
@@ -17,6 +17,31 @@ pub(crate) enum Stream {
 
 /// The address of what has none.
 pub(crate) const UNSPECIFIED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// A peer's address, kept for each connection: small where it can be.
+#[derive(Debug)]
+pub(crate) enum PeerAddr {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl From<SocketAddr> for PeerAddr {
+    fn from(addr: SocketAddr) -> Self {
+        match addr {
+            SocketAddr::V4(addr) => Self::V4(addr),
+            SocketAddr::V6(addr) => Self::V6(Box::new(addr)),
+        }
+    }
+}
+
+impl PeerAddr {
+    pub(crate) fn get(&self) -> SocketAddr {
+        match self {
+            Self::V4(addr) => SocketAddr::V4(*addr),
+            Self::V6(addr) => SocketAddr::V6(**addr),
+        }
+    }
+}
 
 impl Stream {
     pub(crate) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {

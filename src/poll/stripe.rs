@@ -54,7 +54,8 @@ struct Entry {
     meta: Box<dyn MetaProcess>,
     alias: Alias,
     parent: Pid,
-    timer: Option<Alarm>,
+    /// Boxed, because most have none, and there may be many.
+    timer: Option<Box<Alarm>>,
     watchers: Option<Box<Vec<Watcher>>>,
     waits_again: bool,
     waits_flush: bool,
@@ -286,7 +287,7 @@ impl Run<'_> {
         }
         if deadline_ms != u64::MAX {
             let key = services.timers.at(deadline_ms, meta_timer(alias, deadline_ms));
-            entry.timer = Some(Alarm { armed_ms: deadline_ms, deadline_ms, key });
+            entry.timer = Some(Box::new(Alarm { armed_ms: deadline_ms, deadline_ms, key }));
         }
     }
 

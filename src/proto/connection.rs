@@ -128,7 +128,7 @@ pub(crate) struct Connection {
     is_encrypted: bool,
     /// Bytes of the owner that TLS has encrypted and the socket has not taken.
     #[cfg(feature = "tls")]
-    sealed: usize,
+    sealed: u32,
     read: ReadSide,
     write: WriteSide,
     flags: Flags,
@@ -569,7 +569,7 @@ impl Connection {
     /// Bytes of the owner that the socket has not taken.
     fn queued(&self) -> usize {
         #[cfg(feature = "tls")]
-        return self.output.len() + self.sealed;
+        return self.output.len() + self.sealed as usize;
         #[cfg(not(feature = "tls"))]
         self.output.len()
     }
@@ -853,7 +853,7 @@ impl Connection {
                     return Ok(done);
                 }
             }
-            done.bytes += std::mem::take(&mut self.sealed);
+            done.bytes += std::mem::take(&mut self.sealed) as usize;
             // As in `waits_for_handshake`.
             if tls.is_handshaking() && !(closing && self.output.is_empty() && !more_due) {
                 return Ok(done);
@@ -874,7 +874,8 @@ impl Connection {
                 Ok(0) => return Ok(done),
                 Ok(taken) => {
                     self.output.advance(taken);
-                    self.sealed = taken;
+                    // At most one chunk of plaintext.
+                    self.sealed = taken as u32;
                 }
                 Err(error) => {
                     self.fail_tls(&error, now_ms);

@@ -3,11 +3,17 @@
 //! It holds whatever it is given; how much that may be is the business of the outlet cell, which counts the same bytes
 //! before they come here. So that many small messages to a slow peer take the memory of their bytes and not of their
 //! buffers, and leave in few writes, they are copied together as soon as several wait.
+//!
+//! The first buffer stands in place; what comes behind it is in a queue that is borrowed while it is needed. So an idle
+//! connection holds no memory for its output, and one that answers message by message never asks for any.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::iter;
 
 use crate::buffer::Buffer;
+use crate::depot::{Depot, Rack};
 
 /// Slices in one vectored write.
 pub(crate) const SLICES: usize = 64;
@@ -16,13 +22,35 @@ const SEPARATE: usize = 8;
 /// What is copied into the buffer before it, and how long that buffer gets, in bytes.
 const SMALL: usize = 512;
 const BLOCK: usize = 4096;
-/// An empty queue keeps at most this much room.
-const KEEP: usize = 8;
+/// A queue with room for more buffers is not kept for the next in need.
+const KEEP: usize = 64;
+
+type Queue = Box<VecDeque<Buffer>>;
+
+static QUEUES: Depot<Queue> = Depot::new(8);
+
+thread_local! {
+    static SPARE_QUEUES: RefCell<Rack<Queue, 16>> = const { RefCell::new(Rack::new()) };
+}
+
+fn spare_queue() -> Queue {
+    SPARE_QUEUES.try_with(|rack| rack.borrow_mut().take(&QUEUES)).ok().flatten().unwrap_or_default()
+}
+
+fn keep(queue: Queue) {
+    if queue.capacity() <= KEEP {
+        // At the end of the thread there is no rack any more.
+        let _ = SPARE_QUEUES.try_with(|rack| rack.borrow_mut().put(queue, &QUEUES));
+    }
+}
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    buffers: VecDeque<Buffer>,
+    /// Empty if there is nothing to send.
+    first: Buffer,
+    /// Not empty, if there is one.
+    behind: Option<Queue>,
     length: usize,
 }
 
@@ -37,65 +65,78 @@ impl Output {
     }
 
     /// Adds behind everything else. An empty buffer adds nothing.
+    #[inline]
     pub(crate) fn push(&mut self, data: Buffer) {
         if data.is_empty() {
             return;
         }
         self.length += data.len();
-        if self.buffers.len() >= SEPARATE
+        if self.first.is_empty() {
+            self.first = data;
+        } else {
+            self.push_behind(data);
+        }
+    }
+
+    fn push_behind(&mut self, data: Buffer) {
+        let behind = self.behind.get_or_insert_with(spare_queue);
+        if behind.len() + 1 >= SEPARATE
             && data.len() <= SMALL
-            && let Some(last) = self.buffers.back_mut()
+            && let Some(last) = behind.back_mut()
             && last.len() + data.len() <= BLOCK
         {
             last.extend_from_slice(&data);
         } else {
-            self.buffers.push_back(data);
+            behind.push_back(data);
         }
     }
 
     /// Calls `write` with as many of the first bytes as fit in one vectored write and in `limit`.
     pub(crate) fn with_slices<R>(&self, limit: usize, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
-        if let [only] = self.buffers.as_slices().0
-            && self.buffers.len() == 1
-            && only.len() <= limit
-        {
-            return write(&[IoSlice::new(only)]);
+        match &self.behind {
+            None => write(&[IoSlice::new(&self.first[..self.first.len().min(limit)])]),
+            Some(behind) => with_gathered(iter::once(&self.first).chain(behind.iter()), limit, write),
         }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let mut left = limit;
-        let mut count = 0;
-        for (slice, buffer) in slices.iter_mut().zip(&self.buffers) {
-            if left == 0 {
-                break;
-            }
-            let take = buffer.len().min(left);
-            *slice = IoSlice::new(&buffer[..take]);
-            left -= take;
-            count += 1;
-        }
-        write(&slices[..count])
     }
 
     /// The first `bytes` are gone; their buffers go back to their pools.
     pub(crate) fn advance(&mut self, mut bytes: usize) {
         self.length -= bytes;
-        while bytes > 0 {
-            let Some(front) = self.buffers.front_mut() else { break };
-            if bytes < front.len() {
-                front.advance(bytes);
-                break;
+        while bytes >= self.first.len() && !self.first.is_empty() {
+            bytes -= self.first.len();
+            self.first = self.behind.as_mut().and_then(|behind| behind.pop_front()).unwrap_or_default();
+            if let Some(behind) = self.behind.take_if(|behind| behind.is_empty()) {
+                keep(behind);
             }
-            bytes -= front.len();
-            self.buffers.pop_front();
         }
-        if self.buffers.is_empty() && self.buffers.capacity() > KEEP {
-            self.buffers = VecDeque::new();
+        if bytes > 0 {
+            self.first.advance(bytes);
         }
     }
 
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
+}
+
+fn with_gathered<'a, R>(
+    buffers: impl Iterator<Item = &'a Buffer>,
+    limit: usize,
+    write: impl FnOnce(&[IoSlice<'_>]) -> R,
+) -> R {
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let mut left = limit;
+    let mut count = 0;
+    for (slice, buffer) in slices.iter_mut().zip(buffers) {
+        if left == 0 {
+            break;
+        }
+        let take = buffer.len().min(left);
+        *slice = IoSlice::new(&buffer[..take]);
+        left -= take;
+        count += 1;
+    }
+    write(&slices[..count])
 }
 
 #[cfg(test)]
@@ -122,6 +163,18 @@ mod tests {
     }
 
     #[test]
+    fn empty_output_holds_no_memory() {
+        let mut output = Output::default();
+        for round in 0..10 {
+            (0..=round).for_each(|_| output.push(Buffer::from("some bytes")));
+            assert_eq!(output.behind.is_some(), round > 0);
+            output.advance(output.len());
+            assert!(output.first.capacity() == 0 && output.behind.is_none());
+        }
+        assert!(size_of::<Output>() <= 24);
+    }
+
+    #[test]
     fn one_write_gathers_at_most_its_slices() {
         let mut output = Output::default();
         let large = Buffer::from(vec![b'x'; BLOCK]);
@@ -140,7 +193,8 @@ mod tests {
             expected.extend_from_slice(text.as_bytes());
             output.push(Buffer::from(text));
         }
-        let capacity: usize = output.buffers.iter().map(Buffer::capacity).sum();
+        let buffers = iter::once(&output.first).chain(output.behind.iter().flat_map(|behind| behind.iter()));
+        let capacity: usize = buffers.map(Buffer::capacity).sum();
         assert!(capacity <= 2 * expected.len() + BLOCK, "{capacity} bytes for {}", expected.len());
         let mut sent = Vec::new();
         while !output.is_empty() {

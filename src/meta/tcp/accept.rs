@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::command::{Command, Commands};
 use crate::id::Alias;
@@ -27,15 +27,16 @@ pub(super) struct Hall {
     high_water: AtomicU64,
     refused_sends: AtomicU64,
     by_ip: Mutex<HashMap<IpAddr, usize>>,
+    /// The listener, once it is started, and the way to it.
+    listener: OnceLock<(Alias, Arc<Commands>)>,
 }
 
 /// The place of one connection; dropping it frees the place, and wakes the listener if it waits for one.
 #[derive(Debug)]
 pub(crate) struct Seat {
     hall: Arc<Hall>,
-    listener: Alias,
-    commands: Arc<Commands>,
-    ip: Option<IpAddr>,
+    /// Counted for a limit by address; boxed, because most listeners have none and each connection has a seat.
+    ip: Option<Box<IpAddr>>,
     announced: bool,
 }
 
@@ -103,10 +104,11 @@ impl Hall {
             }
             *count += 1;
         }
+        self.listener.get_or_init(|| (listener, Arc::clone(commands)));
         self.open.fetch_add(1, Relaxed);
         self.unannounced.fetch_add(1, Relaxed);
-        let ip = max_per_ip.map(|_| ip);
-        Ok(Seat { hall: Arc::clone(self), listener, commands: Arc::clone(commands), ip, announced: false })
+        let ip = max_per_ip.map(|_| Box::new(ip));
+        Ok(Seat { hall: Arc::clone(self), ip, announced: false })
     }
 }
 
@@ -152,7 +154,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(ip) = self.ip {
+        if let Some(ip) = self.ip.take() {
             let mut by_ip = self.hall.by_ip.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(count) = by_ip.get_mut(&ip) {
                 *count -= 1;
@@ -180,8 +182,10 @@ impl Seat {
 
     /// If it waits for what has just become free.
     fn wake_listener(&self) {
-        if self.hall.wants_seat.swap(false, std::sync::atomic::Ordering::SeqCst) {
-            self.commands.push(self.listener.stripe(), Command::Resume { to: self.listener });
+        if self.hall.wants_seat.swap(false, std::sync::atomic::Ordering::SeqCst)
+            && let Some((listener, commands)) = self.hall.listener.get()
+        {
+            commands.push(listener.stripe(), Command::Resume { to: *listener });
         }
     }
 }

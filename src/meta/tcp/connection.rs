@@ -27,7 +27,7 @@ use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::{Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpWritable, Undelivered};
 use crate::meta::options::keep_alive_bytes;
-use crate::meta::stream::Stream;
+use crate::meta::stream::{PeerAddr, Stream};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 #[cfg(feature = "tls")]
 use crate::proto::connection::Handshake;
@@ -42,7 +42,7 @@ pub(crate) struct Driver {
     stream: Stream,
     machine: Connection,
     owner: Pid,
-    remote_addr: SocketAddr,
+    remote_addr: PeerAddr,
     /// Of an accepted connection: its place at the listener.
     seat: Option<Seat>,
     /// Data that the owner's mailbox refused.
@@ -50,9 +50,9 @@ pub(crate) struct Driver {
     /// How often it did.
     mailbox_pauses: u32,
     /// Bytes delivered that the owner has not handled, as far as is known.
-    unhandled: usize,
+    unhandled: u32,
     /// How many of them are in front of the mark that is on its way through the owner's mailbox; 0 for no mark.
-    marked: usize,
+    marked: u32,
     /// The owner takes nothing at present: its mailbox is full, or it lags behind.
     held: bool,
     readable: bool,
@@ -67,7 +67,7 @@ impl Driver {
             stream,
             machine,
             owner,
-            remote_addr,
+            remote_addr: remote_addr.into(),
             seat: None,
             refused: None,
             mailbox_pauses: 0,
@@ -98,7 +98,7 @@ impl Driver {
         let was_refused = self.refused.is_some();
         let delivered = (!was_refused && !self.machine.has_events()) || self.deliver_events(cx);
         self.mailbox_pauses += u32::from(!delivered && !was_refused);
-        let held = !delivered || self.unhandled >= self.input_limit();
+        let held = !delivered || self.unhandled as usize >= self.input_limit();
         if held != self.held {
             self.held = held;
             self.machine.hold(held, cx.now_ms);
@@ -114,8 +114,8 @@ impl Driver {
 
     /// Counts what the owner has got, and sends a mark behind it in time.
     fn count_unhandled(&mut self, cx: &MetaContext<'_>, bytes: usize) {
-        self.unhandled += bytes;
-        if self.marked == 0 && self.unhandled * 2 >= self.input_limit() {
+        self.unhandled = self.unhandled.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if self.marked == 0 && self.unhandled as usize * 2 >= self.input_limit() {
             self.marked = self.unhandled;
             // An owner that is gone is found by the next delivery.
             let _ = cx.services.deliver.deliver_mark(self.owner, cx.alias);
@@ -177,7 +177,7 @@ impl Driver {
         }
         let connect = MessageTcpConnect {
             id: cx.alias,
-            remote_addr: self.remote_addr,
+            remote_addr: self.remote_addr.get(),
             local_addr: self.stream.local_addr(),
             #[cfg(feature = "tls")]
             tls: self.machine.tls_info(),
@@ -431,7 +431,7 @@ impl MetaProcess for Driver {
         let mut inspection = Inspection::default();
         inspection.add("kind", "tcp connection");
         inspection.add("state", self.machine.state());
-        inspection.add("remote_addr", self.remote_addr);
+        inspection.add("remote_addr", self.remote_addr.get());
         inspection.add("local_addr", self.stream.local_addr());
         inspection.add("owner", self.owner);
         let counters = &self.machine.counters;
@@ -475,7 +475,9 @@ impl MetaProcess for Driver {
             if let Some(seat) = &self.seat {
                 seat.handshake_failed();
             }
-            cx.services.logger.info(format_args!("connection of {} not established: {disconnect}", self.remote_addr));
+            cx.services
+                .logger
+                .info(format_args!("connection of {} not established: {disconnect}", self.remote_addr.get()));
             return;
         }
         let message = MessageTcpDisconnect {
