@@ -123,7 +123,7 @@ impl Keeper {
 
     fn start_listener(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         let world = Arc::clone(&self.world);
-        let pid = cx.spawn_register("listener", || Listener { world })?;
+        let pid = cx.spawn_register("listener", || Listener { world, addr: None })?;
         self.watched.insert(cx.monitor(pid), None);
         Ok(())
     }
@@ -154,6 +154,7 @@ impl Actor for Keeper {
 /// Listens on a port of its own, and answers datagrams on the same.
 struct Listener {
     world: Arc<World>,
+    addr: Option<SocketAddr>,
 }
 
 impl Actor for Listener {
@@ -178,6 +179,7 @@ impl Actor for Listener {
         if let Ok(udp) = UdpServer::bind(addr) {
             cx.spawn_meta(udp)?;
         }
+        self.addr = Some(addr);
         *self.world.addr.lock().unwrap_or_else(PoisonError::into_inner) = Some(addr);
         Ok(())
     }
@@ -191,7 +193,11 @@ impl Actor for Listener {
     }
 
     fn terminate(&mut self, _: &mut Context<'_>, _: &Reason) {
-        *self.world.addr.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // Whoever monitors it is told first, and may have started the next one.
+        let mut addr = self.world.addr.lock().unwrap_or_else(PoisonError::into_inner);
+        if *addr == self.addr {
+            *addr = None;
+        }
     }
 }
 
