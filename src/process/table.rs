@@ -30,7 +30,7 @@ use crate::timers::Timers;
 const BUDGET: u32 = 64;
 const SENDS: u32 = 4;
 /// How long a process with a backlog may go on after its budget.
-const BACKLOG_NS: u64 = 20_000;
+const BACKLOG_NS: u64 = 100_000;
 
 /// All processes of a node.
 pub(crate) struct Processes {
