@@ -355,12 +355,21 @@ pub(crate) enum Letter {
     Answer(Box<MessageReply>),
     /// `Down` on its way, dropped if the monitor is gone.
     Down(Box<MessageDown>),
-    /// A mark behind data of a connection: when this is handled, so is everything before it.
-    Drained(Alias),
+    /// A mark of a connection: when this is handled, so is everything before it.
+    Mark(Alias, Mark),
     /// Its being dropped tells that everything before it has been handled, or that the process has ended.
     Barrier(BarrierToken),
     /// A question about the process itself.
     Inspect(crate::inspect::InspectReply),
+}
+
+/// What a [`Letter::Mark`] stands behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Some of the data.
+    Data,
+    /// The end of the data: the peer has ended its side.
+    End,
 }
 
 /// Calls back when it is dropped.
@@ -405,9 +414,9 @@ pub(crate) trait Deliver: Send + Sync {
     /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool;
 
-    /// Delivers a mark behind the data of a connection; [`Command::Drained`](crate::command::Command) comes back when the
+    /// Delivers a mark behind the data of a connection; [`Command::Passed`](crate::command::Command) comes back when the
     /// process has come to it. `false`: the process is gone.
-    fn deliver_mark(&self, to: Pid, alias: Alias) -> bool;
+    fn deliver_mark(&self, to: Pid, alias: Alias, mark: Mark) -> bool;
 
     /// Sends an exit signal or a `Down` to one that watched `target`.
     fn tell(&self, watcher: Watcher, target: Target, reason: &Reason);

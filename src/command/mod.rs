@@ -20,7 +20,7 @@ use crate::chunks::{Chunks, Slots};
 use crate::error::{SendError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Pid, Target};
 use crate::inspect::InspectReply;
-use crate::message::{Message, Watcher};
+use crate::message::{Mark, Message, Watcher};
 use crate::reason::Reason;
 use crate::request::Reply;
 use outlet::{Outlet, Refusal};
@@ -44,8 +44,8 @@ pub(crate) enum Command {
     Unwatch { to: Alias, watcher: Watcher },
     /// The mailbox that refused data has room.
     Resume { to: Alias },
-    /// The owner has handled everything that was delivered before a mark.
-    Drained { to: Alias },
+    /// The owner has handled everything that was delivered before the mark.
+    Passed { to: Alias, mark: Mark },
     /// A timer has fired.
     Timer { to: Alias, deadline_ms: u64 },
     /// A question about itself.

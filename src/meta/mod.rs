@@ -35,7 +35,7 @@ pub(crate) use context::{Services, Wishes, meta_timer};
 
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
-use crate::message::Message;
+use crate::message::{Mark, Message};
 use crate::reason::Reason;
 use crate::request::Reply;
 
@@ -145,10 +145,10 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// The owner has handled everything that was delivered before a mark.
+    /// The owner has handled everything that was delivered before the mark.
     #[doc(hidden)]
-    fn handle_drained(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        let _ = cx;
+    fn handle_passed(&mut self, cx: &mut MetaContext<'_>, mark: Mark) -> Result<(), Reason> {
+        let _ = (cx, mark);
         Ok(())
     }
 

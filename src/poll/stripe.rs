@@ -207,7 +207,7 @@ impl Run<'_> {
             Command::Watch { to, watcher } => self.watch(to, watcher),
             Command::Unwatch { to, watcher } => self.unwatch(to, &watcher),
             Command::Resume { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
-            Command::Drained { to } => self.call(to, |meta, cx| meta.handle_drained(cx)),
+            Command::Passed { to, mark } => self.call(to, |meta, cx| meta.handle_passed(cx, mark)),
             Command::Timer { to, deadline_ms } => self.time(to, deadline_ms),
             Command::Inspect { to, reply } => self.inspect(to, reply),
             Command::StopAccepting => self.tell_all(|meta, cx| meta.handle_stop(cx)),

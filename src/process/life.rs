@@ -101,8 +101,8 @@ impl Body {
                 }
                 self.behavior.handle_message(&mut env, from, Message::Down(down))
             }
-            Letter::Drained(alias) => {
-                processes.commands.push(alias.stripe(), Command::Drained { to: alias });
+            Letter::Mark(alias, mark) => {
+                processes.commands.push(alias.stripe(), Command::Passed { to: alias, mark });
                 Ok(())
             }
             Letter::Barrier(token) => {

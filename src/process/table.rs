@@ -17,7 +17,7 @@ use crate::guard::{drop_guarded, guarded};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::{InspectReply, Inspection};
 use crate::message::{
-    BarrierToken, Deliver, Envelope, Letter, Message, MessageExit, MessageReply, Priority, Undelivered, Watcher,
+    BarrierToken, Deliver, Envelope, Letter, Mark, Message, MessageExit, MessageReply, Priority, Undelivered, Watcher,
 };
 use crate::reason::Reason;
 use crate::request::{AnswerProcess, Reply};
@@ -663,8 +663,8 @@ impl Deliver for Processes {
         self.post(to, from, Letter::Message(message), Class::Control, Place::Back).is_ok()
     }
 
-    fn deliver_mark(&self, to: Pid, alias: Alias) -> bool {
-        self.post(to, Pid::NODE, Letter::Drained(alias), Class::Control, Place::Back).is_ok()
+    fn deliver_mark(&self, to: Pid, alias: Alias, mark: Mark) -> bool {
+        self.post(to, Pid::NODE, Letter::Mark(alias, mark), Class::Control, Place::Back).is_ok()
     }
 
     fn tell(&self, watcher: Watcher, target: Target, reason: &Reason) {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{BufferPool, SendErrorKind, SocketOptions, TcpLimits};
+use longshore::{BufferPool, HeaderFraming, SendErrorKind, SocketOptions, TcpLimits};
 
 use crate::support::*;
 
@@ -522,5 +522,63 @@ fn echo_that_takes_no_refusal_loses_nothing_to_a_peer_that_writes_all_it_can_bef
         received += length;
     }
     drop(stream);
+    stop_clean(&node);
+}
+
+/// What is delivered behind a mark can be more than the limit, and then another mark must follow.
+#[test]
+fn reading_goes_on_after_more_than_the_limit_came_behind_a_middling_amount() {
+    let node = node();
+    let frames = [200_000, 1_000_000, 10, 300_000];
+    let small = TcpLimits::default().with_high_water_mark(4_096).with_low_water_mark(1_024);
+    for (options, pieces) in [
+        (TcpServerOptions::default().with_framing(Framing::header(HeaderFraming::default())), frames),
+        (TcpServerOptions::default().with_limits(small), [2_048, 60_000, 2_048, 60_000]),
+    ] {
+        let probe = Probe::spawn(&node);
+        let framed = !matches!(options.framing, Framing::Raw);
+        let (addr, _) = probe.listen(options);
+        let mut client = client(addr);
+        let alias = probe.connect().id;
+        let gate = probe.block();
+        let (mut first, mut total) = (0, 0);
+        for (number, length) in pieces.into_iter().enumerate() {
+            let head = if framed { (length as u32).to_be_bytes().to_vec() } else { Vec::new() };
+            client.write_all(&head).expect("written");
+            client.write_all(&vec![1; length]).expect("the kernel has room for it");
+            total += head.len() + length;
+            if number == 0 {
+                first = total;
+                wait_for(&node, alias, "bytes_in", first);
+            }
+        }
+        wait_until("something to come behind it", || inspect(&node, alias).number("bytes_in") > Some(first as u64));
+        drop(gate);
+        assert_eq!(probe.bytes(total).len(), total);
+        drop(client);
+        assert_eq!(probe.disconnect().reason, DisconnectReason::ClosedByPeer);
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn nothing_is_delivered_behind_the_message_that_a_full_mailbox_cost() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    for run in 0..50 {
+        let name = format!("owner {run}");
+        let owner = Probe::spawn_with(&node, SpawnOptions::default().with_name(&*name).with_data_bound(2));
+        let options = TcpServerOptions::default().with_process_pool([&*name]).with_close_on_full_mailbox(true);
+        let (addr, _) = parent.listen(options.with_framing(Framing::fixed(4)));
+        let mut client = client(addr);
+        owner.connect();
+        let bytes: Vec<u8> = (0..10_000_u32).flat_map(u32::to_be_bytes).collect();
+        client.write_all(&bytes).expect("written");
+        drop(client);
+        // The owner handles them meanwhile, so that there is room again.
+        let (got, end) = owner.bytes_to_disconnect();
+        assert!(got == bytes[..got.len()], "run {run}: a gap");
+        assert_eq!(end.reason, DisconnectReason::MailboxFull);
+    }
     stop_clean(&node);
 }

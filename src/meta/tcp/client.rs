@@ -30,7 +30,7 @@ use crate::clock::millis;
 use crate::error::ConnectError;
 use crate::id::Pid;
 use crate::inspect::Inspection;
-use crate::message::{Message, MessageTcpDisconnect};
+use crate::message::{Mark, Message, MessageTcpDisconnect};
 use crate::meta::options::TcpConnectionOptions;
 use crate::meta::socket::{set_stream_options, unbound};
 use crate::meta::stream::Stream;
@@ -547,9 +547,9 @@ impl MetaProcess for TcpConnection {
         }
     }
 
-    fn handle_drained(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn handle_passed(&mut self, cx: &mut MetaContext<'_>, mark: Mark) -> Result<(), Reason> {
         match &mut self.state {
-            State::Established(driver) => driver.handle_drained(cx),
+            State::Established(driver) => driver.handle_passed(cx, mark),
             _ => Ok(()),
         }
     }

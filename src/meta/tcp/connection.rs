@@ -25,7 +25,9 @@ use super::TcpCommand;
 use super::accept::{Legacy, Seat};
 use crate::id::Pid;
 use crate::inspect::Inspection;
-use crate::message::{Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpWritable, Undelivered};
+use crate::message::{
+    Mark, Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpWritable, Undelivered,
+};
 use crate::meta::options::keep_alive_bytes;
 use crate::meta::stream::{PeerAddr, Stream};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
@@ -51,7 +53,7 @@ pub(crate) struct Driver {
     mailbox_pauses: u32,
     /// Bytes delivered that the owner has not handled, as far as is known.
     unhandled: u32,
-    /// How many of them are in front of the mark that is on its way through the owner's mailbox; 0 for no mark.
+    /// How many of them are in front of the [`Mark::Data`] that is on its way through the owner's mailbox; 0 for none.
     marked: u32,
     /// The owner takes nothing at present: its mailbox is full, or it lags behind.
     held: bool,
@@ -112,13 +114,13 @@ impl Driver {
         self.machine.settings().high_water_mark.max(1) as usize
     }
 
-    /// Counts what the owner has got, and sends a mark behind it in time.
-    fn count_unhandled(&mut self, cx: &MetaContext<'_>, bytes: usize) {
-        self.unhandled = self.unhandled.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    /// Sends a mark behind what the owner has got, if it is much and none is on its way. One must be when the limit is
+    /// reached: nothing else lets the connection go on.
+    fn mark(&mut self, cx: &MetaContext<'_>) {
         if self.marked == 0 && self.unhandled as usize * 2 >= self.input_limit() {
             self.marked = self.unhandled;
             // An owner that is gone is found by the next delivery.
-            let _ = cx.services.deliver.deliver_mark(self.owner, cx.alias);
+            let _ = cx.services.deliver.deliver_mark(self.owner, cx.alias, Mark::Data);
         }
     }
 
@@ -152,7 +154,8 @@ impl Driver {
         let bytes = if let Message::Tcp(packet) = &message { packet.data.len() } else { 0 };
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => {
-                self.count_unhandled(cx, bytes);
+                self.unhandled = self.unhandled.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+                self.mark(cx);
                 true
             }
             Err(Undelivered::Gone(_)) => {
@@ -160,6 +163,8 @@ impl Driver {
                 true
             }
             Err(Undelivered::Full(_)) if self.machine.settings().close_on_full_mailbox => {
+                // Nothing comes behind the gap.
+                self.machine.discard_input();
                 self.machine.close(DisconnectReason::MailboxFull, cx.now_ms);
                 true
             }
@@ -197,7 +202,7 @@ impl Driver {
         if self.machine.settings().half_open {
             let end = crate::message::MessageTcpPeerClosed { id: cx.alias };
             self.deliver_control(cx, Message::TcpPeerClosed(end));
-        } else if !cx.services.deliver.deliver_mark(self.owner, cx.alias) {
+        } else if !cx.services.deliver.deliver_mark(self.owner, cx.alias, Mark::End) {
             self.owner_is_gone(cx);
         }
     }
@@ -407,14 +412,17 @@ impl MetaProcess for Driver {
         self.drive(cx)
     }
 
-    /// The owner has come to the mark, or, when none is on its way, to the end of the input.
-    fn handle_drained(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if self.marked > 0 {
-            self.unhandled -= std::mem::take(&mut self.marked);
-            return self.drive(cx);
+    fn handle_passed(&mut self, cx: &mut MetaContext<'_>, mark: Mark) -> Result<(), Reason> {
+        match mark {
+            Mark::Data => {
+                self.unhandled -= std::mem::take(&mut self.marked);
+                self.mark(cx);
+            }
+            Mark::End => {
+                cx.outlet().close(cx.alias.generation());
+                self.machine.peer_end_handled(cx.now_ms);
+            }
         }
-        cx.outlet().close(cx.alias.generation());
-        self.machine.peer_end_handled(cx.now_ms);
         self.drive(cx)
     }
 
