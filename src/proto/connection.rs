@@ -1049,7 +1049,7 @@ fn ended_in_handshake() -> DisconnectReason {
 }
 
 /// The reason of closing, unless it claims that everything was sent.
-fn first_reason(closing: &DisconnectReason, failure: DisconnectReason) -> DisconnectReason {
+pub(crate) fn first_reason(closing: &DisconnectReason, failure: DisconnectReason) -> DisconnectReason {
     match closing {
         DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer => failure,
         first => first.clone(),

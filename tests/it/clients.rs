@@ -258,3 +258,94 @@ fn the_local_address_is_the_one_that_was_asked_for() {
     assert_eq!(probe.connect().local_addr.ip(), local.ip());
     stop_clean(&node);
 }
+
+#[test]
+fn a_socket_that_is_taken_over_needs_no_port_beside_its_host() {
+    let (listener, addr) = peer();
+    for options in [TcpConnectionOptions::default(), TcpConnectionOptions::from("localhost")] {
+        let stream = std::net::TcpStream::connect(addr).expect("connected");
+        drop(accept(&listener));
+        TcpConnection::from_std(stream, options).expect("taken over");
+    }
+}
+
+#[test]
+fn what_is_asked_for_before_it_is_connected_holds_from_the_first_byte_on() {
+    // With one worker nothing is resolved before the process has said everything.
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
+    let probe = Probe::spawn(&node);
+    let (listener, addr) = peer();
+    let port = addr.port();
+    let greeting = std::thread::spawn(move || {
+        let greet = |_| {
+            let mut stream = accept(&listener);
+            stream.write_all(b"one\ntwo\n").expect("written");
+            stream
+        };
+        (0..40).map(greet).collect::<Vec<_>>()
+    });
+    for _ in 0..20 {
+        let alias = probe.run(move |cx| {
+            let connection = TcpConnection::connect(("localhost", port)).expect("an attempt");
+            let alias = cx.spawn_meta(connection).expect("spawned");
+            cx.set_framing(alias, Framing::lines()).expect("alive");
+            alias
+        });
+        assert_eq!(probe.connect().id, alias);
+        assert_eq!((probe.tcp().data, probe.tcp().data), ("one".into(), "two".into()));
+        probe.run(move |cx| cx.abort(alias)).expect("alive");
+        probe.disconnect();
+
+        let alias = probe.run(move |cx| {
+            let connection = TcpConnection::connect(("localhost", port)).expect("an attempt");
+            let alias = cx.spawn_meta(connection).expect("spawned");
+            cx.pause_reading(alias).expect("alive");
+            alias
+        });
+        assert_eq!(probe.connect().id, alias);
+        assert_eq!(inspect(&node, alias).number("bytes_in"), Some(0));
+        probe.run(move |cx| cx.resume_reading(alias)).expect("alive");
+        assert_eq!(probe.bytes(8), b"one\ntwo\n");
+        probe.run(move |cx| cx.abort(alias)).expect("alive");
+        probe.disconnect();
+    }
+    drop(greeting.join().expect("greeted"));
+    stop_clean(&node);
+}
+
+#[test]
+fn an_attempt_that_is_ended_with_data_waiting_keeps_the_reason_of_its_end() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let full = Unaccepting::new();
+    let waiting = || {
+        let limits = TcpLimits::default().with_close_timeout(Duration::from_millis(100));
+        let alias = probe.connect_to(TcpConnectionOptions::from(full.addr).with_limits(limits));
+        probe.write(alias, "words");
+        alias
+    };
+    let alias = waiting();
+    let reason = Reason::error("enough");
+    let told = reason.clone();
+    let monitor = probe.run(move |cx| {
+        cx.send_exit_meta(alias, told).expect("alive");
+        cx.monitor(alias)
+    });
+    let down = probe.down();
+    assert_eq!((down.monitor, down.reason), (monitor, reason.clone()));
+    let end = probe.disconnect();
+    assert_eq!((end.reason, end.unsent), (DisconnectReason::Exit(reason), 5));
+    // But an abort is one, whatever was asked for before.
+    let alias = waiting();
+    probe.run(move |cx| {
+        cx.send_exit_meta(alias, Reason::Shutdown).expect("alive");
+        cx.abort(alias).expect("alive");
+    });
+    assert_eq!(probe.disconnect().reason, DisconnectReason::Abort);
+    let alias = waiting();
+    let stopped = node.clone();
+    let report = within_limit("the stop", move || stopped.stop());
+    assert_eq!(report.unsent_bytes, 5, "{report}");
+    let end = probe.disconnect();
+    assert_eq!((end.id, end.reason, end.unsent), (alias, DisconnectReason::NodeStop, 5));
+}

@@ -35,7 +35,7 @@ use crate::meta::options::TcpConnectionOptions;
 use crate::meta::socket::{set_stream_options, unbound};
 use crate::meta::stream::Stream;
 use crate::meta::{MetaContext, MetaProcess, Readiness};
-use crate::proto::connection::{Connection, Settings};
+use crate::proto::connection::{Connection, Settings, first_reason};
 use crate::reason::{DisconnectReason, Reason};
 
 /// A TCP connection meta-process that this side opens.
@@ -250,10 +250,11 @@ impl TcpConnection {
     ) -> Result<Self, ConnectError> {
         let mut options = options.into();
         let address = stream.peer_addr().unwrap_or(crate::meta::stream::UNSPECIFIED);
+        options.validate_connected()?;
         if options.host.is_empty() {
-            (options.host, options.port) = (address.ip().to_string(), address.port().max(1));
+            options.host = address.ip().to_string();
         }
-        options.validate()?;
+        options.port = address.port();
         #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Connect { address, source };
@@ -330,8 +331,13 @@ impl TcpConnection {
         Ok(())
     }
 
+    /// The end without a connection. As of a connection, the first reason stays.
     fn over(&mut self, reason: DisconnectReason) -> Result<(), Reason> {
         self.state = State::Over;
+        let reason = match self.then_close.take() {
+            Some(first) => first_reason(&first, reason),
+            None => reason,
+        };
         let told = Reason::from(&reason);
         self.reason = Some(reason);
         Err(told)
@@ -371,12 +377,10 @@ impl TcpConnection {
         let mut driver = Box::new(Driver::new(stream, machine, self.owner, address));
         driver.assume_ready();
         cx.set_deadline(u64::MAX);
-        let mut outcome = driver.established(cx);
         for message in std::mem::take(&mut self.early) {
-            if outcome.is_ok() {
-                outcome = driver.handle_message(cx, cx.parent, message);
-            }
+            driver.prepare(cx, message);
         }
+        let mut outcome = driver.established(cx);
         if let Some(reason) = self.then_close.take()
             && outcome.is_ok()
         {
@@ -508,7 +512,10 @@ impl MetaProcess for TcpConnection {
             Ok(Resolved(found)) => return self.resolved(cx, found),
             Err(Message::Tcp(packet)) if packet.data.is_empty() => {}
             Err(message) => match message.downcast_ref() {
-                Some(TcpCommand::Abort) => return self.over(DisconnectReason::Abort),
+                Some(TcpCommand::Abort) => {
+                    self.then_close = None;
+                    return self.over(DisconnectReason::Abort);
+                }
                 Some(TcpCommand::Close) => return self.finish(cx, DisconnectReason::LocalClose),
                 Some(_) => self.early.push(message),
                 None if matches!(message, Message::Tcp(_)) => self.early.push(message),

@@ -504,6 +504,18 @@ impl MetaProcess for Driver {
 }
 
 impl Driver {
+    /// Takes what came before the transport was there, so that it holds from the first byte on.
+    pub(crate) fn prepare(&mut self, cx: &MetaContext<'_>, early: Message) {
+        match early {
+            Message::Tcp(packet) => self.machine.send(packet.data, cx.now_ms),
+            early => {
+                if let Ok(command) = early.downcast() {
+                    self.obey(cx, command);
+                }
+            }
+        }
+    }
+
     /// The transport is there: tell the owner, or begin the handshake.
     pub(crate) fn established(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.drive(cx)
