@@ -240,6 +240,32 @@ fn socket_that_listens_already_is_taken_over() {
     stop_clean(&node);
 }
 
+/// A socket that a service manager has handed over is still its own, too.
+#[cfg(target_os = "linux")]
+#[test]
+fn listener_whose_socket_was_ended_by_somebody_else_waits_quietly_and_recovers() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let same = socket2::Socket::from(listener.try_clone().expect("a clone"));
+    let listener = probe.spawn_meta(TcpServer::from_std(listener, TcpServerOptions::default()).expect("taken over"));
+    let _first = client(addr);
+    probe.connect();
+    same.shutdown(std::net::Shutdown::Both).expect("ended");
+    wait_for(&node, listener, "state", "errors");
+    let (begun, errors) = (Instant::now(), inspect(&node, listener).number("accept_errors").expect("a count"));
+    assert!(errors < 100, "{errors} attempts before it waits");
+    wait_until("four more attempts", || inspect(&node, listener).number("accept_errors") >= Some(errors + 4));
+    assert!(begun.elapsed() >= Duration::from_millis(350), "{:?}", begun.elapsed());
+    same.listen(10).expect("listening");
+    let addr = same.local_addr().expect("an address").as_socket().expect("of the internet");
+    let _second = client(addr);
+    probe.connect();
+    assert_eq!(inspect(&node, listener).value("state"), Some("accepting"));
+    stop_clean(&node);
+}
+
 // ---- A lack of descriptors ----
 
 /// A server in a process of its own that may have few descriptors.

@@ -6,10 +6,11 @@
 //!                                                    └─ each accept: owner chosen, Driver spawned as a child of the parent
 //! ```
 //!
-//! No error ends a listener. An accept that fails for the sake of one connection is skipped. When descriptors or memory
-//! run out, the kernel would not tell when they are back (readiness is edge-triggered), so the end of one of its
-//! connections lets the listener look again, and a timer does, slower each time up to a second. A spare descriptor is kept to take one connection out of the backlog and close it, so that
-//! clients are refused and not left hanging.
+//! No error ends a listener. An accept that fails for the sake of one connection is skipped; after many in a row the
+//! listener waits. When descriptors or memory run out, the kernel would not tell when they are back (readiness is
+//! edge-triggered), so the end of one of its connections lets the listener look again, and a timer does, slower each time
+//! up to a second. A spare descriptor is kept to take one connection out of the backlog and close it, so that clients are
+//! refused and not left hanging.
 //!
 //! The socket is one of the internet or one in the file system; nothing but making and accepting is different.
 
@@ -46,7 +47,9 @@ use crate::reason::Reason;
 
 /// Accepts in one activation.
 const ACCEPTS: u32 = 64;
-/// The first and the longest wait for descriptors, in milliseconds.
+/// Errors in a row that are taken for those of single connections; more are the listener's own.
+const ERRORS: u32 = 16;
+/// The first and the longest wait after such errors, and for descriptors, in milliseconds.
 const BACK_OFF_MS: (u64, u64) = (50, 1_000);
 
 /// A TCP server meta-process: accepts connections and gives each one to a process.
@@ -75,6 +78,8 @@ pub struct TcpServer {
     readable: bool,
     paused: bool,
     back_off_ms: u64,
+    /// Accepts that have failed in a row, but for lack of something.
+    errors_in_row: u32,
     /// The second that the rate is counted in, and how many were accepted in it.
     rate: (u64, u32),
     counters: Counters,
@@ -118,7 +123,7 @@ impl fmt::Display for Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Accepting,
-    /// Until a seat is free, the rate allows, or descriptors are back.
+    /// Until a seat is free, the rate allows, descriptors are back, or errors have passed.
     Waiting(&'static str),
 }
 
@@ -326,6 +331,7 @@ impl TcpServer {
             readable: false,
             paused: false,
             back_off_ms: BACK_OFF_MS.0,
+            errors_in_row: 0,
             rate: (0, 0),
             counters: Counters::default(),
         }
@@ -371,6 +377,7 @@ impl TcpServer {
             match self.listener.accept() {
                 Ok((stream, remote_addr)) => {
                     self.back_off_ms = BACK_OFF_MS.0;
+                    self.errors_in_row = 0;
                     self.rate.1 += 1;
                     self.welcome(cx, stream, remote_addr);
                 }
@@ -417,19 +424,31 @@ impl TcpServer {
             _ if is_exhaustion(error) => {
                 self.counters.errors += 1;
                 self.counters.exhausted += 1;
-                if self.back_off_ms == BACK_OFF_MS.0 {
-                    cx.services.logger.warning(format_args!("{}: cannot accept: {error}", self.listener));
-                }
                 if is_out_of_descriptors(error) {
                     self.shed();
                 }
                 self.hall.wish();
-                self.wait(cx, "descriptors", cx.now_ms + self.back_off_ms);
-                self.back_off_ms = (self.back_off_ms * 2).min(BACK_OFF_MS.1);
+                self.back_off(cx, "descriptors", error);
             }
-            // Of one connection that is gone before it was accepted.
-            _ => self.counters.errors += 1,
+            // Of one connection that is gone before it was accepted; or of a socket that no longer listens, because
+            // another program that has it as well has ended it.
+            _ => {
+                self.counters.errors += 1;
+                self.errors_in_row += 1;
+                if self.errors_in_row > ERRORS {
+                    self.back_off(cx, "errors", error);
+                }
+            }
         }
+    }
+
+    /// Looks again later, the next time later still.
+    fn back_off(&mut self, cx: &mut MetaContext<'_>, what: &'static str, error: &io::Error) {
+        if self.back_off_ms == BACK_OFF_MS.0 {
+            cx.services.logger.warning(format_args!("{}: cannot accept: {error}", self.listener));
+        }
+        self.wait(cx, what, cx.now_ms + self.back_off_ms);
+        self.back_off_ms = (self.back_off_ms * 2).min(BACK_OFF_MS.1);
     }
 
     /// Uses the spare descriptor to take one connection and close it.
