@@ -34,6 +34,14 @@ impl Drop for SocketFile {
     }
 }
 
+/// A non-blocking stream socket connected to a path.
+pub(super) fn connect(path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket)
+}
+
 /// A non-blocking socket bound to a path.
 pub(super) fn bind(path: &Path, kind: Type) -> io::Result<(Socket, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, kind, None)?;

@@ -109,6 +109,7 @@ impl UnixDatagramServer {
         options.validate()?;
         let failed = |source| BindError::Bind { address: "the given socket".into(), source };
         socket.set_nonblocking(true).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
         Ok(Self::new(UnixDatagram::from_std(socket), None, options))
     }
 

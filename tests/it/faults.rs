@@ -146,6 +146,41 @@ fn options_of_the_socket_reach_the_kernel() {
 }
 
 #[test]
+fn buffer_sizes_reach_sockets_that_are_taken_over() {
+    let sizes = || SocketOptions::default().with_recv_buffer_size(9_000).with_send_buffer_size(9_000);
+    // The kernel doubles them.
+    let insist = |socket: &socket2::Socket| {
+        assert_eq!(socket.recv_buffer_size().expect("an option"), 18_000);
+        assert_eq!(socket.send_buffer_size().expect("an option"), 18_000);
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let stream = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    let seen = socket2::Socket::from(stream.try_clone().expect("a clone"));
+    let options = TcpConnectionOptions::default().with_socket(sizes());
+    let _connection = TcpConnection::from_std(stream, options.clone()).expect("taken over");
+    if cfg!(target_os = "linux") {
+        insist(&seen);
+    }
+    let seen = socket2::Socket::from(listener.try_clone().expect("a clone"));
+    let _server = TcpServer::from_std(listener, TcpServerOptions::default().with_socket(sizes())).expect("taken over");
+    if cfg!(target_os = "linux") {
+        insist(&seen);
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let (stream, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let seen = socket2::Socket::from(stream.try_clone().expect("a clone"));
+        let _connection = TcpConnection::from_std_unix(stream, options).expect("taken over");
+        insist(&seen);
+        let (socket, _other) = std::os::unix::net::UnixDatagram::pair().expect("a pair");
+        let seen = socket2::Socket::from(socket.try_clone().expect("a clone"));
+        let options = UdpServerOptions::default().with_socket(sizes());
+        let _server = longshore::UnixDatagramServer::from_std(socket, options).expect("taken over");
+        insist(&seen);
+    }
+}
+
+#[test]
 fn bytes_keep_a_connection_alive_only_after_silence() {
     let node = node();
     let probe = Probe::spawn(&node);
@@ -267,6 +302,36 @@ mod unix {
         assert_eq!(probe.connect().id, alias);
         drop(peer);
         assert_eq!(probe.disconnect().reason, DisconnectReason::ClosedByPeer);
+        stop_clean(&node);
+    }
+
+    /// An accepted socket has not those of its listener.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn buffer_sizes_hold_for_both_ends_in_the_file_system() {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let place = Place::new("sizes");
+        let sizes = || SocketOptions::default().with_send_buffer_size(4_096);
+        let server = TcpServer::bind_unix(&place.0, TcpServerOptions::default().with_socket(sizes())).expect("bound");
+        probe.spawn_meta(server);
+        let options = TcpConnectionOptions::default().with_socket(sizes());
+        probe.spawn_meta(TcpConnection::connect_unix(&place.0, options).expect("an attempt"));
+        let (first, second) = (probe.connect().id, probe.connect().id);
+        for alias in [first, second] {
+            probe.run(move |cx| {
+                cx.pause_reading(if alias == first { second } else { first }).expect("alive");
+                cx.send_alias(alias, MessageTcp::new(alias, vec![0; 200_000])).expect("accepted");
+            });
+            wait_until("the kernel to be full", || {
+                inspect(&node, alias).number("bytes_out").is_some_and(|bytes| bytes > 0)
+            });
+            let queued = inspect(&node, alias).number("queued_bytes").expect("a count");
+            assert!(queued > 150_000, "the kernel took all but {queued} bytes");
+        }
+        probe.run(move |cx| cx.abort(first)).expect("alive");
+        probe.bytes_to_disconnect();
+        probe.bytes_to_disconnect();
         stop_clean(&node);
     }
 

@@ -31,8 +31,10 @@ use crate::error::ConnectError;
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::{Mark, Message, MessageTcpDisconnect};
+#[cfg(unix)]
+use crate::meta::options::SocketOptions;
 use crate::meta::options::TcpConnectionOptions;
-use crate::meta::socket::{set_stream_options, unbound};
+use crate::meta::socket::{set_buffer_sizes, set_stream_options, unbound};
 use crate::meta::stream::Stream;
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::proto::connection::{Connection, Settings, first_reason};
@@ -179,8 +181,8 @@ impl TcpConnection {
         options.validate_connected()?;
         #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
-        let state =
-            begin_unix(path).map_err(|source| ConnectError::Path { path: path.display().to_string(), source })?;
+        let failed = |source| ConnectError::Path { path: path.display().to_string(), source };
+        let state = begin_unix(path, &options.socket).map_err(failed)?;
         Ok(Self::new(
             options,
             state,
@@ -221,6 +223,7 @@ impl TcpConnection {
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Path { path: "the given socket".into(), source };
         stream.set_nonblocking(true).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&stream), &options.socket).map_err(failed)?;
         let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
         Ok(Self::new(
             options,
@@ -259,6 +262,7 @@ impl TcpConnection {
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Connect { address, source };
         stream.set_nonblocking(true).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&stream), &options.socket).map_err(failed)?;
         set_stream_options(&SockRef::from(&stream), &options.socket, options.keep_alive_period).map_err(failed)?;
         let stream = Stream::Tcp(TcpStream::from_std(stream));
         Ok(Self::new(
@@ -409,7 +413,7 @@ impl TcpConnection {
     #[cfg(unix)]
     fn try_again(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let State::Busy(path) = &self.state else { return Ok(()) };
-        match begin_unix(path) {
+        match begin_unix(path, &self.options.socket) {
             Ok(State::Busy(_)) => {
                 cx.set_deadline(self.deadline_ms.min(cx.now_ms.saturating_add(BUSY_MS)));
                 Ok(())
@@ -447,11 +451,13 @@ fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stre
 
 /// Connects to a path; that takes no time, or is not possible now.
 #[cfg(unix)]
-fn begin_unix(path: &std::path::Path) -> io::Result<State> {
-    match mio::net::UnixStream::connect(path) {
-        Ok(stream) => {
+fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<State> {
+    match crate::meta::unix::connect(path) {
+        Ok(socket) => {
+            set_buffer_sizes(&SockRef::from(&socket), options)?;
+            let stream = Stream::Unix(mio::net::UnixStream::from_std(socket.into()));
             let address = crate::meta::stream::UNSPECIFIED;
-            Ok(State::Connecting { stream: Stream::Unix(stream), address, registered: false })
+            Ok(State::Connecting { stream, address, registered: false })
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(State::Busy(path.to_owned())),
         Err(error) => Err(error),

@@ -35,10 +35,8 @@ use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::meta::options::{AtLimit, TcpServerOptions};
-#[cfg(unix)]
-use crate::meta::socket::set_buffer_sizes;
-use crate::meta::socket::{INHERITED, bind_addresses, bind_first, set_stream_options, unbound};
-use crate::meta::stream::{Stream, UNSPECIFIED};
+use crate::meta::socket::{INHERITED, bind_addresses, bind_first, set_buffer_sizes, set_stream_options, unbound};
+use crate::meta::stream::{Stream, UNSPECIFIED, unmapped};
 #[cfg(unix)]
 use crate::meta::unix::{self, SocketFile};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
@@ -218,7 +216,6 @@ impl TcpServer {
         let tls = ServerSide::new(&options)?;
         let failed = |source| BindError::Bind { address: path.display().to_string(), source };
         let (socket, file) = unix::bind(path, Type::STREAM).map_err(failed)?;
-        set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
         socket.listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX)).map_err(failed)?;
         let listener = UnixListener::from_std(socket.into());
         Ok(Self::new(
@@ -294,6 +291,7 @@ impl TcpServer {
         let tls = ServerSide::new(&options)?;
         let failed = |source| BindError::Bind { address: "the given socket".into(), source };
         listener.set_nonblocking(true).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&listener), &options.socket).map_err(failed)?;
         set_stream_options(&SockRef::from(&listener), &options.socket, options.keep_alive_period).map_err(failed)?;
         Self::over_tcp(
             listener,
@@ -505,6 +503,10 @@ impl TcpServer {
         owner: Pid,
         remote_addr: SocketAddr,
     ) -> Result<Driver, Reason> {
+        #[cfg(unix)]
+        if let Stream::Unix(stream) = &stream {
+            set_buffer_sizes(&SockRef::from(stream), &self.options.socket)?;
+        }
         if !INHERITED && let Stream::Tcp(stream) = &stream {
             set_stream_options(&SockRef::from(stream), &self.options.socket, self.options.keep_alive_period)?;
         }
