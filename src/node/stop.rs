@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Core;
+use super::{Core, far};
 use crate::command::Command;
 use crate::id::{Pid, Target};
 use crate::reason::Reason;
@@ -122,8 +122,9 @@ impl Signal {
         Box::new(move || signal.notify())
     }
 
-    /// Waits until `done`, at most until the deadline. Returns whether it is done.
-    fn wait(&self, deadline: Instant, done: impl Fn() -> bool) -> bool {
+    /// Waits until `done`, at most for that time. Returns whether it is done.
+    fn wait(&self, timeout: Duration, done: impl Fn() -> bool) -> bool {
+        let deadline = far(timeout);
         let mut changes = lock(&self.0.0);
         while !done() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -244,7 +245,7 @@ impl Stopper {
             signal.notify();
         });
         let expected = self.core.processes.raise_barrier(&pass);
-        self.signal.wait(Instant::now() + timeout, || *lock(&passed) >= expected);
+        self.signal.wait(timeout, || *lock(&passed) >= expected);
         let passed = *lock(&passed);
         expected.saturating_sub(passed)
     }
@@ -254,14 +255,14 @@ impl Stopper {
         let commands = &self.core.io.services.commands;
         let all_ended = || commands.live() == 0;
         self.core.io.finish();
-        if self.signal.wait(Instant::now() + options.flush_timeout, all_ended) {
+        if self.signal.wait(options.flush_timeout, all_ended) {
             return 0;
         }
         let left = self.core.io.aliases();
         for to in &left {
             commands.push(to.stripe(), Command::Exit { to: *to, reason: Reason::Kill });
         }
-        self.signal.wait(Instant::now() + options.kill_timeout, all_ended);
+        self.signal.wait(options.kill_timeout, all_ended);
         left.len()
     }
 
@@ -277,11 +278,11 @@ impl Stopper {
             pids
         };
         signal_all(&Reason::Shutdown);
-        if self.signal.wait(Instant::now() + options.exit_timeout, all_ended) {
+        if self.signal.wait(options.exit_timeout, all_ended) {
             return;
         }
         report.killed = signal_all(&Reason::Kill);
-        self.signal.wait(Instant::now() + options.kill_timeout, all_ended);
+        self.signal.wait(options.kill_timeout, all_ended);
     }
 
     fn end_threads(&self, threads: Threads, options: StopOptions, report: &mut StopReport) {
@@ -289,7 +290,7 @@ impl Stopper {
         self.core.blocking.stop();
         #[cfg(feature = "tls")]
         self.core.io.services.handshakes.stop();
-        let deadline = Instant::now() + options.kill_timeout;
+        let deadline = far(options.kill_timeout);
         while !threads.are_finished() && Instant::now() < deadline {
             // Threads do not tell when they end; those that are not stuck are gone in microseconds.
             thread::yield_now();

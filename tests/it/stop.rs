@@ -186,6 +186,22 @@ fn stop_from_inside_ends_the_node_and_whoever_waits_is_told() {
 }
 
 #[test]
+fn deadlines_without_end_are_deadlines_too() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default());
+    let mut client = client(addr);
+    probe.connect();
+    let endless = StopOptions::default().with_timeout(Duration::MAX);
+    let stopped = node.clone();
+    let stopping = thread::spawn(move || stopped.stop_with(endless));
+    assert_eq!(read_to_end(&mut client), b"");
+    drop(client);
+    let report = within_limit("the stop", move || stopping.join()).expect("no panic");
+    assert!(report.is_clean(), "{report}");
+}
+
+#[test]
 fn listeners_close_first_and_attempts_end_with_the_node() {
     let node = node();
     let probe = Probe::spawn(&node);
