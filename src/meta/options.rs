@@ -165,9 +165,10 @@ pub struct SocketOptions {
     pub reuse_port: bool,
     /// An IPv6 socket takes no IPv4 (IPV6_V6ONLY). Off by default: an empty host serves both.
     pub only_v6: bool,
-    /// Time between two keep-alive probes.
+    /// Time between two keep-alive probes, in whole seconds, from 1 to 32,767. `None`: the keep-alive period,
+    /// without which there are no probes.
     pub keep_alive_interval: Option<Duration>,
-    /// Unanswered keep-alive probes until the connection is given up.
+    /// Unanswered keep-alive probes until the connection is given up, from 1 to 127.
     pub keep_alive_count: Option<u32>,
     /// End connections by a reset instead of an orderly end when they are closed (SO_LINGER with zero): bytes that the
     /// peer's kernel has not acknowledged are lost, and no TIME_WAIT stays behind. Off by default. Lingering for a time is
@@ -226,11 +227,17 @@ impl SocketOptions {
 
     fn validate(&self) -> Result<(), OptionError> {
         check(self.backlog > 0 && self.backlog <= i32::MAX as u32, "backlog", "must be between 1 and 2^31 - 1")?;
-        check(self.keep_alive_count != Some(0), "keep_alive_count", "must be at least 1")?;
+        check(
+            self.keep_alive_count.is_none_or(|count| (1..=127).contains(&count)),
+            "keep_alive_count",
+            "must be between 1 and 127",
+        )?;
         check(self.recv_buffer_size != Some(0), "recv_buffer_size", "must be at least 1 byte")?;
         check(self.send_buffer_size != Some(0), "send_buffer_size", "must be at least 1 byte")?;
         positive("user_timeout", self.user_timeout)?;
-        positive("keep_alive_interval", self.keep_alive_interval)
+        let representable = self.user_timeout.is_none_or(|timeout| millis(timeout) <= i32::MAX as u64);
+        check(representable, "user_timeout", "must be below 2^31 ms")?;
+        keep_alive_time("keep_alive_interval", self.keep_alive_interval)
     }
 }
 
@@ -281,7 +288,7 @@ pub struct TcpServerOptions {
     pub read_buffer_size: usize,
     /// Where buffers of received bytes come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
-    /// Keep-alive probes after so long without traffic, in whole seconds, at least one (RFC 9293 section 3.8.4, tcp(7)).
+    /// Keep-alive probes after so long without traffic, in whole seconds, from 1 to 32,767 (RFC 9293 section 3.8.4, tcp(7)).
     /// `None`, the default: none.
     pub keep_alive_period: Option<Duration>,
     /// Only for clients: setting it on a server is an error.
@@ -467,7 +474,7 @@ pub struct TcpConnectionOptions {
     pub read_buffer_size: usize,
     /// Where buffers of received bytes come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
-    /// Keep-alive probes after so long without traffic, in whole seconds, at least one (RFC 9293 section 3.8.4, tcp(7)).
+    /// Keep-alive probes after so long without traffic, in whole seconds, from 1 to 32,767 (RFC 9293 section 3.8.4, tcp(7)).
     /// `None`, the default: none.
     pub keep_alive_period: Option<Duration>,
     /// How bytes become messages.
@@ -697,10 +704,12 @@ impl StreamOptions<'_> {
     fn validate(&self) -> Result<(), OptionError> {
         check(self.read_buffer_size > 0, "read_buffer_size", "must be at least 1 byte")?;
         check(self.read_buffer_size <= 64 * 1024, "read_buffer_size", "must be at most 64 KiB")?;
-        positive("keep_alive_period", self.keep_alive_period)?;
+        keep_alive_time("keep_alive_period", self.keep_alive_period)?;
         if let Some((period, bytes)) = self.write_keep_alive {
             positive("write_keep_alive", Some(*period))?;
             check(!bytes.is_empty(), "write_keep_alive", "needs bytes to send")?;
+            let fit = bytes.len() <= self.limits.output_limit as usize;
+            check(fit, "write_keep_alive", "must not exceed output_limit")?;
         }
         self.framing.validate()?;
         self.limits.validate()?;
@@ -738,6 +747,12 @@ fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), OptionEr
 /// Times below a millisecond would be none at all.
 fn positive(field: &'static str, time: Option<Duration>) -> Result<(), OptionError> {
     check(time.is_none_or(|time| time >= Duration::from_millis(1)), field, "must be at least 1 ms; `None` is off")
+}
+
+/// As much as Linux takes, see tcp(7).
+fn keep_alive_time(field: &'static str, time: Option<Duration>) -> Result<(), OptionError> {
+    positive(field, time)?;
+    check(time.is_none_or(|time| time.as_secs() <= 32_767), field, "must be at most 32,767 s")
 }
 
 /// `host:port`, `[v6]:port` or `:port`; without a port, port 0.

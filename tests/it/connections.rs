@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{BindError, CustomFraming, DisconnectReason, SendErrorKind};
+use longshore::{BindError, CustomFraming, DisconnectReason, SendErrorKind, SocketOptions};
 
 use crate::support::*;
 
@@ -50,6 +50,15 @@ fn wrong_options_are_named_before_anything_is_bound() {
     assert_eq!(field(options().with_keep_alive_period(Duration::ZERO)), "keep_alive_period");
     let keep_alive = (Duration::ZERO, b"x".to_vec());
     assert_eq!(field(options().with_write_keep_alive(keep_alive)), "write_keep_alive");
+    let never_fits = (Duration::from_secs(1), vec![0; (4 << 20) + 1]);
+    assert_eq!(field(options().with_write_keep_alive(never_fits)), "write_keep_alive");
+    // What the kernel would refuse, without a name for it.
+    assert_eq!(field(options().with_keep_alive_period(Duration::from_secs(32_768))), "keep_alive_period");
+    let socket = |socket: SocketOptions| field(options().with_socket(socket));
+    let default = SocketOptions::default;
+    assert_eq!(socket(default().with_keep_alive_interval(Duration::MAX)), "keep_alive_interval");
+    assert_eq!(socket(default().with_keep_alive_count(128)), "keep_alive_count");
+    assert_eq!(socket(default().with_user_timeout(Duration::MAX)), "user_timeout");
     drop(holder);
 }
 
