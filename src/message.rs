@@ -162,7 +162,8 @@ impl MessageTcp {
 pub struct MessageTcpConnect {
     /// The connection.
     pub id: Alias,
-    /// The peer's address. For a Unix domain socket the unspecified address, port 0.
+    /// The peer's address; IPv4 is told as IPv4, whatever the listener's socket is. For a Unix domain socket the
+    /// unspecified address, port 0.
     pub remote_addr: SocketAddr,
     /// Our end's address. For a Unix domain socket the unspecified address, port 0.
     pub local_addr: SocketAddr,

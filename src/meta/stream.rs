@@ -43,6 +43,14 @@ impl PeerAddr {
     }
 }
 
+/// An IPv4 address is told as one, on a socket that serves both families as well.
+pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V6(v6) => v6.ip().to_ipv4_mapped().map_or(addr, |v4| SocketAddr::from((v4, addr.port()))),
+        SocketAddr::V4(_) => addr,
+    }
+}
+
 impl Stream {
     pub(crate) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
         match self {
@@ -105,7 +113,7 @@ impl Stream {
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
         match self {
-            Self::Tcp(stream) => stream.local_addr().unwrap_or(UNSPECIFIED),
+            Self::Tcp(stream) => stream.local_addr().map_or(UNSPECIFIED, unmapped),
             #[cfg(unix)]
             Self::Unix(_) => UNSPECIFIED,
             Self::HungUp => UNSPECIFIED,

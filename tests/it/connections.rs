@@ -98,7 +98,10 @@ fn an_empty_host_serves_both_families() {
     let port = server.local_addr().port();
     parent.spawn_meta(server);
     let four = client(SocketAddr::from(([127, 0, 0, 1], port)));
-    parent.connect();
+    let connect = parent.connect();
+    // Told as what it is, and not as an IPv6 address that stands for it.
+    assert_eq!(connect.remote_addr, four.local_addr().expect("an address"));
+    assert_eq!(connect.local_addr, four.peer_addr().expect("an address"));
     drop(four);
     parent.disconnect();
     match std::net::TcpStream::connect(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port))) {

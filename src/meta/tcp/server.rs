@@ -94,7 +94,7 @@ enum Listener {
 impl Listener {
     fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
-            Self::Tcp(listener, _) => listener.accept().map(|(stream, addr)| (Stream::Tcp(stream), addr)),
+            Self::Tcp(listener, _) => listener.accept().map(|(stream, addr)| (Stream::Tcp(stream), unmapped(addr))),
             #[cfg(unix)]
             Self::Unix(listener, _) => listener.accept().map(|(stream, _)| (Stream::Unix(stream), UNSPECIFIED)),
         }
