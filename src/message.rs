@@ -304,7 +304,7 @@ pub struct MessageExit {
 pub struct MessageDown {
     /// What `monitor` returned.
     pub monitor: Ref,
-    /// What was monitored.
+    /// What was monitored, as it was given to `monitor`: a name stays a name.
     pub target: Target,
     /// Why it ended; [`Reason::NoProcess`] if it did not exist.
     pub reason: Reason,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Processes;
 use super::mailbox::Hand;
+use super::relations::Monitored;
 use crate::command::{Command, Fire};
 use crate::error::{RequestError, SendError, SendErrorKind};
 use crate::id::{Alias, Name, Pid, Ref, Target};
@@ -94,10 +95,11 @@ impl Body {
                 }
                 self.behavior.handle_message(&mut env, from, Message::Reply(reply))
             }
-            Letter::Down(down) => {
+            Letter::Down(mut down) => {
                 let known = processes.relate(env.life.pid, |relations| relations.monitors.remove(&down.monitor));
-                if known.flatten().is_none() {
-                    return Ok(());
+                let Some(Some(monitored)) = known else { return Ok(()) };
+                if let Some(name) = monitored.name {
+                    down.target = Target::Name(name);
                 }
                 self.behavior.handle_message(&mut env, from, Message::Down(down))
             }
@@ -224,9 +226,9 @@ impl Env<'_> {
         let monitor = self.processes.next_ref();
         let me = self.life.pid;
         let located = self.processes.locate(target.clone());
-        let noted = self
-            .processes
-            .relate(me, |relations| relations.monitors.insert(monitor, located.clone().unwrap_or(target.clone())));
+        let name = if let Target::Name(name) = &target { Some(name.clone()) } else { None };
+        let monitored = Monitored { target: located.clone().unwrap_or(target.clone()), name };
+        let noted = self.processes.relate(me, |relations| relations.monitors.insert(monitor, monitored));
         if noted.is_none() {
             // In `terminate`: nothing comes any more, and nobody would take the watcher back.
             return monitor;
@@ -248,10 +250,10 @@ impl Env<'_> {
     /// Takes a monitor back. Its `Down` does not come any more.
     pub(crate) fn demonitor(&self, monitor: Ref) {
         let me = self.life.pid;
-        let Some(Some(target)) = self.processes.relate(me, |relations| relations.monitors.remove(&monitor)) else {
+        let Some(Some(monitored)) = self.processes.relate(me, |relations| relations.monitors.remove(&monitor)) else {
             return;
         };
-        self.processes.unwatch(&target, Watcher::Monitor(me, monitor));
+        self.processes.unwatch(&monitored.target, Watcher::Monitor(me, monitor));
     }
 
     fn watch(&self, alias: Alias, watcher: Watcher) {

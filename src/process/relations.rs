@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::id::{Alias, Ref, Target};
+use crate::id::{Alias, Name, Ref, Target};
 use crate::message::Watcher;
 
 /// See the module.
@@ -19,7 +19,15 @@ pub(crate) struct Relations {
     /// Processes that want to be told of the end of this one, apart from links.
     pub(crate) watchers: Vec<Watcher>,
     /// What this process monitors.
-    pub(crate) monitors: HashMap<Ref, Target>,
+    pub(crate) monitors: HashMap<Ref, Monitored>,
+}
+
+/// What a monitor is on.
+#[derive(Clone, Debug)]
+pub(crate) struct Monitored {
+    pub(crate) target: Target,
+    /// The name that was asked for, and is told again.
+    pub(crate) name: Option<Name>,
 }
 
 impl Relations {

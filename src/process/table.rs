@@ -565,8 +565,8 @@ impl Processes {
         for watcher in relations.watchers {
             self.tell_watcher(watcher, me.clone(), reason);
         }
-        for (monitor, target) in relations.monitors {
-            self.unwatch(&target, Watcher::Monitor(pid, monitor));
+        for (monitor, monitored) in relations.monitors {
+            self.unwatch(&monitored.target, Watcher::Monitor(pid, monitor));
         }
         for alias in relations.metas {
             self.commands.push(alias.stripe(), Command::Exit { to: alias, reason: reason.clone() });

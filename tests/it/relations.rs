@@ -45,7 +45,8 @@ fn monitor_tells_each_reason_once_by_pid_and_by_name() {
             let monitor = watcher.run(move |cx| if by_name { cx.monitor("watched") } else { cx.monitor(pid) });
             end_with(&node, &watched, &reason);
             let down = watcher.down();
-            assert_eq!((down.monitor, down.target, &down.reason), (monitor, Target::Pid(pid), &reason));
+            let asked = if by_name { Target::from("watched") } else { Target::Pid(pid) };
+            assert_eq!((down.monitor, down.target, &down.reason), (monitor, asked, &reason));
             watcher.saw_nothing();
             has_no_relations(&node, &watcher);
         }
