@@ -372,6 +372,31 @@ fn a_node_that_cannot_start_says_why_and_leaves_nothing() {
     });
 }
 
+/// Each thing that a node needs is refused once; two workers and the monitor are three threads.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing() {
+    let faults = [
+        "inject=epoll_create1:error=ENFILE:when=1",
+        "inject=eventfd2:error=EMFILE:when=1",
+        "inject=clone3:error=EAGAIN:when=2",
+        "inject=clone3:error=EAGAIN:when=3",
+        "inject=clone3:error=EAGAIN:when=4",
+    ];
+    let commands = faults.map(|fault| ["strace", "-f", "-qq", "-o", "/dev/null", "-e", fault]);
+    let commands: Vec<&[&str]> = commands.iter().map(|command| &command[..]).collect();
+    alone_under(&commands, "nodes::a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing", || {
+        // The first thread of a thread; the harness has had it as well.
+        std::thread::spawn(|| ()).join().expect("no panic");
+        let before = (threads(), descriptors());
+        let options = || NodeOptions::from("refused@localhost").with_workers(2);
+        let error = Node::start(options()).expect_err("the fault was injected");
+        assert!(matches!(error, longshore::Error::Start(_)), "{error}");
+        assert_eq!((threads(), descriptors()), before, "{error}");
+        stop_clean(&node_with(options()));
+    });
+}
+
 /// Stops its node as the first thing it does.
 #[derive(Default)]
 struct Stopping;

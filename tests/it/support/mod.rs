@@ -95,14 +95,33 @@ pub fn within_limit<R: Send + 'static>(what: &str, code: impl FnOnce() -> R + Se
 /// Runs the body in a process of its own, for what counts the threads or descriptors of the whole process, or changes
 /// its limits. `test` is the path of the calling test in this binary, without the name of the crate.
 pub fn alone(test: &str, body: impl FnOnce()) {
-    const MARK: &str = "LONGSHORE_ALONE";
-    if std::env::var_os(MARK).is_some_and(|name| name == test) {
+    alone_under(&[&[]], test, body);
+}
+
+/// Runs the body once for each command, in a process that is the argument of the command. A command that is not there is
+/// skipped.
+pub fn alone_under(commands: &[&[&str]], test: &str, body: impl FnOnce()) {
+    if std::env::var_os(ALONE).is_some_and(|name| name == test) {
         return body();
     }
+    for command in commands {
+        let is_there = |program: &&str| std::process::Command::new(program).arg("-V").output().is_ok();
+        match command.first() {
+            Some(program) if !is_there(program) => println!("skipped: this needs {program}"),
+            _ => run_alone(command, test),
+        }
+    }
+}
+
+const ALONE: &str = "LONGSHORE_ALONE";
+
+fn run_alone(command: &[&str], test: &str) {
     let program = std::env::current_exe().expect("the test binary");
-    let output = std::process::Command::new(program)
+    let mut words = command.iter().map(std::ffi::OsStr::new).chain([program.as_os_str()]);
+    let output = std::process::Command::new(words.next().expect("at least the program"))
+        .args(words)
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(MARK, test)
+        .env(ALONE, test)
         .output()
         .expect("the test binary runs");
     let (told, erred) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
