@@ -145,8 +145,20 @@ impl MetaContext<'_> {
 
     /// Registered once for both directions and never changed: readiness is remembered, not asked for.
     pub(crate) fn register_source(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
+        self.register_for(source, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// The same for a TCP stream, which may have an urgent byte in it.
+    pub(crate) fn register_stream(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interest = interest | Interest::PRIORITY;
+        self.register_for(source, interest)
+    }
+
+    fn register_for(&self, source: &mut impl mio::event::Source, interest: Interest) -> io::Result<()> {
         let token = Token(self.alias.to_word() as usize);
-        self.services.registry.register(source, token, Interest::READABLE | Interest::WRITABLE)
+        self.services.registry.register(source, token, interest)
     }
 
     /// Sends a message to any target, as coming from the parent process.

@@ -200,6 +200,9 @@ impl Readiness {
     pub(crate) const WRITE_CLOSED: Self = Self(8);
     /// Set on calls that were asked for, without news from the poll.
     pub(crate) const AGAIN: Self = Self(16);
+    /// There is an urgent byte in a TCP stream (RFC 9293 section 3.8.5). It is not among the data, and a read ends where it
+    /// was.
+    pub(crate) const URGENT: Self = Self(32);
 
     pub(crate) fn with(self, other: Self, is_set: bool) -> Self {
         if is_set { Self(self.0 | other.0) } else { self }
@@ -248,6 +251,10 @@ impl Readiness {
     /// ```
     pub fn is_read_closed(self) -> bool {
         self.0 & Self::READ_CLOSED.0 != 0
+    }
+
+    pub(crate) fn is_urgent(self) -> bool {
+        self.0 & Self::URGENT.0 != 0
     }
 
     /// This call was asked for with [`MetaContext::call_again`].

@@ -54,11 +54,27 @@ pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
 impl Stream {
     pub(crate) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => cx.register_source(stream),
+            Self::Tcp(stream) => cx.register_stream(stream),
             #[cfg(unix)]
             Self::Unix(stream) => cx.register_source(stream),
             Self::HungUp => Err(hung_up()),
         }
+    }
+
+    /// Whether the next change is told after a short read. It is on epoll and kqueue, but for Unix domain sockets, where a
+    /// read ends at a message that carries descriptors; elsewhere one reads until `WouldBlock`.
+    pub(crate) fn short_read_is_empty(&self) -> bool {
+        const EDGES: bool = cfg!(any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "macos",
+            target_os = "ios",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_os = "dragonfly"
+        )) && !cfg!(mio_unsupported_force_poll_poll);
+        EDGES && matches!(self, Self::Tcp(_))
     }
 
     /// Closes the socket now.

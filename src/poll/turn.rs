@@ -84,7 +84,8 @@ impl Poller {
                 .with(Readiness::READABLE, event.is_readable() || event.is_error())
                 .with(Readiness::WRITABLE, event.is_writable() || event.is_error())
                 .with(Readiness::READ_CLOSED, event.is_read_closed() || event.is_error())
-                .with(Readiness::WRITE_CLOSED, event.is_write_closed());
+                .with(Readiness::WRITE_CLOSED, event.is_write_closed())
+                .with(Readiness::URGENT, event.is_priority());
             if state.ready.len() <= alias.stripe() {
                 state.ready.resize_with(alias.stripe() + 1, Vec::new);
             }

@@ -349,3 +349,35 @@ fn an_attempt_that_is_ended_with_data_waiting_keeps_the_reason_of_its_end() {
     let end = probe.disconnect();
     assert_eq!((end.id, end.reason, end.unsent), (alias, DisconnectReason::NodeStop, 5));
 }
+
+/// That the connection is made, the answer and the end are one piece of news then, told once.
+#[test]
+fn a_server_that_answers_and_closes_at_once_is_heard_to_the_end() {
+    const EACH: usize = 100;
+    const ROUNDS: usize = 10;
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
+    let probe = Probe::spawn(&node);
+    let (listener, addr) = peer();
+    let serving = std::thread::spawn(move || {
+        for _ in 0..EACH * ROUNDS {
+            accept(&listener).write_all(b"x").expect("written");
+        }
+    });
+    for _ in 0..ROUNDS {
+        probe.run(move |cx| {
+            for _ in 0..EACH {
+                cx.spawn_meta(TcpConnection::connect(("localhost", addr.port())).expect("an attempt"))
+                    .expect("spawned");
+            }
+        });
+        let mut ended = 0;
+        while ended < EACH {
+            if let Message::TcpDisconnect(end) = probe.next().1 {
+                assert_eq!((end.reason, end.bytes_in), (DisconnectReason::ClosedByPeer, 1));
+                ended += 1;
+            }
+        }
+    }
+    serving.join().expect("no panic");
+    stop_clean(&node);
+}

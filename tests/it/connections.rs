@@ -516,6 +516,32 @@ fn an_alias_is_never_used_again_and_a_stale_one_reaches_nobody() {
     stop_clean(&node);
 }
 
+/// A read ends where it was, as if there were nothing behind it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_urgent_byte_is_not_data_and_holds_nothing_back() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (addr, listener) = parent.listen(TcpServerOptions::default());
+    for is_there_first in [true, false] {
+        parent.run(move |cx| cx.pause_accepting(listener)).expect("alive");
+        let client = client(addr);
+        if !is_there_first {
+            parent.run(move |cx| cx.resume_accepting(listener)).expect("alive");
+        }
+        let socket = socket2::SockRef::from(&client);
+        socket.send(b"before").expect("sent");
+        socket.send_out_of_band(b"!").expect("sent");
+        socket.send(b"behind").expect("sent");
+        parent.run(move |cx| cx.resume_accepting(listener)).expect("alive");
+        parent.connect();
+        assert_eq!(parent.bytes(12), b"beforebehind");
+        drop(client);
+        parent.disconnect();
+    }
+    stop_clean(&node);
+}
+
 #[test]
 fn nothing_can_be_sent_after_close() {
     let node = node();

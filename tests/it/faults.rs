@@ -335,6 +335,40 @@ mod unix {
         stop_clean(&node);
     }
 
+    /// A read ends at them, as if there were nothing behind them.
+    #[test]
+    fn descriptors_that_come_along_hold_nothing_back() {
+        const CLIENT: &str = "import socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+socket.send_fds(client, [b'before'], [0])
+client.send(b'behind')
+print('sent', flush=True)
+sys.stdin.read()";
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let place = Place::new("descriptors");
+        let listener = probe.spawn_meta(TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect("bound"));
+        probe.run(move |cx| cx.pause_accepting(listener)).expect("alive");
+        let piped = std::process::Stdio::piped;
+        let client = std::process::Command::new("python3")
+            .args(["-c", CLIENT])
+            .arg(&place.0)
+            .stdin(piped())
+            .stdout(piped())
+            .spawn();
+        let Ok(mut client) = client else { return println!("skipped: this needs python3") };
+        let mut told = [0; 4];
+        client.stdout.as_mut().expect("piped").read_exact(&mut told).expect("it has sent");
+        probe.run(move |cx| cx.resume_accepting(listener)).expect("alive");
+        probe.connect();
+        assert_eq!(probe.bytes(12), b"beforebehind");
+        drop(client.stdin.take());
+        assert!(client.wait().expect("a child").success());
+        probe.disconnect();
+        stop_clean(&node);
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn full_backlog_in_the_file_system_is_waited_for_until_the_deadline() {

@@ -347,8 +347,8 @@ impl TcpConnection {
         Err(told)
     }
 
-    /// The attempt has come to something.
-    fn conclude(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    /// The attempt has come to something, as the readiness tells.
+    fn conclude(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
         let State::Connecting { stream, address, .. } = &self.state else { return Ok(()) };
         let failed = match stream.take_error() {
             Ok(None) => match stream.peer_addr() {
@@ -379,7 +379,7 @@ impl TcpConnection {
         #[cfg(not(feature = "tls"))]
         let machine = Connection::new(settings, cx.now_ms);
         let mut driver = Box::new(Driver::new(stream, machine, self.owner, address));
-        driver.assume_ready();
+        driver.assume_ready(readiness);
         cx.set_deadline(u64::MAX);
         for message in std::mem::take(&mut self.early) {
             driver.prepare(cx, message);
@@ -422,7 +422,7 @@ impl TcpConnection {
                 self.state = state;
                 cx.set_deadline(self.deadline_ms);
                 self.watch(cx)?;
-                self.conclude(cx)
+                self.conclude(cx, Readiness::default())
             }
             Err(error) => self.over(DisconnectReason::Connect(error.kind())),
         }
@@ -497,7 +497,7 @@ impl MetaProcess for TcpConnection {
             State::Busy(_) => self.try_again(cx),
             _ => {
                 self.watch(cx)?;
-                self.conclude(cx)
+                self.conclude(cx, Readiness::default())
             }
         }
     }
@@ -505,7 +505,7 @@ impl MetaProcess for TcpConnection {
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
         match &mut self.state {
             State::Established(driver) => driver.ready(cx, readiness),
-            _ if readiness.is_writable() => self.conclude(cx),
+            _ if readiness.is_writable() => self.conclude(cx, readiness),
             _ => Ok(()),
         }
     }

@@ -59,7 +59,8 @@ pub(crate) struct Driver {
     held: bool,
     readable: bool,
     writable: bool,
-    read_closed: bool,
+    /// A short read does not show that the socket is empty: the end may be behind it, or an urgent byte.
+    reads_on: bool,
     announced: bool,
 }
 
@@ -78,7 +79,7 @@ impl Driver {
             held: false,
             readable: false,
             writable: true,
-            read_closed: false,
+            reads_on: false,
             announced: false,
         }
     }
@@ -88,9 +89,19 @@ impl Driver {
         self
     }
 
-    /// Takes over readiness that was seen before the connection was established.
-    pub(crate) fn assume_ready(&mut self) {
+    /// Remembers readiness, which is told once.
+    fn notice(&mut self, readiness: Readiness) {
+        self.readable |= readiness.is_readable();
+        self.reads_on |= readiness.is_read_closed() || readiness.is_urgent();
+        if readiness.is_writable() && !readiness.is_again() {
+            self.writable = true;
+        }
+    }
+
+    /// Takes over the readiness that told that the connection was established.
+    pub(crate) fn assume_ready(&mut self, readiness: Readiness) {
         self.readable = true;
+        self.notice(readiness);
     }
 
     // ---- Towards the owner ----
@@ -241,8 +252,7 @@ impl Driver {
             }
             Ok(read) => {
                 scratch.grow(read);
-                // A short read has emptied the socket, unless the end is behind it.
-                self.readable = read == room_bytes || self.read_closed || !SHORT_READ_IS_EMPTY;
+                self.readable = read == room_bytes || self.reads_on || !self.stream.short_read_is_empty();
                 #[cfg(feature = "tls")]
                 if let Some(handshake) = self.machine.lend_handshake(scratch, cx.now_ms) {
                     scratch.clear();
@@ -324,18 +334,6 @@ impl Driver {
     }
 }
 
-/// On epoll and kqueue a short read means that the next change is told; elsewhere one reads until `WouldBlock`.
-const SHORT_READ_IS_EMPTY: bool = cfg!(any(
-    target_os = "linux",
-    target_os = "android",
-    target_os = "macos",
-    target_os = "ios",
-    target_os = "freebsd",
-    target_os = "netbsd",
-    target_os = "openbsd",
-    target_os = "dragonfly"
-)) && !cfg!(mio_unsupported_force_poll_poll);
-
 impl MetaProcess for Driver {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.stream.register(cx)?;
@@ -348,11 +346,7 @@ impl MetaProcess for Driver {
     }
 
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
-        self.readable |= readiness.is_readable();
-        self.read_closed |= readiness.is_read_closed();
-        if readiness.is_writable() && !readiness.is_again() {
-            self.writable = true;
-        }
+        self.notice(readiness);
         self.drive(cx)
     }
 
