@@ -641,6 +641,11 @@ impl Connection {
         self.halt_deadlines(now_ms);
     }
 
+    /// Whether the owner wants no input now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.flags.paused
+    }
+
     /// The owner's mailbox takes nothing at present, or does again.
     pub(crate) fn hold(&mut self, held: bool, now_ms: u64) {
         self.flags.held = held;

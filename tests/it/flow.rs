@@ -305,6 +305,7 @@ fn paused_connection_makes_its_peer_wait_and_loses_nothing() {
     };
     assert_eq!(full, ErrorKind::WouldBlock);
     assert!(inspect(&node, alias).number("bytes_in").is_some_and(|bytes| bytes < 64 << 10));
+    assert_eq!(inspect(&node, alias).value("paused_by_owner"), Some("true"));
     drop(client);
     probe.run(move |cx| cx.resume_reading(alias)).expect("alive");
     let (got, end) = probe.bytes_to_disconnect();
@@ -553,6 +554,7 @@ fn reading_goes_on_after_more_than_the_limit_came_behind_a_middling_amount() {
             }
         }
         wait_until("something to come behind it", || inspect(&node, alias).number("bytes_in") > Some(first as u64));
+        wait_for(&node, alias, "paused_by_backlog", true);
         drop(gate);
         assert_eq!(probe.bytes(total).len(), total);
         drop(client);
@@ -580,5 +582,42 @@ fn nothing_is_delivered_behind_the_message_that_a_full_mailbox_cost() {
         assert!(got == bytes[..got.len()], "run {run}: a gap");
         assert_eq!(end.reason, DisconnectReason::MailboxFull);
     }
+    stop_clean(&node);
+}
+
+/// Both fill their outputs before either reads. One that reads whatever waits to be sent frees both.
+#[test]
+fn two_sides_that_send_unasked_do_not_wait_for_each_other_if_one_reads_on() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default());
+    let reads_on = TcpLimits::default().with_high_water_mark(4 << 20);
+    let one = probe.connect_to(TcpConnectionOptions::from(addr).with_limits(reads_on));
+    let ids = [probe.connect().id, probe.connect().id];
+    let other = if ids[0] == one { ids[1] } else { ids[0] };
+    let accepted: usize = probe.run(move |cx| {
+        let mut fill = |to| {
+            cx.pause_reading(to).expect("alive");
+            std::iter::from_fn(|| cx.send_alias(to, MessageTcp::new(to, vec![1; 100_000])).ok()).count() * 100_000
+        };
+        let accepted = fill(one) + fill(other);
+        for to in [one, other] {
+            cx.shutdown_write(to).expect("alive");
+            cx.resume_reading(to).expect("alive");
+        }
+        accepted
+    });
+    let (mut got, mut ended) = (0, 0);
+    while ended < 2 {
+        match probe.next().1 {
+            Message::Tcp(packet) => got += packet.data.len(),
+            Message::TcpDisconnect(end) => {
+                assert_eq!((end.reason, end.unsent), (DisconnectReason::ClosedByPeer, 0));
+                ended += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(got, accepted);
     stop_clean(&node);
 }

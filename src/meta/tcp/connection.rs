@@ -445,6 +445,8 @@ impl MetaProcess for Driver {
         inspection.add("writable_events", counters.writable);
         inspection.add("paused_by_mailbox", self.refused.is_some());
         inspection.add("mailbox_pauses", self.mailbox_pauses);
+        inspection.add("paused_by_backlog", self.unhandled as usize >= self.input_limit());
+        inspection.add("paused_by_owner", self.machine.is_paused());
         inspection
     }
 
