@@ -470,8 +470,8 @@ impl Node {
     /// connections send what they have accepted and end; processes get an exit signal, [`Reason::Shutdown`], and those
     /// that do not end are killed; threads end. Returns when every `terminate` has run, or what a deadline cut off.
     ///
-    /// Called on a thread of the runtime it cannot wait: the node is then stopped by a thread of its own, and an empty
-    /// report returns at once. Called twice, the second call waits for the first.
+    /// Called inside a process it cannot wait: the node is then stopped by a thread of its own, and an empty report returns
+    /// at once. Called twice, the second call waits for the first.
     ///
     /// ```
     /// use longshore::prelude::*;

@@ -171,7 +171,8 @@ impl Stopper {
     }
 
     pub(super) fn stop(self: &Arc<Self>, options: StopOptions) -> StopReport {
-        if self.core.scheduler.is_worker_thread() {
+        if self.core.scheduler.is_worker_thread() || self.core.processes.is_starting_here() {
+            // Inside a process, which the stop waits for.
             self.stop_in_background(options);
             return StopReport::default();
         }

@@ -32,6 +32,11 @@ const SENDS: u32 = 4;
 /// How long a process with a backlog may go on after its budget.
 const BACKLOG_NS: u64 = 100_000;
 
+std::thread_local! {
+    /// Where the table is, a process of which is being started on this thread; 0 for none.
+    static STARTING: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// All processes of a node.
 pub(crate) struct Processes {
     cells: Chunks<Cell>,
@@ -440,7 +445,10 @@ impl Processes {
             body.life.name = Some(name.clone());
         }
         let mut env = Env { processes: self, life: &mut body.life };
-        match guarded(|| body.behavior.init(&mut env)) {
+        let outer = STARTING.replace(self.address());
+        let outcome = guarded(|| body.behavior.init(&mut env));
+        STARTING.set(outer);
+        match outcome {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return Err(SpawnError::Init(reason)),
             Err(payload) => {
@@ -455,6 +463,15 @@ impl Processes {
             env.link(Target::Pid(env.life.parent)).map_err(|_| SpawnError::NoParent)?;
         }
         Ok(())
+    }
+
+    /// Whether a process of this node is being started on the calling thread, which may be anybody's: it is in `init`.
+    pub(crate) fn is_starting_here(&self) -> bool {
+        STARTING.get() == self.address()
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// One activation of a process. `true`: it has more to do.

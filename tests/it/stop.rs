@@ -55,14 +55,23 @@ fn stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_n
         let node = node();
         let addr = Echo::start(&node);
         // Peers that write and do not read, until nobody takes more.
-        let slow: Vec<TcpStream> = (0..SLOW)
+        let mut slow: Vec<TcpStream> = (0..SLOW)
             .map(|_| {
-                let mut client = client(addr);
+                let client = client(addr);
                 client.set_nonblocking(true).expect("non-blocking");
-                while client.write(&[1; 64 << 10]).is_ok() {}
                 client
             })
             .collect();
+        let fill = |client: &mut TcpStream| std::iter::from_fn(|| client.write(&[1; 64 << 10]).ok()).count();
+        let mut other = client(addr);
+        let mut vain = 0;
+        while vain < 3 {
+            let writes: usize = slow.iter_mut().map(fill).sum();
+            vain = if writes == 0 { vain + 1 } else { 0 };
+            // A server that is only slow would take more after this.
+            exchange(&mut other, b"x", b"x");
+        }
+        drop(other);
         let over = Arc::new(AtomicBool::new(false));
         let (started, traffic) = mpsc::channel();
         let busy: Vec<_> = (0..8)
@@ -183,6 +192,24 @@ fn stop_from_inside_ends_the_node_and_whoever_waits_is_told() {
     assert_eq!(probe.disconnect().reason, DisconnectReason::NodeStop);
     assert_eq!(probe.end(), Reason::Shutdown);
     assert_eq!((count(&node, "processes"), count(&node, "meta_processes")), (0, 0));
+}
+
+/// The `init` of a process runs on the thread that spawns it, here one that the node does not know.
+#[test]
+fn stop_in_an_init_does_not_wait_for_itself() {
+    struct Stops(Node);
+    impl Actor for Stops {
+        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+            self.0.stop();
+            Ok(())
+        }
+    }
+    let node = node();
+    let handle = node.clone();
+    let spawned = node.spawn(|| Stops(handle));
+    assert!(spawned.is_ok() || spawned == Err(longshore::SpawnError::Stopping), "{spawned:?}");
+    let waiting = node.clone();
+    within_limit("the wait", move || waiting.wait()).expect("nothing was cut off");
 }
 
 #[test]
