@@ -186,7 +186,8 @@ impl TcpServer {
 
     /// Checks the options, then binds and listens on a path: a Unix domain socket. Everything but its address is as with
     /// TCP: messages, limits, TLS if it is asked for. Of the options, those of the address and of TCP itself do not
-    /// apply; addresses in messages are the unspecified one.
+    /// apply; addresses in messages are the unspecified one. There is no reset: to the peer an abort looks like an orderly
+    /// end.
     ///
     /// The file is removed when the server is dropped or ends. One that a killed program has left behind makes the
     /// address be in use, and must be removed by whoever knows that nobody uses it.
