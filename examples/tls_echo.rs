@@ -12,8 +12,8 @@
 //!                                          # with --client-ca target/tls_echo/ca.pem
 //! ```
 //!
-//! The line `reload` on standard input reads the certificate files again; `renew` makes new ones first. Connections that
-//! are open stay open.
+//! The line `reload` on standard input reads the certificate files again; `renew` makes new ones first, of the same authority.
+//! Connections that are open stay open.
 
 use std::fs;
 use std::io::{self, BufRead};
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use longshore::prelude::*;
 use longshore::tls::{CertManager, CertSource, ClientAuth, Roots, TlsServerOptions};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 
 struct Echo {
     options: TcpServerOptions,
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut node = NodeOptions::from("tls-echo@localhost");
     let mut server = TcpServerOptions::from("127.0.0.1:7443");
     let (mut tls, mut alpn) = (TlsServerOptions::default(), Vec::new());
-    let (mut folder, mut chain, mut key) = (PathBuf::from("target/tls_echo"), None, None);
+    let (mut folder, mut chain, mut key, mut client_ca) = (PathBuf::from("target/tls_echo"), None, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "--certs" => folder = value()?.into(),
             "--cert" => chain = Some(value()?),
             "--key" => key = Some(value()?),
-            "--client-ca" => tls = tls.with_client_auth(ClientAuth::Required(Roots::from_pem_file(value()?)?)),
+            "--client-ca" => client_ca = Some(value()?),
             "--alpn" => alpn.push(value()?),
             "--workers" => node = node.with_workers(value()?.parse()?),
             address => server = TcpServerOptions::from(address),
@@ -89,6 +89,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             |name: &str| CertSource::pem_files(folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
         CertManager::new(source("server"))?.with_name("other.test", source("other"))?
     };
+    if let Some(file) = client_ca {
+        tls = tls.with_client_auth(ClientAuth::Required(Roots::from_pem_file(file)?));
+    }
 
     let node = Node::start(node.with_logger(|level, text| eprintln!("{level:?}: {text}")))?;
     let options = server.with_cert_manager(certs.clone()).with_tls(tls.with_alpn(alpn));
@@ -108,22 +111,34 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(node.wait()?) // standard input has ended; the server goes on
 }
 
-/// Writes an authority, two servers and a client that it vouches for. The authority's key is not kept.
+/// Writes an authority, if there is none yet, and two servers and a client that it vouches for.
 fn make_certificates(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     fs::create_dir_all(folder)?;
+    let key = match fs::read_to_string(folder.join("ca.key")) {
+        Ok(key) => KeyPair::from_pem(&key)?,
+        Err(_) => KeyPair::generate()?,
+    };
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.distinguished_name.push(DnType::CommonName, "tls_echo authority");
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    authority.distinguished_name = named("tls_echo authority");
+    let authority = CertifiedIssuer::self_signed(authority, key)?;
+    fs::write(folder.join("ca.key"), authority.key().serialize_pem())?;
     fs::write(folder.join("ca.pem"), authority.pem())?;
     for (file, names) in
         [("server", &["localhost", "127.0.0.1", "::1"][..]), ("other", &["other.test"]), ("client", &["client.test"])]
     {
         let key = KeyPair::generate()?;
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let certificate = CertificateParams::new(names)?.signed_by(&key, &authority)?;
-        fs::write(folder.join(format!("{file}.pem")), certificate.pem())?;
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = named(file); // what `s_client` shows as the subject
+        fs::write(folder.join(format!("{file}.pem")), params.signed_by(&key, &authority)?.pem())?;
         fs::write(folder.join(format!("{file}.key")), key.serialize_pem())?;
     }
     Ok(())
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
 }

@@ -228,7 +228,7 @@ pub enum BindError {
     },
     /// The certificates or the TLS options are wrong.
     #[cfg(feature = "tls")]
-    #[error("tls")]
+    #[error("tls: {0}")]
     Tls(#[source] crate::tls::TlsError),
 }
 
@@ -280,7 +280,7 @@ pub enum ConnectError {
     },
     /// The TLS options are wrong.
     #[cfg(feature = "tls")]
-    #[error("tls")]
+    #[error("tls: {0}")]
     Tls(#[source] crate::tls::TlsError),
     /// The path of a Unix domain socket was refused.
     #[error("cannot connect to {path}")]

@@ -374,13 +374,14 @@ impl Connection {
     }
 
     /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
-    /// Nothing is read or written until [`Connection::take_back`]. `None`: it is not handshaking.
+    /// Nothing is read or written until [`Connection::take_back`]. `None`: it is not handshaking, or the step costs less
+    /// than the journey.
     #[cfg(feature = "tls")]
     pub(crate) fn lend_handshake(&mut self, ciphertext: &[u8], now_ms: u64) -> Option<Handshake> {
         if self.phase != Phase::Handshaking {
             return None;
         }
-        let tls = self.tls.take()?;
+        let tls = self.tls.take_if(|tls| !tls.ends_handshake_cheaply(ciphertext.len()))?;
         self.active_ms = now_ms;
         let pool = self.settings.pool.clone();
         Some(Handshake { tls, ciphertext: pool.copy_from_slice(ciphertext), pool, plain: Buffer::new(), fed: None })

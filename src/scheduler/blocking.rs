@@ -57,6 +57,8 @@ impl Blocking {
         }
         state.jobs.push_back(Box::new(job));
         if state.waiting >= state.jobs.len() || state.threads >= self.0.limit {
+            // Otherwise the thread would wake only to wait for the lock.
+            drop(state);
             self.0.job.notify_one();
             return Ok(());
         }

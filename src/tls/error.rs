@@ -40,7 +40,7 @@ pub enum CertError {
         source: io::Error,
     },
     /// The bytes are damaged PEM.
-    #[error("{origin} is not well-formed pem: {source}")]
+    #[error("{origin} is not well-formed pem: {}", pem_text(source))]
     Pem {
         /// Where the bytes came from.
         origin: Origin,
@@ -216,5 +216,16 @@ impl TlsError {
     /// Wraps what rustls says about a config.
     pub(super) fn from_config(error: impl fmt::Display) -> Self {
         Self::Config { reason: error.to_string() }
+    }
+}
+
+/// The parser shows the lines it means as lists of numbers.
+fn pem_text(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("there is no line `-----END {}-----`", String::from_utf8_lossy(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => format!("`{}` starts no section", String::from_utf8_lossy(line)),
+        other => other.to_string(),
     }
 }

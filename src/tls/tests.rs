@@ -136,6 +136,7 @@ fn bad_files_are_named_with_what_is_wrong() {
     let fails = |chain: &Path, key: &Path| CertManager::from_pem_files(chain, key).unwrap_err();
     let empty = write("empty", "");
     let broken = write("broken", "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n");
+    let cut = write("cut", "-----BEGIN CERTIFICATE-----\nAAAA\n");
     let nonsense = write("nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let bad_key = write("badkey", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
     let encrypted =
@@ -153,6 +154,7 @@ fn bad_files_are_named_with_what_is_wrong() {
         (fails(&chain, &encrypted), "encrypted"),
         (fails(&key, &key), "a.key"),
         (fails(&chain, &chain), "a.pem"),
+        (fails(&cut, &key), "cut` is not well-formed pem: there is no line `-----END CERTIFICATE-----`"),
     ];
     for (error, file) in &errors {
         assert!(error.to_string().contains(file), "{error} does not name {file}");

@@ -67,6 +67,8 @@ struct Session {
     asked: Option<ServerName<'static>>,
     /// Bytes of input while the handshake was not done.
     handshake_bytes: usize,
+    /// What they were when a server of TLS 1.3 had made its flight.
+    bytes_before_flight: Option<usize>,
     /// Payload bytes of the largest record that rustls makes here.
     record_bytes: usize,
     /// How many more records the key may encrypt; known once the handshake is done.
@@ -116,6 +118,7 @@ impl Tls {
             rustls,
             asked,
             handshake_bytes: 0,
+            bytes_before_flight: None,
             record_bytes: send::record_bytes(fragment),
             records_left: u64::MAX,
             peer_closed: false,
@@ -131,6 +134,13 @@ impl Tls {
     /// call: the session was open, and plaintext may have come out.
     pub(crate) fn is_handshaking(&self) -> bool {
         self.session.rustls.is_handshaking()
+    }
+
+    /// Returns whether so many bytes end the handshake at little cost, without a key exchange and without a certificate to verify:
+    /// on a server of TLS 1.3 once its flight is made, unless there is room for a client's certificate in them.
+    pub(crate) fn ends_handshake_cheaply(&self, bytes: usize) -> bool {
+        let most = |before: usize| before + receive::FINISHED_LIMIT_BYTES;
+        self.session.bytes_before_flight.is_some_and(|before| self.session.handshake_bytes + bytes <= most(before))
     }
 
     /// Returns whether an error has ended the session; feeding it more gives the same error.

@@ -3,12 +3,17 @@
 use std::io::{self, BufRead, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rustls::{Connection, ProtocolVersion};
+
 use super::{Failure, Session, Tls};
 use crate::tls::TlsError;
 
 /// How much a peer may send before the handshake is done. Chains with large RSA keys stay under 10 KB; rustls alone would hold
 /// 82 KB for a client hello that claims to be long.
 pub(crate) const HANDSHAKE_LIMIT_BYTES: usize = 32 * 1024;
+
+/// More than a client's Finished takes with what may surround it, and less than a certificate with the proof of its key.
+pub(super) const FINISHED_LIMIT_BYTES: usize = 256;
 
 /// The most that rustls takes at once.
 pub(super) const READ_BYTES: usize = 4096;
@@ -62,6 +67,9 @@ impl Tls {
             outcome?;
         }
         self.session.release_memory();
+        if was_handshaking {
+            self.session.note_flight();
+        }
         let handshake_completed = was_handshaking && !self.is_handshaking();
         if handshake_completed {
             self.session.start_counting_records();
@@ -115,6 +123,18 @@ impl Session {
     /// only with debug assertions (rustls issue 959), but then a peer could end the thread.
     fn process_closing(&mut self) -> Option<Result<rustls::IoState, rustls::Error>> {
         catch_unwind(AssertUnwindSafe(|| self.rustls.process_new_packets())).ok()
+    }
+
+    /// Notes that a server of TLS 1.3 has done its part. It has asked for a new client hello instead as long as there is no
+    /// agreed key exchange.
+    fn note_flight(&mut self) {
+        if self.bytes_before_flight.is_none()
+            && matches!(self.rustls, Connection::Server(_))
+            && self.rustls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+            && self.rustls.negotiated_key_exchange_group().is_some()
+        {
+            self.bytes_before_flight = Some(self.handshake_bytes);
+        }
     }
 
     fn is_oversized_handshake(&self) -> bool {

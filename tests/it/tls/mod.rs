@@ -16,6 +16,7 @@ mod volume;
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use longshore::prelude::*;
@@ -145,6 +146,29 @@ impl Site {
         };
         wait_until(&format!("{words:?} in {:?}", self.log.lock().unwrap().clone()), find);
         found.unwrap()
+    }
+}
+
+/// A directory with certificates in files; gone at the end.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(site: &Site, test: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("longshore-tls-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("ca.pem"), site.authority.0.pem()).unwrap();
+        Self(folder)
+    }
+
+    fn store(&self, name: &str, issued: &Issued) {
+        std::fs::write(self.0.join(format!("{name}.pem")), issued.certificate.pem()).unwrap();
+        std::fs::write(self.0.join(format!("{name}.key")), issued.key.serialize_pem()).unwrap();
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

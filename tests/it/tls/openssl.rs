@@ -1,7 +1,6 @@
 //! The `openssl` program at the other end, as client and as server. Skipped, with a line that says so, where there is none.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use longshore::tls::{ClientAuth, TlsServerOptions};
@@ -17,22 +16,7 @@ fn is_missing() -> bool {
     missing
 }
 
-/// A directory with the certificates in files; gone at the end.
-struct Files(PathBuf);
-
 impl Files {
-    fn new(site: &Site, test: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("longshore-openssl-{}-{test}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("ca.pem"), site.authority.0.pem()).unwrap();
-        Self(folder)
-    }
-
-    fn store(&self, name: &str, issued: &Issued) {
-        std::fs::write(self.0.join(format!("{name}.pem")), issued.certificate.pem()).unwrap();
-        std::fs::write(self.0.join(format!("{name}.key")), issued.key.serialize_pem()).unwrap();
-    }
-
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new("openssl");
         command.current_dir(&self.0).arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -103,12 +87,6 @@ impl Files {
         // What it prints later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Server { child, addr: addr.expect("it listens") }
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -158,7 +158,7 @@ fn options_that_make_no_sense_are_refused_before_anything_is_bound() {
     let site = Site::new();
     let refused = |options: TcpServerOptions| match TcpServer::bind(options.with_host("127.0.0.1")) {
         Err(BindError::Bind { .. } | BindError::Resolve { .. }) => panic!("bound"),
-        Err(error) => Reason::from(error).to_string(),
+        Err(error) => error.to_string(),
         Ok(_) => panic!("accepted"),
     };
     assert_has(&refused(site.server().with_insecure_skip_verify(true)), &["insecure_skip_verify"]);
@@ -166,7 +166,7 @@ fn options_that_make_no_sense_are_refused_before_anything_is_bound() {
     assert_has(&refused(TcpServerOptions::default().with_tls(alpn)), &["cert_manager"]);
     let connect = |options: TcpConnectionOptions| match TcpConnection::connect(options) {
         Err(ConnectError::Connect { .. }) => panic!("attempted"),
-        Err(error) => Reason::from(error).to_string(),
+        Err(error) => error.to_string(),
         Ok(_) => panic!("accepted"),
     };
     let to = TcpConnectionOptions::from("127.0.0.1:1");

@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use super::*;
 
-#[test]
-fn handshakes_during_swaps_see_the_old_or_the_new_certificate_and_live_sessions_go_on() {
+/// A thousand handshakes, and sessions that live all the while, beside a hundred swaps. `swap` gets a number, a certificate,
+/// and what it must call just before handshakes may see that certificate.
+fn handshake_beside_swaps(site: &Site, first: &Issued, mut swap: impl FnMut(usize, &Issued, &dyn Fn())) {
     const SWAPS: usize = 100;
     const CLIENTS: usize = 4;
     const EACH: usize = 250;
-    let site = Site::new();
-    let certificates: Vec<Issued> = (0..=SWAPS).map(|_| site.authority.issue(NAME)).collect();
-    site.certs.update(certificates[0].source()).unwrap();
+    let mut shown = vec![first.certificate.der().to_vec()];
+    let certificates: Vec<Issued> = (0..SWAPS).map(|_| site.authority.issue(NAME)).collect();
+    shown.extend(certificates.iter().map(|issued| issued.certificate.der().to_vec()));
     let addr = echo(&site.node, site.server());
     let config = Arc::new(site.rustls(&TLS13));
     let mut live: Vec<Raw> = (0..5).map(|_| raw(addr, &config)).collect();
     // The newest certificate that a handshake can find, and the oldest.
     let (begun, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let shown: Vec<Vec<u8>> = certificates.iter().map(|issued| issued.certificate.der().to_vec()).collect();
     let handshakes = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
@@ -39,14 +39,13 @@ fn handshakes_during_swaps_see_the_old_or_the_new_certificate_and_live_sessions_
                 }
             });
         }
-        for (swap, issued) in certificates.iter().enumerate().skip(1) {
+        for (number, issued) in (1..).zip(&certificates) {
             // Spread over the handshakes, the last ones included.
-            while handshakes.load(Ordering::SeqCst) < swap * CLIENTS * EACH / (SWAPS + 1) {
+            while handshakes.load(Ordering::SeqCst) < number * CLIENTS * EACH / (SWAPS + 1) {
                 thread::park_timeout(Duration::from_micros(200));
             }
-            begun.store(swap, Ordering::SeqCst);
-            site.certs.update(issued.source()).unwrap();
-            done.store(swap, Ordering::SeqCst);
+            swap(number, issued, &|| begun.store(number, Ordering::SeqCst));
+            done.store(number, Ordering::SeqCst);
             for raw in &mut live {
                 round_trip(raw, b"alive");
             }
@@ -54,6 +53,51 @@ fn handshakes_during_swaps_see_the_old_or_the_new_certificate_and_live_sessions_
     });
     assert_eq!(handshakes.load(Ordering::SeqCst), CLIENTS * EACH);
     stop_clean(&site.node);
+}
+
+#[test]
+fn handshakes_during_swaps_see_the_old_or_the_new_certificate_and_live_sessions_go_on() {
+    let site = Site::new();
+    let first = site.authority.issue(NAME);
+    site.certs.update(first.source()).unwrap();
+    handshake_beside_swaps(&site, &first, |_, issued, begin| {
+        begin();
+        site.certs.update(issued.source()).unwrap();
+    });
+}
+
+#[test]
+fn handshakes_during_reloads_from_disk_see_the_old_or_the_new_certificate_and_never_half_of_a_pair() {
+    let site = Site::new();
+    let (files, first) = (Files::new(&site, "reloads"), site.authority.issue(NAME));
+    files.store("live", &first);
+    let (chain, key) = (files.0.join("live.pem"), files.0.join("live.key"));
+    site.certs.update(CertSource::pem_files(&chain, &key)).unwrap();
+    let refused_by_name = |words: [&str; 2]| {
+        let error = site.certs.reload().unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    handshake_beside_swaps(&site, &first, |number, issued, begin| {
+        // Until `begin`, a handshake that finds the new certificate is a failure.
+        if number % 2 == 0 {
+            files.store("next", issued);
+            std::fs::rename(files.0.join("next.pem"), &chain).unwrap();
+            refused_by_name(["live.pem", "live.key"]);
+            std::fs::rename(files.0.join("next.key"), &key).unwrap();
+        } else {
+            // What `fs::write` leaves for a moment: an empty file.
+            std::fs::write(&key, "").unwrap();
+            refused_by_name(["live.key", "no private key"]);
+            std::fs::write(&key, issued.key.serialize_pem()).unwrap();
+            refused_by_name(["live.pem", "live.key"]);
+            let text = issued.certificate.pem();
+            std::fs::write(&chain, &text[..text.len() / 2]).unwrap();
+            refused_by_name(["live.pem", "pem"]);
+            std::fs::write(&chain, text).unwrap();
+        }
+        begin();
+        assert_eq!(site.certs.reload().unwrap(), 1);
+    });
 }
 
 /// The resident memory of this process, in bytes.

@@ -245,7 +245,8 @@ fn bytes_after_a_blocked_close_notify_do_not_break_tls() {
 #[test]
 fn lent_handshake_comes_back_with_its_data() {
     let mut pair = pair(false);
-    pair.send(CLIENT, "at once");
+    let at_once = "so much that a certificate could be in it".repeat(10);
+    pair.send(CLIENT, &at_once);
     pair.transmit(CLIENT, usize::MAX, 0);
     let hello = std::mem::take(&mut pair.wires[CLIENT]);
     let mut lent = pair.sides[SERVER].lend_handshake(&hello, 0).expect("it is handshaking");
@@ -259,8 +260,23 @@ fn lent_handshake_comes_back_with_its_data() {
     let mut lent = pair.sides[SERVER].lend_handshake(&rest, 0).expect("it is still handshaking");
     lent.run();
     pair.sides[SERVER].take_back(lent, 0);
-    assert_eq!(pair.events(SERVER), ["Connected", "at once"]);
+    assert_eq!(pair.events(SERVER), ["Connected", &at_once]);
     assert!(pair.sides[SERVER].lend_handshake(b"", 0).is_none(), "the handshake is done");
+}
+
+#[test]
+fn end_of_a_handshake_that_costs_little_is_not_lent() {
+    let mut pair = pair(false);
+    pair.send(CLIENT, "at once");
+    pair.transmit(CLIENT, usize::MAX, 0);
+    pair.deliver(CLIENT, 0);
+    pair.transmit(SERVER, usize::MAX, 0);
+    pair.deliver(SERVER, 0);
+    pair.transmit(CLIENT, usize::MAX, 0);
+    let rest = pair.wires[CLIENT].clone();
+    assert!(pair.sides[SERVER].lend_handshake(&rest, 0).is_none());
+    pair.deliver(CLIENT, 0);
+    assert_eq!(pair.events(SERVER), ["Connected", "at once"]);
 }
 
 #[test]

@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, SupportedProtocolVersion};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use super::super::StreamEnd;
-use super::super::pair::Pair;
+use super::super::pair::{End, Pair};
 use super::{NAME, Site, VERSIONS, send};
 use crate::tls::testing::provider;
 use crate::tls::{ClientAuth, ServerResumption, ServerTls, TlsClientOptions, TlsServerOptions};
@@ -211,4 +212,66 @@ fn certificates_are_swapped_a_hundred_times_among_a_thousand_handshakes() {
         pair.settle();
         assert_eq!(pair.server.plain, b"still alive");
     }
+}
+
+/// Carries what `from` has to say to the other side; returns how many bytes that was and whether they cost it little.
+fn carry(from: &mut End, to: &mut End) -> (usize, bool) {
+    from.transmit(usize::MAX);
+    let flight = std::mem::take(&mut from.wire);
+    let cheap = to.tls.ends_handshake_cheaply(flight.len());
+    to.feed(&flight).unwrap();
+    (flight.len(), cheap)
+}
+
+#[test]
+fn a_handshake_ends_cheaply_only_where_no_key_exchange_or_certificate_can_be_due() {
+    let site = Site::new();
+    let own = site.authority.issue("client.test");
+    let server =
+        site.server_with(TlsServerOptions::default().with_client_auth(ClientAuth::Optional(site.authority.roots())));
+    for (version, own) in VERSIONS.into_iter().flat_map(|version| [(version, None), (version, Some(&own))]) {
+        let Pair { mut client, mut server } = Pair::new(&site.client_with(version, own).into(), &server, NAME);
+        assert!(!carry(&mut client, &mut server).1);
+        assert!(!carry(&mut server, &mut client).1);
+        client.transmit(usize::MAX);
+        let last = std::mem::take(&mut client.wire);
+        let is_cheap = version == &TLS13 && own.is_none();
+        assert_eq!(server.tls.ends_handshake_cheaply(last.len()), is_cheap, "{version:?}, {} bytes", last.len());
+        // It does not get cheaper by coming in pieces.
+        let (almost, end) = last.split_at(last.len() - 10);
+        server.feed(almost).unwrap();
+        assert_eq!(server.tls.ends_handshake_cheaply(end.len()), is_cheap, "{version:?}, {} bytes", last.len());
+        server.feed(end).unwrap();
+        assert_eq!(server.completed, 1);
+    }
+}
+
+#[test]
+fn a_server_that_asks_for_another_hello_has_not_made_its_flight() {
+    let site = Site::new();
+    let issued = site.authority.issue(NAME);
+    let with_groups = |groups: &[usize]| {
+        let kx_groups = groups.iter().map(|group| provider().kx_groups[*group]).collect();
+        Arc::new(CryptoProvider { kx_groups, ..(*provider()).clone() })
+    };
+    let client = ClientConfig::builder_with_provider(with_groups(&[0, 1]))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_root_certificates(site.authority.roots().store())
+        .with_no_client_auth();
+    let server = ServerConfig::builder_with_provider(with_groups(&[1]))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.der()], issued.key_der())
+        .unwrap();
+    let Pair { mut client, mut server } = Pair::new(&client.into(), &server.into(), NAME);
+    carry(&mut client, &mut server);
+    let (asked_again, _) = carry(&mut server, &mut client);
+    assert!(asked_again < 200, "this is no flight: {asked_again} bytes");
+    assert!(!server.tls.ends_handshake_cheaply(1));
+    carry(&mut client, &mut server);
+    carry(&mut server, &mut client);
+    assert!(carry(&mut client, &mut server).1);
+    assert_eq!(server.completed, 1);
 }
