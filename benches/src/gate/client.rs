@@ -42,7 +42,7 @@ pub struct Asker {
 
 enum Sockets {
     Streams(Vec<TcpStream>),
-    Datagrams(UdpSocket, Batch, usize),
+    Datagrams(UdpSocket, Box<Batch>, usize),
 }
 
 impl Client {
@@ -64,7 +64,7 @@ impl Client {
                 let socket = UdpSocket::bind(("127.0.0.1", 0))?;
                 socket.connect(addr)?;
                 socket.set_read_timeout(Some(PATIENCE))?;
-                Sockets::Datagrams(socket, Batch::default(), in_flight as usize)
+                Sockets::Datagrams(socket, Box::default(), in_flight as usize)
             }
         };
         Ok(Asker { server_pid, sockets })
