@@ -32,6 +32,18 @@ pub fn machine_cpu() -> io::Result<Duration> {
     Ok(Duration::from_millis(busy * 10))
 }
 
+/// True if every thread of a process sleeps.
+pub fn is_at_rest(pid: u32) -> io::Result<bool> {
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = fs::read_to_string(task?.path().join("stat"))?;
+        // The name before the state is in parentheses and may contain anything.
+        if !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Resident and private bytes of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {

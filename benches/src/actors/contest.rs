@@ -3,13 +3,28 @@
 use super::{SCENARIOS, SUBJECTS, Scenario, Unsupported, measure};
 use crate::arguments::{Arguments, refuse};
 use crate::spread::{Spread, short};
+use crate::table::campaign::order;
 use crate::table::tools::tool;
+use crate::table::verdict::{Check, describe};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 /// The subject that the others are compared with.
-const BASE: &str = "tokio";
+pub const BASE: &str = "tokio";
+
+/// What longshore is to reach: at least this ratio to a subject in the same rounds.
+const GOALS: &[(&str, &str, f64)] = &[
+    ("ping-pong", BASE, 1.0),
+    ("flood", BASE, 1.0),
+    ("two-pairs", BASE, 1.0),
+    ("fan-in", BASE, 1.0),
+    // Tokio is no measure here: it takes ten times as long.
+    ("spawn-end", "actix", 1.0),
+];
+
+/// The bytes that an idle process may have.
+const MAX_IDLE_BYTES: f64 = 500.0;
 
 /// The options of [`events`] and [`run`].
 pub const OPTIONS: &[&str] = &["scenarios", "subjects", "workers", "rounds", "target-ms"];
@@ -74,11 +89,11 @@ fn affordable(
     Ok(((count as f64 * scale) as u64 / 800).clamp(1, probe * 5 / 800) * 800)
 }
 
-/// The events that were asked for: ping-pong with one and two workers, everything else with two.
+/// The events that were asked for: ping-pong and fan-in with one and two workers, everything else with two.
 pub fn events(arguments: &Arguments) -> Vec<Event> {
     let chosen = arguments.list("scenarios");
     let workers = arguments.list("workers");
-    let default = |name: &str| if name == "ping-pong" { vec![1, 2] } else { vec![2] };
+    let default = |name: &str| if matches!(name, "ping-pong" | "fan-in") { vec![1, 2] } else { vec![2] };
     let names = SCENARIOS.iter().map(|(name, _, _)| *name);
     let names = names.filter(|name| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name));
     let with_workers = names.flat_map(|scenario| {
@@ -89,6 +104,16 @@ pub fn events(arguments: &Arguments) -> Vec<Event> {
     with_workers.collect()
 }
 
+/// About how long the events take: every subject looks for its number of operations and then does them.
+pub fn minutes(events: &[Event], arguments: &Arguments) -> f64 {
+    let subjects = match arguments.list("subjects").len() {
+        0 => SUBJECTS.len(),
+        chosen => chosen,
+    };
+    let seconds = 0.2 + arguments.value("target-ms", 500.0) / 1_000.0;
+    (events.len() * subjects * arguments.value("rounds", 7_usize)) as f64 * seconds / 60.0
+}
+
 /// Runs one event: every round asks every subject once.
 pub fn run(event: &Event, arguments: &Arguments) -> std::io::Result<Result> {
     let chosen = arguments.list("subjects");
@@ -97,7 +122,8 @@ pub fn run(event: &Event, arguments: &Arguments) -> std::io::Result<Result> {
     let mut entries: Vec<Entry> = names.map(|subject| Entry { subject, figures: Vec::new() }).collect();
     let target_ms = arguments.value("target-ms", 500_u64).to_string();
     for round in 1..=arguments.value("rounds", 7) {
-        for entry in &mut entries {
+        for index in order(entries.len(), round) {
+            let entry = &mut entries[index];
             let mut command = tool("actors")?;
             command.args(["one", entry.subject, event.scenario, "--target-ms", &target_ms]);
             command.args(["--workers", &event.workers.to_string()]);
@@ -112,7 +138,7 @@ pub fn run(event: &Event, arguments: &Arguments) -> std::io::Result<Result> {
 
 impl Event {
     fn label(&self) -> String {
-        format!("{}, {} workers", self.scenario, self.workers)
+        format!("{}, {} worker{}", self.scenario, self.workers, if self.workers == 1 { "" } else { "s" })
     }
 
     fn less_is_better(&self) -> bool {
@@ -120,28 +146,79 @@ impl Event {
     }
 }
 
+/// The events of the document that the `actors` binary writes.
+pub fn read(document: &Value) -> Vec<Result> {
+    document["events"].as_array().into_iter().flatten().filter_map(Result::from_json).collect()
+}
+
 impl Result {
-    fn ratio(&self, entry: &Entry) -> Option<Spread> {
-        let base = self.entries.iter().find(|entry| entry.subject == BASE)?;
-        Spread::of(entry.figures.iter().zip(&base.figures).filter_map(
-            |(own, base)| match self.event.less_is_better() {
-                true => Some((*base)? / (*own)?),
-                false => Some((*own)? / (*base)?),
-            },
-        ))
+    fn from_json(event: &Value) -> Option<Self> {
+        let (scenario, _, _) = SCENARIOS.iter().find(|(name, _, _)| event["scenario"] == *name)?;
+        let entry = |entry: &Value| {
+            let (subject, _) = SUBJECTS.iter().find(|(name, _)| entry["subject"] == *name)?;
+            Some(Entry { subject, figures: entry["figures"].as_array()?.iter().map(Value::as_f64).collect() })
+        };
+        let entries = event["subjects"].as_array()?.iter().filter_map(entry).collect();
+        Some(Self { event: Event { scenario, workers: event["workers"].as_u64()? as usize }, entries })
+    }
+
+    /// The event in words.
+    pub fn label(&self) -> String {
+        self.event.label()
+    }
+
+    /// What its figures are.
+    pub fn unit(&self) -> &'static str {
+        if self.event.less_is_better() { "bytes/process" } else { "operations/s" }
+    }
+
+    fn entry(&self, subject: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.subject == subject)
+    }
+
+    /// Median and range of a subject.
+    pub fn spread_of(&self, subject: &str) -> Option<Spread> {
+        Spread::of(self.entry(subject)?.figures.iter().copied().flatten())
+    }
+
+    /// How much better than `base` a subject was, round by round; above 1 is better.
+    pub fn ratio_of(&self, subject: &str, base: &str) -> Option<Spread> {
+        let pairs = self.entry(subject)?.figures.iter().zip(&self.entry(base)?.figures);
+        Spread::of(pairs.filter_map(|(own, base)| match self.event.less_is_better() {
+            true => Some((*base)? / (*own)?),
+            false => Some((*own)? / (*base)?),
+        }))
+    }
+
+    /// Longshore's goals in this event.
+    pub fn checks(&self) -> Vec<Check> {
+        let goal = GOALS.iter().find(|(scenario, _, _)| *scenario == self.event.scenario);
+        let ratio = goal.and_then(|(_, base, least)| {
+            let median = (self.ratio_of("longshore", base)?.median * 100.0).round() / 100.0;
+            Some(Check { goal: format!("≥ {least:.2}"), found: format!("{base} {median:.2}"), met: median >= *least })
+        });
+        let bytes = self.spread_of("longshore").filter(|_| self.event.less_is_better()).map(|spread| Check {
+            goal: format!("≤ {MAX_IDLE_BYTES}"),
+            found: format!("bytes {:.0}", spread.median),
+            met: spread.median <= MAX_IDLE_BYTES,
+        });
+        ratio.into_iter().chain(bytes).collect()
     }
 
     /// A Markdown table, subjects downwards.
     pub fn markdown(&self) -> String {
-        let unit = if self.event.less_is_better() { "bytes/process" } else { "operations/s" };
+        let (label, unit) = (self.label(), self.unit());
         let mut text =
-            format!("### {}\n\n| | {unit}, median (range) | vs {BASE} |\n|---|---|---|\n", self.event.label());
+            format!("### {label}\n\n| | {unit}, median (range) | vs {BASE} | verdict |\n|---|---|---|---|\n");
         for entry in &self.entries {
-            let spread = Spread::of(entry.figures.iter().copied().flatten());
-            let figure = spread.map(|s| format!("{} ({}–{})", short(s.median), short(s.min), short(s.max)));
-            let ratio = self.ratio(entry).map(Spread::as_ratio);
-            let [figure, ratio] = [figure, ratio].map(|column| column.unwrap_or_else(|| "–".into()));
-            writeln!(text, "| {} | {figure} | {ratio} |", entry.subject).expect("writing to a string");
+            let checks = if entry.subject == "longshore" { self.checks() } else { Vec::new() };
+            let verdict = Some(describe(&checks)).filter(|text| !text.is_empty());
+            let figure = self
+                .spread_of(entry.subject)
+                .map(|s| format!("{} ({}–{})", short(s.median), short(s.min), short(s.max)));
+            let ratio = self.ratio_of(entry.subject, BASE).map(Spread::as_ratio);
+            let columns = [figure, ratio, verdict].map(|column| column.unwrap_or_else(|| "–".into()));
+            writeln!(text, "| {} | {} |", entry.subject, columns.join(" | ")).expect("writing to a string");
         }
         text
     }
@@ -152,8 +229,8 @@ impl Result {
             json!({
                 "subject": entry.subject,
                 "figures": entry.figures,
-                "spread": Spread::of(entry.figures.iter().copied().flatten()).map(Spread::to_json),
-                "ratio": self.ratio(entry).map(Spread::to_json),
+                "spread": self.spread_of(entry.subject).map(Spread::to_json),
+                "ratio": self.ratio_of(entry.subject, BASE).map(Spread::to_json),
             })
         };
         json!({

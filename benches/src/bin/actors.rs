@@ -1,7 +1,7 @@
 //! Message passing inside one process, compared.
 //!
 //! ```text
-//! cargo run --release --manifest-path benches/Cargo.toml --bin actors -- --rounds 7 --json actors.json
+//! cargo run --release --manifest-path benches/Cargo.toml --bin actors -- --json benches/results/actors.json
 //! cargo run --release --manifest-path benches/Cargo.toml --bin actors -- --scenarios flood,fan-in --subjects tokio,actix
 //! ```
 
@@ -18,22 +18,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for key in contest::OPTIONS {
         arguments.text(key);
     }
-    let (json_file, markdown_file) = (arguments.text("json"), arguments.text("markdown"));
+    let json_file = arguments.text("json");
     arguments.refuse_unknown();
-    let (mut results, mut markdown) = (Vec::new(), String::new());
-    for event in contest::events(&arguments) {
+    let mut results = Vec::new();
+    let events = contest::events(&arguments);
+    eprintln!("{} events, about {:.0} minutes", events.len(), contest::minutes(&events, &arguments));
+    for event in events {
         let result = contest::run(&event, &arguments)?;
         println!("{}", result.markdown());
-        markdown.push_str(&result.markdown());
-        markdown.push('\n');
         results.push(result.to_json());
     }
     if let Some(file) = json_file {
         let document = json!({ "environment": record::environment(), "events": results });
-        fs::write(file, serde_json::to_string_pretty(&document)?)?;
-    }
-    if let Some(file) = markdown_file {
-        fs::write(file, markdown)?;
+        fs::write(file, document.to_string())?;
     }
     Ok(())
 }

@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/Cargo.toml --bin gate                       # all that the file names
-//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --only std-channel
-//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --update std-channel,tcp-echo
+//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --all              # and the peers, to compare
+//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --only tcp-echo,tokio-tcp-echo
+//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --update           # stores what the file names
+//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --update tcp-echo  # stores this one
+//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --only tcp-echo --keep /tmp/dumps
 //! ```
 
 use longshore_bench::arguments::{Arguments, refuse};
 use longshore_bench::gate::baseline::{Baseline, Verdict};
+use longshore_bench::gate::scenario::{SCENARIOS, Scenario};
 use longshore_bench::gate::{callgrind, callgrind::Cost, scenario};
 use longshore_bench::table::tools;
 use std::path::PathBuf;
@@ -15,49 +19,76 @@ use std::process::ExitCode;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gate.json");
 
+/// What to do with the counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Compare,
+    Store,
+}
+
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let arguments = Arguments::from_env();
     let file: PathBuf = arguments.value("file", FILE.into());
-    let repeats = arguments.value("repeats", 3);
-    let (update, only) = (arguments.list("update"), arguments.list("only"));
+    let pairs = arguments.value("pairs", 9);
+    let keep: Option<PathBuf> = arguments.optional("keep");
+    let mut baseline = Baseline::read(&file)?;
+    let (task, scenarios) = chosen(&arguments, &baseline);
     arguments.refuse_unknown();
     tools::build()?;
-    let mut baseline = Baseline::read(&file)?;
     if let Some(other) = baseline.other_compiler() {
         eprintln!("note: the stored counts are for {other}");
     }
-    let names = match (&update[..], &only[..]) {
-        ([], []) => baseline.names(),
-        ([], only) => only.to_vec(),
-        (update, _) => update.to_vec(),
-    };
     println!(
-        "| scenario | instructions/op | stored | change | allocations/op | bytes/op | verdict |\n|---|---|---|---|---|---|---|"
+        "| scenario | instructions/op (range) | stored | change | allocations/op | bytes/op | verdict |\n|---|---|---|---|---|---|---|"
     );
-    let mut worse = false;
-    for name in &names {
-        let Some(scenario) = scenario::find(name) else { refuse(&format!("unknown scenario {name:?}")) };
-        let cost = callgrind::measure(&scenario, repeats)?;
-        worse |= report(&baseline, name, &cost) == Verdict::Worse;
-        if !update.is_empty() {
-            baseline.store(name, &cost);
+    let mut worse = Vec::new();
+    for scenario in &scenarios {
+        let cost = callgrind::measure(scenario, pairs, keep.as_deref())?;
+        if report(&baseline, scenario.name, &cost) == Verdict::Worse {
+            worse.push(scenario.name);
+        }
+        if task == Task::Store {
+            baseline.store(scenario.name, &cost);
         }
     }
-    if !update.is_empty() {
+    if task == Task::Store {
         baseline.write(&file)?;
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(if worse { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    if worse.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("worse than {}: {}; if that is meant, run the gate with --update", file.display(), worse.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// The scenarios of the command line, or those of the file.
+fn chosen(arguments: &Arguments, baseline: &Baseline) -> (Task, Vec<Scenario>) {
+    let (update, only, all) = (arguments.list("update"), arguments.list("only"), arguments.flag("all"));
+    let task = if update.is_empty() { Task::Compare } else { Task::Store };
+    let names = match (&update[..], &only[..]) {
+        _ if all => return (task, SCENARIOS.to_vec()),
+        ([], []) => baseline.names(),
+        ([], only) => only.to_vec(),
+        // An option without a value.
+        ([flag], _) if flag == "true" => baseline.names(),
+        (update, _) => update.to_vec(),
+    };
+    let find = |name: &String| scenario::find(name).unwrap_or_else(|| refuse(&format!("unknown scenario {name:?}")));
+    (task, names.iter().map(find).collect())
 }
 
 fn report(baseline: &Baseline, name: &str, cost: &Cost) -> Verdict {
     let verdict = baseline.judge(name, cost);
     let stored = baseline.instructions(name);
+    let found = cost.instructions;
     println!(
-        "| {name} | {:.1} | {} | {} | {:.3} | {:.1} | {verdict:?} (tolerance {:.0} %) |",
-        cost.instructions,
+        "| {name} | {:.1} ({:.1}–{:.1}) | {} | {} | {:.3} | {:.1} | {verdict:?} (tolerance {:.1} %) |",
+        found.median,
+        found.min,
+        found.max,
         stored.map_or("–".into(), |stored| format!("{stored:.1}")),
-        stored.map_or("–".into(), |stored| format!("{:+.1} %", (cost.instructions / stored - 1.0) * 100.0)),
+        stored.map_or("–".into(), |stored| format!("{:+.1} %", (found.median / stored - 1.0) * 100.0)),
         cost.allocations,
         cost.allocated_bytes,
         baseline.tolerance(name) * 100.0,

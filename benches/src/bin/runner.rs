@@ -3,21 +3,32 @@
 //! ```text
 //! cargo run --release --manifest-path benches/Cargo.toml -- list
 //! cargo run --release --manifest-path benches/Cargo.toml -- table tcp64 --rounds 7
-//! cargo run --release --manifest-path benches/Cargo.toml -- all --json out.json --svg out.svg --syscalls
+//! cargo run --release --manifest-path benches/Cargo.toml -- all --json benches/results/all.json
+//! cargo run --release --manifest-path benches/Cargo.toml -- table udp --json benches/results/all.json --merge
+//! cargo run --release --manifest-path benches/Cargo.toml -- page
 //! ```
 
 use longshore_bench::arguments::{Arguments, refuse};
-use longshore_bench::table::{campaign::Campaign, contender, markdown, outcome::Outcome, plan, plot, record, tools};
-use std::fs;
+use longshore_bench::table::plan::Row;
+use longshore_bench::table::{
+    campaign::Campaign, contender, estimate, markdown, outcome::Outcome, page, plan, record, tools,
+};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-const USAGE: &str = "runner list | table NAME[,NAME…] | all\n  \
-    [--rounds N] [--duration-ms N] [--warm-up-ms N] [--peers A,B…] [--syscalls]\n  \
-    [--max-other SHARE] [--retries N] [--json FILE] [--svg FILE] [--markdown FILE]";
+const USAGE: &str = "runner list | table NAME[,NAME…] | all | page\n  \
+    table, all: [--rounds N] [--duration-ms N] [--warm-up-ms N] [--peers A,B…] [--no-syscalls]\n             \
+    [--max-other SHARE] [--retries N] [--json FILE [--merge]]\n  \
+    page: [--results DIRECTORY] [--readme FILE]";
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::from_env();
     let tables: Vec<&str> = match (arguments.word(0), arguments.word(1)) {
         (Some("list"), None) => return list(),
+        (Some("page"), None) => return write_page(&arguments),
         (Some("all"), None) => plan::TABLES.to_vec(),
         (Some("table"), Some(names)) => names.split(',').collect(),
         _ => refuse(USAGE),
@@ -36,36 +47,39 @@ fn list() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+fn write_page(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let results: PathBuf = arguments.value("results", RESULTS.into());
+    let readme: PathBuf = arguments.value("readme", README.into());
+    arguments.refuse_unknown();
+    Ok(page::write(&results, &readme)?)
+}
+
 fn run(tables: &[&str], arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let campaign = Campaign::from_arguments(arguments);
-    let files = ["json", "svg", "markdown"].map(|key| arguments.text(key));
+    let file: Option<PathBuf> = arguments.optional("json");
+    let earlier = match (&file, arguments.flag("merge")) {
+        (Some(file), true) => earlier_rows(file)?,
+        _ => Vec::new(),
+    };
     arguments.refuse_unknown();
     tools::build()?;
+    let rows: Vec<Row> = tables.iter().flat_map(|table| plan::rows(table)).collect();
+    let minutes = estimate::duration(&campaign, &rows).as_secs_f64() / 60.0;
+    eprintln!("{} rows, about {minutes:.0} minutes on a quiet machine, longer if runs have to be repeated", rows.len());
     let mut outcomes: Vec<Outcome> = Vec::new();
-    for row in tables.iter().flat_map(|table| plan::rows(table)) {
-        let outcome = campaign.run(&row);
-        println!("{}", markdown::render(&outcome, &campaign.describe(row.layout)));
+    for row in &rows {
+        let outcome = campaign.run(row);
+        println!("{}", markdown::render(&outcome));
         outcomes.push(outcome);
         // After every row, so that an interrupted campaign keeps what it has.
-        write_files(files, &campaign, &outcomes)?;
+        if let Some(file) = &file {
+            fs::write(file, record::document(&campaign, &outcomes, &earlier).to_string())?;
+        }
     }
     Ok(())
 }
 
-fn write_files(
-    [json, svg, markdown]: [Option<&str>; 3],
-    campaign: &Campaign,
-    outcomes: &[Outcome],
-) -> std::io::Result<()> {
-    if let Some(file) = json {
-        fs::write(file, serde_json::to_string_pretty(&record::document(campaign, outcomes))?)?;
-    }
-    if let Some(file) = svg {
-        fs::write(file, plot::render(outcomes))?;
-    }
-    if let Some(file) = markdown {
-        let render = |outcome: &Outcome| markdown::render(outcome, &campaign.describe(outcome.row.layout));
-        fs::write(file, outcomes.iter().map(render).collect::<Vec<_>>().join("\n"))?;
-    }
-    Ok(())
+fn earlier_rows(file: &Path) -> io::Result<Vec<Value>> {
+    let document: Value = serde_json::from_slice(&fs::read(file)?)?;
+    Ok(document["rows"].as_array().cloned().unwrap_or_default())
 }

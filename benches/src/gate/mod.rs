@@ -1,14 +1,27 @@
 //! A regression gate that noise cannot move: instructions and allocations per operation.
 //!
 //! ```text
-//!  gate ── valgrind --tool=callgrind ──> gate-scenario NAME N   (twice, with two values of N)
-//!    └── (count at the larger N − count at the smaller N) ÷ difference of N ──> compared with gate.json
+//!  gate: client ── sockets ──> server     gate-scenario NAME, under callgrind, in windows of
+//!     │                                   few and of many operations, by turns
+//!     └────── orders, a line each ──────>
+//!  (median of the long windows − median of the short ones) ÷ difference of their operations ──> compared with gate.json
 //! ```
 //!
-//! Start-up and shutdown cancel in the difference. Only user-space instructions are seen: a saved system call shows in the
-//! tables of the runner, not here. Counts depend on compiler, C library
-//! and, through the C library's choice of copy routines, on the processor; the file says which compiler it is for.
+//! What could move a count, and what keeps it out:
+//!
+//! | | |
+//! |---|---|
+//! | start-up, shutdown, the ends of a window, the thread that waits for it | cancel in the difference |
+//! | a table that grows, a disturbed window | the median over the windows |
+//! | the client | is another process, at full speed |
+//! | how much of a round is there when the server looks | the server sleeps, or is stopped, until all of it is |
+//! | the wall clock: polls aside, the monitor's looks | the counted process has a clock that passes with the looks at it |
+//! | the processor's copy routines | the C library is told to use those of every x86-64 |
+//!
+//! What remains is the compiler and the version of the C library; the file names the compiler. Only user-space instructions are
+//! seen: a saved system call shows in the tables of the runner, not here.
 
 pub mod baseline;
 pub mod callgrind;
+pub mod client;
 pub mod scenario;

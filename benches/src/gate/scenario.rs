@@ -1,49 +1,86 @@
-//! What the gate runs: one operation `N` times, with as little else as possible.
-//!
-//! A scenario with several threads is run by valgrind one thread at a time; where the threads hand over decides how much
-//! is batched, so such counts move a little and have a wider tolerance in the file.
+//! What the gate runs, with as little else as possible: one thread that does the work, and one that waits for it.
 
-use crate::actors::{self, Flow};
+use super::client::Client;
+use crate::actors::{self, Flow, Subject};
 use crate::peers::{self, Mode, Options};
 use crate::spin::Spin;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::mpsc::channel;
 use std::thread;
 
-/// One scenario with its two numbers of operations.
+/// One scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
     /// How it is called in the file.
     pub name: &'static str,
-    /// The smaller number of operations.
-    pub few: u64,
-    /// The larger one.
-    pub many: u64,
-    /// Does `n` operations.
-    pub run: fn(u64),
+    /// The operations of a short window and of a long one.
+    pub windows: (u64, u64),
+    /// What is done.
+    pub work: Work,
 }
 
-/// All scenarios; the gate runs those that the file names.
+/// Where the operations come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// A server of this name in the counted process, asked by a client in another.
+    Serve(&'static str, Client),
+    /// Message passing inside the counted process.
+    Pass(&'static str, fn(&dyn Subject, u64)),
+    /// One thread sends itself one word: neither a library nor a scheduler, the count of the tools alone.
+    Channel,
+}
+
+/// A scenario that is ready to be played.
+#[expect(missing_debug_implementations, reason = "a subject is a whole runtime")]
+pub enum Stage {
+    /// The server serves; nothing is left to do.
+    Serving(SocketAddr),
+    /// The runtime runs.
+    Passing(Box<dyn Subject>, fn(&dyn Subject, u64)),
+    /// Nothing is needed.
+    Channel,
+}
+
+/// Windows of messages that come one at a time.
+const ECHO: (u64, u64) = (100, 600);
+/// Windows of rounds of 50.
+const BUSY_ECHO: (u64, u64) = (500, 2_000);
+/// Windows of rounds of 16.
+const DEEP_ECHO: (u64, u64) = (320, 1_600);
+
+/// All scenarios; the gate runs those that the file names, and all if asked to.
 pub const SCENARIOS: &[Scenario] = &[
-    scenario("std-channel", 1_000, 11_000, std_channel),
-    scenario("epoll-tcp-echo", 500, 2_500, |n| tcp_echo("epoll", n)),
-    scenario("mio-tcp-echo", 500, 2_500, |n| tcp_echo("mio", n)),
-    scenario("tokio-tcp-echo", 500, 2_500, |n| tcp_echo("tokio-ct", n)),
-    scenario("epoll-udp-echo", 500, 2_500, |n| udp_echo("epoll", n)),
-    scenario("tokio-udp-echo", 500, 2_500, |n| udp_echo("tokio-ct", n)),
-    scenario("tokio-ping-pong", 2_000, 12_000, |n| ping_pong("tokio", n)),
-    scenario("tokio-flood", 8_000, 48_000, |n| flood("tokio", n)),
-    scenario("tokio-spawn-end", 1_000, 5_000, |n| spawn_end("tokio", n)),
-    scenario("tcp-echo", 500, 2_500, |n| tcp_echo("longshore", n)),
-    scenario("udp-echo", 500, 2_500, |n| udp_echo("longshore", n)),
-    scenario("ping-pong", 2_000, 12_000, |n| ping_pong("longshore", n)),
-    scenario("flood", 8_000, 48_000, |n| flood("longshore", n)),
-    scenario("spawn-end", 1_000, 5_000, |n| spawn_end("longshore", n)),
+    Scenario { name: "std-channel", windows: (1_000, 6_000), work: Work::Channel },
+    serve("epoll-tcp-echo", ECHO, "epoll", Client::Tcp { connections: 1 }),
+    serve("mio-tcp-echo", ECHO, "mio", Client::Tcp { connections: 1 }),
+    serve("tokio-tcp-echo", ECHO, "tokio-ct", Client::Tcp { connections: 1 }),
+    serve("tcp-echo", ECHO, "longshore", Client::Tcp { connections: 1 }),
+    serve("epoll-tcp-echo-50", BUSY_ECHO, "epoll", Client::Tcp { connections: 50 }),
+    serve("mio-tcp-echo-50", BUSY_ECHO, "mio", Client::Tcp { connections: 50 }),
+    serve("tokio-tcp-echo-50", BUSY_ECHO, "tokio-ct", Client::Tcp { connections: 50 }),
+    serve("tcp-echo-50", BUSY_ECHO, "longshore", Client::Tcp { connections: 50 }),
+    serve("epoll-udp-echo", ECHO, "epoll", Client::Udp { in_flight: 1 }),
+    serve("mio-udp-echo", ECHO, "mio", Client::Udp { in_flight: 1 }),
+    serve("tokio-udp-echo", ECHO, "tokio-ct", Client::Udp { in_flight: 1 }),
+    serve("udp-echo", ECHO, "longshore", Client::Udp { in_flight: 1 }),
+    serve("epoll-udp-echo-16", DEEP_ECHO, "epoll", Client::Udp { in_flight: 16 }),
+    serve("mio-udp-echo-16", DEEP_ECHO, "mio", Client::Udp { in_flight: 16 }),
+    serve("tokio-udp-echo-16", DEEP_ECHO, "tokio-ct", Client::Udp { in_flight: 16 }),
+    serve("udp-echo-16", DEEP_ECHO, "longshore", Client::Udp { in_flight: 16 }),
+    pass("tokio-ping-pong", (1_000, 6_000), "tokio", ping_pong),
+    pass("ping-pong", (1_000, 6_000), "longshore", ping_pong),
+    pass("tokio-flood", (4_096, 20_480), "tokio", flood),
+    pass("flood", (4_096, 20_480), "longshore", flood),
+    pass("tokio-spawn-end", (500, 2_500), "tokio", spawn_end),
+    pass("spawn-end", (500, 2_500), "longshore", spawn_end),
 ];
 
-const fn scenario(name: &'static str, few: u64, many: u64, run: fn(u64)) -> Scenario {
-    Scenario { name, few, many, run }
+const fn serve(name: &'static str, windows: (u64, u64), peer: &'static str, client: Client) -> Scenario {
+    Scenario { name, windows, work: Work::Serve(peer, client) }
+}
+
+const fn pass(name: &'static str, windows: (u64, u64), subject: &'static str, play: fn(&dyn Subject, u64)) -> Scenario {
+    Scenario { name, windows, work: Work::Pass(subject, play) }
 }
 
 /// Finds a scenario by name.
@@ -51,38 +88,40 @@ pub fn find(name: &str) -> Option<Scenario> {
     SCENARIOS.iter().find(|scenario| scenario.name == name).copied()
 }
 
-/// One thread sends itself one word: the same count every time.
-fn std_channel(n: u64) {
-    let (sender, receiver) = channel();
-    for number in 0..n {
-        sender.send(number).expect("the receiver lives");
-        assert_eq!(receiver.recv(), Ok(number));
+impl Scenario {
+    /// Starts the server or the runtime.
+    pub fn set_up(&self) -> Stage {
+        match self.work {
+            Work::Serve(peer, client) => Stage::Serving(start(peer, client.mode())),
+            Work::Pass(name, play) => {
+                let (_, build) = actors::SUBJECTS.iter().find(|(known, _)| *known == name).expect("a known subject");
+                Stage::Passing(build(1), play)
+            }
+            Work::Channel => Stage::Channel,
+        }
     }
 }
 
-/// A blocking client and a server in one process, 64 bytes, one message in flight.
-fn tcp_echo(peer: &str, n: u64) {
-    let mut socket = TcpStream::connect(serve(peer, Mode::Echo)).expect("the server listens");
-    socket.set_nodelay(true).expect("a connected socket");
-    let (message, mut reply) = ([7; 64], [0; 64]);
-    for _ in 0..n {
-        socket.write_all(&message).expect("the server reads");
-        socket.read_exact(&mut reply).expect("the server answers");
-        assert_eq!(reply, message);
+impl Stage {
+    /// Where the server listens, if there is one.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Serving(addr) => Some(*addr),
+            Self::Passing(..) | Self::Channel => None,
+        }
+    }
+
+    /// Does `n` operations, unless a client has them done.
+    pub fn play(&mut self, n: u64) {
+        match self {
+            Self::Serving(_) => {}
+            Self::Passing(subject, play) => play(&**subject, n),
+            Self::Channel => std_channel(n),
+        }
     }
 }
 
-fn udp_echo(peer: &str, n: u64) {
-    let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
-    socket.connect(serve(peer, Mode::Udp)).expect("a local address");
-    let (message, mut reply) = ([7; 64], [0; 128]);
-    for _ in 0..n {
-        socket.send(&message).expect("the server listens");
-        assert_eq!(socket.recv(&mut reply).expect("one in flight is never lost on loopback"), message.len());
-    }
-}
-
-fn serve(peer: &str, mode: Mode) -> SocketAddr {
+fn start(peer: &str, mode: Mode) -> SocketAddr {
     let (bound, was_bound) = channel();
     let options = Options {
         addr: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -99,19 +138,22 @@ fn serve(peer: &str, mode: Mode) -> SocketAddr {
     was_bound.recv().expect("the server binds")
 }
 
-fn subject(name: &str) -> Box<dyn actors::Subject> {
-    let (_, build) = actors::SUBJECTS.iter().find(|(known, _)| *known == name).expect("a known subject");
-    build(1)
+fn std_channel(n: u64) {
+    let (sender, receiver) = channel();
+    for number in 0..n {
+        sender.send(number).expect("the receiver lives");
+        assert_eq!(receiver.recv(), Ok(number));
+    }
 }
 
-fn ping_pong(name: &str, n: u64) {
-    subject(name).ping_pong(n).expect("every subject plays");
+fn ping_pong(subject: &dyn Subject, n: u64) {
+    subject.ping_pong(n).expect("every subject plays");
 }
 
-fn flood(name: &str, n: u64) {
-    subject(name).flow(Flow { producers: 1, consumers: 1 }, n).expect("every subject floods");
+fn flood(subject: &dyn Subject, n: u64) {
+    subject.flow(Flow { producers: 1, consumers: 1 }, n).expect("every subject floods");
 }
 
-fn spawn_end(name: &str, n: u64) {
-    subject(name).spawn_end(n).expect("every subject spawns");
+fn spawn_end(subject: &dyn Subject, n: u64) {
+    subject.spawn_end(n).expect("every subject spawns");
 }

@@ -47,7 +47,7 @@ impl<'a> Server<'a> {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1_024);
         loop {
-            self.poll.poll(&mut events, None)?;
+            wait(&mut self.poll, &mut events)?;
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept()?,
@@ -118,6 +118,14 @@ impl Connection {
     }
 }
 
+/// Waits for events; a wait that a signal has interrupted has none.
+fn wait(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
+    match poll.poll(events, None) {
+        Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn serve_udp(options: &Options) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(16);
@@ -126,7 +134,7 @@ fn serve_udp(options: &Options) -> io::Result<()> {
     poll.registry().register(&mut socket, LISTENER, Interest::READABLE)?;
     let mut buffer = vec![0; SHARED_BUFFER_BYTES];
     loop {
-        poll.poll(&mut events, None)?;
+        wait(&mut poll, &mut events)?;
         loop {
             match socket.recv_from(&mut buffer) {
                 Ok((count, from)) => {

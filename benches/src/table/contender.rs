@@ -1,5 +1,6 @@
 //! Who takes part: a peer with a number of workers, and the family it is compared as.
 
+use super::plan::{Field, Row};
 use crate::peers::Mode;
 
 /// What a contender is compared as.
@@ -74,13 +75,26 @@ pub fn labels() -> impl Iterator<Item = &'static str> {
 ///
 /// On one core the second worker is left to tokio and longshore, whose default it is; on both cores everybody who can has
 /// as many workers as cores.
-pub fn entrants(mode: Mode, cores: usize, chosen: &[String]) -> Vec<Contender> {
-    let takes_part = |contender: &&Contender| contender.modes.contains(&mode) && contender.fits(cores);
+pub fn entrants(row: &Row, chosen: &[String]) -> Vec<Contender> {
+    let takes_part = |contender: &&Contender| {
+        contender.modes.contains(&row.mode)
+            && contender.fits(row.server_cores())
+            && (row.field == Field::Everybody || contender.is_core())
+    };
     let on_list = |contender: &&Contender| chosen.is_empty() || chosen.iter().any(|label| label == contender.label);
     CONTENDERS.iter().filter(takes_part).filter(on_list).copied().collect()
 }
 
+/// Finds a contender by its label.
+pub fn find(label: &str) -> Option<Contender> {
+    CONTENDERS.iter().find(|contender| contender.label == label).copied()
+}
+
 impl Contender {
+    fn is_core(&self) -> bool {
+        self.family != Family::Other || self.peer == "mio"
+    }
+
     fn fits(&self, cores: usize) -> bool {
         match self.family {
             Family::Tokio | Family::Longshore => true,

@@ -2,17 +2,18 @@
 
 use super::contender::Family;
 use super::outcome::{Cell, Outcome};
+use super::verdict;
 use crate::spread::short;
 use std::fmt::Write;
 
 /// Writes one row's table with its caption.
-pub fn render(outcome: &Outcome, method: &str) -> String {
-    let mut text = format!("### {}\n\n{method}.", outcome.row.name);
+pub fn render(outcome: &Outcome) -> String {
+    let mut text = format!("### {}\n\n{}.", outcome.row.name, outcome.method);
     if let Some(base) = outcome.best_of(Family::Tokio) {
         write!(text, " Best tokio flavour: {}.", base.contender.label).expect("writing to a string");
     }
-    text.push_str("\n\n| | median (range) | vs best tokio | vs epoll | p50 µs | p99 µs | server CPU µs/op | its ratio to best tokio | generator CPU µs/op | system calls/op | remarks |\n");
-    text.push_str("|---|---|---|---|---|---|---|---|---|---|---|\n");
+    text.push_str("\n\n| | median (range) | rate vs best tokio | rate vs epoll | p50 µs | p99 µs | server CPU µs/op | CPU vs thriftiest tokio | generator CPU µs/op | system calls/op | verdict | remarks |\n");
+    text.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     outcome.cells.iter().for_each(|cell| text.push_str(&line(outcome, cell)));
     text
 }
@@ -31,9 +32,10 @@ fn line(outcome: &Outcome, cell: &Cell) -> String {
         micros(cell.median("p50_us")),
         micros(cell.median("p99_us")),
         micros(cell.cpu_micros("server_cpu_s")),
-        outcome.best_of(Family::Tokio).and_then(|base| Some(outcome.cpu_ratio(cell, base)?.as_ratio())),
+        outcome.thriftiest_of(Family::Tokio).and_then(|base| Some(outcome.cpu_ratio(cell, base)?.as_ratio())),
         micros(cell.cpu_micros("generator_cpu_s")),
         cell.syscalls.map(|calls| format!("{calls:.2}")),
+        Some(verdict::describe(&verdict::checks(outcome, cell))).filter(|text| !text.is_empty()),
         Some(remarks(cell)),
     ];
     let columns = columns.map(|column| column.unwrap_or_else(|| "–".into()));

@@ -10,11 +10,14 @@
 
 pub mod campaign;
 pub mod contender;
+pub mod estimate;
 pub mod markdown;
 pub mod outcome;
+pub mod page;
 pub mod plan;
 pub mod plot;
 pub mod record;
 pub mod server;
 pub mod syscalls;
 pub mod tools;
+pub mod verdict;

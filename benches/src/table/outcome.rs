@@ -21,6 +21,8 @@ pub struct Cell {
 pub struct Outcome {
     /// What was run.
     pub row: Row,
+    /// How often, how long and where, in words.
+    pub method: String,
     /// Who ran it.
     pub cells: Vec<Cell>,
 }
@@ -84,6 +86,18 @@ impl Outcome {
         let ranked = self.cells.iter().filter(|cell| cell.contender.family == family);
         let ranked = ranked.filter_map(|cell| Some((cell.spread(metric)?.median * sign, cell)));
         ranked.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, cell)| cell)
+    }
+
+    /// The member of a family whose server used the least processor time for a message.
+    pub fn thriftiest_of(&self, family: Family) -> Option<&Cell> {
+        let ranked = self.cells.iter().filter(|cell| cell.contender.family == family);
+        let ranked = ranked.filter_map(|cell| Some((cell.cpu_micros("server_cpu_s")?, cell)));
+        ranked.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, cell)| cell)
+    }
+
+    /// The cell of a label.
+    pub fn cell(&self, label: &str) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.contender.label == label)
     }
 
     /// How much better than `base` a contender was, round by round; above 1 is better.

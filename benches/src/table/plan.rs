@@ -29,6 +29,35 @@ impl Metric {
     }
 }
 
+/// Who takes part in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Everybody who can.
+    Everybody,
+    /// The loops, tokio and longshore: the others would only repeat what a smaller row says of them.
+    Core,
+}
+
+/// What longshore is to reach. Ratios are paired, above 1 is better; none means that there is no goal.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Goals {
+    /// At least this ratio to the best tokio flavour.
+    pub tokio: Option<f64>,
+    /// At least this ratio to the epoll loop.
+    pub epoll: Option<f64>,
+    /// With two workers, at least this ratio to itself with one.
+    pub own: Option<f64>,
+    /// At most so many system calls per message.
+    pub syscalls: Option<f64>,
+    /// At most so many bytes per connection.
+    pub bytes: Option<f64>,
+}
+
+/// The usual goal: the best tokio flavour, and nearly the hand-written loop.
+const EQUAL: Goals = Goals { tokio: Some(1.0), epoll: Some(0.95), own: None, syscalls: None, bytes: None };
+/// No goal: the row is there to be seen.
+const NO_GOALS: Goals = Goals { tokio: None, epoll: None, own: None, syscalls: None, bytes: None };
+
 /// One line of a table: one workload for everybody who can serve it.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -46,6 +75,10 @@ pub struct Row {
     pub layout: Layout,
     /// What is compared.
     pub metric: Metric,
+    /// Who takes part.
+    pub field: Field,
+    /// What longshore is to reach.
+    pub goals: Goals,
 }
 
 /// The tables in the order of the benchmark page.
@@ -66,46 +99,68 @@ pub fn rows(table: &str) -> Vec<Row> {
         server: String::new(),
         layout: Layout::Split,
         metric: Metric::Rate,
+        field: Field::Everybody,
+        goals: EQUAL,
     };
     let echo = |name: &str, load: &str| row(name, Mode::Echo, &format!("tcp-echo {load}"));
     match table {
-        "tcp64" => [1, 50, 1_000]
-            .map(|count| echo(&format!("TCP 64 B, {count} conn."), &format!("--connections {count}")))
-            .to_vec(),
-        "deep" => vec![echo("TCP 64 B, 50 conn. × 16 deep", "--connections 50 --depth 16")],
+        "tcp64" => vec![
+            echo("TCP 64 B, 1 conn.", "--connections 1").aiming_at(Goals { syscalls: Some(3.0), ..EQUAL }),
+            echo("TCP 64 B, 50 conn.", "--connections 50").aiming_at(Goals { syscalls: Some(2.05), ..EQUAL }),
+            echo("TCP 64 B, 1,000 conn.", "--connections 1000").aiming_at(Goals { tokio: Some(1.05), ..EQUAL }),
+        ],
+        "deep" => vec![echo("TCP 64 B, 50 conn. × 16 deep", "--connections 50 --depth 16").aiming_at(Goals {
+            tokio: Some(1.1),
+            epoll: Some(1.0),
+            ..NO_GOALS
+        })],
         "large" => vec![echo("TCP 16 KiB, 50 conn.", "--connections 50 --size 16384").serving(WIDE)],
         "bulk" => bulk(row),
         "connect" => vec![row("connect, one message, close", Mode::Echo, "connect")],
-        "udp" => [(64, 1), (64, 4), (1_200, 1), (1_200, 4)]
+        "udp" => [("64", 1), ("64", 4), ("1,200", 1), ("1,200", 4)]
             .map(|(size, sockets)| {
-                let load = format!("udp-echo --size {size} --connections {sockets}");
-                row(&format!("UDP {size} B, {sockets} sockets"), Mode::Udp, &load)
+                let load = format!("udp-echo --size {} --connections {sockets}", size.replace(',', ""));
+                let name = format!("UDP {size} B, {sockets} socket{}", if sockets == 1 { "" } else { "s" });
+                row(&name, Mode::Udp, &load).aiming_at(Goals { tokio: Some(1.05), ..NO_GOALS })
             })
             .to_vec(),
-        "tls" => vec![
+        "tls" => [
             row("TLS 64 B, 50 conn.", Mode::Tls, "tls-echo --connections 50"),
             row("TLS 16 KiB, 8 conn.", Mode::Tls, "tls-echo --connections 8 --size 16384").serving(WIDE),
             row("TLS full handshakes", Mode::Tls, "tls-handshakes"),
-        ],
-        "both-cores" => vec![
-            echo("both cores, 64 B, 50 conn.", "--connections 50").on(Layout::Shared),
-            echo("both cores, 64 B, 50 conn. × 16 deep", "--connections 50 --depth 16").on(Layout::Shared),
-        ],
+        ]
+        .map(|row| row.aiming_at(Goals { tokio: Some(1.0), ..NO_GOALS }))
+        .to_vec(),
+        "both-cores" => [
+            echo("both cores, 64 B, 50 conn.", "--connections 50"),
+            echo("both cores, 64 B, 50 conn. × 16 deep", "--connections 50 --depth 16"),
+        ]
+        .map(|row| row.on(Layout::Shared).aiming_at(NO_GOALS))
+        .to_vec(),
         "idle" => vec![
-            row("10,000 idle, bytes each", Mode::Echo, "idle --connections 10000").by(Metric::Bytes),
-            row("10,000 idle TLS, bytes each", Mode::Tls, "tls-idle --connections 10000").by(Metric::Bytes),
+            row("10,000 idle, bytes each", Mode::Echo, "idle --connections 10000")
+                .by(Metric::Bytes)
+                .aiming_at(Goals { bytes: Some(400.0), ..NO_GOALS }),
+            row("10,000 idle TLS, bytes each", Mode::Tls, "tls-idle --connections 10000")
+                .by(Metric::Bytes)
+                .aiming_at(NO_GOALS),
         ],
         "compute" => [0, 10, 100]
             .map(|micros| {
                 let name = format!("handler of {micros} µs, both cores, 50 conn.");
-                echo(&name, "--connections 50").serving(&format!("--compute-us {micros}")).on(Layout::Shared)
+                let goals = Goals { tokio: Some(1.0), own: Some(1.8), ..NO_GOALS };
+                echo(&name, "--connections 50")
+                    .serving(&format!("--compute-us {micros}"))
+                    .on(Layout::Shared)
+                    .aiming_at(if micros == 0 { NO_GOALS } else { goals })
             })
             .to_vec(),
         "slow" => vec![
             echo("1 slow handler (20 ms), 50 fast conn.: p99 in µs", "--connections 50 --slow-connections 1")
                 .serving("--slow-us 20000")
                 .on(Layout::Shared)
-                .by(Metric::P99),
+                .by(Metric::P99)
+                .aiming_at(NO_GOALS),
         ],
         _ => Vec::new(),
     }
@@ -119,7 +174,20 @@ fn bulk(row: impl Fn(&str, Mode, &str) -> Row) -> Vec<Row> {
         let load = format!("bulk-echo --connections {count}");
         row(&format!("bulk echo of 64 KiB, {count} conn."), Mode::Echo, &load).serving(WIDE)
     });
-    [one_way, both_ways].concat()
+    let [one, mut eight] = one_way;
+    let [echo_one, mut echo_eight] = both_ways;
+    (eight.field, echo_eight.field) = (Field::Core, Field::Core);
+    vec![one, eight, echo_one, echo_eight]
+}
+
+/// The names of all rows in the order of the tables.
+pub fn names() -> impl Iterator<Item = String> {
+    TABLES.iter().flat_map(|table| rows(table)).map(|row| row.name)
+}
+
+/// Finds a row by its name.
+pub fn find(name: &str) -> Option<Row> {
+    TABLES.iter().flat_map(|table| rows(table)).find(|row| row.name == name)
 }
 
 impl Row {
@@ -136,6 +204,16 @@ impl Row {
     fn by(mut self, metric: Metric) -> Self {
         self.metric = metric;
         self
+    }
+
+    fn aiming_at(mut self, goals: Goals) -> Self {
+        self.goals = goals;
+        self
+    }
+
+    /// True if system calls can be counted for a message.
+    pub fn has_messages(&self) -> bool {
+        self.metric != Metric::Bytes && self.mode != Mode::Sink
     }
 
     /// Cores that the server may use.

@@ -1,10 +1,12 @@
 //! The JSON file of a campaign: date, versions, method and every single run.
 
 use super::campaign::Campaign;
-use super::contender::Family;
 use super::outcome::{Cell, Outcome};
+use super::verdict::{By, checks, deciding};
+use super::{contender, contender::Family, plan};
 use serde_json::{Map, Value, json};
 use std::fs;
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const LOCK_FILE: &str = include_str!("../../Cargo.lock");
@@ -21,8 +23,13 @@ const PEERS: &[&str] = &[
     "tokio-rustls",
 ];
 
-/// The whole campaign.
-pub fn document(campaign: &Campaign, outcomes: &[Outcome]) -> Value {
+/// The whole campaign. Rows of an `earlier` document that were not run again are kept.
+pub fn document(campaign: &Campaign, outcomes: &[Outcome], earlier: &[Value]) -> Value {
+    let mut rows: Vec<Value> = outcomes.iter().map(row).collect();
+    let is_new = |old: &Value| !outcomes.iter().any(|outcome| old["name"] == outcome.row.name.as_str());
+    rows.extend(earlier.iter().filter(|old| is_new(old)).cloned());
+    // In the order of the plan, whoever was run last.
+    rows.sort_by_key(|row| plan::names().position(|name| row["name"] == name.as_str()));
     json!({
         "environment": environment(),
         "method": {
@@ -32,7 +39,30 @@ pub fn document(campaign: &Campaign, outcomes: &[Outcome]) -> Value {
             "max_other": campaign.max_other,
             "ratio": "paired by round; above 1 is better; base: the tokio flavour with the best median",
         },
-        "rows": outcomes.iter().map(row).collect::<Vec<_>>(),
+        "rows": rows,
+    })
+}
+
+/// The rows of a document, with what was run; rows and contenders that the plan no longer has are left out.
+pub fn outcomes(document: &Value) -> Vec<Outcome> {
+    document["rows"].as_array().into_iter().flatten().filter_map(outcome).collect()
+}
+
+fn outcome(row: &Value) -> Option<Outcome> {
+    let cells = row["contenders"].as_array()?.iter().filter_map(cell).collect();
+    let method = row["method"].as_str().unwrap_or_default().to_owned();
+    Some(Outcome { row: plan::find(row["name"].as_str()?)?, method, cells })
+}
+
+fn cell(contender: &Value) -> Option<Cell> {
+    let run = |run: &Value| match run["error"].as_str() {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(run.clone()),
+    };
+    Some(Cell {
+        contender: contender::find(contender["label"].as_str()?)?,
+        runs: contender["runs"].as_array()?.iter().map(run).collect(),
+        syscalls: contender["syscalls_per_message"].as_f64(),
     })
 }
 
@@ -44,6 +74,8 @@ pub fn environment() -> Value {
     json!({
         "date": today(),
         "versions": versions(),
+        "compiler": first_line("rustc", &["--version"]),
+        "revision": first_line("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short=10", "HEAD"]),
         "kernel": kernel.trim(),
         "processor": model.trim_start_matches([' ', '\t', ':']),
         "cores": crate::affinity::available_cores(),
@@ -52,6 +84,8 @@ pub fn environment() -> Value {
 
 fn row(outcome: &Outcome) -> Value {
     json!({
+        "date": today(),
+        "method": outcome.method,
         "table": outcome.row.table,
         "name": outcome.row.name,
         "load": outcome.row.load,
@@ -76,11 +110,19 @@ fn contender(outcome: &Outcome, cell: &Cell) -> Value {
         "figure": cell.spread(outcome.row.metric).map(crate::spread::Spread::to_json),
         "vs_best_tokio": ratio(Family::Tokio),
         "vs_epoll": ratio(Family::Epoll),
-        "cpu_vs_best_tokio": outcome.best_of(Family::Tokio).and_then(|base| Some(outcome.cpu_ratio(cell, base)?.to_json())),
+        "cpu_vs_thriftiest_tokio": outcome.thriftiest_of(Family::Tokio).and_then(|base| Some(outcome.cpu_ratio(cell, base)?.to_json())),
+        "decided_by": if deciding(outcome, cell, Family::Tokio) == By::Cpu { "server_cpu" } else { "figure" },
+        "goals": checks(outcome, cell).iter().map(|check| json!({ "goal": check.goal, "found": check.found, "met": check.met })).collect::<Vec<_>>(),
         "generator_limited": cell.generator_limited(),
         "syscalls_per_message": cell.syscalls,
         "runs": runs,
     })
+}
+
+/// What a program says, if it is there and succeeds.
+fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
 }
 
 fn versions() -> Map<String, Value> {

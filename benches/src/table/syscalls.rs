@@ -1,7 +1,8 @@
-//! System calls per message, from one extra run: counted by `perf stat` where its tracepoint may be used, else by
+//! System calls per message, from an extra run: counted by `perf stat` where its tracepoint may be used, else by
 //! `strace`, which slows the server down and so changes how much it can batch.
 //!
-//! Accepting the connections is counted too; the run is long enough for that not to show.
+//! The server meets a short and a long load, and the difference is divided: what the connections cost that are opened and closed
+//! is in both.
 
 use super::server::Server;
 use super::{contender::Contender, plan::Row};
@@ -12,6 +13,8 @@ use std::{thread::sleep, time::Duration};
 
 const TRACEPOINT: &str = "raw_syscalls:sys_enter";
 const ATTACH: Duration = Duration::from_millis(300);
+const SHORT_MS: u64 = 100;
+const LONG_MS: u64 = 700;
 
 /// Who counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +41,21 @@ impl Counter {
     /// Runs the workload once and gives system calls per message.
     pub fn per_message(self, contender: &Contender, row: &Row, spin_turns: u64) -> io::Result<f64> {
         let server = Server::start(contender, row, spin_turns)?;
+        let (few_calls, few) = self.count(&server, row, SHORT_MS)?;
+        let (many_calls, many) = self.count(&server, row, LONG_MS)?;
+        match many - few {
+            messages if messages > 0.0 => Ok((many_calls - few_calls) / messages),
+            _ => Err(io::Error::other("this workload has no messages")),
+        }
+    }
+
+    /// System calls and messages of one load.
+    fn count(self, server: &Server, row: &Row, duration_ms: u64) -> io::Result<(f64, f64)> {
         let mut counting = self.attach(server.pid())?;
         sleep(ATTACH);
-        let run = server.load(row, 0, 700);
+        let run = server.load(row, 0, duration_ms);
         let calls = self.detach(&mut counting)?;
-        let messages = run?["messages_total"].as_f64().filter(|count| *count > 0.0);
-        messages.map(|count| calls / count).ok_or_else(|| io::Error::other("this workload has no messages"))
+        Ok((calls, run?["messages_total"].as_f64().unwrap_or(0.0)))
     }
 
     fn attach(self, pid: u32) -> io::Result<Child> {

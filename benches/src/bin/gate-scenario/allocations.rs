@@ -1,8 +1,5 @@
-//! `gate-scenario NAME N`: does one operation N times and prints how often the allocator was called and for how many bytes.
-//!
-//! Run by `gate`, under callgrind; useful by hand with `perf stat` too.
+//! How often the allocator was called, and for how many bytes.
 
-use longshore_bench::{arguments::Arguments, arguments::refuse, gate::scenario};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -13,6 +10,11 @@ static ALLOCATED_BYTES: AtomicU64 = AtomicU64::new(0);
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// Calls and bytes since the start of the process.
+pub fn so_far() -> (u64, u64) {
+    (ALLOCATIONS.load(Relaxed), ALLOCATED_BYTES.load(Relaxed))
+}
 
 fn count(bytes: usize) {
     ALLOCATIONS.fetch_add(1, Relaxed);
@@ -43,15 +45,4 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's promise, passed on.
         unsafe { System.dealloc(place, layout) }
     }
-}
-
-fn main() {
-    let arguments = Arguments::from_env();
-    let name = arguments.word(0).unwrap_or_default();
-    let Some(scenario) = scenario::find(name) else { refuse(&format!("unknown scenario {name:?}")) };
-    let Some(operations) = arguments.word(1).and_then(|text| text.parse().ok()) else { refuse("gate-scenario NAME N") };
-    (scenario.run)(operations);
-    println!("{} {}", ALLOCATIONS.load(Relaxed), ALLOCATED_BYTES.load(Relaxed));
-    // Servers of a scenario serve for ever.
-    std::process::exit(0)
 }
