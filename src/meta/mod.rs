@@ -17,6 +17,7 @@
 
 mod context;
 pub(crate) mod options;
+mod segmentation;
 mod socket;
 mod stream;
 pub(crate) mod tcp;

@@ -5,7 +5,7 @@
 //!            └ drop, terminate: port free
 //!
 //!  readable ─▶ receive up to the budget ─▶ MessageUdp to the owner, or dropped and counted
-//!  MessageUdp ─▶ queue (bounded by the outlet cell) ─▶ flush: send until the socket takes no more
+//!  MessageUdp ─▶ queue (bounded by the outlet cell) ─▶ flush: send until the socket takes no more, in batches
 //! ```
 //!
 //! What becomes of each datagram and each error is decided by the machine in `proto::datagram`; none ends the server. Here
@@ -25,9 +25,10 @@ use crate::inspect::Inspection;
 use crate::message::{Message, MessageUdp, MessageUdpError, Undelivered};
 use crate::meta::TcpCommand;
 use crate::meta::options::UdpServerOptions;
+use crate::meta::segmentation;
 use crate::meta::socket::{bind_addresses, bind_first, unbound};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
-use crate::proto::datagram::{AfterError, Datagrams, Transmitted};
+use crate::proto::datagram::{AfterError, Batch, Datagrams, Transmitted};
 use crate::reason::Reason;
 
 /// Datagrams received in one activation; then others have their turn.
@@ -128,6 +129,7 @@ impl UdpServer {
         let local_addr = socket.local_addr().map_err(failed)?;
         let longest = if options.buffer_pool.is_some() { LARGEST } else { options.buffer_size };
         let is_connected = options.peer.is_some();
+        let cuts_batches = options.segmentation_offload && segmentation::is_known();
         Ok(Self {
             socket: UdpSocket::from_std(socket),
             local_addr,
@@ -135,7 +137,7 @@ impl UdpServer {
             owner: Pid::NODE,
             readable: false,
             writable: true,
-            machine: Datagrams::new(longest, is_connected),
+            machine: Datagrams::new(longest, is_connected, cuts_batches),
         })
     }
 
@@ -223,11 +225,12 @@ impl UdpServer {
     fn send_all(&mut self, cx: &MetaContext<'_>) {
         while self.writable {
             let (socket, peer) = (&self.socket, self.options.peer);
-            let transmitted = self.machine.transmit(|addr, data| match peer {
-                Some(_) => socket.send(data),
-                None => socket.send_to(data, addr),
+            let transmitted = self.machine.transmit(|Batch { addr, datagrams }| match (datagrams, peer) {
+                ([only], Some(_)) => socket.send(only),
+                ([only], None) => socket.send_to(only, addr),
+                (several, peer) => segmentation::send(socket, peer.is_none().then_some(addr), several),
             });
-            let length = match transmitted {
+            let counted = match transmitted {
                 Transmitted::Idle => return,
                 Transmitted::Again => continue,
                 Transmitted::Blocked => {
@@ -238,13 +241,13 @@ impl UdpServer {
                     self.report(cx, None, 0, error);
                     continue;
                 }
-                Transmitted::Sent { length } => length,
+                Transmitted::Sent { counted } => counted,
                 Transmitted::Failed { addr, length, error } => {
                     self.report(cx, Some(addr), length, error);
-                    length
+                    datagram_bytes(length)
                 }
             };
-            cx.outlet().sent(datagram_bytes(length), self.options.output_limit / 4);
+            cx.outlet().sent(counted, self.options.output_limit / 4);
         }
     }
 }

@@ -11,16 +11,27 @@
 //! operating system may answer a send with the fate of an earlier datagram (ICMP); then this one has not been sent, and is
 //! tried again, once.
 //!
+//! Those that can leave together do, as a [`Batch`]. The socket takes or refuses it as a whole; one that it refuses is tried
+//! again as single datagrams, so that each has its own error or none. A socket that turns out unable to cut gets no other one.
+//!
 //! What it does not do: sockets, mailboxes, and bounding the output (the outlet cell counts the same datagrams).
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
+pub(crate) use self::batch::Batch;
+use self::batch::{together, with_batch};
 use crate::buffer::{Buffer, BufferPool};
+use crate::command::datagram_bytes;
+
+mod batch;
 
 /// So many errors in a row, and receiving waits for news: an error that stays must not keep the loop busy.
 const ERRORS_IN_A_ROW: u32 = 64;
+/// What a socket answers to a batch that it cannot cut: EIO if the device computes no checksums, EINVAL if the way to the
+/// peer, or the kernel, is not made for it. Every Linux has these numbers.
+const CANNOT_CUT: [i32; 2] = [5, 22];
 
 /// What happened on the socket, for inspection. Received is what was delivered and what was dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,14 +69,25 @@ pub(crate) enum Transmitted {
     Idle,
     /// The socket takes no more now.
     Blocked,
-    /// Nothing left; the same datagram is tried again.
+    /// Nothing left; the same is tried again.
     Again,
-    /// Nothing left: this is the fate of an earlier datagram. The same one is tried again.
+    /// Nothing left: this is the fate of an earlier datagram. The same is tried again.
     Earlier(ErrorKind),
-    /// A datagram of that length left.
-    Sent { length: usize },
+    /// One datagram left, or a batch; they have counted so many bytes against the output limit.
+    Sent { counted: usize },
     /// A datagram cannot be sent and is gone.
     Failed { addr: SocketAddr, length: usize, error: ErrorKind },
+}
+
+/// Whether the socket cuts batches into datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cutting {
+    /// As far as is known.
+    Yes,
+    /// A batch was refused by an error of [`CANNOT_CUT`]. If its first datagram leaves alone, it was for being a batch; if that
+    /// fails too (to port 0, say), it was not.
+    Doubted,
+    No,
 }
 
 /// See the module.
@@ -76,6 +98,9 @@ pub(crate) struct Datagrams {
     /// The socket is connected to one peer.
     is_connected: bool,
     output: VecDeque<(SocketAddr, Buffer)>,
+    cutting: Cutting,
+    /// So many of the first were refused as a batch, and leave one by one.
+    singles: usize,
     /// The first of the output has met the error of an earlier datagram.
     met_earlier: bool,
     errors_in_a_row: u32,
@@ -83,11 +108,13 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    pub(crate) fn new(longest: usize, is_connected: bool) -> Self {
+    pub(crate) fn new(longest: usize, is_connected: bool, cuts_batches: bool) -> Self {
         Self {
             longest,
             is_connected,
             output: VecDeque::new(),
+            cutting: if cuts_batches { Cutting::Yes } else { Cutting::No },
+            singles: 0,
             met_earlier: false,
             errors_in_a_row: 0,
             counters: Counters::default(),
@@ -141,36 +168,66 @@ impl Datagrams {
         !self.output.is_empty()
     }
 
-    /// Gives the first datagram to `send`. Ask again until it is idle or blocked.
-    pub(crate) fn transmit(&mut self, send: impl FnOnce(SocketAddr, &[u8]) -> io::Result<usize>) -> Transmitted {
-        let Some((addr, data)) = self.output.front() else { return Transmitted::Idle };
-        let (addr, length) = (*addr, data.len());
-        let outcome = match send(addr, data) {
-            Ok(_) => {
-                self.counters.messages_out += 1;
-                self.counters.bytes_out += length as u64;
-                Transmitted::Sent { length }
+    /// Gives the first datagram to `send`, or several that can leave together. Ask again until it is idle or blocked.
+    pub(crate) fn transmit(&mut self, send: impl FnOnce(Batch<'_>) -> io::Result<usize>) -> Transmitted {
+        let may_cut = self.cutting == Cutting::Yes && self.singles == 0;
+        let count = if may_cut { together(&self.output, self.is_connected) } else { 1 };
+        match with_batch(&self.output, count, send) {
+            None => Transmitted::Idle,
+            Some(Ok(_)) => self.sent(count),
+            Some(Err(error)) => self.send_failed(count, &error),
+        }
+    }
+
+    fn sent(&mut self, count: usize) -> Transmitted {
+        if self.cutting == Cutting::Doubted {
+            self.cutting = Cutting::No;
+        }
+        let mut counted = 0;
+        for _ in 0..count {
+            let Some((_, data)) = self.take_first() else { break };
+            self.counters.messages_out += 1;
+            self.counters.bytes_out += data.len() as u64;
+            counted += datagram_bytes(data.len());
+        }
+        Transmitted::Sent { counted }
+    }
+
+    fn send_failed(&mut self, count: usize, error: &io::Error) -> Transmitted {
+        match error.kind() {
+            ErrorKind::WouldBlock => Transmitted::Blocked,
+            ErrorKind::Interrupted => Transmitted::Again,
+            error if self.is_connected && !self.met_earlier && is_reported_later(error) => {
+                self.met_earlier = true;
+                self.counters.receive_errors += 1;
+                Transmitted::Earlier(error)
             }
-            Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => return Transmitted::Blocked,
-                ErrorKind::Interrupted => return Transmitted::Again,
-                error if self.is_connected && !self.met_earlier && is_reported_later(error) => {
-                    self.met_earlier = true;
-                    self.counters.receive_errors += 1;
-                    return Transmitted::Earlier(error);
+            _ if count > 1 => {
+                self.singles = count;
+                if error.raw_os_error().is_some_and(|number| CANNOT_CUT.contains(&number)) {
+                    self.cutting = Cutting::Doubted;
                 }
-                error => {
-                    self.counters.send_errors += 1;
-                    Transmitted::Failed { addr, length, error }
+                Transmitted::Again
+            }
+            error => {
+                if self.cutting == Cutting::Doubted {
+                    self.cutting = Cutting::Yes;
                 }
-            },
-        };
+                let Some((addr, data)) = self.take_first() else { return Transmitted::Idle };
+                self.counters.send_errors += 1;
+                Transmitted::Failed { addr, length: data.len(), error }
+            }
+        }
+    }
+
+    /// The first datagram has left or failed.
+    fn take_first(&mut self) -> Option<(SocketAddr, Buffer)> {
         if cfg!(planted_bug) && self.met_earlier && self.output.len() > 1 {
             self.output.pop_front();
         }
-        self.output.pop_front();
         self.met_earlier = false;
-        outcome
+        self.singles = self.singles.saturating_sub(1);
+        self.output.pop_front()
     }
 }
 

@@ -28,4 +28,5 @@ mod stories;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod udp_batches;
 mod udp_faults;

@@ -41,6 +41,10 @@ pub struct UdpServerOptions {
     pub output_limit: u32,
     /// Tell the owner of each datagram that could not be sent, with a `MessageUdpError`; by default they are counted.
     pub report_errors: bool,
+    /// Give datagrams that wait for one peer and have one size to the kernel in one call, which cuts them apart again (UDP
+    /// segmentation offload). Nothing changes on the wire, but a packet capture on this machine sees them before the cut. Linux
+    /// only; where the kernel or the device cannot do it, they are sent one by one. On by default.
+    pub segmentation_offload: bool,
     /// Options of the socket.
     pub socket: SocketOptions,
 }
@@ -58,6 +62,7 @@ impl Default for UdpServerOptions {
             multicast: Vec::new(),
             output_limit: 1 << 20,
             report_errors: false,
+            segmentation_offload: true,
             socket: SocketOptions::default(),
         }
     }
@@ -85,6 +90,8 @@ impl UdpServerOptions {
         with_output_limit, output_limit: plain u32;
         /// Sets [`report_errors`](Self::report_errors).
         with_report_errors, report_errors: plain bool;
+        /// Sets [`segmentation_offload`](Self::segmentation_offload).
+        with_segmentation_offload, segmentation_offload: plain bool;
         /// Sets [`socket`](Self::socket).
         with_socket, socket: plain SocketOptions;
     }

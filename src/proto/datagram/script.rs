@@ -4,7 +4,8 @@
 //!
 //! - every datagram that was received is counted, and delivered whole or cut, with a flag that says so, or dropped;
 //! - every datagram that was accepted is sent, failed or waiting; they leave in order, each with its own bytes and address;
-//! - an error affects one datagram, and the error of an earlier one none;
+//! - as many leave together as may, and no others; a socket that cannot cut them apart is asked once;
+//! - an error affects one datagram, and the error of an earlier one, or of a batch, none;
 //! - no error that stays keeps a loop busy.
 
 use std::net::Ipv4Addr;
@@ -19,19 +20,26 @@ thread_local! {
 /// Runs one script. Panics if a promise is broken.
 pub(crate) fn fuzz_datagrams(script: &[u8]) {
     let mut script = Script::new(script);
-    let (longest, is_connected) = (script.amount().max(1), script.byte() & 1 == 0);
+    let (longest, socket) = (script.amount().max(1), script.byte());
+    let (is_connected, cuts_batches) = (socket & 1 == 0, socket & 2 != 0);
     let mut world = World {
-        machine: Datagrams::new(longest, is_connected),
+        machine: Datagrams::new(longest, is_connected, cuts_batches),
         longest,
+        is_connected,
+        cuts_batches,
         pushed: Vec::new(),
         left: 0,
+        singles: 0,
+        doubted: false,
+        earlier: false,
         expected: Counters::default(),
     };
     while !script.is_over() {
         match script.byte() % 8 {
             0..=1 => world.receive(&mut script),
             2 => world.fail_to_receive(&mut script),
-            3..=4 => world.push(script.amount() % 5_000),
+            3 => world.push(world.pushed.len(), script.amount() % 5_000),
+            4 => world.push_run(&mut script),
             _ => world.transmit(&mut script),
         }
         world.check();
@@ -42,20 +50,30 @@ pub(crate) fn fuzz_datagrams(script: &[u8]) {
 struct World {
     machine: Datagrams,
     longest: usize,
-    /// Datagrams that were accepted, and those that have left or failed: datagram i is `datagram(i)`.
-    pushed: Vec<usize>,
+    is_connected: bool,
+    cuts_batches: bool,
+    /// Datagrams that were accepted, with their peer and length, and how many of them have left or failed.
+    pushed: Vec<(usize, usize)>,
     left: usize,
+    /// Those that were refused as a batch and have not left yet, and whether that speaks against batches.
+    singles: usize,
+    doubted: bool,
+    /// The next has met the error of an earlier one.
+    earlier: bool,
     expected: Counters,
 }
 
-/// The address and the bytes of a datagram: neighbours differ in all of them.
-fn datagram(number: usize, length: usize) -> (SocketAddr, Vec<u8>) {
-    let addr = SocketAddr::from((Ipv4Addr::from_bits(number as u32), 7));
+fn peer(number: usize) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::from_bits(number as u32), 7))
+}
+
+/// The bytes of a datagram: neighbours differ in all of them.
+fn datagram(number: usize, length: usize) -> Vec<u8> {
     let mut bytes = vec![number as u8; length];
     if let Some(last) = bytes.last_mut() {
         *last ^= 0x80; // a piece from the middle is not the end
     }
-    (addr, bytes)
+    bytes
 }
 
 /// Errors of sockets, those that the network reports later first.
@@ -70,9 +88,42 @@ fn error_kind(byte: u8) -> ErrorKind {
     ][usize::from(byte) % 6]
 }
 
+/// An answer to a send.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Taken,
+    Kind(ErrorKind),
+    /// The socket may not be able to cut a batch.
+    CannotCut,
+}
+
+impl Answer {
+    fn read(script: &mut Script<'_>) -> Self {
+        match script.byte() {
+            0..=191 => Self::Taken,
+            192..=207 => Self::Kind(ErrorKind::WouldBlock),
+            208..=215 => Self::Kind(ErrorKind::Interrupted),
+            byte @ 216..=247 => Self::Kind(error_kind(byte)),
+            _ => Self::CannotCut,
+        }
+    }
+
+    fn to_result(self) -> io::Result<usize> {
+        match self {
+            Self::Taken => Ok(0),
+            Self::Kind(kind) => Err(kind.into()),
+            Self::CannotCut => Err(io::Error::from_raw_os_error(CANNOT_CUT[0])),
+        }
+    }
+
+    fn kind(self) -> Option<ErrorKind> {
+        self.to_result().err().map(|error| error.kind())
+    }
+}
+
 impl World {
     fn receive(&mut self, script: &mut Script<'_>) {
-        let (_, bytes) = datagram(usize::from(script.byte()), script.amount());
+        let bytes = datagram(usize::from(script.byte()), script.amount());
         let (data, is_truncated) = POOL.with(|pool| self.machine.received(&bytes, pool));
         assert_eq!(data, bytes[..bytes.len().min(self.longest)], "other bytes than were received");
         assert_eq!(is_truncated, data.len() < bytes.len());
@@ -111,57 +162,97 @@ impl World {
         }
     }
 
-    fn push(&mut self, length: usize) {
-        let (addr, bytes) = datagram(self.pushed.len(), length);
-        self.pushed.push(length);
-        self.machine.push(addr, POOL.with(|pool| pool.copy_from_slice(&bytes)));
+    fn push(&mut self, to: usize, length: usize) {
+        let bytes = datagram(self.pushed.len(), length);
+        self.pushed.push((to, length));
+        self.machine.push(peer(to), POOL.with(|pool| pool.copy_from_slice(&bytes)));
+    }
+
+    /// Many of one length to the peer of the last one, and perhaps one of another length.
+    fn push_run(&mut self, script: &mut Script<'_>) {
+        let (byte, length) = (script.byte(), script.amount() % 5_000);
+        let to = self.pushed.last().map_or(0, |(to, _)| *to);
+        (0..byte & 127).for_each(|_| self.push(to, length));
+        if byte >= 128 {
+            self.push(to, script.amount() % 5_000);
+        }
+    }
+
+    /// How many must leave together now.
+    fn together(&self) -> usize {
+        let waiting = &self.pushed[self.left..];
+        let Some((to, size)) = waiting.first() else { return 0 };
+        if !self.cuts_batches || self.singles > 0 || *size == 0 || *size > batch::LONGEST {
+            return 1;
+        }
+        let fits = |count: &usize| {
+            let run = &waiting[..*count];
+            let (last, others) = run.split_last().expect("one at least");
+            (self.is_connected || run.iter().all(|(other, _)| other == to))
+                && others.iter().all(|(_, length)| length == size)
+                && (1..=*size).contains(&last.1)
+                && run.iter().map(|(_, length)| length).sum::<usize>() <= batch::BYTES
+                && count * size <= batch::BYTES
+        };
+        (1..=waiting.len().min(batch::DATAGRAMS)).take_while(fits).last().unwrap_or(1)
     }
 
     /// The socket's answers, until it blocks or everything is gone.
     fn transmit(&mut self, script: &mut Script<'_>) {
-        let mut earlier = false;
         loop {
-            let byte = script.byte();
-            let answer = match byte {
-                0..=191 => Ok(0),
-                192..=207 => Err(ErrorKind::WouldBlock),
-                208..=215 => Err(ErrorKind::Interrupted),
-                byte => Err(error_kind(byte)),
-            };
-            let (number, pushed) = (self.left, &self.pushed);
-            let mut asked = false;
-            let outcome = self.machine.transmit(|addr, data| {
-                asked = true;
-                let expected = datagram(number, pushed[number]);
-                assert_eq!((addr, data), (expected.0, &expected.1[..]), "another datagram than is next");
-                answer.map(|_| data.len()).map_err(io::Error::from)
+            let answer = Answer::read(script);
+            let (first, count) = (self.left, self.together());
+            let mut given = 0;
+            let outcome = self.machine.transmit(|batch| {
+                given = batch.datagrams.len();
+                assert_eq!(batch.addr, peer(self.pushed[first].0));
+                for (number, data) in (first..).zip(batch.datagrams) {
+                    let expected = datagram(number, self.pushed[number].1);
+                    assert_eq!(&data[..], &expected[..], "another datagram than is next");
+                }
+                answer.to_result()
             });
-            assert_eq!(asked, number < pushed.len(), "nothing waits, or it is not tried");
-            let length = pushed.get(number).copied().unwrap_or(0);
-            match (outcome, answer) {
-                (Transmitted::Idle, _) => return assert!(!asked),
-                (Transmitted::Blocked, Err(ErrorKind::WouldBlock)) => return,
-                (Transmitted::Again, Err(ErrorKind::Interrupted)) => continue,
-                (Transmitted::Earlier(told), Err(error)) => {
-                    assert_eq!((told, earlier), (error, false), "tried again and again");
+            assert_eq!(given, count, "nothing waits, or it is not tried, or others leave together than may");
+            match outcome {
+                Transmitted::Idle => return assert_eq!(count, 0),
+                Transmitted::Blocked => return assert_eq!(answer.kind(), Some(ErrorKind::WouldBlock)),
+                Transmitted::Earlier(told) => {
+                    assert_eq!((Some(told), self.earlier, self.is_connected), (answer.kind(), false, true));
+                    assert!(is_reported_later(told));
                     self.expected.receive_errors += 1;
-                    earlier = true;
-                    continue;
+                    self.earlier = true;
                 }
-                (Transmitted::Sent { length: sent }, Ok(_)) => {
-                    assert_eq!(sent, length);
-                    self.expected.messages_out += 1;
-                    self.expected.bytes_out += length as u64;
+                Transmitted::Again if answer.kind() == Some(ErrorKind::Interrupted) => {}
+                Transmitted::Again => {
+                    assert!(count > 1 && !matches!(answer, Answer::Taken), "{answer:?} to {count}");
+                    self.singles = count;
+                    self.doubted = matches!(answer, Answer::CannotCut);
                 }
-                (Transmitted::Failed { addr, length: failed, error }, Err(answer)) => {
-                    assert_eq!((addr, failed, error), (datagram(number, 0).0, length, answer));
+                Transmitted::Sent { counted } => {
+                    assert!(matches!(answer, Answer::Taken), "sent after {answer:?}");
+                    let lengths = || self.pushed[first..first + count].iter().map(|(_, length)| *length);
+                    assert_eq!(counted, lengths().map(datagram_bytes).sum::<usize>());
+                    self.expected.messages_out += count as u64;
+                    self.expected.bytes_out += lengths().sum::<usize>() as u64;
+                    self.cuts_batches &= !self.doubted;
+                    self.leave(count);
+                }
+                Transmitted::Failed { addr, length, error } => {
+                    let (to, expected) = self.pushed[first];
+                    assert_eq!((addr, length, Some(error)), (peer(to), expected, answer.kind()));
+                    assert_eq!(count, 1, "an error of many");
+                    assert!(self.earlier || !self.is_connected || !is_reported_later(error), "not tried again");
                     self.expected.send_errors += 1;
+                    self.leave(1);
                 }
-                (outcome, answer) => panic!("{outcome:?} after {answer:?}"),
             }
-            self.left += 1;
-            earlier = false;
         }
+    }
+
+    fn leave(&mut self, count: usize) {
+        self.left += count;
+        self.singles = self.singles.saturating_sub(count);
+        (self.doubted, self.earlier) = (false, false);
     }
 
     fn check(&self) {

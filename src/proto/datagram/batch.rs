@@ -1,0 +1,64 @@
+//! Datagrams that leave together: the kernel is given all of their bytes at once and the size to cut them at (UDP
+//! segmentation offload, GSO). On the wire they are what they would have been one by one.
+//!
+//! So they go to one peer and have one size, but for the last, which may be shorter. It saves a walk through the network
+//! stack for each datagram but the first.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+
+use crate::buffer::Buffer;
+
+/// Datagrams in a batch: every kernel that cuts at all takes so many.
+pub(crate) const DATAGRAMS: usize = 64;
+/// Bytes in a batch, the payload of the longest packet.
+pub(super) const BYTES: usize = 65_507;
+/// The longest datagram in a batch, in bytes: what fits into an Ethernet frame over IPv6. The kernel cuts into whole packets
+/// only; a longer datagram must be able to leave in fragments.
+pub(super) const LONGEST: usize = 1_452;
+
+/// What one call of the socket sends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch<'a> {
+    pub(crate) addr: SocketAddr,
+    /// One, or several of one size, of which the last may be shorter. None of several is empty.
+    pub(crate) datagrams: &'a [IoSlice<'a>],
+}
+
+/// How many of the first datagrams can leave together. On a connected socket all have one peer, whatever their addresses.
+pub(super) fn together(output: &VecDeque<(SocketAddr, Buffer)>, is_connected: bool) -> usize {
+    let Some((addr, first)) = output.front() else { return 0 };
+    let size = first.len();
+    if size == 0 || size > LONGEST {
+        return 1;
+    }
+    let mut count = 1;
+    for (other, data) in output.iter().take(DATAGRAMS.min(BYTES / size)).skip(1) {
+        if (other != addr && !is_connected) || data.is_empty() || data.len() > size {
+            break;
+        }
+        count += 1;
+        if data.len() < size {
+            break;
+        }
+    }
+    count
+}
+
+/// Calls `send` with the first `count` datagrams, one at least.
+pub(super) fn with_batch<R>(
+    output: &VecDeque<(SocketAddr, Buffer)>,
+    count: usize,
+    send: impl FnOnce(Batch<'_>) -> R,
+) -> Option<R> {
+    let (addr, first) = output.front()?;
+    if count == 1 {
+        return Some(send(Batch { addr: *addr, datagrams: &[IoSlice::new(first)] }));
+    }
+    let mut datagrams = [IoSlice::new(&[]); DATAGRAMS];
+    for (slice, (_, data)) in datagrams.iter_mut().zip(output.iter().take(count)) {
+        *slice = IoSlice::new(data);
+    }
+    Some(send(Batch { addr: *addr, datagrams: &datagrams[..count] }))
+}
