@@ -13,7 +13,7 @@ use mio::{Interest, Registry, Token};
 use super::{MetaProcess, Newborn};
 use crate::buffer::{Buffer, BufferPool};
 use crate::command::outlet::Outlet;
-use crate::command::{Command, Commands, Fire};
+use crate::command::{Command, Commands, Fire, output_bytes};
 use crate::error::{OptionError, SendError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
 use crate::log::Logger;
@@ -305,6 +305,12 @@ impl MetaContext<'_> {
     /// ```
     pub fn sent(&mut self, bytes: usize, low_water_mark: u32) -> bool {
         self.outlet().sent(bytes, low_water_mark)
+    }
+
+    /// Counts off a message that means nothing here, as [`MetaContext::sent`] does.
+    pub(crate) fn ignore(&self, message: &Message, low_water_mark: u32) -> bool {
+        let bytes = output_bytes(message);
+        bytes > 0 && self.outlet().sent(bytes, low_water_mark)
     }
 
     pub(crate) fn outlet(&self) -> &Outlet {

@@ -524,6 +524,34 @@ fn nothing_can_be_sent_after_close() {
 }
 
 #[test]
+fn messages_that_mean_nothing_to_a_connection_take_none_of_its_output_limit() {
+    let node = node();
+    let owner = Probe::spawn(&node);
+    let (addr, _) = owner.listen(TcpServerOptions::default());
+    let to = addr;
+    // While it connects, and when it is connected.
+    let id = owner.run(move |cx| {
+        let client = TcpConnection::connect(("localhost", addr.port())).expect("an attempt");
+        let id = cx.spawn_meta(client).expect("spawned");
+        cx.send_alias(id, MessageUdp::new(id, to, vec![0; 1_000])).expect("accepted");
+        id
+    });
+    let (first, second) = (owner.connect(), owner.connect());
+    assert!([first.id, second.id].contains(&id));
+    owner.run(move |cx| cx.send_alias(id, MessageUdp::new(id, to, vec![0; 1_000]))).expect("accepted");
+    owner.run(move |cx| cx.send_alias(id, "not bytes")).expect("accepted");
+    inspect(&node, id); // all of it has been handled
+    assert_eq!(owner.run(move |cx| cx.queued_bytes(id)), 0);
+    owner.run(move |cx| cx.close(id)).expect("it lives");
+    for _ in 0..2 {
+        let disconnect = owner.disconnect();
+        let expected = if disconnect.id == id { DisconnectReason::LocalClose } else { DisconnectReason::ClosedByPeer };
+        assert_eq!((disconnect.reason, disconnect.unsent), (expected, 0));
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn shutdown_write_ends_one_direction_only() {
     let node = node();
     let owner = Probe::spawn(&node);

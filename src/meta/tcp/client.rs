@@ -27,6 +27,7 @@ use super::connection::Driver;
 #[cfg(feature = "tls")]
 use super::tls::ClientSide;
 use crate::clock::millis;
+use crate::command::output_bytes;
 use crate::error::ConnectError;
 use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
@@ -512,7 +513,8 @@ impl MetaProcess for TcpConnection {
                 Some(TcpCommand::Abort) => return self.over(DisconnectReason::Abort),
                 Some(TcpCommand::Close) => return self.finish(cx, DisconnectReason::LocalClose),
                 Some(_) => self.early.push(message),
-                None if matches!(message, Message::Tcp(_)) => self.early.push(message),
+                // Data, or what the connection will ignore: it counts against the output limit until then.
+                None if output_bytes(&message) > 0 => self.early.push(message),
                 // Nothing else means anything to a connection.
                 None => {}
             },
