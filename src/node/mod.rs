@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::actor::{Actor, ActorBehavior, Pool};
+use crate::actor::{Actor, Pool, make};
 use crate::buffer::BufferPool;
 use crate::clock::Clock;
 use crate::command::Commands;
@@ -165,7 +165,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// `init` failed or panicked, or the node refuses.
+    /// `init` failed, or it or the factory panicked, or the node refuses. Nothing is left of the process then; ports that it
+    /// had bound are free again.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -223,7 +224,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn spawn_with<A: Actor>(&self, options: SpawnOptions, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
-        self.spawn_behavior(&options, Box::new(ActorBehavior(factory())))
+        self.spawn_behavior(&options, make(factory)?)
     }
 
     /// Spawns a pool; see [`Pool`].
@@ -470,8 +471,8 @@ impl Node {
     /// connections send what they have accepted and end; processes get an exit signal, [`Reason::Shutdown`], and those
     /// that do not end are killed; threads end. Returns when every `terminate` has run, or what a deadline cut off.
     ///
-    /// Called on a thread of the runtime it cannot wait: the node is then stopped by a thread of its own, and an empty
-    /// report returns at once. Called twice, the second call waits for the first.
+    /// Called in a callback it cannot wait: the node is then stopped by a thread of its own, and an empty report returns at
+    /// once. Called twice, the second call waits for the first.
     ///
     /// ```
     /// use longshore::prelude::*;

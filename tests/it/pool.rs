@@ -136,6 +136,30 @@ fn a_worker_whose_init_fails_is_tried_again_and_the_pool_lives_on() {
 }
 
 #[test]
+fn a_factory_that_panics_is_tried_again_and_the_pool_lives_on() {
+    silence_expected_panics();
+    struct Numbered(usize);
+    impl Actor for Numbered {
+        fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+            reply.send(self.0);
+            Ok(())
+        }
+    }
+    let node = node();
+    let mut made = 0;
+    let factory = move || {
+        made += 1;
+        assert_ne!(made, 2, "no parts");
+        Numbered(made)
+    };
+    let pid = node.spawn_pool(options(), Pool::new(1, factory)).expect("spawned");
+    node.send(pid, PoolCommand::Add(1)).expect("delivered");
+    wait_for(&node, pid, "workers", 2);
+    assert_eq!([ask(&node, pid), ask(&node, pid)], [1, 3]);
+    stop_clean(&node);
+}
+
+#[test]
 fn a_pool_whose_first_workers_fail_is_not_spawned() {
     struct Failing;
     impl Actor for Failing {
