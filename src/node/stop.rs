@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use crate::command::Command;
+use crate::guard::drop_guarded;
 use crate::id::{Pid, Target};
 use crate::reason::Reason;
 use crate::scheduler::Threads;
@@ -170,7 +171,7 @@ impl Stopper {
     }
 
     pub(super) fn stop(self: &Arc<Self>, options: StopOptions) -> StopReport {
-        if self.core.scheduler.is_worker_thread() {
+        if self.core.scheduler.is_worker_thread() || self.core.processes.is_in_init() {
             self.stop_in_background(options);
             return StopReport::default();
         }
@@ -303,5 +304,6 @@ impl Stopper {
             threads.detach();
         }
         report.unflushed += self.core.io.end_all();
+        self.core.io.services.timers.take_all().into_iter().for_each(drop_guarded);
     }
 }

@@ -37,6 +37,11 @@ const BACKLOG_NS: u64 = 20_000;
 /// or is the one that spawns.
 const SEE_OFF: Duration = Duration::from_millis(250);
 
+thread_local! {
+    /// The table for whose process this thread runs `init`, as an address; 0 for none.
+    static STARTING: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// All processes of a node.
 pub(crate) struct Processes {
     cells: Chunks<Cell>,
@@ -451,6 +456,15 @@ impl Processes {
         }
     }
 
+    /// Whether this thread is in the `init` of a process of this table.
+    pub(crate) fn is_in_init(&self) -> bool {
+        STARTING.get() == self.address()
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     fn start(self: &Arc<Self>, body: &mut Body, options: &SpawnOptions) -> Result<(), SpawnError> {
         // Again, now that the process is in the table: pairs with the fence in `stop_spawning`. Either the stop is seen
         // here, or whoever stops finds the process and signals it.
@@ -463,7 +477,10 @@ impl Processes {
             body.life.name = Some(name.clone());
         }
         let mut env = Env { processes: self, life: &mut body.life };
-        match guarded(|| body.behavior.init(&mut env)) {
+        let outer = STARTING.replace(self.address());
+        let outcome = guarded(|| body.behavior.init(&mut env));
+        STARTING.set(outer);
+        match outcome {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return Err(SpawnError::Init(reason)),
             Err(payload) => {

@@ -120,6 +120,54 @@ fn stop_from_inside_a_process_works() {
 }
 
 #[test]
+fn stop_from_init_works_on_whatever_thread_spawns() {
+    struct Stopper(Node);
+    impl Actor for Stopper {
+        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+            // It cannot wait for the end of the process that it is called in.
+            assert!(self.0.stop().is_clean(), "an empty report, at once");
+            Ok(())
+        }
+    }
+    for inside in [false, true] {
+        let node = node();
+        let handle = node.clone();
+        if inside {
+            let spawned = Probe::spawn(&node).run(move |cx| cx.spawn(|| Stopper(handle)));
+            spawned.expect("spawned");
+        } else {
+            node.spawn(|| Stopper(handle)).expect("spawned");
+        }
+        let waiting = node.clone();
+        within_limit("wait", move || waiting.wait()).expect("a clean stop");
+    }
+    // Another node can be waited for.
+    let (node, other) = (node(), node());
+    let (_, ended) = serving(&other);
+    let ended_by_then = Arc::clone(&ended);
+    Probe::try_spawn(&node, SpawnOptions::default(), move |_| {
+        assert!(other.stop().is_clean());
+        assert_eq!(ended_by_then.load(Ordering::SeqCst), 1);
+        Ok(())
+    })
+    .expect("spawned");
+    stop_clean(&node);
+}
+
+#[test]
+fn messages_of_timers_that_are_still_set_go_with_the_node() {
+    let node = node();
+    let owner = Probe::spawn(&node);
+    let (message, is_dropped) = mpsc::channel::<()>();
+    let handle = node.clone(); // kept in the message, it must not keep the node
+    owner.run(|cx| cx.send_after(cx.pid(), (message, handle), Duration::from_secs(3_600)));
+    owner.run(|cx| cx.send_after(cx.pid(), Bomb, Duration::from_secs(3_600)));
+    stop_clean(&node);
+    assert_eq!(is_dropped.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+    assert_eq!(count(&node, "timers"), 0);
+}
+
+#[test]
 fn many_threads_may_stop_at_once() {
     let node = node();
     let (_, ended) = serving(&node);
