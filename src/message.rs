@@ -303,7 +303,7 @@ pub struct MessageExit {
 pub struct MessageDown {
     /// What `monitor` returned.
     pub monitor: Ref,
-    /// What was monitored.
+    /// What was monitored. Of a name: the process that held it, or the name itself if nobody did.
     pub target: Target,
     /// Why it ended; [`Reason::NoProcess`] if it did not exist.
     pub reason: Reason,

@@ -422,7 +422,8 @@ impl<'a> Context<'a> {
         self.env.unlink(target.into());
     }
 
-    /// Asks to be told, by one [`Message::Down`], when the target ends; at once if it has ended.
+    /// Asks to be told, by one [`Message::Down`], when the target ends; at once if it has ended. A name stands for the
+    /// process that holds it now, and for nobody if none does.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

@@ -36,11 +36,12 @@ macro_rules! setters {
             self
         }
     };
-    (@one $(#[$doc:meta])* $setter:ident, $field:ident, some_into, $type:ty) => {
+    (@one $(#[$doc:meta])* $setter:ident, $field:ident, some_name, $type:ty) => {
         $(#[$doc])*
         #[must_use]
         pub fn $setter(mut self, value: impl Into<$type>) -> Self {
-            self.$field = Some(value.into());
+            let name: $type = value.into();
+            self.$field = (!name.as_str().is_empty()).then_some(name);
             self
         }
     };
@@ -226,11 +227,17 @@ impl SocketOptions {
 
     fn validate(&self) -> Result<(), OptionError> {
         check(self.backlog > 0 && self.backlog <= i32::MAX as u32, "backlog", "must be between 1 and 2^31 - 1")?;
-        check(self.keep_alive_count != Some(0), "keep_alive_count", "must be at least 1")?;
-        check(self.recv_buffer_size != Some(0), "recv_buffer_size", "must be at least 1 byte")?;
-        check(self.send_buffer_size != Some(0), "send_buffer_size", "must be at least 1 byte")?;
+        let count = self.keep_alive_count.unwrap_or(1);
+        check((1..=127).contains(&count), "keep_alive_count", "must be between 1 and 127")?;
+        for (field, size) in [("recv_buffer_size", self.recv_buffer_size), ("send_buffer_size", self.send_buffer_size)]
+        {
+            let size = size.unwrap_or(1);
+            check(size > 0 && size <= i32::MAX as usize, field, "must be between 1 and 2^31 - 1 bytes")?;
+        }
         positive("user_timeout", self.user_timeout)?;
-        positive("keep_alive_interval", self.keep_alive_interval)
+        let longest = Duration::from_millis(i32::MAX as u64);
+        check(self.user_timeout.is_none_or(|time| time <= longest), "user_timeout", "must be below 2^31 ms")?;
+        keep_alive_time("keep_alive_interval", self.keep_alive_interval)
     }
 }
 
@@ -282,7 +289,7 @@ pub struct TcpServerOptions {
     /// Where buffers of received bytes come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
     /// Keep-alive probes after so long without traffic, in whole seconds, at least one (RFC 9293 section 3.8.4, tcp(7)).
-    /// `None`, the default: none.
+    /// At most 32,767. `None`, the default: none.
     pub keep_alive_period: Option<Duration>,
     /// Only for clients: setting it on a server is an error.
     pub insecure_skip_verify: bool,
@@ -470,7 +477,7 @@ pub struct TcpConnectionOptions {
     /// Where buffers of received bytes come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
     /// Keep-alive probes after so long without traffic, in whole seconds, at least one (RFC 9293 section 3.8.4, tcp(7)).
-    /// `None`, the default: none.
+    /// At most 32,767. `None`, the default: none.
     pub keep_alive_period: Option<Duration>,
     /// How bytes become messages.
     pub framing: Framing,
@@ -518,8 +525,8 @@ impl TcpConnectionOptions {
         with_host, host: into String;
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
-        /// Sets [`process`](Self::process).
-        with_process, process: some_into Name;
+        /// Sets [`process`](Self::process); an empty name is `None`.
+        with_process, process: some_name Name;
         /// Sets [`insecure_skip_verify`](Self::insecure_skip_verify).
         with_insecure_skip_verify, insecure_skip_verify: plain bool;
         /// Sets [`connect_timeout`](Self::connect_timeout).
@@ -652,8 +659,8 @@ impl UdpServerOptions {
         with_host, host: into String;
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
-        /// Sets [`process`](Self::process).
-        with_process, process: some_into Name;
+        /// Sets [`process`](Self::process); an empty name is `None`.
+        with_process, process: some_name Name;
         /// Sets [`buffer_size`](Self::buffer_size), bytes.
         with_buffer_size, buffer_size: plain usize;
         /// Sets [`buffer_pool`](Self::buffer_pool).
@@ -699,7 +706,7 @@ impl StreamOptions<'_> {
     fn validate(&self) -> Result<(), OptionError> {
         check(self.read_buffer_size > 0, "read_buffer_size", "must be at least 1 byte")?;
         check(self.read_buffer_size <= 64 * 1024, "read_buffer_size", "must be at most 64 KiB")?;
-        positive("keep_alive_period", self.keep_alive_period)?;
+        keep_alive_time("keep_alive_period", self.keep_alive_period)?;
         if let Some((period, bytes)) = self.write_keep_alive {
             positive("write_keep_alive", Some(*period))?;
             check(!bytes.is_empty(), "write_keep_alive", "needs bytes to send")?;
@@ -740,6 +747,12 @@ fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), OptionEr
 /// Times below a millisecond would be none at all.
 fn positive(field: &'static str, time: Option<Duration>) -> Result<(), OptionError> {
     check(time.is_none_or(|time| time >= Duration::from_millis(1)), field, "must be at least 1 ms; `None` is off")
+}
+
+/// As long as the kernel can count, see tcp(7).
+fn keep_alive_time(field: &'static str, time: Option<Duration>) -> Result<(), OptionError> {
+    positive(field, time)?;
+    check(time.is_none_or(|time| time <= Duration::from_secs(32_767)), field, "must be at most 32,767 s")
 }
 
 /// `host:port`, `[v6]:port` or `:port`; without a port, port 0.

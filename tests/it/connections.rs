@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{BindError, CustomFraming, DisconnectReason, SendErrorKind};
+use longshore::{BindError, CustomFraming, DisconnectReason, SendErrorKind, SocketOptions};
 
 use crate::support::*;
 
@@ -50,7 +50,37 @@ fn wrong_options_are_named_before_anything_is_bound() {
     assert_eq!(field(options().with_keep_alive_period(Duration::ZERO)), "keep_alive_period");
     let keep_alive = (Duration::ZERO, b"x".to_vec());
     assert_eq!(field(options().with_write_keep_alive(keep_alive)), "write_keep_alive");
+    // What the operating system would refuse without a name, or take for something else.
+    let socket = |socket: SocketOptions| field(options().with_socket(socket));
+    assert_eq!(field(options().with_keep_alive_period(Duration::MAX)), "keep_alive_period");
+    assert_eq!(socket(SocketOptions::default().with_keep_alive_interval(Duration::MAX)), "keep_alive_interval");
+    assert_eq!(socket(SocketOptions::default().with_keep_alive_count(128)), "keep_alive_count");
+    assert_eq!(socket(SocketOptions::default().with_user_timeout(Duration::MAX)), "user_timeout");
+    assert_eq!(socket(SocketOptions::default().with_recv_buffer_size(usize::MAX)), "recv_buffer_size");
+    assert_eq!(socket(SocketOptions::default().with_send_buffer_size(1 << 31)), "send_buffer_size");
     drop(holder);
+    let longest = SocketOptions::default()
+        .with_keep_alive_interval(Duration::from_secs(32_767))
+        .with_keep_alive_count(127)
+        .with_user_timeout(Duration::from_millis(i32::MAX as u64))
+        .with_recv_buffer_size(i32::MAX as usize)
+        .with_send_buffer_size(i32::MAX as usize);
+    let options = options().with_keep_alive_period(Duration::from_secs(32_767)).with_socket(longest);
+    TcpServer::bind(options).expect("the longest that there is");
+}
+
+#[test]
+fn an_empty_name_of_an_owner_is_the_parent() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (addr, _) = parent.listen_udp(UdpServerOptions::default().with_process(""));
+    udp_client().send_to(b"for the parent", addr).expect("sent");
+    assert_eq!(parent.udp().data, "for the parent");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let addr = listener.local_addr().expect("bound");
+    let id = parent.connect_to(TcpConnectionOptions::from(addr).with_process(""));
+    assert_eq!(parent.connect().id, id);
+    stop_clean(&node);
 }
 
 #[test]
