@@ -50,6 +50,8 @@ fn wrong_options_are_named_before_anything_is_bound() {
     assert_eq!(field(options().with_keep_alive_period(Duration::ZERO)), "keep_alive_period");
     let keep_alive = (Duration::ZERO, b"x".to_vec());
     assert_eq!(field(options().with_write_keep_alive(keep_alive)), "write_keep_alive");
+    let bound = TcpServer::bind(TcpServerOptions::default().with_host("127.0.0.1").with_port(addr.port()));
+    assert_eq!(bound.expect_err("taken").kind(), Some(std::io::ErrorKind::AddrInUse));
     // What the operating system would refuse without a name, or take for something else.
     let socket = |socket: SocketOptions| field(options().with_socket(socket));
     assert_eq!(field(options().with_keep_alive_period(Duration::MAX)), "keep_alive_period");

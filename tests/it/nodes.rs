@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{DisconnectReason, SpawnError, StopOptions};
+use longshore::{DisconnectReason, Level, SpawnError, StopOptions};
 
 use crate::support::*;
 
@@ -210,6 +210,28 @@ fn dropping_the_last_handle_stops_the_node_also_inside_an_actor() {
 }
 
 #[test]
+fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
+    silence_expected_panics();
+    let (sender, records) = mpsc::channel();
+    let options = NodeOptions::from("test@localhost").with_logger(move |level, text| {
+        sender.send((level, text.to_string())).expect("the test listens");
+        panic!("in the logger");
+    });
+    let node = node_with(options);
+    let parent = Probe::spawn(&node);
+    let (addr, listener) = parent.listen(TcpServerOptions::default().with_process_pool(["nobody"]));
+    for refused in 1..3 {
+        // Closed, and with bytes unread a reset.
+        let _ = read_out(&mut client(addr));
+        let (level, text) = records.recv_timeout(LIMIT).expect("a record");
+        assert_eq!(level, Level::Warning);
+        assert_eq!(text, format!("{addr}: no process of the pool is alive"));
+        assert_eq!(inspect(&node, listener).number("no_owner"), Some(refused));
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn a_handler_that_hangs_is_reported_and_left_behind() {
     silence_expected_panics();
     let node = node();
@@ -219,6 +241,7 @@ fn a_handler_that_hangs_is_reported_and_left_behind() {
     let started = Instant::now();
     let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(100)));
     assert_eq!(report.stuck, [hanging.pid]);
+    assert_eq!(report.undrained, 1);
     assert!(started.elapsed() < LIMIT);
     assert_eq!(ended.load(Ordering::SeqCst), 1, "the others have ended");
     node.wait().expect_err("not clean");
