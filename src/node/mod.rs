@@ -93,6 +93,7 @@ impl Node {
     /// assert!(Node::start(NodeOptions::from("wrong@localhost").with_workers(0)).is_err());
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "StartNode")]
     pub fn start(options: impl Into<NodeOptions>) -> Result<Self, Error> {
         let options = options.into();
         options.validate()?;
