@@ -7,6 +7,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+missing=()
+for client in nc socat openssl; do command -v "$client" >/dev/null || missing+=("$client"); done
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "not installed: ${missing[*]} (on Debian: netcat-openbsd, socat, openssl)" >&2
+    exit 1
+fi
+
 bin=${1:-}
 if [ -z "$bin" ]; then
     cargo build --release --locked --examples

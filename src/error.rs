@@ -177,7 +177,7 @@ impl std::fmt::Debug for SendError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpawnError {
-    /// Its `init` failed or panicked.
+    /// Its `init` failed, or it or the factory panicked.
     #[error("init: {0}")]
     Init(Reason),
     /// The name belongs to another process.

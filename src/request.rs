@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::RequestError;
 use crate::id::{Pid, Ref};
@@ -153,6 +153,11 @@ impl Promise {
             state = self.0.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+
+    /// Waits for so long.
+    pub(crate) fn wait_for(self, timeout: Duration) -> Result<Message, RequestError> {
+        self.wait_until(Instant::now() + timeout)
+    }
 }
 
 impl Future for Promise {
@@ -177,7 +182,6 @@ impl fmt::Debug for Promise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn dropping_the_reply_answers_at_once() {

@@ -93,6 +93,13 @@ impl Timers {
         state.wheel.advance(now_ms, expired);
     }
 
+    /// Takes out everything, at the end of the node.
+    pub(crate) fn take_all(&self) -> Vec<Fire> {
+        let mut all = Vec::new();
+        self.state.lock().wheel.advance(u64::MAX, &mut all);
+        all
+    }
+
     /// Timers that are set.
     pub(crate) fn pending(&self) -> usize {
         self.state.lock().wheel.len()

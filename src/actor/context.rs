@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Actor, ActorBehavior, Pool};
+use super::{Actor, Pool, make};
 use crate::command::Fire;
 use crate::error::{SendError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
@@ -298,7 +298,8 @@ impl<'a> Context<'a> {
     ///
     /// # Errors
     ///
-    /// `init` failed or panicked, or the node refuses.
+    /// `init` failed, or it or the factory panicked, or the node refuses. Nothing is left of the process then; ports that it
+    /// had bound are free again.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -357,7 +358,7 @@ impl<'a> Context<'a> {
         options: SpawnOptions,
         factory: impl FnOnce() -> A,
     ) -> Result<Pid, SpawnError> {
-        self.spawn_behavior(&options, Box::new(ActorBehavior(factory())))
+        self.spawn_behavior(&options, make(factory)?)
     }
 
     /// Spawns a pool; see [`Pool`].
@@ -421,7 +422,8 @@ impl<'a> Context<'a> {
         self.env.unlink(target.into());
     }
 
-    /// Asks to be told, by one [`Message::Down`], when the target ends; at once if it has ended.
+    /// Asks to be told, by one [`Message::Down`], when the target ends; at once if it has ended. A name stands for the
+    /// process that holds it now, and for nobody if none does.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

@@ -6,6 +6,8 @@ mod pool;
 pub use context::{Context, Timer};
 pub use pool::{Pool, PoolCommand};
 
+use crate::error::SpawnError;
+use crate::guard::{drop_guarded, guarded};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::Message;
@@ -87,8 +89,20 @@ pub trait Actor: Send + 'static {
     }
 }
 
+/// Makes a process of an actor. A factory that panics is told as an `init` that does.
+pub(crate) fn make<A: Actor>(factory: impl FnOnce() -> A) -> Result<Box<dyn Behavior>, SpawnError> {
+    match guarded(factory) {
+        Ok(actor) => Ok(Box::new(ActorBehavior(actor))),
+        Err(payload) => {
+            let reason = Reason::from_panic(&*payload);
+            drop_guarded(payload);
+            Err(SpawnError::Init(reason))
+        }
+    }
+}
+
 /// Makes an [`Actor`] the behavior of a process.
-pub(crate) struct ActorBehavior<A>(pub(crate) A);
+struct ActorBehavior<A>(A);
 
 impl<A: Actor> Behavior for ActorBehavior<A> {
     fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason> {

@@ -11,7 +11,7 @@
 //! 2. When all are full it is held back, in order, and tried again when something arrives or after a millisecond. The
 //!    pool holds back as many as one round of worker mailboxes; beyond that a request is answered with an error and a
 //!    message is dropped, counted and visible in `inspect`.
-//! 3. A worker that ends, for whatever reason, is replaced; if its `init` fails, again after a moment.
+//! 3. A worker that ends, for whatever reason, is replaced; if its `init` fails or its factory panics, again after a moment.
 //! 4. The end of the pool ends its workers with the same reason.
 //!
 //! A pool does not own connections: it would hand one connection's bytes to several workers, so a listener refuses it.
@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Actor, ActorBehavior};
+use super::{Actor, make};
 use crate::command::Fire;
 use crate::error::{OptionError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Pid, Target};
@@ -32,10 +32,10 @@ use crate::request::Reply;
 
 /// Until what was held back is tried again.
 const RETRY: Duration = Duration::from_millis(1);
-/// Until a worker is tried again whose `init` failed.
+/// Until a worker is tried again that did not start.
 const RESPAWN: Duration = Duration::from_millis(100);
 
-type Factory = Box<dyn FnMut() -> Box<dyn Behavior> + Send>;
+type Factory = Box<dyn FnMut() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
 
 /// A process that spreads its messages over workers, in turn. Spawn it with [`Node::spawn_pool`](crate::Node::spawn_pool)
 /// or [`Context::spawn_pool`](crate::Context::spawn_pool).
@@ -44,7 +44,7 @@ type Factory = Box<dyn FnMut() -> Box<dyn Behavior> + Send>;
 /// - When all are full it is held back, in order, and tried again after a millisecond. The pool holds back as many as one round of
 ///   worker mailboxes; beyond that a request is answered with an error and a message is dropped and counted (`dropped` in
 ///   an inspection).
-/// - A worker that ends, for whatever reason, is replaced; if its `init` fails, again after 100 ms.
+/// - A worker that ends, for whatever reason, is replaced; if its `init` fails or its factory panics, again after 100 ms.
 /// - The end of the pool ends its workers with the same reason.
 /// - It may be the owner of a UDP socket, and not of TCP connections.
 ///
@@ -121,7 +121,7 @@ impl Pool {
         Self {
             size,
             worker_mailbox: 1_024,
-            factory: Box::new(move || Box::new(ActorBehavior(factory()))),
+            factory: Box::new(move || make(&mut factory)),
             workers: Vec::new(),
             next: 0,
             held_back: VecDeque::new(),
@@ -151,7 +151,7 @@ impl Pool {
 
     fn spawn_worker(&mut self, env: &Env<'_>) -> Result<(), SpawnError> {
         let options = SpawnOptions::default().with_mailbox_bound(self.worker_mailbox).with_link();
-        let behavior = (self.factory)();
+        let behavior = (self.factory)()?;
         let pid = env.processes.spawn(env.life.pid, &options, behavior)?;
         self.workers.push(pid);
         Ok(())

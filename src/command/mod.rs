@@ -73,6 +73,17 @@ pub(crate) fn datagram_bytes(length: usize) -> usize {
     length.max(64)
 }
 
+/// What a message counts against the output limit of the meta-process that it is sent to.
+pub(crate) fn output_bytes(message: &Message) -> usize {
+    match message {
+        Message::Tcp(packet) => packet.data.len(),
+        Message::Udp(packet) => datagram_bytes(packet.data.len()),
+        #[cfg(unix)]
+        Message::UnixDatagram(packet) => datagram_bytes(packet.data.len()),
+        _ => 0,
+    }
+}
+
 /// Gets a stripe to run.
 pub(crate) trait Bell: Send + Sync {
     fn ring(&self, stripe: usize);
@@ -174,13 +185,7 @@ impl Commands {
     /// Sends a message: accepted as a whole or returned.
     #[inline]
     pub(crate) fn send(&self, to: Alias, from: Pid, message: Message) -> Result<(), SendError> {
-        let bytes = match &message {
-            Message::Tcp(packet) => packet.data.len(),
-            Message::Udp(packet) => datagram_bytes(packet.data.len()),
-            #[cfg(unix)]
-            Message::UnixDatagram(packet) => datagram_bytes(packet.data.len()),
-            _ => 0,
-        };
+        let bytes = output_bytes(&message);
         let outcome =
             match self.outlet(to) {
                 Some(outlet) if bytes == 0 && !matches!(message, Message::Tcp(_)) => {

@@ -1,12 +1,12 @@
 // Included by examples in the documentation: runs them where they belong, inside a callback. No part of the crate.
 
-#[allow(unused_imports)]
+#[allow(unused_imports, reason = "each example uses its part")]
 use longshore::prelude::*;
-#[allow(unused_imports)]
+#[allow(unused_imports, reason = "each example uses its part")]
 use std::time::Duration;
 
 /// Runs the example in the `init` of a process.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each example uses one of these")]
 fn inside(example: impl FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static) {
     struct Inside<F>(Option<F>);
     impl<F: FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static> Actor for Inside<F> {
@@ -19,7 +19,7 @@ fn inside(example: impl FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 
 }
 
 /// Runs the example in the owner of a connection, and gives it the connection; the peer reads until the end.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each example uses one of these")]
 fn connected(example: impl FnOnce(&mut Context<'_>, Alias) -> Result<(), Reason> + Send + 'static) {
     struct Owner<F>(Option<TcpServer>, Option<F>, std::sync::mpsc::Sender<Result<(), Reason>>);
     impl<F: FnOnce(&mut Context<'_>, Alias) -> Result<(), Reason> + Send + 'static> Actor for Owner<F> {
@@ -45,7 +45,7 @@ fn connected(example: impl FnOnce(&mut Context<'_>, Alias) -> Result<(), Reason>
 }
 
 /// Runs the example in the `init` of a meta-process.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "each example uses one of these")]
 fn inside_meta(example: impl FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send + 'static) {
     struct Inside<F>(Option<F>, std::sync::mpsc::Sender<Result<(), Reason>>);
     impl<F: FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send + 'static> MetaProcess for Inside<F> {

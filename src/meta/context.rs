@@ -13,8 +13,8 @@ use mio::{Interest, Registry, Token};
 use super::{MetaProcess, Newborn};
 use crate::buffer::{Buffer, BufferPool};
 use crate::command::outlet::Outlet;
-use crate::command::{Command, Commands, Fire};
-use crate::error::{SendError, SendErrorKind, SpawnError};
+use crate::command::{Command, Commands, Fire, output_bytes};
+use crate::error::{OptionError, SendError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
 use crate::log::Logger;
 use crate::message::{Deliver, Message, Undelivered};
@@ -43,6 +43,7 @@ pub(crate) struct Services {
 impl Services {
     /// Starts a meta-process as a child of `parent`.
     pub(crate) fn spawn(&self, parent: Pid, meta: Box<dyn MetaProcess>) -> Result<Alias, SpawnError> {
+        self.refuse_pools(meta.owners())?;
         let alias = self.commands.allocate(meta.output_limit())?;
         if parent != Pid::NODE && !self.deliver.adopt(parent, alias) {
             self.commands.retire(alias);
@@ -52,6 +53,18 @@ impl Services {
         self.births[alias.stripe()].push(Newborn { alias, parent, meta });
         self.commands.ring(alias.stripe());
         Ok(alias)
+    }
+
+    /// A pool would spread the bytes of one connection over its workers, so it cannot own one.
+    pub(crate) fn refuse_pools(&self, (field, names): (&'static str, &[Name])) -> Result<(), OptionError> {
+        let is_pool = |name: &&Name| self.deliver.resolve(name).is_some_and(|pid| self.deliver.is_pool(pid));
+        match names.iter().find(is_pool) {
+            None => Ok(()),
+            Some(name) => {
+                let problem = "is a pool; it would spread the bytes of one connection over several workers";
+                Err(OptionError::new(field, format!("{name} {problem}")))
+            }
+        }
     }
 }
 
@@ -197,7 +210,8 @@ impl MetaContext<'_> {
     ///
     /// # Errors
     ///
-    /// The parent has ended, or the node's limit is reached.
+    /// The parent has ended, the node is stopping or has reached its limit, or a process named as the owner of connections
+    /// is a pool. The meta-process is dropped, which closes its socket.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -303,6 +317,12 @@ impl MetaContext<'_> {
     /// ```
     pub fn sent(&mut self, bytes: usize, low_water_mark: u32) -> bool {
         self.outlet().sent(bytes, low_water_mark)
+    }
+
+    /// Counts off a message that means nothing here, as [`MetaContext::sent`] does.
+    pub(crate) fn ignore(&self, message: &Message, low_water_mark: u32) -> bool {
+        let bytes = output_bytes(message);
+        bytes > 0 && self.outlet().sent(bytes, low_water_mark)
     }
 
     pub(crate) fn outlet(&self) -> &Outlet {

@@ -34,7 +34,7 @@ use std::fmt;
 pub use context::MetaContext;
 pub(crate) use context::{Services, Wishes, meta_timer};
 
-use crate::id::{Alias, Pid};
+use crate::id::{Alias, Name, Pid};
 use crate::inspect::Inspection;
 use crate::message::{Mark, Message};
 use crate::reason::Reason;
@@ -181,6 +181,12 @@ pub trait MetaProcess: Send + 'static {
     /// Called last. The alias is no longer valid.
     fn terminate(&mut self, cx: &mut MetaContext<'_>, reason: &Reason) {
         let _ = (cx, reason);
+    }
+
+    /// The option that names processes to own a connection, and those names.
+    #[doc(hidden)]
+    fn owners(&self) -> (&'static str, &[Name]) {
+        ("", &[])
     }
 
     /// Bytes of [`MessageTcp`](crate::MessageTcp) or [`MessageUdp`](crate::MessageUdp) that may wait for this

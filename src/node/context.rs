@@ -16,7 +16,8 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// The node is stopping or has reached its limit. The meta-process is dropped, which closes its socket.
+    /// The node is stopping or has reached its limit, or a process named as the owner of connections is a
+    /// [`Pool`](crate::Pool), [`SpawnError::Option`]. The meta-process is dropped, which closes its socket.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::actor::{Actor, ActorBehavior, Pool};
+use crate::actor::{Actor, Pool, make};
 use crate::buffer::BufferPool;
 use crate::clock::Clock;
 use crate::command::Commands;
@@ -93,6 +93,7 @@ impl Node {
     /// assert!(Node::start(NodeOptions::from("wrong@localhost").with_workers(0)).is_err());
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "StartNode")]
     pub fn start(options: impl Into<NodeOptions>) -> Result<Self, Error> {
         let options = options.into();
         options.validate()?;
@@ -165,7 +166,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// `init` failed or panicked, or the node refuses.
+    /// `init` failed, or it or the factory panicked, or the node refuses. Nothing is left of the process then; ports that it
+    /// had bound are free again.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -223,7 +225,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn spawn_with<A: Actor>(&self, options: SpawnOptions, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
-        self.spawn_behavior(&options, Box::new(ActorBehavior(factory())))
+        self.spawn_behavior(&options, make(factory)?)
     }
 
     /// Spawns a pool; see [`Pool`].

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, far};
 use crate::command::Command;
+use crate::guard::drop_guarded;
 use crate::id::{Pid, Target};
 use crate::reason::Reason;
 use crate::scheduler::Threads;
@@ -305,5 +306,6 @@ impl Stopper {
             threads.detach();
         }
         report.unflushed += self.core.io.end_all();
+        self.core.io.services.timers.take_all().into_iter().for_each(drop_guarded);
     }
 }

@@ -1,18 +1,19 @@
 //! The process table: cells that are recycled, names, and everything that reaches a process from outside of it.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use super::life::{Behavior, Body, Env, Life, notice, timed_out};
 use super::mailbox::{Bounds, Class, Hand, Mailbox, PushError, Pushed};
 use super::relations::Relations;
 use crate::chunks::{Chunks, Slots};
 use crate::command::{Command, Commands, Fire};
-use crate::error::{OptionError, SendError, SendErrorKind, SpawnError};
+use crate::error::{OptionError, RequestError, SendError, SendErrorKind, SpawnError};
 use crate::guard::{drop_guarded, guarded};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::{InspectReply, Inspection};
@@ -20,7 +21,7 @@ use crate::message::{
     BarrierToken, Deliver, Envelope, Letter, Mark, Message, MessageExit, MessageReply, Priority, Undelivered, Watcher,
 };
 use crate::reason::Reason;
-use crate::request::{AnswerProcess, Reply};
+use crate::request::{AnswerProcess, Promise, Reply};
 use crate::scheduler::{MAX_PROCESSES, Place, Scheduler, Task};
 use crate::sync::Mutex;
 use crate::timers::Timers;
@@ -31,8 +32,12 @@ const BUDGET: u32 = 64;
 const SENDS: u32 = 4;
 /// How long a process with a backlog may go on after its budget.
 const BACKLOG_NS: u64 = 100_000;
+/// How long the spawn of a process that fails waits for its meta-processes to end. Their stripe takes microseconds, or
+/// milliseconds if this is the only worker and the monitor has to step in. It takes longer only if a meta-process blocks,
+/// or is the one that spawns.
+const SEE_OFF: Duration = Duration::from_millis(250);
 
-std::thread_local! {
+thread_local! {
     /// Where the table is, a process of which is being started on this thread; 0 for none.
     static STARTING: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
@@ -271,7 +276,7 @@ impl Processes {
                 self.post(pid, from, letter, Class::Normal(Priority::Normal), Place::Next).map_err(|(error, letter)| {
                     let Letter::Call(call) = letter else { unreachable!("the letter that was posted") };
                     let (message, reply) = *call;
-                    reply.fail(crate::error::RequestError::NotDelivered(error.into()));
+                    reply.fail(RequestError::NotDelivered(error.into()));
                     SendError::new(error.into(), pid, message)
                 })
             }
@@ -427,8 +432,26 @@ impl Processes {
             }
             Err(error) => {
                 let reason = if let SpawnError::Init(reason) = &error { reason.clone() } else { Reason::Normal };
+                let metas = self.relate(pid, |relations| relations.metas.clone()).unwrap_or_default();
                 self.end(cell, body, reason, false);
+                self.see_off(metas);
                 Err(error)
+            }
+        }
+    }
+
+    /// Waits until meta-processes have got their exit signal, so that whoever spawns finds their ports free again. A
+    /// question behind the signal is answered, or dropped, when their stripe has come so far.
+    fn see_off(&self, metas: HashSet<Alias>) {
+        let ask = |alias: Alias| {
+            let (reply, promise) = Reply::to_outside();
+            self.commands.push(alias.stripe(), Command::Inspect { to: alias, reply: InspectReply::new(reply) });
+            promise
+        };
+        let asked: Vec<Promise> = metas.into_iter().map(ask).collect();
+        for promise in asked {
+            if promise.wait_for(SEE_OFF).is_err_and(|error| error == RequestError::Timeout) {
+                return;
             }
         }
     }

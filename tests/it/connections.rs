@@ -59,7 +59,33 @@ fn wrong_options_are_named_before_anything_is_bound() {
     assert_eq!(socket(default().with_keep_alive_interval(Duration::MAX)), "keep_alive_interval");
     assert_eq!(socket(default().with_keep_alive_count(128)), "keep_alive_count");
     assert_eq!(socket(default().with_user_timeout(Duration::MAX)), "user_timeout");
+    assert_eq!(socket(default().with_recv_buffer_size(usize::MAX)), "recv_buffer_size");
+    assert_eq!(socket(default().with_send_buffer_size(1 << 31)), "send_buffer_size");
+    let bound = TcpServer::bind(TcpServerOptions::default().with_host("127.0.0.1").with_port(addr.port()));
+    assert_eq!(bound.expect_err("taken").kind(), Some(std::io::ErrorKind::AddrInUse));
     drop(holder);
+    let longest = SocketOptions::default()
+        .with_keep_alive_interval(Duration::from_secs(32_767))
+        .with_keep_alive_count(127)
+        .with_user_timeout(Duration::from_millis(i32::MAX as u64))
+        .with_recv_buffer_size(i32::MAX as usize)
+        .with_send_buffer_size(i32::MAX as usize);
+    let options = options().with_keep_alive_period(Duration::from_secs(32_767)).with_socket(longest);
+    TcpServer::bind(options).expect("the longest that there is");
+}
+
+#[test]
+fn an_empty_name_of_an_owner_is_the_parent() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (addr, _) = parent.listen_udp(UdpServerOptions::default().with_process(""));
+    udp_client().send_to(b"for the parent", addr).expect("sent");
+    assert_eq!(parent.udp().data, "for the parent");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let addr = listener.local_addr().expect("bound");
+    let id = parent.connect_to(TcpConnectionOptions::from(addr).with_process(""));
+    assert_eq!(parent.connect().id, id);
+    stop_clean(&node);
 }
 
 #[test]
@@ -558,6 +584,34 @@ fn nothing_can_be_sent_after_close() {
     assert_eq!(read_to_end(&mut stream), b"before");
     drop(stream);
     assert_eq!(owner.disconnect().reason, DisconnectReason::LocalClose);
+    stop_clean(&node);
+}
+
+#[test]
+fn messages_that_mean_nothing_to_a_connection_take_none_of_its_output_limit() {
+    let node = node();
+    let owner = Probe::spawn(&node);
+    let (addr, _) = owner.listen(TcpServerOptions::default());
+    let to = addr;
+    // While it connects, and when it is connected.
+    let id = owner.run(move |cx| {
+        let client = TcpConnection::connect(("localhost", addr.port())).expect("an attempt");
+        let id = cx.spawn_meta(client).expect("spawned");
+        cx.send_alias(id, MessageUdp::new(id, to, vec![0; 1_000])).expect("accepted");
+        id
+    });
+    let (first, second) = (owner.connect(), owner.connect());
+    assert!([first.id, second.id].contains(&id));
+    owner.run(move |cx| cx.send_alias(id, MessageUdp::new(id, to, vec![0; 1_000]))).expect("accepted");
+    owner.run(move |cx| cx.send_alias(id, "not bytes")).expect("accepted");
+    inspect(&node, id); // all of it has been handled
+    assert_eq!(owner.run(move |cx| cx.queued_bytes(id)), 0);
+    owner.run(move |cx| cx.close(id)).expect("it lives");
+    for _ in 0..2 {
+        let disconnect = owner.disconnect();
+        let expected = if disconnect.id == id { DisconnectReason::LocalClose } else { DisconnectReason::ClosedByPeer };
+        assert_eq!((disconnect.reason, disconnect.unsent), (expected, 0));
+    }
     stop_clean(&node);
 }
 

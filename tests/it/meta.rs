@@ -19,6 +19,7 @@ enum Told {
     Message(Pid, Message),
     Timer(Instant),
     Ready(Readiness),
+    Resume,
     End(Reason),
 }
 
@@ -82,6 +83,11 @@ impl MetaProcess for Own {
 
     fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.tell(Told::Timer(Instant::now()));
+        Ok(())
+    }
+
+    fn handle_resume(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.tell(Told::Resume);
         Ok(())
     }
 
@@ -313,6 +319,51 @@ fn own_event_source_is_told_ready_when_bytes_arrive_and_when_the_other_end_close
     ready(Readiness::is_readable);
     drop(here);
     ready(Readiness::is_read_closed);
+    stop_clean(&node);
+}
+
+#[test]
+fn a_call_that_was_asked_for_comes_once_and_says_so() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let (alias, told) = own(&parent);
+    let ask = deed(|cx| {
+        cx.call_again();
+        cx.call_again();
+        Ok(())
+    });
+    parent.run(move |cx| cx.send_alias(alias, ask)).expect("it lives");
+    let Told::Ready(readiness) = next(&told) else { panic!("ready") };
+    assert!(readiness.is_again() && !readiness.is_readable() && !readiness.is_writable(), "{readiness:?}");
+    parent.run(move |cx| cx.send_alias(alias, "last")).expect("it lives");
+    assert!(matches!(next(&told), Told::Message(..)));
+    stop_clean(&node);
+}
+
+#[test]
+fn a_meta_process_that_a_full_mailbox_refused_is_resumed_when_there_is_room() {
+    let node = node();
+    let parent = Probe::spawn_with(&node, SpawnOptions::default().with_mailbox_bound(2));
+    let other = Probe::spawn(&node);
+    let (alias, told) = own(&parent);
+    let full = parent.pid;
+    let gate = parent.block();
+    let (tell, sent) = mpsc::channel();
+    let flood = deed(move |cx| {
+        for number in 0..4_u8 {
+            let refused = cx.send(full, number).err();
+            let refused =
+                refused.map(|error| (error.kind(), error.into_message().downcast::<u8>().expect("it is back")));
+            tell.send(refused)?;
+        }
+        Ok(())
+    });
+    other.run(move |cx| cx.send_alias(alias, flood)).expect("it lives");
+    let sent: Vec<_> = sent.iter().collect();
+    assert_eq!(sent, [None, None, Some((SendErrorKind::MailboxFull, 2)), Some((SendErrorKind::MailboxFull, 3))]);
+    drop(gate);
+    assert!(matches!(next(&told), Told::Resume));
+    assert_eq!((parent.value::<u8>(), parent.value::<u8>()), (0, 1));
     stop_clean(&node);
 }
 

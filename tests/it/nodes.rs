@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{DisconnectReason, SpawnError, StopOptions};
+use longshore::{DisconnectReason, Level, SpawnError, StopOptions};
 
 use crate::support::*;
 
@@ -120,6 +120,54 @@ fn stop_from_inside_a_process_works() {
 }
 
 #[test]
+fn stop_from_init_works_on_whatever_thread_spawns() {
+    struct Stopper(Node);
+    impl Actor for Stopper {
+        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+            // It cannot wait for the end of the process that it is called in.
+            assert!(self.0.stop().is_clean(), "an empty report, at once");
+            Ok(())
+        }
+    }
+    for inside in [false, true] {
+        let node = node();
+        let handle = node.clone();
+        if inside {
+            let spawned = Probe::spawn(&node).run(move |cx| cx.spawn(|| Stopper(handle)));
+            spawned.expect("spawned");
+        } else {
+            node.spawn(|| Stopper(handle)).expect("spawned");
+        }
+        let waiting = node.clone();
+        within_limit("wait", move || waiting.wait()).expect("a clean stop");
+    }
+    // Another node can be waited for.
+    let (node, other) = (node(), node());
+    let (_, ended) = serving(&other);
+    let ended_by_then = Arc::clone(&ended);
+    Probe::try_spawn(&node, SpawnOptions::default(), move |_| {
+        assert!(other.stop().is_clean());
+        assert_eq!(ended_by_then.load(Ordering::SeqCst), 1);
+        Ok(())
+    })
+    .expect("spawned");
+    stop_clean(&node);
+}
+
+#[test]
+fn messages_of_timers_that_are_still_set_go_with_the_node() {
+    let node = node();
+    let owner = Probe::spawn(&node);
+    let (message, is_dropped) = mpsc::channel::<()>();
+    let handle = node.clone(); // kept in the message, it must not keep the node
+    owner.run(|cx| cx.send_after(cx.pid(), (message, handle), Duration::from_secs(3_600)));
+    owner.run(|cx| cx.send_after(cx.pid(), Bomb, Duration::from_secs(3_600)));
+    stop_clean(&node);
+    assert_eq!(is_dropped.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+    assert_eq!(count(&node, "timers"), 0);
+}
+
+#[test]
 fn many_threads_may_stop_at_once() {
     let node = node();
     let (_, ended) = serving(&node);
@@ -162,6 +210,28 @@ fn dropping_the_last_handle_stops_the_node_also_inside_an_actor() {
 }
 
 #[test]
+fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
+    silence_expected_panics();
+    let (sender, records) = mpsc::channel();
+    let options = NodeOptions::from("test@localhost").with_logger(move |level, text| {
+        sender.send((level, text.to_string())).expect("the test listens");
+        panic!("in the logger");
+    });
+    let node = node_with(options);
+    let parent = Probe::spawn(&node);
+    let (addr, listener) = parent.listen(TcpServerOptions::default().with_process_pool(["nobody"]));
+    for refused in 1..3 {
+        // Closed, and with bytes unread a reset.
+        let _ = read_out(&mut client(addr));
+        let (level, text) = records.recv_timeout(LIMIT).expect("a record");
+        assert_eq!(level, Level::Warning);
+        assert_eq!(text, format!("{addr}: no process of the pool is alive"));
+        assert_eq!(inspect(&node, listener).number("no_owner"), Some(refused));
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn a_handler_that_hangs_is_reported_and_left_behind() {
     silence_expected_panics();
     let node = node();
@@ -171,6 +241,7 @@ fn a_handler_that_hangs_is_reported_and_left_behind() {
     let started = Instant::now();
     let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(100)));
     assert_eq!(report.stuck, [hanging.pid]);
+    assert_eq!(report.undrained, 1);
     assert!(started.elapsed() < LIMIT);
     assert_eq!(ended.load(Ordering::SeqCst), 1, "the others have ended");
     node.wait().expect_err("not clean");

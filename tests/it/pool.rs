@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use longshore::prelude::*;
-use longshore::{DisconnectReason, PoolCommand, RequestError, SendErrorKind};
+use longshore::{DisconnectReason, PoolCommand, RequestError, SendErrorKind, SpawnError};
 
 use crate::support::*;
 
@@ -136,6 +136,30 @@ fn a_worker_whose_init_fails_is_tried_again_and_the_pool_lives_on() {
 }
 
 #[test]
+fn a_factory_that_panics_is_tried_again_and_the_pool_lives_on() {
+    silence_expected_panics();
+    struct Numbered(usize);
+    impl Actor for Numbered {
+        fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+            reply.send(self.0);
+            Ok(())
+        }
+    }
+    let node = node();
+    let mut made = 0;
+    let factory = move || {
+        made += 1;
+        assert_ne!(made, 2, "no parts");
+        Numbered(made)
+    };
+    let pid = node.spawn_pool(options(), Pool::new(1, factory)).expect("spawned");
+    node.send(pid, PoolCommand::Add(1)).expect("delivered");
+    wait_for(&node, pid, "workers", 2);
+    assert_eq!([ask(&node, pid), ask(&node, pid)], [1, 3]);
+    stop_clean(&node);
+}
+
+#[test]
 fn a_pool_whose_first_workers_fail_is_not_spawned() {
     struct Failing;
     impl Actor for Failing {
@@ -232,30 +256,74 @@ fn inspect_now(node: &Node, pid: Pid) -> bool {
     node.inspect(pid, LIMIT).is_ok()
 }
 
+/// Insists that the error names the field and the pool.
+#[track_caller]
+fn refuses(refused: Result<Alias, SpawnError>, field: &str) {
+    let Err(SpawnError::Option(error)) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.field(), field);
+    assert!(error.problem().starts_with("pool is a pool;"), "{error}");
+}
+
 #[test]
-fn a_pool_cannot_own_connections_and_the_listener_says_why() {
+fn a_pool_cannot_own_connections_and_the_spawn_says_why() {
     let node = node();
     let (two, _told) = pool(2);
     node.spawn_pool(options(), two).expect("spawned");
     let parent = Probe::spawn(&node);
-    let monitor = parent.run(|cx| {
-        let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(["pool"]);
-        let alias = cx.spawn_meta(TcpServer::bind(options).expect("bound")).expect("spawned");
-        cx.monitor(alias)
-    });
-    let down = parent.down();
-    assert_eq!(down.monitor, monitor);
-    // The monitor may come to the loop after the end.
-    if down.reason != Reason::NoProcess {
-        assert!(down.reason.to_string().contains("is a pool"), "{}", down.reason);
+    let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(["nobody", "pool"]);
+    let server = TcpServer::bind(options).expect("bound");
+    let addr = server.local_addr();
+    refuses(parent.run(|cx| cx.spawn_meta(server)), "process_pool");
+    // The refused server is dropped, and its port is free.
+    let listener = std::net::TcpListener::bind(addr).expect("bound");
+    let addr = listener.local_addr().expect("bound");
+    let client = TcpConnection::connect(TcpConnectionOptions::from(addr).with_process("pool")).expect("an attempt");
+    refuses(parent.run(|cx| cx.spawn_meta(client)), "process");
+    parent.saw_nothing();
+    stop_clean(&node);
+}
+
+#[test]
+fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
+    /// Holds up its stripe until something comes.
+    struct Obstacle(Receiver<()>);
+    impl MetaProcess for Obstacle {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+            Ok(self.0.recv_timeout(LIMIT)?)
+        }
     }
-    // A client connection: its parent is told.
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(1));
+    let parent = Probe::spawn(&node);
+    let (go, goes) = mpsc::channel();
+    parent.spawn_meta(Obstacle(goes));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let addr = listener.local_addr().expect("bound");
-    let alias = parent.connect_to(TcpConnectionOptions::from(addr).with_process(Name::from("pool")));
-    let disconnect = parent.disconnect();
-    assert_eq!(disconnect.id, alias);
-    assert!(matches!(&disconnect.reason, DisconnectReason::Exit(reason) if reason.to_string().contains("is a pool")));
+    let (two, _told) = pool(2);
+    let (server, client) = parent.run(move |cx| {
+        let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(["pool"]);
+        let server = cx.spawn_meta(TcpServer::bind(options).expect("bound")).expect("spawned");
+        cx.monitor(server);
+        let options = TcpConnectionOptions::from(addr).with_process("pool");
+        let client = cx.spawn_meta(TcpConnection::connect(options).expect("an attempt")).expect("spawned");
+        cx.spawn_pool(self::options(), two).expect("spawned");
+        (server, client)
+    });
+    go.send(()).expect("it waits");
+    let (mut down, mut disconnect) = (None, None);
+    while down.is_none() || disconnect.is_none() {
+        match parent.next().1 {
+            Message::Down(told) => down = Some(told),
+            Message::TcpDisconnect(told) => disconnect = Some(told),
+            other => panic!("{other:?}"),
+        }
+    }
+    let (down, disconnect) = (down.expect("told"), disconnect.expect("told"));
+    assert_eq!(down.target, Target::Alias(server));
+    // The monitor comes to the loop after the end.
+    assert_eq!(down.reason, Reason::NoProcess);
+    assert_eq!(disconnect.id, client);
+    let DisconnectReason::Exit(reason) = disconnect.reason else { panic!("{}", disconnect.reason) };
+    assert!(reason.to_string().starts_with("process: pool is a pool;"), "{reason}");
     stop_clean(&node);
 }
 

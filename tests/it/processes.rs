@@ -65,9 +65,10 @@ fn failing_or_panicking_init_gives_the_error_and_leaves_nothing_behind() {
         let reason = if panics { Reason::Panic("no luck".into()) } else { Reason::error("no luck") };
         assert_eq!(error, SpawnError::Init(reason.clone()));
 
+        // All of it is gone by now: whoever spawns may try again at once.
         assert_eq!(node.whereis("unlucky"), None);
         assert_eq!(count(&node, "processes"), 1);
-        wait_for_count(&node, "meta_processes", 0);
+        assert_eq!(count(&node, "meta_processes"), 0);
         let addr = port.recv_timeout(LIMIT).expect("the port");
         TcpServer::bind(addr).expect("the port is free");
         // The exit is urgent, the request is not.
@@ -82,6 +83,46 @@ fn failing_or_panicking_init_gives_the_error_and_leaves_nothing_behind() {
         assert_eq!((inspection.number("links"), inspection.number("monitored_by")), (Some(0), Some(0)));
         assert_eq!(count(&node, "timers"), 0, "the request's timeout");
     }
+    stop_clean(&node);
+}
+
+#[test]
+fn a_port_of_a_failed_init_is_free_for_the_next_attempt_also_on_the_only_worker() {
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
+    let parent = Probe::spawn(&node);
+    let addr = TcpServer::bind("127.0.0.1:0").expect("bound").local_addr();
+    parent.run(move |cx| {
+        /// Takes the port, and then starts with the last attempt only.
+        struct Stubborn(std::net::SocketAddr, u32);
+        impl Actor for Stubborn {
+            fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+                cx.spawn_meta(TcpServer::bind(self.0)?)?;
+                if self.1 == 0 { Ok(()) } else { Err(Reason::error("not yet")) }
+            }
+        }
+        for left in (1..10).rev() {
+            assert_eq!(cx.spawn(|| Stubborn(addr, left)), Err(SpawnError::Init(Reason::error("not yet"))));
+        }
+        cx.spawn(|| Stubborn(addr, 0)).expect("the port is free");
+    });
+    stop_clean(&node);
+}
+
+#[test]
+fn a_factory_that_panics_is_an_error_of_the_spawn_as_a_panic_of_init_is() {
+    silence_expected_panics();
+    struct Nothing;
+    impl Actor for Nothing {}
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let refused = parent.run(|cx| cx.spawn(|| -> Nothing { panic!("no parts") }));
+    assert_eq!(refused, Err(SpawnError::Init(Reason::Panic("no parts".into()))));
+    let refused = parent.run(|cx| {
+        let pool = Pool::new(1, || -> Nothing { panic!("no parts") });
+        cx.spawn_pool(SpawnOptions::default(), pool)
+    });
+    assert!(matches!(refused, Err(SpawnError::Init(_))), "{refused:?}");
+    assert_eq!(count(&node, "processes"), 1);
     stop_clean(&node);
 }
 

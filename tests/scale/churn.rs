@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use longshore::prelude::*;
 
 use crate::support::{
-    Forget, Owner, alone, books, connect, descriptors, descriptors_allowed, eventually, heap_bytes, node, reset,
-    round_trip, scaled,
+    Forget, Owner, Until, alone, books, books_until, connect, descriptors, descriptors_allowed, eventually, heap_bytes,
+    node, reset, round_trip, scaled,
 };
 
 /// Connections of one burst.
@@ -29,10 +29,11 @@ fn two_hundred_thousand_connections_leave_nothing_behind() {
     node.send(owner, server).unwrap();
     // Warm up: lazy structures, and as many slots as a burst needs.
     burst(address, 2 * BURST, 0);
-    eventually("the warm-up has ended", || books(&node, &[owner]).disconnected == 2 * BURST as u64);
+    let counts = books_until(&node, &[owner], Until::Disconnected(2 * BURST as u64));
     eventually("only the listener is left", || node.counts().number("meta_processes") == Some(1));
     node.send(owner, Forget).unwrap();
-    let (counts, fds, heap) = (books(&node, &[owner]), descriptors(), heap_bytes());
+    books(&node, &[owner]);
+    let (fds, heap) = (descriptors(), heap_bytes());
     let before = node.counts();
 
     let start = Instant::now();
@@ -50,8 +51,7 @@ fn two_hundred_thousand_connections_leave_nothing_behind() {
     let elapsed = start.elapsed();
 
     let all = counts.connected + 2 * half as u64;
-    eventually("every connection ended", || books(&node, &[owner]).disconnected == all);
-    let books = books(&node, &[owner]);
+    let books = books_until(&node, &[owner], Until::Disconnected(all));
     assert_eq!(books.wrong, None, "an alias repeats, or a message came at the wrong time");
     assert_eq!((books.connected, books.open), (all, 0));
     eventually("only the listener is left", || node.counts().number("meta_processes") == Some(1));

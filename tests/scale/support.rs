@@ -121,10 +121,27 @@ pub(crate) struct Owner {
     books: Books,
     next: HashMap<Alias, u32>,
     seen: HashSet<Alias>,
+    waiting: Option<(Until, Reply)>,
 }
 
 /// Asks an [`Owner`] to forget the aliases it has seen.
 pub(crate) struct Forget;
+
+/// A request that an [`Owner`] answers when it has come so far.
+#[derive(Clone, Copy)]
+pub(crate) enum Until {
+    Open(usize),
+    Disconnected(u64),
+}
+
+impl Until {
+    fn holds(self, books: &Books) -> bool {
+        match self {
+            Self::Open(connections) => books.open == connections,
+            Self::Disconnected(connections) => books.disconnected == connections,
+        }
+    }
+}
 
 impl Owner {
     pub(crate) fn new() -> Self {
@@ -135,11 +152,18 @@ impl Owner {
             books: Books::default(),
             next: HashMap::new(),
             seen: HashSet::new(),
+            waiting: None,
         }
     }
 
     pub(crate) fn numbered(name: &'static str) -> Self {
         Self { name: Some(name), numbered: true, ..Self::new() }
+    }
+
+    fn answer(&mut self) {
+        if let Some((_, reply)) = self.waiting.take_if(|(until, _)| until.holds(&self.books)) {
+            reply.send(self.books.clone());
+        }
     }
 
     fn wrong(&mut self, what: String) {
@@ -202,11 +226,18 @@ impl Actor for Owner {
             }
         }
         self.books.open = self.next.len();
+        self.answer();
         Ok(())
     }
 
-    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
-        reply.send(self.books.clone());
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+        match message.downcast::<Until>() {
+            Ok(until) => {
+                self.waiting = Some((until, reply));
+                self.answer();
+            }
+            Err(_) => reply.send(self.books.clone()),
+        }
         Ok(())
     }
 }
@@ -222,11 +253,20 @@ impl Unexpected for Reason {
     }
 }
 
-/// What the owners have seen together.
+/// What the owners have seen together by now.
 pub(crate) fn books(node: &Node, owners: &[Pid]) -> Books {
+    ask(node, owners, ())
+}
+
+/// What the owners have seen together when each of them has come so far.
+pub(crate) fn books_until(node: &Node, owners: &[Pid], until: Until) -> Books {
+    ask(node, owners, until)
+}
+
+fn ask(node: &Node, owners: &[Pid], question: impl Copy + Send + 'static) -> Books {
     let mut sum = Books::default();
     for owner in owners {
-        let books: Books = node.call(*owner, (), PATIENCE).unwrap().downcast().unwrap();
+        let books: Books = node.call(*owner, question, PATIENCE).unwrap().downcast().unwrap();
         sum.connected += books.connected;
         sum.disconnected += books.disconnected;
         sum.messages += books.messages;

@@ -1,7 +1,7 @@
 //! System calls for each message of `examples/echo`, counted by strace.
 //!
 //! ```text
-//! cargo test --release --test scale syscalls -- --nocapture
+//! cargo test --release --test scale syscalls -- --ignored --nocapture
 //! ```
 //!
 //! How it is counted: `strace -f -c` over a server that echoes N messages of 64 bytes, and over one that echoes many more;

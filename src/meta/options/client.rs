@@ -26,7 +26,9 @@ pub struct TcpConnectionOptions {
     pub host: String,
     /// The peer's port.
     pub port: u16,
-    /// The name of the process that owns the connection. `None`: the parent process.
+    /// The name of the process that owns the connection. `None`: the parent process. A name that belongs to a
+    /// [`Pool`](crate::Pool) is refused by `spawn_meta`; with one that nobody holds when the connection comes to the
+    /// loop the parent gets a Disconnect, [`OwnerGone`](crate::DisconnectReason::OwnerGone).
     pub process: Option<Name>,
     /// A certificate of our own, for mutual TLS. Turns TLS on.
     #[cfg(feature = "tls")]
@@ -97,8 +99,8 @@ impl TcpConnectionOptions {
         with_host, host: into String;
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
-        /// Sets [`process`](Self::process).
-        with_process, process: some_into Name;
+        /// Sets [`process`](Self::process); an empty name is `None`.
+        with_process, process: some_name Name;
         /// Sets [`insecure_skip_verify`](Self::insecure_skip_verify).
         with_insecure_skip_verify, insecure_skip_verify: plain bool;
         /// Sets [`connect_timeout`](Self::connect_timeout).

@@ -44,8 +44,8 @@ pub struct TcpServerOptions {
     pub port: u16,
     /// Names of the processes that own the connections, in turn: connection number i belongs to the process named
     /// `process_pool[i % n]`, or to the next one that lives; with none alive it is closed and counted. Empty: the parent
-    /// process owns them all. A name that belongs to a [`Pool`](crate::Pool) is refused: the listener ends as soon as it is
-    /// on the loop, with a reason that says so.
+    /// process owns them all. A name that belongs to a [`Pool`](crate::Pool) is refused by `spawn_meta`, and one that
+    /// becomes a pool's later is skipped.
     pub process_pool: Vec<Name>,
     /// Turns TLS on.
     #[cfg(feature = "tls")]

@@ -22,11 +22,12 @@ macro_rules! setters {
             self
         }
     };
-    (@one $(#[$doc:meta])* $setter:ident, $field:ident, some_into, $type:ty) => {
+    (@one $(#[$doc:meta])* $setter:ident, $field:ident, some_name, $type:ty) => {
         $(#[$doc])*
         #[must_use]
         pub fn $setter(mut self, value: impl Into<$type>) -> Self {
-            self.$field = Some(value.into());
+            let name: $type = value.into();
+            self.$field = (!name.as_str().is_empty()).then_some(name);
             self
         }
     };

@@ -92,8 +92,11 @@ impl SocketOptions {
             "keep_alive_count",
             "must be between 1 and 127",
         )?;
-        check(self.recv_buffer_size != Some(0), "recv_buffer_size", "must be at least 1 byte")?;
-        check(self.send_buffer_size != Some(0), "send_buffer_size", "must be at least 1 byte")?;
+        for (field, size) in [("recv_buffer_size", self.recv_buffer_size), ("send_buffer_size", self.send_buffer_size)]
+        {
+            let fits = size.is_none_or(|size| size > 0 && size <= i32::MAX as usize);
+            check(fits, field, "must be between 1 and 2^31 - 1 bytes")?;
+        }
         positive("user_timeout", self.user_timeout)?;
         let representable = self.user_timeout.is_none_or(|timeout| millis(timeout) <= i32::MAX as u64);
         check(representable, "user_timeout", "must be below 2^31 ms")?;

@@ -74,8 +74,8 @@ impl UdpServerOptions {
         with_host, host: into String;
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
-        /// Sets [`process`](Self::process).
-        with_process, process: some_into Name;
+        /// Sets [`process`](Self::process); an empty name is `None`.
+        with_process, process: some_name Name;
         /// Sets [`buffer_size`](Self::buffer_size), bytes.
         with_buffer_size, buffer_size: plain usize;
         /// Sets [`buffer_pool`](Self::buffer_pool).

@@ -27,8 +27,9 @@ use super::connection::Driver;
 #[cfg(feature = "tls")]
 use super::tls::ClientSide;
 use crate::clock::millis;
+use crate::command::output_bytes;
 use crate::error::ConnectError;
-use crate::id::Pid;
+use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
 use crate::message::{Mark, Message, MessageTcpDisconnect};
 #[cfg(unix)]
@@ -473,9 +474,10 @@ impl MetaProcess for TcpConnection {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         // Without the process that was named, the parent is told.
         self.owner = cx.parent;
+        // Again: the name may have become a pool's since the spawn.
+        cx.services.refuse_pools(self.owners())?;
         if let Some(name) = &self.options.process {
             match cx.services.deliver.resolve(name) {
-                Some(pid) if cx.services.deliver.is_pool(pid) => return Err(super::server::pool_refused(name)),
                 // Gone meanwhile: the first delivery finds it.
                 Some(pid) => {
                     self.owner = pid;
@@ -524,7 +526,8 @@ impl MetaProcess for TcpConnection {
                 }
                 Some(TcpCommand::Close) => return self.finish(cx, DisconnectReason::LocalClose),
                 Some(_) => self.early.push(message),
-                None if matches!(message, Message::Tcp(_)) => self.early.push(message),
+                // Data, or what the connection will ignore: it counts against the output limit until then.
+                None if output_bytes(&message) > 0 => self.early.push(message),
                 // Nothing else means anything to a connection.
                 None => {}
             },
@@ -607,6 +610,10 @@ impl MetaProcess for TcpConnection {
         let reason = self.reason.take().unwrap_or_else(|| DisconnectReason::Exit(reason.clone()));
         let message = MessageTcpDisconnect { id: cx.alias, reason, bytes_in: 0, bytes_out: 0, unsent: cx.unsent };
         cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
+    }
+
+    fn owners(&self) -> (&'static str, &[Name]) {
+        ("process", self.options.process.as_slice())
     }
 
     fn output_limit(&self) -> u32 {

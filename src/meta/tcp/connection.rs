@@ -370,11 +370,10 @@ impl MetaProcess for Driver {
                         self.machine.take_back(handshake, cx.now_ms);
                         self.drive(cx)
                     }
-                    Err(_) => Ok(()),
+                    Err(message) => self.ignore(cx, &message),
                 },
-                // Nothing else means anything to a connection.
                 #[cfg(not(feature = "tls"))]
-                Err(_) => Ok(()),
+                Err(message) => self.ignore(cx, &message),
             },
         }
     }
@@ -514,6 +513,14 @@ impl Driver {
 
     /// The transport is there: tell the owner, or begin the handshake.
     pub(crate) fn established(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.drive(cx)
+    }
+
+    /// Nothing else means anything to a connection; what it counted against the output limit is given back.
+    fn ignore(&mut self, cx: &mut MetaContext<'_>, message: &Message) -> Result<(), Reason> {
+        if cx.ignore(message, self.machine.settings().low_water_mark) {
+            self.machine.owe_writable();
+        }
         self.drive(cx)
     }
 

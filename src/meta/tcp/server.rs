@@ -31,7 +31,7 @@ use super::connection::Driver;
 #[cfg(feature = "tls")]
 use super::tls::ServerSide;
 use crate::error::{BindError, SpawnError};
-use crate::id::Pid;
+use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::meta::options::{AtLimit, TcpServerOptions};
@@ -571,12 +571,10 @@ impl MetaProcess for TcpServer {
             #[cfg(unix)]
             Listener::Unix(listener, _) => cx.register_source(listener)?,
         }
-        for name in &self.options.process_pool {
-            if cx.services.deliver.resolve(name).is_some_and(|pid| cx.services.deliver.is_pool(pid)) {
-                let reason = pool_refused(name);
-                cx.services.logger.warning(format_args!("listener not started: {reason}"));
-                return Err(reason);
-            }
+        // Again: a name may have become a pool's since the spawn.
+        if let Err(error) = cx.services.refuse_pools(self.owners()) {
+            cx.services.logger.warning(format_args!("listener not started: {error}"));
+            return Err(error.into());
         }
         Ok(())
     }
@@ -649,11 +647,8 @@ impl MetaProcess for TcpServer {
         self.hall.describe(&mut inspection);
         inspection
     }
-}
 
-/// Why a pool cannot own connections.
-pub(crate) fn pool_refused(name: &crate::id::Name) -> Reason {
-    Reason::error(format_args!(
-        "process_pool: {name} is a pool; it would spread the bytes of one connection over several workers"
-    ))
+    fn owners(&self) -> (&'static str, &[Name]) {
+        ("process_pool", &self.options.process_pool)
+    }
 }
