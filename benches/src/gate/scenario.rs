@@ -50,7 +50,6 @@ const DEEP_ECHO: (u64, u64) = (320, 1_600);
 
 /// All scenarios; the gate runs those that the file names, and all if asked to.
 pub const SCENARIOS: &[Scenario] = &[
-<<<<<<< HEAD
     Scenario { name: "std-channel", windows: (1_000, 6_000), work: Work::Channel },
     serve("epoll-tcp-echo", ECHO, "epoll", Client::Tcp { connections: 1 }),
     serve("mio-tcp-echo", ECHO, "mio", Client::Tcp { connections: 1 }),
@@ -82,32 +81,6 @@ const fn serve(name: &'static str, windows: (u64, u64), peer: &'static str, clie
 
 const fn pass(name: &'static str, windows: (u64, u64), subject: &'static str, play: fn(&dyn Subject, u64)) -> Scenario {
     Scenario { name, windows, work: Work::Pass(subject, play) }
-=======
-    scenario("std-channel", 1_000, 11_000, std_channel),
-    scenario("epoll-tcp-echo", 500, 2_500, |n| tcp_echo("epoll", n)),
-    scenario("mio-tcp-echo", 500, 2_500, |n| tcp_echo("mio", n)),
-    scenario("tokio-tcp-echo", 500, 2_500, |n| tcp_echo("tokio-ct", n)),
-    scenario("epoll-udp-echo", 500, 2_500, |n| udp_echo("epoll", n, 1)),
-    scenario("tokio-udp-echo", 500, 2_500, |n| udp_echo("tokio-ct", n, 1)),
-    scenario("epoll-udp-burst", 1_600, 9_600, |n| udp_echo("epoll", n, BURST)),
-    scenario("tokio-udp-burst", 1_600, 9_600, |n| udp_echo("tokio-ct", n, BURST)),
-    scenario("tokio-ping-pong", 2_000, 12_000, |n| ping_pong("tokio", n)),
-    scenario("tokio-flood", 8_000, 48_000, |n| flood("tokio", n)),
-    scenario("tokio-spawn-end", 1_000, 5_000, |n| spawn_end("tokio", n)),
-    scenario("tcp-echo", 500, 2_500, |n| tcp_echo("longshore", n)),
-    scenario("udp-echo", 500, 2_500, |n| udp_echo("longshore", n, 1)),
-    scenario("udp-burst", 1_600, 9_600, |n| udp_echo("longshore", n, BURST)),
-    scenario("ping-pong", 2_000, 12_000, |n| ping_pong("longshore", n)),
-    scenario("flood", 8_000, 48_000, |n| flood("longshore", n)),
-    scenario("spawn-end", 1_000, 5_000, |n| spawn_end("longshore", n)),
-];
-
-/// Datagrams in flight: the window of the generator.
-const BURST: u64 = 16;
-
-const fn scenario(name: &'static str, few: u64, many: u64, run: fn(u64)) -> Scenario {
-    Scenario { name, few, many, run }
->>>>>>> udp
 }
 
 /// Finds a scenario by name.
@@ -148,26 +121,7 @@ impl Stage {
     }
 }
 
-<<<<<<< HEAD
 fn start(peer: &str, mode: Mode) -> SocketAddr {
-=======
-/// A blocking client that has so many datagrams of 64 bytes in flight, sent together.
-fn udp_echo(peer: &str, n: u64, burst: u64) {
-    let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a free port");
-    socket.connect(serve(peer, Mode::Udp)).expect("a local address");
-    let (message, mut reply) = ([7; 64], [0; 128]);
-    for _ in 0..n / burst {
-        for _ in 0..burst {
-            socket.send(&message).expect("the server listens");
-        }
-        for _ in 0..burst {
-            assert_eq!(socket.recv(&mut reply).expect("a few in flight are never lost on loopback"), message.len());
-        }
-    }
-}
-
-fn serve(peer: &str, mode: Mode) -> SocketAddr {
->>>>>>> udp
     let (bound, was_bound) = channel();
     let options = Options {
         addr: SocketAddr::from(([127, 0, 0, 1], 0)),
