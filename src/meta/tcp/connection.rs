@@ -503,11 +503,10 @@ impl Driver {
     pub(crate) fn prepare(&mut self, cx: &MetaContext<'_>, early: Message) {
         match early {
             Message::Tcp(packet) => self.machine.send(packet.data, cx.now_ms),
-            early => {
-                if let Ok(command) = early.downcast() {
-                    self.obey(cx, command);
-                }
-            }
+            early => match early.downcast() {
+                Ok(command) => self.obey(cx, command),
+                Err(early) => self.count_off(cx, &early),
+            },
         }
     }
 
@@ -516,12 +515,17 @@ impl Driver {
         self.drive(cx)
     }
 
-    /// Nothing else means anything to a connection; what it counted against the output limit is given back.
+    /// Nothing else means anything to a connection.
     fn ignore(&mut self, cx: &mut MetaContext<'_>, message: &Message) -> Result<(), Reason> {
+        self.count_off(cx, message);
+        self.drive(cx)
+    }
+
+    /// What an ignored message counted against the output limit is given back.
+    fn count_off(&mut self, cx: &MetaContext<'_>, message: &Message) {
         if cx.ignore(message, self.machine.settings().low_water_mark) {
             self.machine.owe_writable();
         }
-        self.drive(cx)
     }
 
     /// Ends it in order, from outside.
