@@ -17,15 +17,15 @@ use std::collections::VecDeque;
 use crate::depot::{Depot, Rack};
 use crate::message::Envelope;
 
-/// Envelopes in a chunk of 9 KiB.
-const CHUNK: usize = 128;
+/// Envelopes in a chunk of 4 KiB. What waits to be used again is small: two or four chunks on a thread, eight in a depot.
+const CHUNK: usize = 64;
 
-static CHUNKS: Depot<VecDeque<Envelope>> = Depot::new(16);
-static BURSTS: Depot<Box<Burst>> = Depot::new(8);
+static CHUNKS: Depot<VecDeque<Envelope>> = Depot::new(4);
+static BURSTS: Depot<Box<Burst>> = Depot::new(4);
 
 thread_local! {
-    static SPARE_CHUNKS: RefCell<Rack<VecDeque<Envelope>, 4>> = const { RefCell::new(Rack::new()) };
-    static SPARE_BURSTS: RefCell<Rack<Box<Burst>, 8>> = const { RefCell::new(Rack::new()) };
+    static SPARE_CHUNKS: RefCell<Rack<VecDeque<Envelope>, 2>> = const { RefCell::new(Rack::new()) };
+    static SPARE_BURSTS: RefCell<Rack<Box<Burst>, 2>> = const { RefCell::new(Rack::new()) };
 }
 
 /// Up to [`CHUNK`] envelopes; without memory until the first.
