@@ -98,6 +98,7 @@
 //! - Handshakes are computed on threads of their own, `longshore-handshakes`, which start when there is one to compute and end
 //!   after five seconds without. A plain connection beside them waits for a share of the processor, not for a signature.
 //!   A full handshake takes a server about 0.13 ms of a processor with an ECDSA P-256 certificate and 0.8 ms with RSA-2048.
+//!   What a server of TLS 1.3 does last, some microseconds if the client shows no certificate, is done in place.
 //! - Everything after the handshake runs where the plain connections run.
 //! - An idle connection holds 8.2 KB (TLS 1.2) or 8.4 KB (TLS 1.3) of a server's memory, a plain one 0.5 KB, measured over 1,500
 //!   connections that had echoed 100 bytes or 16 KiB: rustls's state, and no buffer.
