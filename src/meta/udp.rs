@@ -282,8 +282,12 @@ impl MetaProcess for UdpServer {
             }
             message => match message.downcast::<TcpCommand>() {
                 Ok(TcpCommand::Close | TcpCommand::Abort) => self.handle_exit(cx, Reason::Normal),
-                // Nothing else means anything to a UDP socket.
-                _ => Ok(()),
+                Ok(_) => Ok(()),
+                // Nothing else means anything to a UDP socket; what it counted against the output limit is given back.
+                Err(message) => {
+                    cx.ignore(&message, 0);
+                    Ok(())
+                }
             },
         }
     }

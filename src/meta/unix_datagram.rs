@@ -214,12 +214,14 @@ impl MetaProcess for UnixDatagramServer {
     fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
         match message {
             Message::UnixDatagram(packet) => self.send(cx, &packet),
-            message => {
-                if let Ok(TcpCommand::Close | TcpCommand::Abort) = message.downcast::<TcpCommand>() {
-                    return Err(Reason::Normal);
+            message => match message.downcast::<TcpCommand>() {
+                Ok(TcpCommand::Close | TcpCommand::Abort) => return Err(Reason::Normal),
+                Ok(_) => {}
+                // Nothing else means anything here; what it counted against the output limit is given back.
+                Err(message) => {
+                    cx.ignore(&message, 0);
                 }
-                // Nothing else means anything here.
-            }
+            },
         }
         Ok(())
     }

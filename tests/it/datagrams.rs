@@ -291,3 +291,14 @@ fn a_flood_of_tiny_datagrams_does_not_stop_other_sockets() {
     drop(stream);
     stop_clean(&node);
 }
+
+#[test]
+fn bytes_of_another_kind_take_none_of_the_output_limit() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (_, id) = probe.listen_udp(UdpServerOptions::default());
+    probe.run(move |cx| cx.send_alias(id, MessageTcp::new(id, vec![0; 1_000]))).expect("accepted");
+    inspect(&node, id); // it has been handled
+    assert_eq!(probe.run(move |cx| cx.queued_bytes(id)), 0);
+    stop_clean(&node);
+}
