@@ -17,10 +17,11 @@
 mod lane;
 mod life;
 mod mailbox;
+mod options;
 mod relations;
 mod table;
 
 pub(crate) use life::{Behavior, Env};
 pub(crate) use mailbox::Bounds;
+pub use options::SpawnOptions;
 pub(crate) use table::Processes;
-pub use table::SpawnOptions;

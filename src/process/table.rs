@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use super::SpawnOptions;
 use super::life::{Behavior, Body, Env, Life, notice, timed_out};
 use super::mailbox::{Bounds, Class, Hand, Mailbox, PushError, Pushed};
 use super::relations::Relations;
 use crate::chunks::{Chunks, Slots};
 use crate::command::{Command, Commands, Fire};
-use crate::error::{OptionError, RequestError, SendError, SendErrorKind, SpawnError};
+use crate::error::{RequestError, SendError, SendErrorKind, SpawnError};
 use crate::guard::{drop_guarded, guarded};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::{InspectReply, Inspection};
@@ -76,70 +77,6 @@ struct BodySlot(Mutex<Option<Box<Body>>>);
 impl Default for BodySlot {
     fn default() -> Self {
         Self(Mutex::new(None))
-    }
-}
-
-/// How a process is spawned.
-///
-/// ```
-/// use longshore::SpawnOptions;
-///
-/// let options = SpawnOptions::default().with_name("clerk").with_mailbox_bound(10_000).with_link();
-/// ```
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct SpawnOptions {
-    /// Register under this name.
-    pub name: Option<Name>,
-    /// How many messages of other processes the main lane may hold before sends to it are refused. `None`: the node's
-    /// default, which is no bound.
-    pub mailbox_bound: Option<u32>,
-    /// How many messages the main lane may hold before sockets pause that have data for this process. `None`: the node's
-    /// default, 1,024.
-    pub data_bound: Option<u32>,
-    /// Link the new process with the one that spawns it.
-    pub link: bool,
-}
-
-impl SpawnOptions {
-    /// Registers under this name.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<Name>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Bounds the main lane.
-    #[must_use]
-    pub fn with_mailbox_bound(mut self, messages: u32) -> Self {
-        self.mailbox_bound = Some(messages);
-        self
-    }
-
-    /// Bounds what sockets may put in the main lane.
-    #[must_use]
-    pub fn with_data_bound(mut self, messages: u32) -> Self {
-        self.data_bound = Some(messages);
-        self
-    }
-
-    /// Links the new process with the one that spawns it.
-    #[must_use]
-    pub fn with_link(mut self) -> Self {
-        self.link = true;
-        self
-    }
-
-    fn bounds(&self, default: Bounds) -> Result<Bounds, OptionError> {
-        let bounds =
-            Bounds { main: self.mailbox_bound.unwrap_or(default.main), data: self.data_bound.unwrap_or(default.data) };
-        if bounds.main == 0 {
-            return Err(OptionError::new("mailbox_bound", "must be at least 1"));
-        }
-        if bounds.data == 0 {
-            return Err(OptionError::new("data_bound", "must be at least 1"));
-        }
-        Ok(bounds)
     }
 }
 
