@@ -17,9 +17,12 @@ use std::collections::VecDeque;
 use crate::depot::{Depot, Rack};
 use crate::message::Envelope;
 
-/// Envelopes in a chunk of 4 KiB. What waits to be used again is small: two or four chunks on a thread, eight in a depot.
+/// Envelopes in a chunk of 4 KiB.
 const CHUNK: usize = 64;
+/// A burst with room for more full chunks is not kept.
+const KEEP: usize = 64;
 
+// A burst keeps a chunk. So at most eight chunks wait on a thread, and sixteen in the depots.
 static CHUNKS: Depot<VecDeque<Envelope>> = Depot::new(4);
 static BURSTS: Depot<Box<Burst>> = Depot::new(4);
 
@@ -64,17 +67,14 @@ impl Chunk {
     fn release(&mut self) {
         debug_assert!(self.0.is_empty());
         if self.has_room() {
-            let chunk = std::mem::take(&mut self.0);
-            // At the end of the thread there is no rack any more.
-            let _ = SPARE_CHUNKS.try_with(|rack| rack.borrow_mut().put(chunk, &CHUNKS));
+            CHUNKS.keep(&SPARE_CHUNKS, std::mem::take(&mut self.0));
         }
     }
 }
 
 #[cold]
 fn spare_chunk() -> VecDeque<Envelope> {
-    let spare = SPARE_CHUNKS.try_with(|rack| rack.borrow_mut().take(&CHUNKS));
-    spare.ok().flatten().unwrap_or_else(|| VecDeque::with_capacity(CHUNK))
+    CHUNKS.reuse(&SPARE_CHUNKS).unwrap_or_else(|| VecDeque::with_capacity(CHUNK))
 }
 
 /// See the module.
@@ -97,8 +97,7 @@ struct Burst {
 impl Burst {
     #[cold]
     fn spare() -> Box<Self> {
-        let spare = SPARE_BURSTS.try_with(|rack| rack.borrow_mut().take(&BURSTS));
-        spare.ok().flatten().unwrap_or_default()
+        BURSTS.reuse(&SPARE_BURSTS).unwrap_or_default()
     }
 
     #[inline]
@@ -174,9 +173,32 @@ impl Lane {
             if !more.tail.has_room() {
                 std::mem::swap(&mut more.tail, hand);
             }
-            // At the end of the thread there is no rack any more.
-            let _ = SPARE_BURSTS.try_with(|rack| rack.borrow_mut().put(more, &BURSTS));
+            if more.full.capacity() > KEEP {
+                more.full = VecDeque::new();
+            }
+            BURSTS.keep(&SPARE_BURSTS, more);
         }
         hand.release();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::id::Pid;
+    use crate::message::{Letter, Message};
+
+    #[test]
+    fn room_for_a_huge_burst_is_not_kept() {
+        let (mut lane, mut hand) = (Lane::default(), Chunk::default());
+        for number in 0..CHUNK * KEEP * 4 {
+            lane.push(Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(number)) });
+        }
+        while lane.take(&mut hand).is_some() {
+            drop(hand.drain());
+        }
+        lane.release(&mut hand);
+        let kept = BURSTS.reuse(&SPARE_BURSTS).expect("the burst of this thread");
+        assert!(kept.full.capacity() <= KEEP, "room for {} chunks", kept.full.capacity());
     }
 }

@@ -33,17 +33,6 @@ thread_local! {
     static SPARE_QUEUES: RefCell<Rack<Queue, 16>> = const { RefCell::new(Rack::new()) };
 }
 
-fn spare_queue() -> Queue {
-    SPARE_QUEUES.try_with(|rack| rack.borrow_mut().take(&QUEUES)).ok().flatten().unwrap_or_default()
-}
-
-fn keep(queue: Queue) {
-    if queue.capacity() <= KEEP {
-        // At the end of the thread there is no rack any more.
-        let _ = SPARE_QUEUES.try_with(|rack| rack.borrow_mut().put(queue, &QUEUES));
-    }
-}
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
@@ -79,7 +68,7 @@ impl Output {
     }
 
     fn push_behind(&mut self, data: Buffer) {
-        let behind = self.behind.get_or_insert_with(spare_queue);
+        let behind = self.behind.get_or_insert_with(|| QUEUES.reuse(&SPARE_QUEUES).unwrap_or_default());
         if behind.len() + 1 >= SEPARATE
             && data.len() <= SMALL
             && let Some(last) = behind.back_mut()
@@ -105,8 +94,10 @@ impl Output {
         while bytes >= self.first.len() && !self.first.is_empty() {
             bytes -= self.first.len();
             self.first = self.behind.as_mut().and_then(|behind| behind.pop_front()).unwrap_or_default();
-            if let Some(behind) = self.behind.take_if(|behind| behind.is_empty()) {
-                keep(behind);
+            if let Some(behind) = self.behind.take_if(|behind| behind.is_empty())
+                && behind.capacity() <= KEEP
+            {
+                QUEUES.keep(&SPARE_QUEUES, behind);
             }
         }
         if bytes > 0 {
