@@ -5,11 +5,12 @@
 //! nothing in the long run, however large the bursts. Where they run on different workers, the receiver's rack hands the
 //! boxes back to the sender's through a [`Depot`].
 //!
-//! What is kept is bounded: [`TYPES`] types in the program and on each thread, for each of them two magazines of
-//! [`MAGAZINE`] boxes on a thread and [`MAGAZINES`] in the depot, of values up to [`LARGEST`] bytes.
+//! What is kept is bounded: [`TYPES`] types on each thread, two magazines of [`MAGAZINE`] boxes for each, and as many types
+//! in depots, [`MAGAZINES`] magazines for each; of values up to [`LARGEST`] bytes.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,14 +83,8 @@ thread_local! {
     static SHELVES: RefCell<[Option<Shelf>; TYPES]> = const { RefCell::new([const { None }; TYPES]) };
 }
 
-/// The depots of the program; each is in the place of its type, as the shelves are.
-static DEPOTS: Mutex<[Option<Exchange>; TYPES]> = Mutex::new([const { None }; TYPES]);
-
-/// The depot of one type.
-struct Exchange {
-    of: TypeId,
-    depot: Arc<Depot<Empty>>,
-}
+/// The depots of the program, asked when a thread meets a type for the first time.
+static DEPOTS: Mutex<BTreeMap<TypeId, Arc<Depot<Empty>>>> = Mutex::new(BTreeMap::new());
 
 /// Places where a type can be; the first that is its own or free is its.
 #[inline]
@@ -128,19 +123,19 @@ impl Shelf {
     #[cold]
     fn find_further(shelves: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
         let place = places(of).find(|place| shelves[*place].as_ref().is_none_or(|shelf| shelf.of == of))?;
-        if shelves[place].is_none() {
-            shelves[place] = Self::new(of);
-        }
-        shelves[place].as_mut()
+        Some(shelves[place].get_or_insert_with(|| Self::new(of)))
     }
 
     /// The first shelf for that type on this thread.
-    fn new(of: TypeId) -> Option<Self> {
+    fn new(of: TypeId) -> Self {
         let mut depots = DEPOTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut places = places(of);
-        let place = places.find(|place| depots[*place].as_ref().is_none_or(|exchange| exchange.of == of))?;
-        let exchange = depots[place].get_or_insert_with(|| Exchange { of, depot: Arc::new(Depot::new(MAGAZINES)) });
-        Some(Self { of, rack: Rack::new(), depot: Arc::clone(&exchange.depot) })
+        // A type too many has a depot that keeps nothing: its boxes stay on their threads.
+        let limit = if depots.len() < TYPES { MAGAZINES } else { 0 };
+        let depot = depots.get(&of).cloned().unwrap_or_else(|| Arc::new(Depot::new(limit)));
+        if limit > 0 {
+            depots.insert(of, Arc::clone(&depot));
+        }
+        Self { of, rack: Rack::new(), depot }
     }
 }
 
@@ -207,5 +202,19 @@ mod tests {
             assert_eq!(UserMessage::new(Some(round)).downcast::<Option<u32>>().expect("option"), Some(round));
             assert!(UserMessage::new([round; 64]).downcast::<[u32; 64]>().is_ok(), "too large for a shelf");
         }
+    }
+
+    #[test]
+    fn more_types_than_are_kept_come_out_as_they_went_in() {
+        struct Numbered<const NUMBER: usize>(usize);
+        fn round<const NUMBER: usize>() {
+            for _ in 0..3 {
+                let taken = UserMessage::new(Numbered::<NUMBER>(NUMBER)).downcast::<Numbered<NUMBER>>();
+                assert_eq!(taken.expect("this type").0, NUMBER);
+            }
+        }
+        macro_rules! rounds { ($($number:literal)*) => { $(round::<$number>();)* } }
+        rounds!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+        assert!(DEPOTS.lock().unwrap().len() <= TYPES);
     }
 }
