@@ -18,7 +18,8 @@ pub struct Timer(pub(crate) TimerKey);
 
 /// The process as its callbacks see it: its identity, and everything it can do.
 ///
-/// No call blocks.
+/// No call blocks, but for a spawn whose `init` fails when it has spawned meta-processes: it waits until they have ended,
+/// microseconds as a rule and 250 ms at the most.
 pub struct Context<'a> {
     env: Env<'a>,
 }
