@@ -71,7 +71,7 @@
 //! | 4 | `proto`: framing, tls, output | `timers` | `scheduler`: worker, idle, monitor, blocking |
 //! | 3 | | `message`, `command`, `request`, `inspect`, `error`, `reason` | |
 //! | 2 | | `buffer`, `chunks`, `clock`, `log`, `timer`, `tls`, `user_message` | |
-//! | 1 | | `depot`, `guard`, `id`, `sync` | |
+//! | 1 | | `depot`, `guard`, `id`, `shelf`, `sync` | |
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
@@ -100,6 +100,7 @@ mod proto;
 mod reason;
 mod request;
 mod scheduler;
+mod shelf;
 mod sync;
 mod timer;
 mod timers;

@@ -13,7 +13,7 @@ const ROWS: [&[&str]; 7] = [
     &["proto", "scheduler", "timers"],
     &["message", "command", "request", "inspect", "error", "reason"],
     &["buffer", "chunks", "clock", "log", "timer", "tls", "user_message"],
-    &["depot", "guard", "id", "sync"],
+    &["depot", "guard", "id", "shelf", "sync"],
 ];
 
 /// The row whose modules name each other: together they are the words that the halves exchange.

@@ -13,11 +13,10 @@
 //! ever.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-
-use crossbeam_queue::ArrayQueue;
+use std::sync::Arc;
 
 use super::{Buffer, Storage};
+use crate::shelf::Shelf;
 
 /// A class of size: how many bytes its buffers hold, and how many of them stay on the shelf.
 struct Class {
@@ -50,21 +49,19 @@ fn class_for(capacity: usize) -> Option<usize> {
     Some(((highest - 4) / 2).min(CLASSES - 1))
 }
 
-/// The shelves. A queue is allocated when the first buffer of its class comes back.
-pub(super) struct Shelves {
-    shelves: [OnceLock<ArrayQueue<Box<Storage>>>; CLASSES],
-}
+/// A shelf for each class.
+pub(super) struct Shelves([Shelf<Box<Storage>>; CLASSES]);
 
 impl Shelves {
     fn new() -> Self {
-        Self { shelves: [const { OnceLock::new() }; CLASSES] }
+        Self(CLASS.each_ref().map(|class| Shelf::new(class.retained_max)))
     }
 
     /// Gives an empty buffer with room for `capacity` bytes that comes back here when it is dropped.
     pub(super) fn take(self: &Arc<Self>, capacity: usize) -> Buffer {
         let home = Some(Arc::clone(self));
         let Some(class) = class_for(capacity) else { return Buffer(Some(Storage::new(capacity, home))) };
-        match self.shelves[class].get().and_then(ArrayQueue::pop) {
+        match self.0[class].take() {
             Some(mut storage) => {
                 storage.home = home;
                 Buffer(Some(storage))
@@ -76,11 +73,9 @@ impl Shelves {
     /// Puts memory on its shelf. What belongs to no class, or finds its shelf full, is freed.
     pub(super) fn put_back(&self, mut storage: Box<Storage>) {
         let Some(class) = class_for(storage.bytes.len()) else { return };
-        let Class { capacity, retained_max } = CLASS[class];
-        if storage.bytes.len() == capacity {
+        if storage.bytes.len() == CLASS[class].capacity {
             (storage.start, storage.end) = (0, 0);
-            let shelf = self.shelves[class].get_or_init(|| ArrayQueue::new(retained_max));
-            drop(shelf.push(storage)); // a full shelf gives it back
+            self.0[class].put(storage);
         }
     }
 }
@@ -200,8 +195,8 @@ impl BufferPool {
     /// ```
     #[must_use]
     pub fn retained_bytes(&self) -> usize {
-        let shelves = self.handle.shelves.shelves.iter().zip(&CLASS);
-        shelves.map(|(shelf, class)| shelf.get().map_or(0, ArrayQueue::len) * class.capacity).sum()
+        let shelves = self.handle.shelves.0.iter().zip(&CLASS);
+        shelves.map(|(shelf, class)| shelf.len() * class.capacity).sum()
     }
 }
 
