@@ -10,9 +10,7 @@
 //!
 //! Bounded: a rack holds two magazines, a depot as many as it is told; what comes back beyond that is dropped.
 
-use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::LocalKey;
 
 /// Where the racks of all threads meet.
 #[derive(Debug)]
@@ -25,17 +23,6 @@ impl<T> Depot<T> {
     /// A depot for at most `limit` magazines.
     pub(crate) const fn new(limit: usize) -> Self {
         Self { magazines: Mutex::new(Vec::new()), limit }
-    }
-
-    /// Takes a used thing from the rack of this thread.
-    pub(crate) fn reuse<const SIZE: usize>(&self, rack: &'static LocalKey<RefCell<Rack<T, SIZE>>>) -> Option<T> {
-        // At the end of the thread there is no rack any more.
-        rack.try_with(|rack| rack.borrow_mut().take(self)).ok().flatten()
-    }
-
-    /// Keeps a used thing on the rack of this thread.
-    pub(crate) fn keep<const SIZE: usize>(&self, rack: &'static LocalKey<RefCell<Rack<T, SIZE>>>, thing: T) {
-        let _ = rack.try_with(|rack| rack.borrow_mut().put(thing, self));
     }
 
     fn magazines(&self) -> MutexGuard<'_, Vec<Vec<T>>> {

@@ -73,14 +73,14 @@ impl fmt::Debug for UserMessage {
 }
 
 /// The rack for the empty boxes of one type.
-struct Shelf {
+struct Stock {
     of: TypeId,
     rack: Rack<Empty, MAGAZINE>,
     depot: Arc<Depot<Empty>>,
 }
 
 thread_local! {
-    static SHELVES: RefCell<[Option<Shelf>; TYPES]> = const { RefCell::new([const { None }; TYPES]) };
+    static STOCKS: RefCell<[Option<Stock>; TYPES]> = const { RefCell::new([const { None }; TYPES]) };
 }
 
 /// The depots of the program, asked when a thread meets a type for the first time.
@@ -109,24 +109,24 @@ fn places(of: TypeId) -> impl Iterator<Item = usize> {
     (0..PROBES).map(move |probe| first.wrapping_add(probe) % TYPES)
 }
 
-impl Shelf {
+impl Stock {
     /// `None`: all places where it could be belong to other types.
     #[inline]
-    fn find(shelves: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
+    fn find(stocks: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
         let first = places(of).next()?;
-        if shelves[first].as_ref().is_some_and(|shelf| shelf.of == of) {
-            return shelves[first].as_mut();
+        if stocks[first].as_ref().is_some_and(|stock| stock.of == of) {
+            return stocks[first].as_mut();
         }
-        Self::find_further(shelves, of)
+        Self::find_further(stocks, of)
     }
 
     #[cold]
-    fn find_further(shelves: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
-        let place = places(of).find(|place| shelves[*place].as_ref().is_none_or(|shelf| shelf.of == of))?;
-        Some(shelves[place].get_or_insert_with(|| Self::new(of)))
+    fn find_further(stocks: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
+        let place = places(of).find(|place| stocks[*place].as_ref().is_none_or(|stock| stock.of == of))?;
+        Some(stocks[place].get_or_insert_with(|| Self::new(of)))
     }
 
-    /// The first shelf for that type on this thread.
+    /// The first stock for that type on this thread.
     fn new(of: TypeId) -> Self {
         let mut depots = DEPOTS.lock().unwrap_or_else(PoisonError::into_inner);
         // A type too many has a depot that keeps nothing: its boxes stay on their threads.
@@ -141,10 +141,10 @@ impl Shelf {
 
 #[inline]
 fn take(of: TypeId) -> Option<Empty> {
-    // No shelf at the end of the thread, nor inside of the drop of a box of this very shelf.
-    let taken = SHELVES.try_with(|shelves| {
-        let mut shelves = shelves.try_borrow_mut().ok()?;
-        let Shelf { rack, depot, .. } = Shelf::find(&mut shelves, of)?;
+    // No stock at the end of the thread, nor inside of the drop of a box of this very stock.
+    let taken = STOCKS.try_with(|stocks| {
+        let mut stocks = stocks.try_borrow_mut().ok()?;
+        let Stock { rack, depot, .. } = Stock::find(&mut stocks, of)?;
         rack.take(depot)
     });
     taken.ok().flatten()
@@ -152,9 +152,9 @@ fn take(of: TypeId) -> Option<Empty> {
 
 #[inline]
 fn put(of: TypeId, empty: Empty) {
-    let _ = SHELVES.try_with(|shelves| {
-        let Ok(mut shelves) = shelves.try_borrow_mut() else { return };
-        if let Some(Shelf { rack, depot, .. }) = Shelf::find(&mut shelves, of) {
+    let _ = STOCKS.try_with(|stocks| {
+        let Ok(mut stocks) = stocks.try_borrow_mut() else { return };
+        if let Some(Stock { rack, depot, .. }) = Stock::find(&mut stocks, of) {
             rack.put(empty, depot);
         }
     });
@@ -194,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn types_that_share_a_shelf_do_not_mix() {
+    fn types_that_share_a_stock_do_not_mix() {
         for round in 0..1_000_u32 {
             assert_eq!(UserMessage::new(round).downcast::<u32>().expect("u32"), round);
             assert_eq!(UserMessage::new(round as u8).downcast::<u8>().expect("u8"), round as u8);
             assert_eq!(UserMessage::new((round, 1_u8)).downcast::<(u32, u8)>().expect("pair"), (round, 1));
             assert_eq!(UserMessage::new(Some(round)).downcast::<Option<u32>>().expect("option"), Some(round));
-            assert!(UserMessage::new([round; 64]).downcast::<[u32; 64]>().is_ok(), "too large for a shelf");
+            assert!(UserMessage::new([round; 64]).downcast::<[u32; 64]>().is_ok(), "too large for a stock");
         }
     }
 

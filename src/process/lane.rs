@@ -7,29 +7,23 @@
 //! - The first envelope of an empty lane needs no memory of its own. So a process that gets one message at a time
 //!   allocates nothing, and an idle one holds nothing.
 //! - Further ones fill chunks. Growing never moves an envelope, and the consumer takes a chunk at once.
-//! - What a burst needed is used again, by whoever has the next burst: [`Depot`].
+//! - What a burst needed is used again, by whoever has the next burst: [`Shelf`].
 //!
 //! Not synchronised: the lock of the mailbox is around it.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use crate::depot::{Depot, Rack};
 use crate::message::Envelope;
+use crate::shelf::Shelf;
 
-/// Envelopes in a chunk of 4 KiB.
-const CHUNK: usize = 64;
+/// Envelopes in a chunk of 8 KiB.
+const CHUNK: usize = 128;
 /// A burst with room for more full chunks is not kept.
 const KEEP: usize = 64;
 
-// A burst keeps a chunk. So at most eight chunks wait on a thread, and sixteen in the depots.
-static CHUNKS: Depot<VecDeque<Envelope>> = Depot::new(4);
-static BURSTS: Depot<Box<Burst>> = Depot::new(4);
-
-thread_local! {
-    static SPARE_CHUNKS: RefCell<Rack<VecDeque<Envelope>, 2>> = const { RefCell::new(Rack::new()) };
-    static SPARE_BURSTS: RefCell<Rack<Box<Burst>, 2>> = const { RefCell::new(Rack::new()) };
-}
+static CHUNKS: Shelf<VecDeque<Envelope>> = Shelf::new(32);
+/// Each keeps a chunk.
+static BURSTS: Shelf<Box<Burst>> = Shelf::new(32);
 
 /// Up to [`CHUNK`] envelopes; without memory until the first.
 #[derive(Debug, Default)]
@@ -67,14 +61,14 @@ impl Chunk {
     fn release(&mut self) {
         debug_assert!(self.0.is_empty());
         if self.has_room() {
-            CHUNKS.keep(&SPARE_CHUNKS, std::mem::take(&mut self.0));
+            CHUNKS.put(std::mem::take(&mut self.0));
         }
     }
 }
 
 #[cold]
 fn spare_chunk() -> VecDeque<Envelope> {
-    CHUNKS.reuse(&SPARE_CHUNKS).unwrap_or_else(|| VecDeque::with_capacity(CHUNK))
+    CHUNKS.take().unwrap_or_else(|| VecDeque::with_capacity(CHUNK))
 }
 
 /// See the module.
@@ -97,7 +91,7 @@ struct Burst {
 impl Burst {
     #[cold]
     fn spare() -> Box<Self> {
-        BURSTS.reuse(&SPARE_BURSTS).unwrap_or_default()
+        BURSTS.take().unwrap_or_default()
     }
 
     #[inline]
@@ -176,7 +170,7 @@ impl Lane {
             if more.full.capacity() > KEEP {
                 more.full = VecDeque::new();
             }
-            BURSTS.keep(&SPARE_BURSTS, more);
+            BURSTS.put(more);
         }
         hand.release();
     }
@@ -198,7 +192,8 @@ mod tests {
             drop(hand.drain());
         }
         lane.release(&mut hand);
-        let kept = BURSTS.reuse(&SPARE_BURSTS).expect("the burst of this thread");
-        assert!(kept.full.capacity() <= KEEP, "room for {} chunks", kept.full.capacity());
+        for kept in std::iter::from_fn(|| BURSTS.take()) {
+            assert!(kept.full.capacity() <= KEEP, "room for {} chunks", kept.full.capacity());
+        }
     }
 }

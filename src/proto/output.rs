@@ -7,13 +7,12 @@
 //! The first buffer stands in place; what comes behind it is in a queue that is borrowed while it is needed. So an idle
 //! connection holds no memory for its output, and one that answers message by message never asks for any.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::iter;
 
 use crate::buffer::Buffer;
-use crate::depot::{Depot, Rack};
+use crate::shelf::Shelf;
 
 /// Slices in one vectored write.
 pub(crate) const SLICES: usize = 64;
@@ -27,11 +26,7 @@ const KEEP: usize = 64;
 
 type Queue = Box<VecDeque<Buffer>>;
 
-static QUEUES: Depot<Queue> = Depot::new(8);
-
-thread_local! {
-    static SPARE_QUEUES: RefCell<Rack<Queue, 16>> = const { RefCell::new(Rack::new()) };
-}
+static QUEUES: Shelf<Queue> = Shelf::new(64);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -68,7 +63,7 @@ impl Output {
     }
 
     fn push_behind(&mut self, data: Buffer) {
-        let behind = self.behind.get_or_insert_with(|| QUEUES.reuse(&SPARE_QUEUES).unwrap_or_default());
+        let behind = self.behind.get_or_insert_with(|| QUEUES.take().unwrap_or_default());
         if behind.len() + 1 >= SEPARATE
             && data.len() <= SMALL
             && let Some(last) = behind.back_mut()
@@ -97,7 +92,7 @@ impl Output {
             if let Some(behind) = self.behind.take_if(|behind| behind.is_empty())
                 && behind.capacity() <= KEEP
             {
-                QUEUES.keep(&SPARE_QUEUES, behind);
+                QUEUES.put(behind);
             }
         }
         if bytes > 0 {
