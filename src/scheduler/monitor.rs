@@ -19,14 +19,14 @@ use std::time::Duration;
 use super::worker::Epoch;
 use super::{Executor, Scheduler, Wait};
 
-/// Time until the next look when a worker is in a task: if it still is, it is stuck.
+/// Time until the next look when a worker is in a handler: if it still is, it is stuck.
 const LOOK_AGAIN: Duration = Duration::from_millis(3);
 /// Time until the next look otherwise. A stuck worker is found after both times at the most.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long one turn of the monitor may block, in milliseconds.
 const TURN_MS: u64 = 2;
 /// Looks that find the same stripe before it counts as stuck: only a meta-process of the user can hold it up so long.
-const STRIPE_LOOKS: u32 = 8;
+const STRIPE_LOOKS: u32 = 5;
 /// Looks without any change before the monitor goes to sleep.
 const QUIET_LOOKS: u32 = 16;
 
@@ -57,11 +57,11 @@ impl Seen {
 pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
     scheduler.monitor.get_or_init(thread::current);
     let mut seen = vec![Seen::default(); scheduler.workers.len()];
-    let (mut quiet, mut in_task) = (0, false);
+    let (mut quiet, mut in_handler) = (0, false);
     while !scheduler.idle.is_stopping() {
-        thread::park_timeout(if in_task { LOOK_AGAIN } else { LOOK });
+        thread::park_timeout(if in_handler { LOOK_AGAIN } else { LOOK });
         quiet = if look(scheduler, &mut seen) { 0 } else { quiet + 1 };
-        in_task = scheduler.workers.iter().any(|worker| worker.epoch().is_in_task());
+        in_handler = scheduler.workers.iter().any(|worker| worker.epoch().is_in_process());
         while scheduler.idle.all_stuck() && !scheduler.idle.is_stopping() {
             scheduler.turn_aside(executor, Wait::AtMost(TURN_MS));
             executor.serve();

@@ -134,8 +134,9 @@ fn stop_sends_what_was_accepted_to_peers_that_read() {
             thread::spawn(move || read_to_end(&mut client).len())
         })
         .collect();
-    for _ in 0..PEERS {
-        let alias = probe.connect().id;
+    // The connects come first: once something is written, a connection may tell that it is writable again.
+    let connections: Vec<_> = (0..PEERS).map(|_| probe.connect().id).collect();
+    for &alias in &connections {
         probe.write(alias, vec![1; EACH]);
     }
     let stopped = node.clone();
