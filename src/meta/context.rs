@@ -32,7 +32,7 @@ pub(crate) struct Services {
     pub(crate) timers: Arc<Timers>,
     pub(crate) pool: BufferPool,
     pub(crate) blocking: Blocking,
-    /// Where handshakes compute.
+    /// Where long handshakes compute.
     #[cfg(feature = "tls")]
     pub(crate) handshakes: Blocking,
     pub(crate) logger: Logger,
@@ -86,6 +86,9 @@ pub struct MetaContext<'a> {
     /// A buffer to read into, shared by the meta-processes of a stripe; empty between callbacks.
     pub(crate) scratch: &'a mut Buffer,
     pub(crate) now_ms: u64,
+    /// How long handshakes have computed in this activation of the stripe.
+    #[cfg(feature = "tls")]
+    pub(crate) handshakes_ns: &'a mut u64,
     /// In `terminate`: bytes that were accepted and never sent.
     pub(crate) unsent: u64,
 }

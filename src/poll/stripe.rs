@@ -47,6 +47,9 @@ struct Inner {
     again: Vec<Alias>,
     flush: Vec<Alias>,
     scratch: Buffer,
+    /// Of the current activation, or the last.
+    #[cfg(feature = "tls")]
+    handshakes_ns: u64,
     stopping: bool,
 }
 
@@ -89,6 +92,10 @@ impl Stripe {
         let inner = &mut *guard;
         if inner.scratch.capacity() == 0 {
             inner.scratch = services.pool.get(SCRATCH);
+        }
+        #[cfg(feature = "tls")]
+        {
+            inner.handshakes_ns = 0;
         }
         let now_ms = services.timers.clock().now_ms();
         let mut run = Run { inner, services, births: &services.births[self.index], now_ms };
@@ -229,7 +236,8 @@ impl Run<'_> {
         alias: Alias,
         call: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
     ) {
-        let Inner { entries, scratch, again, flush, .. } = &mut *self.inner;
+        let inner = &mut *self.inner;
+        let Inner { entries, scratch, again, flush, .. } = inner;
         let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else { return };
         if entry.alias != alias {
             return;
@@ -242,6 +250,8 @@ impl Run<'_> {
             wishes: &mut wishes,
             scratch,
             now_ms: self.now_ms,
+            #[cfg(feature = "tls")]
+            handshakes_ns: &mut inner.handshakes_ns,
             unsent: 0,
         };
         let outcome = guarded(|| call(&mut *entry.meta, &mut cx));
@@ -361,6 +371,8 @@ impl Run<'_> {
             wishes: &mut Wishes::default(),
             scratch: &mut self.inner.scratch,
             now_ms: self.now_ms,
+            #[cfg(feature = "tls")]
+            handshakes_ns: &mut self.inner.handshakes_ns,
             unsent,
         };
         drop_guarded(guarded(|| entry.meta.terminate(&mut cx, reason)));

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use super::framing::{Decoder, Framing};
 use super::output::Output;
 #[cfg(feature = "tls")]
-use super::tls::{Fed, StreamEnd, Tls};
+use super::tls::{Fed, StepCost, StreamEnd, Tls};
 use crate::buffer::{Buffer, BufferPool};
 use crate::reason::DisconnectReason;
 #[cfg(feature = "tls")]
@@ -373,15 +373,25 @@ impl Connection {
         }
     }
 
-    /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
-    /// Nothing is read or written until [`Connection::take_back`]. `None`: it is not handshaking, or the step costs less
-    /// than the journey.
+    /// Whether bytes that are read now are a step of the handshake.
     #[cfg(feature = "tls")]
-    pub(crate) fn lend_handshake(&mut self, ciphertext: &[u8], now_ms: u64) -> Option<Handshake> {
-        if self.phase != Phase::Handshaking {
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.phase == Phase::Handshaking
+    }
+
+    /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
+    /// Nothing is read or written until [`Connection::take_back`]. `None`: the step costs less than the journey, or it is
+    /// brief and `has_time` says that there is time for such.
+    #[cfg(feature = "tls")]
+    pub(crate) fn lend_handshake(&mut self, ciphertext: &[u8], has_time: bool, now_ms: u64) -> Option<Handshake> {
+        if !self.is_handshaking() {
             return None;
         }
-        let tls = self.tls.take_if(|tls| !tls.ends_handshake_cheaply(ciphertext.len()))?;
+        let tls = self.tls.take_if(|tls| match tls.step_cost(ciphertext.len()) {
+            StepCost::Little => false,
+            StepCost::Brief => !has_time,
+            StepCost::Long => true,
+        })?;
         self.active_ms = now_ms;
         let pool = self.settings.pool.clone();
         Some(Handshake { tls, ciphertext: pool.copy_from_slice(ciphertext), pool, plain: Buffer::new(), fed: None })

@@ -1,7 +1,7 @@
 //! A small pool of threads for what would hold up a worker: the resolver of the operating system, which blocks, and TLS
-//! handshakes, which compute for a tenth of a millisecond to several.
+//! handshakes, which may compute for several milliseconds.
 //!
-//! Why handshakes are not tasks of the workers: a worker that computes all the time is no longer favoured by the operating
+//! Why long handshakes are not tasks of the workers: a worker that computes all the time is no longer favoured by the operating
 //! system when a packet wakes it, and then quick connections wait for a time slice of everybody else on the machine.
 //!
 //! Threads start when there is a job and nobody to take it, up to a limit, and end after some seconds without one, so an

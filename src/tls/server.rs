@@ -1,4 +1,4 @@
-//! A server's TLS options, and the config that a new handshake gets.
+//! A server's TLS options, and what a new handshake gets.
 
 use std::sync::{Arc, Mutex};
 
@@ -137,7 +137,7 @@ pub(crate) struct ServerTls(Source);
 
 #[derive(Debug)]
 enum Source {
-    Given(Arc<ServerConfig>),
+    Given(Setup),
     Managed { certs: CertManager, recipe: Recipe, built: Mutex<Built> },
 }
 
@@ -146,14 +146,24 @@ enum Source {
 struct Recipe {
     alpn: Vec<Vec<u8>>,
     verifier: Arc<dyn ClientCertVerifier>,
+    /// No certificate of a client is verified.
+    is_brief: bool,
     resumption: ServerResumption,
 }
 
-/// A config, and the version of the set it was built from.
+/// What a new handshake gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) config: Arc<ServerConfig>,
+    /// Each step takes about a tenth of a millisecond: the keys lie on elliptic curves, and no certificate is verified.
+    pub(crate) is_brief: bool,
+}
+
+/// A setup, and the version of the set it was built from.
 #[derive(Debug)]
 struct Built {
     version: u64,
-    config: Arc<ServerConfig>,
+    setup: Setup,
 }
 
 impl ServerTls {
@@ -171,29 +181,31 @@ impl ServerTls {
             if config.max_early_data_size != 0 {
                 return Err(TlsError::EarlyData);
             }
-            return Ok(Self(Source::Given(config)));
+            // Nobody knows its keys.
+            return Ok(Self(Source::Given(Setup { config, is_brief: false })));
         }
         let certs = certs.ok_or(TlsError::NoCertificate)?;
-        let recipe =
-            Recipe { alpn: options.alpn, verifier: verifier(options.client_auth)?, resumption: options.resumption };
+        let is_brief = matches!(options.client_auth, ClientAuth::None);
+        let verifier = verifier(options.client_auth)?;
+        let recipe = Recipe { alpn: options.alpn, verifier, is_brief, resumption: options.resumption };
         let built = Mutex::new(recipe.build(certs.current())?);
         Ok(Self(Source::Managed { certs, recipe, built }))
     }
 
-    /// Returns the config for a handshake that begins now: one load and one uncontended lock, unless certificates were swapped.
+    /// Returns what a handshake gets that begins now: one load and one uncontended lock, unless certificates were swapped.
     ///
     /// # Errors
     ///
     /// [`TlsError::Config`] if a swapped certificate's config cannot be built; the old certificate is not served instead.
-    pub(crate) fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    pub(crate) fn setup(&self) -> Result<Setup, TlsError> {
         match &self.0 {
-            Source::Given(config) => Ok(Arc::clone(config)),
+            Source::Given(setup) => Ok(setup.clone()),
             Source::Managed { certs, recipe, built } => {
                 let mut built = lock(built);
                 if built.version != certs.version() {
                     *built = recipe.build(certs.current())?;
                 }
-                Ok(Arc::clone(&built.config))
+                Ok(built.setup.clone())
             }
         }
     }
@@ -203,6 +215,7 @@ impl Recipe {
     /// Builds a whole config, with ticket keys and a session store of its own.
     fn build(&self, set: Arc<CertSet>) -> Result<Built, TlsError> {
         let version = set.version;
+        let is_brief = self.is_brief && set.has_brief_keys();
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::from_config)?
@@ -220,7 +233,7 @@ impl Recipe {
             }
             ServerResumption::Store { sessions } => config.session_storage = ServerSessionMemoryCache::new(sessions),
         }
-        Ok(Built { version, config: Arc::new(config) })
+        Ok(Built { version, setup: Setup { config: Arc::new(config), is_brief } })
     }
 }
 

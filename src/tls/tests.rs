@@ -8,7 +8,8 @@ use rustls::sign::CertifiedKey;
 use super::cert_source::read;
 use super::testing::{Authority, Issued, provider};
 use super::{
-    CertError, CertManager, CertSource, Origin, Roots, ServerTls, TlsClientOptions, TlsServerOptions, UnknownName,
+    CertError, CertManager, CertSource, ClientAuth, Origin, Roots, ServerTls, TlsClientOptions, TlsServerOptions,
+    UnknownName,
 };
 
 /// A directory that is gone at the end of the test.
@@ -239,13 +240,13 @@ fn a_config_is_built_once_for_each_set_of_certificates() {
     let authority = Authority::new();
     let certs = authority.issue("a.test").manager();
     let server = ServerTls::new(Some(certs.clone()), TlsServerOptions::default()).unwrap();
-    let first = server.config().unwrap();
-    assert!(Arc::ptr_eq(&first, &server.config().unwrap()));
+    let first = server.setup().unwrap().config;
+    assert!(Arc::ptr_eq(&first, &server.setup().unwrap().config));
     certs.clone().update(authority.issue("a.test").source()).unwrap();
-    let second = server.config().unwrap();
+    let second = server.setup().unwrap().config;
     assert!(!Arc::ptr_eq(&first, &second));
     assert!(!Arc::ptr_eq(&first.ticketer, &second.ticketer));
-    assert!(Arc::ptr_eq(&second, &server.config().unwrap()));
+    assert!(Arc::ptr_eq(&second, &server.setup().unwrap().config));
 }
 
 #[test]
@@ -290,4 +291,25 @@ fn public_handles_can_be_shared_between_threads() {
     is_shared::<TlsServerOptions>();
     is_shared::<super::TlsError>();
     is_shared::<super::TlsInfo>();
+}
+
+#[test]
+fn steps_are_brief_with_short_signatures_and_without_client_certificates() {
+    let authority = Authority::new();
+    let is_brief = |certs: &CertManager, client_auth: ClientAuth| {
+        let options = TlsServerOptions::default().with_client_auth(client_auth);
+        ServerTls::new(Some(certs.clone()), options).unwrap().setup().unwrap().is_brief
+    };
+    let certs = authority.issue("a.test").manager();
+    assert!(is_brief(&certs, ClientAuth::None));
+    assert!(!is_brief(&certs, ClientAuth::Optional(authority.roots())));
+    assert!(!is_brief(&certs, ClientAuth::Required(authority.roots())));
+
+    let server = ServerTls::new(Some(certs.clone()), TlsServerOptions::default()).unwrap();
+    let rsa = authority.issue_rsa("b.test");
+    certs.add("b.test", CertSource::der(vec![rsa.der()], rsa.key_der())).unwrap();
+    assert!(!server.setup().unwrap().is_brief, "one of the keys is long");
+
+    let given = TlsServerOptions::default().with_config(server.setup().unwrap().config);
+    assert!(!ServerTls::new(None, given).unwrap().setup().unwrap().is_brief, "nobody knows its keys");
 }

@@ -128,6 +128,7 @@ fn start(peer: &str, mode: Mode) -> SocketAddr {
         workers: 1,
         buffer_bytes: 8_192,
         spin: Spin::default(),
+        plain: false,
         mode,
         files: None,
         bound: Some(bound),

@@ -20,7 +20,10 @@ pub fn serve(options: Options) -> Served {
     let (bound, was_bound) = mpsc::channel();
     let owner = Owner { options: Arc::clone(&options), pool, bound };
     node.spawn(move || owner.clone())?;
-    options.announce(was_bound.recv()?)?;
+    let ports = if options.plain { 2 } else { 1 };
+    for addr in was_bound.iter().take(ports) {
+        options.announce(addr)?;
+    }
     Ok(node.wait()?)
 }
 
@@ -49,10 +52,10 @@ impl Actor for Owner {
                 addr
             }
             Mode::Echo | Mode::Sink | Mode::Tls => {
-                let server = TcpServer::bind(self.tcp_options()?)?;
-                let addr = server.local_addr();
-                cx.spawn_meta(server)?;
-                addr
+                if let Some(plain) = self.options.plain_beside() {
+                    self.bind_tcp(cx, &plain)?;
+                }
+                return self.bind_tcp(cx, &self.options);
             }
         };
         self.bound.send(addr).map_err(|_| Reason::Shutdown)
@@ -64,14 +67,17 @@ impl Actor for Owner {
 }
 
 impl Owner {
-    fn tcp_options(&self) -> Result<TcpServerOptions, Reason> {
-        let options = TcpServerOptions::from(self.options.addr).with_process_pool(self.pool.clone());
-        if self.options.mode != Mode::Tls {
-            return Ok(options);
+    fn bind_tcp(&self, cx: &mut Context<'_>, options: &Options) -> Result<(), Reason> {
+        let mut server = TcpServerOptions::from(options.addr).with_process_pool(self.pool.clone());
+        if options.mode == Mode::Tls {
+            let (chain, key) =
+                certificate::identity(options).map_err(|error| Reason::Error(error.to_string().into()))?;
+            server = server.with_cert_manager(CertManager::from_der(chain, key)?);
         }
-        let (chain, key) =
-            certificate::identity(&self.options).map_err(|error| Reason::Error(error.to_string().into()))?;
-        Ok(options.with_cert_manager(CertManager::from_der(chain, key)?))
+        let server = TcpServer::bind(server)?;
+        let addr = server.local_addr();
+        cx.spawn_meta(server)?;
+        self.bound.send(addr).map_err(|_| Reason::Shutdown)
     }
 }
 

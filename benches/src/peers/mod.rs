@@ -58,6 +58,8 @@ pub struct Options {
     pub spin: Spin,
     /// What the server does.
     pub mode: Mode,
+    /// Beside TLS, on a port of its own that is announced first, the same without.
+    pub plain: bool,
     /// Certificate and key files; without them the server signs its own.
     pub files: Option<(String, String)>,
     /// Who is told the bound address; without anybody it is printed.
@@ -100,6 +102,7 @@ impl Options {
             buffer_bytes: arguments.value("buffer", 8_192),
             spin: Spin::new(compute, slow, arguments.optional("spin-turns")),
             mode,
+            plain: arguments.flag("plain"),
             files: arguments.text("cert").map(str::to_owned).zip(arguments.text("key").map(str::to_owned)),
             bound: None,
         }
@@ -113,6 +116,11 @@ impl Options {
         let mut out = io::stdout().lock();
         writeln!(out, "{addr}")?;
         out.flush()
+    }
+
+    /// The same server without TLS, if there is to be one.
+    pub fn plain_beside(&self) -> Option<Self> {
+        self.plain.then(|| Self { mode: Mode::Echo, plain: false, ..self.clone() })
     }
 
     /// True if what was read is to be written back.

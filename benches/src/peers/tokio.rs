@@ -7,6 +7,7 @@ use std::{error::Error, sync::Arc};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
 /// Serves for ever on the work-stealing runtime.
@@ -22,22 +23,33 @@ pub fn serve_current_thread(options: Options) -> Served {
 
 fn run(runtime: &Runtime, options: Options) -> Served {
     let options = Arc::new(options);
+    let plain = options.plain_beside().map(Arc::new);
     // Spawned, as `#[tokio::main]` servers do with their acceptor when they also wait for a signal.
     runtime.block_on(async move {
         match options.mode {
             Mode::Udp => tokio::spawn(async move { serve_udp(&options).await.map_err(|error| error.to_string()) }),
-            _ => tokio::spawn(async move { accept(options).await.map_err(|error| error.to_string()) }),
+            _ => tokio::spawn(async move {
+                if let Some(plain) = plain {
+                    let (bound, is_bound) = oneshot::channel();
+                    tokio::spawn(async move { accept(plain, Some(bound)).await.map_err(|error| error.to_string()) });
+                    is_bound.await.map_err(|error| error.to_string())?;
+                }
+                accept(options, None).await.map_err(|error| error.to_string())
+            }),
         }
         .await??;
         Ok(())
     })
 }
 
-async fn accept(options: Arc<Options>) -> Served {
+async fn accept(options: Arc<Options>, bound: Option<oneshot::Sender<()>>) -> Served {
     let tls = (options.mode == Mode::Tls).then(|| certificate::server_config(&options)).transpose()?;
     let tls = tls.map(TlsAcceptor::from);
     let listener = TcpListener::bind(options.addr).await?;
     options.announce(listener.local_addr()?)?;
+    if let Some(bound) = bound {
+        let _ = bound.send(());
+    }
     loop {
         let Ok((socket, _)) = listener.accept().await else { continue };
         let (options, tls) = (Arc::clone(&options), tls.clone());

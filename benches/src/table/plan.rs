@@ -71,6 +71,8 @@ pub struct Row {
     pub load: String,
     /// Extra arguments of `peer`.
     pub server: String,
+    /// Arguments of a second `loadgen` that runs meanwhile, at a low priority, against the second address of `peer`.
+    pub beside: Option<&'static str>,
     /// Where the two run.
     pub layout: Layout,
     /// What is compared.
@@ -97,6 +99,7 @@ pub fn rows(table: &str) -> Vec<Row> {
         mode,
         load: load.into(),
         server: String::new(),
+        beside: None,
         layout: Layout::Split,
         metric: Metric::Rate,
         field: Field::Everybody,
@@ -130,7 +133,13 @@ pub fn rows(table: &str) -> Vec<Row> {
             row("TLS full handshakes", Mode::Tls, "tls-handshakes"),
         ]
         .map(|row| row.aiming_at(Goals { tokio: Some(1.0), ..NO_GOALS }))
-        .to_vec(),
+        .into_iter()
+        .chain([row("TCP 64 B, 10 conn., beside TLS handshakes: p99 in µs", Mode::Tls, "tcp-echo --connections 10")
+            .serving("--plain")
+            .beside("tls-handshakes")
+            .by(Metric::P99)
+            .aiming_at(NO_GOALS)])
+        .collect(),
         "both-cores" => [
             echo("both cores, 64 B, 50 conn.", "--connections 50"),
             echo("both cores, 64 B, 50 conn. × 16 deep", "--connections 50 --depth 16"),
@@ -196,6 +205,11 @@ impl Row {
         self
     }
 
+    fn beside(mut self, load: &'static str) -> Self {
+        self.beside = Some(load);
+        self
+    }
+
     fn on(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
@@ -213,7 +227,7 @@ impl Row {
 
     /// True if system calls can be counted for a message.
     pub fn has_messages(&self) -> bool {
-        self.metric != Metric::Bytes && self.mode != Mode::Sink
+        self.metric != Metric::Bytes && self.mode != Mode::Sink && self.beside.is_none()
     }
 
     /// Cores that the server may use.

@@ -3,13 +3,15 @@
 use super::{contender::Contender, plan::Layout, plan::Row, tools::tool};
 use crate::{affinity, peers::Mode};
 use std::io::{self, BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     addr: String,
+    /// Where the load beside goes.
+    addr_beside: String,
 }
 
 impl Server {
@@ -20,13 +22,15 @@ impl Server {
         command.args(["--mode", mode_name(row.mode), "--spin-turns", &spin_turns.to_string()]);
         command.args(row.server.split_ascii_whitespace()).args(cores(row.layout, "0"));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-        let mut addr = String::new();
-        let bound = BufReader::new(child.stdout.take().expect("a piped output")).read_line(&mut addr);
-        let server = Self { child, addr: addr.trim().to_owned() };
-        match bound? {
-            0 => Err(io::Error::other("the server ended before it was bound")),
-            _ => Ok(server),
+        let mut lines = BufReader::new(child.stdout.take().expect("a piped output")).lines();
+        let mut server = Self { child, addr: String::new(), addr_beside: String::new() };
+        let mut bound =
+            || lines.next().unwrap_or_else(|| Err(io::Error::other("the server ended before it was bound")));
+        server.addr = bound()?;
+        if row.beside.is_some() {
+            server.addr_beside = bound()?;
         }
+        Ok(server)
     }
 
     /// Its process.
@@ -34,18 +38,36 @@ impl Server {
         self.child.id()
     }
 
-    /// Runs the generator against it and gives the JSON line.
+    /// Runs the generator against it and gives the JSON line, with that of the load beside in it.
     pub fn load(&self, row: &Row, warm_up_ms: u64, duration_ms: u64) -> io::Result<serde_json::Value> {
-        let mut command = tool("loadgen")?;
-        command.args(row.load.split_ascii_whitespace()).args(cores(row.layout, "1"));
-        command.args(["--addr", &self.addr, "--server-pid", &self.pid().to_string()]);
-        command.args(["--warm-up-ms", &warm_up_ms.to_string(), "--duration-ms", &duration_ms.to_string()]);
-        let output = command.stdin(Stdio::null()).output()?;
-        if !output.status.success() {
-            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        let arguments = |load: &str, addr: &str| {
+            let load = load.split_ascii_whitespace().map(str::to_owned).chain(cores(row.layout, "1"));
+            let mut arguments: Vec<String> = load.collect();
+            let (pid, warm_up_ms, duration_ms) =
+                (self.pid().to_string(), warm_up_ms.to_string(), duration_ms.to_string());
+            arguments.extend(["--addr", addr, "--server-pid", &pid].map(str::to_owned));
+            arguments.extend(["--warm-up-ms", &warm_up_ms, "--duration-ms", &duration_ms].map(str::to_owned));
+            arguments
+        };
+        let mut beside = Command::new("nice");
+        beside.args(["-n", "19"]).arg(tool("loadgen")?.get_program());
+        let beside =
+            row.beside.map(|load| beside.args(arguments(load, &self.addr_beside)).stdout(Stdio::piped()).spawn());
+        let output = tool("loadgen")?.args(arguments(&row.load, &self.addr)).stdin(Stdio::null()).output()?;
+        let mut run = result(output)?;
+        if let Some(beside) = beside {
+            run["beside"] = result(beside?.wait_with_output()?)?;
         }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        Ok(run)
     }
+}
+
+/// The JSON line of a generator that has ended.
+fn result(output: Output) -> io::Result<serde_json::Value> {
+    if !output.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 impl Drop for Server {

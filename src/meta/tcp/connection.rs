@@ -39,6 +39,11 @@ use crate::reason::{DisconnectReason, Reason};
 /// Reads in one activation; then others have their turn.
 const READS: u32 = 16;
 
+/// Brief steps of handshakes are computed here until they have taken so long in one activation of the stripe; further ones
+/// are lent. Lending costs a quarter of such a step, and keeps a storm of them from holding up everybody else.
+#[cfg(feature = "tls")]
+const HANDSHAKES_NS: u64 = 500_000;
+
 /// See the module.
 pub(crate) struct Driver {
     stream: Stream,
@@ -254,9 +259,8 @@ impl Driver {
                 scratch.grow(read);
                 self.readable = read == room_bytes || self.reads_on || !self.stream.short_read_is_empty();
                 #[cfg(feature = "tls")]
-                if let Some(handshake) = self.machine.lend_handshake(scratch, cx.now_ms) {
-                    scratch.clear();
-                    return cx.lend(handshake);
+                if self.machine.is_handshaking() {
+                    return self.step_handshake(cx);
                 }
                 self.machine.receive(scratch, cx.now_ms);
             }
@@ -266,6 +270,21 @@ impl Driver {
                 self.machine.fail(error.kind());
             }
         }
+    }
+
+    /// Computes a step of the handshake with what has been read, or lends it, so that handshakes take little of one
+    /// activation of the stripe.
+    #[cfg(feature = "tls")]
+    fn step_handshake(&mut self, cx: &mut MetaContext<'_>) {
+        let has_time = *cx.handshakes_ns < HANDSHAKES_NS;
+        if let Some(handshake) = self.machine.lend_handshake(cx.scratch, has_time, cx.now_ms) {
+            cx.scratch.clear();
+            return cx.lend(handshake);
+        }
+        let clock = cx.services.timers.clock();
+        let began_ns = clock.now_ns();
+        self.machine.receive(cx.scratch, cx.now_ms);
+        *cx.handshakes_ns += clock.now_ns() - began_ns;
     }
 
     /// Asks for what is to be done after this callback.

@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use crate::log::Logger;
 use crate::meta::options::{TcpConnectionOptions, TcpServerOptions};
 use crate::proto::tls::Tls;
-use crate::tls::{ServerTls, TlsClientOptions, TlsError};
+use crate::tls::{ServerTls, Setup, TlsClientOptions, TlsError};
 
 /// The TLS of a listener.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ impl ServerSide {
 
     /// The machine of one handshake.
     pub(super) fn accept(&self) -> Result<Tls, TlsError> {
-        Tls::server(self.0.config()?)
+        let Setup { config, is_brief } = self.0.setup()?;
+        Ok(Tls::server(config)?.with_brief_steps(is_brief))
     }
 }
 

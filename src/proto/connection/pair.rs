@@ -177,7 +177,7 @@ impl World {
             let mut read = other.machine.settings.pool.copy_from_slice(&this.wire[..count]);
             this.wire.drain(..count);
             #[cfg(feature = "tls")]
-            if lend && let Some(handshake) = other.machine.lend_handshake(&read, self.now_ms) {
+            if lend && let Some(handshake) = other.machine.lend_handshake(&read, false, self.now_ms) {
                 other.lent = Some(handshake);
                 return;
             }

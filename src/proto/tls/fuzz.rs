@@ -201,7 +201,7 @@ fn configs(tls12: bool) -> Configs {
     let all = CONFIGS.get_or_init(|| {
         let certs = CertManager::from_pem(CERTIFICATE, KEY).expect("the fixture is valid");
         let server = ServerTls::new(Some(certs), TlsServerOptions::default()).expect("the options are valid");
-        let server = server.config().expect("the options are valid");
+        let server = server.setup().expect("the options are valid").config;
         let roots = Roots::from_pem(CERTIFICATE).expect("the fixture is valid");
         [&TLS12, &TLS13].map(|version| {
             let options = TlsClientOptions::default().with_roots(roots.clone());

@@ -55,6 +55,18 @@ use rustls::{
 
 use crate::tls::{TlsError, TlsInfo};
 
+/// What a step of a handshake takes to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StepCost {
+    /// Microseconds, without an exchange of keys and without a certificate to verify: it ends a handshake on a server of
+    /// TLS 1.3 whose flight is made, unless there is room for a client's certificate in it.
+    Little,
+    /// About a tenth of a millisecond.
+    Brief,
+    /// Up to several milliseconds, or nobody knows.
+    Long,
+}
+
 /// One TLS session. The size of a pointer: rustls' connection, 1.2 KB, is boxed so that a plain connection's slot stays small.
 #[derive(Debug)]
 pub(crate) struct Tls {
@@ -69,6 +81,8 @@ struct Session {
     handshake_bytes: usize,
     /// What they were when a server of TLS 1.3 had made its flight.
     bytes_before_flight: Option<usize>,
+    /// See [`Tls::with_brief_steps`].
+    has_brief_steps: bool,
     /// Payload bytes of the largest record that rustls makes here.
     record_bytes: usize,
     /// How many more records the key may encrypt; known once the handshake is done.
@@ -119,6 +133,7 @@ impl Tls {
             asked,
             handshake_bytes: 0,
             bytes_before_flight: None,
+            has_brief_steps: false,
             record_bytes: send::record_bytes(fragment),
             records_left: u64::MAX,
             peer_closed: false,
@@ -136,11 +151,21 @@ impl Tls {
         self.session.rustls.is_handshaking()
     }
 
-    /// Returns whether so many bytes end the handshake at little cost, without a key exchange and without a certificate to verify:
-    /// on a server of TLS 1.3 once its flight is made, unless there is room for a client's certificate in them.
-    pub(crate) fn ends_handshake_cheaply(&self, bytes: usize) -> bool {
+    /// Says that a step of the handshake with an exchange of keys takes about a tenth of a millisecond, as far as it
+    /// depends on this side.
+    pub(crate) fn with_brief_steps(mut self, are_brief: bool) -> Self {
+        self.session.has_brief_steps = are_brief;
+        self
+    }
+
+    /// Returns what it costs to feed so many bytes during the handshake.
+    pub(crate) fn step_cost(&self, bytes: usize) -> StepCost {
         let most = |before: usize| before + receive::FINISHED_LIMIT_BYTES;
-        self.session.bytes_before_flight.is_some_and(|before| self.session.handshake_bytes + bytes <= most(before))
+        match self.session.bytes_before_flight {
+            Some(before) if self.session.handshake_bytes + bytes <= most(before) => StepCost::Little,
+            _ if self.session.has_brief_steps => StepCost::Brief,
+            _ => StepCost::Long,
+        }
     }
 
     /// Returns whether an error has ended the session; feeding it more gives the same error.

@@ -249,7 +249,7 @@ fn lent_handshake_comes_back_with_its_data() {
     pair.send(CLIENT, &at_once);
     pair.transmit(CLIENT, usize::MAX, 0);
     let hello = std::mem::take(&mut pair.wires[CLIENT]);
-    let mut lent = pair.sides[SERVER].lend_handshake(&hello, 0).expect("it is handshaking");
+    let mut lent = pair.sides[SERVER].lend_handshake(&hello, false, 0).expect("it is handshaking");
     assert!(!pair.sides[SERVER].wants_read() && !pair.sides[SERVER].wants_transmit());
     lent.run();
     pair.sides[SERVER].take_back(lent, 0);
@@ -257,11 +257,11 @@ fn lent_handshake_comes_back_with_its_data() {
     pair.deliver(SERVER, 0);
     pair.transmit(CLIENT, usize::MAX, 0);
     let rest = std::mem::take(&mut pair.wires[CLIENT]);
-    let mut lent = pair.sides[SERVER].lend_handshake(&rest, 0).expect("it is still handshaking");
+    let mut lent = pair.sides[SERVER].lend_handshake(&rest, false, 0).expect("it is still handshaking");
     lent.run();
     pair.sides[SERVER].take_back(lent, 0);
     assert_eq!(pair.events(SERVER), ["Connected", &at_once]);
-    assert!(pair.sides[SERVER].lend_handshake(b"", 0).is_none(), "the handshake is done");
+    assert!(pair.sides[SERVER].lend_handshake(b"", false, 0).is_none(), "the handshake is done");
 }
 
 #[test]
@@ -274,9 +274,24 @@ fn end_of_a_handshake_that_costs_little_is_not_lent() {
     pair.deliver(SERVER, 0);
     pair.transmit(CLIENT, usize::MAX, 0);
     let rest = pair.wires[CLIENT].clone();
-    assert!(pair.sides[SERVER].lend_handshake(&rest, 0).is_none());
+    assert!(pair.sides[SERVER].lend_handshake(&rest, false, 0).is_none());
     pair.deliver(CLIENT, 0);
     assert_eq!(pair.events(SERVER), ["Connected", "at once"]);
+}
+
+#[test]
+fn brief_step_is_lent_only_when_there_is_no_time_for_it() {
+    let hello = |pair: &mut Pair| {
+        pair.transmit(CLIENT, usize::MAX, 0);
+        std::mem::take(&mut pair.wires[CLIENT])
+    };
+    for (is_brief, has_time, lent) in [(true, true, false), (true, false, true), (false, true, true)] {
+        let mut pair = pair(false);
+        let hello = hello(&mut pair);
+        let server = &mut pair.sides[SERVER];
+        server.tls = server.tls.take().map(|tls| tls.with_brief_steps(is_brief));
+        assert_eq!(server.lend_handshake(&hello, has_time, 0).is_some(), lent, "brief: {is_brief}, time: {has_time}");
+    }
 }
 
 #[test]
@@ -284,7 +299,7 @@ fn lent_handshake_that_comes_back_after_the_end_does_nothing() {
     let mut pair = pair(false);
     pair.transmit(CLIENT, usize::MAX, 0);
     let hello = std::mem::take(&mut pair.wires[CLIENT]);
-    let mut lent = pair.sides[SERVER].lend_handshake(&hello, 0).expect("it is handshaking");
+    let mut lent = pair.sides[SERVER].lend_handshake(&hello, false, 0).expect("it is handshaking");
     assert_eq!(expire(&mut pair.sides[SERVER]), 1_000);
     lent.run();
     pair.sides[SERVER].take_back(lent, 1_001);

@@ -5,8 +5,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
-use super::super::StreamEnd;
 use super::super::pair::{End, Pair};
+use super::super::{StepCost, StreamEnd};
 use super::{NAME, Site, VERSIONS, send};
 use crate::tls::testing::provider;
 use crate::tls::{ClientAuth, ServerResumption, ServerTls, TlsClientOptions, TlsServerOptions};
@@ -87,7 +87,7 @@ fn an_optional_client_certificate_may_be_missing() {
 
 /// Connects, says hello, closes; returns whether both sides say that the session was resumed, and the certificate shown.
 fn visit(client: &Arc<ClientConfig>, server: &ServerTls) -> (bool, Vec<u8>) {
-    let mut pair = Pair::new(client, &server.config().unwrap(), NAME);
+    let mut pair = Pair::new(client, &server.setup().unwrap().config, NAME);
     pair.settle();
     send(&mut pair.client, b"hello");
     pair.client.tls.close_notify();
@@ -197,7 +197,7 @@ fn certificates_are_swapped_a_hundred_times_among_a_thousand_handshakes() {
                     std::thread::yield_now();
                 }
             }
-            let mut pair = Pair::new(&client, &server.config().unwrap(), NAME);
+            let mut pair = Pair::new(&client, &server.setup().unwrap().config, NAME);
             pair.settle();
             assert_eq!((pair.client.completed, pair.server.completed), (1, 1), "handshake {round}");
             let shown = &pair.client.tls.info().peer_certificates[0];
@@ -218,7 +218,7 @@ fn certificates_are_swapped_a_hundred_times_among_a_thousand_handshakes() {
 fn carry(from: &mut End, to: &mut End) -> (usize, bool) {
     from.transmit(usize::MAX);
     let flight = std::mem::take(&mut from.wire);
-    let cheap = to.tls.ends_handshake_cheaply(flight.len());
+    let cheap = to.tls.step_cost(flight.len()) == StepCost::Little;
     to.feed(&flight).unwrap();
     (flight.len(), cheap)
 }
@@ -236,11 +236,12 @@ fn a_handshake_ends_cheaply_only_where_no_key_exchange_or_certificate_can_be_due
         client.transmit(usize::MAX);
         let last = std::mem::take(&mut client.wire);
         let is_cheap = version == &TLS13 && own.is_none();
-        assert_eq!(server.tls.ends_handshake_cheaply(last.len()), is_cheap, "{version:?}, {} bytes", last.len());
+        let cost = if is_cheap { StepCost::Little } else { StepCost::Long };
+        assert_eq!(server.tls.step_cost(last.len()), cost, "{version:?}, {} bytes", last.len());
         // It does not get cheaper by coming in pieces.
         let (almost, end) = last.split_at(last.len() - 10);
         server.feed(almost).unwrap();
-        assert_eq!(server.tls.ends_handshake_cheaply(end.len()), is_cheap, "{version:?}, {} bytes", last.len());
+        assert_eq!(server.tls.step_cost(end.len()), cost, "{version:?}, {} bytes", last.len());
         server.feed(end).unwrap();
         assert_eq!(server.completed, 1);
     }
@@ -269,7 +270,7 @@ fn a_server_that_asks_for_another_hello_has_not_made_its_flight() {
     carry(&mut client, &mut server);
     let (asked_again, _) = carry(&mut server, &mut client);
     assert!(asked_again < 200, "this is no flight: {asked_again} bytes");
-    assert!(!server.tls.ends_handshake_cheaply(1));
+    assert_eq!(server.tls.step_cost(1), StepCost::Long);
     carry(&mut client, &mut server);
     carry(&mut server, &mut client);
     assert!(carry(&mut client, &mut server).1);

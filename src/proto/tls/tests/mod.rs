@@ -37,7 +37,7 @@ impl Site {
     }
 
     fn server_with(&self, options: TlsServerOptions) -> Arc<ServerConfig> {
-        ServerTls::new(Some(self.certs.clone()), options).unwrap().config().unwrap()
+        ServerTls::new(Some(self.certs.clone()), options).unwrap().setup().unwrap().config
     }
 
     fn client(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
