@@ -15,7 +15,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use mio::net::UdpSocket;
-use socket2::{Protocol, Type};
+use socket2::{Protocol, SockRef, Type};
 
 use crate::buffer::BufferPool;
 use crate::command::datagram_bytes;
@@ -26,7 +26,7 @@ use crate::message::{Message, MessageUdp, MessageUdpError, Undelivered};
 use crate::meta::TcpCommand;
 use crate::meta::options::UdpServerOptions;
 use crate::meta::segmentation;
-use crate::meta::socket::{bind_addresses, bind_first, unbound};
+use crate::meta::socket::{bind_addresses, bind_first, set_buffer_sizes, unbound};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::proto::datagram::{AfterError, Batch, Datagrams, Transmitted};
 use crate::reason::Reason;
@@ -60,6 +60,27 @@ pub struct UdpServer {
     machine: Datagrams,
 }
 
+/// What is set on a bound socket.
+fn set_up(socket: &SockRef<'_>, options: &UdpServerOptions) -> io::Result<()> {
+    if options.broadcast {
+        socket.set_broadcast(true)?;
+    }
+    for group in &options.multicast {
+        match group {
+            IpAddr::V4(group) => socket.join_multicast_v4(group, &Ipv4Addr::UNSPECIFIED)?,
+            IpAddr::V6(group) => socket.join_multicast_v6(group, 0)?,
+        }
+    }
+    match options.peer {
+        Some(peer) => socket.connect(&peer.into()),
+        None => Ok(()),
+    }
+}
+
+fn given_failed(source: io::Error) -> BindError {
+    BindError::Bind { address: "the given socket".into(), source }
+}
+
 impl UdpServer {
     /// Checks the options, then binds.
     ///
@@ -82,28 +103,18 @@ impl UdpServer {
         let addresses = bind_addresses(&options.host, options.port)?;
         let socket = bind_first(&addresses, |address| {
             let socket = unbound(address, Type::DGRAM, Protocol::UDP, &options.socket)?;
-            if options.broadcast {
-                socket.set_broadcast(true)?;
-            }
             if !options.multicast.is_empty() {
                 socket.set_reuse_address(true)?;
             }
             socket.bind(&address.into())?;
-            for group in &options.multicast {
-                match group {
-                    IpAddr::V4(group) => socket.join_multicast_v4(group, &Ipv4Addr::UNSPECIFIED)?,
-                    IpAddr::V6(group) => socket.join_multicast_v6(group, 0)?,
-                }
-            }
-            if let Some(peer) = options.peer {
-                socket.connect(&peer.into())?;
-            }
+            set_up(&SockRef::from(&socket), &options)?;
             Ok(socket)
         })?;
         Self::new(socket.into(), options)
     }
 
-    /// Takes over a socket that is bound already. Of the options, those of the address do not apply.
+    /// Takes over a socket that is bound already. Of the options, those of the address do not apply, and of the socket those
+    /// that must be set before it is bound: `reuse_port` and `only_v6`.
     ///
     /// # Errors
     ///
@@ -120,13 +131,14 @@ impl UdpServer {
     pub fn from_std(socket: std::net::UdpSocket, options: impl Into<UdpServerOptions>) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
+        let given = SockRef::from(&socket);
+        set_buffer_sizes(&given, &options.socket).and_then(|()| set_up(&given, &options)).map_err(given_failed)?;
         Self::new(socket, options)
     }
 
     fn new(socket: std::net::UdpSocket, options: UdpServerOptions) -> Result<Self, BindError> {
-        let failed = |source| BindError::Bind { address: "the given socket".into(), source };
-        socket.set_nonblocking(true).map_err(failed)?;
-        let local_addr = socket.local_addr().map_err(failed)?;
+        socket.set_nonblocking(true).map_err(given_failed)?;
+        let local_addr = socket.local_addr().map_err(given_failed)?;
         let longest = if options.buffer_pool.is_some() { LARGEST } else { options.buffer_size };
         let is_connected = options.peer.is_some();
         let cuts_batches = options.segmentation_offload && segmentation::is_known();

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use longshore::prelude::*;
-use longshore::{SendErrorKind, SocketOptions};
+use longshore::{BindError, SendErrorKind, SocketOptions};
 
 use crate::support::*;
 
@@ -230,5 +230,34 @@ fn bound_socket_is_taken_over() {
     client.send_to(b"early", addr).expect("sent");
     probe.spawn_meta(UdpServer::from_std(socket, UdpServerOptions::default()).expect("taken over"));
     assert_eq!(probe.udp().data, "early");
+    stop_clean(&node);
+}
+
+#[test]
+fn options_reach_a_bound_socket_that_is_taken_over() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (friend, stranger) = (udp_client(), udp_client());
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let addr = socket.local_addr().expect("an address");
+    let seen = socket2::Socket::from(socket.try_clone().expect("a clone"));
+    let options = UdpServerOptions::default()
+        .with_peer(friend.local_addr().expect("an address"))
+        .with_broadcast(true)
+        .with_socket(SocketOptions::default().with_recv_buffer_size(9_000));
+    probe.spawn_meta(UdpServer::from_std(socket, options).expect("taken over"));
+    assert!(seen.broadcast().expect("an option"));
+    if cfg!(target_os = "linux") {
+        assert_eq!(seen.recv_buffer_size().expect("an option"), 18_000, "the kernel doubles it");
+    }
+    stranger.send_to(b"not heard", addr).expect("sent");
+    friend.send_to(b"heard", addr).expect("sent");
+    assert_eq!(probe.udp().data, "heard");
+    probe.saw_nothing();
+
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let other_family: SocketAddr = "[::1]:9".parse().expect("an address");
+    let refused = UdpServer::from_std(socket, UdpServerOptions::default().with_peer(other_family));
+    assert!(matches!(refused, Err(BindError::Bind { .. })), "{refused:?}");
     stop_clean(&node);
 }
