@@ -6,6 +6,7 @@
 //! be a race. It notices the stop by an interrupted wait, once a round.
 
 use crate::load::batch::Batch;
+use crate::load::link::{Link, Tls};
 use crate::peers::Mode;
 use crate::procfs;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -26,6 +27,8 @@ pub enum Client {
         /// How many, each with one message in flight.
         connections: u64,
     },
+    /// One stream inside TLS; its handshake is done before anything is counted.
+    Tls,
     /// Datagrams from one socket.
     Udp {
         /// How many are sent before any is waited for; at most [`BATCH`](crate::load::batch::BATCH).
@@ -42,6 +45,7 @@ pub struct Asker {
 
 enum Sockets {
     Streams(Vec<TcpStream>),
+    Tls(Tls),
     Datagrams(UdpSocket, Box<Batch>, usize),
 }
 
@@ -50,6 +54,7 @@ impl Client {
     pub fn mode(self) -> Mode {
         match self {
             Self::Tcp { .. } => Mode::Echo,
+            Self::Tls => Mode::Tls,
             Self::Udp { .. } => Mode::Udp,
         }
     }
@@ -59,6 +64,12 @@ impl Client {
         let sockets = match self {
             Self::Tcp { connections } => {
                 Sockets::Streams((0..connections).map(|_| open(addr)).collect::<Result<_, _>>()?)
+            }
+            Self::Tls => {
+                let mut sockets = Sockets::Tls(Tls::begin(open(addr)?, &Tls::shared()?)?);
+                sockets.send()?;
+                sockets.receive()?;
+                sockets
             }
             Self::Udp { in_flight } => {
                 let socket = UdpSocket::bind(("127.0.0.1", 0))?;
@@ -120,6 +131,7 @@ impl Sockets {
     fn in_flight(&self) -> usize {
         match self {
             Self::Streams(sockets) => sockets.len(),
+            Self::Tls(_) => 1,
             Self::Datagrams(_, _, in_flight) => *in_flight,
         }
     }
@@ -127,6 +139,10 @@ impl Sockets {
     fn send(&mut self) -> io::Result<()> {
         match self {
             Self::Streams(sockets) => sockets.iter_mut().try_for_each(|socket| socket.write_all(&MESSAGE)),
+            Self::Tls(link) => {
+                link.write(&MESSAGE)?;
+                link.flush().map(drop)
+            }
             Self::Datagrams(socket, batch, count) => {
                 (0..*count).for_each(|index| batch.outgoing(index, MESSAGE.len()).copy_from_slice(&MESSAGE));
                 match batch.send(socket, *count)? == *count {
@@ -144,6 +160,11 @@ impl Sockets {
                 socket.read_exact(&mut reply)?;
                 compare(&reply)
             }),
+            Self::Tls(link) => {
+                let mut reply = [0; 2 * MESSAGE.len()];
+                let length = link.read(&mut reply)?;
+                compare(&reply[..length])
+            }
             Self::Datagrams(socket, _, count) => (0..*count).try_for_each(|_| {
                 let mut reply = [0; 2 * MESSAGE.len()];
                 let length = socket.recv(&mut reply)?;

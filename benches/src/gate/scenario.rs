@@ -59,6 +59,8 @@ pub const SCENARIOS: &[Scenario] = &[
     serve("mio-tcp-echo-50", BUSY_ECHO, "mio", Client::Tcp { connections: 50 }),
     serve("tokio-tcp-echo-50", BUSY_ECHO, "tokio-ct", Client::Tcp { connections: 50 }),
     serve("tcp-echo-50", BUSY_ECHO, "longshore", Client::Tcp { connections: 50 }),
+    serve("tokio-tls-echo", ECHO, "tokio-rustls-ct", Client::Tls),
+    serve("tls-echo", ECHO, "longshore", Client::Tls),
     serve("epoll-udp-echo", ECHO, "epoll", Client::Udp { in_flight: 1 }),
     serve("mio-udp-echo", ECHO, "mio", Client::Udp { in_flight: 1 }),
     serve("tokio-udp-echo", ECHO, "tokio-ct", Client::Udp { in_flight: 1 }),
