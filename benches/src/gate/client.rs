@@ -45,7 +45,7 @@ pub struct Asker {
 
 enum Sockets {
     Streams(Vec<TcpStream>),
-    Tls(Tls),
+    Tls(Box<Tls>),
     Datagrams(UdpSocket, Box<Batch>, usize),
 }
 
@@ -66,7 +66,7 @@ impl Client {
                 Sockets::Streams((0..connections).map(|_| open(addr)).collect::<Result<_, _>>()?)
             }
             Self::Tls => {
-                let mut sockets = Sockets::Tls(Tls::begin(open(addr)?, &Tls::shared()?)?);
+                let mut sockets = Sockets::Tls(Box::new(Tls::begin(open(addr)?, &Tls::shared()?)?));
                 sockets.send()?;
                 sockets.receive()?;
                 sockets
