@@ -68,11 +68,24 @@ impl Services {
     }
 }
 
+/// What is to become of a step of a handshake that takes about a tenth of a millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BriefStep {
+    /// It is the last thing that the activation does.
+    Compute,
+    /// It asks to be that in one of the next activations.
+    Wait,
+    /// Enough others wait: it is computed elsewhere, which costs a quarter of it and holds up nobody.
+    Lend,
+}
+
 /// What a callback asks its stripe for.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) again: bool,
     pub(crate) flush: bool,
+    /// To compute a brief step of its handshake.
+    pub(crate) step: bool,
     /// The next time it wants to be called; `u64::MAX` for never. `None`: as before.
     pub(crate) deadline_ms: Option<u64>,
 }
@@ -86,9 +99,8 @@ pub struct MetaContext<'a> {
     /// A buffer to read into, shared by the meta-processes of a stripe; empty between callbacks.
     pub(crate) scratch: &'a mut Buffer,
     pub(crate) now_ms: u64,
-    /// How long handshakes have computed in this activation of the stripe.
-    #[cfg(feature = "tls")]
-    pub(crate) handshakes_ns: &'a mut u64,
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "handshakes look at it"))]
+    pub(crate) brief_step: BriefStep,
     /// In `terminate`: bytes that were accepted and never sent.
     pub(crate) unsent: u64,
 }

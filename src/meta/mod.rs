@@ -32,7 +32,7 @@ pub(crate) use tcp::TcpCommand;
 use std::fmt;
 
 pub use context::MetaContext;
-pub(crate) use context::{Services, Wishes, meta_timer};
+pub(crate) use context::{BriefStep, Services, Wishes, meta_timer};
 
 use crate::id::{Alias, Name, Pid};
 use crate::inspect::Inspection;

@@ -5,12 +5,15 @@
 //! 1. births: new meta-processes get their slot and their `init`;
 //! 2. readiness from the poll, and those that asked to be called again;
 //! 3. commands, in the order in which they were sent; those born meanwhile before the command that is for them;
-//! 4. flush: every meta-process that asked for it writes what 2 and 3 have produced, once.
+//! 4. flush: every meta-process that asked for it writes what 2 and 3 have produced, once;
+//! 5. with TLS, one brief step of a handshake, so that everything that takes less time than it goes first.
 //!
 //! A meta-process that returns an error, panics, or gets a kill ends here: its alias becomes stale, `terminate` is called,
 //! watchers are told, its parent forgets it, it is dropped.
 //!
 //! What it does not do: it does not decide when it runs (`scheduler`), nor what a meta-process does.
+
+use std::collections::VecDeque;
 
 use crossbeam_queue::SegQueue;
 
@@ -21,11 +24,13 @@ use crate::guard::{drop_guarded, guarded};
 use crate::id::{Alias, Pid, Target};
 use crate::inspect::{InspectReply, Inspection};
 use crate::message::Watcher;
-use crate::meta::{MetaContext, MetaProcess, Newborn, Readiness, Services, Wishes, meta_timer};
+use crate::meta::{BriefStep, MetaContext, MetaProcess, Newborn, Readiness, Services, Wishes, meta_timer};
 use crate::reason::Reason;
 use crate::sync::Mutex;
 use crate::timer::TimerKey;
 
+/// Brief steps of handshakes that wait. Each activation computes one, so this is how many it takes until the last is done.
+const STEPS: usize = 8;
 /// Commands in one activation.
 const COMMANDS: usize = 4096;
 /// Room of the buffer that is read into, in bytes: any datagram, and one byte to see that it was longer.
@@ -47,9 +52,8 @@ struct Inner {
     again: Vec<Alias>,
     flush: Vec<Alias>,
     scratch: Buffer,
-    /// Of the current activation, or the last.
-    #[cfg(feature = "tls")]
-    handshakes_ns: u64,
+    /// Those that wait to compute a brief step of a handshake, at most [`STEPS`].
+    steps: VecDeque<Alias>,
     stopping: bool,
 }
 
@@ -62,6 +66,7 @@ struct Entry {
     watchers: Option<Box<Vec<Watcher>>>,
     waits_again: bool,
     waits_flush: bool,
+    waits_step: bool,
 }
 
 /// The timer of a meta-process. It is moved to an earlier time at once, to a later one when it fires.
@@ -93,12 +98,8 @@ impl Stripe {
         if inner.scratch.capacity() == 0 {
             inner.scratch = services.pool.get(SCRATCH);
         }
-        #[cfg(feature = "tls")]
-        {
-            inner.handshakes_ns = 0;
-        }
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, births: &services.births[self.index], now_ms };
+        let mut run = Run { inner, services, births: &services.births[self.index], now_ms, computes: false };
         run.give_births();
         run.call_ready(&self.ready);
         let mut budget = COMMANDS;
@@ -112,7 +113,8 @@ impl Stripe {
             budget -= 1;
         }
         run.flush();
-        !inner.again.is_empty() || budget == 0
+        run.step_handshake();
+        !inner.again.is_empty() || !inner.steps.is_empty() || budget == 0
     }
 
     /// The meta-processes that live.
@@ -125,7 +127,7 @@ impl Stripe {
         let Some(mut guard) = self.inner.try_lock() else { return 0 };
         let inner = &mut *guard;
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, births: &services.births[self.index], now_ms };
+        let mut run = Run { inner, services, births: &services.births[self.index], now_ms, computes: false };
         run.give_births();
         let aliases: Vec<Alias> = run.inner.entries.iter().flatten().map(|entry| entry.alias).collect();
         for alias in &aliases {
@@ -144,6 +146,8 @@ struct Run<'a> {
     services: &'a Services,
     births: &'a SegQueue<Newborn>,
     now_ms: u64,
+    /// Whether who is called now may compute a brief step of its handshake.
+    computes: bool,
 }
 
 impl Run<'_> {
@@ -162,8 +166,16 @@ impl Run<'_> {
             self.inner.entries.resize_with(slot + 1, || None);
         }
         debug_assert!(self.inner.entries[slot].is_none(), "a slot is given away after its release");
-        self.inner.entries[slot] =
-            Some(Entry { meta, alias, parent, timer: None, watchers: None, waits_again: false, waits_flush: false });
+        self.inner.entries[slot] = Some(Entry {
+            meta,
+            alias,
+            parent,
+            timer: None,
+            watchers: None,
+            waits_again: false,
+            waits_flush: false,
+            waits_step: false,
+        });
         self.call(alias, |meta, cx| meta.init(cx));
         if self.inner.stopping {
             self.call(alias, |meta, cx| meta.handle_finish(cx));
@@ -198,6 +210,16 @@ impl Run<'_> {
             self.inner.flush = flush;
         } else {
             self.inner.again.extend(self.inner.flush.iter().copied());
+        }
+    }
+
+    fn step_handshake(&mut self) {
+        let Some(alias) = self.inner.steps.pop_front() else { return };
+        if let Some(entry) = self.entry(alias) {
+            entry.waits_step = false;
+            self.computes = true;
+            self.call(alias, |meta, cx| meta.ready(cx, Readiness::AGAIN));
+            self.flush();
         }
     }
 
@@ -236,8 +258,7 @@ impl Run<'_> {
         alias: Alias,
         call: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
     ) {
-        let inner = &mut *self.inner;
-        let Inner { entries, scratch, again, flush, .. } = inner;
+        let Inner { entries, scratch, again, flush, steps, .. } = &mut *self.inner;
         let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else { return };
         if entry.alias != alias {
             return;
@@ -250,8 +271,11 @@ impl Run<'_> {
             wishes: &mut wishes,
             scratch,
             now_ms: self.now_ms,
-            #[cfg(feature = "tls")]
-            handshakes_ns: &mut inner.handshakes_ns,
+            brief_step: match self.computes {
+                true => BriefStep::Compute,
+                false if steps.len() < STEPS => BriefStep::Wait,
+                false => BriefStep::Lend,
+            },
             unsent: 0,
         };
         let outcome = guarded(|| call(&mut *entry.meta, &mut cx));
@@ -262,6 +286,9 @@ impl Run<'_> {
                 }
                 if wishes.flush && !std::mem::replace(&mut entry.waits_flush, true) {
                     flush.push(alias);
+                }
+                if wishes.step && !std::mem::replace(&mut entry.waits_step, true) {
+                    steps.push_back(alias);
                 }
                 if let Some(deadline_ms) = wishes.deadline_ms
                     && (deadline_ms != u64::MAX || entry.timer.is_some())
@@ -371,8 +398,7 @@ impl Run<'_> {
             wishes: &mut Wishes::default(),
             scratch: &mut self.inner.scratch,
             now_ms: self.now_ms,
-            #[cfg(feature = "tls")]
-            handshakes_ns: &mut self.inner.handshakes_ns,
+            brief_step: BriefStep::Lend,
             unsent,
         };
         drop_guarded(guarded(|| entry.meta.terminate(&mut cx, reason)));

@@ -98,7 +98,7 @@
 //! - A full handshake takes a server about 0.13 ms of a processor with an ECDSA P-256 certificate, 0.8 ms with RSA-2048 and 5 ms
 //!   with RSA-4096; verifying a chain of certificates takes what the chain makes it take.
 //! - Short steps are computed in place: those of a server whose keys are all ECDSA or Ed25519 and that asks for no client
-//!   certificate, until they have taken half a millisecond of one activation of the stripe.
+//!   certificate. A stripe computes one at a time, after everything that takes less, and lets at most eight wait.
 //! - All others are computed on threads of their own, `longshore-handshakes`, which start when there is one to compute and end
 //!   after five seconds without. A plain connection beside them waits for a share of the processor, not for a signature.
 //!   So are all those of clients, and of a rustls config that was handed over.

@@ -28,6 +28,8 @@ use crate::inspect::Inspection;
 use crate::message::{
     Mark, Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpWritable, Undelivered,
 };
+#[cfg(feature = "tls")]
+use crate::meta::BriefStep;
 use crate::meta::options::keep_alive_bytes;
 use crate::meta::stream::{PeerAddr, Stream};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
@@ -38,11 +40,6 @@ use crate::reason::{DisconnectReason, Reason};
 
 /// Reads in one activation; then others have their turn.
 const READS: u32 = 16;
-
-/// Brief steps of handshakes are computed here until they have taken so long in one activation of the stripe; further ones
-/// are lent. Lending costs a quarter of such a step, and keeps a storm of them from holding up everybody else.
-#[cfg(feature = "tls")]
-const HANDSHAKES_NS: u64 = 500_000;
 
 /// See the module.
 pub(crate) struct Driver {
@@ -239,6 +236,11 @@ impl Driver {
                 cx.call_again();
                 break;
             }
+            #[cfg(feature = "tls")]
+            if cx.brief_step == BriefStep::Wait && self.machine.expects_brief_step() {
+                cx.wishes.step = true;
+                break;
+            }
             reads -= 1;
             self.read(cx);
         }
@@ -272,19 +274,17 @@ impl Driver {
         }
     }
 
-    /// Computes a step of the handshake with what has been read, or lends it, so that handshakes take little of one
-    /// activation of the stripe.
+    /// Computes a step of the handshake with what has been read, or lends it.
     #[cfg(feature = "tls")]
     fn step_handshake(&mut self, cx: &mut MetaContext<'_>) {
-        let has_time = *cx.handshakes_ns < HANDSHAKES_NS;
-        if let Some(handshake) = self.machine.lend_handshake(cx.scratch, has_time, cx.now_ms) {
-            cx.scratch.clear();
-            return cx.lend(handshake);
+        let has_time = cx.brief_step == BriefStep::Compute;
+        match self.machine.lend_handshake(cx.scratch, has_time, cx.now_ms) {
+            None => self.machine.receive(cx.scratch, cx.now_ms),
+            Some(handshake) => {
+                cx.scratch.clear();
+                cx.lend(handshake);
+            }
         }
-        let clock = cx.services.timers.clock();
-        let began_ns = clock.now_ns();
-        self.machine.receive(cx.scratch, cx.now_ms);
-        *cx.handshakes_ns += clock.now_ns() - began_ns;
     }
 
     /// Asks for what is to be done after this callback.

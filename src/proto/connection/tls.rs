@@ -69,6 +69,11 @@ impl Connection {
         self.phase == Phase::Handshaking
     }
 
+    /// Whether the handshake's next step is a brief one, as far as can be known before it has come.
+    pub(crate) fn expects_brief_step(&self) -> bool {
+        self.is_handshaking() && self.tls.as_ref().is_some_and(|tls| tls.step_cost(1) == StepCost::Brief)
+    }
+
     // ---- Coming in ----
 
     pub(super) fn receive_ciphertext(&mut self, ciphertext: &[u8], now_ms: u64) {
