@@ -234,3 +234,25 @@ fn stream_cut_at_every_byte_carries_the_same_session() {
         stop_clean(&site.node);
     }
 }
+
+/// More hellos at once than a stripe computes in place: some wait for their turn there, the others are computed elsewhere.
+#[test]
+fn handshakes_that_begin_all_at_once_are_all_done_and_a_session_goes_on_meanwhile() {
+    const AT_ONCE: usize = 60;
+    let site = Site::new();
+    let addr = echo(&site.node, site.server());
+    for version in [&TLS12, &TLS13] {
+        let config = Arc::new(site.rustls(version));
+        let mut live = raw(addr, &config);
+        let mut crowd: Vec<Raw> = (0..AT_ONCE).map(|_| raw_unfinished(addr, &config)).collect();
+        for raw in &mut crowd {
+            raw.conn.write_tls(&mut raw.sock).unwrap();
+        }
+        round_trip(&mut live, b"meanwhile");
+        for raw in &mut crowd {
+            round_trip(raw, b"done");
+        }
+        round_trip(&mut live, b"afterwards");
+    }
+    stop_clean(&site.node);
+}
