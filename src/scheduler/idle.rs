@@ -14,8 +14,9 @@
 //!                                      ◀──────────────────────────────────────────────┘
 //! ```
 //!
-//! 1. `retire`: a worker without work. The last one awake goes to the poll if nobody polls; all others park. Counting
-//!    and deciding are one step under the lock, so two workers can not both leave the duty to the other.
+//! 1. `retire`: a worker without work. The last one awake goes to the poll if nobody polls; all others park. Where
+//!    processes take long, the first one goes, because those awake may not come to it soon. Counting and deciding are one
+//!    step under the lock, so two workers can not both leave the duty to the other.
 //! 2. `wake`: somebody has work for a sleeper: a parked worker if there is one, else the poller through the waker, once
 //!    for each time it blocks.
 //! 3. `unpark_self`, `leave_poll`: the sleeper found work itself when it looked once more, or came back from the poll.
@@ -115,7 +116,7 @@ impl Idle {
 
     /// Transition 1. The caller must look at the queues once more before it sleeps, and then
     /// [`Idle::unpark_self`], [`Idle::leave_poll`], or sleep.
-    pub(crate) fn retire(&self, worker: usize) -> Rest {
+    pub(crate) fn retire(&self, worker: usize, polls_early: bool) -> Rest {
         let rest = self.change(|state| {
             if state.stopping {
                 return Rest::Stop;
@@ -126,7 +127,7 @@ impl Idle {
                 state.awake += 1;
             }
             state.awake -= 1;
-            if state.awake == 0 && state.poller == Poller::Nobody {
+            if (state.awake == 0 || polls_early) && state.poller == Poller::Nobody {
                 state.poller = Poller::Blocked;
                 return Rest::Poll;
             }
@@ -171,6 +172,12 @@ impl Idle {
     #[inline]
     pub(crate) fn has_helpers(&self) -> bool {
         self.word.load(Ordering::Relaxed) >> 16 & 0xffff != 0
+    }
+
+    /// Whether anybody could be woken to help, the poller included.
+    #[inline]
+    pub(crate) fn has_sleepers(&self) -> bool {
+        self.word.load(Ordering::Relaxed) >> 16 != 0
     }
 
     /// Transition 2. The caller wakes whom it gets.
@@ -281,46 +288,58 @@ mod tests {
     #[test]
     fn last_worker_awake_polls_and_the_others_park() {
         let idle = Idle::new(3);
-        assert_eq!(idle.retire(0), Rest::Park);
-        assert_eq!(idle.retire(1), Rest::Park);
-        assert_eq!(idle.retire(2), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Rest::Park);
+        assert_eq!(idle.retire(1, false), Rest::Park);
+        assert_eq!(idle.retire(2, false), Rest::Poll);
         assert!(idle.must_wake());
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
         assert!(!idle.must_wake());
-        assert_eq!(idle.retire(1), Rest::Park, "somebody polls already");
+        assert_eq!(idle.retire(1, false), Rest::Park, "somebody polls already");
+    }
+
+    #[test]
+    fn first_worker_without_work_polls_where_the_others_take_long() {
+        let idle = Idle::new(3);
+        assert_eq!(idle.retire(0, true), Rest::Poll);
+        assert!(!idle.has_helpers() && idle.has_sleepers());
+        assert_eq!(idle.retire(1, true), Rest::Park, "somebody polls already");
+        assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
+        assert_eq!(idle.wake().0, Some(Sleeper::Poller));
+        assert!(!idle.has_sleepers());
+        assert_eq!(idle.wake().0, None, "once for each time it blocks");
     }
 
     #[test]
     fn poller_is_woken_once_each_time_it_blocks() {
         let idle = Idle::new(1);
-        assert_eq!(idle.retire(0), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Rest::Poll);
         assert_eq!(idle.wake().0, Some(Sleeper::Poller));
         assert_eq!(idle.wake().0, None);
         let _ = idle.leave_poll();
-        assert_eq!(idle.retire(0), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Rest::Poll);
         assert_eq!(idle.wake().0, Some(Sleeper::Poller));
     }
 
     #[test]
     fn duty_passes_from_a_stuck_worker_to_a_parked_one() {
         let idle = Idle::new(2);
-        assert_eq!(idle.retire(1), Rest::Park);
+        assert_eq!(idle.retire(1, false), Rest::Park);
         assert_eq!(idle.stick(0, || true), Some(false), "nobody is left: somebody must be woken");
         assert_eq!(idle.stick(0, || true), None, "once");
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
-        assert_eq!(idle.retire(1), Rest::Poll, "the stuck one does not count as awake");
+        assert_eq!(idle.retire(1, false), Rest::Poll, "the stuck one does not count as awake");
         let _ = idle.unstick(0);
-        assert_eq!(idle.retire(0), Rest::Park);
+        assert_eq!(idle.retire(0, false), Rest::Park);
     }
 
     #[test]
     fn sleeping_monitor_is_woken_by_the_first_worker() {
         let idle = Idle::new(1);
         assert!(!idle.monitor_may_sleep(), "somebody is awake");
-        assert_eq!(idle.retire(0), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Rest::Poll);
         assert!(idle.monitor_may_sleep());
         assert_eq!(idle.leave_poll(), WakeMonitor(true));
-        assert_eq!(idle.retire(0), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Rest::Poll);
         assert_eq!(idle.leave_poll(), WakeMonitor(false));
     }
 }
@@ -334,11 +353,11 @@ mod loom_tests {
 
     /// A worker that goes to sleep as the real one does; the queue is a relaxed counter, because a lock would lend the
     /// protocol its ordering. Returns whether it sleeps.
-    fn sleeps(idle: &Idle, queue: &AtomicUsize, worker: usize) -> bool {
+    fn sleeps(idle: &Idle, queue: &AtomicUsize, worker: usize, polls_early: bool) -> bool {
         if queue.load(Ordering::Relaxed) > 0 {
             return false;
         }
-        let rest = idle.retire(worker);
+        let rest = idle.retire(worker, polls_early);
         if queue.load(Ordering::Relaxed) > 0 {
             match rest {
                 Rest::Poll => {
@@ -366,11 +385,11 @@ mod loom_tests {
             let idle = Arc::new(Idle::new(workers));
             let queue = Arc::new(AtomicUsize::new(0));
             for parked in 1..workers {
-                assert_eq!(idle.retire(parked), Rest::Park);
+                assert_eq!(idle.retire(parked, false), Rest::Park);
             }
             let worker = {
                 let (idle, queue) = (Arc::clone(&idle), Arc::clone(&queue));
-                thread::spawn(move || sleeps(&idle, &queue, 0))
+                thread::spawn(move || sleeps(&idle, &queue, 0, false))
             };
             let woken = produce(&idle, &queue);
             if worker.join().expect("no panic") {
@@ -389,15 +408,25 @@ mod loom_tests {
     /// threads take more than a minute; those with two preemptions are enough for the fences, and take a second.
     #[test]
     fn loom_no_push_is_slept_through_by_two() {
+        no_push_is_slept_through_by_two(false);
+    }
+
+    /// The first of the two goes to the poll at once.
+    #[test]
+    fn loom_no_push_is_slept_through_by_two_of_whom_one_polls_early() {
+        no_push_is_slept_through_by_two(true);
+    }
+
+    fn no_push_is_slept_through_by_two(polls_early: bool) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(2);
-        model.check(|| {
+        model.check(move || {
             let idle = Arc::new(Idle::new(2));
             let queue = Arc::new(AtomicUsize::new(0));
             let workers: Vec<_> = (0..2)
                 .map(|worker| {
                     let (idle, queue) = (Arc::clone(&idle), Arc::clone(&queue));
-                    thread::spawn(move || sleeps(&idle, &queue, worker))
+                    thread::spawn(move || sleeps(&idle, &queue, worker, polls_early))
                 })
                 .collect();
             let woken = produce(&idle, &queue);
@@ -420,12 +449,12 @@ mod loom_tests {
                     _ => None,
                 })
             };
-            let rest = idle.retire(0);
+            let rest = idle.retire(0, false);
             let woken = monitor.join().expect("no panic");
             // Worker 0 polls, or it parked and the monitor has woken it to retire again.
             match (rest, woken) {
                 (Rest::Poll, _) => {}
-                (Rest::Park, Some(Sleeper::Worker(0))) => assert_eq!(idle.retire(0), Rest::Poll),
+                (Rest::Park, Some(Sleeper::Worker(0))) => assert_eq!(idle.retire(0, false), Rest::Poll),
                 other => panic!("nobody polls: {other:?}"),
             }
         });

@@ -19,6 +19,8 @@
 //! - Every 61 ticks the global queue is looked at first, so that a busy worker cannot starve it.
 //! - Every few tasks a worker reads the clock: it learns what a task costs, polls without blocking when the last poll is
 //!   long past, and wakes a helper when the backlog is worth the wake-up.
+//! - Where activations of processes take long, each task that waits wakes a sleeper, and a worker without work polls at
+//!   once: quick processes are best served by one warm worker, slow ones by all of them.
 //! - The duty to poll belongs to no thread: see [`idle`]. A worker that hangs in user code is seen by the
 //!   [`monitor`], which passes the duty on, or serves the sockets itself when every worker hangs.
 
@@ -31,7 +33,7 @@ mod worker;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 
@@ -45,6 +47,11 @@ use worker::Worker;
 
 /// A backlog that takes longer than this is worth waking another worker, which costs about half as much.
 const WORTH_A_WAKE_UP_NS: u64 = 50_000;
+/// Activations of processes that take longer than this deserve a worker each: then whatever waits is worth a wake-up. Many
+/// quick messages take half of it.
+const LONG_ACTIVATION_NS: u64 = 200_000;
+/// Activations that take less than this do not. With a worker each, processes handle fewer messages at a time.
+const SHORT_ACTIVATION_NS: u64 = 60_000;
 
 /// Something to run: the number of a process or of a stripe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +129,10 @@ pub(crate) struct Scheduler {
     interrupt: Box<dyn Fn() + Send + Sync>,
     /// What a task has cost lately, nanoseconds.
     cost_ns: AtomicU64,
+    /// What an activation of a process costs, as far as is known.
+    activation_ns: AtomicU64,
+    /// It is long.
+    long_activations: AtomicBool,
     monitor: OnceLock<Thread>,
     clock: Clock,
 }
@@ -142,6 +153,8 @@ impl Scheduler {
             idle: Idle::new(workers),
             interrupt,
             cost_ns: AtomicU64::new(1_000),
+            activation_ns: AtomicU64::new(0),
+            long_activations: AtomicBool::new(false),
             monitor: OnceLock::new(),
             clock,
         }
@@ -191,32 +204,53 @@ impl Scheduler {
     fn push_local(&self, index: usize, task: Task, place: Place) {
         let worker = &self.workers[index];
         let task = match place {
-            Place::Back => Some(task),
-            Place::Next => worker.put_next(task),
+            // Nobody could take it out of the slot.
+            Place::Next if !self.has_long_activations() => worker.put_next(task),
+            Place::Next | Place::Back => Some(task),
         };
         if let Some(task) = task
             && let Err(task) = worker.local.push(task)
         {
             self.global.push(task);
         }
-        if self.idle.has_helpers() {
-            self.share_backlog(worker.local.len());
-        }
+        self.share_backlog(worker.local.len());
     }
 
     fn push_global(&self, task: Task) {
         self.global.push(task);
         if self.idle.must_wake() {
             self.wake_somebody();
-        } else if self.idle.has_helpers() {
+        } else {
             self.share_backlog(self.global.len());
         }
     }
 
-    /// Wakes a helper if so many tasks take long enough.
+    fn has_long_activations(&self) -> bool {
+        self.long_activations.load(Ordering::Relaxed)
+    }
+
+    /// An activation of a process took so long.
+    fn note_activation(&self, cost_ns: u64) {
+        // A single one that the operating system has interrupted is not to decide.
+        let average_ns = average(&self.activation_ns, cost_ns.min(2 * LONG_ACTIVATION_NS));
+        if average_ns > LONG_ACTIVATION_NS {
+            self.long_activations.store(true, Ordering::Relaxed);
+        } else if average_ns < SHORT_ACTIVATION_NS {
+            self.long_activations.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes a helper if so many tasks take long enough; whoever sleeps, the poller too, if processes take long.
     fn share_backlog(&self, tasks: usize) {
+        if self.has_long_activations() {
+            if tasks > 0 && self.idle.has_sleepers() {
+                self.wake_somebody();
+            }
+            return;
+        }
         let cost_ns = self.cost_ns.load(Ordering::Relaxed);
-        if tasks as u64 * cost_ns > WORTH_A_WAKE_UP_NS
+        if self.idle.has_helpers()
+            && tasks as u64 * cost_ns > WORTH_A_WAKE_UP_NS
             && let Some((worker, wake_monitor)) = self.idle.wake_helper()
         {
             self.workers[worker].claim();
@@ -308,4 +342,11 @@ impl Drop for Threads {
             }
         }
     }
+}
+
+/// Moves an average a quarter of the way, and returns it; which of two workers at once does is all the same.
+fn average(average_ns: &AtomicU64, new_ns: u64) -> u64 {
+    let moved_ns = (average_ns.load(Ordering::Relaxed) * 3 + new_ns) / 4;
+    average_ns.store(moved_ns, Ordering::Relaxed);
+    moved_ns
 }

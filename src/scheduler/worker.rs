@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 use crossbeam_queue::ArrayQueue;
 
 use super::idle::Rest;
-use super::{CURRENT, Executor, Scheduler, Task, Wait};
+use super::{CURRENT, Executor, Scheduler, Task, Wait, average};
 
 /// Tasks on a worker's own queue; more overflow to the global one.
 const LOCAL: usize = 256;
@@ -135,6 +135,8 @@ struct Runner<'a> {
     sampled_ns: u64,
     sampled_tick: u32,
     polled_ns: u64,
+    /// Activations of processes.
+    activations: u32,
 }
 
 /// The life of a worker thread.
@@ -142,8 +144,18 @@ pub(super) fn work(scheduler: &Scheduler, executor: &dyn Executor, index: usize)
     CURRENT.set((scheduler.id, index));
     let this = &scheduler.workers[index];
     this.thread.get_or_init(thread::current);
-    let mut runner =
-        Runner { scheduler, executor, index, this, tick: 0, lifo_row: 0, sampled_ns: 0, sampled_tick: 0, polled_ns: 0 };
+    let mut runner = Runner {
+        scheduler,
+        executor,
+        index,
+        this,
+        tick: 0,
+        lifo_row: 0,
+        sampled_ns: 0,
+        sampled_tick: 0,
+        polled_ns: 0,
+        activations: 0,
+    };
     runner.restart_sample();
     while runner.step() {}
 }
@@ -165,7 +177,8 @@ impl Runner<'_> {
     }
 
     #[inline]
-    fn run(&self, task: Task) {
+    fn run(&mut self, task: Task) {
+        let began_ns = self.is_timed(task).then(|| self.scheduler.clock.now_ns());
         let epoch = self.this.epoch().enter(task);
         self.this.epoch.store(epoch.0, Ordering::Relaxed);
         if self.executor.run(task) {
@@ -176,6 +189,16 @@ impl Runner<'_> {
             let wake = self.scheduler.idle.unstick(self.index);
             self.scheduler.wake_monitor(wake);
         }
+        if let Some(began_ns) = began_ns {
+            let cost_ns = self.scheduler.clock.now_ns().saturating_sub(began_ns);
+            self.scheduler.note_activation(cost_ns);
+        }
+    }
+
+    /// Every few activations of processes one is timed on its own: between them are stripes and sleep.
+    fn is_timed(&mut self, task: Task) -> bool {
+        self.activations = self.activations.wrapping_add(u32::from(!task.is_stripe()));
+        !task.is_stripe() && self.activations.is_multiple_of(CLOCK_TICKS)
     }
 
     /// Every place where a task can be, in order.
@@ -225,17 +248,14 @@ impl Runner<'_> {
         let now_ns = self.scheduler.clock.now_ns();
         let tasks = u64::from(self.tick.wrapping_sub(self.sampled_tick)).max(1);
         let cost_ns = now_ns.saturating_sub(self.sampled_ns) / tasks;
-        let before = self.scheduler.cost_ns.load(Ordering::Relaxed);
-        self.scheduler.cost_ns.store((before * 3 + cost_ns) / 4, Ordering::Relaxed);
+        average(&self.scheduler.cost_ns, cost_ns);
         self.sampled_tick = self.tick;
         self.sampled_ns = now_ns;
         if now_ns.saturating_sub(self.polled_ns) > POLL_INTERVAL_NS {
             self.polled_ns = now_ns;
             self.scheduler.turn_aside(self.executor, Wait::No);
         }
-        if self.scheduler.idle.has_helpers() {
-            self.scheduler.share_backlog(self.this.local.len());
-        }
+        self.scheduler.share_backlog(self.this.local.len());
     }
 
     fn restart_sample(&mut self) {
@@ -247,7 +267,7 @@ impl Runner<'_> {
     /// No work: sleep as [`Rest`] says, after one more look.
     fn rest(&mut self) -> bool {
         let scheduler = self.scheduler;
-        match scheduler.idle.retire(self.index) {
+        match scheduler.idle.retire(self.index, scheduler.has_long_activations()) {
             Rest::Stop => return false,
             Rest::Park => self.park(),
             Rest::Poll => {

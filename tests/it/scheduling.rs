@@ -1,8 +1,10 @@
 //! What a handler that blocks cannot stop.
 
+use std::io::Write;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 
@@ -42,6 +44,48 @@ fn what_a_handler_sends_before_and_while_it_blocks_is_handled() {
             step.send(()).expect("it waits");
         }
         blocked.run(|_| ());
+    }
+    stop_clean(&node);
+}
+
+/// Everybody waits for everybody else: the client for all replies, the processes for its messages. One worker could do it
+/// all, half as fast.
+#[test]
+fn processes_with_long_handlers_run_side_by_side() {
+    struct Computes(Arc<AtomicU32>, mpsc::Sender<bool>);
+    impl Actor for Computes {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+            let Message::Tcp(packet) = message else { return Ok(()) };
+            let mut others = self.0.fetch_add(1, Relaxed);
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_micros(200) {
+                others = others.max(self.0.load(Relaxed) - 1);
+            }
+            self.0.fetch_sub(1, Relaxed);
+            let _ = self.1.send(others > 0);
+            cx.send_alias(packet.id, packet)?;
+            Ok(())
+        }
+    }
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(2));
+    let (running, (handled, was_handled)) = (Arc::new(AtomicU32::new(0)), mpsc::channel());
+    for name in ["one", "two"] {
+        let (running, handled) = (Arc::clone(&running), handled.clone());
+        node.spawn_register(name, move || Computes(Arc::clone(&running), handled.clone())).expect("spawned");
+    }
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default().with_process_pool(["one", "two"]));
+    let mut clients: Vec<_> = (0..20).map(|_| client(addr)).collect();
+    let (begun, mut side_by_side) = (Instant::now(), 0);
+    while side_by_side < 500 {
+        assert!(begun.elapsed() < LIMIT, "{side_by_side} handlers have run beside another");
+        for client in &mut clients {
+            client.write_all(b"x").expect("written");
+        }
+        for client in &mut clients {
+            read(client, 1);
+        }
+        side_by_side += was_handled.try_iter().filter(|beside| *beside).count();
     }
     stop_clean(&node);
 }
