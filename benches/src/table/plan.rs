@@ -71,7 +71,7 @@ pub struct Row {
     pub load: String,
     /// Extra arguments of `peer`.
     pub server: String,
-    /// Arguments of a second `loadgen` that runs meanwhile, at a low priority, against the second address of `peer`.
+    /// Arguments of a second `loadgen` that runs meanwhile, in the idle class, against the second address of `peer`.
     pub beside: Option<&'static str>,
     /// Where the two run.
     pub layout: Layout,

@@ -2,6 +2,7 @@
 
 use super::{contender::Contender, plan::Layout, plan::Row, tools::tool};
 use crate::{affinity, peers::Mode};
+use serde_json::Value;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -39,7 +40,7 @@ impl Server {
     }
 
     /// Runs the generator against it and gives the JSON line, with that of the load beside in it.
-    pub fn load(&self, row: &Row, warm_up_ms: u64, duration_ms: u64) -> io::Result<serde_json::Value> {
+    pub fn load(&self, row: &Row, warm_up_ms: u64, duration_ms: u64) -> io::Result<Value> {
         let arguments = |load: &str, addr: &str| {
             let load = load.split_ascii_whitespace().map(str::to_owned).chain(cores(row.layout, "1"));
             let mut arguments: Vec<String> = load.collect();
@@ -49,21 +50,25 @@ impl Server {
             arguments.extend(["--warm-up-ms", &warm_up_ms, "--duration-ms", &duration_ms].map(str::to_owned));
             arguments
         };
-        let mut beside = Command::new("nice");
-        beside.args(["-n", "19"]).arg(tool("loadgen")?.get_program());
+        // Of the idle class: it gives way to the first one at once.
+        let mut beside = Command::new("chrt");
+        beside.args(["--idle", "0"]).arg(tool("loadgen")?.get_program());
         let beside =
             row.beside.map(|load| beside.args(arguments(load, &self.addr_beside)).stdout(Stdio::piped()).spawn());
         let output = tool("loadgen")?.args(arguments(&row.load, &self.addr)).stdin(Stdio::null()).output()?;
         let mut run = result(output)?;
         if let Some(beside) = beside {
-            run["beside"] = result(beside?.wait_with_output()?)?;
+            let beside = result(beside?.wait_with_output()?)?;
+            let seconds = |run: &Value, key: &str| run[key].as_f64().unwrap_or_default();
+            run["other_cpu_s"] = (seconds(&run, "other_cpu_s") - seconds(&beside, "generator_cpu_s")).max(0.0).into();
+            run["beside"] = beside;
         }
         Ok(run)
     }
 }
 
 /// The JSON line of a generator that has ended.
-fn result(output: Output) -> io::Result<serde_json::Value> {
+fn result(output: Output) -> io::Result<Value> {
     if !output.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
