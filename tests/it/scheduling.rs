@@ -106,7 +106,7 @@ fn sockets_and_timers_are_served_while_every_worker_blocks() {
     for _ in 0..10 {
         owner.connect();
     }
-    one.run(move |cx| cx.send_after(timer_to, "late", std::time::Duration::ZERO));
+    one.run(move |cx| cx.send_after(timer_to, "late", Duration::ZERO));
     assert_eq!(owner.value::<&str>(), "late");
     stop_clean(&node);
 }
@@ -134,7 +134,7 @@ fn many_workers_and_stripes_do_everything() {
     let ids: std::collections::HashSet<_> = (0..100).map(|_| probe.connect().id).collect();
     assert_eq!(ids.len(), 100);
     for stream in &mut clients {
-        std::io::Write::write_all(stream, b"x").expect("written");
+        stream.write_all(b"x").expect("written");
     }
     for _ in 0..100 {
         let id = probe.tcp().id;

@@ -134,7 +134,7 @@ pub fn rows(table: &str) -> Vec<Row> {
         ]
         .map(|row| row.aiming_at(Goals { tokio: Some(1.0), ..NO_GOALS }))
         .into_iter()
-        .chain([row("TCP 64 B, 10 conn., beside TLS handshakes: p99 in µs", Mode::Tls, "tcp-echo --connections 10")
+        .chain([row("TCP 64 B, 1 conn., beside TLS handshakes: p99 in µs", Mode::Tls, "tcp-echo --connections 1")
             .serving("--plain")
             .beside("tls-handshakes")
             .by(Metric::P99)
