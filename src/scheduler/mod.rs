@@ -213,7 +213,9 @@ impl Scheduler {
         {
             self.global.push(task);
         }
-        self.share_backlog(worker.local.len());
+        if self.idle.has_sleepers() {
+            self.share_backlog(worker.local.len());
+        }
     }
 
     fn push_global(&self, task: Task) {
@@ -225,6 +227,7 @@ impl Scheduler {
         }
     }
 
+    #[inline]
     fn has_long_activations(&self) -> bool {
         self.long_activations.load(Ordering::Relaxed)
     }

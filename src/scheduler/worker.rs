@@ -17,6 +17,8 @@ const LIFO_ROW: u32 = 3;
 const GLOBAL_TICKS: u32 = 61;
 /// How often the clock is read, in tasks.
 const CLOCK_TICKS: u32 = 8;
+/// One activation of a process in so many is timed.
+const TIMED: u32 = 16;
 /// A busy worker polls without blocking when the last poll is this long past.
 const POLL_INTERVAL_NS: u64 = 500_000;
 /// An empty LIFO slot.
@@ -178,7 +180,22 @@ impl Runner<'_> {
 
     #[inline]
     fn run(&mut self, task: Task) {
-        let began_ns = self.is_timed(task).then(|| self.scheduler.clock.now_ns());
+        if self.is_timed(task) {
+            self.run_timed(task);
+        } else {
+            self.run_task(task);
+        }
+    }
+
+    #[cold]
+    fn run_timed(&self, task: Task) {
+        let began_ns = self.scheduler.clock.now_ns();
+        self.run_task(task);
+        self.scheduler.note_activation(self.scheduler.clock.now_ns().saturating_sub(began_ns));
+    }
+
+    #[inline]
+    fn run_task(&self, task: Task) {
         let epoch = self.this.epoch().enter(task);
         self.this.epoch.store(epoch.0, Ordering::Relaxed);
         if self.executor.run(task) {
@@ -189,16 +206,15 @@ impl Runner<'_> {
             let wake = self.scheduler.idle.unstick(self.index);
             self.scheduler.wake_monitor(wake);
         }
-        if let Some(began_ns) = began_ns {
-            let cost_ns = self.scheduler.clock.now_ns().saturating_sub(began_ns);
-            self.scheduler.note_activation(cost_ns);
-        }
     }
 
     /// Every few activations of processes one is timed on its own: between them are stripes and sleep.
     fn is_timed(&mut self, task: Task) -> bool {
-        self.activations = self.activations.wrapping_add(u32::from(!task.is_stripe()));
-        !task.is_stripe() && self.activations.is_multiple_of(CLOCK_TICKS)
+        if task.is_stripe() {
+            return false;
+        }
+        self.activations = self.activations.wrapping_add(1);
+        self.activations.is_multiple_of(TIMED)
     }
 
     /// Every place where a task can be, in order.
