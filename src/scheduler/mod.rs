@@ -222,7 +222,7 @@ impl Scheduler {
         self.global.push(task);
         if self.idle.must_wake() {
             self.wake_somebody();
-        } else {
+        } else if self.idle.has_sleepers() {
             self.share_backlog(self.global.len());
         }
     }
@@ -243,10 +243,11 @@ impl Scheduler {
         }
     }
 
-    /// Wakes a helper if so many tasks take long enough; whoever sleeps, the poller too, if processes take long.
+    /// Somebody sleeps. Wakes a helper if so many tasks take long enough; whoever sleeps, the poller too, if processes take
+    /// long.
     fn share_backlog(&self, tasks: usize) {
         if self.has_long_activations() {
-            if tasks > 0 && self.idle.has_sleepers() {
+            if tasks > 0 {
                 self.wake_somebody();
             }
             return;

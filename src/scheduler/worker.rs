@@ -271,7 +271,9 @@ impl Runner<'_> {
             self.polled_ns = now_ns;
             self.scheduler.turn_aside(self.executor, Wait::No);
         }
-        self.scheduler.share_backlog(self.this.local.len());
+        if self.scheduler.idle.has_sleepers() {
+            self.scheduler.share_backlog(self.this.local.len());
+        }
     }
 
     fn restart_sample(&mut self) {
