@@ -185,15 +185,20 @@ impl Run<'_> {
     fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
         let mut taken = std::mem::take(&mut self.inner.taken);
         std::mem::swap(&mut *ready.lock(), &mut taken);
+        // Those that ask from here on are called in the next activation, when others have had their turn.
+        let mut again = std::mem::take(&mut self.inner.again);
         for Ready { alias, readiness } in taken.drain(..) {
             self.call(alias, |meta, cx| meta.ready(cx, readiness));
         }
         self.inner.taken = taken;
-        for alias in std::mem::take(&mut self.inner.again) {
+        for alias in again.drain(..) {
             if let Some(entry) = self.entry(alias) {
                 entry.waits_again = false;
                 self.call(alias, |meta, cx| meta.ready(cx, Readiness::AGAIN));
             }
+        }
+        if self.inner.again.is_empty() {
+            self.inner.again = again;
         }
     }
 

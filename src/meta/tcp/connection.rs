@@ -230,6 +230,8 @@ impl Driver {
     /// Delivers and reads until something stops it.
     fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let mut reads = READS;
+        #[cfg(feature = "tls")]
+        let was_handshaking = self.machine.is_handshaking();
         // A closing connection reads to the end whatever its owner does.
         while (self.deliver(cx) || self.machine.is_closing()) && self.readable && self.machine.wants_read() {
             if reads == 0 {
@@ -243,6 +245,12 @@ impl Driver {
             }
             reads -= 1;
             self.read(cx);
+        }
+        #[cfg(feature = "tls")]
+        if was_handshaking && self.unhandled > 0 && self.machine.has_only_tickets() {
+            // The owner's answer to the data that came with the end of the handshake leaves in the same write.
+            cx.call_again();
+            return Ok(());
         }
         self.settle(cx)
     }

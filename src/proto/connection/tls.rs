@@ -216,6 +216,11 @@ impl Connection {
         tls.is_handshaking() && !(self.is_closing() && self.is_complete())
     }
 
+    /// Whether all that is to be sent is what ends the handshake on this side: tickets for the next session, as a rule.
+    pub(crate) fn has_only_tickets(&self) -> bool {
+        self.accepts() && self.output.is_empty() && self.tls.as_ref().is_some_and(Tls::wants_transmit)
+    }
+
     pub(super) fn transmit_tls(
         &mut self,
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
@@ -225,42 +230,37 @@ impl Connection {
         let Some(tls) = &mut self.tls else { return Ok(Transmitted::default()) };
         let mut done = Transmitted::default();
         loop {
-            if tls.wants_transmit() {
-                tls.transmit(write).map_err(|error| (done.bytes, DisconnectReason::from_io(error.kind())))?;
-                if tls.wants_transmit() {
-                    done.blocked = true;
-                    return Ok(done);
+            // First, so that what TLS sends on its own leaves in the same write.
+            if self.sealed == 0 && !self.output.is_empty() && !tls.is_handshaking() {
+                match self.output.with_slices(TLS_CHUNK, |slices| tls.write(slices)) {
+                    Ok(taken) => {
+                        self.output.advance(taken);
+                        // At most one chunk of plaintext.
+                        self.sealed = taken as u32;
+                    }
+                    Err(error) => {
+                        self.fail_tls(&error, now_ms);
+                        return Ok(done);
+                    }
                 }
             }
-            done.bytes += std::mem::take(&mut self.sealed) as usize;
             // As in `waits_for_handshake`.
-            if tls.is_handshaking() && !(closing && self.output.is_empty() && !more_due) {
+            let given_up = closing && self.output.is_empty() && !more_due;
+            let waits = tls.is_handshaking() && !given_up;
+            if !waits && self.output.is_empty() && self.write == WriteSide::Finishing && !more_due {
+                tls.close_notify();
+                // Nothing can follow it, even if it waits for the socket.
+                self.flags.dropped |= !cfg!(planted_bug);
+            }
+            if !tls.wants_transmit() {
                 return Ok(done);
             }
-            if self.output.is_empty() {
-                if self.write == WriteSide::Finishing && !more_due {
-                    tls.close_notify();
-                    // Nothing can follow it, even if it waits for the socket.
-                    self.flags.dropped |= !cfg!(planted_bug);
-                }
-                if !tls.wants_transmit() {
-                    return Ok(done);
-                }
-                continue;
+            tls.transmit(write).map_err(|error| (done.bytes, DisconnectReason::from_io(error.kind())))?;
+            if tls.wants_transmit() {
+                done.blocked = true;
+                return Ok(done);
             }
-            let taken = self.output.with_slices(TLS_CHUNK, |slices| tls.write(slices));
-            match taken {
-                Ok(0) => return Ok(done),
-                Ok(taken) => {
-                    self.output.advance(taken);
-                    // At most one chunk of plaintext.
-                    self.sealed = taken as u32;
-                }
-                Err(error) => {
-                    self.fail_tls(&error, now_ms);
-                    return Ok(done);
-                }
-            }
+            done.bytes += std::mem::take(&mut self.sealed) as usize;
         }
     }
 }

@@ -104,6 +104,47 @@ fn connect_is_told_after_the_handshake_and_what_was_sent_before_follows() {
     }
 }
 
+/// Counts the writes of one transmit to a socket that takes everything.
+fn writes(pair: &mut Pair, side: usize) -> usize {
+    let mut count = 0;
+    let wire = &mut pair.wires[side];
+    let mut write = |slices: &[IoSlice<'_>]| {
+        count += 1;
+        wire.extend(gathered(slices));
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    };
+    pair.sides[side].transmit(&mut write, 0);
+    count
+}
+
+#[test]
+fn tickets_leave_with_the_answer_to_what_came_behind_the_handshake() {
+    let mut pair = pair(false);
+    pair.send(CLIENT, "hello");
+    for side in [CLIENT, SERVER, CLIENT] {
+        pair.transmit(side, usize::MAX, 0);
+        pair.deliver(side, 0);
+    }
+    assert_eq!(pair.events(SERVER), ["Connected", "hello"]);
+    assert!(pair.sides[SERVER].has_only_tickets());
+    pair.send(SERVER, "answer");
+    assert!(!pair.sides[SERVER].has_only_tickets());
+    assert_eq!(writes(&mut pair, SERVER), 1);
+    pair.run(0);
+    assert_eq!(pair.events(CLIENT), ["Connected", "answer"]);
+}
+
+#[test]
+fn close_notify_leaves_with_the_last_bytes() {
+    let mut pair = open_pair();
+    pair.send(SERVER, "the last bytes");
+    pair.close(SERVER);
+    assert_eq!(writes(&mut pair, SERVER), 1);
+    assert!(pair.sides[SERVER].shutdown_is_due());
+    pair.deliver(SERVER, 0);
+    assert_eq!(pair.events(CLIENT), ["the last bytes", "PeerFinished"]);
+}
+
 #[test]
 fn output_that_waits_for_the_handshake_does_not_spin_and_is_not_slow() {
     let mut pair = pair(false);
