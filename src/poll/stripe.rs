@@ -15,8 +15,6 @@
 
 use std::collections::VecDeque;
 
-use crossbeam_queue::SegQueue;
-
 use super::turn::Ready;
 use crate::buffer::Buffer;
 use crate::command::Command;
@@ -59,8 +57,9 @@ struct Inner {
 
 struct Entry {
     meta: Box<dyn MetaProcess>,
-    alias: Alias,
     parent: Pid,
+    /// Of its alias, whose slot is the place of this entry.
+    generation: u32,
     /// Boxed, because most have none, and there may be many.
     timer: Option<Box<Alarm>>,
     watchers: Option<Box<Vec<Watcher>>>,
@@ -99,7 +98,7 @@ impl Stripe {
             inner.scratch = services.pool.get(SCRATCH);
         }
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, births: &services.births[self.index], now_ms, computes: false };
+        let mut run = Run { inner, services, stripe: self.index, now_ms, computes: false };
         run.give_births();
         run.call_ready(&self.ready);
         let mut budget = COMMANDS;
@@ -119,7 +118,7 @@ impl Stripe {
 
     /// The meta-processes that live.
     pub(super) fn aliases(&self) -> Vec<Alias> {
-        self.inner.lock().entries.iter().flatten().map(|entry| entry.alias).collect()
+        self.inner.lock().aliases(self.index)
     }
 
     /// Ends everything that is left. Returns how many it were.
@@ -127,9 +126,9 @@ impl Stripe {
         let Some(mut guard) = self.inner.try_lock() else { return 0 };
         let inner = &mut *guard;
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, births: &services.births[self.index], now_ms, computes: false };
+        let mut run = Run { inner, services, stripe: self.index, now_ms, computes: false };
         run.give_births();
-        let aliases: Vec<Alias> = run.inner.entries.iter().flatten().map(|entry| entry.alias).collect();
+        let aliases = run.inner.aliases(self.index);
         for alias in &aliases {
             run.end(*alias, &Reason::Shutdown);
         }
@@ -140,11 +139,20 @@ impl Stripe {
     }
 }
 
+impl Inner {
+    /// The meta-processes that live.
+    fn aliases(&self, stripe: usize) -> Vec<Alias> {
+        let alias =
+            |(slot, entry): (usize, &Option<Entry>)| Some(Alias::new(stripe, slot as u32, entry.as_ref()?.generation));
+        self.entries.iter().enumerate().filter_map(alias).collect()
+    }
+}
+
 /// An activation under way.
 struct Run<'a> {
     inner: &'a mut Inner,
     services: &'a Services,
-    births: &'a SegQueue<Newborn>,
+    stripe: usize,
     now_ms: u64,
     /// Whether who is called now may compute a brief step of its handshake.
     computes: bool,
@@ -152,8 +160,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn give_births(&mut self) {
-        while !self.births.is_empty()
-            && let Some(newborn) = self.births.pop()
+        let births = &self.services.births[self.stripe];
+        while !births.is_empty()
+            && let Some(newborn) = births.pop()
         {
             self.give_birth(newborn);
         }
@@ -168,8 +177,8 @@ impl Run<'_> {
         debug_assert!(self.inner.entries[slot].is_none(), "a slot is given away after its release");
         self.inner.entries[slot] = Some(Entry {
             meta,
-            alias,
             parent,
+            generation: alias.generation(),
             timer: None,
             watchers: None,
             waits_again: false,
@@ -253,7 +262,11 @@ impl Run<'_> {
     }
 
     fn entry(&mut self, alias: Alias) -> Option<&mut Entry> {
-        self.inner.entries.get_mut(alias.slot() as usize)?.as_mut().filter(|entry| entry.alias == alias)
+        self.inner
+            .entries
+            .get_mut(alias.slot() as usize)?
+            .as_mut()
+            .filter(|entry| entry.generation == alias.generation())
     }
 
     /// Calls a meta-process, does what it asks for, and ends it if it says so. Nothing happens if it has ended.
@@ -265,7 +278,7 @@ impl Run<'_> {
     ) {
         let Inner { entries, scratch, again, flush, steps, .. } = &mut *self.inner;
         let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else { return };
-        if entry.alias != alias {
+        if entry.generation != alias.generation() {
             return;
         }
         let mut wishes = Wishes::default();
@@ -380,8 +393,7 @@ impl Run<'_> {
     }
 
     fn tell_all(&mut self, what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>) {
-        let aliases: Vec<Alias> = self.inner.entries.iter().flatten().map(|entry| entry.alias).collect();
-        for alias in aliases {
+        for alias in self.inner.aliases(self.stripe) {
             self.call(alias, what);
         }
     }
@@ -390,7 +402,7 @@ impl Run<'_> {
     fn end(&mut self, alias: Alias, reason: &Reason) {
         let slot = alias.slot() as usize;
         let Some(place) = self.inner.entries.get_mut(slot) else { return };
-        let Some(mut entry) = place.take_if(|entry| entry.alias == alias) else { return };
+        let Some(mut entry) = place.take_if(|entry| entry.generation == alias.generation()) else { return };
         let services = self.services;
         if let Some(alarm) = entry.timer.take() {
             services.timers.cancel(alarm.key);

@@ -1,7 +1,7 @@
 //! What a listener shares with its connections: settings, counters, and the seats that are limited.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -13,6 +13,8 @@ use crate::reason::DisconnectReason;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Hall {
+    /// The address that all its connections have on this side, if it is known.
+    local_addr: Option<SocketAddr>,
     open: AtomicUsize,
     /// Those of them that the owner has not been told of: with TLS, whose handshakes are not done.
     unannounced: AtomicUsize,
@@ -58,6 +60,10 @@ pub(super) enum NoSeat {
 }
 
 impl Hall {
+    pub(super) fn at(local_addr: SocketAddr) -> Self {
+        Self { local_addr: Some(local_addr), ..Self::default() }
+    }
+
     pub(super) fn open(&self) -> usize {
         self.open.load(Relaxed)
     }
@@ -178,6 +184,16 @@ impl Seat {
             self.hall.unannounced.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
             self.wake_listener();
         }
+    }
+
+    /// The address that all connections of the listener have on this side, if it is known.
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        self.hall.local_addr
+    }
+
+    /// Whether the owner has been told of the connection.
+    pub(super) fn is_announced(&self) -> bool {
+        self.announced
     }
 
     /// If it waits for what has just become free.

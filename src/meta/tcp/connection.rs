@@ -63,7 +63,6 @@ pub(crate) struct Driver {
     writable: bool,
     /// A short read does not show that the socket is empty: the end may be behind it, or an urgent byte.
     reads_on: bool,
-    announced: bool,
 }
 
 impl Driver {
@@ -82,7 +81,6 @@ impl Driver {
             readable: false,
             writable: true,
             reads_on: false,
-            announced: false,
         }
     }
 
@@ -189,19 +187,23 @@ impl Driver {
     }
 
     fn deliver_connect(&mut self, cx: &MetaContext<'_>) -> bool {
-        self.announced = true;
         if let Some(seat) = &mut self.seat {
             seat.announce();
         }
         let connect = MessageTcpConnect {
             id: cx.alias,
             remote_addr: self.remote_addr.get(),
-            local_addr: self.stream.local_addr(),
+            local_addr: self.local_addr(),
             #[cfg(feature = "tls")]
             tls: self.machine.tls_info(),
         };
         self.deliver_control(cx, Message::TcpConnect(Box::new(connect)));
         true
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        let common = self.seat.as_ref().and_then(Seat::local_addr);
+        common.unwrap_or_else(|| self.stream.local_addr())
     }
 
     fn deliver_control(&mut self, cx: &MetaContext<'_>, message: Message) {
@@ -363,13 +365,15 @@ impl Driver {
 
 impl MetaProcess for Driver {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.stream.register(cx)?;
         if self.owner != cx.parent {
             // An idle connection delivers nothing that would find its owner gone. One that is gone now is found by the
             // first delivery.
             let _ = cx.services.deliver.adopt(self.owner, cx.alias);
         }
-        self.established(cx)
+        // What the peer sent right behind its connect is here by now, as a rule; then the poll has no news of it.
+        self.readable = true;
+        self.established(cx)?;
+        Ok(self.stream.register(cx)?)
     }
 
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
@@ -460,7 +464,7 @@ impl MetaProcess for Driver {
         inspection.add("kind", "tcp connection");
         inspection.add("state", self.machine.state());
         inspection.add("remote_addr", self.remote_addr.get());
-        inspection.add("local_addr", self.stream.local_addr());
+        inspection.add("local_addr", self.local_addr());
         inspection.add("owner", self.owner);
         let counters = &self.machine.counters;
         inspection.add("bytes_in", counters.bytes_in);
@@ -500,11 +504,10 @@ impl MetaProcess for Driver {
             };
             seat.ended(&disconnect, legacy);
         }
-        let is_client = self.seat.is_none();
-        if !self.announced && !is_client {
-            if let Some(seat) = &self.seat {
-                seat.handshake_failed();
-            }
+        if let Some(seat) = &self.seat
+            && !seat.is_announced()
+        {
+            seat.handshake_failed();
             cx.services
                 .logger
                 .info(format_args!("connection of {} not established: {disconnect}", self.remote_addr.get()));
