@@ -117,6 +117,26 @@ fn an_unspawned_server_that_is_dropped_or_terminated_frees_its_port() {
 }
 
 #[test]
+fn a_connection_is_told_its_own_address() {
+    let node = node();
+    let parent = Probe::spawn(&node);
+    let listener = TcpListener::bind("0.0.0.0:0").expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    parent.spawn_meta(TcpServer::from_std(listener, TcpServerOptions::default()).expect("taken over"));
+    let server = TcpServer::bind("127.0.0.1:0").expect("bound");
+    let addrs =
+        [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 2], port)), server.local_addr()];
+    parent.spawn_meta(server);
+    for addr in addrs {
+        let stream = client(addr);
+        assert_eq!(parent.connect().local_addr, addr);
+        drop(stream);
+        parent.disconnect();
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn an_empty_host_serves_both_families() {
     let node = node();
     let parent = Probe::spawn(&node);

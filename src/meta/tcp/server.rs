@@ -176,12 +176,18 @@ impl TcpServer {
             socket.listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX))?;
             Ok(socket)
         })?;
-        Self::over_tcp(
+        let mut server = Self::over_tcp(
             std::net::TcpListener::from(socket),
             options,
             #[cfg(feature = "tls")]
             tls,
-        )
+        )?;
+        let local_addr = server.local_addr();
+        if !local_addr.ip().is_unspecified() {
+            // Saves each connection the question.
+            server.hall = Arc::new(Hall::at(unmapped(local_addr)));
+        }
+        Ok(server)
     }
 
     /// Checks the options, then binds and listens on a path: a Unix domain socket. Everything but its address is as with
