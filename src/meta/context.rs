@@ -82,7 +82,10 @@ pub(crate) enum BriefStep {
 /// What a callback asks its stripe for.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
+    /// To be called again, when others have had their turn.
     pub(crate) again: bool,
+    /// To be called again: there is more where the last came from.
+    pub(crate) more: bool,
     pub(crate) flush: bool,
     /// To compute a brief step of its handshake.
     pub(crate) step: bool,

@@ -29,6 +29,8 @@ use crate::timer::TimerKey;
 
 /// Brief steps of handshakes that wait. Each activation computes one, so this is how many it takes until the last is done.
 const STEPS: usize = 8;
+/// How often in a row a connection with much to read may go on before the others have their turn.
+const SLICES: u32 = 16;
 /// Commands in one activation.
 const COMMANDS: usize = 4096;
 /// Room of the buffer that is read into, in bytes: any datagram, and one byte to see that it was longer.
@@ -47,7 +49,10 @@ pub(super) struct Stripe {
 struct Inner {
     entries: Vec<Option<Entry>>,
     taken: Vec<Ready>,
-    again: Vec<Alias>,
+    /// Those that are called before what is ready.
+    queue: VecDeque<Ready>,
+    /// How often in a row the first one was called because it had more.
+    slices: u32,
     flush: Vec<Alias>,
     scratch: Buffer,
     /// Those that wait to compute a brief step of a handshake, at most [`STEPS`].
@@ -113,7 +118,7 @@ impl Stripe {
         }
         run.flush();
         run.step_handshake();
-        !inner.again.is_empty() || !inner.steps.is_empty() || budget == 0
+        !inner.queue.is_empty() || !inner.steps.is_empty() || budget == 0
     }
 
     /// The meta-processes that live.
@@ -192,23 +197,46 @@ impl Run<'_> {
     }
 
     fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
-        let mut taken = std::mem::take(&mut self.inner.taken);
-        std::mem::swap(&mut *ready.lock(), &mut taken);
-        // Those that ask from here on are called in the next activation, when others have had their turn.
-        let mut again = std::mem::take(&mut self.inner.again);
-        for Ready { alias, readiness } in taken.drain(..) {
-            self.call(alias, |meta, cx| meta.ready(cx, readiness));
-        }
-        self.inner.taken = taken;
-        for alias in again.drain(..) {
-            if let Some(entry) = self.entry(alias) {
-                entry.waits_again = false;
-                self.call(alias, |meta, cx| meta.ready(cx, Readiness::AGAIN));
+        // Those that ask to be called again come in a later activation, and what one with more has read is handled before
+        // the next one reads, while it is in the cache.
+        for _ in 0..self.inner.queue.len() {
+            let Some(next) = self.inner.queue.pop_front() else { break };
+            if self.call_one(next) {
+                return;
             }
         }
-        if self.inner.again.is_empty() {
-            self.inner.again = again;
+        let mut taken = std::mem::take(&mut self.inner.taken);
+        std::mem::swap(&mut *ready.lock(), &mut taken);
+        let mut rest = taken.drain(..);
+        for next in rest.by_ref() {
+            if self.call_one(next) {
+                break;
+            }
         }
+        self.inner.queue.extend(rest);
+        self.inner.taken = taken;
+    }
+
+    /// `true`: it has more, and is to be the next.
+    #[inline]
+    fn call_one(&mut self, Ready { alias, readiness }: Ready) -> bool {
+        if readiness.is_again()
+            && let Some(entry) = self.entry(alias)
+        {
+            entry.waits_again = false;
+        }
+        if !self.call_for_more(alias, |meta, cx| meta.ready(cx, readiness)) {
+            self.inner.slices = 0;
+            return false;
+        }
+        self.inner.slices += 1;
+        if self.inner.slices < SLICES {
+            return true;
+        }
+        // Now the others, those that have become ready among them.
+        self.inner.slices = 0;
+        self.inner.queue.rotate_left(1);
+        false
     }
 
     fn flush(&mut self) {
@@ -223,7 +251,8 @@ impl Run<'_> {
         if self.inner.flush.is_empty() {
             self.inner.flush = flush;
         } else {
-            self.inner.again.extend(self.inner.flush.iter().copied());
+            let again = self.inner.flush.iter().map(|alias| Ready { alias: *alias, readiness: Readiness::AGAIN });
+            self.inner.queue.extend(again);
         }
     }
 
@@ -276,10 +305,20 @@ impl Run<'_> {
         alias: Alias,
         call: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
     ) {
-        let Inner { entries, scratch, again, flush, steps, .. } = &mut *self.inner;
-        let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else { return };
+        self.call_for_more(alias, call);
+    }
+
+    /// The same. `true`: it has more to do, and is the first of the queue.
+    #[inline]
+    fn call_for_more(
+        &mut self,
+        alias: Alias,
+        call: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
+    ) -> bool {
+        let Inner { entries, scratch, queue, flush, steps, .. } = &mut *self.inner;
+        let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else { return false };
         if entry.generation != alias.generation() {
-            return;
+            return false;
         }
         let mut wishes = Wishes::default();
         let mut cx = MetaContext {
@@ -299,8 +338,13 @@ impl Run<'_> {
         let outcome = guarded(|| call(&mut *entry.meta, &mut cx));
         let reason = match outcome {
             Ok(Ok(())) => {
-                if wishes.again && !std::mem::replace(&mut entry.waits_again, true) {
-                    again.push(alias);
+                if (wishes.again || wishes.more) && !std::mem::replace(&mut entry.waits_again, true) {
+                    let again = Ready { alias, readiness: Readiness::AGAIN };
+                    if wishes.more {
+                        queue.push_front(again);
+                    } else {
+                        queue.push_back(again);
+                    }
                 }
                 if wishes.flush && !std::mem::replace(&mut entry.waits_flush, true) {
                     flush.push(alias);
@@ -313,7 +357,7 @@ impl Run<'_> {
                 {
                     self.set_timer(alias, deadline_ms);
                 }
-                return;
+                return wishes.more;
             }
             Ok(Err(reason)) => reason,
             Err(payload) => {
@@ -324,6 +368,7 @@ impl Run<'_> {
             }
         };
         self.end(alias, &reason);
+        false
     }
 
     /// A timer that moves later stays armed as it is: [`Run::time`] moves it when it fires.

@@ -218,3 +218,35 @@ impl Actor for Receiver {
         Ok(())
     }
 }
+
+/// Answers short messages; what floods is longer.
+struct Patient;
+
+impl Actor for Patient {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+        match message {
+            Message::Tcp(packet) if packet.data.len() < 8 => Ok(cx.send_alias(packet.id, MessageTcp { ..packet })?),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_always_has_more_to_read_does_not_hold_up_the_others() {
+    let node = Node::start(NodeOptions::from("bulk@localhost").with_workers(1)).expect("a node starts");
+    node.spawn_register("patient", || Patient).expect("spawned");
+    let parent = Probe::spawn(&node);
+    // So that the reader is slower than the writer.
+    let options = TcpServerOptions::default().with_read_buffer_size(64).with_process_pool(["patient"]);
+    let (addr, _) = parent.listen(options);
+    let (mut bulk, mut other) = (client(addr), client(addr));
+    exchange(&mut other, b"ready", b"ready");
+    let ends = bulk.try_clone().expect("a second handle");
+    let flood = std::thread::spawn(move || while bulk.write_all(&[b'x'; 64 << 10]).is_ok() {});
+    for number in 0..100_u32 {
+        exchange(&mut other, &number.to_be_bytes(), &number.to_be_bytes());
+    }
+    ends.shutdown(std::net::Shutdown::Both).expect("the flood goes on until here");
+    flood.join().expect("no panic");
+    stop_clean(&node);
+}

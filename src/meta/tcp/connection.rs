@@ -38,8 +38,9 @@ use crate::proto::connection::Handshake;
 use crate::proto::connection::{Connection, Event};
 use crate::reason::{DisconnectReason, Reason};
 
-/// Reads in one activation; then others have their turn.
+/// Reads in one call, and the bytes after which there is no other: then the owner handles them, while they are in the cache.
 const READS: u32 = 16;
+const SLICE: usize = 128 * 1024;
 
 /// See the module.
 pub(crate) struct Driver {
@@ -231,13 +232,13 @@ impl Driver {
 
     /// Delivers and reads until something stops it.
     fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        let mut reads = READS;
+        let (mut reads, mut slice) = (READS, SLICE);
         #[cfg(feature = "tls")]
         let was_handshaking = self.machine.is_handshaking();
         // A closing connection reads to the end whatever its owner does.
         while (self.deliver(cx) || self.machine.is_closing()) && self.readable && self.machine.wants_read() {
-            if reads == 0 {
-                cx.call_again();
+            if reads == 0 || slice == 0 {
+                cx.wishes.more = true;
                 break;
             }
             #[cfg(feature = "tls")]
@@ -246,7 +247,7 @@ impl Driver {
                 break;
             }
             reads -= 1;
-            self.read(cx);
+            slice = slice.saturating_sub(self.read(cx));
         }
         #[cfg(feature = "tls")]
         if was_handshaking && self.unhandled > 0 && self.machine.has_only_tickets() {
@@ -257,7 +258,8 @@ impl Driver {
         self.settle(cx)
     }
 
-    fn read(&mut self, cx: &mut MetaContext<'_>) {
+    /// One read. Returns how many bytes it gave.
+    fn read(&mut self, cx: &mut MetaContext<'_>) -> usize {
         let size = self.machine.settings().read_buffer_size;
         let scratch = &mut *cx.scratch;
         let room = scratch.spare_mut();
@@ -266,20 +268,27 @@ impl Driver {
             Ok(0) => {
                 self.readable = false;
                 self.machine.receive_end(cx.now_ms);
+                0
             }
             Ok(read) => {
                 scratch.grow(read);
                 self.readable = read == room_bytes || self.reads_on || !self.stream.short_read_is_empty();
                 #[cfg(feature = "tls")]
                 if self.machine.is_handshaking() {
-                    return self.step_handshake(cx);
+                    self.step_handshake(cx);
+                    return read;
                 }
                 self.machine.receive(scratch, cx.now_ms);
+                read
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                0
+            }
             Err(error) => {
                 self.readable = false;
                 self.machine.fail(error.kind());
+                0
             }
         }
     }
