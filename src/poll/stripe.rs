@@ -3,7 +3,8 @@
 //! One activation, in this order, each part bounded so that a stripe cannot keep its worker:
 //!
 //! 1. births: new meta-processes get their slot and their `init`;
-//! 2. readiness from the poll, and those that asked to be called again;
+//! 2. those that asked to be called again, and readiness from the poll. One that has read a slice and has more ends this
+//!    part and is the next to be called, [`SLICES`] times in a row: what it has read is handled while it is in the cache;
 //! 3. commands, in the order in which they were sent; those born meanwhile before the command that is for them;
 //! 4. flush: every meta-process that asked for it writes what 2 and 3 have produced, once;
 //! 5. with TLS, one brief step of a handshake, so that everything that takes less time than it goes first.
@@ -208,12 +209,11 @@ impl Run<'_> {
         let mut taken = std::mem::take(&mut self.inner.taken);
         std::mem::swap(&mut *ready.lock(), &mut taken);
         let mut rest = taken.drain(..);
-        for next in rest.by_ref() {
-            if self.call_one(next) {
-                break;
-            }
+        if rest.any(|next| self.call_one(next)) {
+            self.inner.queue.extend(rest);
+        } else {
+            drop(rest);
         }
-        self.inner.queue.extend(rest);
         self.inner.taken = taken;
     }
 
