@@ -31,7 +31,7 @@ use crate::timer::TimerKey;
 /// Brief steps of handshakes that wait. Each activation computes one, so this is how many it takes until the last is done.
 const STEPS: usize = 8;
 /// How often in a row a connection with much to read may go on before the others have their turn.
-const SLICES: u32 = 16;
+const SLICES: u32 = 4;
 /// Commands in one activation.
 const COMMANDS: usize = 4096;
 /// Room of the buffer that is read into, in bytes: any datagram, and one byte to see that it was longer.
