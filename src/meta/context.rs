@@ -84,7 +84,7 @@ pub(crate) enum BriefStep {
 pub(crate) struct Wishes {
     /// To be called again, when others have had their turn.
     pub(crate) again: bool,
-    /// To be called again: there is more where the last came from.
+    /// To be called again before the others: it has read a slice, and there is more.
     pub(crate) more: bool,
     pub(crate) flush: bool,
     /// To compute a brief step of its handshake.

@@ -235,7 +235,9 @@ impl Run<'_> {
         }
         // Now the others, those that have become ready among them.
         self.inner.slices = 0;
-        self.inner.queue.rotate_left(1);
+        if let Some(first) = self.inner.queue.pop_front() {
+            self.inner.queue.push_back(first);
+        }
         false
     }
 
