@@ -95,10 +95,11 @@ fn answer(options: &Options, cx: &mut Context<'_>, message: Message) -> Result<(
         Message::Tcp(packet) => {
             options.spin.work(&packet.data);
             if options.echoes() {
-                cx.send_alias(packet.id, packet)?;
+                // A client that has gone meanwhile is not the others' misfortune.
+                let _ = cx.send_alias(packet.id, packet);
             }
         }
-        Message::Udp(packet) => cx.send_alias(packet.id, packet)?,
+        Message::Udp(packet) => drop(cx.send_alias(packet.id, packet)),
         _ => {}
     }
     Ok(())
