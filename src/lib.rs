@@ -27,7 +27,8 @@
 //!
 //!     fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
 //!         if let Message::Tcp(packet) = message {
-//!             cx.send_alias(packet.id, packet)?; // the message you got, sent back, is the write
+//!             // The message you got, sent back, is the write. It comes back to you if that client has gone meanwhile.
+//!             let _ = cx.send_alias(packet.id, packet);
 //!         }
 //!         Ok(())
 //!     }
