@@ -119,7 +119,7 @@ impl Stripe {
         }
         run.flush();
         run.step_handshake();
-        !inner.queue.is_empty() || !inner.steps.is_empty() || budget == 0
+        !inner.queue.is_empty() || !inner.flush.is_empty() || !inner.steps.is_empty() || budget == 0
     }
 
     /// The meta-processes that live.
@@ -252,9 +252,6 @@ impl Run<'_> {
         // A flush may ask for another one: it comes in the next activation.
         if self.inner.flush.is_empty() {
             self.inner.flush = flush;
-        } else {
-            let again = self.inner.flush.iter().map(|alias| Ready { alias: *alias, readiness: Readiness::AGAIN });
-            self.inner.queue.extend(again);
         }
     }
 
