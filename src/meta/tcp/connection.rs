@@ -281,13 +281,11 @@ impl Driver {
                 self.machine.receive(scratch, cx.now_ms);
                 read
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                0
-            }
             Err(error) => {
                 self.readable = false;
-                self.machine.fail(error.kind());
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    self.machine.fail(error.kind());
+                }
                 0
             }
         }
