@@ -224,10 +224,12 @@ struct Patient;
 
 impl Actor for Patient {
     fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
-        match message {
-            Message::Tcp(packet) if packet.data.len() < 8 => Ok(cx.send_alias(packet.id, MessageTcp { ..packet })?),
-            _ => Ok(()),
+        if let Message::Tcp(packet) = message
+            && packet.data.len() < 8
+        {
+            let _ = cx.send_alias(packet.id, packet);
         }
+        Ok(())
     }
 }
 
