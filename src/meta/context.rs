@@ -84,7 +84,7 @@ pub(crate) enum BriefStep {
 pub(crate) struct Wishes {
     /// To be called again, when others have had their turn.
     pub(crate) again: bool,
-    /// To be called again before the others: it has read a slice, and there is more.
+    /// To be called again before the others: what it has read is to be handled, and there is more.
     pub(crate) more: bool,
     pub(crate) flush: bool,
     /// To compute a brief step of its handshake.
@@ -102,6 +102,8 @@ pub struct MetaContext<'a> {
     /// A buffer to read into, shared by the meta-processes of a stripe; empty between callbacks.
     pub(crate) scratch: &'a mut Buffer,
     pub(crate) now_ms: u64,
+    /// Bytes that may still be read in this activation.
+    pub(crate) room: usize,
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "handshakes look at it"))]
     pub(crate) brief_step: BriefStep,
     /// In `terminate`: bytes that were accepted and never sent.

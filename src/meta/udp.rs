@@ -205,6 +205,7 @@ impl UdpServer {
 
     /// Copies a datagram out of the scratch buffer and gives it to the owner.
     fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, addr: SocketAddr) {
+        cx.room = cx.room.saturating_sub(length);
         let pool: &BufferPool = self.options.buffer_pool.as_ref().unwrap_or(&cx.services.pool);
         let (data, truncated) = self.machine.received(&cx.scratch.spare_mut()[..length], pool);
         let message = Message::Udp(MessageUdp { id: cx.alias, addr, data, truncated });

@@ -137,6 +137,7 @@ impl UnixDatagramServer {
     }
 
     fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, from: Option<&Path>) {
+        cx.room = cx.room.saturating_sub(length);
         let limit = if self.options.buffer_pool.is_some() { LARGEST } else { self.options.buffer_size.min(LARGEST) };
         let truncated = length > limit;
         let pool = self.options.buffer_pool.as_ref().unwrap_or(&cx.services.pool);

@@ -3,8 +3,9 @@
 //! One activation, in this order, each part bounded so that a stripe cannot keep its worker:
 //!
 //! 1. births: new meta-processes get their slot and their `init`;
-//! 2. those that asked to be called again, and readiness from the poll. One that has read a slice and has more ends this
-//!    part and is the next to be called, [`SLICES`] times in a row: what it has read is handled while it is in the cache;
+//! 2. those that asked to be called again, and those that are ready, in the order in which they came, until they have read
+//!    a [`SLICE`]: that is handled first, while it is in the cache. One that has more is the next to be called, [`SLICES`]
+//!    times in a row;
 //! 3. commands, in the order in which they were sent; those born meanwhile before the command that is for them;
 //! 4. flush: every meta-process that asked for it writes what 2 and 3 have produced, once;
 //! 5. with TLS, one brief step of a handshake, so that everything that takes less time than it goes first.
@@ -30,6 +31,8 @@ use crate::timer::TimerKey;
 
 /// Brief steps of handshakes that wait. Each activation computes one, so this is how many it takes until the last is done.
 const STEPS: usize = 8;
+/// Bytes after which nothing else is read in an activation: then they are handled, while they are in the cache.
+const SLICE: usize = 128 * 1024;
 /// How often in a row a connection with much to read may go on before the others have their turn.
 const SLICES: u32 = 4;
 /// Commands in one activation.
@@ -49,8 +52,7 @@ pub(super) struct Stripe {
 #[derive(Default)]
 struct Inner {
     entries: Vec<Option<Entry>>,
-    taken: Vec<Ready>,
-    /// Those that are called before what is ready.
+    /// Those that are to be called.
     queue: VecDeque<Ready>,
     /// How often in a row the first one was called because it had more.
     slices: u32,
@@ -104,7 +106,7 @@ impl Stripe {
             inner.scratch = services.pool.get(SCRATCH);
         }
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, stripe: self.index, now_ms, computes: false };
+        let mut run = Run { inner, services, stripe: self.index, now_ms, room: SLICE, computes: false };
         run.give_births();
         run.call_ready(&self.ready);
         let mut budget = COMMANDS;
@@ -132,7 +134,7 @@ impl Stripe {
         let Some(mut guard) = self.inner.try_lock() else { return 0 };
         let inner = &mut *guard;
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, stripe: self.index, now_ms, computes: false };
+        let mut run = Run { inner, services, stripe: self.index, now_ms, room: SLICE, computes: false };
         run.give_births();
         let aliases = run.inner.aliases(self.index);
         for alias in &aliases {
@@ -160,6 +162,8 @@ struct Run<'a> {
     services: &'a Services,
     stripe: usize,
     now_ms: u64,
+    /// Bytes that may still be read.
+    room: usize,
     /// Whether who is called now may compute a brief step of its handshake.
     computes: bool,
 }
@@ -197,27 +201,19 @@ impl Run<'_> {
         }
     }
 
+    /// Those that ask to be called again come in a later activation. What has been read is handled before more is read, while
+    /// it is in the cache: so a full slice ends this part, and so does one that has more to read.
     fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
-        // Those that ask to be called again come in a later activation, and what one with more has read is handled before
-        // the next one reads, while it is in the cache.
+        self.inner.queue.extend(ready.lock().drain(..));
         for _ in 0..self.inner.queue.len() {
             let Some(next) = self.inner.queue.pop_front() else { break };
-            if self.call_one(next) {
-                return;
+            if self.call_one(next) || self.room == 0 {
+                break;
             }
         }
-        let mut taken = std::mem::take(&mut self.inner.taken);
-        std::mem::swap(&mut *ready.lock(), &mut taken);
-        let mut rest = taken.drain(..);
-        if rest.any(|next| self.call_one(next)) {
-            self.inner.queue.extend(rest);
-        } else {
-            drop(rest);
-        }
-        self.inner.taken = taken;
     }
 
-    /// `true`: it has more, and is to be the next.
+    /// `true`: it has more. It is the next one then, or, when it has been that for a while, the last one.
     #[inline]
     fn call_one(&mut self, Ready { alias, readiness }: Ready) -> bool {
         if readiness.is_again()
@@ -225,20 +221,15 @@ impl Run<'_> {
         {
             entry.waits_again = false;
         }
-        if !self.call_for_more(alias, |meta, cx| meta.ready(cx, readiness)) {
+        let has_more = self.call_for_more(alias, |meta, cx| meta.ready(cx, readiness));
+        self.inner.slices = if has_more { self.inner.slices + 1 } else { 0 };
+        if self.inner.slices == SLICES {
             self.inner.slices = 0;
-            return false;
+            if let Some(first) = self.inner.queue.pop_front() {
+                self.inner.queue.push_back(first);
+            }
         }
-        self.inner.slices += 1;
-        if self.inner.slices < SLICES {
-            return true;
-        }
-        // Now the others, those that have become ready among them.
-        self.inner.slices = 0;
-        if let Some(first) = self.inner.queue.pop_front() {
-            self.inner.queue.push_back(first);
-        }
-        false
+        has_more
     }
 
     fn flush(&mut self) {
@@ -327,6 +318,7 @@ impl Run<'_> {
             wishes: &mut wishes,
             scratch,
             now_ms: self.now_ms,
+            room: self.room,
             brief_step: match self.computes {
                 true => BriefStep::Compute,
                 false if steps.len() < STEPS => BriefStep::Wait,
@@ -335,6 +327,7 @@ impl Run<'_> {
             unsent: 0,
         };
         let outcome = guarded(|| call(&mut *entry.meta, &mut cx));
+        self.room = cx.room;
         let reason = match outcome {
             Ok(Ok(())) => {
                 if (wishes.again || wishes.more) && !std::mem::replace(&mut entry.waits_again, true) {
@@ -459,6 +452,7 @@ impl Run<'_> {
             wishes: &mut Wishes::default(),
             scratch: &mut self.inner.scratch,
             now_ms: self.now_ms,
+            room: 0,
             brief_step: BriefStep::Lend,
             unsent,
         };

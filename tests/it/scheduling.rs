@@ -234,21 +234,29 @@ impl Actor for Patient {
 }
 
 #[test]
-fn a_connection_that_always_has_more_to_read_does_not_hold_up_the_others() {
+fn connections_that_always_have_more_to_read_do_not_hold_up_the_others() {
     let node = Node::start(NodeOptions::from("bulk@localhost").with_workers(1)).expect("a node starts");
     node.spawn_register("patient", || Patient).expect("spawned");
     let parent = Probe::spawn(&node);
-    // So that the reader is slower than the writer.
+    // So that the reader is slower than the writers.
     let options = TcpServerOptions::default().with_read_buffer_size(64).with_process_pool(["patient"]);
     let (addr, _) = parent.listen(options);
-    let (mut bulk, mut other) = (client(addr), client(addr));
+    let mut other = client(addr);
+    let floods: Vec<_> = (0..3).map(|_| client(addr)).collect();
     exchange(&mut other, b"ready", b"ready");
-    let ends = bulk.try_clone().expect("a second handle");
-    let flood = std::thread::spawn(move || while bulk.write_all(&[b'x'; 64 << 10]).is_ok() {});
+    let writers: Vec<_> = floods
+        .iter()
+        .map(|flood| flood.try_clone().expect("a second handle"))
+        .map(|mut flood| std::thread::spawn(move || while flood.write_all(&[b'x'; 64 << 10]).is_ok() {}))
+        .collect();
     for number in 0..100_u32 {
         exchange(&mut other, &number.to_be_bytes(), &number.to_be_bytes());
     }
-    ends.shutdown(std::net::Shutdown::Both).expect("the flood goes on until here");
-    flood.join().expect("no panic");
+    // Nobody who comes now waits for them either.
+    exchange(&mut client(addr), b"new", b"new");
+    for flood in floods {
+        flood.shutdown(std::net::Shutdown::Both).expect("the flood goes on until here");
+    }
+    writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
     stop_clean(&node);
 }

@@ -38,9 +38,8 @@ use crate::proto::connection::Handshake;
 use crate::proto::connection::{Connection, Event};
 use crate::reason::{DisconnectReason, Reason};
 
-/// Reads in one call, and the bytes after which there is no other: then the owner handles them, while they are in the cache.
+/// Reads in one call.
 const READS: u32 = 16;
-const SLICE: usize = 128 * 1024;
 
 /// See the module.
 pub(crate) struct Driver {
@@ -232,13 +231,15 @@ impl Driver {
 
     /// Delivers and reads until something stops it.
     fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        let (mut reads, mut slice) = (READS, SLICE);
+        let mut reads = READS;
         #[cfg(feature = "tls")]
         let was_handshaking = self.machine.is_handshaking();
         // A closing connection reads to the end whatever its owner does.
         while (self.deliver(cx) || self.machine.is_closing()) && self.readable && self.machine.wants_read() {
-            if reads == 0 || slice == 0 {
-                cx.wishes.more = true;
+            if reads == 0 || cx.room == 0 {
+                // One that has not had its turn is not the next to have another one.
+                cx.wishes.more = reads < READS;
+                cx.wishes.again = true;
                 break;
             }
             #[cfg(feature = "tls")]
@@ -247,7 +248,7 @@ impl Driver {
                 break;
             }
             reads -= 1;
-            slice = slice.saturating_sub(self.read(cx));
+            self.read(cx);
         }
         #[cfg(feature = "tls")]
         if was_handshaking && self.unhandled > 0 && self.machine.has_only_tickets() {
@@ -258,8 +259,7 @@ impl Driver {
         self.settle(cx)
     }
 
-    /// One read. Returns how many bytes it gave.
-    fn read(&mut self, cx: &mut MetaContext<'_>) -> usize {
+    fn read(&mut self, cx: &mut MetaContext<'_>) {
         let size = self.machine.settings().read_buffer_size;
         let scratch = &mut *cx.scratch;
         let room = scratch.spare_mut();
@@ -268,25 +268,22 @@ impl Driver {
             Ok(0) => {
                 self.readable = false;
                 self.machine.receive_end(cx.now_ms);
-                0
             }
             Ok(read) => {
                 scratch.grow(read);
+                cx.room = cx.room.saturating_sub(read);
                 self.readable = read == room_bytes || self.reads_on || !self.stream.short_read_is_empty();
                 #[cfg(feature = "tls")]
                 if self.machine.is_handshaking() {
-                    self.step_handshake(cx);
-                    return read;
+                    return self.step_handshake(cx);
                 }
                 self.machine.receive(scratch, cx.now_ms);
-                read
             }
             Err(error) => {
                 self.readable = false;
                 if error.kind() != io::ErrorKind::WouldBlock {
                     self.machine.fail(error.kind());
                 }
-                0
             }
         }
     }
