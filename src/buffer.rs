@@ -63,14 +63,17 @@ impl Storage {
         Box::new(Self { bytes: vec![0; capacity], start: 0, end: 0, home })
     }
 
+    #[inline]
     fn filled(&self) -> &[u8] {
         &self.bytes[self.start as usize..self.end as usize]
     }
 
+    #[inline]
     fn len(&self) -> usize {
         (self.end - self.start) as usize
     }
 
+    #[inline]
     fn spare_len(&self) -> usize {
         self.bytes.len() - self.end as usize
     }
@@ -116,6 +119,7 @@ impl Buffer {
     /// assert_eq!(longshore::Buffer::from("four").len(), 4);
     /// ```
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |storage| storage.len())
     }
@@ -126,6 +130,7 @@ impl Buffer {
     /// assert!(longshore::Buffer::new().is_empty());
     /// ```
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -136,6 +141,7 @@ impl Buffer {
     /// assert!(longshore::BufferPool::new().get(1000).capacity() >= 1000);
     /// ```
     #[must_use]
+    #[inline]
     pub fn capacity(&self) -> usize {
         self.0.as_ref().map_or(0, |storage| storage.bytes.len())
     }
@@ -147,6 +153,7 @@ impl Buffer {
     /// buffer.clear();
     /// assert_eq!((buffer.len(), buffer.capacity()), (0, 4));
     /// ```
+    #[inline]
     pub fn clear(&mut self) {
         if let Some(storage) = &mut self.0 {
             (storage.start, storage.end) = (0, 0);
@@ -179,6 +186,7 @@ impl Buffer {
     /// buffer.advance(5);
     /// assert_eq!(buffer, "body");
     /// ```
+    #[inline]
     pub fn advance(&mut self, n: usize) {
         let len = self.len();
         assert!(n <= len, "cannot advance by {n}: the buffer has {len} bytes");
@@ -228,6 +236,7 @@ impl Buffer {
     /// buffer.extend_from_slice(b"two");
     /// assert_eq!(buffer, "one two");
     /// ```
+    #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
         if !bytes.is_empty() {
@@ -247,6 +256,7 @@ impl Buffer {
     /// buffer.reserve(100);
     /// assert!(buffer.spare_mut().len() >= 100);
     /// ```
+    #[inline]
     pub fn reserve(&mut self, additional: usize) {
         let spare = self.0.as_ref().map_or(0, |storage| storage.spare_len());
         if spare < additional {
@@ -267,6 +277,7 @@ impl Buffer {
     /// assert_eq!(buffer, "from a socket");
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    #[inline]
     pub fn spare_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Some(storage) => &mut storage.bytes[storage.end as usize..],
@@ -286,6 +297,7 @@ impl Buffer {
     /// buffer.grow(2);
     /// assert_eq!(buffer, "ok");
     /// ```
+    #[inline]
     pub fn grow(&mut self, n: usize) {
         let spare = self.0.as_ref().map_or(0, |storage| storage.spare_len());
         assert!(n <= spare, "cannot grow by {n}: the buffer has {spare} spare bytes");
@@ -371,12 +383,14 @@ impl Clone for Buffer {
 impl Deref for Buffer {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.0.as_ref().map_or(&[], |storage| storage.filled())
     }
 }
 
 impl DerefMut for Buffer {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
             Some(storage) => &mut storage.bytes[storage.start as usize..storage.end as usize],
@@ -386,6 +400,7 @@ impl DerefMut for Buffer {
 }
 
 impl AsRef<[u8]> for Buffer {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self
     }

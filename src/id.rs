@@ -31,10 +31,12 @@ impl Pid {
         Self { index, generation }
     }
 
+    #[inline]
     pub(crate) const fn index(self) -> u32 {
         self.index
     }
 
+    #[inline]
     pub(crate) const fn generation(self) -> u32 {
         self.generation
     }
@@ -80,14 +82,17 @@ impl Alias {
         NonZeroU64::new(word).map(Self)
     }
 
+    #[inline]
     pub(crate) const fn stripe(self) -> usize {
         (self.0.get() >> 24 & 0xff) as usize
     }
 
+    #[inline]
     pub(crate) const fn slot(self) -> u32 {
         (self.0.get() & 0xff_ffff) as u32
     }
 
+    #[inline]
     pub(crate) const fn generation(self) -> u32 {
         (self.0.get() >> 32) as u32
     }

@@ -40,6 +40,7 @@ const CLASS: [Class; CLASSES] = [
 ];
 
 /// Finds the class of the smallest buffers that hold `capacity` bytes; beyond the largest class there is none.
+#[inline]
 fn class_for(capacity: usize) -> Option<usize> {
     if capacity > CLASS[CLASSES - 1].capacity {
         return None;
@@ -145,6 +146,7 @@ impl BufferPool {
     /// assert_eq!((buffer.len(), buffer.capacity()), (0, 1024));
     /// ```
     #[must_use]
+    #[inline]
     pub fn get(&self, capacity: usize) -> Buffer {
         self.handle.shelves.take(capacity)
     }
@@ -169,6 +171,7 @@ impl BufferPool {
     }
 
     /// Tells whether that buffer's memory returns here.
+    #[inline]
     pub(crate) fn is_home_of(&self, buffer: &Buffer) -> bool {
         let home = buffer.0.as_ref().and_then(|storage| storage.home.as_ref());
         home.is_some_and(|home| Arc::ptr_eq(home, &self.handle.shelves))

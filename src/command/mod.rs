@@ -69,11 +69,13 @@ pub(crate) enum Fire {
 
 /// What a datagram of that length counts against the output limit. A small one takes more memory than its bytes, and an
 /// empty one takes some: a flood of them must be bounded too.
+#[inline]
 pub(crate) fn datagram_bytes(length: usize) -> usize {
     length.max(64)
 }
 
 /// What a message counts against the output limit of the meta-process that it is sent to.
+#[inline]
 pub(crate) fn output_bytes(message: &Message) -> usize {
     match message {
         Message::Tcp(packet) => packet.data.len(),
@@ -174,6 +176,7 @@ impl Commands {
     }
 
     /// The sender's side of an alias, if there is one that old.
+    #[inline]
     pub(crate) fn outlet(&self, alias: Alias) -> Option<&Outlet> {
         self.stripes.get(alias.stripe())?.outlets.get(alias.slot())
     }
@@ -204,6 +207,7 @@ impl Commands {
     }
 
     /// Sends a command that carries no bytes. A stale alias gets it too: the stripe knows what to answer.
+    #[inline]
     pub(crate) fn push(&self, stripe: usize, command: Command) {
         if let Some(mail) = self.stripes.get(stripe) {
             mail.queue.push(command);

@@ -62,6 +62,7 @@ impl Default for Outlet {
 
 impl Outlet {
     /// The generation that an alias to this cell must have now.
+    #[inline]
     pub(crate) fn generation(&self) -> u32 {
         (self.word.load(Relaxed) >> 32) as u32
     }
@@ -74,6 +75,7 @@ impl Outlet {
     }
 
     /// Whether an alias of that generation is still valid.
+    #[inline]
     pub(crate) fn is_current(&self, generation: u32) -> bool {
         self.generation() == generation
     }
@@ -108,6 +110,7 @@ impl Outlet {
     }
 
     /// `bytes` have been given to the operating system. `true`: the owner is owed a `MessageTcpWritable`.
+    #[inline]
     pub(crate) fn sent(&self, bytes: usize, low: u32) -> bool {
         let mut word = self.word.load(Relaxed);
         loop {
@@ -132,6 +135,7 @@ impl Outlet {
     }
 
     /// Bytes accepted and not yet sent.
+    #[inline]
     pub(crate) fn queued(&self) -> usize {
         (self.word.load(Relaxed) & BYTES) as usize
     }

@@ -303,6 +303,7 @@ impl MetaContext<'_> {
     /// cx.flush_later(); // `flush` is called
     /// # Ok(()) }) }
     /// ```
+    #[inline]
     pub fn flush_later(&mut self) {
         self.wishes.flush = true;
     }
@@ -335,6 +336,7 @@ impl MetaContext<'_> {
     /// # left(cx, 0);
     /// # Ok(()) }) }
     /// ```
+    #[inline]
     pub fn sent(&mut self, bytes: usize, low_water_mark: u32) -> bool {
         self.outlet().sent(bytes, low_water_mark)
     }
@@ -345,6 +347,7 @@ impl MetaContext<'_> {
         bytes > 0 && self.outlet().sent(bytes, low_water_mark)
     }
 
+    #[inline]
     pub(crate) fn outlet(&self) -> &Outlet {
         self.services.commands.outlet(self.alias).expect("the outlet of a live alias")
     }
@@ -380,6 +383,7 @@ impl MetaContext<'_> {
     }
 
     /// Sets the next time `handle_timer` is called, in milliseconds of the node's clock.
+    #[inline]
     pub(crate) fn set_deadline(&mut self, deadline_ms: u64) {
         self.wishes.deadline_ms = Some(deadline_ms);
     }

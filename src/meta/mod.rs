@@ -211,6 +211,7 @@ impl Readiness {
     /// was.
     pub(crate) const URGENT: Self = Self(32);
 
+    #[inline]
     pub(crate) fn with(self, other: Self, is_set: bool) -> Self {
         if is_set { Self(self.0 | other.0) } else { self }
     }
@@ -226,6 +227,7 @@ impl Readiness {
     ///     }
     /// }
     /// ```
+    #[inline]
     pub fn is_readable(self) -> bool {
         self.0 & (Self::READABLE.0 | Self::READ_CLOSED.0) != 0
     }
@@ -241,6 +243,7 @@ impl Readiness {
     ///     }
     /// }
     /// ```
+    #[inline]
     pub fn is_writable(self) -> bool {
         self.0 & (Self::WRITABLE.0 | Self::WRITE_CLOSED.0) != 0
     }
@@ -256,10 +259,12 @@ impl Readiness {
     ///     }
     /// }
     /// ```
+    #[inline]
     pub fn is_read_closed(self) -> bool {
         self.0 & Self::READ_CLOSED.0 != 0
     }
 
+    #[inline]
     pub(crate) fn is_urgent(self) -> bool {
         self.0 & Self::URGENT.0 != 0
     }
@@ -275,6 +280,7 @@ impl Readiness {
     ///     }
     /// }
     /// ```
+    #[inline]
     pub fn is_again(self) -> bool {
         self.0 & Self::AGAIN.0 != 0
     }

@@ -169,11 +169,16 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    #[inline]
     fn give_births(&mut self) {
-        let births = &self.services.births[self.stripe];
-        while !births.is_empty()
-            && let Some(newborn) = births.pop()
-        {
+        if !self.services.births[self.stripe].is_empty() {
+            self.give_all_births();
+        }
+    }
+
+    #[cold]
+    fn give_all_births(&mut self) {
+        while let Some(newborn) = self.services.births[self.stripe].pop() {
             self.give_birth(newborn);
         }
     }

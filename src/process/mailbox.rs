@@ -174,8 +174,8 @@ impl Mailbox {
         empty
     }
 
-    /// Transition 2.
-    #[inline]
+    /// Transition 2. Compiled anew for the class of the caller.
+    #[inline(always)]
     pub(crate) fn push(
         &self,
         generation: u32,

@@ -142,7 +142,7 @@ pub(crate) struct Connection {
     frame_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Phase {
     #[cfg(feature = "tls")]
     Handshaking,
@@ -158,7 +158,7 @@ enum ReadSide {
     Ended,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum WriteSide {
     Open,
     /// FIN follows when the output is empty.
@@ -218,6 +218,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(crate) fn settings(&self) -> &Arc<Settings> {
         &self.settings
     }
@@ -225,6 +226,7 @@ impl Connection {
     // ---- Coming in ----
 
     /// Whether bytes may be read from the socket now.
+    #[inline]
     pub(crate) fn wants_read(&self) -> bool {
         if self.read == ReadSide::Ended {
             return false;
@@ -245,6 +247,7 @@ impl Connection {
     }
 
     /// Whether data from the peer is discarded: it is read whatever the owner does.
+    #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing(_))
     }
@@ -297,7 +300,7 @@ impl Connection {
             let reason = (**reason).clone();
             return self.end(reason);
         }
-        self.flags.peer_finished_due = self.phase == Phase::Open;
+        self.flags.peer_finished_due = matches!(self.phase, Phase::Open);
         self.settle();
     }
 
@@ -315,6 +318,7 @@ impl Connection {
     }
 
     /// Whether [`Connection::next_event`] may have something.
+    #[inline]
     pub(crate) fn has_events(&self) -> bool {
         let flags = &self.flags;
         !self.input.is_empty()
@@ -364,6 +368,7 @@ impl Connection {
     }
 
     /// A frame's deadline counts from its first byte, while it can be read on.
+    #[inline]
     fn note_frame(&mut self, now_ms: u64) {
         if self.decoder.buffered() == 0 || !self.wants_read() {
             self.frame_ms = u64::MAX;
@@ -392,6 +397,7 @@ impl Connection {
     }
 
     /// Bytes of the owner that the socket has not taken.
+    #[inline]
     fn queued(&self) -> usize {
         #[cfg(feature = "tls")]
         return self.output.len() + self.sealed as usize;
@@ -409,7 +415,7 @@ impl Connection {
             return self.end(broken);
         }
         #[cfg(feature = "tls")]
-        if self.phase == Phase::Handshaking && self.is_lent() && self.output.is_empty() {
+        if matches!(self.phase, Phase::Handshaking) && self.is_lent() && self.output.is_empty() {
             // A step is under way elsewhere, and nothing would come of waiting for it.
             return self.end(reason);
         }
@@ -448,7 +454,7 @@ impl Connection {
 
     /// Ends writing after what is queued; reading goes on.
     pub(crate) fn shutdown_write(&mut self) {
-        if self.write == WriteSide::Open {
+        if matches!(self.write, WriteSide::Open) {
             self.write = WriteSide::Finishing;
         }
     }
@@ -491,8 +497,9 @@ impl Connection {
     }
 
     /// Whether bytes that are sent now have a chance to leave.
+    #[inline]
     pub(crate) fn accepts(&self) -> bool {
-        self.write == WriteSide::Open && !matches!(self.phase, Phase::Closing(_) | Phase::Ended(_))
+        matches!(self.write, WriteSide::Open) && !matches!(self.phase, Phase::Closing(_) | Phase::Ended(_))
     }
 
     /// Forgets what has been read and not been given out.
@@ -510,6 +517,7 @@ impl Connection {
     // ---- Going out ----
 
     /// Whether [`Connection::transmit`] or a FIN is due.
+    #[inline]
     pub(crate) fn wants_transmit(&self) -> bool {
         if matches!(self.phase, Phase::Ended(_)) || matches!(self.write, WriteSide::Broken(_) | WriteSide::Finished) {
             return false;
@@ -525,24 +533,27 @@ impl Connection {
         } else if self.is_lent() {
             return false;
         }
-        !self.output.is_empty() || (self.write == WriteSide::Finishing && !self.flags.more_due)
+        !self.output.is_empty() || (matches!(self.write, WriteSide::Finishing) && !self.flags.more_due)
     }
 
     /// Tells how many bytes were accepted and have not been sent, when no more are accepted: those that are not here yet
     /// are waited for before the end is sent.
+    #[inline]
     pub(crate) fn expect(&mut self, bytes: usize) {
         self.flags.more_due = bytes > self.queued() && !self.flags.dropped;
     }
 
     /// Whether everything that was accepted has left the output.
+    #[inline]
     fn is_complete(&self) -> bool {
         self.output.is_empty() && !self.flags.more_due
     }
 
     /// Whether the socket's write side is to be shut down now; the caller does it and calls
     /// [`Connection::shutdown_done`].
+    #[inline]
     pub(crate) fn shutdown_is_due(&self) -> bool {
-        if self.write != WriteSide::Finishing || !self.is_complete() || matches!(self.phase, Phase::Ended(_)) {
+        if !matches!(self.write, WriteSide::Finishing) || !self.is_complete() || matches!(self.phase, Phase::Ended(_)) {
             return false;
         }
         #[cfg(feature = "tls")]
@@ -598,9 +609,10 @@ impl Connection {
     }
 
     /// Whether bytes wait for the socket.
+    #[inline]
     fn has_output(&self) -> bool {
         #[cfg(feature = "tls")]
-        if self.wants_transmit() && self.tls.as_ref().is_some_and(|tls| tls.wants_transmit()) {
+        if self.tls.as_ref().is_some_and(|tls| tls.wants_transmit()) && self.wants_transmit() {
             return true;
         }
         !self.output.is_empty()
@@ -612,8 +624,9 @@ impl Connection {
     }
 
     /// Whether more output is welcome: news that would be wrong when it reaches the owner is not told.
+    #[inline]
     fn takes_output(&self) -> bool {
-        self.phase == Phase::Open && self.write == WriteSide::Open && !self.flags.above_high
+        matches!(self.phase, Phase::Open) && matches!(self.write, WriteSide::Open) && !self.flags.above_high
     }
 
     #[cfg_attr(not(feature = "tls"), allow(unused_variables, reason = "the time is for what fails under TLS"))]
@@ -672,7 +685,7 @@ impl Connection {
 
     /// Ends a connection whose both sides have ended, as soon as the owner knows that the peer's has.
     fn settle(&mut self) {
-        if self.read == ReadSide::Open || self.write != WriteSide::Finished {
+        if self.read == ReadSide::Open || !matches!(self.write, WriteSide::Finished) {
             return;
         }
         match &self.phase {
@@ -686,6 +699,7 @@ impl Connection {
 
     /// When [`Connection::handle_timeout`] wants to be called, `u64::MAX` for never. It may move later, silently; an
     /// early call does nothing.
+    #[inline]
     pub(crate) fn next_deadline(&self) -> u64 {
         if matches!(self.phase, Phase::Ended(_)) {
             return u64::MAX;
@@ -693,7 +707,7 @@ impl Connection {
         let settings = &*self.settings;
         let nothing_waits = self.deadline_ms & self.waiting_ms & self.frame_ms == u64::MAX;
         let nothing_watched = settings.idle_timeout.is_none() && settings.write_keep_alive.is_none();
-        if nothing_waits && nothing_watched && self.phase == Phase::Open {
+        if nothing_waits && nothing_watched && matches!(self.phase, Phase::Open) {
             return u64::MAX;
         }
         let after =
@@ -705,12 +719,12 @@ impl Connection {
         if self.lingers() {
             deadline_ms = deadline_ms.min(after(self.active_ms, Some(settings.linger_timeout)));
         }
-        if self.phase == Phase::Open {
+        if matches!(self.phase, Phase::Open) {
             deadline_ms = deadline_ms.min(after(self.frame_ms, settings.frame_timeout));
             if !self.is_halted() {
                 deadline_ms = deadline_ms.min(after(self.active_ms, settings.idle_timeout));
             }
-            if self.write == WriteSide::Open {
+            if matches!(self.write, WriteSide::Open) {
                 deadline_ms = deadline_ms
                     .min(after(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period)));
             }
@@ -751,7 +765,7 @@ impl Connection {
             self.close(DisconnectReason::FrameTimeout, now_ms);
         } else if !self.is_halted() && past(self.active_ms, settings.idle_timeout) {
             self.close(DisconnectReason::IdleTimeout, now_ms);
-        } else if self.write == WriteSide::Open
+        } else if matches!(self.write, WriteSide::Open)
             && past(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period))
         {
             if !(cfg!(planted_bug) && self.flags.above_high) {
@@ -764,14 +778,16 @@ impl Connection {
 
     /// Whether everything is said and only the peer's end is awaited. A peer that still sends is waited for until the
     /// close deadline, because closing on its data would be a reset, which can overtake our last bytes.
+    #[inline]
     fn lingers(&self) -> bool {
-        self.is_closing() && self.write == WriteSide::Finished
+        self.is_closing() && matches!(self.write, WriteSide::Finished)
     }
 
     /// The write deadline does not count while the handshake, which has its own, keeps the output waiting.
+    #[inline]
     fn counts_waiting(&self) -> bool {
         #[cfg(feature = "tls")]
-        if self.phase == Phase::Handshaking {
+        if matches!(self.phase, Phase::Handshaking) {
             return false;
         }
         true
@@ -785,6 +801,7 @@ impl Connection {
     // ---- The end ----
 
     /// Why it has ended; then it wants nothing any more, but [`Connection::next_event`] may still have frames.
+    #[inline]
     pub(crate) fn ended(&self) -> Option<&DisconnectReason> {
         match &self.phase {
             Phase::Ended(reason) => Some(reason),

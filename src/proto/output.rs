@@ -40,10 +40,12 @@ pub(crate) struct Output {
 
 impl Output {
     /// Bytes to send.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.length
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -76,6 +78,7 @@ impl Output {
     }
 
     /// Calls `write` with as many of the first bytes as fit in one vectored write and in `limit`.
+    #[inline]
     pub(crate) fn with_slices<R>(&self, limit: usize, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
         match &self.behind {
             None => write(&[IoSlice::new(&self.first[..self.first.len().min(limit)])]),
@@ -84,6 +87,7 @@ impl Output {
     }
 
     /// The first `bytes` are gone; their buffers go back to their pools.
+    #[inline]
     pub(crate) fn advance(&mut self, mut bytes: usize) {
         self.length -= bytes;
         while bytes >= self.first.len() && !self.first.is_empty() {

@@ -141,7 +141,9 @@ impl Driver {
         {
             return false;
         }
-        while let Some(event) = self.machine.next_event(cx.now_ms) {
+        while self.machine.has_events()
+            && let Some(event) = self.machine.next_event(cx.now_ms)
+        {
             let delivered = match event {
                 Event::Connected => self.deliver_connect(cx),
                 Event::Data(data) => self.deliver_data(cx, Message::Tcp(MessageTcp { id: cx.alias, data })),

@@ -65,8 +65,9 @@ impl Connection {
     }
 
     /// Whether bytes that are read now are a step of the handshake.
+    #[inline]
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.phase == Phase::Handshaking
+        matches!(self.phase, Phase::Handshaking)
     }
 
     /// Whether the handshake's next step is a brief one, as far as can be known before it has come.
@@ -104,7 +105,7 @@ impl Connection {
                 if fed.handshake_completed {
                     self.complete_handshake(now_ms);
                 }
-                if fed.close_notify && self.phase == Phase::Handshaking {
+                if fed.close_notify && matches!(self.phase, Phase::Handshaking) {
                     self.read = ReadSide::Ended;
                     self.end(ended_in_handshake());
                 } else if fed.close_notify {
@@ -113,7 +114,9 @@ impl Connection {
             }
             Err(error) => {
                 // The same read may have completed the handshake, and brought data.
-                if self.phase == Phase::Handshaking && self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking()) {
+                if matches!(self.phase, Phase::Handshaking)
+                    && self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
+                {
                     self.complete_handshake(now_ms);
                 }
                 self.fail_tls(&error, now_ms);
@@ -123,7 +126,7 @@ impl Connection {
 
     fn complete_handshake(&mut self, now_ms: u64) {
         self.flags.connected_due = !matches!(self.phase, Phase::Ended(_));
-        if self.phase == Phase::Handshaking {
+        if matches!(self.phase, Phase::Handshaking) {
             self.phase = Phase::Open;
             if !matches!(self.write, WriteSide::Broken(_)) {
                 self.deadline_ms = u64::MAX;
@@ -195,7 +198,7 @@ impl Connection {
         let Handshake { tls, plain, fed, .. } = handshake;
         self.tls = Some(tls);
         self.counters.bytes_in += plain.len() as u64;
-        if self.phase == Phase::Handshaking {
+        if matches!(self.phase, Phase::Handshaking) {
             self.input = plain;
         }
         if let Some(fed) = fed {
@@ -204,6 +207,7 @@ impl Connection {
     }
 
     /// Whether a step of the handshake is under way elsewhere.
+    #[inline]
     pub(super) fn is_lent(&self) -> bool {
         self.is_encrypted && self.tls.is_none()
     }
@@ -212,6 +216,7 @@ impl Connection {
 
     /// Whether output and the end of writing wait for the handshake. A closing connection that has nothing to send gives it
     /// up instead.
+    #[inline]
     pub(super) fn waits_for_handshake(&self, tls: &Tls) -> bool {
         tls.is_handshaking() && !(self.is_closing() && self.is_complete())
     }
@@ -247,7 +252,7 @@ impl Connection {
             // As in `waits_for_handshake`.
             let given_up = closing && self.output.is_empty() && !more_due;
             let waits = tls.is_handshaking() && !given_up;
-            if !waits && self.output.is_empty() && self.write == WriteSide::Finishing && !more_due {
+            if !waits && self.output.is_empty() && matches!(self.write, WriteSide::Finishing) && !more_due {
                 tls.close_notify();
                 // Nothing can follow it, even if it waits for the socket.
                 self.flags.dropped |= !cfg!(planted_bug);

@@ -75,6 +75,8 @@ pub(crate) struct Tls {
 
 struct Session {
     rustls: Connection,
+    /// What rustls says of it, which changes with what it takes in only.
+    is_handshaking: bool,
     /// The name a client asked for; a server's is inside rustls.
     asked: Option<ServerName<'static>>,
     /// Bytes of input while the handshake was not done.
@@ -130,6 +132,7 @@ impl Tls {
     fn new(rustls: Connection, asked: Option<ServerName<'static>>, fragment: Option<usize>) -> Self {
         let session = Session {
             rustls,
+            is_handshaking: true,
             asked,
             handshake_bytes: 0,
             bytes_before_flight: None,
@@ -147,8 +150,9 @@ impl Tls {
     ///
     /// After an error of [`feed`](Self::feed), `false` says that the handshake had been done by then, perhaps in the same
     /// call: the session was open, and plaintext may have come out.
+    #[inline]
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.session.rustls.is_handshaking()
+        self.session.is_handshaking
     }
 
     /// Says that a step of the handshake with an exchange of keys takes about a tenth of a millisecond, as far as it
@@ -199,7 +203,13 @@ impl Session {
     }
 
     /// Repeats the error that ended the session, if one did.
+    #[inline]
     fn check(&mut self) -> Result<(), TlsError> {
+        if self.failure.is_none() { Ok(()) } else { self.check_failure() }
+    }
+
+    #[cold]
+    fn check_failure(&mut self) -> Result<(), TlsError> {
         match self.failure {
             None => Ok(()),
             Some(Failure::HandshakeTooLarge) => Err(TlsError::HandshakeTooLarge { limit_bytes: HANDSHAKE_LIMIT_BYTES }),
@@ -245,7 +255,7 @@ fn broken_after_close() -> TlsError {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
-            .field("handshaking", &self.rustls.is_handshaking())
+            .field("handshaking", &self.is_handshaking)
             .field("peer_closed", &self.peer_closed)
             .field("sent_close_notify", &self.sent_close_notify)
             .field("failure", &self.failure)

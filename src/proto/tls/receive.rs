@@ -92,10 +92,9 @@ impl Tls {
 impl Session {
     /// Moves some of `rest` into rustls, at least a byte.
     fn take(&mut self, rest: &mut &[u8]) -> Result<(), TlsError> {
-        let handshaking = self.rustls.is_handshaking();
         match self.rustls.read_tls(rest) {
             Ok(taken) if taken > 0 => {
-                self.handshake_bytes += if handshaking { taken } else { 0 };
+                self.handshake_bytes += if self.is_handshaking { taken } else { 0 };
                 Ok(())
             }
             // A handshake message of more than 64 KB after the handshake: tickets, or a client certificate asked for late.
@@ -108,6 +107,7 @@ impl Session {
     fn process(&mut self) -> Result<(), TlsError> {
         let outcome =
             if self.sent_close_notify { self.process_closing() } else { Some(self.rustls.process_new_packets()) };
+        self.is_handshaking = self.rustls.is_handshaking();
         match outcome {
             None => Err(self.fail(Failure::BrokenAfterClose)),
             Some(Err(_)) => Err(self.fail(Failure::Rustls)),
@@ -138,7 +138,7 @@ impl Session {
     }
 
     fn is_oversized_handshake(&self) -> bool {
-        self.rustls.is_handshaking() && self.handshake_bytes > HANDSHAKE_LIMIT_BYTES
+        self.is_handshaking && self.handshake_bytes > HANDSHAKE_LIMIT_BYTES
     }
 
     /// Gives out every byte of plaintext. Left inside, a one-byte record would cost 35 bytes, and rustls would stop reading.

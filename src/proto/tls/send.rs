@@ -34,7 +34,7 @@ impl Tls {
             return Err(TlsError::WriteAfterClose);
         }
         // Earlier, rustls would keep the plaintext in a second buffer.
-        if session.rustls.is_handshaking() {
+        if session.is_handshaking {
             return Ok(0);
         }
         let offered: usize = plain.iter().map(|slice| slice.len()).sum();
@@ -53,6 +53,7 @@ impl Tls {
     }
 
     /// Returns whether [`transmit`](Self::transmit) has something to send.
+    #[inline]
     pub(crate) fn wants_transmit(&self) -> bool {
         self.session.rustls.wants_write()
     }
