@@ -77,6 +77,8 @@ pub struct Row {
     pub layout: Layout,
     /// What is compared.
     pub metric: Metric,
+    /// What counts is what a core gives: the processor time decides, not the rate.
+    pub per_core: bool,
     /// Who takes part.
     pub field: Field,
     /// What longshore is to reach.
@@ -102,6 +104,7 @@ pub fn rows(table: &str) -> Vec<Row> {
         beside: None,
         layout: Layout::Split,
         metric: Metric::Rate,
+        per_core: false,
         field: Field::Everybody,
         goals: EQUAL,
     };
@@ -132,7 +135,7 @@ pub fn rows(table: &str) -> Vec<Row> {
             row("TLS 16 KiB, 8 conn.", Mode::Tls, "tls-echo --connections 8 --size 16384").serving(WIDE),
             row("TLS full handshakes", Mode::Tls, "tls-handshakes"),
         ]
-        .map(|row| row.aiming_at(Goals { tokio: Some(1.0), ..NO_GOALS }))
+        .map(|row| Row { per_core: true, ..row.aiming_at(Goals { tokio: Some(1.0), ..NO_GOALS }) })
         .into_iter()
         .chain([row("TCP 64 B, 1 conn., beside TLS handshakes: p99 in µs", Mode::Tls, "tcp-echo --connections 1")
             .serving("--plain")

@@ -2,7 +2,8 @@
 //!
 //! The rate decides, unless the generator was at its limit: then both servers waited for it, and what decides is the
 //! server's processor time for a message, against the member of the family that used the least. It is a little unfair
-//! to the quicker server, which waits more often and so finds fewer messages at a time.
+//! to the quicker server, which waits more often and so finds fewer messages at a time. For rows that are about what a core
+//! gives (TLS, where the generator computes as much as the server) it is the processor time in any case.
 
 use super::contender::Family;
 use super::outcome::{Cell, Outcome};
@@ -33,6 +34,7 @@ pub struct Check {
 pub fn deciding(outcome: &Outcome, cell: &Cell, family: Family) -> By {
     let limited = |cell: &Cell| cell.generator_limited();
     match outcome.row.metric {
+        Metric::Rate if outcome.row.per_core => By::Cpu,
         Metric::Rate if limited(cell) || outcome.best_of(family).is_some_and(limited) => By::Cpu,
         Metric::Rate | Metric::P99 | Metric::Bytes => By::Rate,
     }
@@ -113,6 +115,14 @@ mod tests {
     fn cell(label: &str, rate: f64, cpu: f64, limited: bool) -> Cell {
         let run = json!({ "rate": rate, "messages": 1_000, "server_cpu_s": cpu, "generator_limited": limited });
         Cell { runs: vec![Ok(run)], ..Cell::new(contender::find(label).expect("a contender")) }
+    }
+
+    #[test]
+    fn processor_time_decides_what_a_core_gives() {
+        let cells = vec![cell("tokio-rustls-ct", 100.0, 1.0, false), cell("longshore", 95.0, 0.9, false)];
+        let outcome = Outcome { row: plan::rows("tls").remove(2), method: String::new(), cells };
+        let found = describe(&checks(&outcome, champion(&outcome).expect("longshore runs")));
+        assert_eq!(found, "tokio 1.11 ≥ 1.00 by CPU: met");
     }
 
     #[test]
