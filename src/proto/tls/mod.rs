@@ -83,8 +83,6 @@ struct Session {
     handshake_bytes: usize,
     /// What they were when a server of TLS 1.3 had made its flight.
     bytes_before_flight: Option<usize>,
-    /// Bytes of input since rustls was last made to give memory back.
-    fed_since_release: usize,
     /// See [`Tls::with_brief_steps`].
     has_brief_steps: bool,
     /// Payload bytes of the largest record that rustls makes here.
@@ -138,7 +136,6 @@ impl Tls {
             asked,
             handshake_bytes: 0,
             bytes_before_flight: None,
-            fed_since_release: 0,
             has_brief_steps: false,
             record_bytes: send::record_bytes(fragment),
             records_left: u64::MAX,

@@ -18,9 +18,6 @@ pub(super) const FINISHED_LIMIT_BYTES: usize = 256;
 /// The most that rustls takes at once.
 pub(super) const READ_BYTES: usize = 4096;
 
-/// How much an idle session may hold beyond the room of one read.
-const RELEASE_BYTES: usize = 1024;
-
 /// What a call of [`Tls::feed`] brought about beside plaintext.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fed {
@@ -69,7 +66,7 @@ impl Tls {
             }
             outcome?;
         }
-        self.session.release_memory(ciphertext.len());
+        self.session.release_memory();
         if was_handshaking {
             self.session.note_flight();
         }
@@ -158,17 +155,9 @@ impl Session {
     }
 
     /// Makes rustls give back the room of a large record: it does so only when about to read into an empty buffer, and else
-    /// keeps 28 KB for an idle connection after a record of 16 KiB. After a few small ones there is nothing to give: the room
-    /// is that of one read and of what has come of a record.
-    fn release_memory(&mut self, fed: usize) {
-        self.fed_since_release += fed;
-        if self.fed_since_release >= RELEASE_BYTES {
-            self.fed_since_release = 0;
-            self.release_all_memory();
-        }
-    }
-
-    fn release_all_memory(&mut self) {
+    /// keeps 28 KB for an idle connection after a record of 16 KiB. Each time, because nobody else knows when the buffer is
+    /// empty.
+    fn release_memory(&mut self) {
         struct NothingYet;
         impl Read for NothingYet {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
