@@ -84,7 +84,7 @@ pub(crate) enum BriefStep {
 pub(crate) struct Wishes {
     /// To be called again, when others have had their turn.
     pub(crate) again: bool,
-    /// To be called again before the others: what it has read is to be handled, and there is more.
+    /// To be called again: what it has read is to be handled, and there is more. Before the others, if this was its turn.
     pub(crate) more: bool,
     pub(crate) flush: bool,
     /// To compute a brief step of its handshake.
@@ -102,7 +102,8 @@ pub struct MetaContext<'a> {
     /// A buffer to read into, shared by the meta-processes of a stripe; empty between callbacks.
     pub(crate) scratch: &'a mut Buffer,
     pub(crate) now_ms: u64,
-    /// Bytes that may still be read in this activation.
+    /// Bytes that may still be read in this activation: a connection that finds none reads in a later one. The last read,
+    /// or batch of datagrams, may exceed it.
     pub(crate) room: usize,
     #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "handshakes look at it"))]
     pub(crate) brief_step: BriefStep,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!           turn                          run (any worker)
-//!  epoll ─────────▶ readiness, timers ─▶ stripe 0 ┬ births ─▶ commands ─▶ readiness ─▶ flush
+//!  epoll ─────────▶ readiness, timers ─▶ stripe 0 ┬ births ─▶ readiness ─▶ commands ─▶ flush
 //!                                        stripe 1 ┴ …
 //! ```
 //!

@@ -31,7 +31,7 @@ use crate::timer::TimerKey;
 
 /// Brief steps of handshakes that wait. Each activation computes one, so this is how many it takes until the last is done.
 const STEPS: usize = 8;
-/// Bytes after which nothing else is read in an activation: then they are handled, while they are in the cache.
+/// Bytes after which nobody else is called to read in an activation: they are handled first, while they are in the cache.
 const SLICE: usize = 128 * 1024;
 /// How often in a row a connection with much to read may go on before the others have their turn.
 const SLICES: u32 = 4;
@@ -54,7 +54,7 @@ struct Inner {
     entries: Vec<Option<Entry>>,
     /// Those that are to be called.
     queue: VecDeque<Ready>,
-    /// How often in a row the first one was called because it had more.
+    /// How often in a row one was called and had more.
     slices: u32,
     flush: Vec<Alias>,
     scratch: Buffer,
@@ -108,6 +108,8 @@ impl Stripe {
         let now_ms = services.timers.clock().now_ms();
         let mut run = Run { inner, services, stripe: self.index, now_ms, room: SLICE, computes: false };
         run.give_births();
+        // What the newborn have read does not count against those that live.
+        run.room = SLICE;
         run.call_ready(&self.ready);
         let mut budget = COMMANDS;
         while budget > 0
@@ -162,7 +164,7 @@ struct Run<'a> {
     services: &'a Services,
     stripe: usize,
     now_ms: u64,
-    /// Bytes that may still be read.
+    /// Bytes that may still be read; see [`MetaContext::room`].
     room: usize,
     /// Whether who is called now may compute a brief step of its handshake.
     computes: bool,
@@ -230,9 +232,8 @@ impl Run<'_> {
         self.inner.slices = if has_more { self.inner.slices + 1 } else { 0 };
         if self.inner.slices == SLICES {
             self.inner.slices = 0;
-            if let Some(first) = self.inner.queue.pop_front() {
-                self.inner.queue.push_back(first);
-            }
+        } else if has_more && let Some(last) = self.inner.queue.pop_back() {
+            self.inner.queue.push_front(last);
         }
         has_more
     }
@@ -255,7 +256,8 @@ impl Run<'_> {
         let Some(alias) = self.inner.steps.pop_front() else { return };
         if let Some(entry) = self.entry(alias) {
             entry.waits_step = false;
-            self.computes = true;
+            // It reads a step and nothing else, whatever the others have read.
+            (self.room, self.computes) = (SLICE, true);
             self.call(alias, |meta, cx| meta.ready(cx, Readiness::AGAIN));
             self.flush();
         }
@@ -303,7 +305,7 @@ impl Run<'_> {
         self.call_for_more(alias, call);
     }
 
-    /// The same. `true`: it has more to do, and is the first of the queue.
+    /// The same. `true`: it has more to do, and has become the last of the queue.
     #[inline]
     fn call_for_more(
         &mut self,
@@ -335,13 +337,9 @@ impl Run<'_> {
         self.room = cx.room;
         let reason = match outcome {
             Ok(Ok(())) => {
-                if (wishes.again || wishes.more) && !std::mem::replace(&mut entry.waits_again, true) {
-                    let again = Ready { alias, readiness: Readiness::AGAIN };
-                    if wishes.more {
-                        queue.push_front(again);
-                    } else {
-                        queue.push_back(again);
-                    }
+                let is_queued = (wishes.again || wishes.more) && !std::mem::replace(&mut entry.waits_again, true);
+                if is_queued {
+                    queue.push_back(Ready { alias, readiness: Readiness::AGAIN });
                 }
                 if wishes.flush && !std::mem::replace(&mut entry.waits_flush, true) {
                     flush.push(alias);
@@ -354,7 +352,7 @@ impl Run<'_> {
                 {
                     self.set_timer(alias, deadline_ms);
                 }
-                return wishes.more;
+                return wishes.more && is_queued;
             }
             Ok(Err(reason)) => reason,
             Err(payload) => {

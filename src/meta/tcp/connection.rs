@@ -241,7 +241,7 @@ impl Driver {
             if reads == 0 || cx.room == 0 {
                 // One that has not had its turn is not the next to have another one.
                 cx.wishes.more = reads < READS;
-                cx.wishes.again = true;
+                cx.call_again();
                 break;
             }
             #[cfg(feature = "tls")]

@@ -256,3 +256,42 @@ fn handshakes_that_begin_all_at_once_are_all_done_and_a_session_goes_on_meanwhil
     }
     stop_clean(&site.node);
 }
+
+/// Reads every byte, and answers nothing.
+struct Sum(u64);
+
+impl Actor for Sum {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+        if let Message::Tcp(packet) = message {
+            self.0 = packet.data.iter().fold(self.0, |sum, byte| std::hint::black_box(sum + u64::from(*byte)));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn handshake_is_done_while_uploads_fill_every_activation() {
+    let site =
+        Site::with_options(NodeOptions::from("test@localhost").with_workers(1), |authority| authority.issue(NAME));
+    site.node.spawn_register("sum", || Sum(0)).unwrap();
+    let encrypted = echo(&site.node, site.server());
+    let parent = Probe::spawn(&site.node);
+    let (plain, _) = parent.listen(TcpServerOptions::default().with_process_pool(["sum"]));
+    let uploads: Vec<TcpStream> = (0..3).map(|_| client(plain)).collect();
+    let writers: Vec<_> = uploads
+        .iter()
+        .map(|upload| upload.try_clone().unwrap())
+        .map(|mut upload| thread::spawn(move || while upload.write_all(&[1; 256 << 10]).is_ok() {}))
+        .collect();
+    for version in [&TLS12, &TLS13] {
+        let config = Arc::new(site.rustls(version));
+        for _ in 0..20 {
+            round_trip(&mut raw(encrypted, &config), b"hello");
+        }
+    }
+    for upload in uploads {
+        upload.shutdown(std::net::Shutdown::Both).expect("the upload goes on until here");
+    }
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    stop_clean(&site.node);
+}
