@@ -212,6 +212,10 @@ impl Readiness {
     pub(crate) const URGENT: Self = Self(32);
 
     #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     pub(crate) fn with(self, other: Self, is_set: bool) -> Self {
         if is_set { Self(self.0 | other.0) } else { self }
     }

@@ -71,6 +71,8 @@ struct Entry {
     /// Boxed, because most have none, and there may be many.
     timer: Option<Box<Alarm>>,
     watchers: Option<Box<Vec<Watcher>>>,
+    /// What the poll has told and it has not been called for.
+    news: Readiness,
     waits_again: bool,
     waits_flush: bool,
     waits_step: bool,
@@ -198,6 +200,7 @@ impl Run<'_> {
             generation: alias.generation(),
             timer: None,
             watchers: None,
+            news: Readiness::default(),
             waits_again: false,
             waits_flush: false,
             waits_step: false,
@@ -211,7 +214,15 @@ impl Run<'_> {
     /// Those that ask to be called again come in a later activation. What has been read is handled before more is read, while
     /// it is in the cache: so a full slice ends this part, and so does one that has more to read.
     fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
-        self.inner.queue.extend(ready.lock().drain(..));
+        for Ready { alias, readiness } in ready.lock().drain(..) {
+            let Some(entry) = self.entry(alias) else { continue };
+            // One place in the queue, however much news comes while it waits there.
+            let is_queued = !entry.news.is_empty();
+            entry.news = entry.news.with(readiness, true);
+            if !is_queued {
+                self.inner.queue.push_back(Ready { alias, readiness });
+            }
+        }
         for _ in 0..self.inner.queue.len() {
             let Some(next) = self.inner.queue.pop_front() else { break };
             if self.call_one(next) || self.room == 0 {
@@ -222,11 +233,11 @@ impl Run<'_> {
 
     /// `true`: it has more. It is the next one then, or, when it has been that for a while, the last one.
     #[inline]
-    fn call_one(&mut self, Ready { alias, readiness }: Ready) -> bool {
-        if readiness.is_again()
-            && let Some(entry) = self.entry(alias)
-        {
-            entry.waits_again = false;
+    fn call_one(&mut self, Ready { alias, mut readiness }: Ready) -> bool {
+        match self.entry(alias) {
+            Some(entry) if readiness.is_again() => entry.waits_again = false,
+            Some(entry) => readiness = std::mem::take(&mut entry.news),
+            None => {}
         }
         let has_more = self.call_for_more(alias, |meta, cx| meta.ready(cx, readiness));
         self.inner.slices = if has_more { self.inner.slices + 1 } else { 0 };
@@ -246,7 +257,7 @@ impl Run<'_> {
                 self.call(alias, |meta, cx| meta.flush(cx));
             }
         }
-        // A flush may ask for another one: it comes in the next activation.
+        // A flush may ask for another one: it comes later.
         if self.inner.flush.is_empty() {
             self.inner.flush = flush;
         }
@@ -256,9 +267,10 @@ impl Run<'_> {
         let Some(alias) = self.inner.steps.pop_front() else { return };
         if let Some(entry) = self.entry(alias) {
             entry.waits_step = false;
-            // It reads a step and nothing else, whatever the others have read.
+            // It may read, whatever the others have read.
             (self.room, self.computes) = (SLICE, true);
             self.call(alias, |meta, cx| meta.ready(cx, Readiness::AGAIN));
+            self.computes = false;
             self.flush();
         }
     }
@@ -356,6 +368,8 @@ impl Run<'_> {
             }
             Ok(Err(reason)) => reason,
             Err(payload) => {
+                // What it had read is for nobody else.
+                self.inner.scratch.clear();
                 let reason = Reason::from_panic(&*payload);
                 drop_guarded(payload);
                 self.services.logger.warning(format_args!("meta-process {alias} ended: {reason}"));
