@@ -84,7 +84,7 @@ pub(crate) enum BriefStep {
 pub(crate) struct Wishes {
     /// To be called again, when others have had their turn.
     pub(crate) again: bool,
-    /// To be called again: what it has read is to be handled, and there is more. Before the others, if this was its turn.
+    /// With `again`: because what it has read is to be handled, and there is more. Before the others, if this was its turn.
     pub(crate) more: bool,
     pub(crate) flush: bool,
     /// To compute a brief step of its handshake.

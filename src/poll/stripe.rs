@@ -349,7 +349,7 @@ impl Run<'_> {
         self.room = cx.room;
         let reason = match outcome {
             Ok(Ok(())) => {
-                let is_queued = (wishes.again || wishes.more) && !std::mem::replace(&mut entry.waits_again, true);
+                let is_queued = wishes.again && !std::mem::replace(&mut entry.waits_again, true);
                 if is_queued {
                     queue.push_back(Ready { alias, readiness: Readiness::AGAIN });
                 }

@@ -205,29 +205,28 @@ impl Session {
     /// Repeats the error that ended the session, if one did.
     #[inline]
     fn check(&mut self) -> Result<(), TlsError> {
-        if self.failure.is_none() { Ok(()) } else { self.check_failure() }
-    }
-
-    #[cold]
-    fn check_failure(&mut self) -> Result<(), TlsError> {
         match self.failure {
             None => Ok(()),
-            Some(Failure::HandshakeTooLarge) => Err(TlsError::HandshakeTooLarge { limit_bytes: HANDSHAKE_LIMIT_BYTES }),
-            Some(Failure::KeyExhausted) => Err(TlsError::KeyExhausted),
-            Some(Failure::BrokenAfterClose) => Err(broken_after_close()),
-            Some(Failure::Rustls) => match self.rustls.process_new_packets() {
-                Err(error) => Err(self.explain(error)),
-                Ok(_) => Err(broken_after_close()), // cannot be: rustls repeats itself
-            },
+            Some(failure) => Err(self.repeat(failure)),
         }
     }
 
     /// Marks the session as failed and returns why.
     fn fail(&mut self, failure: Failure) -> TlsError {
         self.failure = Some(failure);
-        match self.check() {
-            Err(error) => error,
-            Ok(()) => broken_after_close(), // cannot be: there is a failure now
+        self.repeat(failure)
+    }
+
+    #[cold]
+    fn repeat(&mut self, failure: Failure) -> TlsError {
+        match failure {
+            Failure::HandshakeTooLarge => TlsError::HandshakeTooLarge { limit_bytes: HANDSHAKE_LIMIT_BYTES },
+            Failure::KeyExhausted => TlsError::KeyExhausted,
+            Failure::BrokenAfterClose => broken_after_close(),
+            Failure::Rustls => match self.rustls.process_new_packets() {
+                Err(error) => self.explain(error),
+                Ok(_) => broken_after_close(), // cannot be: rustls repeats itself
+            },
         }
     }
 
