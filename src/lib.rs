@@ -95,6 +95,7 @@ mod log;
 mod message;
 mod meta;
 mod node;
+mod packed;
 mod poll;
 mod process;
 mod proto;

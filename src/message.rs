@@ -1,7 +1,7 @@
 //! What travels: [`Message`], the messages of the runtime, and the seam through which the I/O half reaches processes.
 //!
-//! A `Message` is an open enum. The runtime's own messages stand inline, so a packet costs no allocation on its way;
-//! rare ones and user types are boxed. Sending takes any `Send + 'static` value: `cx.send(pid, MessageTcp { .. })`
+//! A `Message` is an open enum. The runtime's own messages stand inline, rare ones and user types are boxed; on its way
+//! it is [`Packed`], and a packet costs no allocation. Sending takes any `Send + 'static` value: `cx.send(pid, MessageTcp { .. })`
 //! becomes [`Message::Tcp`], `cx.send(pid, 7_u32)` becomes [`Message::User`], whose boxes are used again.
 //!
 //! This module does not queue or route: mailboxes are in `process`, commands to meta-processes in `command`.
@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use crate::buffer::Buffer;
 use crate::command::Fire;
 use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::packed::Packed;
 use crate::reason::{DisconnectReason, Reason};
 use crate::request::Reply;
 use crate::user_message::UserMessage;
@@ -60,7 +61,8 @@ impl Message {
     ///
     /// assert!(matches!(Message::new("hi"), Message::User(_)));
     /// ```
-    #[inline]
+    // Which branch it is, is known where it is called.
+    #[inline(always)]
     pub fn new<T: Any + Send>(value: T) -> Self {
         // An `Option` that is asked by type: after monomorphisation one of these is a move and the rest is gone.
         let mut value = Some(value);
@@ -344,7 +346,7 @@ pub(crate) struct Envelope {
 
 #[derive(Debug)]
 pub(crate) enum Letter {
-    Message(Message),
+    Message(Packed),
     /// A request: the message and the means to answer it.
     Call(Box<(Message, Reply)>),
     /// An exit signal. `link` tells that it comes over a link and holds only while the link does.
@@ -362,6 +364,20 @@ pub(crate) enum Letter {
     Barrier(BarrierToken),
     /// A question about the process itself.
     Inspect(crate::inspect::InspectReply),
+}
+
+impl From<Packed> for Letter {
+    #[inline]
+    fn from(message: Packed) -> Self {
+        Self::Message(message)
+    }
+}
+
+impl From<UserMessage> for Letter {
+    #[inline]
+    fn from(value: UserMessage) -> Self {
+        Self::Message(Packed::User(value))
+    }
 }
 
 /// What a [`Letter::Mark`] stands behind.
@@ -399,9 +415,9 @@ pub(crate) enum Watcher {
 #[derive(Debug)]
 pub(crate) enum Undelivered {
     /// The process is gone.
-    Gone(Message),
+    Gone(Packed),
     /// Its mailbox is full; the waiter has been noted and gets a resume command.
-    Full(Message),
+    Full(Packed),
 }
 
 /// What the I/O half knows of processes.
@@ -410,7 +426,7 @@ pub(crate) enum Undelivered {
 pub(crate) trait Deliver: Send + Sync {
     /// Delivers data: refused when the mailbox holds as many messages as it may, and then `waiter` is resumed when it is
     /// half drained.
-    fn deliver_data(&self, to: Pid, from: Pid, message: Message, waiter: Alias) -> Result<(), Undelivered>;
+    fn deliver_data(&self, to: Pid, from: Pid, message: Packed, waiter: Alias) -> Result<(), Undelivered>;
 
     /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool;
@@ -452,9 +468,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn message_stays_within_a_cache_line() {
+    fn message_stays_within_a_cache_line_and_an_envelope_within_half_of_one() {
         assert!(size_of::<Message>() <= 64, "{}", size_of::<Message>());
-        assert!(size_of::<Envelope>() <= 72, "{}", size_of::<Envelope>());
+        assert!(size_of::<Envelope>() <= 32, "{}", size_of::<Envelope>());
     }
 
     #[test]

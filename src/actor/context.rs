@@ -8,6 +8,7 @@ use crate::command::Fire;
 use crate::error::{SendError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::message::{Message, Priority};
+use crate::packed::Packed;
 use crate::process::{Behavior, Env, SpawnOptions};
 use crate::reason::Reason;
 use crate::timer::TimerKey;
@@ -160,10 +161,11 @@ impl<'a> Context<'a> {
         priority: Priority,
     ) -> Result<(), SendError> {
         self.env.life.sent = self.env.life.sent.saturating_add(1);
-        let (from, message) = (self.env.life.pid, Message::new(message));
-        match to.into() {
-            Target::Pid(pid) => self.env.processes.send_pid(from, pid, message, priority),
-            target => self.env.processes.send(from, target, message, priority),
+        let (from, message) = (self.env.life.pid, Packed::from(Message::new(message)));
+        let processes = self.env.processes;
+        match (to.into(), message, priority) {
+            (Target::Pid(pid), Packed::User(value), Priority::Normal) => processes.send_user(from, pid, value),
+            (target, message, priority) => processes.send(from, target, message, priority),
         }
     }
 
@@ -184,7 +186,7 @@ impl<'a> Context<'a> {
     #[inline]
     pub fn send_alias<T: Send + 'static>(&mut self, to: Alias, message: T) -> Result<(), SendError> {
         self.env.life.sent = self.env.life.sent.saturating_add(1);
-        self.env.processes.commands.send(to, self.env.life.pid, Message::new(message))
+        self.env.processes.commands.send(to, self.env.life.pid, Message::new(message).into())
     }
 
     /// Sends a message after a delay, never earlier. A receiver that is gone by then is not an error.

@@ -26,6 +26,7 @@ use crate::error::{OptionError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Pid, Target};
 use crate::inspect::Inspection;
 use crate::message::{Letter, Message};
+use crate::packed::Packed;
 use crate::process::{Behavior, Env, SpawnOptions};
 use crate::reason::Reason;
 use crate::request::Reply;
@@ -271,8 +272,8 @@ impl Behavior for Pool {
         Ok(())
     }
 
-    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason> {
-        let message = match message {
+    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Packed) -> Result<(), Reason> {
+        let message = match message.unpack() {
             Message::Exit(exit) => return self.handle_exit(env, &exit.from, exit.reason),
             message => message,
         };
@@ -289,7 +290,7 @@ impl Behavior for Pool {
                 self.flush(env);
             }
             Ok(Alarm::Respawn) => self.fill(env),
-            Err(message) => self.dispatch(env, from, Letter::Message(message)),
+            Err(message) => self.dispatch(env, from, Letter::Message(message.into())),
         }
         Ok(())
     }

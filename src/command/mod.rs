@@ -21,6 +21,7 @@ use crate::error::{SendError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Pid, Target};
 use crate::inspect::InspectReply;
 use crate::message::{Mark, Message, Watcher};
+use crate::packed::Packed;
 use crate::reason::Reason;
 use crate::request::Reply;
 use outlet::{Outlet, Refusal};
@@ -33,7 +34,7 @@ const RING: usize = 512;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A message; the bytes of a [`Message::Tcp`] or [`Message::Udp`] have been accepted by the outlet.
-    Message { to: Alias, from: Pid, message: Message },
+    Message { to: Alias, from: Pid, message: Packed },
     /// A request.
     Call { to: Alias, from: Pid, call: Box<(Message, Reply)> },
     /// An exit signal.
@@ -187,11 +188,11 @@ impl Commands {
 
     /// Sends a message: accepted as a whole or returned.
     #[inline]
-    pub(crate) fn send(&self, to: Alias, from: Pid, message: Message) -> Result<(), SendError> {
-        let bytes = output_bytes(&message);
+    pub(crate) fn send(&self, to: Alias, from: Pid, message: Packed) -> Result<(), SendError> {
+        let bytes = message.output_bytes();
         let outcome =
             match self.outlet(to) {
-                Some(outlet) if bytes == 0 && !matches!(message, Message::Tcp(_)) => {
+                Some(outlet) if bytes == 0 && !matches!(message, Packed::Tcp(_)) => {
                     if outlet.is_current(to.generation()) { Ok(()) } else { Err(Refusal::Stale) }
                 }
                 Some(outlet) => outlet.reserve(to.generation(), bytes),

@@ -18,6 +18,7 @@ use crate::error::{OptionError, SendError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
 use crate::log::Logger;
 use crate::message::{Deliver, Message, Undelivered};
+use crate::packed::Packed;
 #[cfg(feature = "tls")]
 use crate::proto::connection::Handshake;
 use crate::reason::Reason;
@@ -209,7 +210,7 @@ impl MetaContext<'_> {
     /// # Ok(()) }) }
     /// ```
     pub fn send<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
-        let (to, message) = (to.into(), Message::new(message));
+        let (to, message) = (to.into(), Packed::from(Message::new(message)));
         let pid = match &to {
             Target::Pid(pid) => *pid,
             Target::Alias(alias) => return self.services.commands.send(*alias, self.parent, message),
@@ -405,7 +406,7 @@ pub(crate) struct Remote {
 impl Remote {
     pub(crate) fn send<T: Send + 'static>(&self, message: T) {
         // Whoever asked may have ended meanwhile.
-        let _ = self.commands.send(self.alias, Pid::NODE, Message::new(message));
+        let _ = self.commands.send(self.alias, Pid::NODE, Message::new(message).into());
     }
 }
 

@@ -208,7 +208,7 @@ impl UdpServer {
         cx.room = cx.room.saturating_sub(length);
         let pool: &BufferPool = self.options.buffer_pool.as_ref().unwrap_or(&cx.services.pool);
         let (data, truncated) = self.machine.received(&cx.scratch.spare_mut()[..length], pool);
-        let message = Message::Udp(MessageUdp { id: cx.alias, addr, data, truncated });
+        let message = Message::Udp(MessageUdp { id: cx.alias, addr, data, truncated }).into();
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => {}
             Err(Undelivered::Full(_)) => self.machine.count_dropped(),

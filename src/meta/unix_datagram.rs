@@ -146,7 +146,7 @@ impl UnixDatagramServer {
         self.counters.bytes_in += length as u64;
         self.counters.truncated += u64::from(truncated);
         let packet = MessageUnixDatagram { id: cx.alias, path: from.map(Path::to_owned), data, truncated };
-        let message = Message::UnixDatagram(Box::new(packet));
+        let message = Message::UnixDatagram(Box::new(packet)).into();
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => {}
             Err(undelivered) => {

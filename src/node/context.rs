@@ -264,7 +264,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn send_alias<T: Send + 'static>(&self, to: Alias, message: T) -> Result<(), SendError> {
-        self.processes().commands.send(to, Pid::NODE, Message::new(message))
+        self.processes().commands.send(to, Pid::NODE, Message::new(message).into())
     }
 
     /// Closes a connection in order; see [`Context::close`].
@@ -334,5 +334,5 @@ fn finish(processes: &Processes, from: Pid, to: Alias, command: TcpCommand) -> R
 }
 
 fn push(processes: &Processes, from: Pid, to: Alias, command: TcpCommand) -> Result<(), SendErrorKind> {
-    processes.commands.send(to, from, Message::new(command)).map_err(|error| error.kind())
+    processes.commands.send(to, from, Message::new(command).into()).map_err(|error| error.kind())
 }

@@ -296,7 +296,7 @@ impl Node {
         message: T,
         priority: Priority,
     ) -> Result<(), SendError> {
-        self.processes().send(Pid::NODE, to.into(), Message::new(message), priority)
+        self.processes().send(Pid::NODE, to.into(), Message::new(message).into(), priority)
     }
 
     /// Sends an exit signal; see [`Context::send_exit`](crate::Context::send_exit).

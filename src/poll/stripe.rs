@@ -278,7 +278,9 @@ impl Run<'_> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Message { to, .. } | Command::Call { to, .. } if self.entry(to).is_none() => drop_guarded(command),
-            Command::Message { to, from, message } => self.call(to, |meta, cx| meta.handle_message(cx, from, message)),
+            Command::Message { to, from, message } => {
+                self.call(to, |meta, cx| meta.handle_message(cx, from, message.unpack()))
+            }
             Command::Call { to, from, call } => self.call(to, |meta, cx| {
                 let (message, reply) = *call;
                 meta.handle_call(cx, from, message, reply)

@@ -1,7 +1,7 @@
 //! The main lane of a mailbox: one envelope in place, more in chunks.
 //!
 //! ```text
-//!  push ──▶ tail ──▶ full chunks ──▶ first ──▶ take
+//!  slot ──▶ tail ──▶ full chunks ──▶ hand ──▶ take
 //! ```
 //!
 //! - The first envelope of an empty lane needs no memory of its own. So a process that gets one message at a time
@@ -16,69 +16,92 @@ use std::collections::VecDeque;
 use crate::message::Envelope;
 use crate::shelf::Shelf;
 
-/// Envelopes in a chunk of 8 KiB.
+/// Envelopes in a chunk of 4 KiB.
 const CHUNK: usize = 128;
 /// A burst with room for more full chunks is not kept.
 const KEEP: usize = 64;
 
-static CHUNKS: Shelf<VecDeque<Envelope>> = Shelf::new(32);
+static CHUNKS: Shelf<Slots> = Shelf::new(32);
 /// Each keeps a chunk.
 static BURSTS: Shelf<Box<Burst>> = Shelf::new(32);
 
-/// Up to [`CHUNK`] envelopes; without memory until the first.
+type Slots = Box<[Option<Envelope>; CHUNK]>;
+
+/// Up to [`CHUNK`] envelopes, filled from the front and then emptied from the front; without memory until the first.
 #[derive(Debug, Default)]
-pub(super) struct Chunk(VecDeque<Envelope>);
+pub(super) struct Chunk {
+    slots: Option<Slots>,
+    taken: u32,
+    filled: u32,
+}
 
 impl Chunk {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        (self.filled - self.taken) as usize
     }
 
     #[inline]
     pub(super) fn pop_front(&mut self) -> Option<Envelope> {
-        self.0.pop_front()
+        if self.taken == self.filled {
+            return None;
+        }
+        let slot = self.slots.as_mut()?.get_mut(self.taken as usize)?;
+        self.taken += 1;
+        slot.take()
     }
 
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Envelope> {
-        std::mem::take(&mut self.0).into_iter()
+        let mut chunk = std::mem::take(self);
+        std::iter::from_fn(move || chunk.pop_front())
+    }
+
+    fn is_full(&self) -> bool {
+        self.filled as usize == CHUNK
     }
 
     fn has_room(&self) -> bool {
-        self.0.capacity() != 0
+        self.slots.is_some()
     }
 
+    /// The place for the next envelope of a chunk that is not full.
     #[inline]
-    fn push(&mut self, envelope: Envelope) {
-        if !self.has_room() {
-            self.0 = spare_chunk();
-        }
-        self.0.push_back(envelope);
+    fn slot(&mut self) -> &mut Option<Envelope> {
+        let slots = self.slots.get_or_insert_with(spare_slots);
+        self.filled += 1;
+        &mut slots[self.filled as usize - 1]
+    }
+
+    /// An empty chunk is filled from the front again.
+    fn rewind(&mut self) {
+        debug_assert_eq!(self.len(), 0);
+        (self.taken, self.filled) = (0, 0);
     }
 
     /// Gives the memory of an empty chunk to the next in need.
     #[inline]
     fn release(&mut self) {
-        debug_assert!(self.0.is_empty());
-        if self.has_room() {
-            CHUNKS.put(std::mem::take(&mut self.0));
+        debug_assert_eq!(self.len(), 0);
+        if let Some(slots) = std::mem::take(self).slots {
+            CHUNKS.put(slots);
         }
     }
 }
 
 #[cold]
-fn spare_chunk() -> VecDeque<Envelope> {
-    CHUNKS.take().unwrap_or_else(|| VecDeque::with_capacity(CHUNK))
+fn spare_slots() -> Slots {
+    CHUNKS.take().unwrap_or_else(|| Box::new([const { None }; CHUNK]))
 }
 
 /// See the module.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Lane {
-    first: Option<Envelope>,
     more: Option<Box<Burst>>,
     length: u32,
     /// How many envelopes the hand got when some were taken last.
     taken: u32,
+    first: Option<Envelope>,
 }
 
 /// What comes behind the first envelope.
@@ -95,15 +118,21 @@ impl Burst {
     }
 
     #[inline]
-    fn push(&mut self, envelope: Envelope) {
-        if self.tail.len() == CHUNK {
-            self.full.push_back(std::mem::take(&mut self.tail));
+    fn slot(&mut self) -> &mut Option<Envelope> {
+        if self.tail.is_full() {
+            self.turn_over();
         }
-        self.tail.push(envelope);
+        self.tail.slot()
+    }
+
+    #[cold]
+    fn turn_over(&mut self) {
+        self.full.push_back(std::mem::take(&mut self.tail));
     }
 
     /// Fills the empty hand with the oldest chunk; the hand's memory is filled next.
     fn take(&mut self, hand: &mut Chunk) {
+        hand.rewind();
         match self.full.pop_front() {
             None => std::mem::swap(hand, &mut self.tail),
             Some(chunk) => std::mem::replace(hand, chunk).release(),
@@ -123,14 +152,12 @@ impl Lane {
         self.length as usize + self.taken as usize
     }
 
+    /// The place for the next envelope, which the caller fills. It is built there and not moved: whatever is alive here
+    /// would have to be in memory, for the case that there is none.
     #[inline]
-    pub(super) fn push(&mut self, envelope: Envelope) {
+    pub(super) fn slot(&mut self) -> &mut Option<Envelope> {
         self.length += 1;
-        if self.length == 1 {
-            self.first = Some(envelope);
-        } else {
-            self.more.get_or_insert_with(Burst::spare).push(envelope);
-        }
+        if self.length == 1 { &mut self.first } else { self.more.get_or_insert_with(Burst::spare).slot() }
     }
 
     /// Takes the oldest envelope out. `hand`, which is empty, gets those that come next, a chunk of them at the most.
@@ -165,6 +192,7 @@ impl Lane {
         self.taken = 0;
         if let Some(mut more) = self.more.take() {
             if !more.tail.has_room() {
+                hand.rewind();
                 std::mem::swap(&mut more.tail, hand);
             }
             if more.full.capacity() > KEEP {
@@ -186,7 +214,7 @@ mod tests {
     fn room_for_a_huge_burst_is_not_kept() {
         let (mut lane, mut hand) = (Lane::default(), Chunk::default());
         for number in 0..CHUNK * KEEP * 4 {
-            lane.push(Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(number)) });
+            *lane.slot() = Some(Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(number).into()) });
         }
         while lane.take(&mut hand).is_some() {
             drop(hand.drain());

@@ -13,6 +13,7 @@ use crate::error::{RequestError, SendError, SendErrorKind};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::Inspection;
 use crate::message::{Envelope, Letter, Message, MessageDown, MessageExit, MessageReply, Watcher};
+use crate::packed::Packed;
 use crate::reason::Reason;
 use crate::request::Reply;
 use crate::timer::TimerKey;
@@ -20,7 +21,7 @@ use crate::timer::TimerKey;
 /// What a process does. All calls come from one thread at a time.
 pub(crate) trait Behavior: Send {
     fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason>;
-    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason>;
+    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Packed) -> Result<(), Reason>;
     fn handle_call(&mut self, env: &mut Env<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason>;
     fn inspect(&mut self, env: &mut Env<'_>) -> Inspection;
     fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason);
@@ -93,7 +94,7 @@ impl Body {
                 if !env.life.forget_request(reply.request, processes) {
                     return Ok(());
                 }
-                self.behavior.handle_message(&mut env, from, Message::Reply(reply))
+                self.behavior.handle_message(&mut env, from, Message::Reply(reply).into())
             }
             Letter::Down(mut down) => {
                 let known = processes.relate(env.life.pid, |relations| relations.monitors.remove(&down.monitor));
@@ -101,7 +102,7 @@ impl Body {
                 if let Some(name) = monitored.name {
                     down.target = Target::Name(name);
                 }
-                self.behavior.handle_message(&mut env, from, Message::Down(down))
+                self.behavior.handle_message(&mut env, from, Message::Down(down).into())
             }
             Letter::Mark(alias, mark) => {
                 processes.commands.push(alias.stripe(), Command::Passed { to: alias, mark });
@@ -136,7 +137,7 @@ impl Body {
         }
         if self.life.trap_exit && (link || signal.reason != Reason::Kill) {
             let mut env = Env { processes, life: &mut self.life };
-            return self.behavior.handle_message(&mut env, from, Message::Exit(signal));
+            return self.behavior.handle_message(&mut env, from, Message::Exit(signal).into());
         }
         if link && signal.reason == Reason::Normal {
             return Ok(());

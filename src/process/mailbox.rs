@@ -30,27 +30,33 @@
 use std::collections::VecDeque;
 
 use super::lane::{Chunk, Lane};
-use crate::id::Alias;
-use crate::message::{Envelope, Priority};
+use crate::id::{Alias, Pid};
+use crate::message::{Envelope, Letter, Priority};
 use crate::process::relations::Relations;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+/// Two cache lines, less the state.
+const GAP: usize = 128_usize.saturating_sub(size_of::<Mutex<State>>());
+
 /// See the module.
 ///
-/// What senders write comes first, and fills two cache lines of a cell; what the consumer writes comes behind it. So each
-/// message is handled without taking the line of the lock away from those who send.
+/// What senders write comes first, and has two cache lines of a cell to itself; what the consumer writes comes behind it.
+/// So each message is handled without taking the line of the lock away from those who send.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Mailbox {
     state: Mutex<State>,
+    gap: [u8; GAP],
     /// Messages in the urgent and system lanes; a hint, written under the lock.
     priority: AtomicU32,
     /// Messages of the main lane in the consumer's hand.
     in_hand: AtomicU32,
 }
 
+/// In the order in which a push needs it: into a burst one cache line is enough.
 #[derive(Debug)]
+#[repr(C)]
 struct State {
     generation: u32,
     status: Status,
@@ -150,7 +156,7 @@ impl Default for Mailbox {
             others: None,
             relations: None,
         };
-        Self { state: Mutex::new(state), priority: AtomicU32::new(0), in_hand: AtomicU32::new(0) }
+        Self { state: Mutex::new(state), gap: [0; GAP], priority: AtomicU32::new(0), in_hand: AtomicU32::new(0) }
     }
 }
 
@@ -174,29 +180,32 @@ impl Mailbox {
         empty
     }
 
-    /// Transition 2. Compiled anew for the class of the caller.
+    /// Transition 2; a refused letter comes back. Compiled anew for the class of the caller and what it sends, which
+    /// becomes an envelope only in its place.
     #[inline(always)]
-    pub(crate) fn push(
+    pub(crate) fn push<L: Into<Letter>>(
         &self,
         generation: u32,
-        envelope: Envelope,
+        from: Pid,
+        letter: L,
         class: Class,
-    ) -> Result<Pushed, (PushError, Envelope)> {
+    ) -> Result<Pushed, (PushError, L)> {
         let mut state = self.state.lock();
         // A closed mailbox has the generation of a pid that nobody has been given yet.
         if state.generation != generation {
-            return Err((PushError::Closed, envelope));
+            return Err((PushError::Closed, letter));
         }
         if state.main.len_at_most() >= state.bound(class) && self.is_full(&mut state, class) {
-            return Err((PushError::Full, envelope));
+            return Err((PushError::Full, letter));
         }
         match class {
-            Class::Normal(Priority::Normal) | Class::Data(_) | Class::Control => state.main.push(envelope),
-            Class::Normal(Priority::High) => self.push_priority(&mut state, |others| &mut others.system, envelope),
-            Class::Normal(Priority::Max) | Class::Urgent => {
-                self.push_priority(&mut state, |others| &mut others.urgent, envelope);
+            Class::Normal(Priority::Normal) | Class::Data(_) | Class::Control => {
+                let slot = state.main.slot();
+                *slot = Some(Envelope { from, letter: letter.into() });
             }
-            Class::Normal(Priority::Log) => state.others.get_or_insert_default().log.push_back(envelope),
+            Class::Normal(Priority::High | Priority::Max | Priority::Log) | Class::Urgent => {
+                self.push_other(&mut state, Envelope { from, letter: letter.into() }, class);
+            }
         }
         match std::mem::replace(&mut state.status, Status::Scheduled) {
             Status::Idle => Ok(Pushed::Idle),
@@ -217,9 +226,16 @@ impl Mailbox {
         is_full
     }
 
+    /// Into another lane than the main one.
     #[cold]
-    fn push_priority(&self, state: &mut State, lane: fn(&mut Others) -> &mut VecDeque<Envelope>, envelope: Envelope) {
-        lane(state.others.get_or_insert_default()).push_back(envelope);
+    fn push_other(&self, state: &mut State, envelope: Envelope, class: Class) {
+        let others = state.others.get_or_insert_default();
+        let lane = match class {
+            Class::Normal(Priority::Log) => return others.log.push_back(envelope),
+            Class::Normal(Priority::High) => &mut others.system,
+            _ => &mut others.urgent,
+        };
+        lane.push_back(envelope);
         self.priority.fetch_add(1, Relaxed);
     }
 
@@ -337,16 +353,15 @@ impl State {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::id::Pid;
-    use crate::message::{Letter, Message};
+    use crate::message::Message;
 
-    fn envelope(value: u32) -> Envelope {
-        Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(value)) }
+    fn letter(value: u32) -> Letter {
+        Letter::Message(Message::new(value).into())
     }
 
     fn value(next: Option<Envelope>) -> Option<u32> {
         match next?.letter {
-            Letter::Message(message) => message.downcast().ok(),
+            Letter::Message(message) => message.unpack().downcast().ok(),
             _ => None,
         }
     }
@@ -360,15 +375,20 @@ mod tests {
     const NORMAL: Class = Class::Normal(Priority::Normal);
 
     #[test]
+    fn consumer_has_a_cache_line_of_its_own() {
+        assert_eq!(std::mem::offset_of!(Mailbox, priority), 128);
+    }
+
+    #[test]
     fn lanes_are_looked_at_in_order_before_every_message() {
         let (mailbox, generation, mut hand) = open(u32::MAX);
         for number in 0..3 {
-            mailbox.push(generation, envelope(number), NORMAL).unwrap();
+            mailbox.push(generation, Pid::NODE, letter(number), NORMAL).unwrap();
         }
-        mailbox.push(generation, envelope(90), Class::Normal(Priority::Log)).unwrap();
+        mailbox.push(generation, Pid::NODE, letter(90), Class::Normal(Priority::Log)).unwrap();
         assert_eq!(value(mailbox.next(&mut hand)), Some(0));
-        mailbox.push(generation, envelope(50), Class::Normal(Priority::High)).unwrap();
-        mailbox.push(generation, envelope(60), Class::Normal(Priority::Max)).unwrap();
+        mailbox.push(generation, Pid::NODE, letter(50), Class::Normal(Priority::High)).unwrap();
+        mailbox.push(generation, Pid::NODE, letter(60), Class::Normal(Priority::Max)).unwrap();
         let rest: Vec<_> = std::iter::from_fn(|| value(mailbox.next(&mut hand))).collect();
         assert_eq!(rest, [60, 50, 1, 2, 90]);
     }
@@ -377,13 +397,13 @@ mod tests {
     fn bound_counts_what_is_in_hand() {
         let (mailbox, generation, mut hand) = open(4);
         for number in 0..4 {
-            mailbox.push(generation, envelope(number), NORMAL).unwrap();
+            mailbox.push(generation, Pid::NODE, letter(number), NORMAL).unwrap();
         }
-        assert_eq!(mailbox.push(generation, envelope(9), NORMAL).unwrap_err().0, PushError::Full);
+        assert_eq!(mailbox.push(generation, Pid::NODE, letter(9), NORMAL).unwrap_err().0, PushError::Full);
         assert_eq!(value(mailbox.next(&mut hand)), Some(0));
-        mailbox.push(generation, envelope(4), NORMAL).unwrap();
-        assert_eq!(mailbox.push(generation, envelope(9), NORMAL).unwrap_err().0, PushError::Full);
-        mailbox.push(generation, envelope(5), Class::Control).unwrap();
+        mailbox.push(generation, Pid::NODE, letter(4), NORMAL).unwrap();
+        assert_eq!(mailbox.push(generation, Pid::NODE, letter(9), NORMAL).unwrap_err().0, PushError::Full);
+        mailbox.push(generation, Pid::NODE, letter(5), Class::Control).unwrap();
         assert_eq!(mailbox.queued(), 5);
     }
 
@@ -392,10 +412,10 @@ mod tests {
         let (mailbox, generation, mut hand) = open(4);
         let waiter = Alias::new(0, 0, 1);
         for number in 0..4 {
-            mailbox.push(generation, envelope(number), Class::Data(waiter)).unwrap();
+            mailbox.push(generation, Pid::NODE, letter(number), Class::Data(waiter)).unwrap();
         }
         for _ in 0..2 {
-            assert!(mailbox.push(generation, envelope(9), Class::Data(waiter)).is_err());
+            assert!(mailbox.push(generation, Pid::NODE, letter(9), Class::Data(waiter)).is_err());
         }
         while value(mailbox.next(&mut hand)).is_some() {}
         assert_eq!(hand.resumed, [waiter]);
@@ -405,28 +425,28 @@ mod tests {
     fn order_is_kept_over_many_chunks() {
         let (mailbox, generation, mut hand) = open(u32::MAX);
         for number in 0..1_000 {
-            mailbox.push(generation, envelope(number), NORMAL).unwrap();
+            mailbox.push(generation, Pid::NODE, letter(number), NORMAL).unwrap();
         }
         for number in 0..500 {
             assert_eq!(value(mailbox.next(&mut hand)), Some(number));
         }
-        mailbox.push(generation, envelope(1_000), NORMAL).unwrap();
+        mailbox.push(generation, Pid::NODE, letter(1_000), NORMAL).unwrap();
         for number in 500..=1_000 {
             assert_eq!(value(mailbox.next(&mut hand)), Some(number));
         }
         assert!(mailbox.next(&mut hand).is_none());
-        assert_eq!(mailbox.push(generation, envelope(0), NORMAL).unwrap(), Pushed::Idle);
+        assert_eq!(mailbox.push(generation, Pid::NODE, letter(0), NORMAL).unwrap(), Pushed::Idle);
     }
 
     #[test]
     fn closed_mailbox_gives_everything_back_once() {
         let (mailbox, generation, mut hand) = open(u32::MAX);
         for number in 0..300 {
-            mailbox.push(generation, envelope(number), NORMAL).unwrap();
+            mailbox.push(generation, Pid::NODE, letter(number), NORMAL).unwrap();
         }
         assert_eq!(value(mailbox.next(&mut hand)), Some(0));
         assert_eq!(mailbox.close(&mut hand).envelopes.len(), 299);
-        assert_eq!(mailbox.push(generation, envelope(0), Class::Urgent).unwrap_err().0, PushError::Closed);
+        assert_eq!(mailbox.push(generation, Pid::NODE, letter(0), Class::Urgent).unwrap_err().0, PushError::Closed);
         assert_ne!(mailbox.open(Bounds { main: 1, data: 1 }), generation);
     }
 }
@@ -434,13 +454,12 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
-    use crate::id::Pid;
-    use crate::message::{Letter, Message};
+    use crate::message::Message;
     use loom::sync::Arc;
     use loom::thread;
 
-    fn envelope() -> Envelope {
-        Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(0_u8)) }
+    fn letter() -> Letter {
+        Letter::Message(Message::new(0_u8).into())
     }
 
     const NORMAL: Class = Class::Normal(Priority::Normal);
@@ -454,7 +473,7 @@ mod loom_tests {
             let old = mailbox.open(bounds);
             let sender = {
                 let mailbox = Arc::clone(&mailbox);
-                thread::spawn(move || mailbox.push(old, envelope(), NORMAL).is_ok())
+                thread::spawn(move || mailbox.push(old, Pid::NODE, letter(), NORMAL).is_ok())
             };
             let estate = mailbox.close(&mut Hand::default());
             mailbox.open(bounds);
@@ -472,7 +491,9 @@ mod loom_tests {
             let generation = mailbox.open(Bounds { main: 8, data: 8 });
             let sender = {
                 let mailbox = Arc::clone(&mailbox);
-                thread::spawn(move || mailbox.push(generation, envelope(), NORMAL).expect("open") == Pushed::Idle)
+                thread::spawn(move || {
+                    mailbox.push(generation, Pid::NODE, letter(), NORMAL).expect("open") == Pushed::Idle
+                })
             };
             let mut hand = Hand::default();
             let mut taken = 0;

@@ -19,13 +19,15 @@ use crate::guard::{drop_guarded, guarded};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::{InspectReply, Inspection};
 use crate::message::{
-    BarrierToken, Deliver, Envelope, Letter, Mark, Message, MessageExit, MessageReply, Priority, Undelivered, Watcher,
+    BarrierToken, Deliver, Letter, Mark, Message, MessageExit, MessageReply, Priority, Undelivered, Watcher,
 };
+use crate::packed::Packed;
 use crate::reason::Reason;
 use crate::request::{AnswerProcess, Promise, Reply};
 use crate::scheduler::{MAX_PROCESSES, Place, Scheduler, Task};
 use crate::sync::Mutex;
 use crate::timers::Timers;
+use crate::user_message::UserMessage;
 
 /// Messages a process handles, or sends, before it goes to the back of the queue: one handled counts as much as
 /// [`SENDS`] sent, so that a process that sends a lot lets the receivers come to it.
@@ -162,27 +164,27 @@ impl Processes {
 
     /// As [`Processes::post`], compiled anew for the class of the caller: for those that post most.
     #[inline(always)]
-    fn post_inline(
+    fn post_inline<L: Into<Letter>>(
         &self,
         to: Pid,
         from: Pid,
-        letter: Letter,
+        letter: L,
         class: Class,
         place: Place,
-    ) -> Result<(), (PushError, Letter)> {
+    ) -> Result<(), (PushError, L)> {
         let Some(mailbox) = self.mailbox(to) else { return Err((PushError::Closed, letter)) };
-        match mailbox.push(to.generation(), Envelope { from, letter }, class) {
+        match mailbox.push(to.generation(), from, letter, class) {
             Ok(Pushed::Behind) => Ok(()),
             Ok(Pushed::Idle) => {
                 self.scheduler.push(Task::process(to.index()), place);
                 Ok(())
             }
-            Err((error, envelope)) => Err((error, envelope.letter)),
+            Err(refused) => Err(refused),
         }
     }
 
     /// Sends a message to whatever the target is.
-    pub(crate) fn send(&self, from: Pid, to: Target, message: Message, priority: Priority) -> Result<(), SendError> {
+    pub(crate) fn send(&self, from: Pid, to: Target, message: Packed, priority: Priority) -> Result<(), SendError> {
         match to {
             Target::Pid(pid) => self.send_pid(from, pid, message, priority),
             Target::Alias(alias) => self.commands.send(alias, from, message),
@@ -193,16 +195,17 @@ impl Processes {
         }
     }
 
-    pub(crate) fn send_pid(&self, from: Pid, to: Pid, message: Message, priority: Priority) -> Result<(), SendError> {
-        let letter = Letter::Message(message);
-        let posted = match priority {
-            Priority::Normal => self.post_inline(to, from, letter, Class::Normal(Priority::Normal), Place::Next),
-            priority => self.post(to, from, letter, Class::Normal(priority), Place::Next),
-        };
-        posted.map_err(|(error, letter)| {
+    pub(crate) fn send_pid(&self, from: Pid, to: Pid, message: Packed, priority: Priority) -> Result<(), SendError> {
+        self.post(to, from, message.into(), Class::Normal(priority), Place::Next).map_err(|(error, letter)| {
             let Letter::Message(message) = letter else { unreachable!("the letter that was posted") };
             SendError::new(error.into(), to, message)
         })
+    }
+
+    /// Sends a value of a user type, which comes in registers and leaves them for its place in the mailbox.
+    pub(crate) fn send_user(&self, from: Pid, to: Pid, value: UserMessage) -> Result<(), SendError> {
+        self.post_inline(to, from, value, Class::Normal(Priority::Normal), Place::Next)
+            .map_err(|(error, value)| SendError::new(error.into(), to, Message::User(value)))
     }
 
     /// Sends a request.
@@ -624,20 +627,15 @@ impl From<PushError> for SendErrorKind {
 }
 
 impl Deliver for Processes {
-    fn deliver_data(&self, to: Pid, from: Pid, message: Message, waiter: Alias) -> Result<(), Undelivered> {
-        self.post_inline(to, from, Letter::Message(message), Class::Data(waiter), Place::Back).map_err(
-            |(error, letter)| {
-                let Letter::Message(message) = letter else { unreachable!("the letter that was posted") };
-                match error {
-                    PushError::Closed => Undelivered::Gone(message),
-                    PushError::Full => Undelivered::Full(message),
-                }
-            },
-        )
+    fn deliver_data(&self, to: Pid, from: Pid, message: Packed, waiter: Alias) -> Result<(), Undelivered> {
+        self.post_inline(to, from, message, Class::Data(waiter), Place::Back).map_err(|(error, message)| match error {
+            PushError::Closed => Undelivered::Gone(message),
+            PushError::Full => Undelivered::Full(message),
+        })
     }
 
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool {
-        self.post(to, from, Letter::Message(message), Class::Control, Place::Back).is_ok()
+        self.post(to, from, Packed::from(message).into(), Class::Control, Place::Back).is_ok()
     }
 
     fn deliver_mark(&self, to: Pid, alias: Alias, mark: Mark) -> bool {
@@ -652,7 +650,7 @@ impl Deliver for Processes {
         match fire {
             Fire::Send { to, from, message } => {
                 // The sender of a timer's message is not there to take it back.
-                drop_guarded(self.send(from, to, message, Priority::Normal));
+                drop_guarded(self.send(from, to, message.into(), Priority::Normal));
             }
             Fire::Request(pid, request) => {
                 let _ = self.post(pid, Pid::NODE, timed_out(request), Class::Control, Place::Back);

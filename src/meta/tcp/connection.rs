@@ -33,6 +33,7 @@ use crate::meta::BriefStep;
 use crate::meta::options::keep_alive_bytes;
 use crate::meta::stream::{PeerAddr, Stream};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::packed::Packed;
 #[cfg(feature = "tls")]
 use crate::proto::connection::Handshake;
 use crate::proto::connection::{Connection, Event};
@@ -50,7 +51,7 @@ pub(crate) struct Driver {
     /// Of an accepted connection: its place at the listener.
     seat: Option<Seat>,
     /// Data that the owner's mailbox refused.
-    refused: Option<Box<Message>>,
+    refused: Option<Box<Packed>>,
     /// How often it did.
     mailbox_pauses: u32,
     /// Bytes delivered that the owner has not handled, as far as is known.
@@ -146,7 +147,7 @@ impl Driver {
         {
             let delivered = match event {
                 Event::Connected => self.deliver_connect(cx),
-                Event::Data(data) => self.deliver_data(cx, Message::Tcp(MessageTcp { id: cx.alias, data })),
+                Event::Data(data) => self.deliver_data(cx, Packed::Tcp(MessageTcp { id: cx.alias, data })),
                 Event::Writable => {
                     self.deliver_control(cx, Message::TcpWritable(MessageTcpWritable { id: cx.alias }));
                     true
@@ -163,8 +164,8 @@ impl Driver {
         true
     }
 
-    fn deliver_data(&mut self, cx: &MetaContext<'_>, message: Message) -> bool {
-        let bytes = if let Message::Tcp(packet) = &message { packet.data.len() } else { 0 };
+    fn deliver_data(&mut self, cx: &MetaContext<'_>, message: Packed) -> bool {
+        let bytes = message.output_bytes();
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => {
                 self.unhandled = self.unhandled.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
