@@ -164,16 +164,12 @@ impl Lane {
     #[inline]
     pub(super) fn take(&mut self, hand: &mut Chunk) -> Option<Envelope> {
         debug_assert_eq!(hand.len(), 0);
-        if self.length == 0 {
-            return None;
-        }
-        let first = self.first.take();
         if let Some(more) = &mut self.more {
             more.take(hand);
         }
         self.taken = hand.len() as u32;
-        self.length -= self.taken + u32::from(first.is_some());
-        first.or_else(|| hand.pop_front())
+        self.length -= self.taken + u32::from(self.first.is_some());
+        if self.first.is_some() { self.first.take() } else { hand.pop_front() }
     }
 
     pub(super) fn drain_into(&mut self, all: &mut Vec<Envelope>) {

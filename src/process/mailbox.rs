@@ -254,20 +254,26 @@ impl Mailbox {
 
     fn next_locked(&self, hand: &mut Hand) -> Option<Envelope> {
         let mut state = self.state.lock();
-        let found = if state.others.is_some() { self.next_of_all(&mut state, hand) } else { None };
-        // Without an urgent message the hand is empty here.
-        let found = found.or_else(|| state.main.take(&mut hand.chunk));
-        if found.is_some() {
+        if state.others.is_some()
+            && let Some(envelope) = self.next_of_all(&mut state, hand)
+        {
             self.in_hand.store(hand.chunk.len() as u32, Relaxed);
-        } else if let Some(message) = state.next_log() {
-            return Some(message);
-        } else {
-            // An idle process keeps no room that a burst once needed.
-            state.main.release(&mut hand.chunk);
-            state.others = None;
-            state.status = Status::Idle;
+            return Some(envelope);
         }
-        found
+        // Without an urgent message the hand is empty here.
+        if state.main.len() > 0 {
+            let found = state.main.take(&mut hand.chunk);
+            self.in_hand.store(hand.chunk.len() as u32, Relaxed);
+            return found;
+        }
+        if let Some(message) = state.next_log() {
+            return Some(message);
+        }
+        // An idle process keeps no room that a burst once needed.
+        state.main.release(&mut hand.chunk);
+        state.others = None;
+        state.status = Status::Idle;
+        None
     }
 
     /// What goes before the main lane and what is left in the hand, for a mailbox that has more than a main lane.
