@@ -1,9 +1,9 @@
 //! Meta-processes in general: a user's own one, told from outside.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -443,6 +443,35 @@ fn failing_init_of_a_meta_process_ends_it_with_the_reason() {
     // The monitor may come to the loop before or after the end.
     assert!([Reason::error("no"), Reason::NoProcess].contains(&down.reason), "{}", down.reason);
     assert_eq!(inspect(&node, parent.pid).number("meta_processes"), Some(0));
+    stop_clean(&node);
+}
+
+#[test]
+fn a_family_without_an_end_does_not_hold_up_its_stripe() {
+    /// Spawns the next one and fails.
+    struct Heir(Arc<AtomicBool>);
+    impl MetaProcess for Heir {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            if !self.0.load(Ordering::Relaxed) {
+                cx.spawn_meta(Self(Arc::clone(&self.0)))?;
+            }
+            Err(Reason::Normal)
+        }
+    }
+    // One worker and one stripe: whoever does not give way has both.
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(1).with_stripes(1));
+    let parent = Probe::spawn(&node);
+    let (addr, _) = parent.listen(TcpServerOptions::default());
+    let over = Arc::new(AtomicBool::new(false));
+    parent.spawn_meta(Heir(Arc::clone(&over)));
+    let mut client = client(addr);
+    let connection = parent.connect();
+    parent.write(connection.id, "served");
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).expect("the answer");
+    assert_eq!(&answer, b"served");
+    over.store(true, Ordering::Relaxed);
+    drop(client);
     stop_clean(&node);
 }
 
