@@ -70,7 +70,7 @@
 //! | 6 | `poll`: turn, stripes | | `actor`: trait, pool, context |
 //! | 5 | `meta`: tcp, udp, options | | `process`: table, mailbox, relations |
 //! | 4 | `proto`: framing, tls, output | `timers` | `scheduler`: worker, idle, monitor, blocking |
-//! | 3 | | `message`, `command`, `request`, `inspect`, `error`, `reason` | |
+//! | 3 | | `message`, `packed`, `command`, `request`, `inspect`, `error`, `reason` | |
 //! | 2 | | `buffer`, `chunks`, `clock`, `log`, `timer`, `tls`, `user_message` | |
 //! | 1 | | `depot`, `guard`, `id`, `shelf`, `sync` | |
 #![forbid(unsafe_code)]

@@ -1,8 +1,9 @@
 //! What travels: [`Message`], the messages of the runtime, and the seam through which the I/O half reaches processes.
 //!
 //! A `Message` is an open enum. The runtime's own messages stand inline, rare ones and user types are boxed; on its way
-//! it is [`Packed`], and a packet costs no allocation. Sending takes any `Send + 'static` value: `cx.send(pid, MessageTcp { .. })`
-//! becomes [`Message::Tcp`], `cx.send(pid, 7_u32)` becomes [`Message::User`], whose boxes are used again.
+//! it is [`Packed`], and a packet costs no allocation. Sending takes any `Send + 'static` value:
+//! `cx.send(pid, MessageTcp { .. })` becomes [`Message::Tcp`], `cx.send(pid, 7_u32)` becomes [`Message::User`], whose boxes
+//! are used again.
 //!
 //! This module does not queue or route: mailboxes are in `process`, commands to meta-processes in `command`.
 

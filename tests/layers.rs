@@ -11,7 +11,7 @@ const ROWS: [&[&str]; 7] = [
     &["poll", "actor"],
     &["meta", "process"],
     &["proto", "scheduler", "timers"],
-    &["message", "command", "request", "inspect", "error", "reason"],
+    &["message", "packed", "command", "request", "inspect", "error", "reason"],
     &["buffer", "chunks", "clock", "log", "timer", "tls", "user_message"],
     &["depot", "guard", "id", "shelf", "sync"],
 ];

@@ -27,7 +27,7 @@ use crate::request::Reply;
 use outlet::{Outlet, Refusal};
 use queue::CommandQueue;
 
-/// Commands of a stripe that cost no memory of their own, 48 KiB in all.
+/// Commands of a stripe that cost no memory of their own, 24 KiB in all.
 const RING: usize = 512;
 
 /// What a meta-process can be told. Commands for an alias that has ended are dropped by the stripe.
