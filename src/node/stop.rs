@@ -1,7 +1,7 @@
 //! Stopping a node.
 //!
 //! ```text
-//!  1 listeners close, nothing is spawned     ─▶ 2 processes handle what is in their mailboxes     (drain)
+//!  1 listeners close, no process is spawned   ─▶ 2 processes handle what is in their mailboxes     (drain)
 //!  3 connections send what they have, end    ─▶ 4 owners handle the Disconnects                   (flush, drain)
 //!  5 processes get exit signals              ─▶ 6 those that do not end are killed                (exit, kill)
 //!  7 threads end and are joined; what is stuck in user code is reported and left behind

@@ -2,7 +2,7 @@
 //!
 //! One activation, in this order, each part bounded so that a stripe cannot keep its worker:
 //!
-//! 1. births: new meta-processes get their slot and their `init`;
+//! 1. births: new meta-processes get their slot and their `init`; what these spawn is born later;
 //! 2. those that asked to be called again, and those that are ready, in the order in which they came, until they have read
 //!    a [`SLICE`]: that is handled first, while it is in the cache. One that has more is the next to be called, [`SLICES`]
 //!    times in a row;
@@ -60,7 +60,17 @@ struct Inner {
     scratch: Buffer,
     /// Those that wait to compute a brief step of a handshake, at most [`STEPS`].
     steps: VecDeque<Alias>,
-    stopping: bool,
+    phase: Phase,
+}
+
+/// What the node has told its meta-processes; who is born later is told at its birth.
+#[derive(Clone, Copy, Debug, Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// Take in nothing new.
+    Closed,
+    Finishing,
 }
 
 struct Entry {
@@ -208,8 +218,10 @@ impl Run<'_> {
             waits_step: false,
         });
         self.call(alias, |meta, cx| meta.init(cx));
-        if self.inner.stopping {
-            self.call(alias, |meta, cx| meta.handle_finish(cx));
+        match self.inner.phase {
+            Phase::Open => {}
+            Phase::Closed => self.call(alias, |meta, cx| meta.handle_stop(cx)),
+            Phase::Finishing => self.call(alias, |meta, cx| meta.handle_finish(cx)),
         }
     }
 
@@ -287,6 +299,12 @@ impl Run<'_> {
                 let (message, reply) = *call;
                 meta.handle_call(cx, from, message, reply)
             }),
+            // Of a parent that has ended between adopting its child and handing it over: it comes again behind the birth.
+            Command::Exit { to, reason } if self.entry(to).is_none() => {
+                if self.services.commands.is_live(to) {
+                    self.services.commands.push(self.stripe, Command::Exit { to, reason });
+                }
+            }
             Command::Exit { to, reason: Reason::Kill } => self.end(to, &Reason::Kill),
             Command::Exit { to, reason } => self.call(to, |meta, cx| meta.handle_exit(cx, reason.clone())),
             Command::Watch { to, watcher } => self.watch(to, watcher),
@@ -295,9 +313,12 @@ impl Run<'_> {
             Command::Passed { to, mark } => self.call(to, |meta, cx| meta.handle_passed(cx, mark)),
             Command::Timer { to, deadline_ms } => self.time(to, deadline_ms),
             Command::Inspect { to, reply } => self.inspect(to, reply),
-            Command::StopAccepting => self.tell_all(|meta, cx| meta.handle_stop(cx)),
+            Command::StopAccepting => {
+                self.inner.phase = Phase::Closed;
+                self.tell_all(|meta, cx| meta.handle_stop(cx));
+            }
             Command::Finish => {
-                self.inner.stopping = true;
+                self.inner.phase = Phase::Finishing;
                 self.tell_all(|meta, cx| meta.handle_finish(cx));
             }
         }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{Inspection, RequestError, SendErrorKind, SpawnError};
+use longshore::{Inspection, RequestError, SendErrorKind, SpawnError, StopOptions};
 
 use crate::support::*;
 
@@ -473,6 +473,98 @@ fn a_family_without_an_end_does_not_hold_up_its_stripe() {
     over.store(true, Ordering::Relaxed);
     drop(client);
     stop_clean(&node);
+}
+
+#[test]
+fn a_family_without_an_end_ends_with_its_node() {
+    struct Heir;
+    impl MetaProcess for Heir {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            cx.spawn_meta(Self)?;
+            Err(Reason::Normal)
+        }
+    }
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(1).with_stripes(1));
+    Probe::spawn(&node).spawn_meta(Heir);
+    stop_clean(&node);
+}
+
+#[test]
+fn a_newborn_that_sends_to_its_child_is_heard() {
+    struct Parent(Arc<AtomicUsize>);
+    struct Child(Arc<AtomicUsize>);
+    impl MetaProcess for Parent {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            let child = cx.spawn_meta(Child(Arc::clone(&self.0)))?;
+            cx.send(child, "hello")?;
+            Err(Reason::Normal)
+        }
+    }
+    impl MetaProcess for Child {
+        fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err(Reason::Normal)
+        }
+    }
+    for stripes in [1, 2] {
+        let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(stripes));
+        let heard = Arc::new(AtomicUsize::new(0));
+        let parent = Probe::spawn(&node);
+        let each = Arc::clone(&heard);
+        parent.start(move |cx| {
+            for _ in 0..1_000 {
+                cx.spawn_meta(Parent(Arc::clone(&each)))?;
+            }
+            Ok(())
+        });
+        wait_until("every child", || heard.load(Ordering::Relaxed) == 1_000);
+        stop_clean(&node);
+    }
+}
+
+/// The stripe learns of the stop while it is at something else, and before it comes to a meta-process that spawns a
+/// listener: nobody has told that one.
+#[test]
+fn a_listener_that_is_born_during_a_stop_is_closed_at_once() {
+    struct Late(Option<TcpServer>);
+    impl MetaProcess for Late {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            cx.spawn_meta(self.0.take().expect("one listener"))?;
+            Ok(())
+        }
+    }
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(1));
+    let (parent, patient) = (Probe::spawn(&node), Probe::spawn(&node));
+    let server = TcpServer::bind(TcpServerOptions::default().with_host("127.0.0.1")).expect("bound");
+    let addr = server.local_addr();
+    let (busy, _told) = own(&parent);
+    let (gate, opened) = mpsc::channel::<()>();
+    let (began, is_busy) = mpsc::channel();
+    let hold = deed(move |_| {
+        let _ = began.send(());
+        let _ = opened.recv_timeout(LIMIT);
+        Ok(())
+    });
+    node.send_alias(busy, hold).expect("accepted");
+    is_busy.recv_timeout(LIMIT).expect("the stripe is at it");
+    parent.spawn_meta(Late(Some(server)));
+    // Keeps the stop in its first phase.
+    let held = patient.block();
+    let mut options = StopOptions::default();
+    options.drain_timeout = 2 * LIMIT;
+    let stopping = {
+        let node = node.clone();
+        std::thread::spawn(move || node.stop_with(options))
+    };
+    wait_until("no process is spawned any more", || {
+        Probe::try_spawn(&node, SpawnOptions::default(), |_| Ok(())).is_err()
+    });
+    drop(gate);
+    let began = Instant::now();
+    wait_until("the port is closed", || std::net::TcpStream::connect(addr).is_err());
+    assert!(began.elapsed() < LIMIT / 2, "it was closed at the end of the first phase");
+    drop(held);
+    stopping.join().expect("no panic");
 }
 
 #[test]
