@@ -123,8 +123,8 @@ pub struct SendError {
 
 impl SendError {
     #[cold]
-    pub(crate) fn new(kind: SendErrorKind, to: impl Into<Target>, message: impl Into<Message>) -> Self {
-        Self { kind, to: to.into(), message: Box::new(std::sync::Mutex::new(message.into())) }
+    pub(crate) fn new(kind: SendErrorKind, to: impl Into<Target>, message: Message) -> Self {
+        Self { kind, to: to.into(), message: Box::new(std::sync::Mutex::new(message)) }
     }
 
     /// Why.

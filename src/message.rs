@@ -472,6 +472,8 @@ mod tests {
     fn message_stays_within_a_cache_line_and_an_envelope_within_half_of_one() {
         assert!(size_of::<Message>() <= 64, "{}", size_of::<Message>());
         assert!(size_of::<Envelope>() <= 32, "{}", size_of::<Envelope>());
+        assert!(size_of::<Option<Envelope>>() <= 32, "a chunk of 128 takes 4 KiB");
+        assert!(size_of::<crate::command::Command>() <= 40, "the ring of a stripe takes 24 KiB");
     }
 
     #[test]

@@ -11,7 +11,6 @@ use crate::guard::{drop_guarded, guarded};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::Message;
-use crate::packed::Packed;
 use crate::process::{Behavior, Env};
 use crate::reason::Reason;
 use crate::request::Reply;
@@ -110,8 +109,8 @@ impl<A: Actor> Behavior for ActorBehavior<A> {
         self.0.init(&mut Context::new(env))
     }
 
-    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Packed) -> Result<(), Reason> {
-        self.0.handle_message(&mut Context::new(env), from, message.unpack())
+    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+        self.0.handle_message(&mut Context::new(env), from, message)
     }
 
     fn handle_call(&mut self, env: &mut Env<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason> {

@@ -26,7 +26,6 @@ use crate::error::{OptionError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Pid, Target};
 use crate::inspect::Inspection;
 use crate::message::{Letter, Message};
-use crate::packed::Packed;
 use crate::process::{Behavior, Env, SpawnOptions};
 use crate::reason::Reason;
 use crate::request::Reply;
@@ -272,8 +271,8 @@ impl Behavior for Pool {
         Ok(())
     }
 
-    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Packed) -> Result<(), Reason> {
-        let message = match message.unpack() {
+    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+        let message = match message {
             Message::Exit(exit) => return self.handle_exit(env, &exit.from, exit.reason),
             message => message,
         };

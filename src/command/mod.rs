@@ -203,7 +203,7 @@ impl Commands {
                 self.push(to.stripe(), Command::Message { to, from, message });
                 Ok(())
             }
-            Err(refusal) => Err(SendError::new(refusal.into(), to, message)),
+            Err(refusal) => Err(SendError::new(refusal.into(), to, message.unpack())),
         }
     }
 

@@ -216,7 +216,7 @@ impl MetaContext<'_> {
             Target::Alias(alias) => return self.services.commands.send(*alias, self.parent, message),
             Target::Name(name) => match self.services.deliver.resolve(name) {
                 Some(pid) => pid,
-                None => return Err(SendError::new(SendErrorKind::NoName, to, message)),
+                None => return Err(SendError::new(SendErrorKind::NoName, to, message.unpack())),
             },
         };
         self.services.deliver.deliver_data(pid, self.parent, message, self.alias).map_err(|undelivered| {
@@ -224,7 +224,7 @@ impl MetaContext<'_> {
                 Undelivered::Gone(message) => (SendErrorKind::NoProcess, message),
                 Undelivered::Full(message) => (SendErrorKind::MailboxFull, message),
             };
-            SendError::new(kind, to, message)
+            SendError::new(kind, to, message.unpack())
         })
     }
 

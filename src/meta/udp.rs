@@ -211,8 +211,12 @@ impl UdpServer {
         let message = Message::Udp(MessageUdp { id: cx.alias, addr, data, truncated }).into();
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => {}
-            Err(Undelivered::Full(_)) => self.machine.count_dropped(),
-            Err(Undelivered::Gone(_)) => {
+            Err(Undelivered::Full(message)) => {
+                message.discard();
+                self.machine.count_dropped();
+            }
+            Err(Undelivered::Gone(message)) => {
+                message.discard();
                 self.machine.count_dropped();
                 self.find_owner(cx);
             }

@@ -149,11 +149,14 @@ impl UnixDatagramServer {
         let message = Message::UnixDatagram(Box::new(packet)).into();
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => {}
-            Err(undelivered) => {
+            Err(Undelivered::Full(message)) => {
+                message.discard();
                 self.counters.dropped += 1;
-                if let Undelivered::Gone(_) = undelivered {
-                    self.find_owner(cx);
-                }
+            }
+            Err(Undelivered::Gone(message)) => {
+                message.discard();
+                self.counters.dropped += 1;
+                self.find_owner(cx);
             }
         }
     }

@@ -206,13 +206,76 @@ mod tests {
     use crate::id::Pid;
     use crate::message::{Letter, Message};
 
+    fn envelope(number: usize) -> Envelope {
+        Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(number).into()) }
+    }
+
+    fn number(envelope: Envelope) -> usize {
+        let Letter::Message(message) = envelope.letter else { panic!("a message") };
+        message.unpack().downcast().expect("a number")
+    }
+
+    /// Bursts of all sizes, taken in parts, against a queue: chunks are filled again after they were swapped, wrapped and
+    /// kept by a shelf.
+    #[test]
+    fn order_is_that_of_a_queue_whatever_the_bursts() {
+        let (mut lane, mut hand, mut model) = (Lane::default(), Chunk::default(), VecDeque::new());
+        let (mut random, mut pushed) = (0x9e37_79b9_7f4a_7c15_u64, 0);
+        let mut next = move |below: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random % below) as usize
+        };
+        for _ in 0..5_000 {
+            for _ in 0..next(300) {
+                *lane.slot() = Some(envelope(pushed));
+                model.push_back(pushed);
+                pushed += 1;
+            }
+            for _ in 0..next(300) {
+                let found = hand.pop_front().or_else(|| if lane.len() > 0 { lane.take(&mut hand) } else { None });
+                assert_eq!(found.map(number), model.pop_front());
+            }
+            assert_eq!(lane.len() + hand.len(), model.len());
+            assert!(lane.len_at_most() >= model.len());
+            if model.is_empty() {
+                lane.release(&mut hand);
+            }
+        }
+        let mut rest: Vec<Envelope> = hand.drain().collect();
+        lane.drain_into(&mut rest);
+        assert!(rest.into_iter().map(number).eq(model));
+    }
+
+    #[test]
+    fn each_value_is_dropped_once() {
+        let value = std::sync::Arc::new(());
+        let (mut lane, mut hand) = (Lane::default(), Chunk::default());
+        for round in 1..200 {
+            for _ in 0..round {
+                let message = Message::new(std::sync::Arc::clone(&value));
+                *lane.slot() = Some(Envelope { from: Pid::NODE, letter: Letter::Message(message.into()) });
+            }
+            assert_eq!(std::sync::Arc::strong_count(&value), 1 + round);
+            while let Some(envelope) =
+                hand.pop_front().or_else(|| if lane.len() > 0 { lane.take(&mut hand) } else { None })
+            {
+                drop(envelope);
+            }
+            assert_eq!(std::sync::Arc::strong_count(&value), 1);
+            lane.release(&mut hand);
+        }
+    }
+
     #[test]
     fn room_for_a_huge_burst_is_not_kept() {
         let (mut lane, mut hand) = (Lane::default(), Chunk::default());
         for number in 0..CHUNK * KEEP * 4 {
-            *lane.slot() = Some(Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(number).into()) });
+            *lane.slot() = Some(envelope(number));
         }
-        while lane.take(&mut hand).is_some() {
+        while lane.len() > 0 {
+            lane.take(&mut hand).expect("one of them");
             drop(hand.drain());
         }
         lane.release(&mut hand);

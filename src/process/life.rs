@@ -21,10 +21,15 @@ use crate::timer::TimerKey;
 /// What a process does. All calls come from one thread at a time.
 pub(crate) trait Behavior: Send {
     fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason>;
-    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Packed) -> Result<(), Reason>;
+    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason>;
     fn handle_call(&mut self, env: &mut Env<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason>;
     fn inspect(&mut self, env: &mut Env<'_>) -> Inspection;
     fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason);
+
+    /// The same for a message as it travels.
+    fn handle_packed(&mut self, env: &mut Env<'_>, from: Pid, message: Packed) -> Result<(), Reason> {
+        self.handle_message(env, from, message.unpack())
+    }
 
     /// Whether messages are spread over workers; such a process cannot own connections.
     fn is_pool(&self) -> bool {
@@ -50,6 +55,8 @@ pub(crate) struct Life {
 pub(super) struct Body {
     pub(super) life: Life,
     pub(super) hand: Hand,
+    /// Its last activation has left it a backlog.
+    pub(super) has_backlog: bool,
     pub(super) behavior: Box<dyn Behavior>,
 }
 
@@ -84,7 +91,7 @@ impl Body {
         let Envelope { from, letter } = envelope;
         let mut env = Env { processes, life: &mut self.life };
         match letter {
-            Letter::Message(message) => self.behavior.handle_message(&mut env, from, message),
+            Letter::Message(message) => self.behavior.handle_packed(&mut env, from, message),
             Letter::Call(call) => {
                 let (message, reply) = *call;
                 self.behavior.handle_call(&mut env, from, message, reply)
@@ -94,7 +101,7 @@ impl Body {
                 if !env.life.forget_request(reply.request, processes) {
                     return Ok(());
                 }
-                self.behavior.handle_message(&mut env, from, Message::Reply(reply).into())
+                self.behavior.handle_message(&mut env, from, Message::Reply(reply))
             }
             Letter::Down(mut down) => {
                 let known = processes.relate(env.life.pid, |relations| relations.monitors.remove(&down.monitor));
@@ -102,7 +109,7 @@ impl Body {
                 if let Some(name) = monitored.name {
                     down.target = Target::Name(name);
                 }
-                self.behavior.handle_message(&mut env, from, Message::Down(down).into())
+                self.behavior.handle_message(&mut env, from, Message::Down(down))
             }
             Letter::Mark(alias, mark) => {
                 processes.commands.push(alias.stripe(), Command::Passed { to: alias, mark });
@@ -137,7 +144,7 @@ impl Body {
         }
         if self.life.trap_exit && (link || signal.reason != Reason::Kill) {
             let mut env = Env { processes, life: &mut self.life };
-            return self.behavior.handle_message(&mut env, from, Message::Exit(signal).into());
+            return self.behavior.handle_message(&mut env, from, Message::Exit(signal));
         }
         if link && signal.reason == Reason::Normal {
             return Ok(());

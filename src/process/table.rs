@@ -190,7 +190,7 @@ impl Processes {
             Target::Alias(alias) => self.commands.send(alias, from, message),
             Target::Name(name) => match self.resolve(&name) {
                 Some(pid) => self.send_pid(from, pid, message, priority),
-                None => Err(SendError::new(SendErrorKind::NoName, name, message)),
+                None => Err(SendError::new(SendErrorKind::NoName, name, message.unpack())),
             },
         }
     }
@@ -198,7 +198,7 @@ impl Processes {
     pub(crate) fn send_pid(&self, from: Pid, to: Pid, message: Packed, priority: Priority) -> Result<(), SendError> {
         self.post(to, from, message.into(), Class::Normal(priority), Place::Next).map_err(|(error, letter)| {
             let Letter::Message(message) = letter else { unreachable!("the letter that was posted") };
-            SendError::new(error.into(), to, message)
+            SendError::new(error.into(), to, message.unpack())
         })
     }
 
@@ -355,7 +355,8 @@ impl Processes {
         let pid = Pid::new(index, cell.mailbox.open(bounds));
         self.live.fetch_add(1, Ordering::AcqRel);
         cell.is_pool.store(behavior.is_pool(), Ordering::Relaxed);
-        let mut body = Box::new(Body { life: Life::new(pid, parent, None), hand: Hand::default(), behavior });
+        let mut body =
+            Box::new(Body { life: Life::new(pid, parent, None), hand: Hand::default(), has_backlog: false, behavior });
 
         let started = self.start(&mut body, options);
         match started {
@@ -469,7 +470,7 @@ impl Processes {
             if !body.hand.resumed.is_empty() {
                 self.resume(&mut body.hand.resumed);
             }
-            if handled == 1 && body.hand.len() >= BUDGET as usize {
+            if handled == 1 && (body.has_backlog || body.hand.len() >= BUDGET as usize) {
                 began_ns = Some(self.timers.clock().now_ns());
             }
             let Some(envelope) = next else { return Activation::Idle };
@@ -483,6 +484,7 @@ impl Processes {
                 budget += BUDGET;
             }
         }
+        body.has_backlog = cell.mailbox.queued() >= BUDGET as usize;
         Activation::More
     }
 

@@ -165,7 +165,7 @@ impl Driver {
     }
 
     fn deliver_data(&mut self, cx: &MetaContext<'_>, message: Packed) -> bool {
-        let bytes = message.output_bytes();
+        let bytes = if let Packed::Tcp(packet) = &message { packet.data.len() } else { 0 };
         match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
             Ok(()) => {
                 self.unhandled = self.unhandled.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
