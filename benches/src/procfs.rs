@@ -23,6 +23,18 @@ pub fn cpu_of(pid: u32) -> io::Result<Duration> {
     Ok(Duration::from_nanos(total))
 }
 
+/// How often the threads of a process have gone to sleep so far.
+pub fn switches_of(pid: u32) -> io::Result<u64> {
+    let mut total = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        if let Ok(text) = fs::read_to_string(task?.path().join("status")) {
+            total +=
+                text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).map_or(0, first_number);
+        }
+    }
+    Ok(total)
+}
+
 /// The time that all cores together were busy for anybody since boot, in ticks of 10 ms.
 pub fn machine_cpu() -> io::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;

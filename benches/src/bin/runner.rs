@@ -5,21 +5,23 @@
 //! cargo run --release --manifest-path benches/Cargo.toml -- table tcp64 --rounds 7
 //! cargo run --release --manifest-path benches/Cargo.toml -- all --json benches/results/all.json
 //! cargo run --release --manifest-path benches/Cargo.toml -- table udp --json benches/results/all.json --merge
+//! cargo run --release --manifest-path benches/Cargo.toml -- profile tcp64,connect --rounds 3
 //! cargo run --release --manifest-path benches/Cargo.toml -- page
 //! ```
 
 use longshore_bench::arguments::{Arguments, refuse};
 use longshore_bench::table::plan::Row;
 use longshore_bench::table::{
-    campaign::Campaign, contender, estimate, markdown, outcome::Outcome, page, plan, record, tools,
+    campaign::Campaign, contender, estimate, markdown, outcome::Outcome, page, plan, profile, record, tools,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-const USAGE: &str = "runner list | table NAME[,NAME…] | all | page\n  \
+const USAGE: &str = "runner list | table NAME[,NAME…] | all | profile [NAME[,NAME…]] | page\n  \
     table, all: [--rounds N] [--duration-ms N] [--warm-up-ms N] [--peers A,B…] [--no-syscalls]\n             \
     [--max-other SHARE] [--retries N] [--json FILE [--merge]]\n  \
+    profile: as table, but for --no-syscalls, --max-other, --retries and --merge\n  \
     page: [--results DIRECTORY] [--readme FILE]";
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
@@ -29,14 +31,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tables: Vec<&str> = match (arguments.word(0), arguments.word(1)) {
         (Some("list"), None) => return list(),
         (Some("page"), None) => return write_page(&arguments),
-        (Some("all"), None) => plan::TABLES.to_vec(),
-        (Some("table"), Some(names)) => names.split(',').collect(),
+        (Some("all" | "profile"), None) => plan::TABLES.to_vec(),
+        (Some("table" | "profile"), Some(names)) => names.split(',').collect(),
         _ => refuse(USAGE),
     };
     if let Some(unknown) = tables.iter().find(|table| !plan::TABLES.contains(table)) {
         refuse(&format!("no table {unknown:?}; there are {}", plan::TABLES.join(", ")));
     }
-    run(&tables, &arguments)
+    let rows: Vec<Row> = tables.iter().flat_map(|table| plan::rows(table)).collect();
+    if arguments.word(0) == Some("profile") { profile_rows(&rows, &arguments) } else { run(&rows, &arguments) }
 }
 
 fn list() -> Result<(), Box<dyn std::error::Error>> {
@@ -54,7 +57,7 @@ fn write_page(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     Ok(page::write(&results, &readme)?)
 }
 
-fn run(tables: &[&str], arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+fn run(rows: &[Row], arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let campaign = Campaign::from_arguments(arguments);
     let file: Option<PathBuf> = arguments.optional("json");
     let earlier = match (&file, arguments.flag("merge")) {
@@ -63,11 +66,10 @@ fn run(tables: &[&str], arguments: &Arguments) -> Result<(), Box<dyn std::error:
     };
     arguments.refuse_unknown();
     tools::build()?;
-    let rows: Vec<Row> = tables.iter().flat_map(|table| plan::rows(table)).collect();
-    let minutes = estimate::duration(&campaign, &rows).as_secs_f64() / 60.0;
+    let minutes = estimate::duration(&campaign, rows).as_secs_f64() / 60.0;
     eprintln!("{} rows, about {minutes:.0} minutes on a quiet machine, longer if runs have to be repeated", rows.len());
     let mut outcomes: Vec<Outcome> = Vec::new();
-    for row in &rows {
+    for row in rows {
         let outcome = campaign.run(row);
         println!("{}", markdown::render(&outcome));
         outcomes.push(outcome);
@@ -76,6 +78,23 @@ fn run(tables: &[&str], arguments: &Arguments) -> Result<(), Box<dyn std::error:
             fs::write(file, record::document(&campaign, &outcomes, &earlier).to_string())?;
         }
     }
+    Ok(())
+}
+
+fn profile_rows(rows: &[Row], arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let campaign = Campaign::from_arguments(arguments);
+    let file: Option<PathBuf> = arguments.optional("json");
+    arguments.refuse_unknown();
+    tools::build()?;
+    let mut profiles = Vec::new();
+    for row in rows.iter().filter(|row| profile::is_profiled(row)) {
+        profiles.push(profile::profile(&campaign, row)?);
+        let document = json!({ "environment": record::environment(), "rows": profiles });
+        if let Some(file) = &file {
+            fs::write(file, document.to_string())?;
+        }
+    }
+    println!("{}", profile::render(&json!({ "rows": profiles })));
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  plan ── rows ──> campaign ── server + loadgen per run ──> outcome ── ratios ──> markdown, plot, record (JSON)
-//!            contender ┘  └ syscalls (one extra run)
+//!            contender ┘  ├ syscalls (one extra run)
+//!                         └ profile (by itself)
 //! ```
 //!
 //! Rounds are interleaved (A B C … A B C …), every run starts a fresh server, and ratios are paired within a round, so
@@ -16,6 +17,7 @@ pub mod outcome;
 pub mod page;
 pub mod plan;
 pub mod plot;
+pub mod profile;
 pub mod record;
 pub mod server;
 pub mod syscalls;

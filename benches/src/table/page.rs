@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  results/all.json     (runner all)  ┐            ┌─> results/page.md
-//!  results/actors.json  (actors)      ├── write ───┼─> results/plot.svg
+//!  results/actors.json  (actors)      │            │
+//!  results/profile.json (runner profile) ├─ write ─┼─> results/plot.svg
 //!  results/notes.md     (by hand)     ┘            └─> README.md, between two marker comments
 //! ```
 //!
@@ -11,7 +12,7 @@
 use super::contender::Family;
 use super::outcome::{Cell, Outcome};
 use super::verdict::{self, By};
-use super::{markdown, plan::Metric, plot, record};
+use super::{markdown, plan::Metric, plot, profile, record};
 use crate::actors::contest;
 use crate::spread::{Spread, short};
 use serde_json::Value;
@@ -21,6 +22,10 @@ use std::{fs, io};
 
 const BEGIN: &str = "<!-- benchmarks: written by `runner page` -->";
 const END: &str = "<!-- benchmarks: end -->";
+const PROFILE: &str = "Processor time of the server for an operation (a message, a connection, a handshake; 1 MiB of bulk one way) by \
+    `perf record`: medians of all, in the kernel, in the program with its libraries, in the C library; how often a thread went to \
+    sleep for an operation; and the functions with the most time. A server that is sampled is a little slower, and one that has to \
+    wait for the generator sleeps more often. Every run is in `profile.json`.";
 const METHOD: &str = include_str!("../../README.md");
 
 /// Reads the results of a directory and writes everything that is made from them. Absent files are left out.
@@ -31,6 +36,7 @@ const METHOD: &str = include_str!("../../README.md");
 pub fn write(results: &Path, readme: &Path) -> io::Result<()> {
     let sockets = read_json(&results.join("all.json"))?;
     let actors = read_json(&results.join("actors.json"))?;
+    let profiles = read_json(&results.join("profile.json"))?;
     let notes = read(&results.join("notes.md"))?;
     let outcomes = record::outcomes(&sockets);
     let events = contest::read(&actors);
@@ -39,6 +45,10 @@ pub fn write(results: &Path, readme: &Path) -> io::Result<()> {
     write!(page, "![ratios to the best tokio flavour](plot.svg)\n\n## Summary\n\n{summary}\n").expect(IN_MEMORY);
     if !notes.is_empty() {
         write!(page, "## What limits the lost rows\n\n{notes}\n").expect(IN_MEMORY);
+    }
+    if let Some(table) = Some(profile::render(&profiles)).filter(|table| !table.is_empty()) {
+        let revision = profiles["environment"]["revision"].as_str().unwrap_or("–");
+        write!(page, "## Where the time goes\n\nRevision {revision}. {PROFILE}\n\n{table}\n").expect(IN_MEMORY);
     }
     write!(page, "## Method\n\n{}\n## Sockets\n\n", method()).expect(IN_MEMORY);
     outcomes.iter().for_each(|outcome| page.push_str(&(markdown::render(outcome) + "\n")));
