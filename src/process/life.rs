@@ -44,6 +44,8 @@ pub(crate) struct Life {
     pub(crate) parent: Pid,
     pub(crate) name: Option<Name>,
     pub(crate) trap_exit: bool,
+    /// Its last activation has left it a backlog.
+    pub(super) has_backlog: bool,
     pub(crate) handled: u64,
     /// Messages sent in this activation.
     pub(crate) sent: u32,
@@ -55,14 +57,12 @@ pub(crate) struct Life {
 pub(super) struct Body {
     pub(super) life: Life,
     pub(super) hand: Hand,
-    /// Its last activation has left it a backlog.
-    pub(super) has_backlog: bool,
     pub(super) behavior: Box<dyn Behavior>,
 }
 
 impl Life {
     pub(super) fn new(pid: Pid, parent: Pid, name: Option<Name>) -> Self {
-        Self { pid, parent, name, trap_exit: false, handled: 0, sent: 0, requests: None }
+        Self { pid, parent, name, trap_exit: false, has_backlog: false, handled: 0, sent: 0, requests: None }
     }
 
     /// Ends the wait for a request. `false`: nobody waits for it (any more).

@@ -355,8 +355,7 @@ impl Processes {
         let pid = Pid::new(index, cell.mailbox.open(bounds));
         self.live.fetch_add(1, Ordering::AcqRel);
         cell.is_pool.store(behavior.is_pool(), Ordering::Relaxed);
-        let mut body =
-            Box::new(Body { life: Life::new(pid, parent, None), hand: Hand::default(), has_backlog: false, behavior });
+        let mut body = Box::new(Body { life: Life::new(pid, parent, None), hand: Hand::default(), behavior });
 
         let started = self.start(&mut body, options);
         match started {
@@ -470,7 +469,7 @@ impl Processes {
             if !body.hand.resumed.is_empty() {
                 self.resume(&mut body.hand.resumed);
             }
-            if handled == 1 && (body.has_backlog || body.hand.len() >= BUDGET as usize) {
+            if handled == 1 && (body.life.has_backlog || body.hand.len() >= BUDGET as usize) {
                 began_ns = Some(self.timers.clock().now_ns());
             }
             let Some(envelope) = next else { return Activation::Idle };
@@ -484,7 +483,7 @@ impl Processes {
                 budget += BUDGET;
             }
         }
-        body.has_backlog = cell.mailbox.queued() >= BUDGET as usize;
+        body.life.has_backlog = cell.mailbox.queued() >= BUDGET as usize;
         Activation::More
     }
 
