@@ -215,8 +215,8 @@ mod tests {
     #[test]
     fn table_has_medians_and_the_largest_functions() {
         let run = |us: f64| {
-            json!({ "cpu_us": us, "kernel_us": 1.0, "program_us": 2.0, "library_us": 0.5, "switches": 0.25,
-            "symbols": [["small", 0.1], ["large", us]] })
+            let symbols = json!([["small", 0.1, false], ["large", us, false], ["send", 0.9, true]]);
+            json!({ "cpu_us": us, "kernel_us": 1.0, "program_us": 2.0, "library_us": 0.5, "switches": 0.25, "symbols": symbols })
         };
         let document = json!({ "rows": [{ "name": "R", "contenders": [{ "label": "L", "runs": [run(3.0), run(5.0), run(4.0)] }] }] });
         let text = render(&document);
