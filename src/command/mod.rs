@@ -57,6 +57,20 @@ pub(crate) enum Command {
     Finish,
 }
 
+impl Command {
+    /// Whether it may start a time that its sender counts from the send: an order, in contrast to data and news.
+    #[inline]
+    pub(crate) fn is_order(&self) -> bool {
+        !matches!(
+            self,
+            Self::Message { message: Packed::Tcp(_) | Packed::Other(_), .. }
+                | Self::Resume { .. }
+                | Self::Passed { .. }
+                | Self::Timer { .. }
+        )
+    }
+}
+
 /// What timers do when they fire.
 #[derive(Debug)]
 pub(crate) enum Fire {

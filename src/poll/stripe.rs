@@ -290,6 +290,10 @@ impl Run<'_> {
     }
 
     fn obey(&mut self, command: Command) {
+        if command.is_order() {
+            // It may have come long after the activation began.
+            self.now_ms = self.services.timers.clock().now_ms();
+        }
         match command {
             Command::Message { to, .. } | Command::Call { to, .. } if self.entry(to).is_none() => drop_guarded(command),
             Command::Message { to, from, message } => {

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -280,6 +281,40 @@ fn every_end_works_on_a_connection_whose_peer_reads_nothing() {
     assert_eq!(counts.number("ended_exit"), Some(3));
     assert_eq!((counts.number("ended_abort"), counts.number("ended_close_timeout")), (Some(1), Some(1)));
     assert!(counts.number("ended_unsent").is_some_and(|bytes| bytes > 0));
+    stop_clean(&node);
+}
+
+/// The close comes to the stripe in an activation that has begun long before: its time counts from the close.
+#[test]
+fn close_timeout_counts_from_the_close() {
+    const CLOSE: Duration = Duration::from_millis(100);
+    /// Holds its stripe up until the gate is dropped.
+    struct Hold(mpsc::Sender<()>, mpsc::Receiver<()>);
+    impl MetaProcess for Hold {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+            let _ = self.0.send(());
+            let _ = self.1.recv_timeout(LIMIT);
+            Err(Reason::Normal)
+        }
+    }
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(1));
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default().with_limits(limits().with_close_timeout(CLOSE)));
+    let _client = client(addr);
+    let alias = probe.connect().id;
+    probe.write(alias, vec![7; MUCH]);
+    node.inspect(alias, LIMIT).expect("it has come to the bytes");
+    let (began, is_held) = mpsc::channel();
+    let (gate, opened) = mpsc::channel::<()>();
+    probe.spawn_meta(Hold(began, opened));
+    is_held.recv_timeout(LIMIT).expect("the stripe is held");
+    let held = Instant::now();
+    wait_until("the activation is old", || held.elapsed() > 2 * CLOSE);
+    let closed = Instant::now();
+    node.close(alias).expect("alive");
+    drop(gate);
+    assert_eq!(probe.disconnect().reason, DisconnectReason::CloseTimeout);
+    assert!(closed.elapsed() >= CLOSE, "after {:?}", closed.elapsed());
     stop_clean(&node);
 }
 
