@@ -290,9 +290,11 @@ impl Run<'_> {
     }
 
     fn obey(&mut self, command: Command) {
-        if command.is_order() {
-            // It may have come long after the activation began.
-            self.now_ms = self.services.timers.clock().now_ms();
+        let is_order = command.is_order();
+        if is_order {
+            // It may have come long after the activation began, and what counts from it in whole milliseconds must not
+            // be short of the rest of this one.
+            self.now_ms = self.services.timers.clock().now_ms() + 1;
         }
         match command {
             Command::Message { to, .. } | Command::Call { to, .. } if self.entry(to).is_none() => drop_guarded(command),
@@ -325,6 +327,9 @@ impl Run<'_> {
                 self.inner.phase = Phase::Finishing;
                 self.tell_all(|meta, cx| meta.handle_finish(cx));
             }
+        }
+        if is_order {
+            self.now_ms -= 1;
         }
     }
 
