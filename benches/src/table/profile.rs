@@ -184,16 +184,22 @@ pub fn render(document: &Value) -> String {
     head.to_owned() + &text
 }
 
-/// The functions with the most time, over all runs.
+/// The functions with the most time: medians of all runs, as the other figures are.
 fn largest(runs: &[Value], in_kernel: bool) -> String {
-    let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
+    let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let symbols = runs.iter().filter_map(|run| run["symbols"].as_array()).flatten();
     for symbol in symbols.filter(|symbol| symbol[2] == in_kernel) {
-        *totals.entry(symbol[0].as_str().unwrap_or_default()).or_default() += symbol[1].as_f64().unwrap_or_default();
+        times.entry(symbol[0].as_str().unwrap_or_default()).or_default().extend(symbol[1].as_f64());
     }
-    let mut totals: Vec<_> = totals.into_iter().collect();
-    totals.sort_by(|one, other| other.1.total_cmp(&one.1));
-    let named = totals.iter().take(NAMED).map(|(symbol, us)| format!("`{symbol}` {:.2}", us / runs.len() as f64));
+    let median = |mut times: Vec<f64>| {
+        // A run that does not name it had hardly any.
+        times.resize(runs.len().max(times.len()), 0.0);
+        Spread::of(times).map_or(0.0, |spread| spread.median)
+    };
+    let mut medians: Vec<_> = times.into_iter().map(|(symbol, times)| (symbol, median(times))).collect();
+    medians.sort_by(|one, other| other.1.total_cmp(&one.1));
+    let named =
+        medians.iter().take(NAMED).filter(|(_, us)| *us > 0.0).map(|(symbol, us)| format!("`{symbol}` {us:.2}"));
     named.collect::<Vec<_>>().join(", ")
 }
 
