@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The boxes wait on a rack of the thread, as those of user types do, and go through a [`Depot`] where sender and receiver
-//! run on different threads: a rack has two magazines of [`MAGAZINE`] boxes, the depot [`MAGAZINES`] of them.
+//! run on different threads: a rack has two magazines of [`MAGAZINE`] boxes, the depot [`MAGAZINES`] of them. They are not one
+//! of the user types' stocks, because a thread has few of those, and a datagram never costs an allocation.
 
 use std::cell::RefCell;
 
