@@ -17,14 +17,20 @@ struct Room {
 
 impl Actor for Room {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        let options = TcpServerOptions::from(&self.address).with_framing(Framing::Lines { max_length: 512 });
+        let options =
+            TcpServerOptions::from(&self.address).with_framing(Framing::Lines { max_length: 512 });
         let server = TcpServer::bind(options)?;
         println!("{}", server.local_addr());
         cx.spawn_meta(server)?;
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
             Message::TcpConnect(connect) => {
                 self.guests.insert(connect.id, None);
@@ -32,7 +38,9 @@ impl Actor for Room {
             }
             Message::Tcp(line) => {
                 let text = String::from_utf8_lossy(&line.data).into_owned(); // without its line end
-                let Some(guest) = self.guests.get_mut(&line.id) else { return Ok(()) };
+                let Some(guest) = self.guests.get_mut(&line.id) else {
+                    return Ok(());
+                };
                 let news = match guest {
                     Some(name) => format!("{name}: {text}\n"),
                     None => format!("* {} is here\n", guest.insert(text)),
@@ -41,7 +49,11 @@ impl Actor for Room {
             }
             Message::TcpDisconnect(disconnect) => {
                 if let Some(Some(name)) = self.guests.remove(&disconnect.id) {
-                    self.tell_others(cx, disconnect.id, &format!("* {name} has left: {}\n", disconnect.reason));
+                    self.tell_others(
+                        cx,
+                        disconnect.id,
+                        &format!("* {name} has left: {}\n", disconnect.reason),
+                    );
                 }
             }
             _ => {}
@@ -52,7 +64,10 @@ impl Actor for Room {
 
 impl Room {
     fn tell_others(&self, cx: &mut Context<'_>, speaker: Alias, text: &str) {
-        let others = self.guests.iter().filter(|(guest, name)| **guest != speaker && name.is_some());
+        let others = self
+            .guests
+            .iter()
+            .filter(|(guest, name)| **guest != speaker && name.is_some());
         others.for_each(|(guest, _)| say(cx, *guest, text));
     }
 }
@@ -63,9 +78,14 @@ fn say(cx: &mut Context<'_>, guest: Alias, text: &str) {
 }
 
 fn main() -> Result<(), longshore::Error> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7000".into());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:7000".into());
     let node = Node::start("chat@localhost")?;
-    node.spawn(|| Room { address, guests: HashMap::new() })?;
+    node.spawn(|| Room {
+        address,
+        guests: HashMap::new(),
+    })?;
 
     let stopper = node.clone();
     ctrlc::set_handler(move || drop(stopper.stop())).expect("the only handler");

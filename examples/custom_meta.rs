@@ -35,8 +35,18 @@ impl Program {
         let (pipe, theirs) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
         let input = OwnedFd::from(theirs.try_clone()?);
-        let child = Command::new(&command[0]).args(&command[1..]).stdin(input).stdout(OwnedFd::from(theirs)).spawn()?;
-        Ok(Self { child, pipe, connection, output: Buffer::new(), lines: 0 })
+        let child = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(input)
+            .stdout(OwnedFd::from(theirs))
+            .spawn()?;
+        Ok(Self {
+            child,
+            pipe,
+            connection,
+            output: Buffer::new(),
+            lines: 0,
+        })
     }
 
     /// Program to connection, until there is nothing to read: readiness is told only once.
@@ -84,17 +94,34 @@ impl MetaProcess for Program {
         if readiness.is_writable() {
             self.write(cx)?;
         }
-        if readiness.is_readable() { self.read(cx) } else { Ok(()) }
+        if readiness.is_readable() {
+            self.read(cx)
+        } else {
+            Ok(())
+        }
     }
 
-    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
-        let Message::Tcp(packet) = message else { return Ok(()) };
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        let Message::Tcp(packet) = message else {
+            return Ok(());
+        };
         self.lines += packet.data.iter().filter(|byte| **byte == b'\n').count() as u64;
         self.output.extend_from_slice(&packet.data);
         self.write(cx)
     }
 
-    fn handle_call(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        _: &mut MetaContext<'_>,
+        _: Pid,
+        _: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         reply.send(format!("{} lines\n", self.lines));
         Ok(())
     }
@@ -127,7 +154,12 @@ impl Actor for Inetd {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
             Message::TcpConnect(connect) => {
                 let Ok(program) = Program::start(&self.command, connect.id) else {
@@ -139,7 +171,9 @@ impl Actor for Inetd {
                 self.connections.insert(cx.monitor(program), connect.id);
             }
             Message::Tcp(packet) => {
-                let Some(program) = self.programs.get(&packet.id) else { return Ok(()) };
+                let Some(program) = self.programs.get(&packet.id) else {
+                    return Ok(());
+                };
                 if packet.data == "?\n" {
                     let question = cx.request(*program, "counters", Duration::from_secs(5))?;
                     self.questions.insert(question, packet.id);
@@ -149,7 +183,10 @@ impl Actor for Inetd {
             }
             Message::Reply(reply) => {
                 let connection = self.questions.remove(&reply.request);
-                let text = reply.result.ok().and_then(|answer| answer.downcast::<String>().ok());
+                let text = reply
+                    .result
+                    .ok()
+                    .and_then(|answer| answer.downcast::<String>().ok());
                 if let (Some(connection), Some(text)) = (connection, text) {
                     let _ = cx.send_alias(connection, MessageTcp::new(connection, text));
                 }

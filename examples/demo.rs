@@ -13,10 +13,17 @@ use longshore::prelude::*;
 struct Handler;
 
 impl Actor for Handler {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         let me = cx.name().map(ToString::to_string).unwrap_or_default();
         match message {
-            Message::TcpConnect(connect) => println!("{me}: {} came from {}", connect.id, connect.remote_addr),
+            Message::TcpConnect(connect) => {
+                println!("{me}: {} came from {}", connect.id, connect.remote_addr)
+            }
             Message::Tcp(packet) => {
                 let mut answer = Buffer::from(format!("{me}: "));
                 answer.extend_from_slice(&packet.data);
@@ -34,9 +41,16 @@ impl Actor for Handler {
 struct Answerer;
 
 impl Actor for Answerer {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         if let Message::Udp(mut packet) = message {
-            packet.data.extend_from_slice(format!("(from worker {})\n", cx.pid()).as_bytes());
+            packet
+                .data
+                .extend_from_slice(format!("(from worker {})\n", cx.pid()).as_bytes());
             let _ = cx.send_alias(packet.id, packet); // back to where it came from
         }
         Ok(())
@@ -54,9 +68,16 @@ impl Actor for Client {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
-            Message::TcpConnect(connect) => cx.send_alias(connect.id, MessageTcp::new(connect.id, "hi\n"))?,
+            Message::TcpConnect(connect) => {
+                cx.send_alias(connect.id, MessageTcp::new(connect.id, "hi\n"))?
+            }
             Message::Tcp(packet) => {
                 print!("client: got {}", String::from_utf8_lossy(&packet.data));
                 cx.close(packet.id).ok(); // its Disconnect comes when everything is sent
@@ -80,9 +101,13 @@ impl Actor for Demo {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         cx.spawn_register("handler1", || Handler)?;
         cx.spawn_register("handler2", || Handler)?;
-        cx.spawn_pool(SpawnOptions::default().with_name("answerers"), Pool::new(3, || Answerer))?;
+        cx.spawn_pool(
+            SpawnOptions::default().with_name("answerers"),
+            Pool::new(3, || Answerer),
+        )?;
 
-        let options = TcpServerOptions::from(&self.address).with_process_pool(["handler1", "handler2"]);
+        let options =
+            TcpServerOptions::from(&self.address).with_process_pool(["handler1", "handler2"]);
         let tcp = TcpServer::bind(options)?;
         let server = tcp.local_addr();
         println!("{server}");
@@ -95,7 +120,9 @@ impl Actor for Demo {
 }
 
 fn main() -> Result<(), longshore::Error> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:7000".into());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:7000".into());
     let node = Node::start("demo@localhost")?;
     node.spawn(|| Demo { address })?;
 

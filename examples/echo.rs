@@ -23,7 +23,12 @@ impl Actor for Echo {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         // The message that came is the one to send back. A connection that has ended meanwhile, or a peer that does not
         // read, gives it back: the bytes are dropped.
         let _ = match message {
@@ -36,11 +41,16 @@ impl Actor for Echo {
 }
 
 fn main() -> Result<(), longshore::Error> {
-    let (mut address, mut options) = (String::from("127.0.0.1:7000"), NodeOptions::from("echo@localhost"));
+    let (mut address, mut options) = (
+        String::from("127.0.0.1:7000"),
+        NodeOptions::from("echo@localhost"),
+    );
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--workers" => options.workers = arguments.next().and_then(|workers| workers.parse().ok()),
+            "--workers" => {
+                options.workers = arguments.next().and_then(|workers| workers.parse().ok())
+            }
             _ => address = argument,
         }
     }

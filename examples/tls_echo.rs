@@ -21,7 +21,9 @@ use std::path::{Path, PathBuf};
 
 use longshore::prelude::*;
 use longshore::tls::{CertManager, CertSource, ClientAuth, Roots, TlsServerOptions};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
 
 struct Echo {
     options: TcpServerOptions,
@@ -35,13 +37,22 @@ impl Actor for Echo {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
             Message::Tcp(packet) => drop(cx.send_alias(packet.id, packet)),
             // After the handshake; one that fails never gets here, it is logged.
             Message::TcpConnect(connect) => {
                 if let Some(tls) = &connect.tls {
-                    let alpn = tls.alpn.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+                    let alpn = tls
+                        .alpn
+                        .as_deref()
+                        .map(String::from_utf8_lossy)
+                        .unwrap_or_default();
                     eprintln!(
                         "{}: {:?} {:?} sni={:?} alpn={alpn:?} client_certificates={} resumed={}",
                         connect.remote_addr,
@@ -64,10 +75,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut node = NodeOptions::from("tls-echo@localhost");
     let mut server = TcpServerOptions::from("127.0.0.1:7443");
     let (mut tls, mut alpn) = (TlsServerOptions::default(), Vec::new());
-    let (mut folder, mut chain, mut key, mut client_ca) = (PathBuf::from("target/tls_echo"), None, None, None);
+    let (mut folder, mut chain, mut key, mut client_ca) =
+        (PathBuf::from("target/tls_echo"), None, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or_else(|| format!("{argument} wants a value"))
+        };
         match argument.as_str() {
             "--certs" => folder = value()?.into(),
             "--cert" => chain = Some(value()?),
@@ -85,8 +101,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if !folder.join("server.pem").exists() {
             make_certificates(&folder)?;
         }
-        let source =
-            |name: &str| CertSource::pem_files(folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+        let source = |name: &str| {
+            CertSource::pem_files(
+                folder.join(format!("{name}.pem")),
+                folder.join(format!("{name}.key")),
+            )
+        };
         CertManager::new(source("server"))?.with_name("other.test", source("other"))?
     };
     if let Some(file) = client_ca {
@@ -94,14 +114,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let node = Node::start(node.with_logger(|level, text| eprintln!("{level:?}: {text}")))?;
-    let options = server.with_cert_manager(certs.clone()).with_tls(tls.with_alpn(alpn));
+    let options = server
+        .with_cert_manager(certs.clone())
+        .with_tls(tls.with_alpn(alpn));
     node.spawn(|| Echo { options })?;
     for line in io::stdin().lock().lines() {
         let outcome = match line?.trim() {
-            "reload" => certs.reload().map(|count| format!("{count} certificates read again")),
+            "reload" => certs
+                .reload()
+                .map(|count| format!("{count} certificates read again")),
             "renew" => {
                 make_certificates(&folder)?;
-                certs.reload().map(|count| format!("{count} certificates made and read"))
+                certs
+                    .reload()
+                    .map(|count| format!("{count} certificates made and read"))
             }
             _ => Ok("the lines `reload` and `renew` mean something here".into()),
         };
@@ -124,14 +150,19 @@ fn make_certificates(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let authority = CertifiedIssuer::self_signed(authority, key)?;
     fs::write(folder.join("ca.key"), authority.key().serialize_pem())?;
     fs::write(folder.join("ca.pem"), authority.pem())?;
-    for (file, names) in
-        [("server", &["localhost", "127.0.0.1", "::1"][..]), ("other", &["other.test"]), ("client", &["client.test"])]
-    {
+    for (file, names) in [
+        ("server", &["localhost", "127.0.0.1", "::1"][..]),
+        ("other", &["other.test"]),
+        ("client", &["client.test"]),
+    ] {
         let key = KeyPair::generate()?;
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = named(file); // what `s_client` shows as the subject
-        fs::write(folder.join(format!("{file}.pem")), params.signed_by(&key, &authority)?.pem())?;
+        fs::write(
+            folder.join(format!("{file}.pem")),
+            params.signed_by(&key, &authority)?.pem(),
+        )?;
         fs::write(folder.join(format!("{file}.key")), key.serialize_pem())?;
     }
     Ok(())

@@ -59,8 +59,16 @@ const SMALLEST: usize = 64;
 
 impl Storage {
     fn new(capacity: usize, home: Option<Arc<Shelves>>) -> Box<Self> {
-        assert!(u32::try_from(capacity).is_ok(), "a buffer holds at most u32::MAX bytes, not {capacity}");
-        Box::new(Self { bytes: vec![0; capacity], start: 0, end: 0, home })
+        assert!(
+            u32::try_from(capacity).is_ok(),
+            "a buffer holds at most u32::MAX bytes, not {capacity}"
+        );
+        Box::new(Self {
+            bytes: vec![0; capacity],
+            start: 0,
+            end: 0,
+            home,
+        })
     }
 
     #[inline]
@@ -79,7 +87,8 @@ impl Storage {
     }
 
     fn slide_to_front(&mut self) {
-        self.bytes.copy_within(self.start as usize..self.end as usize, 0);
+        self.bytes
+            .copy_within(self.start as usize..self.end as usize, 0);
         self.end -= self.start;
         self.start = 0;
     }
@@ -110,7 +119,11 @@ impl Buffer {
     /// ```
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        if capacity == 0 { Self::new() } else { Self(Some(Storage::new(capacity, None))) }
+        if capacity == 0 {
+            Self::new()
+        } else {
+            Self(Some(Storage::new(capacity, None)))
+        }
     }
 
     /// Counts the bytes.
@@ -189,7 +202,10 @@ impl Buffer {
     #[inline]
     pub fn advance(&mut self, n: usize) {
         let len = self.len();
-        assert!(n <= len, "cannot advance by {n}: the buffer has {len} bytes");
+        assert!(
+            n <= len,
+            "cannot advance by {n}: the buffer has {len} bytes"
+        );
         let Some(storage) = &mut self.0 else { return };
         if n == len {
             (storage.start, storage.end) = (0, 0); // the whole memory is spare again
@@ -300,7 +316,10 @@ impl Buffer {
     #[inline]
     pub fn grow(&mut self, n: usize) {
         let spare = self.0.as_ref().map_or(0, |storage| storage.spare_len());
-        assert!(n <= spare, "cannot grow by {n}: the buffer has {spare} spare bytes");
+        assert!(
+            n <= spare,
+            "cannot grow by {n}: the buffer has {spare} spare bytes"
+        );
         if let Some(storage) = &mut self.0 {
             storage.end += n as u32; // fits: the spare does
         }
@@ -316,7 +335,9 @@ impl Buffer {
     /// ```
     #[must_use]
     pub fn into_vec(mut self) -> Vec<u8> {
-        let Some(storage) = &mut self.0 else { return Vec::new() };
+        let Some(storage) = &mut self.0 else {
+            return Vec::new();
+        };
         if storage.home.is_some() {
             return storage.filled().to_vec();
         }
@@ -344,7 +365,9 @@ impl Buffer {
     #[cold]
     fn make_room(&mut self, additional: usize) {
         let len = self.len();
-        let needed = len.checked_add(additional).expect("a buffer holds at most u32::MAX bytes");
+        let needed = len
+            .checked_add(additional)
+            .expect("a buffer holds at most u32::MAX bytes");
         let Some(storage) = &mut self.0 else {
             *self = Self::with_capacity(needed.max(SMALLEST));
             return;
@@ -424,7 +447,12 @@ impl fmt::Debug for Buffer {
         const SHOWN: usize = 32;
         let shown = &self[..self.len().min(SHOWN)];
         let more = if self.len() > SHOWN { "…" } else { "" };
-        write!(f, "Buffer({} bytes, b\"{}\"{more})", self.len(), shown.escape_ascii())
+        write!(
+            f,
+            "Buffer({} bytes, b\"{}\"{more})",
+            self.len(),
+            shown.escape_ascii()
+        )
     }
 }
 
@@ -469,7 +497,12 @@ impl From<Vec<u8>> for Buffer {
             return Self::new();
         }
         let end = u32::try_from(bytes.len()).expect("a buffer holds at most u32::MAX bytes");
-        Self(Some(Box::new(Storage { bytes, start: 0, end, home: None })))
+        Self(Some(Box::new(Storage {
+            bytes,
+            start: 0,
+            end,
+            home: None,
+        })))
     }
 }
 

@@ -22,7 +22,9 @@ pub(crate) struct Chunks<T> {
 
 impl<T: Default> Chunks<T> {
     pub(crate) fn new() -> Self {
-        Self { chunks: [const { OnceLock::new() }; CHUNKS] }
+        Self {
+            chunks: [const { OnceLock::new() }; CHUNKS],
+        }
     }
 
     /// The cell of an index that [`Chunks::ensure`] has seen; `None` for any other.
@@ -64,7 +66,11 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(first: u32, limit: u32) -> Self {
-        Self { free: SegQueue::new(), next: AtomicU32::new(first), limit }
+        Self {
+            free: SegQueue::new(),
+            next: AtomicU32::new(first),
+            limit,
+        }
     }
 
     /// An index that nobody else has; `None` at the limit.
@@ -73,7 +79,9 @@ impl Slots {
             return Some(index);
         }
         self.next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| (next < self.limit).then_some(next + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                (next < self.limit).then_some(next + 1)
+            })
             .ok()
     }
 
@@ -94,7 +102,10 @@ mod tests {
             table.ensure(index).store(index + 1, Ordering::Relaxed);
         }
         for index in 0..5_000 {
-            assert_eq!(table.get(index).expect("ensured").load(Ordering::Relaxed), index + 1);
+            assert_eq!(
+                table.get(index).expect("ensured").load(Ordering::Relaxed),
+                index + 1
+            );
         }
         assert!(table.get(1 << 20).is_none());
         assert!(locate(u32::MAX).0 < CHUNKS);
@@ -103,7 +114,10 @@ mod tests {
     #[test]
     fn slots_end_at_their_limit_and_come_back() {
         let slots = Slots::new(1, 3);
-        assert_eq!((slots.take(), slots.take(), slots.take()), (Some(1), Some(2), None));
+        assert_eq!(
+            (slots.take(), slots.take(), slots.take()),
+            (Some(1), Some(2), None)
+        );
         slots.give(1);
         assert_eq!((slots.take(), slots.take()), (Some(1), None));
     }

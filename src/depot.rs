@@ -22,11 +22,16 @@ pub(crate) struct Depot<T> {
 impl<T> Depot<T> {
     /// A depot for at most `limit` magazines.
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { magazines: Mutex::new(Vec::new()), limit }
+        Self {
+            magazines: Mutex::new(Vec::new()),
+            limit,
+        }
     }
 
     fn magazines(&self) -> MutexGuard<'_, Vec<Vec<T>>> {
-        self.magazines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.magazines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A full magazine, if one waits.
@@ -55,7 +60,10 @@ pub(crate) struct Rack<T, const SIZE: usize> {
 
 impl<T, const SIZE: usize> Rack<T, SIZE> {
     pub(crate) const fn new() -> Self {
-        Self { loaded: Vec::new(), other: Vec::new() }
+        Self {
+            loaded: Vec::new(),
+            other: Vec::new(),
+        }
     }
 
     #[inline]
@@ -105,7 +113,9 @@ mod tests {
         // Two magazines have stayed: the second of 4 and the one that is being filled.
         let moved: Vec<_> = std::iter::from_fn(|| two.take(&depot)).collect();
         assert_eq!(moved.len(), 8);
-        let mut kept: Vec<_> = std::iter::from_fn(|| one.take(&depot)).chain(moved).collect();
+        let mut kept: Vec<_> = std::iter::from_fn(|| one.take(&depot))
+            .chain(moved)
+            .collect();
         kept.sort_unstable();
         assert_eq!(kept, Vec::from_iter(0..13));
     }
@@ -129,7 +139,11 @@ mod tests {
         let mut rack = Rack::<Arc<()>, 4>::new();
         (0..1_000).for_each(|_| rack.put(Arc::clone(&thing), &depot));
         let bound = 1 + (32 + 2) * 4;
-        assert!(Arc::strong_count(&thing) <= bound, "{} of at most {bound}", Arc::strong_count(&thing));
+        assert!(
+            Arc::strong_count(&thing) <= bound,
+            "{} of at most {bound}",
+            Arc::strong_count(&thing)
+        );
         drop((rack, depot));
         assert_eq!(Arc::strong_count(&thing), 1);
     }

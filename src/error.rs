@@ -17,7 +17,10 @@ pub struct OptionError {
 
 impl OptionError {
     pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
+        Self {
+            field,
+            problem: problem.into(),
+        }
     }
 
     /// The field of the options.
@@ -124,7 +127,11 @@ pub struct SendError {
 impl SendError {
     #[cold]
     pub(crate) fn new(kind: SendErrorKind, to: impl Into<Target>, message: Message) -> Self {
-        Self { kind, to: to.into(), message: Box::new(std::sync::Mutex::new(message)) }
+        Self {
+            kind,
+            to: to.into(),
+            message: Box::new(std::sync::Mutex::new(message)),
+        }
     }
 
     /// Why.
@@ -163,13 +170,18 @@ impl SendError {
     /// # Ok(()) }) }
     /// ```
     pub fn into_message(self) -> Message {
-        self.message.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.message
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for SendError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SendError").field("kind", &self.kind).field("to", &self.to).finish_non_exhaustive()
+        f.debug_struct("SendError")
+            .field("kind", &self.kind)
+            .field("to", &self.to)
+            .finish_non_exhaustive()
     }
 }
 

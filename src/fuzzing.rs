@@ -1,5 +1,8 @@
 //! What the fuzzers in `fuzz/` reach of the inside. It exists with `cfg(fuzzing)` only and promises nothing.
-#![allow(missing_docs, reason = "for the fuzzers only; the wrapped items are documented")]
+#![allow(
+    missing_docs,
+    reason = "for the fuzzers only; the wrapped items are documented"
+)]
 
 use std::sync::Arc;
 
@@ -17,7 +20,11 @@ impl Decoder {
     }
 
     #[allow(clippy::missing_errors_doc, reason = "as the wrapped one")]
-    pub fn decode(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Option<Buffer>, FrameError> {
+    pub fn decode(
+        &mut self,
+        input: &mut Buffer,
+        pool: &BufferPool,
+    ) -> Result<Option<Buffer>, FrameError> {
         self.0.decode(input, pool)
     }
 
@@ -57,7 +64,9 @@ pub fn udp(script: &[u8]) {
 pub fn pardon_rustls() {
     let end = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let is_rustls = panic.location().is_some_and(|place| place.file().contains("/rustls-"));
+        let is_rustls = panic
+            .location()
+            .is_some_and(|place| place.file().contains("/rustls-"));
         if !is_rustls {
             end(panic);
         }

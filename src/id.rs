@@ -25,7 +25,10 @@ pub struct Pid {
 impl Pid {
     /// The sender of messages that come from outside of any process: `Node::send` from the embedding program, and the
     /// runtime itself.
-    pub const NODE: Self = Self { index: 0, generation: 0 };
+    pub const NODE: Self = Self {
+        index: 0,
+        generation: 0,
+    };
 
     pub(crate) const fn new(index: u32, generation: u32) -> Self {
         Self { index, generation }
@@ -100,7 +103,13 @@ impl Alias {
 
 impl fmt::Display for Alias {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}.{}.{}", self.stripe(), self.slot(), self.generation())
+        write!(
+            f,
+            "#{}.{}.{}",
+            self.stripe(),
+            self.slot(),
+            self.generation()
+        )
     }
 }
 
@@ -253,9 +262,16 @@ mod tests {
 
     #[test]
     fn alias_gives_back_its_parts_at_the_limits() {
-        for (stripe, slot, generation) in [(0, 0, 1), (255, Alias::SLOTS - 1, u32::MAX), (7, 12_345, 99)] {
+        for (stripe, slot, generation) in [
+            (0, 0, 1),
+            (255, Alias::SLOTS - 1, u32::MAX),
+            (7, 12_345, 99),
+        ] {
             let alias = Alias::new(stripe, slot, generation);
-            assert_eq!((alias.stripe(), alias.slot(), alias.generation()), (stripe, slot, generation));
+            assert_eq!(
+                (alias.stripe(), alias.slot(), alias.generation()),
+                (stripe, slot, generation)
+            );
             assert_eq!(Alias::from_word(alias.to_word()), Some(alias));
         }
     }

@@ -41,7 +41,10 @@ impl Inspection {
     /// assert_eq!(inspection.value("bytes_out"), None);
     /// ```
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The value of that name, as a number.

@@ -112,17 +112,22 @@ mod user_message;
 
 pub use actor::{Actor, Context, Pool, PoolCommand, Timer};
 pub use buffer::{Buffer, BufferPool};
-pub use error::{BindError, ConnectError, Error, OptionError, RequestError, SendError, SendErrorKind, SpawnError};
+pub use error::{
+    BindError, ConnectError, Error, OptionError, RequestError, SendError, SendErrorKind, SpawnError,
+};
 pub use id::{Alias, Name, Pid, Ref, Target};
 pub use inspect::Inspection;
 pub use log::Level;
 #[cfg(unix)]
 pub use message::MessageUnixDatagram;
 pub use message::{
-    Message, MessageDown, MessageExit, MessageReply, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
-    MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError, Priority,
+    Message, MessageDown, MessageExit, MessageReply, MessageTcp, MessageTcpConnect,
+    MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError,
+    Priority,
 };
-pub use meta::options::{AtLimit, SocketOptions, TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions};
+pub use meta::options::{
+    AtLimit, SocketOptions, TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions,
+};
 pub use meta::tcp::{TcpConnection, TcpServer};
 pub use meta::udp::UdpServer;
 #[cfg(unix)]
@@ -130,7 +135,9 @@ pub use meta::unix_datagram::UnixDatagramServer;
 pub use meta::{MetaContext, MetaProcess, Readiness};
 pub use node::{Node, NodeOptions, StopOptions, StopReport};
 pub use process::SpawnOptions;
-pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing, HeaderFraming};
+pub use proto::framing::{
+    ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing, HeaderFraming,
+};
 pub use reason::{DisconnectReason, Reason};
 pub use request::{Promise, Reply};
 pub use user_message::UserMessage;
@@ -138,10 +145,11 @@ pub use user_message::UserMessage;
 /// What most programs need: `use longshore::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Actor, Alias, Buffer, Context, DisconnectReason, Framing, Message, MessageTcp, MessageTcpConnect,
-        MessageTcpDisconnect, MessageUdp, MetaContext, MetaProcess, Name, Node, NodeOptions, Pid, Pool, Priority,
-        Readiness, Reason, Ref, Reply, SpawnOptions, Target, TcpConnection, TcpConnectionOptions, TcpServer,
-        TcpServerOptions, Timer, UdpServer, UdpServerOptions,
+        Actor, Alias, Buffer, Context, DisconnectReason, Framing, Message, MessageTcp,
+        MessageTcpConnect, MessageTcpDisconnect, MessageUdp, MetaContext, MetaProcess, Name, Node,
+        NodeOptions, Pid, Pool, Priority, Readiness, Reason, Ref, Reply, SpawnOptions, Target,
+        TcpConnection, TcpConnectionOptions, TcpServer, TcpServerOptions, Timer, UdpServer,
+        UdpServerOptions,
     };
 }
 

@@ -71,14 +71,23 @@ impl Message {
         if let Some(message) = any.downcast_mut::<Option<Self>>().and_then(Option::take) {
             return message;
         }
-        if let Some(message) = any.downcast_mut::<Option<MessageTcp>>().and_then(Option::take) {
+        if let Some(message) = any
+            .downcast_mut::<Option<MessageTcp>>()
+            .and_then(Option::take)
+        {
             return Self::Tcp(message);
         }
-        if let Some(message) = any.downcast_mut::<Option<MessageUdp>>().and_then(Option::take) {
+        if let Some(message) = any
+            .downcast_mut::<Option<MessageUdp>>()
+            .and_then(Option::take)
+        {
             return Self::Udp(message);
         }
         #[cfg(unix)]
-        if let Some(message) = any.downcast_mut::<Option<MessageUnixDatagram>>().and_then(Option::take) {
+        if let Some(message) = any
+            .downcast_mut::<Option<MessageUnixDatagram>>()
+            .and_then(Option::take)
+        {
             return Self::UnixDatagram(Box::new(message));
         }
         match value {
@@ -154,7 +163,10 @@ impl MessageTcp {
     /// # Ok(()) }) }
     /// ```
     pub fn new(id: Alias, data: impl Into<Buffer>) -> Self {
-        Self { id, data: data.into() }
+        Self {
+            id,
+            data: data.into(),
+        }
     }
 }
 
@@ -239,7 +251,12 @@ impl MessageUdp {
     /// # Ok(()) }) }
     /// ```
     pub fn new(id: Alias, addr: SocketAddr, data: impl Into<Buffer>) -> Self {
-        Self { id, addr, data: data.into(), truncated: false }
+        Self {
+            id,
+            addr,
+            data: data.into(),
+            truncated: false,
+        }
     }
 }
 
@@ -273,7 +290,12 @@ impl MessageUnixDatagram {
     /// # Ok(()) }) }
     /// ```
     pub fn new(id: Alias, path: impl Into<std::path::PathBuf>, data: impl Into<Buffer>) -> Self {
-        Self { id, path: Some(path.into()), data: data.into(), truncated: false }
+        Self {
+            id,
+            path: Some(path.into()),
+            data: data.into(),
+            truncated: false,
+        }
     }
 }
 
@@ -427,7 +449,13 @@ pub(crate) enum Undelivered {
 pub(crate) trait Deliver: Send + Sync {
     /// Delivers data: refused when the mailbox holds as many messages as it may, and then `waiter` is resumed when it is
     /// half drained.
-    fn deliver_data(&self, to: Pid, from: Pid, message: Packed, waiter: Alias) -> Result<(), Undelivered>;
+    fn deliver_data(
+        &self,
+        to: Pid,
+        from: Pid,
+        message: Packed,
+        waiter: Alias,
+    ) -> Result<(), Undelivered>;
 
     /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool;
@@ -472,15 +500,27 @@ mod tests {
     fn message_stays_within_a_cache_line_and_an_envelope_within_half_of_one() {
         assert!(size_of::<Message>() <= 64, "{}", size_of::<Message>());
         assert!(size_of::<Envelope>() <= 32, "{}", size_of::<Envelope>());
-        assert!(size_of::<Option<Envelope>>() <= 32, "a chunk of 128 takes 4 KiB");
-        assert!(size_of::<crate::command::Command>() <= 40, "the ring of a stripe takes 24 KiB");
+        assert!(
+            size_of::<Option<Envelope>>() <= 32,
+            "a chunk of 128 takes 4 KiB"
+        );
+        assert!(
+            size_of::<crate::command::Command>() <= 40,
+            "the ring of a stripe takes 24 KiB"
+        );
     }
 
     #[test]
     fn new_unwraps_the_types_of_the_runtime() {
         let id = Alias::new(0, 0, 1);
-        assert!(matches!(Message::new(MessageTcp::new(id, "x")), Message::Tcp(_)));
-        assert!(matches!(Message::new(Message::new(7_u8)).downcast::<u8>(), Ok(7)));
+        assert!(matches!(
+            Message::new(MessageTcp::new(id, "x")),
+            Message::Tcp(_)
+        ));
+        assert!(matches!(
+            Message::new(Message::new(7_u8)).downcast::<u8>(),
+            Ok(7)
+        ));
         assert!(Message::new(7_u8).downcast::<u16>().is_err());
     }
 }

@@ -69,7 +69,9 @@ impl Packed {
         match self {
             Self::Tcp(packet) => packet.data.len(),
             Self::User(_) => 0,
-            Self::Other(Parcel(message)) => message.as_ref().as_ref().map_or(0, command::output_bytes),
+            Self::Other(Parcel(message)) => {
+                message.as_ref().as_ref().map_or(0, command::output_bytes)
+            }
         }
     }
 }
@@ -89,7 +91,10 @@ impl Parcel {
     #[inline(never)]
     fn of(message: Message) -> Self {
         // No rack at the end of the thread.
-        let empty = RACK.try_with(|rack| rack.borrow_mut().take(&DEPOT)).ok().flatten();
+        let empty = RACK
+            .try_with(|rack| rack.borrow_mut().take(&DEPOT))
+            .ok()
+            .flatten();
         let mut parcel = empty.unwrap_or_default();
         *parcel = Some(message);
         Self(parcel)
@@ -117,19 +122,35 @@ mod tests {
     fn message_comes_out_as_it_went_in() {
         assert!(size_of::<Packed>() <= 24);
         let id = Alias::new(0, 3, 1);
-        let Message::Tcp(packet) = Packed::from(Message::new(MessageTcp::new(id, "bytes"))).unpack() else { panic!() };
+        let Message::Tcp(packet) =
+            Packed::from(Message::new(MessageTcp::new(id, "bytes"))).unpack()
+        else {
+            panic!()
+        };
         assert_eq!(packet, MessageTcp::new(id, "bytes"));
-        assert_eq!(Packed::from(Message::new(7_u8)).unpack().downcast::<u8>().unwrap(), 7);
+        assert_eq!(
+            Packed::from(Message::new(7_u8))
+                .unpack()
+                .downcast::<u8>()
+                .unwrap(),
+            7
+        );
         let writable = Packed::from(Message::TcpWritable(MessageTcpWritable { id })).unpack();
         assert!(matches!(writable, Message::TcpWritable(writable) if writable.id == id));
-        let Message::Udp(packet) = Packed::from(datagram(id)).unpack() else { panic!() };
+        let Message::Udp(packet) = Packed::from(datagram(id)).unpack() else {
+            panic!()
+        };
         assert_eq!((&packet.data[..], packet.addr.port()), (&b"ping"[..], 9));
     }
 
     #[test]
     fn bytes_are_counted_as_before() {
         let id = Alias::new(0, 3, 1);
-        for message in [Message::new(MessageTcp::new(id, "bytes")), datagram(id), Message::new(7_u8)] {
+        for message in [
+            Message::new(MessageTcp::new(id, "bytes")),
+            datagram(id),
+            Message::new(7_u8),
+        ] {
             let bytes = command::output_bytes(&message);
             assert_eq!(Packed::from(message).output_bytes(), bytes);
         }
@@ -139,7 +160,9 @@ mod tests {
     fn opened_box_carries_the_next_message() {
         let id = Alias::new(0, 3, 1);
         let address = |packed: &Packed| {
-            let Packed::Other(Parcel(parcel)) = packed else { panic!() };
+            let Packed::Other(Parcel(parcel)) = packed else {
+                panic!()
+            };
             std::ptr::from_ref(&**parcel)
         };
         let first = Packed::from(datagram(id));

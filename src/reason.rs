@@ -189,9 +189,9 @@ impl DisconnectReason {
     /// The reason a failed read or write gives.
     pub(crate) fn from_io(kind: io::ErrorKind) -> Self {
         match kind {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
-                Self::Reset
-            }
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted => Self::Reset,
             other => Self::Io(other),
         }
     }

@@ -25,13 +25,21 @@ pub(crate) trait AnswerProcess: Send + Sync {
 pub struct Reply(Option<Asker>);
 
 enum Asker {
-    Process { pid: Pid, request: Ref, processes: Arc<dyn AnswerProcess> },
+    Process {
+        pid: Pid,
+        request: Ref,
+        processes: Arc<dyn AnswerProcess>,
+    },
     Outside(Arc<Slot>),
 }
 
 impl Reply {
     pub(crate) fn to_process(pid: Pid, request: Ref, processes: Arc<dyn AnswerProcess>) -> Self {
-        Self(Some(Asker::Process { pid, request, processes }))
+        Self(Some(Asker::Process {
+            pid,
+            request,
+            processes,
+        }))
     }
 
     pub(crate) fn to_outside() -> (Self, Promise) {
@@ -70,7 +78,11 @@ impl Reply {
 impl Asker {
     fn answer(self, result: Result<Message, RequestError>) {
         match self {
-            Self::Process { pid, request, processes } => {
+            Self::Process {
+                pid,
+                request,
+                processes,
+            } => {
                 processes.answer(pid, Box::new(MessageReply { request, result }));
             }
             Self::Outside(slot) => slot.fill(result),
@@ -150,7 +162,12 @@ impl Promise {
             if left.is_zero() {
                 return Err(RequestError::Timeout);
             }
-            state = self.0.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .0
+                .filled
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -194,6 +211,9 @@ mod tests {
     #[test]
     fn nobody_answering_is_a_timeout() {
         let (_reply, promise) = Reply::to_outside();
-        assert_eq!(promise.wait_until(Instant::now()).unwrap_err(), RequestError::Timeout);
+        assert_eq!(
+            promise.wait_until(Instant::now()).unwrap_err(),
+            RequestError::Timeout
+        );
     }
 }

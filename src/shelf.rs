@@ -18,7 +18,10 @@ pub(crate) struct Shelf<T> {
 impl<T> Shelf<T> {
     /// A shelf for at most `limit` things.
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { things: OnceLock::new(), limit }
+        Self {
+            things: OnceLock::new(),
+            limit,
+        }
     }
 
     #[inline]
@@ -29,7 +32,11 @@ impl<T> Shelf<T> {
     /// Puts a thing on the shelf, or drops it if the shelf is full.
     #[inline]
     pub(crate) fn put(&self, thing: T) {
-        drop(self.things.get_or_init(|| ArrayQueue::new(self.limit)).push(thing));
+        drop(
+            self.things
+                .get_or_init(|| ArrayQueue::new(self.limit))
+                .push(thing),
+        );
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -47,6 +54,9 @@ mod tests {
         assert_eq!(shelf.take(), None);
         (0..5).for_each(|number| shelf.put(number));
         assert_eq!(shelf.len(), 2);
-        assert_eq!([shelf.take(), shelf.take(), shelf.take()], [Some(0), Some(1), None]);
+        assert_eq!(
+            [shelf.take(), shelf.take(), shelf.take()],
+            [Some(0), Some(1), None]
+        );
     }
 }

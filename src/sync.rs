@@ -61,6 +61,9 @@ mod tests {
     #[test]
     fn loom_models_are_there_when_they_are_expected() {
         let expected = std::env::var_os("LONGSHORE_EXPECT_LOOM").is_some_and(|value| value == "1");
-        assert!(cfg!(loom) || !expected, "no model was built: does RUSTFLAGS in the environment replace `--cfg loom`?");
+        assert!(
+            cfg!(loom) || !expected,
+            "no model was built: does RUSTFLAGS in the environment replace `--cfg loom`?"
+        );
     }
 }

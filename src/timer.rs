@@ -127,8 +127,17 @@ impl<T> Wheel<T> {
         let deadline_ms = deadline_ms.max(self.elapsed_ms);
         let place = Place::of(deadline_ms, self.elapsed_ms);
         let stamp = self.next_stamp();
-        let entry = Entry { deadline_ms, prev: NONE, next: NONE, stamp, place, item };
-        let index = u32::try_from(self.entries.insert(entry)).ok().filter(|index| *index != NONE);
+        let entry = Entry {
+            deadline_ms,
+            prev: NONE,
+            next: NONE,
+            stamp,
+            place,
+            item,
+        };
+        let index = u32::try_from(self.entries.insert(entry))
+            .ok()
+            .filter(|index| *index != NONE);
         let index = index.expect("there are fewer than u32::MAX timers");
         self.link(index, place);
         TimerKey { index, stamp }
@@ -136,7 +145,10 @@ impl<T> Wheel<T> {
 
     /// Takes a timer back before it fires. A key that is stale gives nothing.
     pub(crate) fn cancel(&mut self, key: TimerKey) -> Option<T> {
-        let entry = self.entries.get(key.index as usize).filter(|entry| entry.stamp == key.stamp)?;
+        let entry = self
+            .entries
+            .get(key.index as usize)
+            .filter(|entry| entry.stamp == key.stamp)?;
         let (prev, next, place) = (entry.prev, entry.next, entry.place);
         if next == key.index {
             self.clear(place);
@@ -196,7 +208,10 @@ impl<T> Wheel<T> {
         let mut index = first;
         loop {
             let entry = self.entries.remove(index as usize);
-            debug_assert!(entry.deadline_ms == self.elapsed_ms, "a slot of level 0 is one millisecond");
+            debug_assert!(
+                entry.deadline_ms == self.elapsed_ms,
+                "a slot of level 0 is one millisecond"
+            );
             expired.push(entry.item);
             if entry.next == first {
                 return;
@@ -212,7 +227,10 @@ impl<T> Wheel<T> {
             let entry = &mut self.entries[index as usize];
             let next = entry.next;
             let place = Place::of(entry.deadline_ms, self.elapsed_ms);
-            debug_assert!(place.level() < entry.place.level(), "a timer that moves gets closer");
+            debug_assert!(
+                place.level() < entry.place.level(),
+                "a timer that moves gets closer"
+            );
             entry.place = place;
             self.link(index, place);
             if next == first {
@@ -255,7 +273,10 @@ impl<T> Wheel<T> {
             return None;
         }
         let level = self.levels.trailing_zeros() as usize;
-        Some(Place::new(level, self.occupied[level].trailing_zeros() as usize))
+        Some(Place::new(
+            level,
+            self.occupied[level].trailing_zeros() as usize,
+        ))
     }
 
     fn next_stamp(&mut self) -> NonZeroU32 {

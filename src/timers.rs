@@ -31,13 +31,18 @@ struct State<T> {
 
 impl<T> State<T> {
     fn new() -> Self {
-        Self { wheel: Wheel::new(), sleeps_until_ms: None }
+        Self {
+            wheel: Wheel::new(),
+            sleeps_until_ms: None,
+        }
     }
 
     /// Inserts; whether the poller must be woken.
     fn insert(&mut self, deadline_ms: u64, item: T) -> (TimerKey, bool) {
         let key = self.wheel.insert(deadline_ms, item);
-        let wake = self.sleeps_until_ms.is_some_and(|until_ms| deadline_ms < until_ms);
+        let wake = self
+            .sleeps_until_ms
+            .is_some_and(|until_ms| deadline_ms < until_ms);
         if wake {
             self.sleeps_until_ms = None;
         }
@@ -54,7 +59,11 @@ impl<T> State<T> {
 impl Timers {
     /// `interrupt` ends a blocking poll.
     pub(crate) fn new(clock: Clock, interrupt: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { clock, state: Mutex::new(State::new()), interrupt }
+        Self {
+            clock,
+            state: Mutex::new(State::new()),
+            interrupt,
+        }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -108,7 +117,9 @@ impl Timers {
 
 impl std::fmt::Debug for Timers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Timers").field("pending", &self.pending()).finish_non_exhaustive()
+        f.debug_struct("Timers")
+            .field("pending", &self.pending())
+            .finish_non_exhaustive()
     }
 }
 
@@ -135,7 +146,10 @@ mod loom_tests {
             };
             let until_ms = state.lock().sleep_until();
             setter.join().expect("no panic");
-            assert!(until_ms == 10 || woken.load(Ordering::Relaxed), "sleeps past a timer");
+            assert!(
+                until_ms == 10 || woken.load(Ordering::Relaxed),
+                "sleeps past a timer"
+            );
         });
     }
 }

@@ -53,7 +53,9 @@ impl UserMessage {
     /// The message itself.
     #[inline]
     pub fn downcast<T: Any>(mut self) -> Result<T, Self> {
-        let Some(value) = self.0.downcast_mut::<Option<T>>().and_then(Option::take) else { return Err(self) };
+        let Some(value) = self.0.downcast_mut::<Option<T>>().and_then(Option::take) else {
+            return Err(self);
+        };
         if size_of::<T>() <= LARGEST {
             put(TypeId::of::<T>(), self.0);
         }
@@ -97,7 +99,9 @@ fn places(of: TypeId) -> impl Iterator<Item = usize> {
             self.0
         }
         fn write(&mut self, bytes: &[u8]) {
-            bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+            bytes
+                .iter()
+                .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
         }
         fn write_u64(&mut self, word: u64) {
             self.0 = word;
@@ -122,7 +126,8 @@ impl Stock {
 
     #[cold]
     fn find_further(stocks: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
-        let place = places(of).find(|place| stocks[*place].as_ref().is_none_or(|stock| stock.of == of))?;
+        let place =
+            places(of).find(|place| stocks[*place].as_ref().is_none_or(|stock| stock.of == of))?;
         Some(stocks[place].get_or_insert_with(|| Self::new(of)))
     }
 
@@ -131,11 +136,18 @@ impl Stock {
         let mut depots = DEPOTS.lock().unwrap_or_else(PoisonError::into_inner);
         // A type too many has a depot that keeps nothing: its boxes stay on their threads.
         let limit = if depots.len() < TYPES { MAGAZINES } else { 0 };
-        let depot = depots.get(&of).cloned().unwrap_or_else(|| Arc::new(Depot::new(limit)));
+        let depot = depots
+            .get(&of)
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Depot::new(limit)));
         if limit > 0 {
             depots.insert(of, Arc::clone(&depot));
         }
-        Self { of, rack: Rack::new(), depot }
+        Self {
+            of,
+            rack: Rack::new(),
+            depot,
+        }
     }
 }
 
@@ -153,7 +165,9 @@ fn take(of: TypeId) -> Option<Empty> {
 #[inline]
 fn put(of: TypeId, empty: Empty) {
     let _ = STOCKS.try_with(|stocks| {
-        let Ok(mut stocks) = stocks.try_borrow_mut() else { return };
+        let Ok(mut stocks) = stocks.try_borrow_mut() else {
+            return;
+        };
         if let Some(Stock { rack, depot, .. }) = Stock::find(&mut stocks, of) {
             rack.put(empty, depot);
         }
@@ -167,14 +181,22 @@ mod tests {
     #[test]
     fn value_comes_out_as_it_went_in() {
         let message = UserMessage::new(String::from("hi"));
-        assert_eq!(message.downcast_ref::<String>().map(String::as_str), Some("hi"));
+        assert_eq!(
+            message.downcast_ref::<String>().map(String::as_str),
+            Some("hi")
+        );
         let message = message.downcast::<u8>().expect_err("another type");
         assert_eq!(message.downcast::<String>().expect("this type"), "hi");
     }
 
     #[test]
     fn emptied_box_carries_the_next_value_of_its_type() {
-        let address = |message: &UserMessage| message.downcast_ref::<[u64; 3]>().expect("this type").as_ptr();
+        let address = |message: &UserMessage| {
+            message
+                .downcast_ref::<[u64; 3]>()
+                .expect("this type")
+                .as_ptr()
+        };
         let first = UserMessage::new([1_u64, 2, 3]);
         let was = address(&first);
         assert_eq!(first.downcast::<[u64; 3]>().expect("this type"), [1, 2, 3]);
@@ -196,11 +218,32 @@ mod tests {
     #[test]
     fn types_that_share_a_stock_do_not_mix() {
         for round in 0..1_000_u32 {
-            assert_eq!(UserMessage::new(round).downcast::<u32>().expect("u32"), round);
-            assert_eq!(UserMessage::new(round as u8).downcast::<u8>().expect("u8"), round as u8);
-            assert_eq!(UserMessage::new((round, 1_u8)).downcast::<(u32, u8)>().expect("pair"), (round, 1));
-            assert_eq!(UserMessage::new(Some(round)).downcast::<Option<u32>>().expect("option"), Some(round));
-            assert!(UserMessage::new([round; 64]).downcast::<[u32; 64]>().is_ok(), "too large for a stock");
+            assert_eq!(
+                UserMessage::new(round).downcast::<u32>().expect("u32"),
+                round
+            );
+            assert_eq!(
+                UserMessage::new(round as u8).downcast::<u8>().expect("u8"),
+                round as u8
+            );
+            assert_eq!(
+                UserMessage::new((round, 1_u8))
+                    .downcast::<(u32, u8)>()
+                    .expect("pair"),
+                (round, 1)
+            );
+            assert_eq!(
+                UserMessage::new(Some(round))
+                    .downcast::<Option<u32>>()
+                    .expect("option"),
+                Some(round)
+            );
+            assert!(
+                UserMessage::new([round; 64])
+                    .downcast::<[u32; 64]>()
+                    .is_ok(),
+                "too large for a stock"
+            );
         }
     }
 
@@ -209,7 +252,8 @@ mod tests {
         struct Numbered<const NUMBER: usize>(usize);
         fn round<const NUMBER: usize>() {
             for _ in 0..3 {
-                let taken = UserMessage::new(Numbered::<NUMBER>(NUMBER)).downcast::<Numbered<NUMBER>>();
+                let taken =
+                    UserMessage::new(Numbered::<NUMBER>(NUMBER)).downcast::<Numbered<NUMBER>>();
                 assert_eq!(taken.expect("this type").0, NUMBER);
             }
         }

@@ -11,8 +11,18 @@ const ROWS: [&[&str]; 7] = [
     &["poll", "actor"],
     &["meta", "process"],
     &["proto", "scheduler", "timers"],
-    &["message", "packed", "command", "request", "inspect", "error", "reason"],
-    &["buffer", "chunks", "clock", "log", "timer", "tls", "user_message"],
+    &[
+        "message", "packed", "command", "request", "inspect", "error", "reason",
+    ],
+    &[
+        "buffer",
+        "chunks",
+        "clock",
+        "log",
+        "timer",
+        "tls",
+        "user_message",
+    ],
     &["depot", "guard", "id", "shelf", "sync"],
 ];
 
@@ -29,9 +39,15 @@ const UPWARDS: [(&str, &str); 1] = [("reason", "crate::proto::framing::FrameErro
 const PLACES: [(&str, &[&str]); 7] = [
     ("mio::", &["poll/", "meta/"]),
     ("socket2::", &["meta/"]),
-    ("rustls::", &["proto/tls/", "tls/", "meta/tcp/tls.rs", "meta/options.rs"]),
+    (
+        "rustls::",
+        &["proto/tls/", "tls/", "meta/tcp/tls.rs", "meta/options.rs"],
+    ),
     // The blocking waits of a stop and of calls from outside; everything else gets `now` as an argument.
-    ("Instant::now", &["clock.rs", "request.rs", "node/mod.rs", "node/stop.rs"]),
+    (
+        "Instant::now",
+        &["clock.rs", "request.rs", "node/mod.rs", "node/stop.rs"],
+    ),
     ("thread::sleep", &[]),
     (".unwrap()", &[]),
     ("unsafe ", &[]),
@@ -57,18 +73,31 @@ fn sources() -> Vec<Source> {
     let texts: BTreeMap<String, String> = paths
         .iter()
         .map(|path| {
-            let below = path.strip_prefix(&root).expect("below src").to_str().expect("a name").to_owned();
+            let below = path
+                .strip_prefix(&root)
+                .expect("below src")
+                .to_str()
+                .expect("a name")
+                .to_owned();
             (below, fs::read_to_string(path).expect("a source"))
         })
         .collect();
-    let tests: BTreeSet<String> = texts.iter().flat_map(|(path, text)| modules_of_tests(path, text)).collect();
+    let tests: BTreeSet<String> = texts
+        .iter()
+        .flat_map(|(path, text)| modules_of_tests(path, text))
+        .collect();
     texts
         .into_iter()
         .filter(|(path, _)| {
             let module = path.strip_suffix(".rs").expect("a source");
-            !tests.iter().any(|test| module == test || module.starts_with(&format!("{test}/")))
+            !tests
+                .iter()
+                .any(|test| module == test || module.starts_with(&format!("{test}/")))
         })
-        .map(|(path, text)| Source { path, code: code(&text) })
+        .map(|(path, text)| Source {
+            path,
+            code: code(&text),
+        })
         .collect()
 }
 
@@ -86,14 +115,24 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
 /// The modules that a file declares for tests or fuzzing only.
 fn modules_of_tests(path: &str, text: &str) -> Vec<String> {
     let folder = path.strip_suffix(".rs").expect("a source");
-    let folder = folder.strip_suffix("/mod").or_else(|| folder.strip_suffix("lib")).unwrap_or(folder);
+    let folder = folder
+        .strip_suffix("/mod")
+        .or_else(|| folder.strip_suffix("lib"))
+        .unwrap_or(folder);
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let mut modules = Vec::new();
     for (number, line) in lines.iter().enumerate() {
         let Some(name) = declared(line) else { continue };
-        let attributes = lines[..number].iter().rev().take_while(|line| line.starts_with("#["));
+        let attributes = lines[..number]
+            .iter()
+            .rev()
+            .take_while(|line| line.starts_with("#["));
         if attributes.into_iter().any(|line| is_for_tests(line)) {
-            modules.push(format!("{folder}/{name}").trim_start_matches('/').to_owned());
+            modules.push(
+                format!("{folder}/{name}")
+                    .trim_start_matches('/')
+                    .to_owned(),
+            );
         }
     }
     modules
@@ -101,7 +140,10 @@ fn modules_of_tests(path: &str, text: &str) -> Vec<String> {
 
 /// The name in `mod name;`.
 fn declared(line: &str) -> Option<&str> {
-    let line = line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub ")).unwrap_or(line);
+    let line = line
+        .strip_prefix("pub(crate) ")
+        .or_else(|| line.strip_prefix("pub "))
+        .unwrap_or(line);
     line.strip_prefix("mod ")?.strip_suffix(';')
 }
 
@@ -116,21 +158,35 @@ fn code(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let end = (0..lines.len())
         .find(|number| {
-            is_for_tests(lines[*number]) && lines.get(number + 1).is_some_and(|next| next.starts_with("mod "))
+            is_for_tests(lines[*number])
+                && lines
+                    .get(number + 1)
+                    .is_some_and(|next| next.starts_with("mod "))
         })
         .filter(|number| lines[number + 1].ends_with('{'))
         .unwrap_or(lines.len());
-    lines[..end].iter().map(|line| line.split("//").next().unwrap_or(line)).collect::<Vec<_>>().join("\n")
+    lines[..end]
+        .iter()
+        .map(|line| line.split("//").next().unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn row(module: &str) -> usize {
-    ROWS.iter().position(|row| row.contains(&module)).unwrap_or_else(|| panic!("{module} stands in no row"))
+    ROWS.iter()
+        .position(|row| row.contains(&module))
+        .unwrap_or_else(|| panic!("{module} stands in no row"))
 }
 
 /// The paths of a file that begin with `crate::`, up to what is no part of a path.
 fn paths(code: &str) -> Vec<&str> {
-    let end = |path: &str| path.find(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).unwrap_or(path.len());
-    code.match_indices("crate::").map(|(at, _)| &code[at..at + end(&code[at..])]).collect()
+    let end = |path: &str| {
+        path.find(|c: char| !(c.is_alphanumeric() || "_:".contains(c)))
+            .unwrap_or(path.len())
+    };
+    code.match_indices("crate::")
+        .map(|(at, _)| &code[at..at + end(&code[at..])])
+        .collect()
 }
 
 #[test]
@@ -149,12 +205,17 @@ fn modules_know_lower_rows_only_and_the_halves_never_name_each_other() {
             }
             if known.is_empty() || known.starts_with(char::is_uppercase) {
                 // Through the public face everything looks the same.
-                wrong.push(format!("{}: names {path} through the crate's root", source.path));
+                wrong.push(format!(
+                    "{}: names {path} through the crate's root",
+                    source.path
+                ));
                 continue;
             }
             let (from, to) = (row(module), row(known));
             let across = HALVES.iter().any(|half| half.contains(&module))
-                && HALVES.iter().any(|half| half.contains(&known) && !half.contains(&module));
+                && HALVES
+                    .iter()
+                    .any(|half| half.contains(&known) && !half.contains(&module));
             if from > to || (from == to && from != VOCABULARY) || across {
                 wrong.push(format!("{}: {module} must not know {known}", source.path));
             }
@@ -162,7 +223,10 @@ fn modules_know_lower_rows_only_and_the_halves_never_name_each_other() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     // The reading works: what is known to be there has been found.
-    let poll = sources.iter().find(|source| source.path == "poll/stripe.rs").expect("the stripe");
+    let poll = sources
+        .iter()
+        .find(|source| source.path == "poll/stripe.rs")
+        .expect("the stripe");
     assert!(paths(&poll.code).contains(&"crate::sync::Mutex"));
     assert!(sources.iter().all(|source| !source.path.contains("tests")));
 }
@@ -184,19 +248,27 @@ fn foreign_crates_and_the_clock_are_named_in_their_places_only() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     for (text, places) in PLACES {
-        assert_eq!(found.contains(text), !places.is_empty(), "{text} is found where it may be");
+        assert_eq!(
+            found.contains(text),
+            !places.is_empty(),
+            "{text} is found where it may be"
+        );
     }
 }
 
 #[test]
 fn the_table_of_the_first_page_is_this_one() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).expect("the page");
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"))
+        .expect("the page");
     let rows: Vec<BTreeSet<&str>> = page
         .lines()
         .filter_map(|line| line.strip_prefix("//! | "))
         .filter(|line| line.starts_with(|c: char| c.is_ascii_digit()) && line.contains('`'))
         .map(|line| line.split('`').skip(1).step_by(2).collect())
         .collect();
-    let expected: Vec<BTreeSet<&str>> = ROWS.iter().map(|row| row.iter().copied().collect()).collect();
+    let expected: Vec<BTreeSet<&str>> = ROWS
+        .iter()
+        .map(|row| row.iter().copied().collect())
+        .collect();
     assert_eq!(rows, expected);
 }

@@ -87,7 +87,10 @@ struct World {
 impl World {
     /// An invariant does not hold.
     fn broken(&self, what: String) {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+        self.broken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(what);
     }
 
     fn addr(&self) -> SocketAddr {
@@ -114,7 +117,11 @@ struct Keeper {
 
 impl Keeper {
     fn start_owner(&mut self, cx: &mut Context<'_>, name: &'static str) -> Result<(), Reason> {
-        let owner = Owner { world: Arc::clone(&self.world), dice: Dice(self.dice.roll() | 1), open: HashMap::new() };
+        let owner = Owner {
+            world: Arc::clone(&self.world),
+            dice: Dice(self.dice.roll() | 1),
+            open: HashMap::new(),
+        };
         let options = SpawnOptions::default().with_name(name).with_data_bound(64);
         let pid = cx.spawn_with(options, || owner)?;
         self.watched.insert(cx.monitor(pid), Some(name));
@@ -137,14 +144,22 @@ impl Actor for Keeper {
         self.start_listener(cx)
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
-        let Message::Down(down) = message else { return Ok(()) };
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        let Message::Down(down) = message else {
+            return Ok(());
+        };
         self.world.kills.fetch_add(1, Relaxed);
         match self.watched.remove(&down.monitor) {
             Some(Some(name)) => self.start_owner(cx, name),
             Some(None) => self.start_listener(cx),
             None => {
-                self.world.broken(format!("a Down that nobody asked for: {down:?}"));
+                self.world
+                    .broken(format!("a Down that nobody asked for: {down:?}"));
                 Ok(())
             }
         }
@@ -165,11 +180,18 @@ impl Actor for Listener {
             .with_idle_timeout(Duration::from_secs(5))
             .with_close_timeout(Duration::from_millis(500))
             .with_linger_timeout(Duration::from_millis(200));
-        let framing = HeaderFraming::default().with_length_size(4).with_header_size(4).with_max_length(64 << 10);
+        let framing = HeaderFraming::default()
+            .with_length_size(4)
+            .with_header_size(4)
+            .with_max_length(64 << 10);
         let options = TcpServerOptions::from("127.0.0.1:0")
             .with_framing(Framing::header(framing))
             .with_limits(limits)
-            .with_socket(SocketOptions::default().with_recv_buffer_size(64 << 10).with_send_buffer_size(64 << 10))
+            .with_socket(
+                SocketOptions::default()
+                    .with_recv_buffer_size(64 << 10)
+                    .with_send_buffer_size(64 << 10),
+            )
             .with_max_connections(64)
             .with_process_pool(OWNERS);
         let tcp = TcpServer::bind(options)?;
@@ -180,11 +202,20 @@ impl Actor for Listener {
             cx.spawn_meta(udp)?;
         }
         self.addr = Some(addr);
-        *self.world.addr.lock().unwrap_or_else(PoisonError::into_inner) = Some(addr);
+        *self
+            .world
+            .addr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(addr);
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         if let Message::Udp(packet) = message {
             // A full socket drops datagrams, as the network does.
             let _ = cx.send_alias(packet.id, packet);
@@ -194,7 +225,11 @@ impl Actor for Listener {
 
     fn terminate(&mut self, _: &mut Context<'_>, _: &Reason) {
         // Whoever monitors it is told first, and may have started the next one.
-        let mut addr = self.world.addr.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addr = self
+            .world
+            .addr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if *addr == self.addr {
             *addr = None;
         }
@@ -219,9 +254,12 @@ impl Owner {
     fn echo(&self, cx: &mut Context<'_>, packet: MessageTcp) {
         let id = packet.id;
         if !self.open.contains_key(&id) {
-            self.world.broken(format!("data of {id} that is not connected"));
+            self.world
+                .broken(format!("data of {id} that is not connected"));
         }
-        let Err(error) = cx.send_alias(id, packet) else { return };
+        let Err(error) = cx.send_alias(id, packet) else {
+            return;
+        };
         // The output is bounded by its own: reading stops before the limit is reached.
         if !matches!(error.kind(), SendErrorKind::NoMeta | SendErrorKind::Closing) {
             self.world.broken(format!("an echo was refused: {error}"));
@@ -239,7 +277,11 @@ impl Owner {
             2 => cx.shutdown_write(id),
             3 => cx.send_exit_meta(id, Reason::error("chaos")),
             _ => {
-                cx.send_after(cx.pid(), Chaos::Resume(id), Duration::from_millis(1 + self.dice.below(50)));
+                cx.send_after(
+                    cx.pid(),
+                    Chaos::Resume(id),
+                    Duration::from_millis(1 + self.dice.below(50)),
+                );
                 cx.pause_reading(id)
             }
         };
@@ -247,26 +289,45 @@ impl Owner {
 
     fn ended(&mut self, end: &MessageTcpDisconnect) {
         if self.open.remove(&end.id).is_none() {
-            self.world.broken(format!("a second Disconnect, or one without Connect: {end:?}"));
+            self.world.broken(format!(
+                "a second Disconnect, or one without Connect: {end:?}"
+            ));
         }
         self.world.disconnects.fetch_add(1, Relaxed);
-        let complete = matches!(end.reason, DisconnectReason::ClosedByPeer | DisconnectReason::LocalClose);
+        let complete = matches!(
+            end.reason,
+            DisconnectReason::ClosedByPeer | DisconnectReason::LocalClose
+        );
         if complete && end.unsent > 0 {
-            self.world.broken(format!("unsent bytes without a reason: {end:?}"));
+            self.world
+                .broken(format!("unsent bytes without a reason: {end:?}"));
         }
     }
 }
 
 impl Actor for Owner {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
             Message::TcpConnect(connect) => {
                 if self.open.insert(connect.id, true).is_some() {
-                    self.world.broken(format!("a second Connect of {}", connect.id));
+                    self.world
+                        .broken(format!("a second Connect of {}", connect.id));
                 }
                 // "#stripe.slot.generation"
-                let slot = connect.id.to_string().split('.').nth(1).and_then(|slot| slot.parse().ok());
-                self.world.slot_max.fetch_max(slot.unwrap_or(u64::MAX), Relaxed);
+                let slot = connect
+                    .id
+                    .to_string()
+                    .split('.')
+                    .nth(1)
+                    .and_then(|slot| slot.parse().ok());
+                self.world
+                    .slot_max
+                    .fetch_max(slot.unwrap_or(u64::MAX), Relaxed);
             }
             Message::Tcp(packet) => {
                 let id = packet.id;
@@ -280,7 +341,9 @@ impl Actor for Owner {
                 Ok(Chaos::Fail) => return Err(Reason::error("chaos")),
                 // Gone by now, perhaps.
                 Ok(Chaos::Resume(id)) => drop(cx.resume_reading(id)),
-                Err(other) => self.world.broken(format!("an unexpected message: {other:?}")),
+                Err(other) => self
+                    .world
+                    .broken(format!("an unexpected message: {other:?}")),
             },
         }
         Ok(())
@@ -324,7 +387,9 @@ impl Client {
             return self.datagrams();
         }
         // A listener that is killed takes what waited for it along.
-        let Ok(stream) = TcpStream::connect_timeout(&self.world.addr(), LIMIT) else { return };
+        let Ok(stream) = TcpStream::connect_timeout(&self.world.addr(), LIMIT) else {
+            return;
+        };
         stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
         stream.set_write_timeout(Some(LIMIT)).expect("a timeout");
         match self.dice.below(12) {
@@ -346,8 +411,11 @@ impl Client {
         let lengths: Vec<usize> = (0..count)
             .map(|_| if self.dice.one_in(5) { self.dice.below(8_000) } else { self.dice.below(100) } as usize)
             .collect();
-        let sent: Vec<u8> =
-            lengths.iter().enumerate().flat_map(|(number, length)| frame(nonce, number as u64, *length)).collect();
+        let sent: Vec<u8> = lengths
+            .iter()
+            .enumerate()
+            .flat_map(|(number, length)| frame(nonce, number as u64, *length))
+            .collect();
         let mut writer = stream.try_clone().expect("a clone");
         let bytes = sent.clone();
         let writing = thread::spawn(move || {
@@ -359,14 +427,22 @@ impl Client {
         let (got, end) = read_all(stream);
         let written = writing.join().expect("no panic");
         if !sent.starts_with(&got) {
-            self.world.broken(format!("what came back is not what was sent: {} of {} bytes", got.len(), sent.len()));
+            self.world.broken(format!(
+                "what came back is not what was sent: {} of {} bytes",
+                got.len(),
+                sent.len()
+            ));
         }
         if got.len() == sent.len() {
             self.world.complete.fetch_add(1, Relaxed);
         } else {
             self.world.cut.fetch_add(1, Relaxed);
             if must_be_complete {
-                let text = format!("{} of {} bytes in the calm: {written:?}, {end:?}", got.len(), sent.len());
+                let text = format!(
+                    "{} of {} bytes in the calm: {written:?}, {end:?}",
+                    got.len(),
+                    sent.len()
+                );
                 self.world.broken(text);
             }
         }
@@ -380,7 +456,10 @@ impl Client {
         let _ = stream.write_all(&[0xff; 64]);
         let (got, end) = read_all(stream);
         if !got.is_empty() || matches!(end, Some(ErrorKind::WouldBlock | ErrorKind::TimedOut)) {
-            self.world.broken(format!("garbage was answered: {} bytes, {end:?}", got.len()));
+            self.world.broken(format!(
+                "garbage was answered: {} bytes, {end:?}",
+                got.len()
+            ));
         }
     }
 
@@ -388,15 +467,20 @@ impl Client {
     fn stall(&self, mut stream: TcpStream) {
         let deadline = Instant::now() + LIMIT;
         let block = frame(1, 1, 8_000);
-        stream.set_write_timeout(Some(Duration::from_millis(20))).expect("a timeout");
+        stream
+            .set_write_timeout(Some(Duration::from_millis(20)))
+            .expect("a timeout");
         loop {
             match stream.write(&block) {
                 Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(_) => return,
             }
             if Instant::now() > deadline {
-                return self.world.broken("a peer that never reads is never closed".into());
+                return self
+                    .world
+                    .broken("a peer that never reads is never closed".into());
             }
         }
     }
@@ -412,7 +496,9 @@ impl Client {
     fn datagrams(&mut self) {
         let addr = self.world.addr();
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
+        socket
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .expect("a timeout");
         let mut room = [0; 2_000];
         for number in 0..10_u64 {
             let bytes = frame(3, number, self.dice.below(1_000) as usize);
@@ -421,8 +507,10 @@ impl Client {
             if let Ok((length, from)) = socket.recv_from(&mut room) {
                 self.world.datagrams.fetch_add(1, Relaxed);
                 let number = u64::from_be_bytes(room[4..12].try_into().expect("8 bytes")) ^ 3;
-                if from != addr || number > 9 || room[..length] != frame(3, number, length - HEADER) {
-                    self.world.broken(format!("another datagram came back, from {from}"));
+                if from != addr || number > 9 || room[..length] != frame(3, number, length - HEADER)
+                {
+                    self.world
+                        .broken(format!("another datagram came back, from {from}"));
                 }
             }
         }
@@ -475,11 +563,16 @@ fn entries(directory: &str) -> usize {
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok()).unwrap_or(0) * 1024
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok())
+        .unwrap_or(0)
+        * 1024
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default)
 }
 
 /// Lets time pass while chaos reigns.
@@ -513,7 +606,10 @@ fn quiet(node: &Node, world: &World, expected: Option<Held>) -> Result<Held, Str
         }
         thread::park_timeout(Duration::from_millis(2));
     }
-    Err(format!("not quiet: {seen:?}, expected {expected:?}, {} clients active", world.active.load(Relaxed)))
+    Err(format!(
+        "not quiet: {seen:?}, expected {expected:?}, {} clients active",
+        world.active.load(Relaxed)
+    ))
 }
 
 #[cfg(target_os = "linux")]
@@ -522,7 +618,10 @@ fn nothing_is_lost_and_nothing_grows() {
     std::panic::set_hook(Box::new({
         let report = std::panic::take_hook();
         move |info| {
-            if !thread::current().name().is_some_and(|name| name.starts_with("longshore")) {
+            if !thread::current()
+                .name()
+                .is_some_and(|name| name.starts_with("longshore"))
+            {
                 report(info);
             }
         }
@@ -532,11 +631,18 @@ fn nothing_is_lost_and_nothing_grows() {
     let mut dice = Dice(seed);
     let world = Arc::new(World::default());
     let node = Node::start(NodeOptions::from("soak@localhost").with_workers(2)).expect("a node");
-    let keeper = Keeper { world: Arc::clone(&world), dice: Dice(seed ^ 0xffff), watched: HashMap::new() };
+    let keeper = Keeper {
+        world: Arc::clone(&world),
+        dice: Dice(seed ^ 0xffff),
+        watched: HashMap::new(),
+    };
     node.spawn_register("keeper", || keeper).expect("a keeper");
     let clients: Vec<_> = (0..CLIENTS as u64)
         .map(|number| {
-            let client = Client { world: Arc::clone(&world), dice: Dice((seed + number * 0x9e37_79b9) | 1) };
+            let client = Client {
+                world: Arc::clone(&world),
+                dice: Dice((seed + number * 0x9e37_79b9) | 1),
+            };
             thread::spawn(move || client.run())
         })
         .collect();
@@ -564,12 +670,20 @@ fn nothing_is_lost_and_nothing_grows() {
         if rounds == 3 {
             memory = now;
         } else if rounds > 3 && now > memory + GROWTH {
-            failure = Some(format!("memory has grown from {} to {} MiB", memory >> 20, now >> 20));
+            failure = Some(format!(
+                "memory has grown from {} to {} MiB",
+                memory >> 20,
+                now >> 20
+            ));
         }
         if world.slot_max.load(Relaxed) > 256 {
-            failure = Some(format!("slot {} was used, with 64 connections at once", world.slot_max.load(Relaxed)));
+            failure = Some(format!(
+                "slot {} was used, with 64 connections at once",
+                world.slot_max.load(Relaxed)
+            ));
         }
-        let broken = std::mem::take(&mut *world.broken.lock().unwrap_or_else(PoisonError::into_inner));
+        let broken =
+            std::mem::take(&mut *world.broken.lock().unwrap_or_else(PoisonError::into_inner));
         if !broken.is_empty() {
             failure = Some(broken.join("\n"));
         }
@@ -577,16 +691,27 @@ fn nothing_is_lost_and_nothing_grows() {
             println!("{}", status(&world, rounds, began, now));
         }
     }
-    println!("{}, held {expected:?}", status(&world, rounds, began, resident()));
+    println!(
+        "{}, held {expected:?}",
+        status(&world, rounds, began, resident())
+    );
     world.over.store(true, Relaxed);
     world.open.store(true, Relaxed);
-    assert!(failure.is_none(), "seed {seed}: {}", failure.unwrap_or_default());
+    assert!(
+        failure.is_none(),
+        "seed {seed}: {}",
+        failure.unwrap_or_default()
+    );
     for client in clients {
         client.join().expect("no panic");
     }
     let report = node.stop();
     assert!(report.is_clean(), "{report}");
-    assert!(world.complete.load(Relaxed) > 0 && world.cut.load(Relaxed) > 0 && world.kills.load(Relaxed) > 0);
+    assert!(
+        world.complete.load(Relaxed) > 0
+            && world.cut.load(Relaxed) > 0
+            && world.kills.load(Relaxed) > 0
+    );
 }
 
 fn status(world: &World, rounds: u32, began: Instant, memory: usize) -> String {

@@ -9,21 +9,29 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use longshore::fuzzing::{Decoder, one_shot};
 use longshore::{
-    Buffer, BufferPool, ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing, HeaderFraming,
+    Buffer, BufferPool, ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing,
+    HeaderFraming,
 };
 
 /// One pool for all runs: a new one costs more than a run.
 static POOL: LazyLock<BufferPool> = LazyLock::new(BufferPool::new);
 
 fuzz_target!(|data: &[u8]| {
-    let Some((framing, sizes, stream)) = plan(data) else { return };
+    let Some((framing, sizes, stream)) = plan(data) else {
+        return;
+    };
     let (expected, end) = one_shot(&framing, stream);
     let outcome = in_reads(&framing, &sizes, stream, &POOL);
     assert_eq!(POOL.outstanding(), 0, "a buffer is lost");
     match framing {
         // Frames are what was read; only their bytes are the same.
         Framing::Raw => assert_eq!((outcome.0.concat(), outcome.1), (expected.concat(), end)),
-        _ => assert_eq!(outcome, (expected, end), "{framing:?} in reads of {sizes:?}: {}", stream.escape_ascii()),
+        _ => assert_eq!(
+            outcome,
+            (expected, end),
+            "{framing:?} in reads of {sizes:?}: {}",
+            stream.escape_ascii()
+        ),
     }
 });
 
@@ -35,12 +43,21 @@ fn plan(data: &[u8]) -> Option<(Framing, Vec<usize>, &[u8])> {
     let framing = match kind % 6 {
         0 => Framing::Raw,
         1 => Framing::fixed(1 + a),
-        2 => Framing::header(header([1, 2, 3, 4, 8][a % 5], b % 8, c % 8, d, usize::from(e))),
+        2 => Framing::header(header(
+            [1, 2, 3, 4, 8][a % 5],
+            b % 8,
+            c % 8,
+            d,
+            usize::from(e),
+        )),
         3 => Framing::Lines { max_length: 1 + a },
         4 => {
             let (delimiter, after) = data.split_at_checked(1 + b % 6)?;
             rest = after;
-            Framing::Delimiter { delimiter: delimiter.to_vec(), max_length: 1 + a }
+            Framing::Delimiter {
+                delimiter: delimiter.to_vec(),
+                max_length: 1 + a,
+            }
         }
         _ => Framing::Custom(CustomFraming::new(|| Box::new(Netstring)).with_max_length(1 + a)),
     };
@@ -57,7 +74,11 @@ fn header(width: usize, before: usize, after: usize, flags: u8, more: usize) -> 
         .with_header_size(size)
         .with_length_position(before)
         .with_length_size(width)
-        .with_byte_order(if flags & 1 == 0 { ByteOrder::Big } else { ByteOrder::Little })
+        .with_byte_order(if flags & 1 == 0 {
+            ByteOrder::Big
+        } else {
+            ByteOrder::Little
+        })
         .with_length_includes_header(flags & 2 != 0)
         .with_strip_header(flags & 4 != 0)
         .with_max_length(size + more)
@@ -75,7 +96,9 @@ fn in_reads(
     let mut frames = Vec::new();
     let mut rest = stream;
     while !rest.is_empty() {
-        let size = sizes.next().map_or(rest.len(), |size| (*size).min(rest.len()));
+        let size = sizes
+            .next()
+            .map_or(rest.len(), |size| (*size).min(rest.len()));
         let (read, after) = rest.split_at(size);
         rest = after;
         let mut input = pool.copy_from_slice(read);
@@ -84,7 +107,11 @@ fn in_reads(
                 Ok(Some(frame)) => frames.push(frame.into_vec()),
                 Ok(None) => break,
                 Err(error) => {
-                    assert_eq!(decoder.decode(&mut Buffer::from("more"), pool).as_ref(), Err(&error), "errors stay");
+                    assert_eq!(
+                        decoder.decode(&mut Buffer::from("more"), pool).as_ref(),
+                        Err(&error),
+                        "errors stay"
+                    );
                     return (frames, Err(error));
                 }
             }
@@ -104,19 +131,36 @@ impl FrameDecoder for Netstring {
         if bytes[0] == 0 {
             return Ok(Frame::Skip { consumed: 1 });
         }
-        let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = bytes
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         let Some(colon) = bytes.get(digits) else {
-            return if digits > 3 { Err(FrameError::custom("too many digits")) } else { Ok(Frame::Incomplete) };
+            return if digits > 3 {
+                Err(FrameError::custom("too many digits"))
+            } else {
+                Ok(Frame::Incomplete)
+            };
         };
         if *colon != b':' || !(1..=3).contains(&digits) {
-            let problem = if digits > 3 { "too many digits" } else { "no length" };
+            let problem = if digits > 3 {
+                "too many digits"
+            } else {
+                "no length"
+            };
             return Err(FrameError::custom(problem));
         }
         let start = digits + 1;
-        let end = start + bytes[..digits].iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
+        let end = start
+            + bytes[..digits]
+                .iter()
+                .fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
         match bytes.get(end) {
             None => Ok(Frame::Incomplete),
-            Some(b',') => Ok(Frame::Complete { consumed: end + 1, payload: start..end }),
+            Some(b',') => Ok(Frame::Complete {
+                consumed: end + 1,
+                payload: start..end,
+            }),
             Some(_) => Err(FrameError::custom("no comma")),
         }
     }

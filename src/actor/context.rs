@@ -27,7 +27,12 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(crate) fn new<'b: 'a>(env: &'a mut Env<'b>) -> Self {
-        Self { env: Env { processes: env.processes, life: &mut *env.life } }
+        Self {
+            env: Env {
+                processes: env.processes,
+                life: &mut *env.life,
+            },
+        }
     }
 
     pub(crate) fn env(&mut self) -> &mut Env<'a> {
@@ -136,7 +141,11 @@ impl<'a> Context<'a> {
     /// # Ok(()) }) }
     /// ```
     #[inline]
-    pub fn send<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
+    pub fn send<T: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        message: T,
+    ) -> Result<(), SendError> {
         self.send_with_priority(to, message, Priority::Normal)
     }
 
@@ -164,7 +173,9 @@ impl<'a> Context<'a> {
         let (from, message) = (self.env.life.pid, Packed::from(Message::new(message)));
         let processes = self.env.processes;
         match (to.into(), message, priority) {
-            (Target::Pid(pid), Packed::User(value), Priority::Normal) => processes.send_user(from, pid, value),
+            (Target::Pid(pid), Packed::User(value), Priority::Normal) => {
+                processes.send_user(from, pid, value)
+            }
             (target, message, priority) => processes.send(from, target, message, priority),
         }
     }
@@ -184,9 +195,16 @@ impl<'a> Context<'a> {
     /// # Ok(()) }) }
     /// ```
     #[inline]
-    pub fn send_alias<T: Send + 'static>(&mut self, to: Alias, message: T) -> Result<(), SendError> {
+    pub fn send_alias<T: Send + 'static>(
+        &mut self,
+        to: Alias,
+        message: T,
+    ) -> Result<(), SendError> {
         self.env.life.sent = self.env.life.sent.saturating_add(1);
-        self.env.processes.commands.send(to, self.env.life.pid, Message::new(message).into())
+        self.env
+            .processes
+            .commands
+            .send(to, self.env.life.pid, Message::new(message).into())
     }
 
     /// Sends a message after a delay, never earlier. A receiver that is gone by then is not an error.
@@ -197,8 +215,17 @@ impl<'a> Context<'a> {
     /// cx.send_after(cx.pid(), "tick", Duration::from_millis(100));
     /// # Ok(()) }) }
     /// ```
-    pub fn send_after<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T, delay: Duration) -> Timer {
-        let fire = Fire::Send { to: to.into(), from: self.env.life.pid, message: Message::new(message) };
+    pub fn send_after<T: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        message: T,
+        delay: Duration,
+    ) -> Timer {
+        let fire = Fire::Send {
+            to: to.into(),
+            from: self.env.life.pid,
+            message: Message::new(message),
+        };
         Timer(self.env.processes.timers.after(delay, fire))
     }
 
@@ -259,8 +286,14 @@ impl<'a> Context<'a> {
     /// cx.send_exit(worker, Reason::Shutdown)?;
     /// # Ok(()) }) }
     /// ```
-    pub fn send_exit(&mut self, to: impl Into<Target>, reason: Reason) -> Result<(), SendErrorKind> {
-        self.env.processes.send_exit(self.env.life.pid, to.into(), reason)
+    pub fn send_exit(
+        &mut self,
+        to: impl Into<Target>,
+        reason: Reason,
+    ) -> Result<(), SendErrorKind> {
+        self.env
+            .processes
+            .send_exit(self.env.life.pid, to.into(), reason)
     }
 
     /// Ends a meta-process. It cannot trap this; a connection sends what it has accepted first, within its close
@@ -384,8 +417,14 @@ impl<'a> Context<'a> {
         self.spawn_behavior(&options, Box::new(pool))
     }
 
-    fn spawn_behavior(&self, options: &SpawnOptions, behavior: Box<dyn Behavior>) -> Result<Pid, SpawnError> {
-        self.env.processes.spawn(self.env.life.pid, options, behavior)
+    fn spawn_behavior(
+        &self,
+        options: &SpawnOptions,
+        behavior: Box<dyn Behavior>,
+    ) -> Result<Pid, SpawnError> {
+        self.env
+            .processes
+            .spawn(self.env.life.pid, options, behavior)
     }
 
     /// Links this process with another, or with a meta-process, both ways: when one ends with a reason that is not
@@ -472,13 +511,19 @@ impl<'a> Context<'a> {
     /// cx.inspect(server, Duration::from_secs(5))?; // the reply carries an `Inspection`
     /// # Ok(()) }) }
     /// ```
-    pub fn inspect(&mut self, target: impl Into<Target>, timeout: Duration) -> Result<Ref, SendErrorKind> {
+    pub fn inspect(
+        &mut self,
+        target: impl Into<Target>,
+        timeout: Duration,
+    ) -> Result<Ref, SendErrorKind> {
         self.env.inspect(target.into(), timeout)
     }
 }
 
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("pid", &self.pid()).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("pid", &self.pid())
+            .finish_non_exhaustive()
     }
 }

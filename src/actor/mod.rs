@@ -61,7 +61,12 @@ pub trait Actor: Send + 'static {
     /// # Errors
     ///
     /// An error ends the process with that reason.
-    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         let _ = (cx, from, message);
         Ok(())
     }
@@ -72,7 +77,13 @@ pub trait Actor: Send + 'static {
     /// # Errors
     ///
     /// An error ends the process with that reason.
-    fn handle_call(&mut self, cx: &mut Context<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         let _ = (cx, from, message, reply);
         Ok(())
     }
@@ -109,12 +120,24 @@ impl<A: Actor> Behavior for ActorBehavior<A> {
         self.0.init(&mut Context::new(env))
     }
 
-    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         self.0.handle_message(&mut Context::new(env), from, message)
     }
 
-    fn handle_call(&mut self, env: &mut Env<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
-        self.0.handle_call(&mut Context::new(env), from, message, reply)
+    fn handle_call(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
+        self.0
+            .handle_call(&mut Context::new(env), from, message, reply)
     }
 
     fn inspect(&mut self, env: &mut Env<'_>) -> Inspection {

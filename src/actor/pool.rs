@@ -150,7 +150,9 @@ impl Pool {
     }
 
     fn spawn_worker(&mut self, env: &Env<'_>) -> Result<(), SpawnError> {
-        let options = SpawnOptions::default().with_mailbox_bound(self.worker_mailbox).with_link();
+        let options = SpawnOptions::default()
+            .with_mailbox_bound(self.worker_mailbox)
+            .with_link();
         let behavior = (self.factory)()?;
         let pid = env.processes.spawn(env.life.pid, &options, behavior)?;
         self.workers.push(pid);
@@ -170,7 +172,11 @@ impl Pool {
     /// Rules 1 and 2.
     fn dispatch(&mut self, env: &Env<'_>, from: Pid, letter: Letter) {
         self.flush(env);
-        let refused = if self.held_back.is_empty() { self.offer(env, from, letter) } else { Some(letter) };
+        let refused = if self.held_back.is_empty() {
+            self.offer(env, from, letter)
+        } else {
+            Some(letter)
+        };
         let Some(letter) = refused else { return };
         if self.held_back.len() < self.worker_mailbox as usize * self.size {
             self.held_back.push_back((from, letter));
@@ -179,7 +185,8 @@ impl Pool {
         }
         self.dropped += 1;
         if let Letter::Call(call) = letter {
-            call.1.fail(RequestError::NotDelivered(SendErrorKind::MailboxFull));
+            call.1
+                .fail(RequestError::NotDelivered(SendErrorKind::MailboxFull));
         }
     }
 
@@ -224,10 +231,14 @@ impl Pool {
             PoolCommand::Remove(workers) => {
                 self.size = self.size.saturating_sub(workers).max(1);
                 while self.workers.len() > self.size {
-                    let Some(worker) = self.workers.pop() else { break };
+                    let Some(worker) = self.workers.pop() else {
+                        break;
+                    };
                     env.unlink(Target::Pid(worker));
                     // It may have ended just now.
-                    let _ = env.processes.send_exit_behind(env.life.pid, worker, Reason::Shutdown);
+                    let _ = env
+                        .processes
+                        .send_exit_behind(env.life.pid, worker, Reason::Shutdown);
                 }
                 self.next %= self.workers.len().max(1);
             }
@@ -236,8 +247,16 @@ impl Pool {
 
     /// Rule 3. A signal of anybody else ends the pool.
     fn handle_exit(&mut self, env: &Env<'_>, from: &Target, reason: Reason) -> Result<(), Reason> {
-        let Some(position) = self.workers.iter().position(|worker| Target::Pid(*worker) == *from) else {
-            return if reason == Reason::Normal { Ok(()) } else { Err(reason) };
+        let Some(position) = self
+            .workers
+            .iter()
+            .position(|worker| Target::Pid(*worker) == *from)
+        else {
+            return if reason == Reason::Normal {
+                Ok(())
+            } else {
+                Err(reason)
+            };
         };
         self.restarted += 1;
         let before = self.workers.len();
@@ -256,7 +275,14 @@ impl Pool {
 
 fn alarm(env: &Env<'_>, alarm: Alarm, delay: Duration) {
     let me = env.life.pid;
-    env.processes.timers.after(delay, Fire::Send { to: Target::Pid(me), from: me, message: Message::new(alarm) });
+    env.processes.timers.after(
+        delay,
+        Fire::Send {
+            to: Target::Pid(me),
+            from: me,
+            message: Message::new(alarm),
+        },
+    );
 }
 
 impl Behavior for Pool {
@@ -271,7 +297,12 @@ impl Behavior for Pool {
         Ok(())
     }
 
-    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         let message = match message {
             Message::Exit(exit) => return self.handle_exit(env, &exit.from, exit.reason),
             message => message,
@@ -294,7 +325,13 @@ impl Behavior for Pool {
         Ok(())
     }
 
-    fn handle_call(&mut self, env: &mut Env<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         self.dispatch(env, from, Letter::Call(Box::new((message, reply))));
         Ok(())
     }
@@ -312,10 +349,16 @@ impl Behavior for Pool {
     }
 
     fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason) {
-        let reason = if *reason == Reason::Normal { Reason::Shutdown } else { reason.clone() };
+        let reason = if *reason == Reason::Normal {
+            Reason::Shutdown
+        } else {
+            reason.clone()
+        };
         for worker in self.workers.drain(..) {
             // Those that have ended already need no signal.
-            let _ = env.processes.send_exit(env.life.pid, Target::Pid(worker), reason.clone());
+            let _ = env
+                .processes
+                .send_exit(env.life.pid, Target::Pid(worker), reason.clone());
         }
     }
 
@@ -326,6 +369,9 @@ impl Behavior for Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("size", &self.size).field("workers", &self.workers).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("size", &self.size)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
     }
 }

@@ -31,12 +31,30 @@ const CLASSES: usize = 6;
 /// has a byte to spare that shows a longer one. Shelves of small buffers hold a burst of one message for each of a few
 /// thousand connections.
 const CLASS: [Class; CLASSES] = [
-    Class { capacity: 64, retained_max: 4096 },
-    Class { capacity: 256, retained_max: 4096 },
-    Class { capacity: 1024, retained_max: 2048 },
-    Class { capacity: 4096, retained_max: 512 },
-    Class { capacity: 16 * 1024, retained_max: 128 },
-    Class { capacity: 64 * 1024 + 64, retained_max: 64 },
+    Class {
+        capacity: 64,
+        retained_max: 4096,
+    },
+    Class {
+        capacity: 256,
+        retained_max: 4096,
+    },
+    Class {
+        capacity: 1024,
+        retained_max: 2048,
+    },
+    Class {
+        capacity: 4096,
+        retained_max: 512,
+    },
+    Class {
+        capacity: 16 * 1024,
+        retained_max: 128,
+    },
+    Class {
+        capacity: 64 * 1024 + 64,
+        retained_max: 64,
+    },
 ];
 
 /// Finds the class of the smallest buffers that hold `capacity` bytes; beyond the largest class there is none.
@@ -61,7 +79,9 @@ impl Shelves {
     /// Gives an empty buffer with room for `capacity` bytes that comes back here when it is dropped.
     pub(super) fn take(self: &Arc<Self>, capacity: usize) -> Buffer {
         let home = Some(Arc::clone(self));
-        let Some(class) = class_for(capacity) else { return Buffer(Some(Storage::new(capacity, home))) };
+        let Some(class) = class_for(capacity) else {
+            return Buffer(Some(Storage::new(capacity, home)));
+        };
         match self.0[class].take() {
             Some(mut storage) => {
                 storage.home = home;
@@ -73,7 +93,9 @@ impl Shelves {
 
     /// Puts memory on its shelf. What belongs to no class, or finds its shelf full, is freed.
     pub(super) fn put_back(&self, mut storage: Box<Storage>) {
-        let Some(class) = class_for(storage.bytes.len()) else { return };
+        let Some(class) = class_for(storage.bytes.len()) else {
+            return;
+        };
         if storage.bytes.len() == CLASS[class].capacity {
             (storage.start, storage.end) = (0, 0);
             self.0[class].put(storage);
@@ -130,7 +152,11 @@ impl BufferPool {
     /// ```
     #[must_use]
     pub fn new() -> Self {
-        Self { handle: Arc::new(Handle { shelves: Arc::new(Shelves::new()) }) }
+        Self {
+            handle: Arc::new(Handle {
+                shelves: Arc::new(Shelves::new()),
+            }),
+        }
     }
 
     /// Gives an empty buffer with room for at least `capacity` bytes.
@@ -199,7 +225,9 @@ impl BufferPool {
     #[must_use]
     pub fn retained_bytes(&self) -> usize {
         let shelves = self.handle.shelves.0.iter().zip(&CLASS);
-        shelves.map(|(shelf, class)| shelf.len() * class.capacity).sum()
+        shelves
+            .map(|(shelf, class)| shelf.len() * class.capacity)
+            .sum()
     }
 }
 
@@ -256,7 +284,9 @@ mod tests {
     fn retained_memory_has_the_bound_that_is_documented() {
         let pool = BufferPool::new();
         for class in &CLASS {
-            let many: Vec<_> = (0..class.retained_max + 10).map(|_| pool.get(class.capacity)).collect();
+            let many: Vec<_> = (0..class.retained_max + 10)
+                .map(|_| pool.get(class.capacity))
+                .collect();
             assert_eq!(pool.outstanding(), class.retained_max + 10);
             drop(many);
             assert_eq!(pool.outstanding(), 0);
@@ -306,7 +336,10 @@ mod tests {
         assert_eq!(pool.outstanding(), 1);
         drop(buffer);
         assert_eq!((pool.retained_bytes(), other.retained_bytes()), (64, 64));
-        assert_eq!(format!("{pool:?}"), "BufferPool { outstanding: 0, retained_bytes: 64 }");
+        assert_eq!(
+            format!("{pool:?}"),
+            "BufferPool { outstanding: 0, retained_bytes: 64 }"
+        );
     }
 
     #[test]
@@ -326,6 +359,10 @@ mod tests {
         });
         assert_eq!(pool.outstanding(), 0);
         // The channel, the two hands and what a race of pop against push adds: far below the 10,000 that passed.
-        assert!(pool.retained_bytes() <= 80 * 64, "{} bytes", pool.retained_bytes());
+        assert!(
+            pool.retained_bytes() <= 80 * 64,
+            "{} bytes",
+            pool.retained_bytes()
+        );
     }
 }

@@ -18,7 +18,13 @@ fn buffer_is_one_word() {
 #[test]
 fn empty_buffer_owns_nothing() {
     const EMPTY: Buffer = Buffer::new();
-    for buffer in [EMPTY, Buffer::default(), Buffer::from(vec![]), Buffer::from(""), Buffer::with_capacity(0)] {
+    for buffer in [
+        EMPTY,
+        Buffer::default(),
+        Buffer::from(vec![]),
+        Buffer::from(""),
+        Buffer::with_capacity(0),
+    ] {
         assert!(buffer.0.is_none());
         assert!(buffer.is_empty());
         assert_eq!(&*buffer, b"");
@@ -83,7 +89,10 @@ fn into_vec_gives_what_is_between_front_and_end() {
 fn into_vec_of_a_pooled_buffer_sends_its_memory_home() {
     let pool = BufferPool::new();
     let vector = pool.copy_from_slice(b"abc").into_vec();
-    assert_eq!((vector, pool.retained_bytes(), pool.outstanding()), (b"abc".to_vec(), 64, 0));
+    assert_eq!(
+        (vector, pool.retained_bytes(), pool.outstanding()),
+        (b"abc".to_vec(), 64, 0)
+    );
 }
 
 #[test]
@@ -124,11 +133,17 @@ fn pooled_buffer_grows_through_the_classes_of_its_pool() {
             capacities.push(buffer.capacity());
         }
     }
-    assert_eq!(capacities, [64, 256, 1024, 4096, 16_384, 65_600, 131_200, 262_400]);
+    assert_eq!(
+        capacities,
+        [64, 256, 1024, 4096, 16_384, 65_600, 131_200, 262_400]
+    );
     assert!(buffer.iter().enumerate().all(|(i, byte)| *byte == i as u8));
     assert_eq!(pool.outstanding(), 1);
     drop(buffer);
-    assert_eq!(pool.retained_bytes(), 64 + 256 + 1024 + 4096 + 16_384 + 65_600);
+    assert_eq!(
+        pool.retained_bytes(),
+        64 + 256 + 1024 + 4096 + 16_384 + 65_600
+    );
 }
 
 #[test]
@@ -195,7 +210,10 @@ fn writers_and_iterators_append() {
 }
 
 #[test]
-#[expect(clippy::mutable_key_type, reason = "the hash covers the bytes only, and they have no inner mutability")]
+#[expect(
+    clippy::mutable_key_type,
+    reason = "the hash covers the bytes only, and they have no inner mutability"
+)]
 fn equal_bytes_hash_alike_wherever_they_lie() {
     let mut buffer = Buffer::from("xxkey");
     buffer.advance(2);
@@ -206,9 +224,15 @@ fn equal_bytes_hash_alike_wherever_they_lie() {
 
 #[test]
 fn debug_shows_the_length_and_a_prefix() {
-    assert_eq!(format!("{:?}", Buffer::from("a\n\u{7f}")), r#"Buffer(3 bytes, b"a\n\x7f")"#);
+    assert_eq!(
+        format!("{:?}", Buffer::from("a\n\u{7f}")),
+        r#"Buffer(3 bytes, b"a\n\x7f")"#
+    );
     let long = format!("{:?}", Buffer::from(vec![b'x'; 1000]));
-    assert_eq!(long, format!("Buffer(1000 bytes, b\"{}\"…)", "x".repeat(32)));
+    assert_eq!(
+        long,
+        format!("Buffer(1000 bytes, b\"{}\"…)", "x".repeat(32))
+    );
 }
 
 #[derive(Clone, Debug)]

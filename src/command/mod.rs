@@ -34,9 +34,17 @@ const RING: usize = 512;
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A message; the bytes of a [`Message::Tcp`] or [`Message::Udp`] have been accepted by the outlet.
-    Message { to: Alias, from: Pid, message: Packed },
+    Message {
+        to: Alias,
+        from: Pid,
+        message: Packed,
+    },
     /// A request.
-    Call { to: Alias, from: Pid, call: Box<(Message, Reply)> },
+    Call {
+        to: Alias,
+        from: Pid,
+        call: Box<(Message, Reply)>,
+    },
     /// An exit signal.
     Exit { to: Alias, reason: Reason },
     /// Tell this watcher of the end; at once, if it has ended.
@@ -63,8 +71,10 @@ impl Command {
     pub(crate) fn is_order(&self) -> bool {
         !matches!(
             self,
-            Self::Message { message: Packed::Tcp(_) | Packed::Other(_), .. }
-                | Self::Resume { .. }
+            Self::Message {
+                message: Packed::Tcp(_) | Packed::Other(_),
+                ..
+            } | Self::Resume { .. }
                 | Self::Passed { .. }
                 | Self::Timer { .. }
         )
@@ -75,7 +85,11 @@ impl Command {
 #[derive(Debug)]
 pub(crate) enum Fire {
     /// Send a message.
-    Send { to: Target, from: Pid, message: Message },
+    Send {
+        to: Target,
+        from: Pid,
+        message: Message,
+    },
     /// Tell a meta-process that its deadline has come.
     Meta(Alias, u64),
     /// End the wait for a request.
@@ -127,9 +141,16 @@ struct Mail {
 
 impl Commands {
     /// `bell` is rung whenever a stripe has something to do.
-    pub(crate) fn new(stripes: usize, bell: Box<dyn Bell>, emptied: Box<dyn Fn() + Send + Sync>) -> Self {
-        let mail =
-            || Mail { queue: CommandQueue::new(RING), outlets: Chunks::new(), slots: Slots::new(0, Alias::SLOTS) };
+    pub(crate) fn new(
+        stripes: usize,
+        bell: Box<dyn Bell>,
+        emptied: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        let mail = || Mail {
+            queue: CommandQueue::new(RING),
+            outlets: Chunks::new(),
+            slots: Slots::new(0, Alias::SLOTS),
+        };
         Self {
             stripes: std::iter::repeat_with(mail).take(stripes).collect(),
             bell,
@@ -153,7 +174,10 @@ impl Commands {
         }
         let stripe = self.turn.fetch_add(1, Ordering::Relaxed) % self.stripes.len();
         let mail = &self.stripes[stripe];
-        let slot = mail.slots.take().ok_or(SpawnError::Limit("meta-processes"))?;
+        let slot = mail
+            .slots
+            .take()
+            .ok_or(SpawnError::Limit("meta-processes"))?;
         let generation = mail.outlets.ensure(slot).open(output_limit);
         self.live.fetch_add(1, Ordering::AcqRel);
         Ok(Alias::new(stripe, slot, generation))
@@ -162,7 +186,10 @@ impl Commands {
     /// Ends an alias; from now on it is stale. Returns the bytes that were accepted and never sent. The slot is not used
     /// again before [`Commands::recycle`].
     pub(crate) fn retire(&self, alias: Alias) -> usize {
-        let unsent = self.stripes[alias.stripe()].outlets.ensure(alias.slot()).release();
+        let unsent = self.stripes[alias.stripe()]
+            .outlets
+            .ensure(alias.slot())
+            .release();
         if unsent > 0 {
             self.unsent.fetch_add(unsent as u64, Ordering::Relaxed);
         }
@@ -197,21 +224,25 @@ impl Commands {
     }
 
     pub(crate) fn is_live(&self, alias: Alias) -> bool {
-        self.outlet(alias).is_some_and(|outlet| outlet.is_current(alias.generation()))
+        self.outlet(alias)
+            .is_some_and(|outlet| outlet.is_current(alias.generation()))
     }
 
     /// Sends a message: accepted as a whole or returned.
     #[inline]
     pub(crate) fn send(&self, to: Alias, from: Pid, message: Packed) -> Result<(), SendError> {
         let bytes = message.output_bytes();
-        let outcome =
-            match self.outlet(to) {
-                Some(outlet) if bytes == 0 && !matches!(message, Packed::Tcp(_)) => {
-                    if outlet.is_current(to.generation()) { Ok(()) } else { Err(Refusal::Stale) }
+        let outcome = match self.outlet(to) {
+            Some(outlet) if bytes == 0 && !matches!(message, Packed::Tcp(_)) => {
+                if outlet.is_current(to.generation()) {
+                    Ok(())
+                } else {
+                    Err(Refusal::Stale)
                 }
-                Some(outlet) => outlet.reserve(to.generation(), bytes),
-                None => Err(Refusal::Stale),
-            };
+            }
+            Some(outlet) => outlet.reserve(to.generation(), bytes),
+            None => Err(Refusal::Stale),
+        };
         match outcome {
             Ok(()) => {
                 self.push(to.stripe(), Command::Message { to, from, message });
@@ -254,6 +285,9 @@ impl From<Refusal> for SendErrorKind {
 
 impl fmt::Debug for Commands {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Commands").field("stripes", &self.stripes.len()).field("live", &self.live()).finish()
+        f.debug_struct("Commands")
+            .field("stripes", &self.stripes.len())
+            .field("live", &self.live())
+            .finish()
     }
 }

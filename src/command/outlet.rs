@@ -56,7 +56,11 @@ pub(crate) enum Refusal {
 
 impl Default for Outlet {
     fn default() -> Self {
-        Self { word: AtomicU64::new(1 << 32), limit: AtomicU32::new(0), refused: AtomicU32::new(0) }
+        Self {
+            word: AtomicU64::new(1 << 32),
+            limit: AtomicU32::new(0),
+            refused: AtomicU32::new(0),
+        }
     }
 }
 
@@ -97,8 +101,15 @@ impl Outlet {
                 return Err(Refusal::TooLarge);
             }
             let full = (word & BYTES) + bytes as u64 > limit;
-            let next = if full { word | WANTS } else { word + bytes as u64 };
-            match self.word.compare_exchange_weak(word, next, Relaxed, Relaxed) {
+            let next = if full {
+                word | WANTS
+            } else {
+                word + bytes as u64
+            };
+            match self
+                .word
+                .compare_exchange_weak(word, next, Relaxed, Relaxed)
+            {
                 Ok(_) if full => {
                     self.refused.fetch_add(1, Relaxed);
                     return Err(Refusal::Full);
@@ -120,7 +131,10 @@ impl Outlet {
             if owed {
                 next &= !WANTS;
             }
-            match self.word.compare_exchange_weak(word, next, Relaxed, Relaxed) {
+            match self
+                .word
+                .compare_exchange_weak(word, next, Relaxed, Relaxed)
+            {
                 Ok(_) => return owed,
                 Err(now) => word = now,
             }
@@ -130,7 +144,9 @@ impl Outlet {
     /// Refuses every later send. `false`: the alias is stale.
     pub(crate) fn close(&self, generation: u32) -> bool {
         self.word
-            .fetch_update(Relaxed, Relaxed, |word| ((word >> 32) as u32 == generation).then_some(word | CLOSING))
+            .fetch_update(Relaxed, Relaxed, |word| {
+                ((word >> 32) as u32 == generation).then_some(word | CLOSING)
+            })
             .is_ok()
     }
 
@@ -155,7 +171,10 @@ impl Outlet {
         let mut word = self.word.load(Relaxed);
         loop {
             let next = ((word >> 32) + 1) << 32;
-            match self.word.compare_exchange_weak(word, next, Relaxed, Relaxed) {
+            match self
+                .word
+                .compare_exchange_weak(word, next, Relaxed, Relaxed)
+            {
                 Ok(_) => return (word & BYTES) as usize,
                 Err(now) => word = now,
             }

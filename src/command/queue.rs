@@ -50,7 +50,11 @@ impl<T> CommandQueue<T> {
     /// Adds behind everything this sender has added.
     #[inline]
     pub(crate) fn push(&self, command: T) {
-        let refused = if self.overflowing.load(Acquire) == 0 { self.ring.push(command) } else { Err(command) };
+        let refused = if self.overflowing.load(Acquire) == 0 {
+            self.ring.push(command)
+        } else {
+            Err(command)
+        };
         if let Err(command) = refused {
             self.push_overflow(command);
         }
@@ -65,7 +69,13 @@ impl<T> CommandQueue<T> {
     /// Takes the oldest; for one receiver at a time.
     #[inline]
     pub(crate) fn pop(&self) -> Option<T> {
-        self.ring.pop().or_else(|| if self.overflowing.load(Relaxed) == 0 { None } else { self.pop_overflow() })
+        self.ring.pop().or_else(|| {
+            if self.overflowing.load(Relaxed) == 0 {
+                None
+            } else {
+                self.pop_overflow()
+            }
+        })
     }
 
     #[cold]
@@ -128,7 +138,9 @@ mod tests {
                 None => thread::yield_now(),
             }
         }
-        senders.into_iter().for_each(|sender| sender.join().expect("no panic"));
+        senders
+            .into_iter()
+            .for_each(|sender| sender.join().expect("no panic"));
         assert_eq!(queue.pop(), None);
     }
 }

@@ -43,7 +43,11 @@ pub(crate) struct Services {
 
 impl Services {
     /// Starts a meta-process as a child of `parent`.
-    pub(crate) fn spawn(&self, parent: Pid, meta: Box<dyn MetaProcess>) -> Result<Alias, SpawnError> {
+    pub(crate) fn spawn(
+        &self,
+        parent: Pid,
+        meta: Box<dyn MetaProcess>,
+    ) -> Result<Alias, SpawnError> {
         self.refuse_pools(meta.owners())?;
         let alias = self.commands.allocate(meta.output_limit())?;
         if parent != Pid::NODE && !self.deliver.adopt(parent, alias) {
@@ -51,18 +55,30 @@ impl Services {
             self.commands.recycle(alias);
             return Err(SpawnError::NoParent);
         }
-        self.births[alias.stripe()].push(Newborn { alias, parent, meta });
+        self.births[alias.stripe()].push(Newborn {
+            alias,
+            parent,
+            meta,
+        });
         self.commands.ring(alias.stripe());
         Ok(alias)
     }
 
     /// A pool would spread the bytes of one connection over its workers, so it cannot own one.
-    pub(crate) fn refuse_pools(&self, (field, names): (&'static str, &[Name])) -> Result<(), OptionError> {
-        let is_pool = |name: &&Name| self.deliver.resolve(name).is_some_and(|pid| self.deliver.is_pool(pid));
+    pub(crate) fn refuse_pools(
+        &self,
+        (field, names): (&'static str, &[Name]),
+    ) -> Result<(), OptionError> {
+        let is_pool = |name: &&Name| {
+            self.deliver
+                .resolve(name)
+                .is_some_and(|pid| self.deliver.is_pool(pid))
+        };
         match names.iter().find(is_pool) {
             None => Ok(()),
             Some(name) => {
-                let problem = "is a pool; it would spread the bytes of one connection over several workers";
+                let problem =
+                    "is a pool; it would spread the bytes of one connection over several workers";
                 Err(OptionError::new(field, format!("{name} {problem}")))
             }
         }
@@ -106,7 +122,10 @@ pub struct MetaContext<'a> {
     /// Bytes that may still be read in this activation: a connection that finds none reads in a later one. The last read,
     /// or batch of datagrams, may exceed it.
     pub(crate) room: usize,
-    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "handshakes look at it"))]
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(dead_code, reason = "handshakes look at it")
+    )]
     pub(crate) brief_step: BriefStep,
     /// In `terminate`: bytes that were accepted and never sent.
     pub(crate) unsent: u64,
@@ -175,7 +194,9 @@ impl MetaContext<'_> {
     #[cfg(unix)]
     pub fn deregister(&mut self, source: &impl AsFd) -> io::Result<()> {
         let fd = source.as_fd().as_raw_fd();
-        self.services.registry.deregister(&mut mio::unix::SourceFd(&fd))
+        self.services
+            .registry
+            .deregister(&mut mio::unix::SourceFd(&fd))
     }
 
     /// Registered once for both directions and never changed: readiness is remembered, not asked for.
@@ -191,7 +212,11 @@ impl MetaContext<'_> {
         self.register_for(source, interest)
     }
 
-    fn register_for(&self, source: &mut impl mio::event::Source, interest: Interest) -> io::Result<()> {
+    fn register_for(
+        &self,
+        source: &mut impl mio::event::Source,
+        interest: Interest,
+    ) -> io::Result<()> {
         let token = Token(self.alias.to_word() as usize);
         self.services.registry.register(source, token, interest)
     }
@@ -209,23 +234,32 @@ impl MetaContext<'_> {
     /// cx.send(cx.parent(), "news")?;
     /// # Ok(()) }) }
     /// ```
-    pub fn send<T: Send + 'static>(&mut self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
+    pub fn send<T: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        message: T,
+    ) -> Result<(), SendError> {
         let (to, message) = (to.into(), Packed::from(Message::new(message)));
         let pid = match &to {
             Target::Pid(pid) => *pid,
-            Target::Alias(alias) => return self.services.commands.send(*alias, self.parent, message),
+            Target::Alias(alias) => {
+                return self.services.commands.send(*alias, self.parent, message);
+            }
             Target::Name(name) => match self.services.deliver.resolve(name) {
                 Some(pid) => pid,
                 None => return Err(SendError::new(SendErrorKind::NoName, to, message.unpack())),
             },
         };
-        self.services.deliver.deliver_data(pid, self.parent, message, self.alias).map_err(|undelivered| {
-            let (kind, message) = match undelivered {
-                Undelivered::Gone(message) => (SendErrorKind::NoProcess, message),
-                Undelivered::Full(message) => (SendErrorKind::MailboxFull, message),
-            };
-            SendError::new(kind, to, message.unpack())
-        })
+        self.services
+            .deliver
+            .deliver_data(pid, self.parent, message, self.alias)
+            .map_err(|undelivered| {
+                let (kind, message) = match undelivered {
+                    Undelivered::Gone(message) => (SendErrorKind::NoProcess, message),
+                    Undelivered::Full(message) => (SendErrorKind::MailboxFull, message),
+                };
+                SendError::new(kind, to, message.unpack())
+            })
     }
 
     /// Starts another meta-process, a child of the same parent process.
@@ -256,7 +290,9 @@ impl MetaContext<'_> {
     /// # Ok(()) }) }
     /// ```
     pub fn send_exit_meta(&mut self, to: Alias, reason: Reason) {
-        self.services.commands.push(to.stripe(), Command::Exit { to, reason });
+        self.services
+            .commands
+            .push(to.stripe(), Command::Exit { to, reason });
     }
 
     /// The process that holds the name now.
@@ -281,7 +317,9 @@ impl MetaContext<'_> {
     /// # Ok(()) }) }
     /// ```
     pub fn set_timer(&mut self, delay: Option<Duration>) {
-        let deadline_ms = delay.map_or(u64::MAX, |delay| self.services.timers.clock().deadline_ms(delay));
+        let deadline_ms = delay.map_or(u64::MAX, |delay| {
+            self.services.timers.clock().deadline_ms(delay)
+        });
         self.wishes.deadline_ms = Some(deadline_ms);
     }
 
@@ -351,17 +389,25 @@ impl MetaContext<'_> {
 
     #[inline]
     pub(crate) fn outlet(&self) -> &Outlet {
-        self.services.commands.outlet(self.alias).expect("the outlet of a live alias")
+        self.services
+            .commands
+            .outlet(self.alias)
+            .expect("the outlet of a live alias")
     }
 
     /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
     pub(crate) fn deliver_control(&self, to: Pid, message: Message) -> bool {
-        self.services.deliver.deliver_control(to, self.parent, message)
+        self.services
+            .deliver
+            .deliver_control(to, self.parent, message)
     }
 
     /// Lets a command come to this meta-process from another thread.
     pub(crate) fn remote(&self) -> Remote {
-        Remote { commands: Arc::clone(&self.services.commands), alias: self.alias }
+        Remote {
+            commands: Arc::clone(&self.services.commands),
+            alias: self.alias,
+        }
     }
 
     /// Has a step of a handshake done on a thread that holds up nobody; it comes back as a message.
@@ -373,8 +419,17 @@ impl MetaContext<'_> {
                 Ok(()) => remote.send(handshake),
                 Err(payload) => {
                     let reason = Reason::from_panic(&*payload);
-                    logger.warning(format_args!("meta-process {} ended: {reason}", remote.alias));
-                    remote.commands.push(remote.alias.stripe(), Command::Exit { to: remote.alias, reason });
+                    logger.warning(format_args!(
+                        "meta-process {} ended: {reason}",
+                        remote.alias
+                    ));
+                    remote.commands.push(
+                        remote.alias.stripe(),
+                        Command::Exit {
+                            to: remote.alias,
+                            reason,
+                        },
+                    );
                 }
             }
         });
@@ -393,7 +448,10 @@ impl MetaContext<'_> {
 
 impl fmt::Debug for MetaContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MetaContext").field("alias", &self.alias).field("parent", &self.parent).finish_non_exhaustive()
+        f.debug_struct("MetaContext")
+            .field("alias", &self.alias)
+            .field("parent", &self.parent)
+            .finish_non_exhaustive()
     }
 }
 
@@ -406,7 +464,9 @@ pub(crate) struct Remote {
 impl Remote {
     pub(crate) fn send<T: Send + 'static>(&self, message: T) {
         // Whoever asked may have ended meanwhile.
-        let _ = self.commands.send(self.alias, Pid::NODE, Message::new(message).into());
+        let _ = self
+            .commands
+            .send(self.alias, Pid::NODE, Message::new(message).into());
     }
 }
 

@@ -94,7 +94,12 @@ pub trait MetaProcess: Send + 'static {
     /// # Errors
     ///
     /// An error ends the meta-process with that reason.
-    fn handle_message(&mut self, cx: &mut MetaContext<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         let _ = (cx, from, message);
         Ok(())
     }

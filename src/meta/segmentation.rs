@@ -36,7 +36,12 @@ mod linux {
     ) -> io::Result<usize> {
         let size = datagrams.first().map_or(0, |first| first.len());
         let size = u16::try_from(size).map_err(|_| ErrorKind::InvalidInput)?;
-        send_with(&SockRef::from(socket), to, datagrams, &control(size.to_ne_bytes()))
+        send_with(
+            &SockRef::from(socket),
+            to,
+            datagrams,
+            &control(size.to_ne_bytes()),
+        )
     }
 
     /// Whether the kernel knows the control message. One that does refuses one with too little in it; one that does not
@@ -57,7 +62,12 @@ mod linux {
     fn control<const N: usize>(data: [u8; N]) -> [u8; SPACE] {
         let mut message = [0; SPACE];
         let length = (HEADER + N).to_ne_bytes();
-        let parts = [&length[..], &LEVEL.to_ne_bytes(), &TYPE.to_ne_bytes(), &data];
+        let parts = [
+            &length[..],
+            &LEVEL.to_ne_bytes(),
+            &TYPE.to_ne_bytes(),
+            &data,
+        ];
         for (place, byte) in message.iter_mut().zip(parts.into_iter().flatten()) {
             *place = *byte;
         }
@@ -89,7 +99,15 @@ mod linux {
             let socket = || std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
             let (from, to) = (UdpSocket::from_std(socket()), socket());
             let datagrams = ["abc", "def", "g"].map(|text| IoSlice::new(text.as_bytes()));
-            assert_eq!(send(&from, Some(to.local_addr().expect("an address")), &datagrams).expect("sent"), 7);
+            assert_eq!(
+                send(
+                    &from,
+                    Some(to.local_addr().expect("an address")),
+                    &datagrams
+                )
+                .expect("sent"),
+                7
+            );
             for expected in ["abc", "def", "g"] {
                 let mut bytes = [0; 10];
                 let length = to.recv(&mut bytes).expect("a datagram");
@@ -106,7 +124,11 @@ mod other {
 
     use mio::net::UdpSocket;
 
-    pub(in crate::meta) fn send(_: &UdpSocket, _: Option<SocketAddr>, _: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(in crate::meta) fn send(
+        _: &UdpSocket,
+        _: Option<SocketAddr>,
+        _: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
         Err(ErrorKind::Unsupported.into())
     }
 

@@ -13,16 +13,25 @@ use crate::error::BindError;
 /// IPv4 alone.
 pub(super) fn bind_addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
     if host.is_empty() {
-        let all = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+        let all = [
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        ];
         return Ok(all.map(|ip| SocketAddr::new(ip, port)).to_vec());
     }
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let resolve = |source| BindError::Resolve { host: host.to_owned(), source };
+    let resolve = |source| BindError::Resolve {
+        host: host.to_owned(),
+        source,
+    };
     let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(resolve)?.collect();
     if addresses.is_empty() {
-        return Err(resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+        return Err(resolve(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the name has no address",
+        )));
     }
     Ok(addresses)
 }
@@ -39,7 +48,10 @@ pub(super) fn bind_first(
             Ok(socket) => return Ok(socket),
             Err(source) => {
                 let is_final = source.kind() == io::ErrorKind::AddrInUse;
-                last = Some(BindError::Bind { address: address.to_string(), source });
+                last = Some(BindError::Bind {
+                    address: address.to_string(),
+                    source,
+                });
                 if is_final {
                     break;
                 }
@@ -94,9 +106,16 @@ pub(super) fn set_stream_options(
     if let Some(timeout) = options.user_timeout {
         socket.set_tcp_user_timeout(Some(timeout))?;
     }
-    let Some(period) = keep_alive_period else { return Ok(()) };
+    let Some(period) = keep_alive_period else {
+        return Ok(());
+    };
     let mut keep_alive = TcpKeepalive::new().with_time(period.max(Duration::from_secs(1)));
-    keep_alive = keep_alive.with_interval(options.keep_alive_interval.unwrap_or(period).max(Duration::from_secs(1)));
+    keep_alive = keep_alive.with_interval(
+        options
+            .keep_alive_interval
+            .unwrap_or(period)
+            .max(Duration::from_secs(1)),
+    );
     if let Some(count) = options.keep_alive_count {
         keep_alive = keep_alive.with_retries(count);
     }

@@ -16,7 +16,8 @@ pub(crate) enum Stream {
 }
 
 /// The address of what has none.
-pub(crate) const UNSPECIFIED: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+pub(crate) const UNSPECIFIED: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A peer's address, kept for each connection: small where it can be.
 #[derive(Debug)]
@@ -46,7 +47,10 @@ impl PeerAddr {
 /// An IPv4 address is told as one, on a socket that serves both families as well.
 pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
     match addr {
-        SocketAddr::V6(v6) => v6.ip().to_ipv4_mapped().map_or(addr, |v4| SocketAddr::from((v4, addr.port()))),
+        SocketAddr::V6(v6) => v6
+            .ip()
+            .to_ipv4_mapped()
+            .map_or(addr, |v4| SocketAddr::from((v4, addr.port()))),
         SocketAddr::V4(_) => addr,
     }
 }

@@ -78,7 +78,10 @@ fn set_up(socket: &SockRef<'_>, options: &UdpServerOptions) -> io::Result<()> {
 }
 
 fn given_failed(source: io::Error) -> BindError {
-    BindError::Bind { address: "the given socket".into(), source }
+    BindError::Bind {
+        address: "the given socket".into(),
+        source,
+    }
 }
 
 impl UdpServer {
@@ -128,18 +131,27 @@ impl UdpServer {
     /// # drop(server);
     /// # Ok(()) }
     /// ```
-    pub fn from_std(socket: std::net::UdpSocket, options: impl Into<UdpServerOptions>) -> Result<Self, BindError> {
+    pub fn from_std(
+        socket: std::net::UdpSocket,
+        options: impl Into<UdpServerOptions>,
+    ) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
         let given = SockRef::from(&socket);
-        set_buffer_sizes(&given, &options.socket).and_then(|()| set_up(&given, &options)).map_err(given_failed)?;
+        set_buffer_sizes(&given, &options.socket)
+            .and_then(|()| set_up(&given, &options))
+            .map_err(given_failed)?;
         Self::new(socket, options)
     }
 
     fn new(socket: std::net::UdpSocket, options: UdpServerOptions) -> Result<Self, BindError> {
         socket.set_nonblocking(true).map_err(given_failed)?;
         let local_addr = socket.local_addr().map_err(given_failed)?;
-        let longest = if options.buffer_pool.is_some() { LARGEST } else { options.buffer_size };
+        let longest = if options.buffer_pool.is_some() {
+            LARGEST
+        } else {
+            options.buffer_size
+        };
         let is_connected = options.peer.is_some();
         let cuts_batches = options.segmentation_offload && segmentation::is_known();
         Ok(Self {
@@ -206,10 +218,26 @@ impl UdpServer {
     /// Copies a datagram out of the scratch buffer and gives it to the owner.
     fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, addr: SocketAddr) {
         cx.room = cx.room.saturating_sub(length);
-        let pool: &BufferPool = self.options.buffer_pool.as_ref().unwrap_or(&cx.services.pool);
-        let (data, truncated) = self.machine.received(&cx.scratch.spare_mut()[..length], pool);
-        let message = Message::Udp(MessageUdp { id: cx.alias, addr, data, truncated }).into();
-        match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
+        let pool: &BufferPool = self
+            .options
+            .buffer_pool
+            .as_ref()
+            .unwrap_or(&cx.services.pool);
+        let (data, truncated) = self
+            .machine
+            .received(&cx.scratch.spare_mut()[..length], pool);
+        let message = Message::Udp(MessageUdp {
+            id: cx.alias,
+            addr,
+            data,
+            truncated,
+        })
+        .into();
+        match cx
+            .services
+            .deliver
+            .deliver_data(self.owner, cx.parent, message, cx.alias)
+        {
             Ok(()) => {}
             Err(Undelivered::Full(message)) => {
                 message.discard();
@@ -231,9 +259,20 @@ impl UdpServer {
         };
     }
 
-    fn report(&self, cx: &MetaContext<'_>, addr: Option<SocketAddr>, length: usize, error: io::ErrorKind) {
+    fn report(
+        &self,
+        cx: &MetaContext<'_>,
+        addr: Option<SocketAddr>,
+        length: usize,
+        error: io::ErrorKind,
+    ) {
         if self.options.report_errors {
-            let report = MessageUdpError { id: cx.alias, addr, length, error };
+            let report = MessageUdpError {
+                id: cx.alias,
+                addr,
+                length,
+                error,
+            };
             // An owner that is gone is found out by the next datagram.
             let _ = cx.deliver_control(self.owner, Message::UdpError(Box::new(report)));
         }
@@ -242,11 +281,15 @@ impl UdpServer {
     fn send_all(&mut self, cx: &MetaContext<'_>) {
         while self.writable {
             let (socket, peer) = (&self.socket, self.options.peer);
-            let transmitted = self.machine.transmit(|Batch { addr, datagrams }| match (datagrams, peer) {
-                ([only], Some(_)) => socket.send(only),
-                ([only], None) => socket.send_to(only, addr),
-                (several, peer) => segmentation::send(socket, peer.is_none().then_some(addr), several),
-            });
+            let transmitted =
+                self.machine
+                    .transmit(|Batch { addr, datagrams }| match (datagrams, peer) {
+                        ([only], Some(_)) => socket.send(only),
+                        ([only], None) => socket.send_to(only, addr),
+                        (several, peer) => {
+                            segmentation::send(socket, peer.is_none().then_some(addr), several)
+                        }
+                    });
             let counted = match transmitted {
                 Transmitted::Idle => return,
                 Transmitted::Again => continue,
@@ -259,7 +302,11 @@ impl UdpServer {
                     continue;
                 }
                 Transmitted::Sent { counted } => counted,
-                Transmitted::Failed { addr, length, error } => {
+                Transmitted::Failed {
+                    addr,
+                    length,
+                    error,
+                } => {
                     self.report(cx, Some(addr), length, error);
                     datagram_bytes(length)
                 }
@@ -288,7 +335,12 @@ impl MetaProcess for UdpServer {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
             Message::Udp(packet) => {
                 self.machine.push(packet.addr, packet.data);
@@ -351,15 +403,22 @@ fn kernel_drops(socket: &UdpSocket) -> Option<u64> {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
-    let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?.ino().to_string();
-    ["/proc/self/net/udp", "/proc/self/net/udp6"].into_iter().find_map(|table| {
-        let text = std::fs::read_to_string(table).ok()?;
-        // Columns: ... uid timeout inode ref pointer drops.
-        text.lines().skip(1).find_map(|line| {
-            let columns: Vec<&str> = line.split_whitespace().collect();
-            (columns.get(9) == Some(&inode.as_str())).then(|| columns.last()?.parse().ok()).flatten()
+    let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd()))
+        .ok()?
+        .ino()
+        .to_string();
+    ["/proc/self/net/udp", "/proc/self/net/udp6"]
+        .into_iter()
+        .find_map(|table| {
+            let text = std::fs::read_to_string(table).ok()?;
+            // Columns: ... uid timeout inode ref pointer drops.
+            text.lines().skip(1).find_map(|line| {
+                let columns: Vec<&str> = line.split_whitespace().collect();
+                (columns.get(9) == Some(&inode.as_str()))
+                    .then(|| columns.last()?.parse().ok())
+                    .flatten()
+            })
         })
-    })
 }
 
 #[cfg(not(target_os = "linux"))]

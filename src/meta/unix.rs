@@ -21,7 +21,9 @@ impl SocketFile {
     }
 
     fn identity(path: &Path) -> Option<(u64, u64)> {
-        fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+        fs::symlink_metadata(path)
+            .ok()
+            .map(|meta| (meta.dev(), meta.ino()))
     }
 }
 
@@ -47,5 +49,11 @@ pub(super) fn bind(path: &Path, kind: Type) -> io::Result<(Socket, SocketFile)> 
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    Ok((socket, SocketFile { path: path.to_owned(), identity: SocketFile::identity(path) }))
+    Ok((
+        socket,
+        SocketFile {
+            path: path.to_owned(),
+            identity: SocketFile::identity(path),
+        },
+    ))
 }

@@ -79,13 +79,23 @@ impl UnixDatagramServer {
     /// cx.spawn_meta(longshore::UnixDatagramServer::bind(&path, UdpServerOptions::default())?)?;
     /// # Ok(()) }) }
     /// ```
-    pub fn bind(path: impl AsRef<Path>, options: impl Into<UdpServerOptions>) -> Result<Self, BindError> {
+    pub fn bind(
+        path: impl AsRef<Path>,
+        options: impl Into<UdpServerOptions>,
+    ) -> Result<Self, BindError> {
         let (path, options) = (path.as_ref(), options.into());
         options.validate()?;
-        let failed = |source| BindError::Bind { address: path.display().to_string(), source };
+        let failed = |source| BindError::Bind {
+            address: path.display().to_string(),
+            source,
+        };
         let (socket, file) = unix::bind(path, Type::DGRAM).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
-        Ok(Self::new(UnixDatagram::from_std(socket.into()), Some(file), options))
+        Ok(Self::new(
+            UnixDatagram::from_std(socket.into()),
+            Some(file),
+            options,
+        ))
     }
 
     /// Takes over a socket; its file, if it has one, is not removed at the end.
@@ -107,14 +117,24 @@ impl UnixDatagramServer {
     ) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
-        let failed = |source| BindError::Bind { address: "the given socket".into(), source };
+        let failed = |source| BindError::Bind {
+            address: "the given socket".into(),
+            source,
+        };
         socket.set_nonblocking(true).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
         Ok(Self::new(UnixDatagram::from_std(socket), None, options))
     }
 
     fn new(socket: UnixDatagram, file: Option<SocketFile>, options: UdpServerOptions) -> Self {
-        Self { socket, file, options, owner: Pid::NODE, readable: false, counters: Counters::default() }
+        Self {
+            socket,
+            file,
+            options,
+            owner: Pid::NODE,
+            readable: false,
+            counters: Counters::default(),
+        }
     }
 
     fn receive_all(&mut self, cx: &mut MetaContext<'_>) {
@@ -138,16 +158,33 @@ impl UnixDatagramServer {
 
     fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, from: Option<&Path>) {
         cx.room = cx.room.saturating_sub(length);
-        let limit = if self.options.buffer_pool.is_some() { LARGEST } else { self.options.buffer_size.min(LARGEST) };
+        let limit = if self.options.buffer_pool.is_some() {
+            LARGEST
+        } else {
+            self.options.buffer_size.min(LARGEST)
+        };
         let truncated = length > limit;
-        let pool = self.options.buffer_pool.as_ref().unwrap_or(&cx.services.pool);
+        let pool = self
+            .options
+            .buffer_pool
+            .as_ref()
+            .unwrap_or(&cx.services.pool);
         let data = pool.copy_from_slice(&cx.scratch.spare_mut()[..length.min(limit)]);
         self.counters.messages_in += 1;
         self.counters.bytes_in += length as u64;
         self.counters.truncated += u64::from(truncated);
-        let packet = MessageUnixDatagram { id: cx.alias, path: from.map(Path::to_owned), data, truncated };
+        let packet = MessageUnixDatagram {
+            id: cx.alias,
+            path: from.map(Path::to_owned),
+            data,
+            truncated,
+        };
         let message = Message::UnixDatagram(Box::new(packet)).into();
-        match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
+        match cx
+            .services
+            .deliver
+            .deliver_data(self.owner, cx.parent, message, cx.alias)
+        {
             Ok(()) => {}
             Err(Undelivered::Full(message)) => {
                 message.discard();
@@ -171,7 +208,12 @@ impl UnixDatagramServer {
 
     fn report(&self, cx: &MetaContext<'_>, length: usize, error: io::ErrorKind) {
         if self.options.report_errors {
-            let report = MessageUdpError { id: cx.alias, addr: None, length, error };
+            let report = MessageUdpError {
+                id: cx.alias,
+                addr: None,
+                length,
+                error,
+            };
             // An owner that is gone is found out by the next datagram.
             let _ = cx.deliver_control(self.owner, Message::UdpError(Box::new(report)));
         }
@@ -198,7 +240,10 @@ impl UnixDatagramServer {
                 self.report(cx, packet.data.len(), error.kind());
             }
         }
-        cx.outlet().sent(datagram_bytes(packet.data.len()), self.options.output_limit / 4);
+        cx.outlet().sent(
+            datagram_bytes(packet.data.len()),
+            self.options.output_limit / 4,
+        );
     }
 }
 
@@ -215,7 +260,12 @@ impl MetaProcess for UnixDatagramServer {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
             Message::UnixDatagram(packet) => self.send(cx, &packet),
             message => match message.downcast::<TcpCommand>() {

@@ -30,7 +30,11 @@ impl Context<'_> {
     /// ```
     pub fn spawn_meta(&mut self, meta: impl MetaProcess) -> Result<Alias, SpawnError> {
         let pid = self.pid();
-        let io = self.env().processes.io::<Io>().ok_or(SpawnError::Stopping)?;
+        let io = self
+            .env()
+            .processes
+            .io::<Io>()
+            .ok_or(SpawnError::Stopping)?;
         io.spawn(pid, Box::new(meta))
     }
 
@@ -86,7 +90,12 @@ impl Context<'_> {
     /// ```
     pub fn shutdown_write(&mut self, connection: Alias) -> Result<(), SendErrorKind> {
         let pid = self.pid();
-        finish(self.env().processes, pid, connection, TcpCommand::ShutdownWrite)
+        finish(
+            self.env().processes,
+            pid,
+            connection,
+            TcpCommand::ShutdownWrite,
+        )
     }
 
     /// Stops reading from a connection; the peer feels it when the kernel's buffers are full. Data on its way here still
@@ -186,7 +195,9 @@ impl Context<'_> {
     /// ```
     pub fn queued_bytes(&mut self, connection: Alias) -> usize {
         let outlet = self.env().processes.commands.outlet(connection);
-        outlet.filter(|outlet| outlet.is_current(connection.generation())).map_or(0, |outlet| outlet.queued())
+        outlet
+            .filter(|outlet| outlet.is_current(connection.generation()))
+            .map_or(0, |outlet| outlet.queued())
     }
 
     fn command(&mut self, to: Alias, command: TcpCommand) -> Result<(), SendErrorKind> {
@@ -264,7 +275,9 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn send_alias<T: Send + 'static>(&self, to: Alias, message: T) -> Result<(), SendError> {
-        self.processes().commands.send(to, Pid::NODE, Message::new(message).into())
+        self.processes()
+            .commands
+            .send(to, Pid::NODE, Message::new(message).into())
     }
 
     /// Closes a connection in order; see [`Context::close`].
@@ -325,7 +338,12 @@ impl Node {
 }
 
 /// Refuses every later send, then tells the connection.
-fn finish(processes: &Processes, from: Pid, to: Alias, command: TcpCommand) -> Result<(), SendErrorKind> {
+fn finish(
+    processes: &Processes,
+    from: Pid,
+    to: Alias,
+    command: TcpCommand,
+) -> Result<(), SendErrorKind> {
     let outlet = processes.commands.outlet(to).ok_or(SendErrorKind::NoMeta)?;
     if !outlet.close(to.generation()) {
         return Err(SendErrorKind::NoMeta);
@@ -333,6 +351,14 @@ fn finish(processes: &Processes, from: Pid, to: Alias, command: TcpCommand) -> R
     push(processes, from, to, command)
 }
 
-fn push(processes: &Processes, from: Pid, to: Alias, command: TcpCommand) -> Result<(), SendErrorKind> {
-    processes.commands.send(to, from, Message::new(command).into()).map_err(|error| error.kind())
+fn push(
+    processes: &Processes,
+    from: Pid,
+    to: Alias,
+    command: TcpCommand,
+) -> Result<(), SendErrorKind> {
+    processes
+        .commands
+        .send(to, from, Message::new(command).into())
+        .map_err(|error| error.kind())
 }

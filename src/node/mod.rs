@@ -109,7 +109,11 @@ impl Node {
         let signal = stop::Signal::new();
         let scheduler = Arc::new(Scheduler::new(workers, clock, boxed(&interrupt)));
         let bells = Bells::new(stripes, Arc::clone(&scheduler));
-        let commands = Arc::new(Commands::new(stripes, Box::new(Arc::clone(&bells)), signal.notifier()));
+        let commands = Arc::new(Commands::new(
+            stripes,
+            Box::new(Arc::clone(&bells)),
+            signal.notifier(),
+        ));
         let timers = Arc::new(Timers::new(clock, boxed(&interrupt)));
         let processes = Arc::new(Processes::new(
             Arc::clone(&scheduler),
@@ -136,12 +140,24 @@ impl Node {
         };
         let io = Arc::new(Io::new(poller, services, bells));
         processes.attach_io(poll::opaque(&io));
-        let core = Arc::new(Core { processes, io, scheduler, blocking });
+        let core = Arc::new(Core {
+            processes,
+            io,
+            scheduler,
+            blocking,
+        });
         let executor: Arc<dyn Executor> = Arc::clone(&core) as _;
-        let threads = core.scheduler.start(&executor, "longshore").map_err(Error::Start)?;
+        let threads = core
+            .scheduler
+            .start(&executor, "longshore")
+            .map_err(Error::Start)?;
         let stopper = Stopper::new(Arc::clone(&core), threads, signal);
         stopper.attach();
-        Ok(Self(Arc::new(Inner { name: options.name, core, stopper })))
+        Ok(Self(Arc::new(Inner {
+            name: options.name,
+            core,
+            stopper,
+        })))
     }
 
     /// The node's name.
@@ -224,7 +240,11 @@ impl Node {
     /// node.spawn_with(options, || Worker)?;
     /// # Ok(()) }
     /// ```
-    pub fn spawn_with<A: Actor>(&self, options: SpawnOptions, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
+    pub fn spawn_with<A: Actor>(
+        &self,
+        options: SpawnOptions,
+        factory: impl FnOnce() -> A,
+    ) -> Result<Pid, SpawnError> {
         self.spawn_behavior(&options, make(factory)?)
     }
 
@@ -248,7 +268,11 @@ impl Node {
         self.spawn_behavior(&options, Box::new(pool))
     }
 
-    fn spawn_behavior(&self, options: &SpawnOptions, behavior: Box<dyn Behavior>) -> Result<Pid, SpawnError> {
+    fn spawn_behavior(
+        &self,
+        options: &SpawnOptions,
+        behavior: Box<dyn Behavior>,
+    ) -> Result<Pid, SpawnError> {
         self.processes().spawn(Pid::NODE, options, behavior)
     }
 
@@ -270,7 +294,11 @@ impl Node {
     /// assert!(node.send("nobody", "hello").is_err());
     /// # Ok(()) }
     /// ```
-    pub fn send<T: Send + 'static>(&self, to: impl Into<Target>, message: T) -> Result<(), SendError> {
+    pub fn send<T: Send + 'static>(
+        &self,
+        to: impl Into<Target>,
+        message: T,
+    ) -> Result<(), SendError> {
         self.send_with_priority(to, message, Priority::Normal)
     }
 
@@ -296,7 +324,8 @@ impl Node {
         message: T,
         priority: Priority,
     ) -> Result<(), SendError> {
-        self.processes().send(Pid::NODE, to.into(), Message::new(message).into(), priority)
+        self.processes()
+            .send(Pid::NODE, to.into(), Message::new(message).into(), priority)
     }
 
     /// Sends an exit signal; see [`Context::send_exit`](crate::Context::send_exit).
@@ -373,10 +402,17 @@ impl Node {
     /// assert!(answer.is_err()); // this worker answers nobody, and that is known at once
     /// # Ok(()) }
     /// ```
-    pub fn request<T: Send + 'static>(&self, to: impl Into<Target>, message: T) -> Result<Promise, RequestError> {
+    pub fn request<T: Send + 'static>(
+        &self,
+        to: impl Into<Target>,
+        message: T,
+    ) -> Result<Promise, RequestError> {
         let (reply, promise) = Reply::to_outside();
-        let sent = self.processes().call(Pid::NODE, to.into(), Message::new(message), reply);
-        sent.map(|()| promise).map_err(|error| RequestError::NotDelivered(error.kind()))
+        let sent = self
+            .processes()
+            .call(Pid::NODE, to.into(), Message::new(message), reply);
+        sent.map(|()| promise)
+            .map_err(|error| RequestError::NotDelivered(error.kind()))
     }
 
     /// Asks any process or meta-process about itself.
@@ -396,17 +432,27 @@ impl Node {
     /// assert_eq!(found.number("messages_queued"), Some(0));
     /// # Ok(()) }
     /// ```
-    pub fn inspect(&self, target: impl Into<Target>, timeout: Duration) -> Result<Inspection, RequestError> {
+    pub fn inspect(
+        &self,
+        target: impl Into<Target>,
+        timeout: Duration,
+    ) -> Result<Inspection, RequestError> {
         self.check_outside()?;
         let deadline = far(timeout);
         let (reply, promise) = Reply::to_outside();
-        self.processes().inspect(target.into(), reply).map_err(RequestError::NotDelivered)?;
+        self.processes()
+            .inspect(target.into(), reply)
+            .map_err(RequestError::NotDelivered)?;
         let message = promise.wait_until(deadline)?;
         message.downcast().map_err(|_| RequestError::Dropped)
     }
 
     fn check_outside(&self) -> Result<(), RequestError> {
-        if self.0.core.scheduler.is_worker_thread() { Err(RequestError::WouldBlockRuntime) } else { Ok(()) }
+        if self.0.core.scheduler.is_worker_thread() {
+            Err(RequestError::WouldBlockRuntime)
+        } else {
+            Ok(())
+        }
     }
 
     /// The process that holds the name now.
@@ -505,7 +551,11 @@ impl Node {
     /// ```
     pub fn wait(&self) -> Result<(), Error> {
         let report = self.0.stopper.wait();
-        if report.is_clean() { Ok(()) } else { Err(Error::Stopped(Reason::error(report))) }
+        if report.is_clean() {
+            Ok(())
+        } else {
+            Err(Error::Stopped(Reason::error(report)))
+        }
     }
 }
 
@@ -517,7 +567,9 @@ impl Drop for Inner {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("name", &self.0.name).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("name", &self.0.name)
+            .finish_non_exhaustive()
     }
 }
 

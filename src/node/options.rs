@@ -101,24 +101,41 @@ impl NodeOptions {
 
     /// Gets the log records of the runtime. The function is called on threads of the runtime and should not block.
     #[must_use]
-    pub fn with_logger(mut self, sink: impl Fn(Level, fmt::Arguments<'_>) + Send + Sync + 'static) -> Self {
+    pub fn with_logger(
+        mut self,
+        sink: impl Fn(Level, fmt::Arguments<'_>) + Send + Sync + 'static,
+    ) -> Self {
         self.logger = Logger::new(sink);
         self
     }
 
     pub(crate) fn validate(&self) -> Result<(), OptionError> {
-        let within = |value: Option<usize>, most: usize| value.is_none_or(|value| (1..=most).contains(&value));
+        let within = |value: Option<usize>, most: usize| {
+            value.is_none_or(|value| (1..=most).contains(&value))
+        };
         if !within(self.workers, MAX_WORKERS) {
-            return Err(OptionError::new("workers", format!("must be between 1 and {MAX_WORKERS}")));
+            return Err(OptionError::new(
+                "workers",
+                format!("must be between 1 and {MAX_WORKERS}"),
+            ));
         }
         if !within(self.stripes, Alias::STRIPES) {
-            return Err(OptionError::new("stripes", format!("must be between 1 and {}", Alias::STRIPES)));
+            return Err(OptionError::new(
+                "stripes",
+                format!("must be between 1 and {}", Alias::STRIPES),
+            ));
         }
         if self.max_processes == 0 || self.max_processes >= MAX_PROCESSES {
-            return Err(OptionError::new("max_processes", format!("must be between 1 and {}", MAX_PROCESSES - 1)));
+            return Err(OptionError::new(
+                "max_processes",
+                format!("must be between 1 and {}", MAX_PROCESSES - 1),
+            ));
         }
         if self.mailbox_bound == Some(0) {
-            return Err(OptionError::new("mailbox_bound", "must be at least 1; `None` is no bound"));
+            return Err(OptionError::new(
+                "mailbox_bound",
+                "must be at least 1; `None` is no bound",
+            ));
         }
         if self.data_bound == 0 {
             return Err(OptionError::new("data_bound", "must be at least 1"));
@@ -127,13 +144,19 @@ impl NodeOptions {
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
-        Bounds { main: self.mailbox_bound.unwrap_or(u32::MAX), data: self.data_bound }
+        Bounds {
+            main: self.mailbox_bound.unwrap_or(u32::MAX),
+            data: self.data_bound,
+        }
     }
 }
 
 impl From<&str> for NodeOptions {
     fn from(name: &str) -> Self {
-        Self { name: Name::from(name), ..Self::default() }
+        Self {
+            name: Name::from(name),
+            ..Self::default()
+        }
     }
 }
 

@@ -132,7 +132,12 @@ impl Signal {
             if left.is_zero() {
                 return false;
             }
-            changes = self.0.1.wait_timeout(changes, left).unwrap_or_else(PoisonError::into_inner).0;
+            changes = self
+                .0
+                .1
+                .wait_timeout(changes, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         true
     }
@@ -158,7 +163,12 @@ enum State {
 
 impl Stopper {
     pub(super) fn new(core: Arc<Core>, threads: Threads, signal: Signal) -> Arc<Self> {
-        Arc::new(Self { core, signal, state: Mutex::new(State::Running(threads)), changed: Condvar::new() })
+        Arc::new(Self {
+            core,
+            signal,
+            state: Mutex::new(State::Running(threads)),
+            changed: Condvar::new(),
+        })
     }
 
     /// Lets processes stop their node.
@@ -202,11 +212,17 @@ impl Stopper {
             return;
         }
         let stopper = Arc::clone(self);
-        let started = thread::Builder::new().name("longshore-stop".into()).spawn(move || {
-            stopper.stop(options);
-        });
+        let started = thread::Builder::new()
+            .name("longshore-stop".into())
+            .spawn(move || {
+                stopper.stop(options);
+            });
         if let Err(error) = started {
-            self.core.io.services.logger.warning(format_args!("cannot stop the node: {error}"));
+            self.core
+                .io
+                .services
+                .logger
+                .warning(format_args!("cannot stop the node: {error}"));
         }
     }
 
@@ -217,7 +233,10 @@ impl Stopper {
             if let State::Stopped(report) = &*state {
                 return report.clone();
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -262,7 +281,13 @@ impl Stopper {
         }
         let left = self.core.io.aliases();
         for to in &left {
-            commands.push(to.stripe(), Command::Exit { to: *to, reason: Reason::Kill });
+            commands.push(
+                to.stripe(),
+                Command::Exit {
+                    to: *to,
+                    reason: Reason::Kill,
+                },
+            );
         }
         self.signal.wait(options.kill_timeout, all_ended);
         left.len()
@@ -306,6 +331,12 @@ impl Stopper {
             threads.detach();
         }
         report.unflushed += self.core.io.end_all();
-        self.core.io.services.timers.take_all().into_iter().for_each(drop_guarded);
+        self.core
+            .io
+            .services
+            .timers
+            .take_all()
+            .into_iter()
+            .for_each(drop_guarded);
     }
 }

@@ -47,7 +47,12 @@ pub(crate) struct Bells {
 
 impl Bells {
     pub(crate) fn new(stripes: usize, scheduler: Arc<Scheduler>) -> Arc<Self> {
-        Arc::new(Self { words: std::iter::repeat_with(Schedule::new).take(stripes).collect(), scheduler })
+        Arc::new(Self {
+            words: std::iter::repeat_with(Schedule::new)
+                .take(stripes)
+                .collect(),
+            scheduler,
+        })
     }
 }
 
@@ -73,23 +78,38 @@ impl Selector {
     /// The operating system has no more descriptors.
     pub(crate) fn new() -> io::Result<Self> {
         let (poller, registry, interrupt) = Poller::new()?;
-        Ok(Self { poller, registry, interrupt })
+        Ok(Self {
+            poller,
+            registry,
+            interrupt,
+        })
     }
 }
 
 impl Io {
     pub(crate) fn new(poller: Poller, services: Services, bells: Arc<Bells>) -> Self {
         let stripes = (0..bells.words.len()).map(Stripe::new).collect();
-        Self { services, stripes, poller, bells }
+        Self {
+            services,
+            stripes,
+            poller,
+            bells,
+        }
     }
 
     /// The births of so many stripes.
     pub(crate) fn births(stripes: usize) -> Box<[SegQueue<crate::meta::Newborn>]> {
-        std::iter::repeat_with(SegQueue::new).take(stripes).collect()
+        std::iter::repeat_with(SegQueue::new)
+            .take(stripes)
+            .collect()
     }
 
     /// Starts a meta-process.
-    pub(crate) fn spawn(&self, parent: Pid, meta: Box<dyn MetaProcess>) -> Result<Alias, SpawnError> {
+    pub(crate) fn spawn(
+        &self,
+        parent: Pid,
+        meta: Box<dyn MetaProcess>,
+    ) -> Result<Alias, SpawnError> {
         self.services.spawn(parent, meta)
     }
 
@@ -142,7 +162,10 @@ impl Io {
     /// Ends what is left, without a thread that would run it: sockets are closed, owners are told as far as they live.
     /// Returns how many it were.
     pub(crate) fn end_all(&self) -> usize {
-        self.stripes.iter().map(|stripe| stripe.end_all(&self.services)).sum()
+        self.stripes
+            .iter()
+            .map(|stripe| stripe.end_all(&self.services))
+            .sum()
     }
 
     /// The poller of a selector, for [`Io::new`].
@@ -153,7 +176,9 @@ impl Io {
 
 impl fmt::Debug for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Io").field("stripes", &self.stripes.len()).finish_non_exhaustive()
+        f.debug_struct("Io")
+            .field("stripes", &self.stripes.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -24,7 +24,9 @@ use crate::guard::{drop_guarded, guarded};
 use crate::id::{Alias, Pid, Target};
 use crate::inspect::{InspectReply, Inspection};
 use crate::message::Watcher;
-use crate::meta::{BriefStep, MetaContext, MetaProcess, Newborn, Readiness, Services, Wishes, meta_timer};
+use crate::meta::{
+    BriefStep, MetaContext, MetaProcess, Newborn, Readiness, Services, Wishes, meta_timer,
+};
 use crate::reason::Reason;
 use crate::sync::Mutex;
 use crate::timer::TimerKey;
@@ -97,7 +99,11 @@ struct Alarm {
 
 impl Stripe {
     pub(super) fn new(index: usize) -> Self {
-        Self { index, ready: Mutex::new(Vec::new()), inner: Mutex::new(Inner::default()) }
+        Self {
+            index,
+            ready: Mutex::new(Vec::new()),
+            inner: Mutex::new(Inner::default()),
+        }
     }
 
     /// Files readiness for the next activation; `ready` is empty afterwards.
@@ -118,7 +124,14 @@ impl Stripe {
             inner.scratch = services.pool.get(SCRATCH);
         }
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, stripe: self.index, now_ms, room: SLICE, computes: false };
+        let mut run = Run {
+            inner,
+            services,
+            stripe: self.index,
+            now_ms,
+            room: SLICE,
+            computes: false,
+        };
         run.give_births();
         // What the newborn have read does not count against those that live.
         run.room = SLICE;
@@ -145,10 +158,19 @@ impl Stripe {
 
     /// Ends everything that is left. Returns how many it were.
     pub(super) fn end_all(&self, services: &Services) -> usize {
-        let Some(mut guard) = self.inner.try_lock() else { return 0 };
+        let Some(mut guard) = self.inner.try_lock() else {
+            return 0;
+        };
         let inner = &mut *guard;
         let now_ms = services.timers.clock().now_ms();
-        let mut run = Run { inner, services, stripe: self.index, now_ms, room: SLICE, computes: false };
+        let mut run = Run {
+            inner,
+            services,
+            stripe: self.index,
+            now_ms,
+            room: SLICE,
+            computes: false,
+        };
         run.give_births();
         let aliases = run.inner.aliases(self.index);
         for alias in &aliases {
@@ -164,8 +186,9 @@ impl Stripe {
 impl Inner {
     /// The meta-processes that live.
     fn aliases(&self, stripe: usize) -> Vec<Alias> {
-        let alias =
-            |(slot, entry): (usize, &Option<Entry>)| Some(Alias::new(stripe, slot as u32, entry.as_ref()?.generation));
+        let alias = |(slot, entry): (usize, &Option<Entry>)| {
+            Some(Alias::new(stripe, slot as u32, entry.as_ref()?.generation))
+        };
         self.entries.iter().enumerate().filter_map(alias).collect()
     }
 }
@@ -194,18 +217,27 @@ impl Run<'_> {
     #[cold]
     fn give_all_births(&mut self) {
         for _ in 0..self.services.births[self.stripe].len() {
-            let Some(newborn) = self.services.births[self.stripe].pop() else { break };
+            let Some(newborn) = self.services.births[self.stripe].pop() else {
+                break;
+            };
             self.give_birth(newborn);
         }
     }
 
     fn give_birth(&mut self, newborn: Newborn) {
-        let Newborn { alias, parent, meta } = newborn;
+        let Newborn {
+            alias,
+            parent,
+            meta,
+        } = newborn;
         let slot = alias.slot() as usize;
         if self.inner.entries.len() <= slot {
             self.inner.entries.resize_with(slot + 1, || None);
         }
-        debug_assert!(self.inner.entries[slot].is_none(), "a slot is given away after its release");
+        debug_assert!(
+            self.inner.entries[slot].is_none(),
+            "a slot is given away after its release"
+        );
         self.inner.entries[slot] = Some(Entry {
             meta,
             parent,
@@ -229,7 +261,9 @@ impl Run<'_> {
     /// it is in the cache: so a full slice ends this part, and so does one that has more to read.
     fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
         for Ready { alias, readiness } in ready.lock().drain(..) {
-            let Some(entry) = self.entry(alias) else { continue };
+            let Some(entry) = self.entry(alias) else {
+                continue;
+            };
             // One place in the queue, however much news comes while it waits there.
             let is_queued = !entry.news.is_empty();
             entry.news = entry.news.with(readiness, true);
@@ -238,7 +272,9 @@ impl Run<'_> {
             }
         }
         for _ in 0..self.inner.queue.len() {
-            let Some(next) = self.inner.queue.pop_front() else { break };
+            let Some(next) = self.inner.queue.pop_front() else {
+                break;
+            };
             if self.call_one(next) || self.room == 0 {
                 break;
             }
@@ -247,7 +283,13 @@ impl Run<'_> {
 
     /// `true`: it has more. It is the next one then, or, when it has been that for a while, the last one.
     #[inline]
-    fn call_one(&mut self, Ready { alias, mut readiness }: Ready) -> bool {
+    fn call_one(
+        &mut self,
+        Ready {
+            alias,
+            mut readiness,
+        }: Ready,
+    ) -> bool {
         match self.entry(alias) {
             Some(entry) if readiness.is_again() => entry.waits_again = false,
             Some(entry) => readiness = std::mem::take(&mut entry.news),
@@ -278,7 +320,9 @@ impl Run<'_> {
     }
 
     fn step_handshake(&mut self) {
-        let Some(alias) = self.inner.steps.pop_front() else { return };
+        let Some(alias) = self.inner.steps.pop_front() else {
+            return;
+        };
         if let Some(entry) = self.entry(alias) {
             entry.waits_step = false;
             // It may read, whatever the others have read.
@@ -297,10 +341,12 @@ impl Run<'_> {
             self.now_ms = self.services.timers.clock().now_ms() + 1;
         }
         match command {
-            Command::Message { to, .. } | Command::Call { to, .. } if self.entry(to).is_none() => drop_guarded(command),
-            Command::Message { to, from, message } => {
-                self.call(to, |meta, cx| meta.handle_message(cx, from, message.unpack()))
+            Command::Message { to, .. } | Command::Call { to, .. } if self.entry(to).is_none() => {
+                drop_guarded(command)
             }
+            Command::Message { to, from, message } => self.call(to, |meta, cx| {
+                meta.handle_message(cx, from, message.unpack())
+            }),
             Command::Call { to, from, call } => self.call(to, |meta, cx| {
                 let (message, reply) = *call;
                 meta.handle_call(cx, from, message, reply)
@@ -308,11 +354,18 @@ impl Run<'_> {
             // Of a parent that has ended between adopting its child and handing it over: it comes again behind the birth.
             Command::Exit { to, reason } if self.entry(to).is_none() => {
                 if self.services.commands.is_live(to) {
-                    self.services.commands.push(self.stripe, Command::Exit { to, reason });
+                    self.services
+                        .commands
+                        .push(self.stripe, Command::Exit { to, reason });
                 }
             }
-            Command::Exit { to, reason: Reason::Kill } => self.end(to, &Reason::Kill),
-            Command::Exit { to, reason } => self.call(to, |meta, cx| meta.handle_exit(cx, reason.clone())),
+            Command::Exit {
+                to,
+                reason: Reason::Kill,
+            } => self.end(to, &Reason::Kill),
+            Command::Exit { to, reason } => {
+                self.call(to, |meta, cx| meta.handle_exit(cx, reason.clone()))
+            }
             Command::Watch { to, watcher } => self.watch(to, watcher),
             Command::Unwatch { to, watcher } => self.unwatch(to, &watcher),
             Command::Resume { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
@@ -358,8 +411,17 @@ impl Run<'_> {
         alias: Alias,
         call: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
     ) -> bool {
-        let Inner { entries, scratch, queue, flush, steps, .. } = &mut *self.inner;
-        let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else { return false };
+        let Inner {
+            entries,
+            scratch,
+            queue,
+            flush,
+            steps,
+            ..
+        } = &mut *self.inner;
+        let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else {
+            return false;
+        };
         if entry.generation != alias.generation() {
             return false;
         }
@@ -385,7 +447,10 @@ impl Run<'_> {
             Ok(Ok(())) => {
                 let is_queued = wishes.again && !std::mem::replace(&mut entry.waits_again, true);
                 if is_queued {
-                    queue.push_back(Ready { alias, readiness: Readiness::AGAIN });
+                    queue.push_back(Ready {
+                        alias,
+                        readiness: Readiness::AGAIN,
+                    });
                 }
                 if wishes.flush && !std::mem::replace(&mut entry.waits_flush, true) {
                     flush.push(alias);
@@ -406,7 +471,9 @@ impl Run<'_> {
                 self.inner.scratch.clear();
                 let reason = Reason::from_panic(&*payload);
                 drop_guarded(payload);
-                self.services.logger.warning(format_args!("meta-process {alias} ended: {reason}"));
+                self.services
+                    .logger
+                    .warning(format_args!("meta-process {alias} ended: {reason}"));
                 reason
             }
         };
@@ -417,7 +484,9 @@ impl Run<'_> {
     /// A timer that moves later stays armed as it is: [`Run::time`] moves it when it fires.
     fn set_timer(&mut self, alias: Alias, deadline_ms: u64) {
         let services = self.services;
-        let Some(entry) = self.entry(alias) else { return };
+        let Some(entry) = self.entry(alias) else {
+            return;
+        };
         if let Some(alarm) = &mut entry.timer
             && alarm.armed_ms <= deadline_ms
             && deadline_ms != u64::MAX
@@ -429,16 +498,26 @@ impl Run<'_> {
             services.timers.cancel(alarm.key);
         }
         if deadline_ms != u64::MAX {
-            let key = services.timers.at(deadline_ms, meta_timer(alias, deadline_ms));
-            entry.timer = Some(Box::new(Alarm { armed_ms: deadline_ms, deadline_ms, key }));
+            let key = services
+                .timers
+                .at(deadline_ms, meta_timer(alias, deadline_ms));
+            entry.timer = Some(Box::new(Alarm {
+                armed_ms: deadline_ms,
+                deadline_ms,
+                key,
+            }));
         }
     }
 
     /// A timer has fired at `armed_ms`.
     fn time(&mut self, alias: Alias, armed_ms: u64) {
         let now_ms = self.now_ms.max(armed_ms);
-        let Some(entry) = self.entry(alias) else { return };
-        let Some(alarm) = entry.timer.take_if(|alarm| alarm.armed_ms == armed_ms) else { return };
+        let Some(entry) = self.entry(alias) else {
+            return;
+        };
+        let Some(alarm) = entry.timer.take_if(|alarm| alarm.armed_ms == armed_ms) else {
+            return;
+        };
         if alarm.deadline_ms > now_ms {
             self.set_timer(alias, alarm.deadline_ms);
         } else {
@@ -449,7 +528,10 @@ impl Run<'_> {
     fn watch(&mut self, alias: Alias, watcher: Watcher) {
         match self.entry(alias) {
             Some(entry) => entry.watchers.get_or_insert_default().push(watcher),
-            None => self.services.deliver.tell(watcher, Target::Alias(alias), &Reason::NoProcess),
+            None => self
+                .services
+                .deliver
+                .tell(watcher, Target::Alias(alias), &Reason::NoProcess),
         }
     }
 
@@ -467,7 +549,9 @@ impl Run<'_> {
     fn inspect(&mut self, alias: Alias, reply: InspectReply) {
         let outlet = self.services.commands.outlet(alias);
         let (queued, refused) = outlet.map_or((0, 0), |outlet| (outlet.queued(), outlet.refused()));
-        let Some(entry) = self.entry(alias) else { return };
+        let Some(entry) = self.entry(alias) else {
+            return;
+        };
         let (meta, parent) = (&entry.meta, entry.parent);
         let mut inspection = guarded(|| meta.handle_inspect()).unwrap_or_else(|payload| {
             drop_guarded(payload);
@@ -480,7 +564,10 @@ impl Run<'_> {
         reply.send(inspection);
     }
 
-    fn tell_all(&mut self, what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>) {
+    fn tell_all(
+        &mut self,
+        what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
+    ) {
         for alias in self.inner.aliases(self.stripe) {
             self.call(alias, what);
         }
@@ -489,8 +576,12 @@ impl Run<'_> {
     /// The end of a meta-process.
     fn end(&mut self, alias: Alias, reason: &Reason) {
         let slot = alias.slot() as usize;
-        let Some(place) = self.inner.entries.get_mut(slot) else { return };
-        let Some(mut entry) = place.take_if(|entry| entry.generation == alias.generation()) else { return };
+        let Some(place) = self.inner.entries.get_mut(slot) else {
+            return;
+        };
+        let Some(mut entry) = place.take_if(|entry| entry.generation == alias.generation()) else {
+            return;
+        };
         let services = self.services;
         if let Some(alarm) = entry.timer.take() {
             services.timers.cancel(alarm.key);
@@ -508,7 +599,12 @@ impl Run<'_> {
             unsent,
         };
         drop_guarded(guarded(|| entry.meta.terminate(&mut cx, reason)));
-        for watcher in entry.watchers.take().into_iter().flat_map(|watchers| *watchers) {
+        for watcher in entry
+            .watchers
+            .take()
+            .into_iter()
+            .flat_map(|watchers| *watchers)
+        {
             services.deliver.tell(watcher, Target::Alias(alias), reason);
         }
         services.deliver.disown(entry.parent, alias);

@@ -47,13 +47,23 @@ impl Poller {
             // It fails only if the poll is gone, and then nobody waits in it.
             let _ = waker.wake();
         });
-        let state = State { poll, events: Events::with_capacity(EVENTS), ready: Vec::new(), expired: Vec::new() };
+        let state = State {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            ready: Vec::new(),
+            expired: Vec::new(),
+        };
         Ok((Self(Mutex::new(state)), registry, interrupt))
     }
 
     /// `file` gets the readiness of each stripe that has any, and takes it out. `true`: the interrupt was among the
     /// events.
-    pub(super) fn turn(&self, wait: Wait, services: &Services, file: impl Fn(usize, &mut Vec<Ready>)) -> bool {
+    pub(super) fn turn(
+        &self,
+        wait: Wait,
+        services: &Services,
+        file: impl Fn(usize, &mut Vec<Ready>),
+    ) -> bool {
         let guard = match wait {
             Wait::No => self.0.try_lock(),
             Wait::Forever | Wait::AtMost(_) => Some(self.0.lock()),
@@ -64,7 +74,9 @@ impl Poller {
         let timeout = match wait {
             Wait::No => Some(Duration::ZERO),
             Wait::Forever => timers.sleep().map(Duration::from_millis),
-            Wait::AtMost(ms) => Some(Duration::from_millis(timers.sleep().map_or(ms, |sleep| sleep.min(ms)))),
+            Wait::AtMost(ms) => Some(Duration::from_millis(
+                timers.sleep().map_or(ms, |sleep| sleep.min(ms)),
+            )),
         };
         if let Err(error) = state.poll.poll(&mut state.events, timeout) {
             // A signal: what was due is looked at now, the rest in the next turn.
@@ -79,11 +91,16 @@ impl Poller {
                 interrupted = true;
                 continue;
             }
-            let Some(alias) = Alias::from_word(event.token().0 as u64) else { continue };
+            let Some(alias) = Alias::from_word(event.token().0 as u64) else {
+                continue;
+            };
             let readiness = Readiness::default()
                 .with(Readiness::READABLE, event.is_readable() || event.is_error())
                 .with(Readiness::WRITABLE, event.is_writable() || event.is_error())
-                .with(Readiness::READ_CLOSED, event.is_read_closed() || event.is_error())
+                .with(
+                    Readiness::READ_CLOSED,
+                    event.is_read_closed() || event.is_error(),
+                )
                 .with(Readiness::WRITE_CLOSED, event.is_write_closed())
                 .with(Readiness::URGENT, event.is_priority());
             if state.ready.len() <= alias.stripe() {
@@ -91,7 +108,12 @@ impl Poller {
             }
             state.ready[alias.stripe()].push(Ready { alias, readiness });
         }
-        for (stripe, ready) in state.ready.iter_mut().enumerate().filter(|(_, ready)| !ready.is_empty()) {
+        for (stripe, ready) in state
+            .ready
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, ready)| !ready.is_empty())
+        {
             file(stripe, ready);
         }
         timers.expired(timers.clock().now_ms(), &mut state.expired);

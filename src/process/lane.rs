@@ -90,7 +90,9 @@ impl Chunk {
 
 #[cold]
 fn spare_slots() -> Slots {
-    CHUNKS.take().unwrap_or_else(|| Box::new([const { None }; CHUNK]))
+    CHUNKS
+        .take()
+        .unwrap_or_else(|| Box::new([const { None }; CHUNK]))
 }
 
 /// See the module.
@@ -157,7 +159,11 @@ impl Lane {
     #[inline]
     pub(super) fn slot(&mut self) -> &mut Option<Envelope> {
         self.length += 1;
-        if self.length == 1 { &mut self.first } else { self.more.get_or_insert_with(Burst::spare).slot() }
+        if self.length == 1 {
+            &mut self.first
+        } else {
+            self.more.get_or_insert_with(Burst::spare).slot()
+        }
     }
 
     /// Takes the oldest envelope out. `hand`, which is empty, gets those that come next, a chunk of them at the most.
@@ -169,14 +175,19 @@ impl Lane {
         }
         self.taken = hand.len() as u32;
         self.length -= self.taken + u32::from(self.first.is_some());
-        if self.first.is_some() { self.first.take() } else { hand.pop_front() }
+        if self.first.is_some() {
+            self.first.take()
+        } else {
+            hand.pop_front()
+        }
     }
 
     pub(super) fn drain_into(&mut self, all: &mut Vec<Envelope>) {
         let Self { first, more, .. } = std::mem::take(self);
         all.extend(first);
         if let Some(Burst { mut tail, full }) = more.map(|more| *more) {
-            full.into_iter().for_each(|mut chunk| all.extend(chunk.drain()));
+            full.into_iter()
+                .for_each(|mut chunk| all.extend(chunk.drain()));
             all.extend(tail.drain());
         }
     }
@@ -207,11 +218,16 @@ mod tests {
     use crate::message::{Letter, Message};
 
     fn envelope(number: usize) -> Envelope {
-        Envelope { from: Pid::NODE, letter: Letter::Message(Message::new(number).into()) }
+        Envelope {
+            from: Pid::NODE,
+            letter: Letter::Message(Message::new(number).into()),
+        }
     }
 
     fn number(envelope: Envelope) -> usize {
-        let Letter::Message(message) = envelope.letter else { panic!("a message") };
+        let Letter::Message(message) = envelope.letter else {
+            panic!("a message")
+        };
         message.unpack().downcast().expect("a number")
     }
 
@@ -234,7 +250,13 @@ mod tests {
                 pushed += 1;
             }
             for _ in 0..next(300) {
-                let found = hand.pop_front().or_else(|| if lane.len() > 0 { lane.take(&mut hand) } else { None });
+                let found = hand.pop_front().or_else(|| {
+                    if lane.len() > 0 {
+                        lane.take(&mut hand)
+                    } else {
+                        None
+                    }
+                });
                 assert_eq!(found.map(number), model.pop_front());
             }
             assert_eq!(lane.len() + hand.len(), model.len());
@@ -255,12 +277,19 @@ mod tests {
         for round in 1..200 {
             for _ in 0..round {
                 let message = Message::new(std::sync::Arc::clone(&value));
-                *lane.slot() = Some(Envelope { from: Pid::NODE, letter: Letter::Message(message.into()) });
+                *lane.slot() = Some(Envelope {
+                    from: Pid::NODE,
+                    letter: Letter::Message(message.into()),
+                });
             }
             assert_eq!(std::sync::Arc::strong_count(&value), 1 + round);
-            while let Some(envelope) =
-                hand.pop_front().or_else(|| if lane.len() > 0 { lane.take(&mut hand) } else { None })
-            {
+            while let Some(envelope) = hand.pop_front().or_else(|| {
+                if lane.len() > 0 {
+                    lane.take(&mut hand)
+                } else {
+                    None
+                }
+            }) {
                 drop(envelope);
             }
             assert_eq!(std::sync::Arc::strong_count(&value), 1);
@@ -280,7 +309,11 @@ mod tests {
         }
         lane.release(&mut hand);
         for kept in std::iter::from_fn(|| BURSTS.take()) {
-            assert!(kept.full.capacity() <= KEEP, "room for {} chunks", kept.full.capacity());
+            assert!(
+                kept.full.capacity() <= KEEP,
+                "room for {} chunks",
+                kept.full.capacity()
+            );
         }
     }
 }

@@ -21,13 +21,29 @@ use crate::timer::TimerKey;
 /// What a process does. All calls come from one thread at a time.
 pub(crate) trait Behavior: Send {
     fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason>;
-    fn handle_message(&mut self, env: &mut Env<'_>, from: Pid, message: Message) -> Result<(), Reason>;
-    fn handle_call(&mut self, env: &mut Env<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason>;
+    fn handle_message(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason>;
+    fn handle_call(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason>;
     fn inspect(&mut self, env: &mut Env<'_>) -> Inspection;
     fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason);
 
     /// The same for a message as it travels.
-    fn handle_packed(&mut self, env: &mut Env<'_>, from: Pid, message: Packed) -> Result<(), Reason> {
+    fn handle_packed(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Packed,
+    ) -> Result<(), Reason> {
         self.handle_message(env, from, message.unpack())
     }
 
@@ -62,13 +78,26 @@ pub(super) struct Body {
 
 impl Life {
     pub(super) fn new(pid: Pid, parent: Pid, name: Option<Name>) -> Self {
-        Self { pid, parent, name, trap_exit: false, has_backlog: false, handled: 0, sent: 0, requests: None }
+        Self {
+            pid,
+            parent,
+            name,
+            trap_exit: false,
+            has_backlog: false,
+            handled: 0,
+            sent: 0,
+            requests: None,
+        }
     }
 
     /// Ends the wait for a request. `false`: nobody waits for it (any more).
     fn forget_request(&mut self, request: Ref, processes: &Processes) -> bool {
-        let Some(requests) = &mut self.requests else { return false };
-        let Some(timer) = requests.remove(&request) else { return false };
+        let Some(requests) = &mut self.requests else {
+            return false;
+        };
+        let Some(timer) = requests.remove(&request) else {
+            return false;
+        };
         processes.timers.cancel(timer);
         if requests.is_empty() {
             self.requests = None;
@@ -77,7 +106,12 @@ impl Life {
     }
 
     pub(super) fn forget_all_requests(&mut self, processes: &Processes) {
-        for timer in self.requests.take().into_iter().flat_map(|requests| requests.into_values()) {
+        for timer in self
+            .requests
+            .take()
+            .into_iter()
+            .flat_map(|requests| requests.into_values())
+        {
             processes.timers.cancel(timer);
         }
     }
@@ -86,10 +120,17 @@ impl Life {
 impl Body {
     /// Handles one envelope. `Err`: the process ends.
     #[inline]
-    pub(super) fn handle(&mut self, processes: &Arc<Processes>, envelope: Envelope) -> Result<(), Reason> {
+    pub(super) fn handle(
+        &mut self,
+        processes: &Arc<Processes>,
+        envelope: Envelope,
+    ) -> Result<(), Reason> {
         self.life.handled += 1;
         let Envelope { from, letter } = envelope;
-        let mut env = Env { processes, life: &mut self.life };
+        let mut env = Env {
+            processes,
+            life: &mut self.life,
+        };
         match letter {
             Letter::Message(message) => self.behavior.handle_packed(&mut env, from, message),
             Letter::Call(call) => {
@@ -101,18 +142,26 @@ impl Body {
                 if !env.life.forget_request(reply.request, processes) {
                     return Ok(());
                 }
-                self.behavior.handle_message(&mut env, from, Message::Reply(reply))
+                self.behavior
+                    .handle_message(&mut env, from, Message::Reply(reply))
             }
             Letter::Down(mut down) => {
-                let known = processes.relate(env.life.pid, |relations| relations.monitors.remove(&down.monitor));
-                let Some(Some(monitored)) = known else { return Ok(()) };
+                let known = processes.relate(env.life.pid, |relations| {
+                    relations.monitors.remove(&down.monitor)
+                });
+                let Some(Some(monitored)) = known else {
+                    return Ok(());
+                };
                 if let Some(name) = monitored.name {
                     down.target = Target::Name(name);
                 }
-                self.behavior.handle_message(&mut env, from, Message::Down(down))
+                self.behavior
+                    .handle_message(&mut env, from, Message::Down(down))
             }
             Letter::Mark(alias, mark) => {
-                processes.commands.push(alias.stripe(), Command::Passed { to: alias, mark });
+                processes
+                    .commands
+                    .push(alias.stripe(), Command::Passed { to: alias, mark });
                 Ok(())
             }
             Letter::Barrier(token) => {
@@ -137,14 +186,21 @@ impl Body {
     ) -> Result<(), Reason> {
         if link {
             // Over a link that has been taken back meanwhile nothing comes any more.
-            let linked = processes.relate(self.life.pid, |relations| relations.links.remove(&signal.from));
+            let linked = processes.relate(self.life.pid, |relations| {
+                relations.links.remove(&signal.from)
+            });
             if linked != Some(true) {
                 return Ok(());
             }
         }
         if self.life.trap_exit && (link || signal.reason != Reason::Kill) {
-            let mut env = Env { processes, life: &mut self.life };
-            return self.behavior.handle_message(&mut env, from, Message::Exit(signal));
+            let mut env = Env {
+                processes,
+                life: &mut self.life,
+            };
+            return self
+                .behavior
+                .handle_message(&mut env, from, Message::Exit(signal));
         }
         if link && signal.reason == Reason::Normal {
             return Ok(());
@@ -161,7 +217,12 @@ pub(crate) struct Env<'a> {
 
 impl Env<'_> {
     /// Asks; the answer, or why there is none, comes as a [`Message::Reply`].
-    pub(crate) fn request(&mut self, to: Target, message: Message, timeout: Duration) -> Result<Ref, SendError> {
+    pub(crate) fn request(
+        &mut self,
+        to: Target,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<Ref, SendError> {
         let (request, reply) = self.expect_reply(timeout);
         let sent = self.processes.call(self.life.pid, to, message, reply);
         sent.map(|()| request).inspect_err(|_| {
@@ -181,9 +242,18 @@ impl Env<'_> {
     fn expect_reply(&mut self, timeout: Duration) -> (Ref, Reply) {
         let request = self.processes.next_ref();
         let pid = self.life.pid;
-        let timer = self.processes.timers.after(timeout, Fire::Request(pid, request));
-        self.life.requests.get_or_insert_default().insert(request, timer);
-        (request, Reply::to_process(pid, request, Arc::clone(self.processes) as _))
+        let timer = self
+            .processes
+            .timers
+            .after(timeout, Fire::Request(pid, request));
+        self.life
+            .requests
+            .get_or_insert_default()
+            .insert(request, timer);
+        (
+            request,
+            Reply::to_process(pid, request, Arc::clone(self.processes) as _),
+        )
     }
 
     /// Links both ways. A target that is gone answers with an exit signal.
@@ -193,15 +263,20 @@ impl Env<'_> {
         if target == Target::Pid(me) {
             return Ok(());
         }
-        let fresh = self.processes.relate(me, |relations| relations.links.insert(target.clone()));
+        let fresh = self
+            .processes
+            .relate(me, |relations| relations.links.insert(target.clone()));
         if fresh != Some(true) {
             return Ok(());
         }
         match &target {
             Target::Pid(pid) => {
-                let linked = self.processes.relate(*pid, |relations| relations.links.insert(Target::Pid(me)));
+                let linked = self
+                    .processes
+                    .relate(*pid, |relations| relations.links.insert(Target::Pid(me)));
                 if linked.is_none() {
-                    self.processes.tell_watcher(Watcher::Link(me), target, &Reason::NoProcess);
+                    self.processes
+                        .tell_watcher(Watcher::Link(me), target, &Reason::NoProcess);
                 }
             }
             Target::Alias(alias) => {
@@ -215,14 +290,21 @@ impl Env<'_> {
     /// Takes a link back. Nothing comes over it any more, not even what is on its way.
     pub(crate) fn unlink(&self, target: Target) {
         let me = self.life.pid;
-        let Ok(target) = self.processes.locate(target) else { return };
-        self.processes.relate(me, |relations| relations.links.remove(&target));
+        let Ok(target) = self.processes.locate(target) else {
+            return;
+        };
+        self.processes
+            .relate(me, |relations| relations.links.remove(&target));
         match target {
             Target::Pid(pid) => {
-                self.processes.relate(pid, |relations| relations.links.remove(&Target::Pid(me)));
+                self.processes
+                    .relate(pid, |relations| relations.links.remove(&Target::Pid(me)));
             }
             Target::Alias(alias) => {
-                let command = Command::Unwatch { to: alias, watcher: Watcher::Link(me) };
+                let command = Command::Unwatch {
+                    to: alias,
+                    watcher: Watcher::Link(me),
+                };
                 self.processes.commands.push(alias.stripe(), command);
             }
             Target::Name(_) => {}
@@ -234,9 +316,18 @@ impl Env<'_> {
         let monitor = self.processes.next_ref();
         let me = self.life.pid;
         let located = self.processes.locate(target.clone());
-        let name = if let Target::Name(name) = &target { Some(name.clone()) } else { None };
-        let monitored = Monitored { target: located.clone().unwrap_or(target.clone()), name };
-        let noted = self.processes.relate(me, |relations| relations.monitors.insert(monitor, monitored));
+        let name = if let Target::Name(name) = &target {
+            Some(name.clone())
+        } else {
+            None
+        };
+        let monitored = Monitored {
+            target: located.clone().unwrap_or(target.clone()),
+            name,
+        };
+        let noted = self.processes.relate(me, |relations| {
+            relations.monitors.insert(monitor, monitored)
+        });
         if noted.is_none() {
             // In `terminate`: nothing comes any more, and nobody would take the watcher back.
             return monitor;
@@ -244,13 +335,18 @@ impl Env<'_> {
         let watcher = Watcher::Monitor(me, monitor);
         match located {
             Ok(Target::Pid(pid)) => {
-                let watched = self.processes.relate(pid, |relations| relations.watchers.push(watcher.clone()));
+                let watched = self
+                    .processes
+                    .relate(pid, |relations| relations.watchers.push(watcher.clone()));
                 if watched.is_none() {
-                    self.processes.tell_watcher(watcher, target, &Reason::NoProcess);
+                    self.processes
+                        .tell_watcher(watcher, target, &Reason::NoProcess);
                 }
             }
             Ok(Target::Alias(alias)) => self.watch(alias, watcher),
-            _ => self.processes.tell_watcher(watcher, target, &Reason::NoProcess),
+            _ => self
+                .processes
+                .tell_watcher(watcher, target, &Reason::NoProcess),
         }
         monitor
     }
@@ -258,20 +354,28 @@ impl Env<'_> {
     /// Takes a monitor back. Its `Down` does not come any more.
     pub(crate) fn demonitor(&self, monitor: Ref) {
         let me = self.life.pid;
-        let Some(Some(monitored)) = self.processes.relate(me, |relations| relations.monitors.remove(&monitor)) else {
+        let Some(Some(monitored)) = self
+            .processes
+            .relate(me, |relations| relations.monitors.remove(&monitor))
+        else {
             return;
         };
-        self.processes.unwatch(&monitored.target, Watcher::Monitor(me, monitor));
+        self.processes
+            .unwatch(&monitored.target, Watcher::Monitor(me, monitor));
     }
 
     fn watch(&self, alias: Alias, watcher: Watcher) {
-        self.processes.commands.push(alias.stripe(), Command::Watch { to: alias, watcher });
+        self.processes
+            .commands
+            .push(alias.stripe(), Command::Watch { to: alias, watcher });
     }
 }
 
 impl fmt::Debug for Env<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Env").field("pid", &self.life.pid).finish_non_exhaustive()
+        f.debug_struct("Env")
+            .field("pid", &self.life.pid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -279,11 +383,18 @@ impl fmt::Debug for Env<'_> {
 pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> (Pid, Letter) {
     match watcher {
         Watcher::Link(pid) => {
-            let signal = Box::new(MessageExit { from: target, reason: reason.clone() });
+            let signal = Box::new(MessageExit {
+                from: target,
+                reason: reason.clone(),
+            });
             (*pid, Letter::Exit { signal, link: true })
         }
         Watcher::Monitor(pid, monitor) => {
-            let down = Box::new(MessageDown { monitor: *monitor, target, reason: reason.clone() });
+            let down = Box::new(MessageDown {
+                monitor: *monitor,
+                target,
+                reason: reason.clone(),
+            });
             (*pid, Letter::Down(down))
         }
     }
@@ -291,5 +402,8 @@ pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> (Pid
 
 /// The answer that a timeout gives.
 pub(super) fn timed_out(request: Ref) -> Letter {
-    Letter::Answer(Box::new(MessageReply { request, result: Err(RequestError::Timeout) }))
+    Letter::Answer(Box::new(MessageReply {
+        request,
+        result: Err(RequestError::Timeout),
+    }))
 }

@@ -151,12 +151,20 @@ impl Default for Mailbox {
         let state = State {
             generation: 1,
             status: Status::Closed,
-            bounds: Bounds { main: u32::MAX, data: u32::MAX },
+            bounds: Bounds {
+                main: u32::MAX,
+                data: u32::MAX,
+            },
             main: Lane::default(),
             others: None,
             relations: None,
         };
-        Self { state: Mutex::new(state), gap: [0; GAP], priority: AtomicU32::new(0), in_hand: AtomicU32::new(0) }
+        Self {
+            state: Mutex::new(state),
+            gap: [0; GAP],
+            priority: AtomicU32::new(0),
+            in_hand: AtomicU32::new(0),
+        }
     }
 }
 
@@ -166,7 +174,10 @@ impl Mailbox {
         let mut state = self.state.lock();
         debug_assert_eq!(state.status, Status::Closed);
         state.status = Status::Scheduled;
-        state.bounds = Bounds { data: bounds.data.min(bounds.main), ..bounds };
+        state.bounds = Bounds {
+            data: bounds.data.min(bounds.main),
+            ..bounds
+        };
         state.generation
     }
 
@@ -201,10 +212,20 @@ impl Mailbox {
         match class {
             Class::Normal(Priority::Normal) | Class::Data(_) | Class::Control => {
                 let slot = state.main.slot();
-                *slot = Some(Envelope { from, letter: letter.into() });
+                *slot = Some(Envelope {
+                    from,
+                    letter: letter.into(),
+                });
             }
             Class::Normal(Priority::High | Priority::Max | Priority::Log) | Class::Urgent => {
-                self.push_other(&mut state, Envelope { from, letter: letter.into() }, class);
+                self.push_other(
+                    &mut state,
+                    Envelope {
+                        from,
+                        letter: letter.into(),
+                    },
+                    class,
+                );
             }
         }
         match std::mem::replace(&mut state.status, Status::Scheduled) {
@@ -233,9 +254,10 @@ impl Mailbox {
         let lane = match class {
             Class::Normal(Priority::Log) => return others.log.push_back(envelope),
             Class::Normal(Priority::High) => &mut others.system,
-            Class::Normal(Priority::Max | Priority::Normal) | Class::Urgent | Class::Data(_) | Class::Control => {
-                &mut others.urgent
-            }
+            Class::Normal(Priority::Max | Priority::Normal)
+            | Class::Urgent
+            | Class::Data(_)
+            | Class::Control => &mut others.urgent,
         };
         lane.push_back(envelope);
         self.priority.fetch_add(1, Relaxed);
@@ -282,7 +304,11 @@ impl Mailbox {
     #[cold]
     fn next_of_all(&self, state: &mut State, hand: &mut Hand) -> Option<Envelope> {
         let others = state.others.as_mut()?;
-        if let Some(envelope) = others.urgent.pop_front().or_else(|| others.system.pop_front()) {
+        if let Some(envelope) = others
+            .urgent
+            .pop_front()
+            .or_else(|| others.system.pop_front())
+        {
             self.priority.fetch_sub(1, Relaxed);
             return Some(envelope);
         }
@@ -298,13 +324,27 @@ impl Mailbox {
         state.status = Status::Closed;
         state.generation += 1;
         let mut envelopes = Vec::new();
-        let Others { urgent, system, log, waiters } = state.others.take().map(|others| *others).unwrap_or_default();
+        let Others {
+            urgent,
+            system,
+            log,
+            waiters,
+        } = state
+            .others
+            .take()
+            .map(|others| *others)
+            .unwrap_or_default();
         envelopes.extend(urgent.into_iter().chain(system).chain(log));
         envelopes.extend(hand.chunk.drain());
         state.main.drain_into(&mut envelopes);
         self.priority.store(0, Relaxed);
         self.in_hand.store(0, Relaxed);
-        Estate { envelopes, waiters, relations: state.relations.take(), retired: state.generation == u32::MAX }
+        Estate {
+            envelopes,
+            waiters,
+            relations: state.relations.take(),
+            retired: state.generation == u32::MAX,
+        }
     }
 
     /// Whether a process of that generation lives here.
@@ -320,7 +360,11 @@ impl Mailbox {
     }
 
     /// Changes what this process is related to; `None` if it is gone.
-    pub(crate) fn relate<R>(&self, generation: u32, change: impl FnOnce(&mut Relations) -> R) -> Option<R> {
+    pub(crate) fn relate<R>(
+        &self,
+        generation: u32,
+        change: impl FnOnce(&mut Relations) -> R,
+    ) -> Option<R> {
         let mut state = self.state.lock();
         if state.generation != generation || state.status == Status::Closed {
             return None;
@@ -336,8 +380,9 @@ impl Mailbox {
     /// Messages that wait; for inspection.
     pub(crate) fn queued(&self) -> usize {
         let state = self.state.lock();
-        let others =
-            state.others.as_ref().map_or(0, |others| others.urgent.len() + others.system.len() + others.log.len());
+        let others = state.others.as_ref().map_or(0, |others| {
+            others.urgent.len() + others.system.len() + others.log.len()
+        });
         state.main.len() + self.in_hand.load(Relaxed) as usize + others
     }
 }
@@ -376,7 +421,10 @@ mod tests {
 
     fn open(bound: u32) -> (Mailbox, u32, Hand) {
         let mailbox = Mailbox::default();
-        let generation = mailbox.open(Bounds { main: bound, data: bound });
+        let generation = mailbox.open(Bounds {
+            main: bound,
+            data: bound,
+        });
         (mailbox, generation, Hand::default())
     }
 
@@ -391,12 +439,35 @@ mod tests {
     fn lanes_are_looked_at_in_order_before_every_message() {
         let (mailbox, generation, mut hand) = open(u32::MAX);
         for number in 0..3 {
-            mailbox.push(generation, Pid::NODE, letter(number), NORMAL).unwrap();
+            mailbox
+                .push(generation, Pid::NODE, letter(number), NORMAL)
+                .unwrap();
         }
-        mailbox.push(generation, Pid::NODE, letter(90), Class::Normal(Priority::Log)).unwrap();
+        mailbox
+            .push(
+                generation,
+                Pid::NODE,
+                letter(90),
+                Class::Normal(Priority::Log),
+            )
+            .unwrap();
         assert_eq!(value(mailbox.next(&mut hand)), Some(0));
-        mailbox.push(generation, Pid::NODE, letter(50), Class::Normal(Priority::High)).unwrap();
-        mailbox.push(generation, Pid::NODE, letter(60), Class::Normal(Priority::Max)).unwrap();
+        mailbox
+            .push(
+                generation,
+                Pid::NODE,
+                letter(50),
+                Class::Normal(Priority::High),
+            )
+            .unwrap();
+        mailbox
+            .push(
+                generation,
+                Pid::NODE,
+                letter(60),
+                Class::Normal(Priority::Max),
+            )
+            .unwrap();
         let rest: Vec<_> = std::iter::from_fn(|| value(mailbox.next(&mut hand))).collect();
         assert_eq!(rest, [60, 50, 1, 2, 90]);
     }
@@ -405,13 +476,31 @@ mod tests {
     fn bound_counts_what_is_in_hand() {
         let (mailbox, generation, mut hand) = open(4);
         for number in 0..4 {
-            mailbox.push(generation, Pid::NODE, letter(number), NORMAL).unwrap();
+            mailbox
+                .push(generation, Pid::NODE, letter(number), NORMAL)
+                .unwrap();
         }
-        assert_eq!(mailbox.push(generation, Pid::NODE, letter(9), NORMAL).unwrap_err().0, PushError::Full);
+        assert_eq!(
+            mailbox
+                .push(generation, Pid::NODE, letter(9), NORMAL)
+                .unwrap_err()
+                .0,
+            PushError::Full
+        );
         assert_eq!(value(mailbox.next(&mut hand)), Some(0));
-        mailbox.push(generation, Pid::NODE, letter(4), NORMAL).unwrap();
-        assert_eq!(mailbox.push(generation, Pid::NODE, letter(9), NORMAL).unwrap_err().0, PushError::Full);
-        mailbox.push(generation, Pid::NODE, letter(5), Class::Control).unwrap();
+        mailbox
+            .push(generation, Pid::NODE, letter(4), NORMAL)
+            .unwrap();
+        assert_eq!(
+            mailbox
+                .push(generation, Pid::NODE, letter(9), NORMAL)
+                .unwrap_err()
+                .0,
+            PushError::Full
+        );
+        mailbox
+            .push(generation, Pid::NODE, letter(5), Class::Control)
+            .unwrap();
         assert_eq!(mailbox.queued(), 5);
     }
 
@@ -420,7 +509,10 @@ mod tests {
         let (mailbox, generation, mut hand) = open(200);
         let mut pushed = 0;
         for handled in 0..1_000 {
-            while mailbox.push(generation, Pid::NODE, letter(pushed), NORMAL).is_ok() {
+            while mailbox
+                .push(generation, Pid::NODE, letter(pushed), NORMAL)
+                .is_ok()
+            {
                 pushed += 1;
             }
             assert_eq!(pushed, 200 + handled);
@@ -433,10 +525,16 @@ mod tests {
         let (mailbox, generation, mut hand) = open(4);
         let waiter = Alias::new(0, 0, 1);
         for number in 0..4 {
-            mailbox.push(generation, Pid::NODE, letter(number), Class::Data(waiter)).unwrap();
+            mailbox
+                .push(generation, Pid::NODE, letter(number), Class::Data(waiter))
+                .unwrap();
         }
         for _ in 0..2 {
-            assert!(mailbox.push(generation, Pid::NODE, letter(9), Class::Data(waiter)).is_err());
+            assert!(
+                mailbox
+                    .push(generation, Pid::NODE, letter(9), Class::Data(waiter))
+                    .is_err()
+            );
         }
         while value(mailbox.next(&mut hand)).is_some() {}
         assert_eq!(hand.resumed, [waiter]);
@@ -446,30 +544,52 @@ mod tests {
     fn order_is_kept_over_many_chunks() {
         let (mailbox, generation, mut hand) = open(u32::MAX);
         for number in 0..1_000 {
-            mailbox.push(generation, Pid::NODE, letter(number), NORMAL).unwrap();
+            mailbox
+                .push(generation, Pid::NODE, letter(number), NORMAL)
+                .unwrap();
         }
         for number in 0..500 {
             assert_eq!(value(mailbox.next(&mut hand)), Some(number));
         }
-        mailbox.push(generation, Pid::NODE, letter(1_000), NORMAL).unwrap();
+        mailbox
+            .push(generation, Pid::NODE, letter(1_000), NORMAL)
+            .unwrap();
         for number in 500..=1_000 {
             assert_eq!(value(mailbox.next(&mut hand)), Some(number));
         }
         assert!(mailbox.next(&mut hand).is_none());
-        assert_eq!(mailbox.push(generation, Pid::NODE, letter(0), NORMAL).unwrap(), Pushed::Idle);
+        assert_eq!(
+            mailbox
+                .push(generation, Pid::NODE, letter(0), NORMAL)
+                .unwrap(),
+            Pushed::Idle
+        );
     }
 
     #[test]
     fn closed_mailbox_gives_everything_back_once() {
         let (mailbox, generation, mut hand) = open(u32::MAX);
         for number in 0..300 {
-            mailbox.push(generation, Pid::NODE, letter(number), NORMAL).unwrap();
+            mailbox
+                .push(generation, Pid::NODE, letter(number), NORMAL)
+                .unwrap();
         }
         assert_eq!(value(mailbox.next(&mut hand)), Some(0));
         assert_eq!(value(mailbox.next(&mut hand)), Some(1));
         let estate = mailbox.close(&mut hand).envelopes;
-        assert!(estate.into_iter().map(|envelope| value(Some(envelope)).expect("a number")).eq(2..300));
-        assert_eq!(mailbox.push(generation, Pid::NODE, letter(0), Class::Urgent).unwrap_err().0, PushError::Closed);
+        assert!(
+            estate
+                .into_iter()
+                .map(|envelope| value(Some(envelope)).expect("a number"))
+                .eq(2..300)
+        );
+        assert_eq!(
+            mailbox
+                .push(generation, Pid::NODE, letter(0), Class::Urgent)
+                .unwrap_err()
+                .0,
+            PushError::Closed
+        );
         assert_ne!(mailbox.open(Bounds { main: 1, data: 1 }), generation);
     }
 }
@@ -501,8 +621,16 @@ mod loom_tests {
             let estate = mailbox.close(&mut Hand::default());
             mailbox.open(bounds);
             let accepted = sender.join().expect("no panic");
-            assert_eq!(estate.envelopes.len(), usize::from(accepted), "accepted is handed to whoever closed");
-            assert_eq!(mailbox.queued(), 0, "nothing reaches the next process in the cell");
+            assert_eq!(
+                estate.envelopes.len(),
+                usize::from(accepted),
+                "accepted is handed to whoever closed"
+            );
+            assert_eq!(
+                mailbox.queued(),
+                0,
+                "nothing reaches the next process in the cell"
+            );
         });
     }
 
@@ -515,7 +643,10 @@ mod loom_tests {
             let sender = {
                 let mailbox = Arc::clone(&mailbox);
                 thread::spawn(move || {
-                    mailbox.push(generation, Pid::NODE, letter(), NORMAL).expect("open") == Pushed::Idle
+                    mailbox
+                        .push(generation, Pid::NODE, letter(), NORMAL)
+                        .expect("open")
+                        == Pushed::Idle
                 })
             };
             let mut hand = Hand::default();
@@ -524,7 +655,11 @@ mod loom_tests {
                 taken += 1;
             }
             let queued = sender.join().expect("no panic");
-            assert_eq!(taken == 0, queued, "the message was taken, or its sender queues the process");
+            assert_eq!(
+                taken == 0,
+                queued,
+                "the message was taken, or its sender queues the process"
+            );
         });
     }
 }

@@ -56,8 +56,10 @@ impl SpawnOptions {
     }
 
     pub(super) fn bounds(&self, default: Bounds) -> Result<Bounds, OptionError> {
-        let bounds =
-            Bounds { main: self.mailbox_bound.unwrap_or(default.main), data: self.data_bound.unwrap_or(default.data) };
+        let bounds = Bounds {
+            main: self.mailbox_bound.unwrap_or(default.main),
+            data: self.data_bound.unwrap_or(default.data),
+        };
         if bounds.main == 0 {
             return Err(OptionError::new("mailbox_bound", "must be at least 1"));
         }

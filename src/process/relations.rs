@@ -32,6 +32,9 @@ pub(crate) struct Monitored {
 
 impl Relations {
     pub(crate) fn is_empty(&self) -> bool {
-        self.metas.is_empty() && self.links.is_empty() && self.watchers.is_empty() && self.monitors.is_empty()
+        self.metas.is_empty()
+            && self.links.is_empty()
+            && self.watchers.is_empty()
+            && self.monitors.is_empty()
     }
 }

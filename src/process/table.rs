@@ -19,7 +19,8 @@ use crate::guard::{drop_guarded, guarded};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::{InspectReply, Inspection};
 use crate::message::{
-    BarrierToken, Deliver, Letter, Mark, Message, MessageExit, MessageReply, Priority, Undelivered, Watcher,
+    BarrierToken, Deliver, Letter, Mark, Message, MessageExit, MessageReply, Priority, Undelivered,
+    Watcher,
 };
 use crate::packed::Packed;
 use crate::reason::Reason;
@@ -151,14 +152,25 @@ impl Processes {
     }
 
     /// Changes the relations of a process; `None` if it is gone.
-    pub(super) fn relate<R>(&self, pid: Pid, change: impl FnOnce(&mut Relations) -> R) -> Option<R> {
+    pub(super) fn relate<R>(
+        &self,
+        pid: Pid,
+        change: impl FnOnce(&mut Relations) -> R,
+    ) -> Option<R> {
         self.mailbox(pid)?.relate(pid.generation(), change)
     }
 
     // ---- Sending ----
 
     /// Puts a letter in a mailbox and gets the process to run.
-    fn post(&self, to: Pid, from: Pid, letter: Letter, class: Class, place: Place) -> Result<(), (PushError, Letter)> {
+    fn post(
+        &self,
+        to: Pid,
+        from: Pid,
+        letter: Letter,
+        class: Class,
+        place: Place,
+    ) -> Result<(), (PushError, Letter)> {
         self.post_inline(to, from, letter, class, place)
     }
 
@@ -172,7 +184,9 @@ impl Processes {
         class: Class,
         place: Place,
     ) -> Result<(), (PushError, L)> {
-        let Some(mailbox) = self.mailbox(to) else { return Err((PushError::Closed, letter)) };
+        let Some(mailbox) = self.mailbox(to) else {
+            return Err((PushError::Closed, letter));
+        };
         match mailbox.push(to.generation(), from, letter, class) {
             Ok(Pushed::Behind) => Ok(()),
             Ok(Pushed::Idle) => {
@@ -184,37 +198,88 @@ impl Processes {
     }
 
     /// Sends a message to whatever the target is.
-    pub(crate) fn send(&self, from: Pid, to: Target, message: Packed, priority: Priority) -> Result<(), SendError> {
+    pub(crate) fn send(
+        &self,
+        from: Pid,
+        to: Target,
+        message: Packed,
+        priority: Priority,
+    ) -> Result<(), SendError> {
         match to {
             Target::Pid(pid) => self.send_pid(from, pid, message, priority),
             Target::Alias(alias) => self.commands.send(alias, from, message),
             Target::Name(name) => match self.resolve(&name) {
                 Some(pid) => self.send_pid(from, pid, message, priority),
-                None => Err(SendError::new(SendErrorKind::NoName, name, message.unpack())),
+                None => Err(SendError::new(
+                    SendErrorKind::NoName,
+                    name,
+                    message.unpack(),
+                )),
             },
         }
     }
 
-    pub(crate) fn send_pid(&self, from: Pid, to: Pid, message: Packed, priority: Priority) -> Result<(), SendError> {
-        self.post(to, from, message.into(), Class::Normal(priority), Place::Next).map_err(|(error, letter)| {
-            let Letter::Message(message) = letter else { unreachable!("the letter that was posted") };
+    pub(crate) fn send_pid(
+        &self,
+        from: Pid,
+        to: Pid,
+        message: Packed,
+        priority: Priority,
+    ) -> Result<(), SendError> {
+        self.post(
+            to,
+            from,
+            message.into(),
+            Class::Normal(priority),
+            Place::Next,
+        )
+        .map_err(|(error, letter)| {
+            let Letter::Message(message) = letter else {
+                unreachable!("the letter that was posted")
+            };
             SendError::new(error.into(), to, message.unpack())
         })
     }
 
     /// Sends a value of a user type, which comes in registers and leaves them for its place in the mailbox.
-    pub(crate) fn send_user(&self, from: Pid, to: Pid, value: UserMessage) -> Result<(), SendError> {
-        self.post_inline(to, from, value, Class::Normal(Priority::Normal), Place::Next)
-            .map_err(|(error, value)| SendError::new(error.into(), to, Message::User(value)))
+    pub(crate) fn send_user(
+        &self,
+        from: Pid,
+        to: Pid,
+        value: UserMessage,
+    ) -> Result<(), SendError> {
+        self.post_inline(
+            to,
+            from,
+            value,
+            Class::Normal(Priority::Normal),
+            Place::Next,
+        )
+        .map_err(|(error, value)| SendError::new(error.into(), to, Message::User(value)))
     }
 
     /// Sends a request.
-    pub(crate) fn call(&self, from: Pid, to: Target, message: Message, reply: Reply) -> Result<(), SendError> {
+    pub(crate) fn call(
+        &self,
+        from: Pid,
+        to: Target,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), SendError> {
         match self.locate(to.clone()) {
             Ok(Target::Pid(pid)) => {
                 let letter = Letter::Call(Box::new((message, reply)));
-                self.post(pid, from, letter, Class::Normal(Priority::Normal), Place::Next).map_err(|(error, letter)| {
-                    let Letter::Call(call) = letter else { unreachable!("the letter that was posted") };
+                self.post(
+                    pid,
+                    from,
+                    letter,
+                    Class::Normal(Priority::Normal),
+                    Place::Next,
+                )
+                .map_err(|(error, letter)| {
+                    let Letter::Call(call) = letter else {
+                        unreachable!("the letter that was posted")
+                    };
                     let (message, reply) = *call;
                     reply.fail(RequestError::NotDelivered(error.into()));
                     SendError::new(error.into(), pid, message)
@@ -222,7 +287,14 @@ impl Processes {
             }
             Ok(Target::Alias(alias)) if self.commands.is_live(alias) => {
                 let call = Box::new((message, reply));
-                self.commands.push(alias.stripe(), Command::Call { to: alias, from, call });
+                self.commands.push(
+                    alias.stripe(),
+                    Command::Call {
+                        to: alias,
+                        from,
+                        call,
+                    },
+                );
                 Ok(())
             }
             Ok(_) => Err(SendError::new(SendErrorKind::NoMeta, to, message)),
@@ -231,18 +303,46 @@ impl Processes {
     }
 
     /// Forwards a letter as it is, for a pool. A refused one comes back.
-    pub(crate) fn forward(&self, to: Pid, from: Pid, letter: Letter) -> Result<(), (SendErrorKind, Letter)> {
-        self.post(to, from, letter, Class::Normal(Priority::Normal), Place::Next)
-            .map_err(|(error, letter)| (error.into(), letter))
+    pub(crate) fn forward(
+        &self,
+        to: Pid,
+        from: Pid,
+        letter: Letter,
+    ) -> Result<(), (SendErrorKind, Letter)> {
+        self.post(
+            to,
+            from,
+            letter,
+            Class::Normal(Priority::Normal),
+            Place::Next,
+        )
+        .map_err(|(error, letter)| (error.into(), letter))
     }
 
     /// Sends an exit signal. `Err`: there is nobody.
-    pub(crate) fn send_exit(&self, from: Pid, to: Target, reason: Reason) -> Result<(), SendErrorKind> {
+    pub(crate) fn send_exit(
+        &self,
+        from: Pid,
+        to: Target,
+        reason: Reason,
+    ) -> Result<(), SendErrorKind> {
         match self.locate(to)? {
             Target::Pid(pid) => {
-                let signal = Box::new(MessageExit { from: Target::Pid(from), reason });
-                self.post(pid, from, Letter::Exit { signal, link: false }, Class::Urgent, Place::Next)
-                    .map_err(|(error, _)| error.into())
+                let signal = Box::new(MessageExit {
+                    from: Target::Pid(from),
+                    reason,
+                });
+                self.post(
+                    pid,
+                    from,
+                    Letter::Exit {
+                        signal,
+                        link: false,
+                    },
+                    Class::Urgent,
+                    Place::Next,
+                )
+                .map_err(|(error, _)| error.into())
             }
             Target::Alias(alias) => self.send_exit_meta(alias, reason),
             Target::Name(_) => Err(SendErrorKind::NoName),
@@ -250,17 +350,35 @@ impl Processes {
     }
 
     /// Sends an exit signal that goes behind the mail: what was sent before is handled before. `Err`: there is nobody.
-    pub(crate) fn send_exit_behind(&self, from: Pid, to: Pid, reason: Reason) -> Result<(), SendErrorKind> {
-        let signal = Box::new(MessageExit { from: Target::Pid(from), reason });
-        self.post(to, from, Letter::Exit { signal, link: false }, Class::Control, Place::Back)
-            .map_err(|(error, _)| error.into())
+    pub(crate) fn send_exit_behind(
+        &self,
+        from: Pid,
+        to: Pid,
+        reason: Reason,
+    ) -> Result<(), SendErrorKind> {
+        let signal = Box::new(MessageExit {
+            from: Target::Pid(from),
+            reason,
+        });
+        self.post(
+            to,
+            from,
+            Letter::Exit {
+                signal,
+                link: false,
+            },
+            Class::Control,
+            Place::Back,
+        )
+        .map_err(|(error, _)| error.into())
     }
 
     pub(crate) fn send_exit_meta(&self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
         if !self.commands.is_live(to) {
             return Err(SendErrorKind::NoMeta);
         }
-        self.commands.push(to.stripe(), Command::Exit { to, reason });
+        self.commands
+            .push(to.stripe(), Command::Exit { to, reason });
         Ok(())
     }
 
@@ -268,10 +386,17 @@ impl Processes {
         let reply = InspectReply::new(reply);
         match self.locate(to)? {
             Target::Pid(pid) => self
-                .post(pid, Pid::NODE, Letter::Inspect(reply), Class::Urgent, Place::Next)
+                .post(
+                    pid,
+                    Pid::NODE,
+                    Letter::Inspect(reply),
+                    Class::Urgent,
+                    Place::Next,
+                )
                 .map_err(|(error, _)| error.into()),
             Target::Alias(alias) if self.commands.is_live(alias) => {
-                self.commands.push(alias.stripe(), Command::Inspect { to: alias, reply });
+                self.commands
+                    .push(alias.stripe(), Command::Inspect { to: alias, reply });
                 Ok(())
             }
             _ => Err(SendErrorKind::NoMeta),
@@ -281,7 +406,10 @@ impl Processes {
     /// A name becomes the pid that holds it now.
     pub(super) fn locate(&self, target: Target) -> Result<Target, SendErrorKind> {
         match target {
-            Target::Name(name) => self.resolve(&name).map(Target::Pid).ok_or(SendErrorKind::NoName),
+            Target::Name(name) => self
+                .resolve(&name)
+                .map(Target::Pid)
+                .ok_or(SendErrorKind::NoName),
             other => Ok(other),
         }
     }
@@ -297,9 +425,17 @@ impl Processes {
     pub(super) fn unwatch(&self, target: &Target, watcher: Watcher) {
         match target {
             Target::Pid(pid) => {
-                self.relate(*pid, |relations| relations.watchers.retain(|other| *other != watcher));
+                self.relate(*pid, |relations| {
+                    relations.watchers.retain(|other| *other != watcher)
+                });
             }
-            Target::Alias(alias) => self.commands.push(alias.stripe(), Command::Unwatch { to: *alias, watcher }),
+            Target::Alias(alias) => self.commands.push(
+                alias.stripe(),
+                Command::Unwatch {
+                    to: *alias,
+                    watcher,
+                },
+            ),
             Target::Name(_) => {}
         }
     }
@@ -355,7 +491,11 @@ impl Processes {
         let pid = Pid::new(index, cell.mailbox.open(bounds));
         self.live.fetch_add(1, Ordering::AcqRel);
         cell.is_pool.store(behavior.is_pool(), Ordering::Relaxed);
-        let mut body = Box::new(Body { life: Life::new(pid, parent, None), hand: Hand::default(), behavior });
+        let mut body = Box::new(Body {
+            life: Life::new(pid, parent, None),
+            hand: Hand::default(),
+            behavior,
+        });
 
         let started = self.start(&mut body, options);
         match started {
@@ -371,8 +511,14 @@ impl Processes {
                 Ok(pid)
             }
             Err(error) => {
-                let reason = if let SpawnError::Init(reason) = &error { reason.clone() } else { Reason::Normal };
-                let metas = self.relate(pid, |relations| relations.metas.clone()).unwrap_or_default();
+                let reason = if let SpawnError::Init(reason) = &error {
+                    reason.clone()
+                } else {
+                    Reason::Normal
+                };
+                let metas = self
+                    .relate(pid, |relations| relations.metas.clone())
+                    .unwrap_or_default();
                 self.end(cell, body, reason, false);
                 self.see_off(metas);
                 Err(error)
@@ -385,12 +531,21 @@ impl Processes {
     fn see_off(&self, metas: HashSet<Alias>) {
         let ask = |alias: Alias| {
             let (reply, promise) = Reply::to_outside();
-            self.commands.push(alias.stripe(), Command::Inspect { to: alias, reply: InspectReply::new(reply) });
+            self.commands.push(
+                alias.stripe(),
+                Command::Inspect {
+                    to: alias,
+                    reply: InspectReply::new(reply),
+                },
+            );
             promise
         };
         let asked: Vec<Promise> = metas.into_iter().map(ask).collect();
         for promise in asked {
-            if promise.wait_for(SEE_OFF).is_err_and(|error| error == RequestError::Timeout) {
+            if promise
+                .wait_for(SEE_OFF)
+                .is_err_and(|error| error == RequestError::Timeout)
+            {
                 return;
             }
         }
@@ -407,7 +562,10 @@ impl Processes {
             self.take_name(name, body.life.pid)?;
             body.life.name = Some(name.clone());
         }
-        let mut env = Env { processes: self, life: &mut body.life };
+        let mut env = Env {
+            processes: self,
+            life: &mut body.life,
+        };
         let outer = STARTING.replace(self.address());
         let outcome = guarded(|| body.behavior.init(&mut env));
         STARTING.set(outer);
@@ -423,7 +581,8 @@ impl Processes {
         // After `init`: its failure is told by the error, not by a signal as well. The parent cannot end before, it is
         // the one that spawns.
         if options.link && env.life.parent != Pid::NODE {
-            env.link(Target::Pid(env.life.parent)).map_err(|_| SpawnError::NoParent)?;
+            env.link(Target::Pid(env.life.parent))
+                .map_err(|_| SpawnError::NoParent)?;
         }
         Ok(())
     }
@@ -439,9 +598,13 @@ impl Processes {
 
     /// One activation of a process. `true`: it has more to do.
     pub(crate) fn run(self: &Arc<Self>, index: u32) -> bool {
-        let Some(cell) = self.cells.get(index) else { return false };
+        let Some(cell) = self.cells.get(index) else {
+            return false;
+        };
         let mut slot = cell.body.0.lock();
-        let Some(body) = slot.as_mut() else { return false };
+        let Some(body) = slot.as_mut() else {
+            return false;
+        };
         let reason = match guarded(|| self.activate(cell, body)) {
             Ok(Activation::Idle) => return false,
             Ok(Activation::More) => return true,
@@ -472,7 +635,9 @@ impl Processes {
             if handled == 1 && (body.life.has_backlog || body.hand.len() >= BUDGET as usize) {
                 began_ns = Some(self.timers.clock().now_ns());
             }
-            let Some(envelope) = next else { return Activation::Idle };
+            let Some(envelope) = next else {
+                return Activation::Idle;
+            };
             if let Err(reason) = body.handle(self, envelope) {
                 return Activation::End(reason);
             }
@@ -495,7 +660,8 @@ impl Processes {
     #[cold]
     fn resume(&self, waiters: &mut Vec<Alias>) {
         for alias in waiters.drain(..) {
-            self.commands.push(alias.stripe(), Command::Resume { to: alias });
+            self.commands
+                .push(alias.stripe(), Command::Resume { to: alias });
         }
     }
 
@@ -508,7 +674,10 @@ impl Processes {
             self.dissolve(pid, *relations, &reason);
         }
         if was_started {
-            let mut env = Env { processes: self, life: &mut body.life };
+            let mut env = Env {
+                processes: self,
+                life: &mut body.life,
+            };
             if let Err(payload) = guarded(|| body.behavior.terminate(&mut env, &reason)) {
                 drop_guarded(payload);
             }
@@ -534,10 +703,19 @@ impl Processes {
             match target {
                 Target::Pid(other) => self.tell_watcher(Watcher::Link(other), me.clone(), reason),
                 Target::Alias(alias) => {
-                    let unwatch = Command::Unwatch { to: alias, watcher: Watcher::Link(pid) };
+                    let unwatch = Command::Unwatch {
+                        to: alias,
+                        watcher: Watcher::Link(pid),
+                    };
                     self.commands.push(alias.stripe(), unwatch);
                     if *reason != Reason::Normal {
-                        self.commands.push(alias.stripe(), Command::Exit { to: alias, reason: reason.clone() });
+                        self.commands.push(
+                            alias.stripe(),
+                            Command::Exit {
+                                to: alias,
+                                reason: reason.clone(),
+                            },
+                        );
                     }
                 }
                 Target::Name(_) => {}
@@ -550,7 +728,13 @@ impl Processes {
             self.unwatch(&monitored.target, Watcher::Monitor(pid, monitor));
         }
         for alias in relations.metas {
-            self.commands.push(alias.stripe(), Command::Exit { to: alias, reason: reason.clone() });
+            self.commands.push(
+                alias.stripe(),
+                Command::Exit {
+                    to: alias,
+                    reason: reason.clone(),
+                },
+            );
         }
     }
 
@@ -589,8 +773,12 @@ impl Processes {
     /// Ends what will never run again, because the workers have ended: everything but `terminate`.
     pub(crate) fn end_all(self: &Arc<Self>, reason: &Reason) {
         for pid in self.pids() {
-            let Some(cell) = self.cells.get(pid.index()) else { continue };
-            let Some(mut slot) = cell.body.0.try_lock() else { continue };
+            let Some(cell) = self.cells.get(pid.index()) else {
+                continue;
+            };
+            let Some(mut slot) = cell.body.0.try_lock() else {
+                continue;
+            };
             let Some(body) = slot.take() else { continue };
             drop(slot);
             self.end(cell, body, reason.clone(), true);
@@ -605,9 +793,17 @@ impl Processes {
             inspection.add("name", name);
         }
         inspection.add("messages_handled", life.handled);
-        inspection.add("messages_queued", self.mailbox(life.pid).map_or(0, Mailbox::queued));
+        inspection.add(
+            "messages_queued",
+            self.mailbox(life.pid).map_or(0, Mailbox::queued),
+        );
         let relations = self.relate(life.pid, |relations| {
-            (relations.metas.len(), relations.links.len(), relations.watchers.len(), relations.monitors.len())
+            (
+                relations.metas.len(),
+                relations.links.len(),
+                relations.watchers.len(),
+                relations.monitors.len(),
+            )
         });
         let (metas, links, watchers, monitors) = relations.unwrap_or_default();
         inspection.add("meta_processes", metas);
@@ -628,19 +824,40 @@ impl From<PushError> for SendErrorKind {
 }
 
 impl Deliver for Processes {
-    fn deliver_data(&self, to: Pid, from: Pid, message: Packed, waiter: Alias) -> Result<(), Undelivered> {
-        self.post_inline(to, from, message, Class::Data(waiter), Place::Back).map_err(|(error, message)| match error {
-            PushError::Closed => Undelivered::Gone(message),
-            PushError::Full => Undelivered::Full(message),
-        })
+    fn deliver_data(
+        &self,
+        to: Pid,
+        from: Pid,
+        message: Packed,
+        waiter: Alias,
+    ) -> Result<(), Undelivered> {
+        self.post_inline(to, from, message, Class::Data(waiter), Place::Back)
+            .map_err(|(error, message)| match error {
+                PushError::Closed => Undelivered::Gone(message),
+                PushError::Full => Undelivered::Full(message),
+            })
     }
 
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool {
-        self.post(to, from, Packed::from(message).into(), Class::Control, Place::Back).is_ok()
+        self.post(
+            to,
+            from,
+            Packed::from(message).into(),
+            Class::Control,
+            Place::Back,
+        )
+        .is_ok()
     }
 
     fn deliver_mark(&self, to: Pid, alias: Alias, mark: Mark) -> bool {
-        self.post(to, Pid::NODE, Letter::Mark(alias, mark), Class::Control, Place::Back).is_ok()
+        self.post(
+            to,
+            Pid::NODE,
+            Letter::Mark(alias, mark),
+            Class::Control,
+            Place::Back,
+        )
+        .is_ok()
     }
 
     fn tell(&self, watcher: Watcher, target: Target, reason: &Reason) {
@@ -654,16 +871,29 @@ impl Deliver for Processes {
                 drop_guarded(self.send(from, to, message.into(), Priority::Normal));
             }
             Fire::Request(pid, request) => {
-                let _ = self.post(pid, Pid::NODE, timed_out(request), Class::Control, Place::Back);
+                let _ = self.post(
+                    pid,
+                    Pid::NODE,
+                    timed_out(request),
+                    Class::Control,
+                    Place::Back,
+                );
             }
             Fire::Meta(alias, deadline_ms) => {
-                self.commands.push(alias.stripe(), Command::Timer { to: alias, deadline_ms });
+                self.commands.push(
+                    alias.stripe(),
+                    Command::Timer {
+                        to: alias,
+                        deadline_ms,
+                    },
+                );
             }
         }
     }
 
     fn adopt(&self, pid: Pid, alias: Alias) -> bool {
-        self.relate(pid, |relations| relations.metas.insert(alias)).is_some()
+        self.relate(pid, |relations| relations.metas.insert(alias))
+            .is_some()
     }
 
     fn disown(&self, pid: Pid, alias: Alias) {
@@ -675,23 +905,36 @@ impl Deliver for Processes {
     }
 
     fn is_pool(&self, pid: Pid) -> bool {
-        self.is_alive(pid) && self.cells.get(pid.index()).is_some_and(|cell| cell.is_pool.load(Ordering::Relaxed))
+        self.is_alive(pid)
+            && self
+                .cells
+                .get(pid.index())
+                .is_some_and(|cell| cell.is_pool.load(Ordering::Relaxed))
     }
 
     fn is_alive(&self, pid: Pid) -> bool {
-        self.mailbox(pid).is_some_and(|mailbox| mailbox.is_open(pid.generation()))
+        self.mailbox(pid)
+            .is_some_and(|mailbox| mailbox.is_open(pid.generation()))
     }
 }
 
 impl AnswerProcess for Processes {
     fn answer(&self, pid: Pid, reply: Box<MessageReply>) {
         // An asker that is gone needs no answer.
-        let _ = self.post(pid, Pid::NODE, Letter::Answer(reply), Class::Control, Place::Next);
+        let _ = self.post(
+            pid,
+            Pid::NODE,
+            Letter::Answer(reply),
+            Class::Control,
+            Place::Next,
+        );
     }
 }
 
 impl fmt::Debug for Processes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Processes").field("live", &self.live()).finish_non_exhaustive()
+        f.debug_struct("Processes")
+            .field("live", &self.live())
+            .finish_non_exhaustive()
     }
 }

@@ -208,7 +208,10 @@ impl Connection {
             sealed: 0,
             read: ReadSide::Open,
             write: WriteSide::Open,
-            flags: Flags { connected_due: true, ..Flags::default() },
+            flags: Flags {
+                connected_due: true,
+                ..Flags::default()
+            },
             counters: Counters::default(),
             deadline_ms: u64::MAX,
             active_ms: now_ms,
@@ -381,7 +384,8 @@ impl Connection {
 
     /// Queues bytes that the outlet cell has accepted. When none can leave any more they are dropped, and the cell knows.
     pub(crate) fn send(&mut self, data: Buffer, now_ms: u64) {
-        let leaves = matches!(self.write, WriteSide::Open | WriteSide::Finishing) && !self.flags.dropped;
+        let leaves =
+            matches!(self.write, WriteSide::Open | WriteSide::Finishing) && !self.flags.dropped;
         if !leaves || matches!(self.phase, Phase::Ended(_)) {
             return;
         }
@@ -499,7 +503,8 @@ impl Connection {
     /// Whether bytes that are sent now have a chance to leave.
     #[inline]
     pub(crate) fn accepts(&self) -> bool {
-        matches!(self.write, WriteSide::Open) && !matches!(self.phase, Phase::Closing(_) | Phase::Ended(_))
+        matches!(self.write, WriteSide::Open)
+            && !matches!(self.phase, Phase::Closing(_) | Phase::Ended(_))
     }
 
     /// Forgets what has been read and not been given out.
@@ -519,7 +524,9 @@ impl Connection {
     /// Whether [`Connection::transmit`] or a FIN is due.
     #[inline]
     pub(crate) fn wants_transmit(&self) -> bool {
-        if matches!(self.phase, Phase::Ended(_)) || matches!(self.write, WriteSide::Broken(_) | WriteSide::Finished) {
+        if matches!(self.phase, Phase::Ended(_))
+            || matches!(self.write, WriteSide::Broken(_) | WriteSide::Finished)
+        {
             return false;
         }
         #[cfg(feature = "tls")]
@@ -533,7 +540,8 @@ impl Connection {
         } else if self.is_lent() {
             return false;
         }
-        !self.output.is_empty() || (matches!(self.write, WriteSide::Finishing) && !self.flags.more_due)
+        !self.output.is_empty()
+            || (matches!(self.write, WriteSide::Finishing) && !self.flags.more_due)
     }
 
     /// Tells how many bytes were accepted and have not been sent, when no more are accepted: those that are not here yet
@@ -553,7 +561,10 @@ impl Connection {
     /// [`Connection::shutdown_done`].
     #[inline]
     pub(crate) fn shutdown_is_due(&self) -> bool {
-        if !matches!(self.write, WriteSide::Finishing) || !self.is_complete() || matches!(self.phase, Phase::Ended(_)) {
+        if !matches!(self.write, WriteSide::Finishing)
+            || !self.is_complete()
+            || matches!(self.phase, Phase::Ended(_))
+        {
             return false;
         }
         #[cfg(feature = "tls")]
@@ -582,13 +593,19 @@ impl Connection {
         // What leaves the socket, which under TLS is not what leaves the owner's output.
         let mut moved = 0;
         let mut count = |slices: &[IoSlice<'_>]| write(slices).inspect(|written| moved += written);
-        let result =
-            if self.wants_transmit() { self.transmit_all(&mut count, now_ms) } else { Ok(Transmitted::default()) };
+        let result = if self.wants_transmit() {
+            self.transmit_all(&mut count, now_ms)
+        } else {
+            Ok(Transmitted::default())
+        };
         let transmitted = match result {
             Ok(transmitted) => transmitted,
             Err((bytes, reason)) => {
                 self.break_writing(reason, now_ms);
-                Transmitted { bytes, blocked: false }
+                Transmitted {
+                    bytes,
+                    blocked: false,
+                }
             }
         };
         self.counters.bytes_out += transmitted.bytes as u64;
@@ -626,10 +643,15 @@ impl Connection {
     /// Whether more output is welcome: news that would be wrong when it reaches the owner is not told.
     #[inline]
     fn takes_output(&self) -> bool {
-        matches!(self.phase, Phase::Open) && matches!(self.write, WriteSide::Open) && !self.flags.above_high
+        matches!(self.phase, Phase::Open)
+            && matches!(self.write, WriteSide::Open)
+            && !self.flags.above_high
     }
 
-    #[cfg_attr(not(feature = "tls"), allow(unused_variables, reason = "the time is for what fails under TLS"))]
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(unused_variables, reason = "the time is for what fails under TLS")
+    )]
     fn transmit_all(
         &mut self,
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
@@ -673,7 +695,9 @@ impl Connection {
             return self.end_closing();
         }
         self.drop_output();
-        self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(self.settings.close_timeout));
+        self.deadline_ms = self
+            .deadline_ms
+            .min(now_ms.saturating_add(self.settings.close_timeout));
         self.write = WriteSide::Broken(Box::new(reason.clone()));
         match &self.phase {
             // It discards its input: there is nothing to wait for.
@@ -690,7 +714,9 @@ impl Connection {
         }
         match &self.phase {
             Phase::Closing(_) => self.end_closing(),
-            Phase::Open if !self.flags.peer_finished_due => self.end(DisconnectReason::ClosedByPeer),
+            Phase::Open if !self.flags.peer_finished_due => {
+                self.end(DisconnectReason::ClosedByPeer)
+            }
             _ => {}
         }
     }
@@ -706,12 +732,14 @@ impl Connection {
         }
         let settings = &*self.settings;
         let nothing_waits = self.deadline_ms & self.waiting_ms & self.frame_ms == u64::MAX;
-        let nothing_watched = settings.idle_timeout.is_none() && settings.write_keep_alive.is_none();
+        let nothing_watched =
+            settings.idle_timeout.is_none() && settings.write_keep_alive.is_none();
         if nothing_waits && nothing_watched && matches!(self.phase, Phase::Open) {
             return u64::MAX;
         }
-        let after =
-            |since: u64, timeout: Option<u64>| timeout.map_or(u64::MAX, |timeout| since.saturating_add(timeout));
+        let after = |since: u64, timeout: Option<u64>| {
+            timeout.map_or(u64::MAX, |timeout| since.saturating_add(timeout))
+        };
         let mut deadline_ms = self.deadline_ms;
         if self.counts_waiting() {
             deadline_ms = deadline_ms.min(after(self.waiting_ms, settings.write_timeout));
@@ -725,8 +753,13 @@ impl Connection {
                 deadline_ms = deadline_ms.min(after(self.active_ms, settings.idle_timeout));
             }
             if matches!(self.write, WriteSide::Open) {
-                deadline_ms = deadline_ms
-                    .min(after(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period)));
+                deadline_ms = deadline_ms.min(after(
+                    self.written_ms,
+                    settings
+                        .write_keep_alive
+                        .as_ref()
+                        .map(|(period, _)| *period),
+                ));
             }
         }
         deadline_ms
@@ -734,8 +767,9 @@ impl Connection {
 
     /// Does what is due. `true`: the keep-alive bytes are to be sent, if the outlet cell accepts them.
     pub(crate) fn handle_timeout(&mut self, now_ms: u64) -> bool {
-        let past =
-            |since: u64, timeout: Option<u64>| timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms);
+        let past = |since: u64, timeout: Option<u64>| {
+            timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms)
+        };
         let settings = &*self.settings;
         let lingered = self.lingers() && past(self.active_ms, Some(settings.linger_timeout));
         let deadline = self.deadline_ms <= now_ms || lingered;
@@ -743,8 +777,12 @@ impl Connection {
         match (&self.phase, &self.write) {
             (Phase::Ended(_), _) => return false,
             (Phase::Closing(_), WriteSide::Finished) if deadline => self.end_closing(),
-            (Phase::Closing(first), _) if too_slow => self.abandon(first_reason(first, DisconnectReason::SlowReader)),
-            (Phase::Closing(first), _) if deadline => self.abandon(first_reason(first, DisconnectReason::CloseTimeout)),
+            (Phase::Closing(first), _) if too_slow => {
+                self.abandon(first_reason(first, DisconnectReason::SlowReader))
+            }
+            (Phase::Closing(first), _) if deadline => {
+                self.abandon(first_reason(first, DisconnectReason::CloseTimeout))
+            }
             (Phase::Closing(_), _) => {}
             _ if too_slow => self.abandon(DisconnectReason::SlowReader),
             (_, WriteSide::Broken(broken)) if deadline => self.end((**broken).clone()),
@@ -758,15 +796,22 @@ impl Connection {
     }
 
     fn handle_open_timeout(&mut self, now_ms: u64) -> bool {
-        let past =
-            |since: u64, timeout: Option<u64>| timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms);
+        let past = |since: u64, timeout: Option<u64>| {
+            timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms)
+        };
         let settings = &*self.settings;
         if past(self.frame_ms, settings.frame_timeout) {
             self.close(DisconnectReason::FrameTimeout, now_ms);
         } else if !self.is_halted() && past(self.active_ms, settings.idle_timeout) {
             self.close(DisconnectReason::IdleTimeout, now_ms);
         } else if matches!(self.write, WriteSide::Open)
-            && past(self.written_ms, settings.write_keep_alive.as_ref().map(|(period, _)| *period))
+            && past(
+                self.written_ms,
+                settings
+                    .write_keep_alive
+                    .as_ref()
+                    .map(|(period, _)| *period),
+            )
         {
             if !(cfg!(planted_bug) && self.flags.above_high) {
                 self.written_ms = now_ms;
@@ -829,7 +874,10 @@ impl Connection {
 }
 
 /// The reason of closing, unless it claims that everything was sent.
-pub(crate) fn first_reason(closing: &DisconnectReason, failure: DisconnectReason) -> DisconnectReason {
+pub(crate) fn first_reason(
+    closing: &DisconnectReason,
+    failure: DisconnectReason,
+) -> DisconnectReason {
     match closing {
         DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer => failure,
         first => first.clone(),

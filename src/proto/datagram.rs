@@ -76,7 +76,11 @@ pub(crate) enum Transmitted {
     /// One datagram left, or a batch; they have counted so many bytes against the output limit.
     Sent { counted: usize },
     /// A datagram cannot be sent and is gone.
-    Failed { addr: SocketAddr, length: usize, error: ErrorKind },
+    Failed {
+        addr: SocketAddr,
+        length: usize,
+        error: ErrorKind,
+    },
 }
 
 /// Whether the socket cuts batches into datagrams.
@@ -113,7 +117,11 @@ impl Datagrams {
             longest,
             is_connected,
             output: VecDeque::new(),
-            cutting: if cuts_batches { Cutting::Yes } else { Cutting::No },
+            cutting: if cuts_batches {
+                Cutting::Yes
+            } else {
+                Cutting::No
+            },
             singles: 0,
             met_earlier: false,
             errors_in_a_row: 0,
@@ -130,7 +138,10 @@ impl Datagrams {
         self.counters.messages_in += 1;
         self.counters.bytes_in += datagram.len() as u64;
         self.counters.truncated += u64::from(is_truncated);
-        (pool.copy_from_slice(&datagram[..datagram.len().min(self.longest)]), is_truncated)
+        (
+            pool.copy_from_slice(&datagram[..datagram.len().min(self.longest)]),
+            is_truncated,
+        )
     }
 
     /// The owner did not take what was received last.
@@ -169,9 +180,16 @@ impl Datagrams {
     }
 
     /// Gives the first datagram to `send`, or several that can leave together. Ask again until it is idle or blocked.
-    pub(crate) fn transmit(&mut self, send: impl FnOnce(Batch<'_>) -> io::Result<usize>) -> Transmitted {
+    pub(crate) fn transmit(
+        &mut self,
+        send: impl FnOnce(Batch<'_>) -> io::Result<usize>,
+    ) -> Transmitted {
         let may_cut = self.cutting == Cutting::Yes && self.singles == 0;
-        let count = if may_cut { together(&self.output, self.is_connected) } else { 1 };
+        let count = if may_cut {
+            together(&self.output, self.is_connected)
+        } else {
+            1
+        };
         match with_batch(&self.output, count, send) {
             None => Transmitted::Idle,
             Some(Ok(_)) => self.sent(count),
@@ -185,7 +203,9 @@ impl Datagrams {
         }
         let mut counted = 0;
         for _ in 0..count {
-            let Some((_, data)) = self.take_first() else { break };
+            let Some((_, data)) = self.take_first() else {
+                break;
+            };
             self.counters.messages_out += 1;
             self.counters.bytes_out += data.len() as u64;
             counted += datagram_bytes(data.len());
@@ -204,7 +224,10 @@ impl Datagrams {
             }
             _ if count > 1 => {
                 self.singles = count;
-                if error.raw_os_error().is_some_and(|number| CANNOT_CUT.contains(&number)) {
+                if error
+                    .raw_os_error()
+                    .is_some_and(|number| CANNOT_CUT.contains(&number))
+                {
                     self.cutting = Cutting::Doubted;
                 }
                 Transmitted::Again
@@ -213,9 +236,15 @@ impl Datagrams {
                 if self.cutting == Cutting::Doubted {
                     self.cutting = Cutting::Yes;
                 }
-                let Some((addr, data)) = self.take_first() else { return Transmitted::Idle };
+                let Some((addr, data)) = self.take_first() else {
+                    return Transmitted::Idle;
+                };
                 self.counters.send_errors += 1;
-                Transmitted::Failed { addr, length: data.len(), error }
+                Transmitted::Failed {
+                    addr,
+                    length: data.len(),
+                    error,
+                }
             }
         }
     }
@@ -233,7 +262,10 @@ impl Datagrams {
 
 /// Whether the network reports such an error, by ICMP, some time after a datagram was sent.
 fn is_reported_later(error: ErrorKind) -> bool {
-    matches!(error, ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
+    matches!(
+        error,
+        ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+    )
 }
 
 #[cfg(any(test, fuzzing))]

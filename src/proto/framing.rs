@@ -104,7 +104,9 @@ impl Framing {
     /// ```
     #[must_use]
     pub const fn lines() -> Self {
-        Self::Lines { max_length: DEFAULT_MAX_LINE }
+        Self::Lines {
+            max_length: DEFAULT_MAX_LINE,
+        }
     }
 
     /// Makes frames of at most 1 MiB that end with `delimiter`.
@@ -116,7 +118,10 @@ impl Framing {
     /// ```
     #[must_use]
     pub fn delimiter(delimiter: impl AsRef<[u8]>) -> Self {
-        Self::Delimiter { delimiter: delimiter.as_ref().to_vec(), max_length: DEFAULT_MAX_LENGTH }
+        Self::Delimiter {
+            delimiter: delimiter.as_ref().to_vec(),
+            max_length: DEFAULT_MAX_LENGTH,
+        }
     }
 
     /// Makes frames of at most 1 MiB with a decoder of the user's own. `new` is called once for each connection.
@@ -156,13 +161,22 @@ impl Framing {
     pub fn validate(&self) -> Result<(), OptionError> {
         match self {
             Self::Raw => Ok(()),
-            Self::Fixed { length: 0 } => Err(OptionError::new("length", "a frame of no bytes would never end")),
+            Self::Fixed { length: 0 } => Err(OptionError::new(
+                "length",
+                "a frame of no bytes would never end",
+            )),
             Self::Fixed { length } => validate_length("length", *length, 1),
             Self::Header(options) => options.validate(),
             Self::Lines { max_length } => validate_length("max_length", *max_length, 1),
-            Self::Delimiter { delimiter, max_length } => {
+            Self::Delimiter {
+                delimiter,
+                max_length,
+            } => {
                 if delimiter.is_empty() || delimiter.len() > MAX_DELIMITER {
-                    let problem = format!("has {} bytes, must have 1 to {MAX_DELIMITER}", delimiter.len());
+                    let problem = format!(
+                        "has {} bytes, must have 1 to {MAX_DELIMITER}",
+                        delimiter.len()
+                    );
                     return Err(OptionError::new("delimiter", problem));
                 }
                 validate_length("max_length", *max_length, 1)
@@ -176,7 +190,10 @@ fn validate_length(field: &'static str, length: usize, min: usize) -> Result<(),
     if (min..=MAX_LENGTH).contains(&length) {
         return Ok(());
     }
-    Err(OptionError::new(field, format!("is {length}, must be {min} to {MAX_LENGTH} bytes")))
+    Err(OptionError::new(
+        field,
+        format!("is {length}, must be {min} to {MAX_LENGTH} bytes"),
+    ))
 }
 
 /// The order of the bytes of a number.
@@ -300,12 +317,17 @@ impl HeaderFraming {
             return Err(OptionError::new("length_size", problem));
         }
         if self.header_size < self.length_size {
-            let problem = format!("is {} bytes, shorter than the length of {}", self.header_size, self.length_size);
+            let problem = format!(
+                "is {} bytes, shorter than the length of {}",
+                self.header_size, self.length_size
+            );
             return Err(OptionError::new("header_size", problem));
         }
         if self.length_field().end > self.header_size {
-            let problem =
-                format!("is {}: the length would end beyond the header of {}", self.length_position, self.header_size);
+            let problem = format!(
+                "is {}: the length would end beyond the header of {}",
+                self.length_position, self.header_size
+            );
             return Err(OptionError::new("length_position", problem));
         }
         validate_length("max_length", self.max_length, self.header_size)
@@ -414,7 +436,10 @@ impl CustomFraming {
     /// ```
     #[must_use]
     pub fn new(new: impl Fn() -> Box<dyn FrameDecoder> + Send + Sync + 'static) -> Self {
-        Self { max_length: DEFAULT_MAX_LENGTH, new: Arc::new(new) }
+        Self {
+            max_length: DEFAULT_MAX_LENGTH,
+            new: Arc::new(new),
+        }
     }
 
     /// Sets the longest frame, in bytes.
@@ -431,7 +456,9 @@ impl CustomFraming {
 
 impl fmt::Debug for CustomFraming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CustomFraming").field("max_length", &self.max_length).finish_non_exhaustive()
+        f.debug_struct("CustomFraming")
+            .field("max_length", &self.max_length)
+            .finish_non_exhaustive()
     }
 }
 
@@ -494,18 +521,42 @@ mod tests {
             (lines(usize::MAX), "max_length"),
             (Framing::delimiter(b""), "delimiter"),
             (Framing::delimiter([0; 257]), "delimiter"),
-            (Framing::Delimiter { delimiter: b"x".to_vec(), max_length: 0 }, "max_length"),
-            (Framing::Custom(custom.clone().with_max_length(0)), "max_length"),
-            (Framing::Custom(custom.with_max_length(usize::MAX)), "max_length"),
+            (
+                Framing::Delimiter {
+                    delimiter: b"x".to_vec(),
+                    max_length: 0,
+                },
+                "max_length",
+            ),
+            (
+                Framing::Custom(custom.clone().with_max_length(0)),
+                "max_length",
+            ),
+            (
+                Framing::Custom(custom.with_max_length(usize::MAX)),
+                "max_length",
+            ),
             (Framing::header(header().with_length_size(0)), "length_size"),
             (Framing::header(header().with_length_size(5)), "length_size"),
             (Framing::header(header().with_length_size(9)), "length_size"),
             (Framing::header(header().with_header_size(3)), "header_size"),
-            (Framing::header(header().with_length_position(1)), "length_position"),
-            (Framing::header(header().with_length_position(usize::MAX)), "length_position"),
+            (
+                Framing::header(header().with_length_position(1)),
+                "length_position",
+            ),
+            (
+                Framing::header(header().with_length_position(usize::MAX)),
+                "length_position",
+            ),
             (Framing::header(header().with_max_length(3)), "max_length"),
-            (Framing::header(header().with_max_length(1 << 31)), "max_length"),
-            (Framing::header(header().with_header_size(2 << 20)), "max_length"),
+            (
+                Framing::header(header().with_max_length(1 << 31)),
+                "max_length",
+            ),
+            (
+                Framing::header(header().with_header_size(2 << 20)),
+                "max_length",
+            ),
         ] {
             let error = framing.validate().expect_err(field);
             assert_eq!(error.field(), field, "{framing:?}");
@@ -530,12 +581,23 @@ mod tests {
     #[test]
     fn errors_say_what_the_peer_did() {
         for (error, text) in [
-            (FrameError::TooLarge { length: 9, max: 8 }, "a frame of 9 bytes is longer than the maximum of 8"),
             (
-                FrameError::BelowHeader { length: 1, header_size: 4 },
+                FrameError::TooLarge { length: 9, max: 8 },
+                "a frame of 9 bytes is longer than the maximum of 8",
+            ),
+            (
+                FrameError::BelowHeader {
+                    length: 1,
+                    header_size: 4,
+                },
                 "a frame of 1 bytes is shorter than its header of 4",
             ),
-            (FrameError::Broken { problem: "consumed nothing" }, "the custom decoder consumed nothing"),
+            (
+                FrameError::Broken {
+                    problem: "consumed nothing",
+                },
+                "the custom decoder consumed nothing",
+            ),
             (FrameError::custom("bad magic"), "bad magic"),
         ] {
             assert_eq!(error.to_string(), text);

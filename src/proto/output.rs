@@ -65,7 +65,9 @@ impl Output {
     }
 
     fn push_behind(&mut self, data: Buffer) {
-        let behind = self.behind.get_or_insert_with(|| QUEUES.take().unwrap_or_default());
+        let behind = self
+            .behind
+            .get_or_insert_with(|| QUEUES.take().unwrap_or_default());
         if behind.len() + 1 >= SEPARATE
             && data.len() <= SMALL
             && let Some(last) = behind.back_mut()
@@ -79,10 +81,16 @@ impl Output {
 
     /// Calls `write` with as many of the first bytes as fit in one vectored write and in `limit`.
     #[inline]
-    pub(crate) fn with_slices<R>(&self, limit: usize, write: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+    pub(crate) fn with_slices<R>(
+        &self,
+        limit: usize,
+        write: impl FnOnce(&[IoSlice<'_>]) -> R,
+    ) -> R {
         match &self.behind {
             None => write(&[IoSlice::new(&self.first[..self.first.len().min(limit)])]),
-            Some(behind) => with_gathered(iter::once(&self.first).chain(behind.iter()), limit, write),
+            Some(behind) => {
+                with_gathered(iter::once(&self.first).chain(behind.iter()), limit, write)
+            }
         }
     }
 
@@ -92,7 +100,11 @@ impl Output {
         self.length -= bytes;
         while bytes >= self.first.len() && !self.first.is_empty() {
             bytes -= self.first.len();
-            self.first = self.behind.as_mut().and_then(|behind| behind.pop_front()).unwrap_or_default();
+            self.first = self
+                .behind
+                .as_mut()
+                .and_then(|behind| behind.pop_front())
+                .unwrap_or_default();
             if let Some(behind) = self.behind.take_if(|behind| behind.is_empty())
                 && behind.capacity() <= KEEP
             {
@@ -134,7 +146,9 @@ mod tests {
     use super::*;
 
     fn gathered(output: &Output, limit: usize) -> Vec<u8> {
-        output.with_slices(limit, |slices| slices.iter().flat_map(|slice| slice.to_vec()).collect())
+        output.with_slices(limit, |slices| {
+            slices.iter().flat_map(|slice| slice.to_vec()).collect()
+        })
     }
 
     #[test]
@@ -183,9 +197,14 @@ mod tests {
             expected.extend_from_slice(text.as_bytes());
             output.push(Buffer::from(text));
         }
-        let buffers = iter::once(&output.first).chain(output.behind.iter().flat_map(|behind| behind.iter()));
+        let buffers =
+            iter::once(&output.first).chain(output.behind.iter().flat_map(|behind| behind.iter()));
         let capacity: usize = buffers.map(Buffer::capacity).sum();
-        assert!(capacity <= 2 * expected.len() + BLOCK, "{capacity} bytes for {}", expected.len());
+        assert!(
+            capacity <= 2 * expected.len() + BLOCK,
+            "{capacity} bytes for {}",
+            expected.len()
+        );
         let mut sent = Vec::new();
         while !output.is_empty() {
             let some = gathered(&output, 70_000);

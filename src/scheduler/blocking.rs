@@ -42,7 +42,12 @@ struct State {
 impl Blocking {
     /// Threads of that name, at most `limit` at once.
     pub(crate) fn new(name: &'static str, limit: usize) -> Self {
-        Self(Arc::new(Inner { name, limit, state: Mutex::default(), job: Condvar::new() }))
+        Self(Arc::new(Inner {
+            name,
+            limit,
+            state: Mutex::default(),
+            job: Condvar::new(),
+        }))
     }
 
     /// Queues a job.
@@ -63,7 +68,11 @@ impl Blocking {
             return Ok(());
         }
         let inner = Arc::clone(&self.0);
-        if thread::Builder::new().name(self.0.name.into()).spawn(move || inner.work()).is_ok() {
+        if thread::Builder::new()
+            .name(self.0.name.into())
+            .spawn(move || inner.work())
+            .is_ok()
+        {
             state.threads += 1;
         } else if state.threads == 0
             && let Some(job) = state.jobs.pop_back()
@@ -100,7 +109,10 @@ impl Inner {
                 return None;
             }
             state.waiting += 1;
-            let (guard, waited) = self.job.wait_timeout(state, LINGER).unwrap_or_else(PoisonError::into_inner);
+            let (guard, waited) = self
+                .job
+                .wait_timeout(state, LINGER)
+                .unwrap_or_else(PoisonError::into_inner);
             state = guard;
             state.waiting -= 1;
             if waited.timed_out() && state.jobs.is_empty() {

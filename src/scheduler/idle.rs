@@ -101,8 +101,14 @@ impl Idle {
             stopping: false,
             monitor_sleeps: false,
         };
-        let stuck = std::iter::repeat_with(|| AtomicBool::new(false)).take(workers).collect();
-        Self { word: AtomicU64::new(state.to_word()), stuck, state: Mutex::new(state) }
+        let stuck = std::iter::repeat_with(|| AtomicBool::new(false))
+            .take(workers)
+            .collect();
+        Self {
+            word: AtomicU64::new(state.to_word()),
+            stuck,
+            state: Mutex::new(state),
+        }
     }
 
     /// Locks, changes, publishes.
@@ -141,13 +147,15 @@ impl Idle {
 
     /// Transition 3 for a parked worker. `false`: it has been claimed already and its wake-up is on the way.
     pub(crate) fn unpark_self(&self, worker: usize) -> (bool, WakeMonitor) {
-        self.change(|state| match state.parked.iter().position(|parked| *parked == worker) {
-            Some(position) => {
-                state.parked.swap_remove(position);
-                (true, state.one_more())
-            }
-            None => (false, WakeMonitor(false)),
-        })
+        self.change(
+            |state| match state.parked.iter().position(|parked| *parked == worker) {
+                Some(position) => {
+                    state.parked.swap_remove(position);
+                    (true, state.one_more())
+                }
+                None => (false, WakeMonitor(false)),
+            },
+        )
     }
 
     /// Transition 3 for the poller.
@@ -248,7 +256,8 @@ impl Idle {
     /// The monitor wants to sleep: allowed when nobody is awake or stuck. The next to wake up wakes the monitor.
     pub(crate) fn monitor_may_sleep(&self) -> bool {
         self.change(|state| {
-            state.monitor_sleeps = state.awake == 0 && !state.stuck.contains(&true) && !state.stopping;
+            state.monitor_sleeps =
+                state.awake == 0 && !state.stuck.contains(&true) && !state.stopping;
             state.monitor_sleeps
         })
     }
@@ -324,10 +333,18 @@ mod tests {
     fn duty_passes_from_a_stuck_worker_to_a_parked_one() {
         let idle = Idle::new(2);
         assert_eq!(idle.retire(1, false), Rest::Park);
-        assert_eq!(idle.stick(0, || true), Some(false), "nobody is left: somebody must be woken");
+        assert_eq!(
+            idle.stick(0, || true),
+            Some(false),
+            "nobody is left: somebody must be woken"
+        );
         assert_eq!(idle.stick(0, || true), None, "once");
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
-        assert_eq!(idle.retire(1, false), Rest::Poll, "the stuck one does not count as awake");
+        assert_eq!(
+            idle.retire(1, false),
+            Rest::Poll,
+            "the stuck one does not count as awake"
+        );
         let _ = idle.unstick(0);
         assert_eq!(idle.retire(0, false), Rest::Park);
     }
@@ -376,7 +393,11 @@ mod loom_tests {
     /// A producer that is no worker. Returns whom it woke.
     fn produce(idle: &Idle, queue: &AtomicUsize) -> Option<Sleeper> {
         queue.fetch_add(1, Ordering::Relaxed);
-        if idle.must_wake() { idle.wake().0 } else { None }
+        if idle.must_wake() {
+            idle.wake().0
+        } else {
+            None
+        }
     }
 
     /// The last worker awake goes to sleep while somebody pushes; the other one, if there is one, sleeps already.
@@ -430,7 +451,10 @@ mod loom_tests {
                 })
                 .collect();
             let woken = produce(&idle, &queue);
-            let asleep = workers.into_iter().map(|worker| worker.join().expect("no panic")).filter(|asleep| *asleep);
+            let asleep = workers
+                .into_iter()
+                .map(|worker| worker.join().expect("no panic"))
+                .filter(|asleep| *asleep);
             if asleep.count() == 2 {
                 assert!(woken.is_some(), "an item in the queue and everybody sleeps");
             }
@@ -454,7 +478,9 @@ mod loom_tests {
             // Worker 0 polls, or it parked and the monitor has woken it to retire again.
             match (rest, woken) {
                 (Rest::Poll, _) => {}
-                (Rest::Park, Some(Sleeper::Worker(0))) => assert_eq!(idle.retire(0, false), Rest::Poll),
+                (Rest::Park, Some(Sleeper::Worker(0))) => {
+                    assert_eq!(idle.retire(0, false), Rest::Poll)
+                }
                 other => panic!("nobody polls: {other:?}"),
             }
         });

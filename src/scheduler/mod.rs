@@ -83,7 +83,11 @@ impl Task {
     }
 
     pub(crate) fn kind(self) -> Kind {
-        if self.is_stripe() { Kind::Stripe((self.0 & !STRIPE) as usize) } else { Kind::Process(self.0) }
+        if self.is_stripe() {
+            Kind::Stripe((self.0 & !STRIPE) as usize)
+        } else {
+            Kind::Process(self.0)
+        }
     }
 }
 
@@ -144,7 +148,11 @@ thread_local! {
 
 impl Scheduler {
     /// `interrupt` makes a blocking [`Executor::turn`] return.
-    pub(crate) fn new(workers: usize, clock: Clock, interrupt: Box<dyn Fn() + Send + Sync>) -> Self {
+    pub(crate) fn new(
+        workers: usize,
+        clock: Clock,
+        interrupt: Box<dyn Fn() + Send + Sync>,
+    ) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(1);
         Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
@@ -167,17 +175,30 @@ impl Scheduler {
     /// Starts the threads: one for each worker, and the monitor.
     ///
     /// On failure those already started are ended and joined.
-    pub(crate) fn start(self: &Arc<Self>, executor: &Arc<dyn Executor>, name: &str) -> io::Result<Threads> {
-        let mut threads = Threads { scheduler: Arc::clone(self), handles: Vec::with_capacity(self.workers.len() + 1) };
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        executor: &Arc<dyn Executor>,
+        name: &str,
+    ) -> io::Result<Threads> {
+        let mut threads = Threads {
+            scheduler: Arc::clone(self),
+            handles: Vec::with_capacity(self.workers.len() + 1),
+        };
         for index in 0..self.workers.len() {
             let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
             let body = move || worker::work(&scheduler, &*executor, index);
-            let handle = thread::Builder::new().name(format!("{name}-{index}")).spawn(body);
+            let handle = thread::Builder::new()
+                .name(format!("{name}-{index}"))
+                .spawn(body);
             threads.handles.push(handle.inspect_err(|_| self.stop())?);
         }
         let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
         let body = move || monitor::watch(&scheduler, &*executor);
-        threads.handles.push(thread::Builder::new().name(format!("{name}-monitor")).spawn(body)?);
+        threads.handles.push(
+            thread::Builder::new()
+                .name(format!("{name}-monitor"))
+                .spawn(body)?,
+        );
         Ok(threads)
     }
 
@@ -307,7 +328,9 @@ impl Scheduler {
 
 impl fmt::Debug for Scheduler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scheduler").field("workers", &self.workers.len()).finish_non_exhaustive()
+        f.debug_struct("Scheduler")
+            .field("workers", &self.workers.len())
+            .finish_non_exhaustive()
     }
 }
 

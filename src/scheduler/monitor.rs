@@ -42,13 +42,21 @@ impl Seen {
     /// Whether anything has changed.
     fn look(&mut self, epoch: Epoch) -> bool {
         let is_new = epoch != self.epoch;
-        self.looks = if is_new { 0 } else { self.looks.saturating_add(1) };
+        self.looks = if is_new {
+            0
+        } else {
+            self.looks.saturating_add(1)
+        };
         self.epoch = epoch;
         is_new
     }
 
     fn is_stuck(&self) -> bool {
-        let patience = if self.epoch.is_in_process() { 1 } else { STRIPE_LOOKS };
+        let patience = if self.epoch.is_in_process() {
+            1
+        } else {
+            STRIPE_LOOKS
+        };
         self.epoch.is_in_task() && self.looks >= patience
     }
 }
@@ -60,8 +68,15 @@ pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
     let (mut quiet, mut in_handler) = (0, false);
     while !scheduler.idle.is_stopping() {
         thread::park_timeout(if in_handler { LOOK_AGAIN } else { LOOK });
-        quiet = if look(scheduler, &mut seen) { 0 } else { quiet + 1 };
-        in_handler = scheduler.workers.iter().any(|worker| worker.epoch().is_in_process());
+        quiet = if look(scheduler, &mut seen) {
+            0
+        } else {
+            quiet + 1
+        };
+        in_handler = scheduler
+            .workers
+            .iter()
+            .any(|worker| worker.epoch().is_in_process());
         while scheduler.idle.all_stuck() && !scheduler.idle.is_stopping() {
             scheduler.turn_aside(executor, Wait::AtMost(TURN_MS));
             executor.serve();
@@ -81,7 +96,9 @@ fn look(scheduler: &Scheduler, seen: &mut [Seen]) -> bool {
             changed = true;
             continue;
         }
-        if seen.is_stuck() && scheduler.idle.stick(index, || worker.epoch() == seen.epoch) == Some(false) {
+        if seen.is_stuck()
+            && scheduler.idle.stick(index, || worker.epoch() == seen.epoch) == Some(false)
+        {
             scheduler.wake_somebody();
         }
         if scheduler.idle.is_stuck(index) {
@@ -121,7 +138,13 @@ mod tests {
         let first = Epoch::default().enter(Task::process(1));
         seen.look(first);
         assert!(seen.look(first.leave()), "another task");
-        assert!((0..100).all(|_| !seen.look(first.leave()) && !seen.is_stuck()), "in none");
-        assert!(seen.look(first.leave().enter(Task::process(1))), "the same process, a second time");
+        assert!(
+            (0..100).all(|_| !seen.look(first.leave()) && !seen.is_stuck()),
+            "in none"
+        );
+        assert!(
+            seen.look(first.leave().enter(Task::process(1))),
+            "the same process, a second time"
+        );
     }
 }

@@ -49,14 +49,21 @@ impl Schedule {
     #[inline]
     #[must_use]
     pub(crate) fn begin(&self) -> bool {
-        self.0.compare_exchange(SCHEDULED, RUNNING, AcqRel, Relaxed).is_ok()
+        self.0
+            .compare_exchange(SCHEDULED, RUNNING, AcqRel, Relaxed)
+            .is_ok()
     }
 
     /// Stops running; `more` tells that there is work left. `true`: push the task again.
     #[inline]
     #[must_use]
     pub(crate) fn end(&self, more: bool) -> bool {
-        if !more && self.0.compare_exchange(RUNNING, IDLE, AcqRel, Relaxed).is_ok() {
+        if !more
+            && self
+                .0
+                .compare_exchange(RUNNING, IDLE, AcqRel, Relaxed)
+                .is_ok()
+        {
             return false;
         }
         self.0.swap(SCHEDULED, AcqRel);
@@ -129,7 +136,9 @@ mod loom_tests {
 
         /// A worker: runs the task if it is queued. `None`: it is not.
         fn work(&self) -> Option<usize> {
-            self.queued.fetch_update(Relaxed, Relaxed, |queued| queued.checked_sub(1)).ok()?;
+            self.queued
+                .fetch_update(Relaxed, Relaxed, |queued| queued.checked_sub(1))
+                .ok()?;
             Some(self.run())
         }
 
@@ -137,7 +146,11 @@ mod loom_tests {
             if !self.word.begin() {
                 return 0;
             }
-            assert_eq!(self.runners.fetch_add(1, Relaxed), 0, "one runner at a time");
+            assert_eq!(
+                self.runners.fetch_add(1, Relaxed),
+                0,
+                "one runner at a time"
+            );
             self.runs.fetch_add(1, Relaxed);
             self.state.store(self.state.load(Relaxed) + 1, Relaxed);
             let taken = self.input.load(Relaxed);
@@ -154,7 +167,9 @@ mod loom_tests {
         /// Runs what is queued; `taken` of two inputs have been taken before.
         fn finish(&self, mut taken: usize) {
             while taken < 2 {
-                taken += self.work().expect("input, and no item in the queue that leads to it");
+                taken += self
+                    .work()
+                    .expect("input, and no item in the queue that leads to it");
             }
             let (state, runs) = (self.state.load(Relaxed), self.runs.load(Relaxed));
             assert_eq!(state, runs, "a run has not seen what the one before it did");
@@ -184,7 +199,13 @@ mod loom_tests {
             model.send();
             let monitor = {
                 let model = Arc::clone(&model);
-                thread::spawn(move || if model.word.is_pending() { model.run() } else { 0 })
+                thread::spawn(move || {
+                    if model.word.is_pending() {
+                        model.run()
+                    } else {
+                        0
+                    }
+                })
             };
             let worker = {
                 let model = Arc::clone(&model);

@@ -37,7 +37,14 @@ impl Epoch {
 
     #[inline]
     pub(super) fn enter(self, task: Task) -> Self {
-        Self(self.0 | if task.is_stripe() { Self::STRIPE } else { Self::PROCESS })
+        Self(
+            self.0
+                | if task.is_stripe() {
+                    Self::STRIPE
+                } else {
+                    Self::PROCESS
+                },
+        )
     }
 
     #[inline]
@@ -191,7 +198,8 @@ impl Runner<'_> {
     fn run_timed(&self, task: Task) {
         let began_ns = self.scheduler.clock.now_ns();
         self.run_task(task);
-        self.scheduler.note_activation(self.scheduler.clock.now_ns().saturating_sub(began_ns));
+        self.scheduler
+            .note_activation(self.scheduler.clock.now_ns().saturating_sub(began_ns));
     }
 
     #[inline]
@@ -199,7 +207,8 @@ impl Runner<'_> {
         let epoch = self.this.epoch().enter(task);
         self.this.epoch.store(epoch.0, Ordering::Relaxed);
         if self.executor.run(task) {
-            self.scheduler.push_local(self.index, task, super::Place::Back);
+            self.scheduler
+                .push_local(self.index, task, super::Place::Back);
         }
         self.this.epoch.store(epoch.leave().0, Ordering::Relaxed);
         if self.scheduler.idle.is_stuck(self.index) {
@@ -236,7 +245,11 @@ impl Runner<'_> {
             }
         }
         self.lifo_row = 0;
-        self.this.local.pop().or_else(|| scheduler.global.pop()).or_else(|| self.steal())
+        self.this
+            .local
+            .pop()
+            .or_else(|| scheduler.global.pop())
+            .or_else(|| self.steal())
     }
 
     /// Takes half of the queue of another worker; of a stuck one, its LIFO slot too.
@@ -246,10 +259,15 @@ impl Runner<'_> {
             let index = (self.index + offset) % workers.len();
             let victim = &workers[index];
             let stuck = self.scheduler.idle.is_stuck(index);
-            let first = victim.local.pop().or_else(|| if stuck { victim.take_next() } else { None });
+            let first = victim
+                .local
+                .pop()
+                .or_else(|| if stuck { victim.take_next() } else { None });
             let Some(first) = first else { continue };
             for _ in 0..victim.local.len() / 2 {
-                let Some(task) = victim.local.pop() else { break };
+                let Some(task) = victim.local.pop() else {
+                    break;
+                };
                 if let Err(task) = self.this.local.push(task) {
                     self.scheduler.global.push(task);
                 }
@@ -285,7 +303,10 @@ impl Runner<'_> {
     /// No work: sleep as [`Rest`] says, after one more look.
     fn rest(&mut self) -> bool {
         let scheduler = self.scheduler;
-        match scheduler.idle.retire(self.index, scheduler.has_long_activations()) {
+        match scheduler
+            .idle
+            .retire(self.index, scheduler.has_long_activations())
+        {
             Rest::Stop => return false,
             Rest::Park => self.park(),
             Rest::Poll => {

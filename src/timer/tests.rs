@@ -20,7 +20,19 @@ fn sizes_are_what_the_docs_say() {
 
 #[test]
 fn timer_fires_at_its_deadline_and_not_before() {
-    for deadline in [0, 1, 63, 64, 65, 4095, 4096, 100_000, 1 << 36, u64::MAX - 1, u64::MAX] {
+    for deadline in [
+        0,
+        1,
+        63,
+        64,
+        65,
+        4095,
+        4096,
+        100_000,
+        1 << 36,
+        u64::MAX - 1,
+        u64::MAX,
+    ] {
         let mut wheel = Wheel::new();
         wheel.insert(deadline, "item");
         assert_eq!(wheel.len(), 1);
@@ -36,7 +48,10 @@ fn timer_fires_at_its_deadline_and_not_before() {
 #[test]
 fn huge_jump_fires_everything_in_order() {
     let mut wheel = Wheel::new();
-    let mut deadlines: Vec<u64> = (0..64).map(|bit| 1 << bit).chain([u64::MAX, 3, 700, 700_000]).collect();
+    let mut deadlines: Vec<u64> = (0..64)
+        .map(|bit| 1 << bit)
+        .chain([u64::MAX, 3, 700, 700_000])
+        .collect();
     for deadline in deadlines.iter().rev() {
         wheel.insert(*deadline, *deadline);
     }
@@ -101,7 +116,10 @@ fn stamps_skip_zero_when_they_begin_anew() {
     wheel.last_stamp = u32::MAX - 1;
     let keys = [1, 2, 3].map(|item| wheel.insert(9, item));
     assert_eq!(keys.map(|key| key.stamp.get()), [u32::MAX, 1, 2]);
-    assert_eq!(keys.map(|key| wheel.cancel(key)), [Some(1), Some(2), Some(3)]);
+    assert_eq!(
+        keys.map(|key| wheel.cancel(key)),
+        [Some(1), Some(2), Some(3)]
+    );
 }
 
 #[test]

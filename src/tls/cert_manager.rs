@@ -70,10 +70,20 @@ impl CertManager {
     /// ```
     pub fn new(default: impl Into<CertSource>) -> Result<Self, CertError> {
         let default = default.into().load()?;
-        let set = CertSet { version: 0, default, named: HashMap::new(), unknown: UnknownName::default() };
-        let shared =
-            Shared { version: AtomicU64::new(0), current: Mutex::new(Arc::new(set)), swapping: Mutex::new(()) };
-        Ok(Self { shared: Arc::new(shared) })
+        let set = CertSet {
+            version: 0,
+            default,
+            named: HashMap::new(),
+            unknown: UnknownName::default(),
+        };
+        let shared = Shared {
+            version: AtomicU64::new(0),
+            current: Mutex::new(Arc::new(set)),
+            swapping: Mutex::new(()),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Loads the default certificate from two PEM files, which [`reload`](Self::reload) reads again.
@@ -88,7 +98,10 @@ impl CertManager {
     /// let error = CertManager::from_pem_files("missing.pem", "missing.key").unwrap_err();
     /// assert!(error.to_string().contains("missing.pem"));
     /// ```
-    pub fn from_pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, CertError> {
+    pub fn from_pem_files(
+        chain: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, CertError> {
         Self::new(CertSource::pem_files(chain, key))
     }
 
@@ -128,7 +141,10 @@ impl CertManager {
     /// # let _ = (certs, chain, key);
     /// # Ok(()) }
     /// ```
-    pub fn from_der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, CertError> {
+    pub fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, CertError> {
         Self::new(CertSource::der(chain, key))
     }
 
@@ -177,7 +193,12 @@ impl CertManager {
     /// ```
     pub fn update(&self, default: impl Into<CertSource>) -> Result<(), CertError> {
         let default = default.into().load()?;
-        self.swap(|old| Ok(CertSet { default, ..old.clone() }))
+        self.swap(|old| {
+            Ok(CertSet {
+                default,
+                ..old.clone()
+            })
+        })
     }
 
     /// Adds a certificate for clients that ask for `name`, or replaces it. `*.example.com` stands for any one label before
@@ -229,7 +250,10 @@ impl CertManager {
             found = new.named.remove(&name).is_some();
             Ok(new)
         });
-        debug_assert!(swapped.is_ok(), "removing loads nothing, so nothing can fail");
+        debug_assert!(
+            swapped.is_ok(),
+            "removing loads nothing, so nothing can fail"
+        );
         found
     }
 
@@ -247,8 +271,16 @@ impl CertManager {
     /// # Ok(()) }
     /// ```
     pub fn set_unknown_name(&self, unknown: UnknownName) {
-        let swapped = self.swap(|old| Ok(CertSet { unknown, ..old.clone() }));
-        debug_assert!(swapped.is_ok(), "a policy loads nothing, so nothing can fail");
+        let swapped = self.swap(|old| {
+            Ok(CertSet {
+                unknown,
+                ..old.clone()
+            })
+        });
+        debug_assert!(
+            swapped.is_ok(),
+            "a policy loads nothing, so nothing can fail"
+        );
     }
 
     /// Reads every certificate again that came from files, and swaps them all at once. Returns how many those were.
@@ -296,7 +328,10 @@ impl CertManager {
         Arc::clone(&lock(&self.shared.current))
     }
 
-    fn swap(&self, change: impl FnOnce(&CertSet) -> Result<CertSet, CertError>) -> Result<(), CertError> {
+    fn swap(
+        &self,
+        change: impl FnOnce(&CertSet) -> Result<CertSet, CertError>,
+    ) -> Result<(), CertError> {
         let one_at_a_time = lock(&self.shared.swapping);
         let old = self.current();
         let mut new = change(&old)?;

@@ -40,7 +40,12 @@ impl CertSet {
     /// Whether signing takes a tenth of a millisecond at the most with every key.
     pub(super) fn has_brief_keys(&self) -> bool {
         let mut pairs = std::iter::once(&self.default).chain(self.named.values());
-        pairs.all(|pair| matches!(pair.key.key.algorithm(), SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519))
+        pairs.all(|pair| {
+            matches!(
+                pair.key.key.algorithm(),
+                SignatureAlgorithm::ECDSA | SignatureAlgorithm::ED25519
+            )
+        })
     }
 
     /// Finds the certificate for what a client asked for; `None` refuses it.
@@ -49,7 +54,11 @@ impl CertSet {
             return (self.unknown != UnknownName::RefuseAlsoMissing).then_some(&self.default);
         };
         let asked = asked.to_ascii_lowercase();
-        let by_wildcard = || asked.split_once('.').and_then(|(_, parent)| self.named.get(&format!("*.{parent}")));
+        let by_wildcard = || {
+            asked
+                .split_once('.')
+                .and_then(|(_, parent)| self.named.get(&format!("*.{parent}")))
+        };
         if let Some(pair) = self.named.get(&asked).or_else(by_wildcard) {
             return Some(pair);
         }
@@ -62,7 +71,8 @@ impl CertSet {
 
 impl ResolvesServerCert for CertSet {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(client_hello.server_name()).map(|pair| Arc::clone(&pair.key))
+        self.find(client_hello.server_name())
+            .map(|pair| Arc::clone(&pair.key))
     }
 }
 
@@ -73,16 +83,23 @@ pub(super) fn check_name(name: &str, pair: &Pair) -> Result<String, CertError> {
     let example = key.strip_prefix("*.").map(|parent| format!("any.{parent}"));
     let example = example.as_deref().unwrap_or(&key);
     if DnsName::try_from(example).is_err() {
-        return Err(CertError::InvalidName { name: name.to_owned() });
+        return Err(CertError::InvalidName {
+            name: name.to_owned(),
+        });
     }
     if !covers(&pair.key, example) {
-        return Err(CertError::NameNotCovered { name: name.to_owned(), certificate: pair.origin() });
+        return Err(CertError::NameNotCovered {
+            name: name.to_owned(),
+            certificate: pair.origin(),
+        });
     }
     Ok(key)
 }
 
 fn covers(key: &CertifiedKey, name: &str) -> bool {
-    let Ok(name) = ServerName::try_from(name) else { return false };
+    let Ok(name) = ServerName::try_from(name) else {
+        return false;
+    };
     let parsed = key.end_entity_cert().and_then(ParsedCertificate::try_from);
     parsed.is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
 }

@@ -29,8 +29,14 @@ pub struct CertSource(Kind);
 
 enum Kind {
     Files(Files),
-    Pem { chain: Vec<u8>, key: Vec<u8> },
-    Der { chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static> },
+    Pem {
+        chain: Vec<u8>,
+        key: Vec<u8>,
+    },
+    Der {
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    },
     Ready(Arc<CertifiedKey>),
 }
 
@@ -58,7 +64,10 @@ impl CertSource {
     /// assert!(CertManager::new(source).is_err()); // read only now
     /// ```
     pub fn pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
-        Self(Kind::Files(Files { chain: chain.as_ref().to_owned(), key: key.as_ref().to_owned() }))
+        Self(Kind::Files(Files {
+            chain: chain.as_ref().to_owned(),
+            key: key.as_ref().to_owned(),
+        }))
     }
 
     /// Takes the same as PEM text.
@@ -69,7 +78,10 @@ impl CertSource {
     /// assert!(CertManager::new(CertSource::pem("not a certificate", "not a key")).is_err());
     /// ```
     pub fn pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        Self(Kind::Pem { chain: chain.into(), key: key.into() })
+        Self(Kind::Pem {
+            chain: chain.into(),
+            key: key.into(),
+        })
     }
 
     /// Takes the same as DER.
@@ -131,30 +143,51 @@ impl Files {
     pub(super) fn load(&self) -> Result<Pair, CertError> {
         let chain = read(&self.chain)?;
         let key = read(&self.key)?;
-        let pair = from_pem(&chain, &key, Origin::File(self.chain.clone()), Origin::File(self.key.clone()))?;
-        Ok(Pair { files: Some(self.clone()), ..pair })
+        let pair = from_pem(
+            &chain,
+            &key,
+            Origin::File(self.chain.clone()),
+            Origin::File(self.key.clone()),
+        )?;
+        Ok(Pair {
+            files: Some(self.clone()),
+            ..pair
+        })
     }
 }
 
 impl Pair {
     /// Returns where the chain came from.
     pub(super) fn origin(&self) -> Origin {
-        self.files.as_ref().map_or(Origin::Memory, |files| Origin::File(files.chain.clone()))
+        self.files
+            .as_ref()
+            .map_or(Origin::Memory, |files| Origin::File(files.chain.clone()))
     }
 }
 
 /// Reads a file, naming it in the error.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, CertError> {
-    std::fs::read(path).map_err(|source| CertError::Read { path: path.to_owned(), source })
+    std::fs::read(path).map_err(|source| CertError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Parses every certificate of a PEM text; none at all is an error.
-pub(super) fn certificates(pem: &[u8], origin: &Origin) -> Result<Vec<CertificateDer<'static>>, CertError> {
+pub(super) fn certificates(
+    pem: &[u8],
+    origin: &Origin,
+) -> Result<Vec<CertificateDer<'static>>, CertError> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|source| CertError::Pem { origin: origin.clone(), source })?;
+        .map_err(|source| CertError::Pem {
+            origin: origin.clone(),
+            source,
+        })?;
     if chain.is_empty() {
-        return Err(CertError::NoCertificate { origin: origin.clone() });
+        return Err(CertError::NoCertificate {
+            origin: origin.clone(),
+        });
     }
     Ok(chain)
 }
@@ -163,15 +196,31 @@ fn private_key(pem: &[u8], origin: &Origin) -> Result<PrivateKeyDer<'static>, Ce
     const ENCRYPTED: &[u8] = b"ENCRYPTED"; // "BEGIN ENCRYPTED PRIVATE KEY" of PKCS#8, "Proc-Type: 4,ENCRYPTED" of the older form
     match PrivateKeyDer::from_pem_slice(pem) {
         Ok(key) => Ok(key),
-        Err(_) if pem.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED) => {
-            Err(CertError::EncryptedKey { origin: origin.clone() })
+        Err(_)
+            if pem
+                .windows(ENCRYPTED.len())
+                .any(|window| window == ENCRYPTED) =>
+        {
+            Err(CertError::EncryptedKey {
+                origin: origin.clone(),
+            })
         }
-        Err(pem::Error::NoItemsFound) => Err(CertError::NoKey { origin: origin.clone() }),
-        Err(source) => Err(CertError::Pem { origin: origin.clone(), source }),
+        Err(pem::Error::NoItemsFound) => Err(CertError::NoKey {
+            origin: origin.clone(),
+        }),
+        Err(source) => Err(CertError::Pem {
+            origin: origin.clone(),
+            source,
+        }),
     }
 }
 
-fn from_pem(chain: &[u8], key: &[u8], chain_origin: Origin, key_origin: Origin) -> Result<Pair, CertError> {
+fn from_pem(
+    chain: &[u8],
+    key: &[u8],
+    chain_origin: Origin,
+    key_origin: Origin,
+) -> Result<Pair, CertError> {
     let chain = certificates(chain, &chain_origin)?;
     let key = private_key(key, &key_origin)?;
     from_der(chain, key, chain_origin, key_origin)
@@ -186,10 +235,16 @@ fn from_der(
     let key = provider()
         .key_provider
         .load_private_key(key)
-        .map_err(|source| CertError::BadKey { origin: key_origin.clone(), source })?;
+        .map_err(|source| CertError::BadKey {
+            origin: key_origin.clone(),
+            source,
+        })?;
     let key = CertifiedKey::new(chain, key);
     check(&key, chain_origin, key_origin)?;
-    Ok(Pair { key: Arc::new(key), files: None })
+    Ok(Pair {
+        key: Arc::new(key),
+        files: None,
+    })
 }
 
 /// Refuses an empty chain, a certificate that nobody could parse, and a key of another certificate.
@@ -198,14 +253,22 @@ fn from_der(
 /// into a server that does not start.
 fn check(key: &CertifiedKey, chain_origin: Origin, key_origin: Origin) -> Result<(), CertError> {
     let Ok(own) = key.end_entity_cert() else {
-        return Err(CertError::NoCertificate { origin: chain_origin });
+        return Err(CertError::NoCertificate {
+            origin: chain_origin,
+        });
     };
     if let Err(source) = ParsedCertificate::try_from(own) {
-        return Err(CertError::BadCertificate { origin: chain_origin, source });
+        return Err(CertError::BadCertificate {
+            origin: chain_origin,
+            source,
+        });
     }
     match key.keys_match() {
         // A key that does not show its public half (a hardware token) cannot be compared; the handshake will tell.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
-        Err(_) => Err(CertError::KeyMismatch { certificate: chain_origin, key: key_origin }),
+        Err(_) => Err(CertError::KeyMismatch {
+            certificate: chain_origin,
+            key: key_origin,
+        }),
     }
 }

@@ -146,8 +146,13 @@ impl TlsClientOptions {
     /// [`TlsError::ServerName`].
     pub(crate) fn server_name_for(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
         let name = self.server_name.as_deref().unwrap_or(host);
-        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-        ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::ServerName { name: name.to_owned() })
+        let bare = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'))
+            .unwrap_or(name);
+        ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::ServerName {
+            name: name.to_owned(),
+        })
     }
 
     fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
@@ -162,9 +167,18 @@ impl Parts {
         match self {
             Self { roots: Some(_), .. } => Some("roots"),
             Self { alpn, .. } if !alpn.is_empty() => Some("alpn"),
-            Self { certificate: Some(_), .. } => Some("certificate"),
-            Self { no_resumption: true, .. } => Some("resumption"),
-            Self { insecure_skip_verify: true, .. } => Some("insecure_skip_verify"),
+            Self {
+                certificate: Some(_),
+                ..
+            } => Some("certificate"),
+            Self {
+                no_resumption: true,
+                ..
+            } => Some("resumption"),
+            Self {
+                insecure_skip_verify: true,
+                ..
+            } => Some("insecure_skip_verify"),
             _ => None,
         }
     }
@@ -177,22 +191,27 @@ impl Parts {
             .with_safe_default_protocol_versions()
             .map_err(TlsError::from_config)?;
         let builder = match (&self.roots, self.insecure_skip_verify) {
-            (_, true) => builder.dangerous().with_custom_certificate_verifier(insecure),
+            (_, true) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(insecure),
             (Some(roots), false) => builder.with_root_certificates(roots.store()),
             (None, false) => return Err(TlsError::NoRoots),
         };
         let set: Option<Arc<CertSet>> = self.certificate.as_ref().map(CertManager::current);
         let version = set.as_ref().map(|set| set.version);
         let mut config = match set {
-            Some(set) => {
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&set.default.key))))
-            }
+            Some(set) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
+                Arc::clone(&set.default.key),
+            ))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols.clone_from(&self.alpn);
         if self.no_resumption {
             config.resumption = Resumption::disabled();
         }
-        Ok(Built { version, config: Arc::new(config) })
+        Ok(Built {
+            version,
+            config: Arc::new(config),
+        })
     }
 }

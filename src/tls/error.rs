@@ -60,7 +60,9 @@ pub enum CertError {
         origin: Origin,
     },
     /// The private key is protected by a passphrase.
-    #[error("the private key in {origin} is encrypted; decrypt it first, for example with `openssl pkey`")]
+    #[error(
+        "the private key in {origin} is encrypted; decrypt it first, for example with `openssl pkey`"
+    )]
     EncryptedKey {
         /// Where the key came from.
         origin: Origin,
@@ -215,7 +217,9 @@ impl TlsError {
 
     /// Wraps what rustls says about a config.
     pub(super) fn from_config(error: impl fmt::Display) -> Self {
-        Self::Config { reason: error.to_string() }
+        Self::Config {
+            reason: error.to_string(),
+        }
     }
 }
 
@@ -223,9 +227,14 @@ impl TlsError {
 fn pem_text(error: &pem::Error) -> String {
     match error {
         pem::Error::MissingSectionEnd { end_marker } => {
-            format!("there is no line `-----END {}-----`", String::from_utf8_lossy(end_marker))
+            format!(
+                "there is no line `-----END {}-----`",
+                String::from_utf8_lossy(end_marker)
+            )
         }
-        pem::Error::IllegalSectionStart { line } => format!("`{}` starts no section", String::from_utf8_lossy(line)),
+        pem::Error::IllegalSectionStart { line } => {
+            format!("`{}` starts no section", String::from_utf8_lossy(line))
+        }
         other => other.to_string(),
     }
 }

@@ -68,7 +68,9 @@ impl Roots {
     /// # let _ = roots;
     /// # Ok(()) }
     /// ```
-    pub fn from_der(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, CertError> {
+    pub fn from_der(
+        certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+    ) -> Result<Self, CertError> {
         from_chain(certificates.into_iter().collect(), &Origin::Memory)
     }
 
@@ -92,7 +94,9 @@ impl Roots {
         store.add_parsable_certificates(found.certs);
         if store.is_empty() {
             let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
-            return Err(CertError::PlatformRoots { reason: reasons.join("; ") });
+            return Err(CertError::PlatformRoots {
+                reason: reasons.join("; "),
+            });
         }
         Ok(Self(Arc::new(store)))
     }
@@ -122,11 +126,18 @@ impl fmt::Debug for Roots {
 
 fn from_chain(chain: Vec<CertificateDer<'static>>, origin: &Origin) -> Result<Roots, CertError> {
     if chain.is_empty() {
-        return Err(CertError::NoCertificate { origin: origin.clone() });
+        return Err(CertError::NoCertificate {
+            origin: origin.clone(),
+        });
     }
     let mut store = RootCertStore::empty();
     for certificate in chain {
-        store.add(certificate).map_err(|source| CertError::BadCertificate { origin: origin.clone(), source })?;
+        store
+            .add(certificate)
+            .map_err(|source| CertError::BadCertificate {
+                origin: origin.clone(),
+                source,
+            })?;
     }
     Ok(store.into())
 }

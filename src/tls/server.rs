@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{
+    NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier,
+};
 
 use super::cert_manager::CertManager;
 use super::cert_set::CertSet;
@@ -124,8 +126,13 @@ impl TlsServerOptions {
     fn has_parts(&self) -> Option<&'static str> {
         match self {
             Self { alpn, .. } if !alpn.is_empty() => Some("alpn"),
-            Self { client_auth: ClientAuth::Optional(_) | ClientAuth::Required(_), .. } => Some("client_auth"),
-            Self { resumption, .. } if *resumption != ServerResumption::default() => Some("resumption"),
+            Self {
+                client_auth: ClientAuth::Optional(_) | ClientAuth::Required(_),
+                ..
+            } => Some("client_auth"),
+            Self { resumption, .. } if *resumption != ServerResumption::default() => {
+                Some("resumption")
+            }
             _ => None,
         }
     }
@@ -138,7 +145,11 @@ pub(crate) struct ServerTls(Source);
 #[derive(Debug)]
 enum Source {
     Given(Setup),
-    Managed { certs: CertManager, recipe: Recipe, built: Mutex<Built> },
+    Managed {
+        certs: CertManager,
+        recipe: Recipe,
+        built: Mutex<Built>,
+    },
 }
 
 /// Everything a config is built from beside the certificates.
@@ -172,8 +183,14 @@ impl ServerTls {
     /// # Errors
     ///
     /// [`TlsError::NoCertificate`], [`TlsError::Conflict`], [`TlsError::EarlyData`] or [`TlsError::Config`].
-    pub(crate) fn new(certs: Option<CertManager>, options: TlsServerOptions) -> Result<Self, TlsError> {
-        let conflict = certs.as_ref().map(|_| "cert_manager").or_else(|| options.has_parts());
+    pub(crate) fn new(
+        certs: Option<CertManager>,
+        options: TlsServerOptions,
+    ) -> Result<Self, TlsError> {
+        let conflict = certs
+            .as_ref()
+            .map(|_| "cert_manager")
+            .or_else(|| options.has_parts());
         if let Some(config) = options.config {
             if let Some(option) = conflict {
                 return Err(TlsError::Conflict { option });
@@ -182,14 +199,26 @@ impl ServerTls {
                 return Err(TlsError::EarlyData);
             }
             // Nobody knows its keys.
-            return Ok(Self(Source::Given(Setup { config, is_brief: false })));
+            return Ok(Self(Source::Given(Setup {
+                config,
+                is_brief: false,
+            })));
         }
         let certs = certs.ok_or(TlsError::NoCertificate)?;
         let is_brief = matches!(options.client_auth, ClientAuth::None);
         let verifier = verifier(options.client_auth)?;
-        let recipe = Recipe { alpn: options.alpn, verifier, is_brief, resumption: options.resumption };
+        let recipe = Recipe {
+            alpn: options.alpn,
+            verifier,
+            is_brief,
+            resumption: options.resumption,
+        };
         let built = Mutex::new(recipe.build(certs.current())?);
-        Ok(Self(Source::Managed { certs, recipe, built }))
+        Ok(Self(Source::Managed {
+            certs,
+            recipe,
+            built,
+        }))
     }
 
     /// Returns what a handshake gets that begins now: one load and one uncontended lock, unless certificates were swapped.
@@ -200,7 +229,11 @@ impl ServerTls {
     pub(crate) fn setup(&self) -> Result<Setup, TlsError> {
         match &self.0 {
             Source::Given(setup) => Ok(setup.clone()),
-            Source::Managed { certs, recipe, built } => {
+            Source::Managed {
+                certs,
+                recipe,
+                built,
+            } => {
                 let mut built = lock(built);
                 if built.version != certs.version() {
                     *built = recipe.build(certs.current())?;
@@ -231,9 +264,17 @@ impl Recipe {
                 config.ticketer = ticketer().map_err(TlsError::from_config)?;
                 config.session_storage = Arc::new(NoServerSessionStorage {});
             }
-            ServerResumption::Store { sessions } => config.session_storage = ServerSessionMemoryCache::new(sessions),
+            ServerResumption::Store { sessions } => {
+                config.session_storage = ServerSessionMemoryCache::new(sessions)
+            }
         }
-        Ok(Built { version, setup: Setup { config: Arc::new(config), is_brief } })
+        Ok(Built {
+            version,
+            setup: Setup {
+                config: Arc::new(config),
+                is_brief,
+            },
+        })
     }
 }
 
@@ -241,9 +282,12 @@ fn verifier(client_auth: ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, TlsE
     let builder = match client_auth {
         ClientAuth::None => return Ok(Arc::new(NoClientAuth)),
         ClientAuth::Optional(roots) => {
-            WebPkiClientVerifier::builder_with_provider(roots.store(), provider()).allow_unauthenticated()
+            WebPkiClientVerifier::builder_with_provider(roots.store(), provider())
+                .allow_unauthenticated()
         }
-        ClientAuth::Required(roots) => WebPkiClientVerifier::builder_with_provider(roots.store(), provider()),
+        ClientAuth::Required(roots) => {
+            WebPkiClientVerifier::builder_with_provider(roots.store(), provider())
+        }
     };
     builder.build().map_err(TlsError::from_config)
 }

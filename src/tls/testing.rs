@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::{CertManager, CertSource, Roots};
@@ -26,7 +28,9 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
-        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+        Self {
+            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
+        }
     }
 
     pub(crate) fn roots(&self) -> Roots {
@@ -39,7 +43,10 @@ impl Authority {
 
     /// Issues for the RSA key of the fixtures.
     pub(crate) fn issue_rsa(&self, name: &str) -> Issued {
-        self.issue_with(params(name), KeyPair::from_pem(include_str!("../proto/tls/fixtures/rsa2048.key")).unwrap())
+        self.issue_with(
+            params(name),
+            KeyPair::from_pem(include_str!("../proto/tls/fixtures/rsa2048.key")).unwrap(),
+        )
     }
 
     /// Issues a certificate valid during these years only.
@@ -51,7 +58,10 @@ impl Authority {
     }
 
     fn issue_with(&self, params: CertificateParams, key: KeyPair) -> Issued {
-        Issued { certificate: params.signed_by(&key, &self.issuer).unwrap(), key }
+        Issued {
+            certificate: params.signed_by(&key, &self.issuer).unwrap(),
+            key,
+        }
     }
 }
 

@@ -33,19 +33,33 @@ fn a_closed_port_is_told_as_refused() {
     let addr = closed_port();
     match TcpConnection::connect(addr) {
         Err(error) => {
-            let ConnectError::Connect { source, .. } = &error else { panic!("{error}") };
+            let ConnectError::Connect { source, .. } = &error else {
+                panic!("{error}")
+            };
             assert_eq!(source.kind(), ErrorKind::ConnectionRefused);
         }
         Ok(connection) => {
             let alias = probe.spawn_meta(connection);
             let ended = probe.disconnect();
-            assert_eq!((ended.id, ended.reason), (alias, DisconnectReason::Connect(ErrorKind::ConnectionRefused)));
+            assert_eq!(
+                (ended.id, ended.reason),
+                (
+                    alias,
+                    DisconnectReason::Connect(ErrorKind::ConnectionRefused)
+                )
+            );
         }
     }
     // By name: found out after the spawn, for whichever of its addresses came last.
     let alias = probe.connect_to(("localhost", addr.port()));
     let ended = probe.disconnect();
-    assert_eq!((ended.id, ended.reason), (alias, DisconnectReason::Connect(ErrorKind::ConnectionRefused)));
+    assert_eq!(
+        (ended.id, ended.reason),
+        (
+            alias,
+            DisconnectReason::Connect(ErrorKind::ConnectionRefused)
+        )
+    );
     probe.saw_nothing();
     stop_clean(&node);
 }
@@ -61,7 +75,10 @@ fn a_name_is_resolved_and_connected_to_without_blocking_the_process() {
     let mut stream = accept(&listener);
     let connected = probe.connect();
     assert_eq!((connected.id, connected.remote_addr), (alias, addr));
-    assert_eq!(connected.local_addr, stream.peer_addr().expect("an address"));
+    assert_eq!(
+        connected.local_addr,
+        stream.peer_addr().expect("an address")
+    );
     probe.write(alias, "hi");
     assert_eq!(read(&mut stream, 2), b"hi");
     stop_clean(&node);
@@ -71,7 +88,8 @@ fn a_name_is_resolved_and_connected_to_without_blocking_the_process() {
 fn a_name_that_does_not_resolve_is_told_with_the_resolvers_text() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let options = TcpConnectionOptions::from(("no.such.host.invalid", 1)).with_connect_timeout(LIMIT);
+    let options =
+        TcpConnectionOptions::from(("no.such.host.invalid", 1)).with_connect_timeout(LIMIT);
     let alias = probe.connect_to(options);
     let monitor = probe.run(move |cx| cx.monitor(alias));
     let (mut told, mut down) = (None, None);
@@ -82,7 +100,10 @@ fn a_name_that_does_not_resolve_is_told_with_the_resolvers_text() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(matches!(told, Some(DisconnectReason::Resolve(_))), "{told:?}");
+    assert!(
+        matches!(told, Some(DisconnectReason::Resolve(_))),
+        "{told:?}"
+    );
     assert_eq!(down, Some(monitor));
     stop_clean(&node);
 }
@@ -92,10 +113,17 @@ fn an_attempt_that_is_not_answered_ends_at_its_deadline() {
     let node = node();
     let probe = Probe::spawn(&node);
     // A backlog that is full: further connects wait for ever.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bound");
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .expect("bound");
     socket.listen(0).expect("listening");
-    let addr = socket.local_addr().expect("an address").as_socket().expect("an address");
+    let addr = socket
+        .local_addr()
+        .expect("an address")
+        .as_socket()
+        .expect("an address");
     let mut fillers = Vec::new();
     loop {
         match std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(300)) {
@@ -111,7 +139,10 @@ fn an_attempt_that_is_not_answered_ends_at_its_deadline() {
     // What waits to be sent is told as unsent.
     probe.write(alias, "never");
     let ended = probe.disconnect();
-    assert_eq!((ended.id, ended.reason, ended.unsent), (alias, DisconnectReason::ConnectTimeout, 5));
+    assert_eq!(
+        (ended.id, ended.reason, ended.unsent),
+        (alias, DisconnectReason::ConnectTimeout, 5)
+    );
     assert!(started.elapsed() >= timeout);
 
     // An exit, an abort and the end of the node end an attempt too.
@@ -119,7 +150,8 @@ fn an_attempt_that_is_not_answered_ends_at_its_deadline() {
         let alias = probe.connect_to(TcpConnectionOptions::from(addr).with_connect_timeout(LIMIT));
         let reason = match kind {
             0 => {
-                node.send_exit_meta(alias, Reason::error("enough")).expect("it lives");
+                node.send_exit_meta(alias, Reason::error("enough"))
+                    .expect("it lives");
                 DisconnectReason::Exit(Reason::error("enough"))
             }
             1 => {
@@ -150,20 +182,34 @@ fn what_is_sent_before_it_is_connected_goes_out_first_and_within_the_limit() {
         } else {
             TcpConnectionOptions::from(addr)
         };
-        let limits = TcpLimits::default().with_output_limit(10).with_high_water_mark(10).with_low_water_mark(5);
+        let limits = TcpLimits::default()
+            .with_output_limit(10)
+            .with_high_water_mark(10)
+            .with_low_water_mark(5);
         let connection = TcpConnection::connect(options.with_limits(limits)).expect("an attempt");
         let kinds = probe.run(move |cx| {
             let alias = cx.spawn_meta(connection).expect("spawned");
-            let mut send =
-                |text: &str| cx.send_alias(alias, MessageTcp::new(alias, text)).map_err(|error| error.kind());
-            [send("one "), send("two "), send("full"), send("larger than that")]
+            let mut send = |text: &str| {
+                cx.send_alias(alias, MessageTcp::new(alias, text))
+                    .map_err(|error| error.kind())
+            };
+            [
+                send("one "),
+                send("two "),
+                send("full"),
+                send("larger than that"),
+            ]
         });
         let mut stream = accept(&listener);
         assert_eq!(read(&mut stream, 4), b"one ");
         assert_eq!(read(&mut stream, 4), b"two ");
         assert_eq!(kinds[..2], [Ok(()), Ok(())]);
         // The attempt may be through before the third.
-        assert!([Ok(()), Err(SendErrorKind::OutputFull)].contains(&kinds[2]), "{:?}", kinds[2]);
+        assert!(
+            [Ok(()), Err(SendErrorKind::OutputFull)].contains(&kinds[2]),
+            "{:?}",
+            kinds[2]
+        );
         assert_eq!(kinds[3], Err(SendErrorKind::TooLarge));
         drop(stream);
         while !matches!(probe.next().1, Message::TcpDisconnect(_)) {}
@@ -179,7 +225,8 @@ fn close_before_it_is_connected_sends_what_was_accepted() {
     let connection = TcpConnection::connect(("localhost", addr.port())).expect("an attempt");
     probe.run(move |cx| {
         let alias = cx.spawn_meta(connection).expect("spawned");
-        cx.send_alias(alias, MessageTcp::new(alias, "last words")).expect("accepted");
+        cx.send_alias(alias, MessageTcp::new(alias, "last words"))
+            .expect("accepted");
         cx.close(alias).expect("it lives");
     });
     let mut stream = accept(&listener);
@@ -187,7 +234,10 @@ fn close_before_it_is_connected_sends_what_was_accepted() {
     drop(stream);
     probe.connect();
     let ended = probe.disconnect();
-    assert_eq!((ended.reason, ended.unsent), (DisconnectReason::LocalClose, 0));
+    assert_eq!(
+        (ended.reason, ended.unsent),
+        (DisconnectReason::LocalClose, 0)
+    );
     stop_clean(&node);
 }
 
@@ -196,21 +246,27 @@ fn the_named_process_owns_the_connection_and_a_missing_one_is_told() {
     let node = node();
     let (parent, owner) = (Probe::spawn(&node), Probe::named(&node, "owner"));
     let (listener, addr) = peer();
-    let alias = parent.connect_to(TcpConnectionOptions::from(addr).with_process(Name::from("owner")));
+    let alias =
+        parent.connect_to(TcpConnectionOptions::from(addr).with_process(Name::from("owner")));
     let mut stream = accept(&listener);
     assert_eq!(owner.connect().id, alias);
     stream.write_all(b"x").expect("written");
     assert_eq!(owner.bytes(1), b"x");
     // The end of its owner ends it.
-    node.send_exit(owner.pid, Reason::Shutdown).expect("it lives");
+    node.send_exit(owner.pid, Reason::Shutdown)
+        .expect("it lives");
     assert_eq!(read_to_end(&mut stream), b"");
     drop(stream);
     wait_for_count(&node, "meta_processes", 0);
     parent.saw_nothing();
 
-    let alias = parent.connect_to(TcpConnectionOptions::from(addr).with_process(Name::from("owner")));
+    let alias =
+        parent.connect_to(TcpConnectionOptions::from(addr).with_process(Name::from("owner")));
     let ended = parent.disconnect();
-    assert_eq!((ended.id, ended.reason), (alias, DisconnectReason::OwnerGone));
+    assert_eq!(
+        (ended.id, ended.reason),
+        (alias, DisconnectReason::OwnerGone)
+    );
     stop_clean(&node);
 }
 
@@ -223,8 +279,14 @@ fn wrong_options_are_named() {
     assert_eq!(field(TcpConnectionOptions::default()), "host");
     assert_eq!(field("127.0.0.1:0".into()), "port");
     let options = || TcpConnectionOptions::from("127.0.0.1:1");
-    assert_eq!(field(options().with_connect_timeout(Duration::ZERO)), "connect_timeout");
-    assert_eq!(field(options().with_framing(Framing::delimiter(b""))), "delimiter");
+    assert_eq!(
+        field(options().with_connect_timeout(Duration::ZERO)),
+        "connect_timeout"
+    );
+    assert_eq!(
+        field(options().with_framing(Framing::delimiter(b""))),
+        "delimiter"
+    );
 }
 
 #[test]
@@ -235,7 +297,8 @@ fn a_socket_that_is_connected_already_is_taken_over() {
     let stream = std::net::TcpStream::connect(addr).expect("connected");
     let mut other = accept(&listener);
     other.write_all(b"before").expect("written");
-    let connection = TcpConnection::from_std(stream, TcpConnectionOptions::default()).expect("taken over");
+    let connection =
+        TcpConnection::from_std(stream, TcpConnectionOptions::default()).expect("taken over");
     let alias = probe.spawn_meta(connection);
     assert_eq!(probe.connect().remote_addr, addr);
     assert_eq!(probe.bytes(6), b"before");
@@ -262,7 +325,10 @@ fn the_local_address_is_the_one_that_was_asked_for() {
 #[test]
 fn a_socket_that_is_taken_over_needs_no_port_beside_its_host() {
     let (listener, addr) = peer();
-    for options in [TcpConnectionOptions::default(), TcpConnectionOptions::from("localhost")] {
+    for options in [
+        TcpConnectionOptions::default(),
+        TcpConnectionOptions::from("localhost"),
+    ] {
         let stream = std::net::TcpStream::connect(addr).expect("connected");
         drop(accept(&listener));
         TcpConnection::from_std(stream, options).expect("taken over");
@@ -292,7 +358,10 @@ fn what_is_asked_for_before_it_is_connected_holds_from_the_first_byte_on() {
             alias
         });
         assert_eq!(probe.connect().id, alias);
-        assert_eq!((probe.tcp().data, probe.tcp().data), ("one".into(), "two".into()));
+        assert_eq!(
+            (probe.tcp().data, probe.tcp().data),
+            ("one".into(), "two".into())
+        );
         probe.run(move |cx| cx.abort(alias)).expect("alive");
         probe.disconnect();
 
@@ -304,7 +373,9 @@ fn what_is_asked_for_before_it_is_connected_holds_from_the_first_byte_on() {
         });
         assert_eq!(probe.connect().id, alias);
         assert_eq!(inspect(&node, alias).number("bytes_in"), Some(0));
-        probe.run(move |cx| cx.resume_reading(alias)).expect("alive");
+        probe
+            .run(move |cx| cx.resume_reading(alias))
+            .expect("alive");
         assert_eq!(probe.bytes(8), b"one\ntwo\n");
         probe.run(move |cx| cx.abort(alias)).expect("alive");
         probe.disconnect();
@@ -334,7 +405,10 @@ fn an_attempt_that_is_ended_with_data_waiting_keeps_the_reason_of_its_end() {
     let down = probe.down();
     assert_eq!((down.monitor, down.reason), (monitor, reason.clone()));
     let end = probe.disconnect();
-    assert_eq!((end.reason, end.unsent), (DisconnectReason::Exit(reason), 5));
+    assert_eq!(
+        (end.reason, end.unsent),
+        (DisconnectReason::Exit(reason), 5)
+    );
     // But an abort is one, whatever was asked for before.
     let alias = waiting();
     probe.run(move |cx| {
@@ -347,7 +421,10 @@ fn an_attempt_that_is_ended_with_data_waiting_keeps_the_reason_of_its_end() {
     let report = within_limit("the stop", move || stopped.stop());
     assert_eq!(report.unsent_bytes, 5, "{report}");
     let end = probe.disconnect();
-    assert_eq!((end.id, end.reason, end.unsent), (alias, DisconnectReason::NodeStop, 5));
+    assert_eq!(
+        (end.id, end.reason, end.unsent),
+        (alias, DisconnectReason::NodeStop, 5)
+    );
 }
 
 /// That the connection is made, the answer and the end are one piece of news then, told once.
@@ -366,14 +443,19 @@ fn a_server_that_answers_and_closes_at_once_is_heard_to_the_end() {
     for _ in 0..ROUNDS {
         probe.run(move |cx| {
             for _ in 0..EACH {
-                cx.spawn_meta(TcpConnection::connect(("localhost", addr.port())).expect("an attempt"))
-                    .expect("spawned");
+                cx.spawn_meta(
+                    TcpConnection::connect(("localhost", addr.port())).expect("an attempt"),
+                )
+                .expect("spawned");
             }
         });
         let mut ended = 0;
         while ended < EACH {
             if let Message::TcpDisconnect(end) = probe.next().1 {
-                assert_eq!((end.reason, end.bytes_in), (DisconnectReason::ClosedByPeer, 1));
+                assert_eq!(
+                    (end.reason, end.bytes_in),
+                    (DisconnectReason::ClosedByPeer, 1)
+                );
                 ended += 1;
             }
         }

@@ -19,7 +19,9 @@ const MUCH: usize = 16 << 20;
 /// Bytes of a run: lengths from one byte to several writes, contents that show a gap or a repetition.
 fn payload(run: usize) -> Vec<u8> {
     let length = [1, 100, 1_460, 5_000, 65_536, 70_001, 300_000][run % 7] + run;
-    (0..length).map(|index| (index * 31 + index / 251 + run) as u8).collect()
+    (0..length)
+        .map(|index| (index * 31 + index / 251 + run) as u8)
+        .collect()
 }
 
 fn limits() -> TcpLimits {
@@ -36,15 +38,27 @@ fn send_then(
     bytes: &[u8],
     end: impl FnOnce(&mut Context<'_>) -> Result<(), SendErrorKind> + Send + 'static,
 ) {
-    let pieces: Vec<Buffer> = bytes.chunks(bytes.len() / 3 + 1).map(Buffer::from).collect();
+    let pieces: Vec<Buffer> = bytes
+        .chunks(bytes.len() / 3 + 1)
+        .map(Buffer::from)
+        .collect();
     probe.run(move |cx| {
         for piece in pieces {
-            cx.send_alias(to, MessageTcp::new(to, piece)).expect("accepted");
+            cx.send_alias(to, MessageTcp::new(to, piece))
+                .expect("accepted");
         }
         end(cx).expect("alive");
-        let late = cx.send_alias(to, MessageTcp::new(to, "late")).map_err(|error| error.kind());
+        let late = cx
+            .send_alias(to, MessageTcp::new(to, "late"))
+            .map_err(|error| error.kind());
         // An exit signal is on its way, a close is known at once.
-        assert!(matches!(late, Err(SendErrorKind::Closing | SendErrorKind::NoMeta) | Ok(())), "{late:?}");
+        assert!(
+            matches!(
+                late,
+                Err(SendErrorKind::Closing | SendErrorKind::NoMeta) | Ok(())
+            ),
+            "{late:?}"
+        );
     });
 }
 
@@ -61,8 +75,16 @@ fn bytes_sent_before_a_close_all_arrive() {
         assert!(read_to_end(&mut client) == bytes, "run {run}");
         drop(client);
         let end = probe.disconnect();
-        assert_eq!((end.id, &end.reason), (alias, &DisconnectReason::LocalClose), "run {run}");
-        assert_eq!((end.bytes_out, end.unsent), (bytes.len() as u64, 0), "run {run}");
+        assert_eq!(
+            (end.id, &end.reason),
+            (alias, &DisconnectReason::LocalClose),
+            "run {run}"
+        );
+        assert_eq!(
+            (end.bytes_out, end.unsent),
+            (bytes.len() as u64, 0),
+            "run {run}"
+        );
     }
     stop_clean(&node);
 }
@@ -76,18 +98,30 @@ fn bytes_sent_before_an_exit_signal_all_arrive() {
         let mut client = client(addr);
         let alias = probe.connect().id;
         let bytes = payload(run);
-        let pieces: Vec<Buffer> = bytes.chunks(bytes.len() / 2 + 1).map(Buffer::from).collect();
+        let pieces: Vec<Buffer> = bytes
+            .chunks(bytes.len() / 2 + 1)
+            .map(Buffer::from)
+            .collect();
         probe.run(move |cx| {
             for piece in pieces {
-                cx.send_alias(alias, MessageTcp::new(alias, piece)).expect("accepted");
+                cx.send_alias(alias, MessageTcp::new(alias, piece))
+                    .expect("accepted");
             }
             cx.send_exit_meta(alias, Reason::Shutdown).expect("alive");
         });
         assert!(read_to_end(&mut client) == bytes, "run {run}");
         drop(client);
         let end = probe.disconnect();
-        assert_eq!(end.reason, DisconnectReason::Exit(Reason::Shutdown), "run {run}");
-        assert_eq!((end.bytes_out, end.unsent), (bytes.len() as u64, 0), "run {run}");
+        assert_eq!(
+            end.reason,
+            DisconnectReason::Exit(Reason::Shutdown),
+            "run {run}"
+        );
+        assert_eq!(
+            (end.bytes_out, end.unsent),
+            (bytes.len() as u64, 0),
+            "run {run}"
+        );
     }
     stop_clean(&node);
 }
@@ -128,7 +162,12 @@ impl<A: Actor> Actor for Listening<A> {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         self.0.handle_message(cx, from, message)
     }
 }
@@ -136,14 +175,19 @@ impl<A: Actor> Actor for Listening<A> {
 fn listening(node: &Node, options: TcpServerOptions, actor: impl Actor) -> SocketAddr {
     let server = TcpServer::bind(options.with_host("127.0.0.1")).expect("bound");
     let addr = server.local_addr();
-    node.spawn(|| Listening(actor, Some(server))).expect("spawned");
+    node.spawn(|| Listening(actor, Some(server)))
+        .expect("spawned");
     addr
 }
 
 #[test]
 fn half_closed_peer_still_gets_its_replies() {
     let node = node();
-    let addr = listening(&node, TcpServerOptions::default().with_limits(limits()), Script(echo));
+    let addr = listening(
+        &node,
+        TcpServerOptions::default().with_limits(limits()),
+        Script(echo),
+    );
     for run in 0..RUNS {
         let mut client = client(addr);
         let bytes = payload(run);
@@ -174,7 +218,10 @@ fn data_together_with_the_end_arrives_before_it() {
         let connect = probe.connect();
         let (got, end) = probe.bytes_to_disconnect();
         assert!(got == bytes, "run {run}");
-        assert_eq!((end.id, &end.reason), (connect.id, &DisconnectReason::ClosedByPeer));
+        assert_eq!(
+            (end.id, &end.reason),
+            (connect.id, &DisconnectReason::ClosedByPeer)
+        );
         assert_eq!((end.bytes_in, end.unsent), (bytes.len() as u64, 0));
     }
     stop_clean(&node);
@@ -230,7 +277,8 @@ fn abort_resets_and_counts_what_was_not_sent() {
         let mut client = client(addr);
         let alias = probe.connect().id;
         probe.run(move |cx| {
-            cx.send_alias(alias, MessageTcp::new(alias, vec![7; MUCH])).expect("accepted");
+            cx.send_alias(alias, MessageTcp::new(alias, vec![7; MUCH]))
+                .expect("accepted");
             cx.abort(alias).expect("alive");
         });
         assert_eq!(read_out(&mut client), Err(ErrorKind::ConnectionReset));
@@ -248,15 +296,27 @@ fn every_end_works_on_a_connection_whose_peer_reads_nothing() {
     const CLOSE: Duration = Duration::from_millis(200);
     type End = fn(&mut Context<'_>, Alias) -> Result<(), SendErrorKind>;
     let ends: [(End, DisconnectReason, bool); 5] = [
-        (|cx, alias| cx.close(alias), DisconnectReason::CloseTimeout, true),
+        (
+            |cx, alias| cx.close(alias),
+            DisconnectReason::CloseTimeout,
+            true,
+        ),
         (|cx, alias| cx.abort(alias), DisconnectReason::Abort, false),
         (
             |cx, alias| cx.send_exit_meta(alias, Reason::error("enough")),
             DisconnectReason::Exit(Reason::error("enough")),
             true,
         ),
-        (|cx, alias| cx.send_exit_meta(alias, Reason::Normal), DisconnectReason::Exit(Reason::Normal), true),
-        (|cx, alias| cx.send_exit_meta(alias, Reason::Kill), DisconnectReason::Exit(Reason::Kill), false),
+        (
+            |cx, alias| cx.send_exit_meta(alias, Reason::Normal),
+            DisconnectReason::Exit(Reason::Normal),
+            true,
+        ),
+        (
+            |cx, alias| cx.send_exit_meta(alias, Reason::Kill),
+            DisconnectReason::Exit(Reason::Kill),
+            false,
+        ),
     ];
     let node = node();
     let probe = Probe::spawn(&node);
@@ -272,14 +332,31 @@ fn every_end_works_on_a_connection_whose_peer_reads_nothing() {
         assert_eq!(told.reason, reason);
         assert_eq!(told.bytes_out + told.unsent, MUCH as u64);
         assert!(told.unsent > 0);
-        assert!(!flushes || begun.elapsed() >= CLOSE, "{reason}: did not try to flush");
-        assert!(begun.elapsed() < Duration::from_secs(10), "{reason}: {:?}", begun.elapsed());
+        assert!(
+            !flushes || begun.elapsed() >= CLOSE,
+            "{reason}: did not try to flush"
+        );
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{reason}: {:?}",
+            begun.elapsed()
+        );
         // A part is not to be taken for the whole.
-        assert_eq!(read_out(&mut client), Err(ErrorKind::ConnectionReset), "{reason}");
+        assert_eq!(
+            read_out(&mut client),
+            Err(ErrorKind::ConnectionReset),
+            "{reason}"
+        );
     }
     let counts = inspect(&node, listener);
     assert_eq!(counts.number("ended_exit"), Some(3));
-    assert_eq!((counts.number("ended_abort"), counts.number("ended_close_timeout")), (Some(1), Some(1)));
+    assert_eq!(
+        (
+            counts.number("ended_abort"),
+            counts.number("ended_close_timeout")
+        ),
+        (Some(1), Some(1))
+    );
     assert!(counts.number("ended_unsent").is_some_and(|bytes| bytes > 0));
     stop_clean(&node);
 }
@@ -297,13 +374,19 @@ fn close_timeout_counts_from_the_close() {
             Err(Reason::Normal)
         }
     }
-    let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(1));
+    let node = node_with(
+        NodeOptions::from("test@localhost")
+            .with_workers(2)
+            .with_stripes(1),
+    );
     let probe = Probe::spawn(&node);
-    let (addr, _) = probe.listen(TcpServerOptions::default().with_limits(limits().with_close_timeout(CLOSE)));
+    let (addr, _) =
+        probe.listen(TcpServerOptions::default().with_limits(limits().with_close_timeout(CLOSE)));
     let _client = client(addr);
     let alias = probe.connect().id;
     probe.write(alias, vec![7; MUCH]);
-    node.inspect(alias, LIMIT).expect("it has come to the bytes");
+    node.inspect(alias, LIMIT)
+        .expect("it has come to the bytes");
     let (began, is_held) = mpsc::channel();
     let (gate, opened) = mpsc::channel::<()>();
     probe.spawn_meta(Hold(began, opened));
@@ -323,13 +406,20 @@ fn end_of_the_parent_ends_a_connection_whose_peer_reads_nothing_and_the_owner_is
     let node = node();
     let (parent, owner) = (Probe::spawn(&node), Probe::named(&node, "owner"));
     let limits = limits().with_close_timeout(Duration::from_millis(100));
-    let (addr, _) = parent.listen(TcpServerOptions::default().with_limits(limits).with_process_pool(["owner"]));
+    let (addr, _) = parent.listen(
+        TcpServerOptions::default()
+            .with_limits(limits)
+            .with_process_pool(["owner"]),
+    );
     let mut client = client(addr);
     let alias = owner.connect().id;
     owner.write(alias, vec![7; MUCH]);
     parent.start(|_| Err(Reason::error("the parent fails")));
     let told = owner.disconnect();
-    assert_eq!(told.reason, DisconnectReason::Exit(Reason::error("the parent fails")));
+    assert_eq!(
+        told.reason,
+        DisconnectReason::Exit(Reason::error("the parent fails"))
+    );
     assert_eq!(told.bytes_out + told.unsent, MUCH as u64);
     assert!(told.unsent > 0);
     assert_eq!(read_out(&mut client), Err(ErrorKind::ConnectionReset));
@@ -341,22 +431,38 @@ fn end_of_the_parent_ends_a_connection_whose_peer_reads_nothing_and_the_owner_is
 fn connection_closes_and_frees_its_socket_although_its_owner_takes_nothing() {
     let node = node();
     let parent = Probe::spawn(&node);
-    let owner = Probe::spawn_with(&node, SpawnOptions::default().with_name("stuck").with_data_bound(2));
+    let owner = Probe::spawn_with(
+        &node,
+        SpawnOptions::default()
+            .with_name("stuck")
+            .with_data_bound(2),
+    );
     let limits = limits().with_close_timeout(Duration::from_millis(100));
-    let options = TcpServerOptions::default().with_limits(limits).with_process_pool(["stuck"]);
+    let options = TcpServerOptions::default()
+        .with_limits(limits)
+        .with_process_pool(["stuck"]);
     let (addr, _) = parent.listen(options.with_framing(Framing::fixed(1)));
     let mut client = client(addr);
     let alias = owner.connect().id;
     let gate = owner.block();
     client.write_all(&[1; 10]).expect("written");
     wait_for(&node, alias, "paused_by_mailbox", true);
-    parent.run(move |cx| cx.send_exit_meta(alias, Reason::Shutdown)).expect("alive");
-    assert_eq!(read_out(&mut client), Ok(Vec::new()), "the socket waits for the owner");
+    parent
+        .run(move |cx| cx.send_exit_meta(alias, Reason::Shutdown))
+        .expect("alive");
+    assert_eq!(
+        read_out(&mut client),
+        Ok(Vec::new()),
+        "the socket waits for the owner"
+    );
     drop(client);
     wait_for(&node, alias, "state", "ended");
     drop(gate);
     let (got, end) = owner.bytes_to_disconnect();
-    assert_eq!((got.len(), end.reason), (10, DisconnectReason::Exit(Reason::Shutdown)));
+    assert_eq!(
+        (got.len(), end.reason),
+        (10, DisconnectReason::Exit(Reason::Shutdown))
+    );
     stop_clean(&node);
 }
 
@@ -366,7 +472,11 @@ fn owner_that_ends_leaves_its_last_words_to_the_peer() {
     for run in 0..RUNS / 5 {
         let parent = Probe::spawn(&node);
         let owner = Probe::named(&node, "owner");
-        let (addr, _) = parent.listen(TcpServerOptions::default().with_process_pool(["owner"]).with_limits(limits()));
+        let (addr, _) = parent.listen(
+            TcpServerOptions::default()
+                .with_process_pool(["owner"])
+                .with_limits(limits()),
+        );
         let mut client = client(addr);
         let alias = owner.connect().id;
         let bytes = payload(run);
@@ -396,14 +506,17 @@ fn peer_that_goes_on_sending_still_gets_our_last_bytes() {
         let bytes = vec![run; 8 << 20];
         let data = Buffer::from(&bytes[..]);
         probe.run(move |cx| {
-            cx.send_alias(alias, MessageTcp::new(alias, data)).expect("accepted");
+            cx.send_alias(alias, MessageTcp::new(alias, data))
+                .expect("accepted");
             cx.close(alias).expect("alive");
         });
         // It reads a little, and writes, until the end.
         let mut got = Vec::new();
         let mut room = vec![0; 16 << 10];
         loop {
-            client.write_all(&[0; 100]).expect("our side is not reset before we have everything");
+            client
+                .write_all(&[0; 100])
+                .expect("our side is not reset before we have everything");
             match client.read(&mut room).expect("no reset") {
                 0 => break,
                 read => got.extend_from_slice(&room[..read]),
@@ -411,7 +524,10 @@ fn peer_that_goes_on_sending_still_gets_our_last_bytes() {
         }
         assert!(got == bytes, "{} of {} bytes", got.len(), bytes.len());
         drop(client);
-        assert_eq!(probe.bytes_to_disconnect().1.reason, DisconnectReason::LocalClose);
+        assert_eq!(
+            probe.bytes_to_disconnect().1.reason,
+            DisconnectReason::LocalClose
+        );
     }
     stop_clean(&node);
 }
@@ -448,9 +564,12 @@ fn our_own_half_close_flushes_and_leaves_the_other_direction_open() {
         let bytes = payload(run);
         let data = Buffer::from(&bytes[..]);
         let refused = probe.run(move |cx| {
-            cx.send_alias(alias, MessageTcp::new(alias, data)).expect("accepted");
+            cx.send_alias(alias, MessageTcp::new(alias, data))
+                .expect("accepted");
             cx.shutdown_write(alias).expect("alive");
-            cx.send_alias(alias, MessageTcp::new(alias, "late")).expect_err("half-closed").kind()
+            cx.send_alias(alias, MessageTcp::new(alias, "late"))
+                .expect_err("half-closed")
+                .kind()
         });
         assert_eq!(refused, SendErrorKind::Closing);
         assert!(read_to_end(&mut client) == bytes, "run {run}");
@@ -473,9 +592,13 @@ fn bytes_sent_and_an_end_before_the_connection_is_made_all_arrive() {
         let data = Buffer::from(&bytes[..]);
         let by_exit = run % 2 == 0;
         let alias = probe.run(move |cx| {
-            let connection = TcpConnection::connect(TcpConnectionOptions::from(addr).with_limits(limits()));
-            let alias = cx.spawn_meta(connection.expect("an attempt")).expect("spawned");
-            cx.send_alias(alias, MessageTcp::new(alias, data)).expect("accepted");
+            let connection =
+                TcpConnection::connect(TcpConnectionOptions::from(addr).with_limits(limits()));
+            let alias = cx
+                .spawn_meta(connection.expect("an attempt"))
+                .expect("spawned");
+            cx.send_alias(alias, MessageTcp::new(alias, data))
+                .expect("accepted");
             if by_exit {
                 cx.send_exit_meta(alias, Reason::Shutdown).expect("alive");
             } else {
@@ -489,7 +612,11 @@ fn bytes_sent_and_an_end_before_the_connection_is_made_all_arrive() {
         drop(peer);
         assert_eq!(probe.connect().id, alias);
         let end = probe.disconnect();
-        let expected = if by_exit { DisconnectReason::Exit(Reason::Shutdown) } else { DisconnectReason::LocalClose };
+        let expected = if by_exit {
+            DisconnectReason::Exit(Reason::Shutdown)
+        } else {
+            DisconnectReason::LocalClose
+        };
         assert_eq!((end.reason, end.unsent), (expected, 0), "run {run}");
     }
     stop_clean(&node);

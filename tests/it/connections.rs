@@ -11,7 +11,10 @@ use longshore::{BindError, CustomFraming, DisconnectReason, SendErrorKind, Socke
 use crate::support::*;
 
 fn free_addr() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address")
+    TcpListener::bind("127.0.0.1:0")
+        .expect("bound")
+        .local_addr()
+        .expect("an address")
 }
 
 /// A listener of the probe, a client, and its connection.
@@ -29,7 +32,10 @@ fn a_port_in_use_is_an_error_of_bind() {
     let first = TcpServer::bind("127.0.0.1:0").expect("bound");
     let error = TcpServer::bind(first.local_addr()).expect_err("in use");
     assert_eq!(error.kind(), Some(std::io::ErrorKind::AddrInUse));
-    assert!(error.to_string().contains(&first.local_addr().to_string()), "{error}");
+    assert!(
+        error.to_string().contains(&first.local_addr().to_string()),
+        "{error}"
+    );
     let error = TcpServer::bind("no.such.host.invalid:0").expect_err("no such host");
     assert!(matches!(error, BindError::Resolve { .. }), "{error}");
     TcpServer::bind("192.0.2.1:0").expect_err("not an address of this host");
@@ -44,25 +50,65 @@ fn wrong_options_are_named_before_anything_is_bound() {
         other => panic!("{other:?}"),
     };
     let options = || TcpServerOptions::from(addr);
-    assert_eq!(field(options().with_insecure_skip_verify(true)), "insecure_skip_verify");
+    assert_eq!(
+        field(options().with_insecure_skip_verify(true)),
+        "insecure_skip_verify"
+    );
     assert_eq!(field(options().with_framing(Framing::fixed(0))), "length");
-    assert_eq!(field(options().with_read_buffer_size(0)), "read_buffer_size");
-    assert_eq!(field(options().with_keep_alive_period(Duration::ZERO)), "keep_alive_period");
+    assert_eq!(
+        field(options().with_read_buffer_size(0)),
+        "read_buffer_size"
+    );
+    assert_eq!(
+        field(options().with_keep_alive_period(Duration::ZERO)),
+        "keep_alive_period"
+    );
     let keep_alive = (Duration::ZERO, b"x".to_vec());
-    assert_eq!(field(options().with_write_keep_alive(keep_alive)), "write_keep_alive");
+    assert_eq!(
+        field(options().with_write_keep_alive(keep_alive)),
+        "write_keep_alive"
+    );
     let never_fits = (Duration::from_secs(1), vec![0; (4 << 20) + 1]);
-    assert_eq!(field(options().with_write_keep_alive(never_fits)), "write_keep_alive");
+    assert_eq!(
+        field(options().with_write_keep_alive(never_fits)),
+        "write_keep_alive"
+    );
     // What the kernel would refuse, without a name for it.
-    assert_eq!(field(options().with_keep_alive_period(Duration::from_secs(32_768))), "keep_alive_period");
+    assert_eq!(
+        field(options().with_keep_alive_period(Duration::from_secs(32_768))),
+        "keep_alive_period"
+    );
     let socket = |socket: SocketOptions| field(options().with_socket(socket));
     let default = SocketOptions::default;
-    assert_eq!(socket(default().with_keep_alive_interval(Duration::MAX)), "keep_alive_interval");
-    assert_eq!(socket(default().with_keep_alive_count(128)), "keep_alive_count");
-    assert_eq!(socket(default().with_user_timeout(Duration::MAX)), "user_timeout");
-    assert_eq!(socket(default().with_recv_buffer_size(usize::MAX)), "recv_buffer_size");
-    assert_eq!(socket(default().with_send_buffer_size(1 << 31)), "send_buffer_size");
-    let bound = TcpServer::bind(TcpServerOptions::default().with_host("127.0.0.1").with_port(addr.port()));
-    assert_eq!(bound.expect_err("taken").kind(), Some(std::io::ErrorKind::AddrInUse));
+    assert_eq!(
+        socket(default().with_keep_alive_interval(Duration::MAX)),
+        "keep_alive_interval"
+    );
+    assert_eq!(
+        socket(default().with_keep_alive_count(128)),
+        "keep_alive_count"
+    );
+    assert_eq!(
+        socket(default().with_user_timeout(Duration::MAX)),
+        "user_timeout"
+    );
+    assert_eq!(
+        socket(default().with_recv_buffer_size(usize::MAX)),
+        "recv_buffer_size"
+    );
+    assert_eq!(
+        socket(default().with_send_buffer_size(1 << 31)),
+        "send_buffer_size"
+    );
+    let bound = TcpServer::bind(
+        TcpServerOptions::default()
+            .with_host("127.0.0.1")
+            .with_port(addr.port()),
+    );
+    assert_eq!(
+        bound.expect_err("taken").kind(),
+        Some(std::io::ErrorKind::AddrInUse)
+    );
     drop(holder);
     let longest = SocketOptions::default()
         .with_keep_alive_interval(Duration::from_secs(32_767))
@@ -70,7 +116,9 @@ fn wrong_options_are_named_before_anything_is_bound() {
         .with_user_timeout(Duration::from_millis(i32::MAX as u64))
         .with_recv_buffer_size(i32::MAX as usize)
         .with_send_buffer_size(i32::MAX as usize);
-    let options = options().with_keep_alive_period(Duration::from_secs(32_767)).with_socket(longest);
+    let options = options()
+        .with_keep_alive_period(Duration::from_secs(32_767))
+        .with_socket(longest);
     TcpServer::bind(options).expect("the longest that there is");
 }
 
@@ -122,10 +170,15 @@ fn a_connection_is_told_its_own_address() {
     let parent = Probe::spawn(&node);
     let listener = TcpListener::bind("0.0.0.0:0").expect("bound");
     let port = listener.local_addr().expect("an address").port();
-    parent.spawn_meta(TcpServer::from_std(listener, TcpServerOptions::default()).expect("taken over"));
+    parent.spawn_meta(
+        TcpServer::from_std(listener, TcpServerOptions::default()).expect("taken over"),
+    );
     let server = TcpServer::bind("127.0.0.1:0").expect("bound");
-    let addrs =
-        [SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::from(([127, 0, 0, 2], port)), server.local_addr()];
+    let addrs = [
+        SocketAddr::from(([127, 0, 0, 1], port)),
+        SocketAddr::from(([127, 0, 0, 2], port)),
+        server.local_addr(),
+    ];
     parent.spawn_meta(server);
     for addr in addrs {
         let stream = client(addr);
@@ -195,7 +248,8 @@ fn missing_and_dead_names_of_the_process_pool_are_skipped() {
     let node = node();
     let parent = Probe::spawn(&node);
     let (b, c) = (Probe::named(&node, "b"), Probe::named(&node, "c"));
-    let (addr, listener) = parent.listen(TcpServerOptions::default().with_process_pool(["a", "b", "c"]));
+    let (addr, listener) =
+        parent.listen(TcpServerOptions::default().with_process_pool(["a", "b", "c"]));
     let mut clients = Vec::new();
     let mut connect = |owner: &Probe| {
         clients.push(client(addr));
@@ -238,7 +292,9 @@ fn a_panicking_maker_of_decoders_ends_neither_the_listener_nor_other_connections
             if bytes.contains(&b'!') {
                 panic!("asked to");
             }
-            Ok(longshore::Frame::Skip { consumed: bytes.len() })
+            Ok(longshore::Frame::Skip {
+                consumed: bytes.len(),
+            })
         }
     }
     let made = std::sync::atomic::AtomicUsize::new(0);
@@ -254,55 +310,69 @@ fn a_panicking_maker_of_decoders_ends_neither_the_listener_nor_other_connections
     let mut second = client(addr);
     parent.connect();
     second.write_all(b"x").expect("written");
-    assert!(matches!(parent.disconnect().reason, DisconnectReason::Exit(Reason::Panic(_))));
+    assert!(matches!(
+        parent.disconnect().reason,
+        DisconnectReason::Exit(Reason::Panic(_))
+    ));
     let _third = client(addr);
     parent.connect();
     first.write_all(b"!").expect("written");
     let ended = parent.disconnect();
-    assert_eq!((ended.id, ended.reason), (id, DisconnectReason::Exit(Reason::Panic("asked to".into()))));
+    assert_eq!(
+        (ended.id, ended.reason),
+        (id, DisconnectReason::Exit(Reason::Panic("asked to".into())))
+    );
     stop_clean(&node);
 }
 
 #[test]
 fn a_listener_recovers_by_itself_when_descriptors_are_free_again() {
-    alone("connections::a_listener_recovers_by_itself_when_descriptors_are_free_again", || {
-        let me = std::process::id().to_string();
-        let limited = std::process::Command::new("prlimit").args(["--pid", &me, "--nofile=100:100"]).status();
-        if !limited.is_ok_and(|status| status.success()) {
-            return println!("skipped: prlimit does not work here");
-        }
-        let node = node();
-        let parent = Probe::spawn(&node);
-        let (addr, listener) = parent.listen(TcpServerOptions::default());
-        let mut established = client(addr);
-        let id = parent.connect().id;
-        let mut clients: Vec<_> =
-            (0..20).map(|_| std::net::TcpStream::connect(addr).expect("in the backlog")).collect();
-        for _ in 0..20 {
+    alone(
+        "connections::a_listener_recovers_by_itself_when_descriptors_are_free_again",
+        || {
+            let me = std::process::id().to_string();
+            let limited = std::process::Command::new("prlimit")
+                .args(["--pid", &me, "--nofile=100:100"])
+                .status();
+            if !limited.is_ok_and(|status| status.success()) {
+                return println!("skipped: prlimit does not work here");
+            }
+            let node = node();
+            let parent = Probe::spawn(&node);
+            let (addr, listener) = parent.listen(TcpServerOptions::default());
+            let mut established = client(addr);
+            let id = parent.connect().id;
+            let mut clients: Vec<_> = (0..20)
+                .map(|_| std::net::TcpStream::connect(addr).expect("in the backlog"))
+                .collect();
+            for _ in 0..20 {
+                parent.connect();
+            }
+            // Nothing is left for the listener.
+            let mut hoard = Vec::new();
+            clients.push(std::net::TcpStream::connect(addr).expect("in the backlog"));
             parent.connect();
-        }
-        // Nothing is left for the listener.
-        let mut hoard = Vec::new();
-        clients.push(std::net::TcpStream::connect(addr).expect("in the backlog"));
-        parent.connect();
-        while let Ok(file) = std::fs::File::open("/dev/null") {
-            hoard.push(file);
-        }
-        drop(hoard.pop());
-        let late = std::net::TcpStream::connect(addr).expect("in the backlog");
-        wait_until("an accept to fail", || inspect(&node, listener).number("accept_errors") > Some(0));
-        // Live connections go on.
-        established.write_all(b"x").expect("written");
-        assert_eq!(parent.bytes(1), b"x");
-        parent.write(id, "y");
-        assert_eq!(read(&mut established, 1), b"y");
-        // Free again: the next one is served, without news from the kernel.
-        drop(hoard);
-        let _next = std::net::TcpStream::connect(addr).expect("in the backlog");
-        parent.connect();
-        drop(late);
-        stop_clean(&node);
-    });
+            while let Ok(file) = std::fs::File::open("/dev/null") {
+                hoard.push(file);
+            }
+            drop(hoard.pop());
+            let late = std::net::TcpStream::connect(addr).expect("in the backlog");
+            wait_until("an accept to fail", || {
+                inspect(&node, listener).number("accept_errors") > Some(0)
+            });
+            // Live connections go on.
+            established.write_all(b"x").expect("written");
+            assert_eq!(parent.bytes(1), b"x");
+            parent.write(id, "y");
+            assert_eq!(read(&mut established, 1), b"y");
+            // Free again: the next one is served, without news from the kernel.
+            drop(hoard);
+            let _next = std::net::TcpStream::connect(addr).expect("in the backlog");
+            parent.connect();
+            drop(late);
+            stop_clean(&node);
+        },
+    );
 }
 
 // ---- Ends ----
@@ -317,7 +387,10 @@ fn each_way_to_end_gives_one_disconnect_with_its_reason() {
     let (stream, id) = connected(&parent);
     drop(stream);
     let ended = parent.disconnect();
-    assert_eq!((ended.id, ended.reason), (id, DisconnectReason::ClosedByPeer));
+    assert_eq!(
+        (ended.id, ended.reason),
+        (id, DisconnectReason::ClosedByPeer)
+    );
 
     let (stream, id) = connected(&parent);
     reset(stream);
@@ -332,20 +405,30 @@ fn each_way_to_end_gives_one_disconnect_with_its_reason() {
 
     let (mut stream, id) = connected(&parent);
     parent.run(move |cx| cx.abort(id)).expect("it lives");
-    assert_eq!(read_out(&mut stream), Err(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(
+        read_out(&mut stream),
+        Err(std::io::ErrorKind::ConnectionReset)
+    );
     assert_eq!(parent.disconnect().reason, DisconnectReason::Abort);
 
     for reason in [Reason::Normal, Reason::Shutdown, custom.clone()] {
         let (mut stream, id) = connected(&parent);
         let sent = reason.clone();
-        parent.run(move |cx| cx.send_exit_meta(id, sent)).expect("it lives");
+        parent
+            .run(move |cx| cx.send_exit_meta(id, sent))
+            .expect("it lives");
         assert_eq!(read_to_end(&mut stream), b"");
         drop(stream);
         assert_eq!(parent.disconnect().reason, exit(&reason));
     }
     let (mut stream, id) = connected(&parent);
-    parent.run(move |cx| cx.send_exit_meta(id, Reason::Kill)).expect("it lives");
-    assert_eq!(read_out(&mut stream), Err(std::io::ErrorKind::ConnectionReset));
+    parent
+        .run(move |cx| cx.send_exit_meta(id, Reason::Kill))
+        .expect("it lives");
+    assert_eq!(
+        read_out(&mut stream),
+        Err(std::io::ErrorKind::ConnectionReset)
+    );
     assert_eq!(parent.disconnect().reason, exit(&Reason::Kill));
 
     parent.saw_nothing();
@@ -363,7 +446,11 @@ fn many_ends_at_once_give_one_disconnect() {
         let inside = node.clone();
         let ending = std::thread::spawn(move || {
             // Whoever comes late finds it ended.
-            let _ = if round % 2 == 0 { inside.close(id) } else { inside.send_exit_meta(id, Reason::Shutdown) };
+            let _ = if round % 2 == 0 {
+                inside.close(id)
+            } else {
+                inside.send_exit_meta(id, Reason::Shutdown)
+            };
             let _ = inside.abort(id);
         });
         // It may have been reset.
@@ -411,7 +498,14 @@ fn links_and_monitors_on_a_connection_are_told_once() {
                 }
                 other => panic!("{other:?}"),
             };
-            assert_eq!(reason, if peer_resets { Reason::error("reset by peer") } else { Reason::Normal });
+            assert_eq!(
+                reason,
+                if peer_resets {
+                    Reason::error("reset by peer")
+                } else {
+                    Reason::Normal
+                }
+            );
         }
         watcher.saw_nothing();
     }
@@ -426,11 +520,15 @@ fn the_end_of_the_parent_ends_its_connections_and_their_owner_is_told() {
     let mut stream = client(addr);
     let id = owner.connect().id;
     let reason = Reason::error("custom");
-    node.send_exit(parent.pid, reason.clone()).expect("it lives");
+    node.send_exit(parent.pid, reason.clone())
+        .expect("it lives");
     assert_eq!(read_to_end(&mut stream), b"");
     drop(stream);
     let ended = owner.disconnect();
-    assert_eq!((ended.id, ended.reason), (id, DisconnectReason::Exit(reason)));
+    assert_eq!(
+        (ended.id, ended.reason),
+        (id, DisconnectReason::Exit(reason))
+    );
     wait_for_count(&node, "meta_processes", 0);
     stop_clean(&node);
 }
@@ -464,7 +562,10 @@ fn connect_data_and_disconnect_come_in_this_order_also_to_a_busy_owner() {
         let id = owner.connect().id;
         let (bytes, ended) = owner.bytes_to_disconnect();
         assert!(bytes == sent, "{} bytes", bytes.len());
-        assert_eq!((ended.id, ended.reason), (id, DisconnectReason::ClosedByPeer));
+        assert_eq!(
+            (ended.id, ended.reason),
+            (id, DisconnectReason::ClosedByPeer)
+        );
         assert_eq!(ended.bytes_in, 50_000);
     }
     stop_clean(&node);
@@ -529,7 +630,10 @@ fn a_peer_that_has_ended_its_side_still_gets_its_reply() {
         assert!(read_to_end(&mut stream) == question);
         writer.join().expect("no panic");
         let ended = ends.recv_timeout(LIMIT).expect("a disconnect");
-        assert_eq!((ended.reason, ended.unsent), (DisconnectReason::ClosedByPeer, 0));
+        assert_eq!(
+            (ended.reason, ended.unsent),
+            (DisconnectReason::ClosedByPeer, 0)
+        );
     }
     stop_clean(&node);
 }
@@ -551,11 +655,16 @@ fn an_alias_is_never_used_again_and_a_stale_one_reaches_nobody() {
     let mut stream = client(addr);
     let id = owner.connect().id;
     for stale in seen {
-        let error = node.send_alias(stale, MessageTcp::new(stale, "for another")).expect_err("stale");
+        let error = node
+            .send_alias(stale, MessageTcp::new(stale, "for another"))
+            .expect_err("stale");
         assert_eq!(error.kind(), SendErrorKind::NoMeta);
         assert_eq!(node.close(stale), Err(SendErrorKind::NoMeta));
         assert_eq!(node.abort(stale), Err(SendErrorKind::NoMeta));
-        assert_eq!(node.send_exit_meta(stale, Reason::Kill), Err(SendErrorKind::NoMeta));
+        assert_eq!(
+            node.send_exit_meta(stale, Reason::Kill),
+            Err(SendErrorKind::NoMeta)
+        );
     }
     owner.write(id, "mine");
     assert_eq!(read(&mut stream, 4), b"mine");
@@ -570,16 +679,22 @@ fn an_urgent_byte_is_not_data_and_holds_nothing_back() {
     let parent = Probe::spawn(&node);
     let (addr, listener) = parent.listen(TcpServerOptions::default());
     for is_there_first in [true, false] {
-        parent.run(move |cx| cx.pause_accepting(listener)).expect("alive");
+        parent
+            .run(move |cx| cx.pause_accepting(listener))
+            .expect("alive");
         let client = client(addr);
         if !is_there_first {
-            parent.run(move |cx| cx.resume_accepting(listener)).expect("alive");
+            parent
+                .run(move |cx| cx.resume_accepting(listener))
+                .expect("alive");
         }
         let socket = socket2::SockRef::from(&client);
         socket.send(b"before").expect("sent");
         socket.send_out_of_band(b"!").expect("sent");
         socket.send(b"behind").expect("sent");
-        parent.run(move |cx| cx.resume_accepting(listener)).expect("alive");
+        parent
+            .run(move |cx| cx.resume_accepting(listener))
+            .expect("alive");
         parent.connect();
         assert_eq!(parent.bytes(12), b"beforebehind");
         drop(client);
@@ -594,10 +709,13 @@ fn nothing_can_be_sent_after_close() {
     let owner = Probe::spawn(&node);
     let (mut stream, id) = connected(&owner);
     let kinds = owner.run(move |cx| {
-        cx.send_alias(id, MessageTcp::new(id, "before")).expect("accepted");
+        cx.send_alias(id, MessageTcp::new(id, "before"))
+            .expect("accepted");
         cx.close(id).expect("it lives");
         cx.close(id).expect("twice is once");
-        let after = cx.send_alias(id, MessageTcp::new(id, "after")).expect_err("closing");
+        let after = cx
+            .send_alias(id, MessageTcp::new(id, "after"))
+            .expect_err("closing");
         (after.kind(), cx.shutdown_write(id))
     });
     assert_eq!(kinds.0, SendErrorKind::Closing);
@@ -617,19 +735,28 @@ fn messages_that_mean_nothing_to_a_connection_take_none_of_its_output_limit() {
     let id = owner.run(move |cx| {
         let client = TcpConnection::connect(("localhost", addr.port())).expect("an attempt");
         let id = cx.spawn_meta(client).expect("spawned");
-        cx.send_alias(id, MessageUdp::new(id, to, vec![0; 1_000])).expect("accepted");
+        cx.send_alias(id, MessageUdp::new(id, to, vec![0; 1_000]))
+            .expect("accepted");
         id
     });
     let (first, second) = (owner.connect(), owner.connect());
     assert!([first.id, second.id].contains(&id));
-    owner.run(move |cx| cx.send_alias(id, MessageUdp::new(id, to, vec![0; 1_000]))).expect("accepted");
-    owner.run(move |cx| cx.send_alias(id, "not bytes")).expect("accepted");
+    owner
+        .run(move |cx| cx.send_alias(id, MessageUdp::new(id, to, vec![0; 1_000])))
+        .expect("accepted");
+    owner
+        .run(move |cx| cx.send_alias(id, "not bytes"))
+        .expect("accepted");
     inspect(&node, id); // all of it has been handled
     assert_eq!(owner.run(move |cx| cx.queued_bytes(id)), 0);
     owner.run(move |cx| cx.close(id)).expect("it lives");
     for _ in 0..2 {
         let disconnect = owner.disconnect();
-        let expected = if disconnect.id == id { DisconnectReason::LocalClose } else { DisconnectReason::ClosedByPeer };
+        let expected = if disconnect.id == id {
+            DisconnectReason::LocalClose
+        } else {
+            DisconnectReason::ClosedByPeer
+        };
         assert_eq!((disconnect.reason, disconnect.unsent), (expected, 0));
     }
     stop_clean(&node);
@@ -641,7 +768,8 @@ fn shutdown_write_ends_one_direction_only() {
     let owner = Probe::spawn(&node);
     let (mut stream, id) = connected(&owner);
     owner.run(move |cx| {
-        cx.send_alias(id, MessageTcp::new(id, "last")).expect("accepted");
+        cx.send_alias(id, MessageTcp::new(id, "last"))
+            .expect("accepted");
         cx.shutdown_write(id).expect("it lives");
     });
     assert_eq!(read_to_end(&mut stream), b"last");
@@ -696,7 +824,9 @@ fn a_connection_whose_owner_ends_with_the_peers_end_in_its_mailbox_is_closed() {
     let node = node();
     let parent = Probe::spawn(&node);
     for half_open in [false, true] {
-        let options = TcpServerOptions::default().with_process_pool(["owner"]).with_half_open(half_open);
+        let options = TcpServerOptions::default()
+            .with_process_pool(["owner"])
+            .with_half_open(half_open);
         let (addr, listener) = parent.listen(options);
         let owner = Probe::named(&node, "owner");
         let mut stream = client(addr);
@@ -708,7 +838,9 @@ fn a_connection_whose_owner_ends_with_the_peers_end_in_its_mailbox_is_closed() {
         drop(gate);
         owner.end();
         // Nothing more will ever come from the peer.
-        wait_until("the connection to be closed", || count(&node, "meta_processes") == 1);
+        wait_until("the connection to be closed", || {
+            count(&node, "meta_processes") == 1
+        });
         let _ = read_out(&mut stream);
         node.close(listener).expect("it lives");
         wait_for_count(&node, "meta_processes", 0);
@@ -720,14 +852,17 @@ fn a_connection_whose_owner_ends_with_the_peers_end_in_its_mailbox_is_closed() {
 fn an_idle_connection_ends_with_its_owner() {
     let node = node();
     let (parent, owner) = (Probe::spawn(&node), Probe::named(&node, "owner"));
-    let options = TcpServerOptions::default().with_process_pool(["owner"]).with_half_open(true);
+    let options = TcpServerOptions::default()
+        .with_process_pool(["owner"])
+        .with_half_open(true);
     let (addr, _) = parent.listen(options);
     let mut stream = client(addr);
     owner.connect();
     stream.shutdown(Shutdown::Write).expect("shut down");
     owner.peer_closed();
     // Its owner has been told everything, and ends: nobody will ever close it.
-    node.send_exit(owner.pid, Reason::Shutdown).expect("it lives");
+    node.send_exit(owner.pid, Reason::Shutdown)
+        .expect("it lives");
     owner.end();
     let _ = read_out(&mut stream);
     wait_for_count(&node, "meta_processes", 1);
@@ -758,7 +893,10 @@ fn keep_alive_bytes_are_written_after_a_period_without_writes_only() {
     }
     let got = read(&mut stream, written);
     if longest < PERIOD / 2 {
-        assert!(got.iter().all(|byte| *byte == b'x'), "keep-alive between writes");
+        assert!(
+            got.iter().all(|byte| *byte == b'x'),
+            "keep-alive between writes"
+        );
     }
     // Idle: one for each period, not more.
     let idle_since = Instant::now();
@@ -767,6 +905,10 @@ fn keep_alive_bytes_are_written_after_a_period_without_writes_only() {
         assert_eq!(read(&mut stream, 1), b"*");
     }
     // The first may have been due at once, when the last write is long past.
-    assert!(idle_since.elapsed() >= PERIOD * 2, "{:?}", idle_since.elapsed());
+    assert!(
+        idle_since.elapsed() >= PERIOD * 2,
+        "{:?}",
+        idle_since.elapsed()
+    );
     stop_clean(&node);
 }

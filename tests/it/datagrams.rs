@@ -10,7 +10,9 @@ use crate::support::*;
 /// Sends by the meta-process.
 fn send(probe: &Probe, id: Alias, addr: SocketAddr, data: impl Into<Buffer>) {
     let data = data.into();
-    probe.run(move |cx| cx.send_alias(id, MessageUdp::new(id, addr, data))).expect("accepted");
+    probe
+        .run(move |cx| cx.send_alias(id, MessageUdp::new(id, addr, data)))
+        .expect("accepted");
 }
 
 #[test]
@@ -23,9 +25,15 @@ fn datagrams_of_every_length_arrive_as_they_are() {
         let sent: Vec<u8> = (0..length).map(|number| (number % 251) as u8).collect();
         socket.send_to(&sent, addr).expect("sent");
         let packet = probe.udp();
-        assert!(packet.data[..] == sent[..], "{} of {length} bytes", packet.data.len());
+        assert!(
+            packet.data[..] == sent[..],
+            "{} of {length} bytes",
+            packet.data.len()
+        );
         assert!(!packet.truncated);
-        probe.run(move |cx| cx.send_alias(id, packet)).expect("accepted");
+        probe
+            .run(move |cx| cx.send_alias(id, packet))
+            .expect("accepted");
         assert!(receive(&socket) == sent, "{length} bytes back");
     }
     stop_clean(&node);
@@ -42,12 +50,18 @@ fn returned_buffers_do_not_shrink_later_datagrams() {
         let sent = vec![round as u8; 1_000];
         socket.send_to(&sent, addr).expect("sent");
         let mut packet = probe.udp();
-        assert!(packet.data[..] == sent[..], "{} bytes in round {round}", packet.data.len());
+        assert!(
+            packet.data[..] == sent[..],
+            "{} bytes in round {round}",
+            packet.data.len()
+        );
         // What goes back to the pool has been cut down in every way.
         packet.data.truncate(1);
         match round % 3 {
             0 => drop(packet),
-            1 => probe.run(move |cx| cx.send_alias(id, packet)).expect("accepted"),
+            1 => probe
+                .run(move |cx| cx.send_alias(id, packet))
+                .expect("accepted"),
             _ => drop(packet.data.into_vec()),
         }
         if round % 3 == 1 {
@@ -64,16 +78,19 @@ fn a_datagram_longer_than_the_buffer_is_cut_and_flagged() {
     let probe = Probe::spawn(&node);
     let (addr, id) = probe.listen_udp(UdpServerOptions::default().with_buffer_size(10));
     let socket = udp_client();
-    for (sent, got, truncated) in
-        [(&b"0123456789"[..], &b"0123456789"[..], false), (b"0123456789x", b"0123456789", true)]
-    {
+    for (sent, got, truncated) in [
+        (&b"0123456789"[..], &b"0123456789"[..], false),
+        (b"0123456789x", b"0123456789", true),
+    ] {
         socket.send_to(sent, addr).expect("sent");
         let packet = probe.udp();
         assert_eq!((&packet.data[..], packet.truncated), (got, truncated));
     }
     assert_eq!(inspect(&node, id).number("truncated"), Some(1));
     // With a pool the size is ignored.
-    let options = UdpServerOptions::default().with_buffer_size(10).with_buffer_pool(BufferPool::new());
+    let options = UdpServerOptions::default()
+        .with_buffer_size(10)
+        .with_buffer_pool(BufferPool::new());
     let (addr, _) = probe.listen_udp(options);
     socket.send_to(&[1; 2_000], addr).expect("sent");
     let packet = probe.udp();
@@ -102,7 +119,10 @@ fn a_datagram_that_cannot_be_sent_ends_nothing_and_is_counted() {
     assert_eq!(inspect(&node, id).number("send_errors"), Some(3));
     assert_eq!(inspect(&node, id).number("queued_bytes"), Some(0));
     // Nobody there: the network tells, or not; the server lives.
-    let closed = UdpSocket::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");
+    let closed = UdpSocket::bind("127.0.0.1:0")
+        .expect("bound")
+        .local_addr()
+        .expect("an address");
     for _ in 0..10 {
         send(&probe, id, closed, "x");
     }
@@ -137,20 +157,32 @@ fn a_socket_connected_to_a_peer_hears_that_peer_only_and_outlives_its_absence() 
     let probe = Probe::spawn(&node);
     let peer = udp_client();
     let peer_addr = peer.local_addr().expect("an address");
-    let (addr, id) = probe.listen_udp(UdpServerOptions::default().with_peer(peer_addr).with_report_errors(true));
+    let (addr, id) = probe.listen_udp(
+        UdpServerOptions::default()
+            .with_peer(peer_addr)
+            .with_report_errors(true),
+    );
     // A stranger's datagram does not pass, the peer's does.
     udp_client().send_to(b"stranger", addr).expect("sent");
     peer.send_to(b"peer", addr).expect("sent");
     let packet = probe.udp();
     assert_eq!((packet.addr, &packet.data[..]), (peer_addr, &b"peer"[..]));
     // The address of the message does not matter.
-    send(&probe, id, SocketAddr::from(([127, 0, 0, 1], 9)), "to the peer");
+    send(
+        &probe,
+        id,
+        SocketAddr::from(([127, 0, 0, 1], 9)),
+        "to the peer",
+    );
     assert_eq!(receive(&peer), b"to the peer");
     // Gone: it is told, and nothing ends. Back: it goes on.
     drop(peer);
     send(&probe, id, peer_addr, "anybody?");
     let error = probe.udp_error();
-    assert_eq!((error.id, error.error), (id, std::io::ErrorKind::ConnectionRefused));
+    assert_eq!(
+        (error.id, error.error),
+        (id, std::io::ErrorKind::ConnectionRefused)
+    );
     let peer = UdpSocket::bind(peer_addr).expect("bound again");
     peer.set_read_timeout(Some(LIMIT)).expect("a timeout");
     send(&probe, id, peer_addr, "back?");
@@ -162,7 +194,8 @@ fn a_socket_connected_to_a_peer_hears_that_peer_only_and_outlives_its_absence() 
 fn datagrams_for_a_missing_process_are_dropped_and_counted_until_it_is_there() {
     let node = node();
     let parent = Probe::spawn(&node);
-    let (addr, id) = parent.listen_udp(UdpServerOptions::default().with_process(Name::from("handler")));
+    let (addr, id) =
+        parent.listen_udp(UdpServerOptions::default().with_process(Name::from("handler")));
     let socket = udp_client();
     socket.send_to(b"lost", addr).expect("sent");
     wait_for(&node, id, "dropped", 1);
@@ -175,7 +208,9 @@ fn datagrams_for_a_missing_process_are_dropped_and_counted_until_it_is_there() {
     node.send_exit(handler.pid, Reason::Kill).expect("it lives");
     wait_for_count(&node, "processes", 1);
     socket.send_to(b"lost", addr).expect("sent");
-    wait_until("the loss to be counted", || inspect(&node, id).number("dropped") > Some(1));
+    wait_until("the loss to be counted", || {
+        inspect(&node, id).number("dropped") > Some(1)
+    });
     let handler = Probe::named(&node, "handler");
     socket.send_to(b"again", addr).expect("sent");
     socket.send_to(b"again", addr).expect("sent");
@@ -195,7 +230,9 @@ fn a_full_mailbox_drops_datagrams_and_the_counts_add_up() {
         socket.send_to(b"x", addr).expect("sent");
     }
     let kernel_drops = || inspect(&node, id).number("kernel_drops").unwrap_or(0);
-    wait_until("all to be received", || inspect(&node, id).number("messages_in") == Some(50 - kernel_drops()));
+    wait_until("all to be received", || {
+        inspect(&node, id).number("messages_in") == Some(50 - kernel_drops())
+    });
     let dropped = inspect(&node, id).number("dropped").expect("a number");
     drop(gate);
     for _ in 0..50 - kernel_drops() - dropped {
@@ -220,7 +257,9 @@ fn a_stopped_server_frees_its_port() {
         .expect("it lives");
         wait_for_count(&node, "meta_processes", 0);
         UdpSocket::bind(addr).expect("free");
-        let error = node.send_alias(id, MessageUdp::new(id, addr, "x")).expect_err("stale");
+        let error = node
+            .send_alias(id, MessageUdp::new(id, addr, "x"))
+            .expect_err("stale");
         assert_eq!(error.kind(), SendErrorKind::NoMeta);
     }
     stop_clean(&node);
@@ -236,7 +275,11 @@ fn a_datagram_sent_just_before_the_end_goes_out() {
         let (_, id) = probe.listen_udp(UdpServerOptions::default());
         probe.start(move |cx| {
             cx.send_alias(id, MessageUdp::new(id, to, vec![round]))?;
-            if round % 2 == 0 { Err(Reason::Normal) } else { Ok(cx.send_exit_meta(id, Reason::Shutdown)?) }
+            if round % 2 == 0 {
+                Err(Reason::Normal)
+            } else {
+                Ok(cx.send_exit_meta(id, Reason::Shutdown)?)
+            }
         });
         assert_eq!(receive(&socket), [round]);
     }
@@ -246,9 +289,18 @@ fn a_datagram_sent_just_before_the_end_goes_out() {
 #[test]
 fn udp_options_that_are_wrong_are_named() {
     for (options, field) in [
-        (UdpServerOptions::default().with_buffer_size(0), "buffer_size"),
-        (UdpServerOptions::default().with_output_limit(0), "output_limit"),
-        (UdpServerOptions::default().with_multicast(vec![[127, 0, 0, 1].into()]), "multicast"),
+        (
+            UdpServerOptions::default().with_buffer_size(0),
+            "buffer_size",
+        ),
+        (
+            UdpServerOptions::default().with_output_limit(0),
+            "output_limit",
+        ),
+        (
+            UdpServerOptions::default().with_multicast(vec![[127, 0, 0, 1].into()]),
+            "multicast",
+        ),
     ] {
         match UdpServer::bind(options) {
             Err(longshore::BindError::Option(error)) => assert_eq!(error.field(), field),
@@ -297,7 +349,9 @@ fn bytes_of_another_kind_take_none_of_the_output_limit() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (_, id) = probe.listen_udp(UdpServerOptions::default());
-    probe.run(move |cx| cx.send_alias(id, MessageTcp::new(id, vec![0; 1_000]))).expect("accepted");
+    probe
+        .run(move |cx| cx.send_alias(id, MessageTcp::new(id, vec![0; 1_000])))
+        .expect("accepted");
     inspect(&node, id); // it has been handled
     assert_eq!(probe.run(move |cx| cx.queued_bytes(id)), 0);
     stop_clean(&node);

@@ -27,11 +27,20 @@ fn failure(probe: &Probe, options: impl Into<TcpConnectionOptions>) -> Disconnec
 fn closed_port_refuses() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let closed = TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address");
-    assert_eq!(failure(&probe, closed), DisconnectReason::Connect(ErrorKind::ConnectionRefused));
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .expect("bound")
+        .local_addr()
+        .expect("an address");
+    assert_eq!(
+        failure(&probe, closed),
+        DisconnectReason::Connect(ErrorKind::ConnectionRefused)
+    );
     // By name every address of it is tried, off the loop.
     let by_name = failure(&probe, ("localhost", closed.port()));
-    assert_eq!(by_name, DisconnectReason::Connect(ErrorKind::ConnectionRefused));
+    assert_eq!(
+        by_name,
+        DisconnectReason::Connect(ErrorKind::ConnectionRefused)
+    );
     probe.saw_nothing();
     stop_clean(&node);
 }
@@ -77,7 +86,9 @@ fn local_address_is_used() {
     let probe = Probe::spawn(&node);
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let to = listener.local_addr().expect("an address");
-    probe.connect_to(TcpConnectionOptions::from(to).with_local_addr(SocketAddr::from(([127, 0, 0, 9], 0))));
+    probe.connect_to(
+        TcpConnectionOptions::from(to).with_local_addr(SocketAddr::from(([127, 0, 0, 9], 0))),
+    );
     let (_peer, from) = listener.accept().expect("a connection");
     assert_eq!(from.ip(), Ipv4Addr::new(127, 0, 0, 9));
     assert_eq!(probe.connect().local_addr, from);
@@ -91,9 +102,16 @@ fn attempt_that_is_not_answered_ends_at_its_deadline_and_leaves_nothing() {
     let full = Unaccepting::new();
     let timeout = Duration::from_millis(200);
     let begun = Instant::now();
-    let reason = failure(&probe, TcpConnectionOptions::from(full.addr).with_connect_timeout(timeout));
+    let reason = failure(
+        &probe,
+        TcpConnectionOptions::from(full.addr).with_connect_timeout(timeout),
+    );
     assert_eq!(reason, DisconnectReason::ConnectTimeout);
-    assert!(begun.elapsed() >= timeout && begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= timeout && begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
     wait_for_count(&node, "meta_processes", 0);
     wait_for_count(&node, "timers", 0);
     stop_clean(&node);
@@ -108,9 +126,15 @@ fn options_of_a_client_without_sense_are_named() {
     assert_eq!(field(TcpConnectionOptions::default()), "host");
     assert_eq!(field(TcpConnectionOptions::from("127.0.0.1")), "port");
     let zero = SocketOptions::default().with_user_timeout(Duration::ZERO);
-    assert_eq!(field(TcpConnectionOptions::from("127.0.0.1:9").with_socket(zero)), "user_timeout");
+    assert_eq!(
+        field(TcpConnectionOptions::from("127.0.0.1:9").with_socket(zero)),
+        "user_timeout"
+    );
     let zero = TcpLimits::default().with_linger_timeout(Duration::ZERO);
-    assert_eq!(field(TcpConnectionOptions::from("127.0.0.1:9").with_limits(zero)), "linger_timeout");
+    assert_eq!(
+        field(TcpConnectionOptions::from("127.0.0.1:9").with_limits(zero)),
+        "linger_timeout"
+    );
 }
 
 #[test]
@@ -128,7 +152,8 @@ fn options_of_the_socket_reach_the_kernel() {
         .with_keep_alive_period(Duration::from_secs(5))
         .with_socket(socket);
     // The same path as for a connection of its own, over a socket that can be looked at.
-    let stream = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    let stream = std::net::TcpStream::connect(listener.local_addr().expect("an address"))
+        .expect("connected");
     let seen = socket2::Socket::from(stream.try_clone().expect("a clone"));
     probe.spawn_meta(TcpConnection::from_std(stream, options).expect("taken over"));
     probe.connect();
@@ -137,24 +162,38 @@ fn options_of_the_socket_reach_the_kernel() {
     assert_eq!(seen.linger().expect("an option"), Some(Duration::ZERO));
     #[cfg(target_os = "linux")]
     {
-        assert_eq!(seen.tcp_keepalive_time().expect("an option"), Duration::from_secs(5));
-        assert_eq!(seen.tcp_keepalive_interval().expect("an option"), Duration::from_secs(7));
+        assert_eq!(
+            seen.tcp_keepalive_time().expect("an option"),
+            Duration::from_secs(5)
+        );
+        assert_eq!(
+            seen.tcp_keepalive_interval().expect("an option"),
+            Duration::from_secs(7)
+        );
         assert_eq!(seen.tcp_keepalive_retries().expect("an option"), 3);
-        assert_eq!(seen.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(9)));
+        assert_eq!(
+            seen.tcp_user_timeout().expect("an option"),
+            Some(Duration::from_secs(9))
+        );
     }
     stop_clean(&node);
 }
 
 #[test]
 fn buffer_sizes_reach_sockets_that_are_taken_over() {
-    let sizes = || SocketOptions::default().with_recv_buffer_size(9_000).with_send_buffer_size(9_000);
+    let sizes = || {
+        SocketOptions::default()
+            .with_recv_buffer_size(9_000)
+            .with_send_buffer_size(9_000)
+    };
     // The kernel doubles them.
     let insist = |socket: &socket2::Socket| {
         assert_eq!(socket.recv_buffer_size().expect("an option"), 18_000);
         assert_eq!(socket.send_buffer_size().expect("an option"), 18_000);
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let stream = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    let stream = std::net::TcpStream::connect(listener.local_addr().expect("an address"))
+        .expect("connected");
     let seen = socket2::Socket::from(stream.try_clone().expect("a clone"));
     let options = TcpConnectionOptions::default().with_socket(sizes());
     let _connection = TcpConnection::from_std(stream, options.clone()).expect("taken over");
@@ -162,7 +201,8 @@ fn buffer_sizes_reach_sockets_that_are_taken_over() {
         insist(&seen);
     }
     let seen = socket2::Socket::from(listener.try_clone().expect("a clone"));
-    let _server = TcpServer::from_std(listener, TcpServerOptions::default().with_socket(sizes())).expect("taken over");
+    let _server = TcpServer::from_std(listener, TcpServerOptions::default().with_socket(sizes()))
+        .expect("taken over");
     if cfg!(target_os = "linux") {
         insist(&seen);
     }
@@ -217,7 +257,11 @@ fn idle_connection_ends_at_its_deadline_and_a_busy_one_does_not() {
     drop(client);
     assert_eq!(probe.disconnect().reason, DisconnectReason::IdleTimeout);
     // The clock of the node counts whole milliseconds.
-    assert!(last.elapsed() + Duration::from_millis(2) >= idle, "{:?}", last.elapsed());
+    assert!(
+        last.elapsed() + Duration::from_millis(2) >= idle,
+        "{:?}",
+        last.elapsed()
+    );
     stop_clean(&node);
 }
 
@@ -256,7 +300,8 @@ mod unix {
         let probe = Probe::spawn(&node);
         let place = Place::new("served");
         let server = TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect("bound");
-        let again = TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect_err("in use");
+        let again =
+            TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect_err("in use");
         assert_eq!(again.kind(), Some(ErrorKind::AddrInUse));
         let listener = probe.spawn_meta(server);
         let mut client = connected(&place);
@@ -267,7 +312,8 @@ mod unix {
         let (alias, bytes) = (connect.id, vec![9; 3 << 20]);
         let data = Buffer::from(&bytes[..]);
         probe.run(move |cx| {
-            cx.send_alias(alias, MessageTcp::new(alias, data)).expect("accepted");
+            cx.send_alias(alias, MessageTcp::new(alias, data))
+                .expect("accepted");
             cx.close(alias).expect("alive");
         });
         let mut got = Vec::new();
@@ -278,7 +324,9 @@ mod unix {
         assert_eq!((end.reason, end.unsent), (DisconnectReason::LocalClose, 0));
         let counts = inspect(&node, listener);
         assert_eq!(counts.value("local_addr"), place.0.to_str());
-        probe.run(move |cx| cx.send_exit_meta(listener, Reason::Normal)).expect("alive");
+        probe
+            .run(move |cx| cx.send_exit_meta(listener, Reason::Normal))
+            .expect("alive");
         wait_until("the file to be gone", || !place.0.exists());
         stop_clean(&node);
     }
@@ -288,11 +336,14 @@ mod unix {
         let node = node();
         let probe = Probe::spawn(&node);
         let place = Place::new("connected");
-        let missing = TcpConnection::connect_unix(&place.0, TcpConnectionOptions::default()).expect_err("nobody");
+        let missing = TcpConnection::connect_unix(&place.0, TcpConnectionOptions::default())
+            .expect_err("nobody");
         assert!(missing.to_string().contains("connected.sock"), "{missing}");
         let listener = UnixListener::bind(&place.0).expect("bound");
-        let alias = probe
-            .spawn_meta(TcpConnection::connect_unix(&place.0, TcpConnectionOptions::default()).expect("an attempt"));
+        let alias = probe.spawn_meta(
+            TcpConnection::connect_unix(&place.0, TcpConnectionOptions::default())
+                .expect("an attempt"),
+        );
         probe.write(alias, "hello");
         let (mut peer, _) = listener.accept().expect("a connection");
         peer.set_read_timeout(Some(LIMIT)).expect("a timeout");
@@ -313,20 +364,28 @@ mod unix {
         let probe = Probe::spawn(&node);
         let place = Place::new("sizes");
         let sizes = || SocketOptions::default().with_send_buffer_size(4_096);
-        let server = TcpServer::bind_unix(&place.0, TcpServerOptions::default().with_socket(sizes())).expect("bound");
+        let server =
+            TcpServer::bind_unix(&place.0, TcpServerOptions::default().with_socket(sizes()))
+                .expect("bound");
         probe.spawn_meta(server);
         let options = TcpConnectionOptions::default().with_socket(sizes());
         probe.spawn_meta(TcpConnection::connect_unix(&place.0, options).expect("an attempt"));
         let (first, second) = (probe.connect().id, probe.connect().id);
         for alias in [first, second] {
             probe.run(move |cx| {
-                cx.pause_reading(if alias == first { second } else { first }).expect("alive");
-                cx.send_alias(alias, MessageTcp::new(alias, vec![0; 200_000])).expect("accepted");
+                cx.pause_reading(if alias == first { second } else { first })
+                    .expect("alive");
+                cx.send_alias(alias, MessageTcp::new(alias, vec![0; 200_000]))
+                    .expect("accepted");
             });
             wait_until("the kernel to be full", || {
-                inspect(&node, alias).number("bytes_out").is_some_and(|bytes| bytes > 0)
+                inspect(&node, alias)
+                    .number("bytes_out")
+                    .is_some_and(|bytes| bytes > 0)
             });
-            let queued = inspect(&node, alias).number("queued_bytes").expect("a count");
+            let queued = inspect(&node, alias)
+                .number("queued_bytes")
+                .expect("a count");
             assert!(queued > 150_000, "the kernel took all but {queued} bytes");
         }
         probe.run(move |cx| cx.abort(first)).expect("alive");
@@ -348,8 +407,12 @@ sys.stdin.read()";
         let node = node();
         let probe = Probe::spawn(&node);
         let place = Place::new("descriptors");
-        let listener = probe.spawn_meta(TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect("bound"));
-        probe.run(move |cx| cx.pause_accepting(listener)).expect("alive");
+        let listener = probe.spawn_meta(
+            TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect("bound"),
+        );
+        probe
+            .run(move |cx| cx.pause_accepting(listener))
+            .expect("alive");
         let piped = std::process::Stdio::piped;
         let client = std::process::Command::new("python3")
             .args(["-c", CLIENT])
@@ -357,10 +420,19 @@ sys.stdin.read()";
             .stdin(piped())
             .stdout(piped())
             .spawn();
-        let Ok(mut client) = client else { return println!("skipped: this needs python3") };
+        let Ok(mut client) = client else {
+            return println!("skipped: this needs python3");
+        };
         let mut told = [0; 4];
-        client.stdout.as_mut().expect("piped").read_exact(&mut told).expect("it has sent");
-        probe.run(move |cx| cx.resume_accepting(listener)).expect("alive");
+        client
+            .stdout
+            .as_mut()
+            .expect("piped")
+            .read_exact(&mut told)
+            .expect("it has sent");
+        probe
+            .run(move |cx| cx.resume_accepting(listener))
+            .expect("alive");
         probe.connect();
         assert_eq!(probe.bytes(12), b"beforebehind");
         drop(client.stdin.take());
@@ -377,7 +449,9 @@ sys.stdin.read()";
         let probe = Probe::spawn(&node);
         let place = Place::new("full");
         let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
-        listener.bind(&SockAddr::unix(&place.0).expect("a path")).expect("bound");
+        listener
+            .bind(&SockAddr::unix(&place.0).expect("a path"))
+            .expect("bound");
         listener.listen(0).expect("listening");
         let _filler = connected(&place);
         let attempt = |timeout| {
@@ -399,11 +473,15 @@ sys.stdin.read()";
         let probe = Probe::spawn(&node);
         let place = Place::new("taken");
         let listener = UnixListener::bind(&place.0).expect("bound");
-        probe.spawn_meta(TcpServer::from_std_unix(listener, TcpServerOptions::default()).expect("taken over"));
+        probe.spawn_meta(
+            TcpServer::from_std_unix(listener, TcpServerOptions::default()).expect("taken over"),
+        );
         let client = connected(&place);
         let server_side = probe.connect().id;
-        let client_side = probe
-            .spawn_meta(TcpConnection::from_std_unix(client, TcpConnectionOptions::default()).expect("taken over"));
+        let client_side = probe.spawn_meta(
+            TcpConnection::from_std_unix(client, TcpConnectionOptions::default())
+                .expect("taken over"),
+        );
         assert_eq!(probe.connect().id, client_side);
         probe.write(client_side, "around");
         let packet = probe.tcp();
@@ -424,31 +502,47 @@ sys.stdin.read()";
         client.set_read_timeout(Some(LIMIT)).expect("a timeout");
         for text in ["question", ""] {
             client.send_to(text.as_bytes(), &ours.0).expect("sent");
-            let Message::UnixDatagram(packet) = probe.next().1 else { panic!("another message") };
-            assert_eq!((packet.id, &packet.data[..], packet.truncated), (alias, text.as_bytes(), false));
+            let Message::UnixDatagram(packet) = probe.next().1 else {
+                panic!("another message")
+            };
+            assert_eq!(
+                (packet.id, &packet.data[..], packet.truncated),
+                (alias, text.as_bytes(), false)
+            );
             assert_eq!(packet.path.as_ref(), Some(&theirs.0));
             // What came is what goes back.
-            probe.run(move |cx| cx.send_alias(alias, *packet)).expect("accepted");
+            probe
+                .run(move |cx| cx.send_alias(alias, *packet))
+                .expect("accepted");
             let mut room = [0; 100];
             let length = client.recv(&mut room).expect("a datagram");
             assert_eq!(&room[..length], text.as_bytes());
         }
         let nowhere = Place::new("nowhere").0.clone();
         let packet = MessageUnixDatagram::new(alias, nowhere, "lost");
-        probe.run(move |cx| cx.send_alias(alias, packet)).expect("accepted");
+        probe
+            .run(move |cx| cx.send_alias(alias, packet))
+            .expect("accepted");
         assert_eq!(probe.udp_error().error, ErrorKind::NotFound);
         // A receiver that sleeps costs its own datagrams.
         let sleeper = theirs.0.clone();
         probe.run(move |cx| {
             for _ in 0..1_000 {
-                cx.send_alias(alias, MessageUnixDatagram::new(alias, sleeper.clone(), "wake up")).expect("accepted");
+                cx.send_alias(
+                    alias,
+                    MessageUnixDatagram::new(alias, sleeper.clone(), "wake up"),
+                )
+                .expect("accepted");
             }
         });
         assert_eq!(probe.udp_error().error, ErrorKind::WouldBlock);
         wait_for(&node, alias, "queued_bytes", 0);
         let counts = inspect(&node, alias);
         let (sent, refused) = (counts.number("messages_out"), counts.number("send_errors"));
-        assert_eq!(sent.zip(refused).map(|(sent, refused)| sent + refused), Some(2 + 1 + 1_000));
+        assert_eq!(
+            sent.zip(refused).map(|(sent, refused)| sent + refused),
+            Some(2 + 1 + 1_000)
+        );
         stop_clean(&node);
         assert!(!ours.0.exists(), "the file is left");
     }
@@ -458,7 +552,10 @@ sys.stdin.read()";
         let place = Place::new("limit");
         let options = TcpServerOptions::default().with_max_connections_per_ip(1);
         let error = TcpServer::bind_unix(&place.0, options).expect_err("no addresses");
-        assert!(error.to_string().starts_with("max_connections_per_ip"), "{error}");
+        assert!(
+            error.to_string().starts_with("max_connections_per_ip"),
+            "{error}"
+        );
         assert!(!place.0.exists());
     }
 }

@@ -39,10 +39,18 @@ fn delivers(framing: &Framing, stream: &[u8], frames: &[&[u8]]) {
         let id = owner.connect().id;
         for frame in frames {
             let packet = owner.tcp();
-            assert_eq!((packet.id, &packet.data[..]), (id, *frame), "{framing:?}, {cut:?}");
+            assert_eq!(
+                (packet.id, &packet.data[..]),
+                (id, *frame),
+                "{framing:?}, {cut:?}"
+            );
         }
         let ended = owner.disconnect();
-        assert_eq!((ended.reason, ended.bytes_in), (DisconnectReason::ClosedByPeer, stream.len() as u64), "{cut:?}");
+        assert_eq!(
+            (ended.reason, ended.bytes_in),
+            (DisconnectReason::ClosedByPeer, stream.len() as u64),
+            "{cut:?}"
+        );
     }
     stop_clean(&node);
 }
@@ -55,7 +63,11 @@ fn refuses(framing: Framing, stream: &[u8], frames: &[&[u8]], error: FrameError)
     let (addr, _) = owner.listen(TcpServerOptions::default().with_framing(framing));
     for cut in [Cut::Whole, Cut::Bytes] {
         let mut peer = client(addr);
-        for piece in stream.chunks(if matches!(cut, Cut::Whole) { stream.len() } else { 1 }) {
+        for piece in stream.chunks(if matches!(cut, Cut::Whole) {
+            stream.len()
+        } else {
+            1
+        }) {
             // It may be closed before the last byte.
             if peer.write_all(piece).is_err() {
                 break;
@@ -68,7 +80,10 @@ fn refuses(framing: Framing, stream: &[u8], frames: &[&[u8]], error: FrameError)
         // The peer sees the end; it does not have to end its side for that.
         let _ = read_out(&mut peer);
         drop(peer);
-        assert_eq!(owner.disconnect().reason, DisconnectReason::Frame(error.clone()));
+        assert_eq!(
+            owner.disconnect().reason,
+            DisconnectReason::Frame(error.clone())
+        );
     }
     stop_clean(&node);
 }
@@ -91,21 +106,32 @@ fn every_width_position_and_order_of_a_length_is_understood() {
                         .with_byte_order(order)
                         .with_length_includes_header(includes);
                     let frame = |payload: &[u8]| {
-                        let length = (payload.len() + if includes { header_size } else { 0 }) as u64;
+                        let length =
+                            (payload.len() + if includes { header_size } else { 0 }) as u64;
                         let digits = match order {
                             ByteOrder::Big => length.to_be_bytes()[8 - size..].to_vec(),
                             ByteOrder::Little => length.to_le_bytes()[..size].to_vec(),
                         };
-                        [&vec![b'<'; before], &digits, &vec![b'>'; after], &payload.to_vec()]
-                            .map(Vec::as_slice)
-                            .concat()
+                        [
+                            &vec![b'<'; before],
+                            &digits,
+                            &vec![b'>'; after],
+                            &payload.to_vec(),
+                        ]
+                        .map(Vec::as_slice)
+                        .concat()
                     };
                     let frames = [frame(b"first"), frame(b""), frame(&[9; 200])];
                     let stream = frames.concat();
                     let expected: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
                     delivers_fast(&Framing::header(framing.clone()), &stream, &expected);
-                    let bare: Vec<&[u8]> = frames.iter().map(|frame| &frame[header_size..]).collect();
-                    delivers_fast(&Framing::header(framing.with_strip_header(true)), &stream, &bare);
+                    let bare: Vec<&[u8]> =
+                        frames.iter().map(|frame| &frame[header_size..]).collect();
+                    delivers_fast(
+                        &Framing::header(framing.with_strip_header(true)),
+                        &stream,
+                        &bare,
+                    );
                 }
             }
         }
@@ -125,7 +151,8 @@ fn delivers_fast(framing: &Framing, stream: &[u8], frames: &[&[u8]]) {
             let owner = Probe::spawn(&node);
             (node, owner, 0)
         });
-        let (addr, listener) = owner.listen(TcpServerOptions::default().with_framing(framing.clone()));
+        let (addr, listener) =
+            owner.listen(TcpServerOptions::default().with_framing(framing.clone()));
         *row += 1;
         let cut = [Cut::Whole, Cut::Bytes, Cut::Pieces(5)][*row % 3];
         let mut peer = client(addr);
@@ -142,16 +169,32 @@ fn delivers_fast(framing: &Framing, stream: &[u8], frames: &[&[u8]]) {
 
 #[test]
 fn lines_delimiters_and_fixed_lengths_are_cut_whatever_the_reads() {
-    delivers(&Framing::lines(), b"one\r\ntwo\n\nthree\r\r\n", &[b"one", b"two", b"", b"three\r"]);
-    delivers(&Framing::delimiter(b"--"), b"a-b--c--- --", &[b"a-b", b"c", b"- "]);
-    delivers(&Framing::fixed(4), b"onlyfourdrop", &[b"only", b"four", b"drop"]);
+    delivers(
+        &Framing::lines(),
+        b"one\r\ntwo\n\nthree\r\r\n",
+        &[b"one", b"two", b"", b"three\r"],
+    );
+    delivers(
+        &Framing::delimiter(b"--"),
+        b"a-b--c--- --",
+        &[b"a-b", b"c", b"- "],
+    );
+    delivers(
+        &Framing::fixed(4),
+        b"onlyfourdrop",
+        &[b"only", b"four", b"drop"],
+    );
 }
 
 #[test]
 fn a_frame_that_the_end_cuts_off_is_not_delivered() {
     delivers(&Framing::lines(), b"whole\nhal", &[b"whole"]);
     delivers(&Framing::fixed(4), b"fourthr", &[b"four"]);
-    delivers(&Framing::header(header()), b"\0\0\0\x02hi\0\0\0\x05hal", &[b"\0\0\0\x02hi"]);
+    delivers(
+        &Framing::header(header()),
+        b"\0\0\0\x02hi\0\0\0\x05hal",
+        &[b"\0\0\0\x02hi"],
+    );
     delivers(&Framing::header(header()), b"\0\0", &[]);
 }
 
@@ -160,11 +203,18 @@ fn a_length_of_zero_or_below_the_header_is_refused_if_it_counts_the_header() {
     let includes = Framing::header(header().with_length_includes_header(true));
     for length in 0..4_u8 {
         let stream = [0, 0, 0, 5, b'x', 0, 0, 0, length, b'!', b'!'];
-        let error = FrameError::BelowHeader { length: length.into(), header_size: 4 };
+        let error = FrameError::BelowHeader {
+            length: length.into(),
+            header_size: 4,
+        };
         refuses(includes.clone(), &stream, &[b"\0\0\0\x05x"], error);
     }
     // Otherwise it is a frame without payload.
-    delivers(&Framing::header(header()), &[0; 12], &[&[0; 4], &[0; 4], &[0; 4]]);
+    delivers(
+        &Framing::header(header()),
+        &[0; 12],
+        &[&[0; 4], &[0; 4], &[0; 4]],
+    );
 }
 
 #[test]
@@ -172,7 +222,9 @@ fn a_frame_above_the_maximum_is_refused_at_its_header_without_memory_for_it() {
     let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
     let pool = BufferPool::new();
     let owner = Probe::spawn(&node);
-    let options = TcpServerOptions::default().with_framing(Framing::header(header())).with_buffer_pool(pool.clone());
+    let options = TcpServerOptions::default()
+        .with_framing(Framing::header(header()))
+        .with_buffer_pool(pool.clone());
     let (addr, _) = owner.listen(options);
     let mut peer = client(addr);
     // 4 GiB are announced; by default 1 MiB is the limit.
@@ -181,7 +233,10 @@ fn a_frame_above_the_maximum_is_refused_at_its_header_without_memory_for_it() {
     let _ = read_out(&mut peer);
     drop(peer);
     let ended = owner.disconnect();
-    let error = FrameError::TooLarge { length: u32::MAX as usize + 4, max: 1 << 20 };
+    let error = FrameError::TooLarge {
+        length: u32::MAX as usize + 4,
+        max: 1 << 20,
+    };
     assert_eq!(ended.reason, DisconnectReason::Frame(error));
     // Below the limit memory grows with the bytes that arrive.
     let mut peer = client(addr);
@@ -205,7 +260,8 @@ fn a_frame_above_the_maximum_is_refused_at_its_header_without_memory_for_it() {
 fn one_byte_of_a_large_frame_at_a_time_arrives_as_one_frame() {
     let node = node();
     let owner = Probe::spawn(&node);
-    let (addr, _) = owner.listen(TcpServerOptions::default().with_framing(Framing::header(header())));
+    let (addr, _) =
+        owner.listen(TcpServerOptions::default().with_framing(Framing::header(header())));
     let mut peer = client(addr);
     let payload: Vec<u8> = (0..20_000_u32).map(|number| (number % 253) as u8).collect();
     let mut frame = (payload.len() as u32).to_be_bytes().to_vec();
@@ -214,7 +270,11 @@ fn one_byte_of_a_large_frame_at_a_time_arrives_as_one_frame() {
     owner.connect();
     assert!(owner.tcp().data[..] == frame[..]);
     // And a frame over many reads.
-    let large = [(1_000_000_u32).to_be_bytes().as_slice(), &vec![3; 1_000_000]].concat();
+    let large = [
+        (1_000_000_u32).to_be_bytes().as_slice(),
+        &vec![3; 1_000_000],
+    ]
+    .concat();
     peer.write_all(&large).expect("written");
     assert!(owner.tcp().data[..] == large[..]);
     drop(peer);
@@ -233,7 +293,10 @@ fn framing_changes_on_a_live_connection_from_the_first_undelivered_byte() {
             if let Message::Tcp(packet) = &message
                 && &packet.data[..] == b"binary"
             {
-                cx.set_framing(packet.id, Framing::header(HeaderFraming::default().with_strip_header(true)))?;
+                cx.set_framing(
+                    packet.id,
+                    Framing::header(HeaderFraming::default().with_strip_header(true)),
+                )?;
                 cx.resume_reading(packet.id)?;
             }
             if let Message::Tcp(packet) = &message
@@ -246,7 +309,9 @@ fn framing_changes_on_a_live_connection_from_the_first_undelivered_byte() {
         })
     })
     .expect("spawned");
-    let options = TcpServerOptions::default().with_framing(Framing::lines()).with_process_pool(["greeter"]);
+    let options = TcpServerOptions::default()
+        .with_framing(Framing::lines())
+        .with_process_pool(["greeter"]);
     let (addr, _) = outside.listen(options);
     let mut peer = client(addr);
     peer.write_all(b"hello\nbinary\n").expect("written");
@@ -255,7 +320,8 @@ fn framing_changes_on_a_live_connection_from_the_first_undelivered_byte() {
     let id = outside.tcp().id;
     // The change is behind the greeting; an answer to an inspection comes behind it.
     inspect(&node, id);
-    peer.write_all(b"\0\0\0\x03a\nb\0\0\0\x05lines").expect("written");
+    peer.write_all(b"\0\0\0\x03a\nb\0\0\0\x05lines")
+        .expect("written");
     assert_eq!(outside.tcp().data, "a\nb");
     assert_eq!(outside.tcp().data, "lines");
     inspect(&node, id);
@@ -264,8 +330,13 @@ fn framing_changes_on_a_live_connection_from_the_first_undelivered_byte() {
     // Bytes of a frame that has begun are looked at again.
     peer.write_all(b"abcd").expect("written");
     wait_for(&node, id, "bytes_in", 13 + 7 + 9 + 5 + 4);
-    outside.run(move |cx| cx.set_framing(id, Framing::fixed(2))).expect("it lives");
-    assert_eq!((&outside.tcp().data[..], &outside.tcp().data[..]), (&b"ab"[..], &b"cd"[..]));
+    outside
+        .run(move |cx| cx.set_framing(id, Framing::fixed(2)))
+        .expect("it lives");
+    assert_eq!(
+        (&outside.tcp().data[..], &outside.tcp().data[..]),
+        (&b"ab"[..], &b"cd"[..])
+    );
     let wrong = outside.run(move |cx| cx.set_framing(id, Framing::fixed(0)));
     assert!(wrong.expect_err("wrong").to_string().contains("length"));
     drop(peer);
@@ -281,7 +352,8 @@ fn frames_that_arrived_with_the_end_come_before_the_disconnect() {
     for _ in 0..20 {
         let gate = owner.block();
         let mut peer = client(addr);
-        peer.write_all(&(0..200).collect::<Vec<u8>>()).expect("written");
+        peer.write_all(&(0..200).collect::<Vec<u8>>())
+            .expect("written");
         drop(peer);
         drop(gate);
         owner.connect();

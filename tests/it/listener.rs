@@ -29,7 +29,10 @@ fn connections_beyond_the_limit_wait_in_the_backlog_until_one_leaves() {
         assert!(matches!(ended, Message::TcpDisconnect(_)), "{ended:?}");
         assert!(matches!(begun, Message::TcpConnect(_)), "{begun:?}");
         let counts = inspect(&node, listener);
-        assert_eq!((counts.number("connections"), counts.number("accepted")), (Some(3), Some(11 - left)));
+        assert_eq!(
+            (counts.number("connections"), counts.number("accepted")),
+            (Some(3), Some(11 - left))
+        );
         probe.saw_nothing();
     }
     drop(clients);
@@ -45,7 +48,9 @@ fn connections_beyond_the_limit_wait_in_the_backlog_until_one_leaves() {
 fn connections_beyond_the_limit_are_closed_if_that_was_asked_for() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let options = TcpServerOptions::default().with_max_connections(3).with_at_limit(AtLimit::Refuse);
+    let options = TcpServerOptions::default()
+        .with_max_connections(3)
+        .with_at_limit(AtLimit::Refuse);
     let (addr, listener) = probe.listen(options);
     let clients: Vec<TcpStream> = (0..3).map(|_| client(addr)).collect();
     for _ in 0..3 {
@@ -55,7 +60,10 @@ fn connections_beyond_the_limit_are_closed_if_that_was_asked_for() {
         assert_eq!(read_out(&mut client(addr)), Ok(Vec::new()), "not closed");
     }
     let counts = inspect(&node, listener);
-    assert_eq!((counts.number("refused"), counts.number("connections")), (Some(5), Some(3)));
+    assert_eq!(
+        (counts.number("refused"), counts.number("connections")),
+        (Some(5), Some(3))
+    );
     drop(clients);
     for _ in 0..3 {
         probe.disconnect();
@@ -67,9 +75,14 @@ fn connections_beyond_the_limit_are_closed_if_that_was_asked_for() {
 }
 
 fn client_from(ip: [u8; 4], to: SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((Ipv4Addr::from(ip), 0)).into()).expect("bound");
-    socket.connect_timeout(&to.into(), LIMIT).expect("connected");
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::from(ip), 0)).into())
+        .expect("bound");
+    socket
+        .connect_timeout(&to.into(), LIMIT)
+        .expect("connected");
     let stream = TcpStream::from(socket);
     bounded(&stream);
     stream
@@ -83,7 +96,10 @@ fn connections_of_one_address_are_limited_and_those_of_others_are_not() {
     let (addr, listener) = probe.listen(TcpServerOptions::default().with_max_connections_per_ip(2));
     let first = client_from([127, 0, 0, 2], addr);
     let _second = client_from([127, 0, 0, 2], addr);
-    assert_eq!(read_out(&mut client_from([127, 0, 0, 2], addr)), Ok(Vec::new()));
+    assert_eq!(
+        read_out(&mut client_from([127, 0, 0, 2], addr)),
+        Ok(Vec::new())
+    );
     let _other = client_from([127, 0, 0, 3], addr);
     for _ in 0..3 {
         probe.connect();
@@ -94,7 +110,10 @@ fn connections_of_one_address_are_limited_and_those_of_others_are_not() {
     let _third = client_from([127, 0, 0, 2], addr);
     probe.connect();
     let counts = inspect(&node, listener);
-    assert_eq!((counts.number("refused"), counts.number("refused_per_ip")), (Some(1), Some(1)));
+    assert_eq!(
+        (counts.number("refused"), counts.number("refused_per_ip")),
+        (Some(1), Some(1))
+    );
     stop_clean(&node);
 }
 
@@ -110,8 +129,16 @@ fn accept_rate_holds_a_burst_back_and_loses_none_of_it() {
         probe.connect();
     }
     // Five in the first second or what is left of it, five in each later one.
-    assert!(begun.elapsed() >= Duration::from_millis(1_900), "{:?}", begun.elapsed());
-    assert!(inspect(&node, listener).number("waits_for_rate").is_some_and(|waits| waits >= 3));
+    assert!(
+        begun.elapsed() >= Duration::from_millis(1_900),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(
+        inspect(&node, listener)
+            .number("waits_for_rate")
+            .is_some_and(|waits| waits >= 3)
+    );
     drop(clients);
     stop_clean(&node);
 }
@@ -138,12 +165,16 @@ fn paused_listener_leaves_connections_in_the_backlog() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (addr, listener) = probe.listen(TcpServerOptions::default());
-    probe.run(move |cx| cx.pause_accepting(listener)).expect("alive");
+    probe
+        .run(move |cx| cx.pause_accepting(listener))
+        .expect("alive");
     wait_for(&node, listener, "state", "paused");
     let clients: Vec<TcpStream> = (0..10).map(|_| client(addr)).collect();
     assert_eq!(inspect(&node, listener).number("accepted"), Some(0));
     probe.saw_nothing();
-    probe.run(move |cx| cx.resume_accepting(listener)).expect("alive");
+    probe
+        .run(move |cx| cx.resume_accepting(listener))
+        .expect("alive");
     for _ in 0..10 {
         probe.connect();
     }
@@ -159,7 +190,9 @@ fn listener_that_ends_leaves_its_connections_alone_and_frees_its_port() {
     let (addr, listener) = probe.listen(TcpServerOptions::default());
     let mut client = client(addr);
     let alias = probe.connect().id;
-    probe.run(move |cx| cx.send_exit_meta(listener, Reason::Normal)).expect("alive");
+    probe
+        .run(move |cx| cx.send_exit_meta(listener, Reason::Normal))
+        .expect("alive");
     wait_for_count(&node, "meta_processes", 1);
     assert!(TcpServer::bind(addr).is_ok(), "the port is not free");
     client.write_all(b"still").expect("written");
@@ -174,14 +207,23 @@ fn addresses_that_cannot_be_bound_are_told_at_creation() {
     let taken = TcpServer::bind("127.0.0.1:0").expect("bound");
     let error = TcpServer::bind(taken.local_addr()).expect_err("in use");
     assert_eq!(error.kind(), Some(ErrorKind::AddrInUse));
-    assert!(error.to_string().contains(&taken.local_addr().to_string()), "{error}");
+    assert!(
+        error.to_string().contains(&taken.local_addr().to_string()),
+        "{error}"
+    );
     let error = TcpServer::bind("192.0.2.1:0").expect_err("not ours");
     assert_eq!(error.kind(), Some(ErrorKind::AddrNotAvailable));
     let error = TcpServer::bind("no-such-host.invalid:80").expect_err("unknown");
     assert!(matches!(error, BindError::Resolve { .. }), "{error:?}");
     let port = taken.local_addr().port();
     drop(taken);
-    assert_eq!(TcpServer::bind(("127.0.0.1", port)).expect("free again").local_addr().port(), port);
+    assert_eq!(
+        TcpServer::bind(("127.0.0.1", port))
+            .expect("free again")
+            .local_addr()
+            .port(),
+        port
+    );
 }
 
 #[test]
@@ -198,11 +240,15 @@ fn empty_host_serves_both_families_and_only_v6_one() {
         println!("skipped: no IPv6 here");
         return;
     }
-    let options = TcpServerOptions::from(("::", 0)).with_socket(SocketOptions::default().with_only_v6(true));
+    let options =
+        TcpServerOptions::from(("::", 0)).with_socket(SocketOptions::default().with_only_v6(true));
     let only = TcpServer::bind(options).expect("bound");
     let addr = SocketAddr::from(([127, 0, 0, 1], only.local_addr().port()));
     probe.spawn_meta(only);
-    assert!(TcpStream::connect(addr).is_err(), "an IPv6 socket took IPv4");
+    assert!(
+        TcpStream::connect(addr).is_err(),
+        "an IPv6 socket took IPv4"
+    );
     stop_clean(&node);
 }
 
@@ -213,7 +259,8 @@ fn several_listeners_share_a_port_if_all_of_them_want_to() {
     let probe = Probe::spawn(&node);
     let shared = || SocketOptions::default().with_reuse_port(true);
     let (addr, _) = probe.listen(TcpServerOptions::default().with_socket(shared()));
-    let second = TcpServer::bind(TcpServerOptions::from(addr).with_socket(shared())).expect("the same port");
+    let second =
+        TcpServer::bind(TcpServerOptions::from(addr).with_socket(shared())).expect("the same port");
     probe.spawn_meta(second);
     assert!(TcpServer::bind(addr).is_err());
     let clients: Vec<TcpStream> = (0..20).map(|_| client(addr)).collect();
@@ -249,17 +296,34 @@ fn listener_whose_socket_was_ended_by_somebody_else_waits_quietly_and_recovers()
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let addr = listener.local_addr().expect("an address");
     let same = socket2::Socket::from(listener.try_clone().expect("a clone"));
-    let listener = probe.spawn_meta(TcpServer::from_std(listener, TcpServerOptions::default()).expect("taken over"));
+    let listener = probe.spawn_meta(
+        TcpServer::from_std(listener, TcpServerOptions::default()).expect("taken over"),
+    );
     let _first = client(addr);
     probe.connect();
     same.shutdown(std::net::Shutdown::Both).expect("ended");
     wait_for(&node, listener, "state", "errors");
-    let (begun, errors) = (Instant::now(), inspect(&node, listener).number("accept_errors").expect("a count"));
+    let (begun, errors) = (
+        Instant::now(),
+        inspect(&node, listener)
+            .number("accept_errors")
+            .expect("a count"),
+    );
     assert!(errors < 100, "{errors} attempts before it waits");
-    wait_until("four more attempts", || inspect(&node, listener).number("accept_errors") >= Some(errors + 4));
-    assert!(begun.elapsed() >= Duration::from_millis(350), "{:?}", begun.elapsed());
+    wait_until("four more attempts", || {
+        inspect(&node, listener).number("accept_errors") >= Some(errors + 4)
+    });
+    assert!(
+        begun.elapsed() >= Duration::from_millis(350),
+        "{:?}",
+        begun.elapsed()
+    );
     same.listen(10).expect("listening");
-    let addr = same.local_addr().expect("an address").as_socket().expect("of the internet");
+    let addr = same
+        .local_addr()
+        .expect("an address")
+        .as_socket()
+        .expect("of the internet");
     let _second = client(addr);
     probe.connect();
     assert_eq!(inspect(&node, listener).value("state"), Some("accepting"));
@@ -290,7 +354,8 @@ fn child_that_serves_with_few_descriptors() {
         Message::Tcp(packet) => Ok(cx.send_alias(packet.id, packet)?),
         _ => Ok(()),
     };
-    node.spawn_register("echo", || Script(echo)).expect("spawned");
+    node.spawn_register("echo", || Script(echo))
+        .expect("spawned");
     let (addr, listener) = probe.listen(TcpServerOptions::default().with_process_pool(["echo"]));
     println!("\n{addr}");
     for _ in std::io::stdin().lock().lines() {
@@ -308,9 +373,18 @@ impl Starved {
     fn start_under(command: &str, descriptors: usize) -> Self {
         let program = std::env::current_exe().expect("the test binary");
         let mut child = Command::new("sh")
-            .args(["-c", &format!("ulimit -n {descriptors} && exec {command} \"$@\""), "sh"])
+            .args([
+                "-c",
+                &format!("ulimit -n {descriptors} && exec {command} \"$@\""),
+                "sh",
+            ])
             .arg(program)
-            .args(["listener::child_that_serves_with_few_descriptors", "--exact", "--nocapture", "--test-threads=1"])
+            .args([
+                "listener::child_that_serves_with_few_descriptors",
+                "--exact",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(CHILD, "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -324,7 +398,12 @@ impl Starved {
             }
         });
         let input = child.stdin.take();
-        let mut starved = Self { child, input, lines, addr: SocketAddr::from(([0; 4], 0)) };
+        let mut starved = Self {
+            child,
+            input,
+            lines,
+            addr: SocketAddr::from(([0; 4], 0)),
+        };
         starved.addr = starved.line(|line| line.parse().ok());
         starved
     }
@@ -339,9 +418,15 @@ impl Starved {
     }
 
     fn count(&mut self, name: &str) -> u64 {
-        self.input.as_mut().expect("open").write_all(b"\n").expect("the child lives");
+        self.input
+            .as_mut()
+            .expect("open")
+            .write_all(b"\n")
+            .expect("the child lives");
         self.line(|line| {
-            let pair = line.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            let pair = line
+                .split(' ')
+                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
             pair.and_then(|value| value.parse().ok())
         })
     }
@@ -370,13 +455,23 @@ impl Drop for Starved {
 fn system_calls(pid: u32, time: Duration) -> Option<u64> {
     let seconds = time.as_secs().to_string();
     let output = Command::new("timeout")
-        .args(["--signal=INT", &seconds, "strace", "-f", "-c", "-p", &pid.to_string()])
+        .args([
+            "--signal=INT",
+            &seconds,
+            "strace",
+            "-f",
+            "-c",
+            "-p",
+            &pid.to_string(),
+        ])
         .output()
         .ok()?;
     let report = String::from_utf8_lossy(&output.stderr).into_owned();
     // "% time, seconds, usecs/call, calls, errors, name"; the errors may be missing.
     let calls = |name: &str| {
-        let line = report.lines().find(|line| line.split_whitespace().last() == Some(name))?;
+        let line = report
+            .lines()
+            .find(|line| line.split_whitespace().last() == Some(name))?;
         line.split_whitespace().nth(3)?.parse::<u64>().ok()
     };
     Some(calls("total")? - calls("futex").unwrap_or(0))
@@ -402,14 +497,19 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
     // Many of the flood have left again; when only those are left that stay, nothing moves any more.
     wait_until("the descriptors to run out", || {
         let (accepted, exhausted) = (server.count("accepted"), server.count("exhausted"));
-        wait_until("two more attempts", || server.count("exhausted") >= exhausted + 2);
+        wait_until("two more attempts", || {
+            server.count("exhausted") >= exhausted + 2
+        });
         server.count("accepted") == accepted
     });
     // The connections that it has are served meanwhile.
     exchange(&mut served, b"during", b"during");
     let time = Duration::from_secs(4);
     match system_calls(server.child.id(), time) {
-        Some(calls) => assert!(calls <= 20 * time.as_secs(), "{calls} system calls in {time:?} without descriptors"),
+        Some(calls) => assert!(
+            calls <= 20 * time.as_secs(),
+            "{calls} system calls in {time:?} without descriptors"
+        ),
         None => println!("skipped: system calls are not counted without strace"),
     }
     let exhausted = server.count("exhausted");
@@ -421,12 +521,19 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
     let mut last = clients.pop_back().expect("the last one");
     bounded(&last);
     let begun = Instant::now();
-    match last.write_all(b"waiting").and_then(|()| last.read_exact(&mut [0; 7])) {
+    match last
+        .write_all(b"waiting")
+        .and_then(|()| last.read_exact(&mut [0; 7]))
+    {
         Ok(()) => {}
         // It may have been the one that was told that there is no room.
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "recovered after {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "recovered after {:?}",
+        begun.elapsed()
+    );
     drop(clients);
     exchange(&mut client(server.addr), b"after", b"after");
     exchange(&mut served, b"after", b"after");
@@ -439,7 +546,11 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
 #[cfg(target_os = "linux")]
 #[test]
 fn errors_of_single_accepts_and_interrupted_calls_change_nothing() {
-    if !Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success()) {
+    if !Command::new("strace")
+        .arg("-V")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
         return println!("skipped: this needs strace");
     }
     for (fault, is_error) in [
@@ -455,10 +566,16 @@ fn errors_of_single_accepts_and_interrupted_calls_change_nothing() {
         let command = format!("strace -f -qq -o /dev/null -e trace={calls} -e inject={fault}");
         let mut server = Starved::start_under(&command, 1024);
         for number in 0..20_u32 {
-            exchange(&mut client(server.addr), &number.to_be_bytes(), &number.to_be_bytes());
+            exchange(
+                &mut client(server.addr),
+                &number.to_be_bytes(),
+                &number.to_be_bytes(),
+            );
         }
         assert_eq!(server.count("accept_errors") > 0, is_error, "{fault}");
-        wait_until("the clients to be gone", || server.count("connections") == 0);
+        wait_until("the clients to be gone", || {
+            server.count("connections") == 0
+        });
         assert_eq!(server.count("ended_closed_by_peer"), 20, "{fault}");
         server.finish();
     }

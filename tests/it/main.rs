@@ -3,7 +3,10 @@
 //! The names of the tests are sentences that can be false. Nothing sleeps to wait for something: every wait is for a
 //! message, for a byte or for a condition, and ends at [`support::LIMIT`]. Ports come from the operating system.
 
-#![allow(unreachable_pub, reason = "the modules of a test binary have no outside")]
+#![allow(
+    unreachable_pub,
+    reason = "the modules of a test binary have no outside"
+)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod clients;

@@ -15,7 +15,10 @@ fn lanes_are_looked_at_before_every_message_in_their_order() {
     let node = node();
     let probe = Probe::spawn(&node);
     let gate = probe.block();
-    let send = |text: &'static str, priority| node.send_with_priority(probe.pid, text, priority).expect("delivered");
+    let send = |text: &'static str, priority| {
+        node.send_with_priority(probe.pid, text, priority)
+            .expect("delivered")
+    };
     for (text, priority) in [
         ("log 1", Priority::Log),
         ("main 1", Priority::Normal),
@@ -30,7 +33,9 @@ fn lanes_are_looked_at_before_every_message_in_their_order() {
     }
     drop(gate);
     let seen: Vec<_> = (0..8).map(|_| probe.value::<&str>()).collect();
-    let expected = ["urgent 1", "urgent 2", "system 1", "system 2", "main 1", "main 2", "log 1", "log 2"];
+    let expected = [
+        "urgent 1", "urgent 2", "system 1", "system 2", "main 1", "main 2", "log 1", "log 2",
+    ];
     assert_eq!(seen, expected);
 
     // Also in the middle of a long main lane.
@@ -40,9 +45,15 @@ fn lanes_are_looked_at_before_every_message_in_their_order() {
         if number == 300 {
             let inside = inside.clone();
             probe.start(move |_| {
-                inside.send_with_priority(to, 7_000_u32, Priority::Log).map_err(|error| error.kind())?;
-                inside.send_with_priority(to, 8_000_u32, Priority::High).map_err(|error| error.kind())?;
-                inside.send_with_priority(to, 9_000_u32, Priority::Max).map_err(|error| error.kind())?;
+                inside
+                    .send_with_priority(to, 7_000_u32, Priority::Log)
+                    .map_err(|error| error.kind())?;
+                inside
+                    .send_with_priority(to, 8_000_u32, Priority::High)
+                    .map_err(|error| error.kind())?;
+                inside
+                    .send_with_priority(to, 9_000_u32, Priority::Max)
+                    .map_err(|error| error.kind())?;
                 Ok(())
             });
         }
@@ -50,7 +61,11 @@ fn lanes_are_looked_at_before_every_message_in_their_order() {
     }
     drop(gate);
     let seen: Vec<u32> = (0..503).map(|_| probe.value()).collect();
-    let expected: Vec<u32> = (0..300).chain([9_000, 8_000]).chain(300..500).chain([7_000]).collect();
+    let expected: Vec<u32> = (0..300)
+        .chain([9_000, 8_000])
+        .chain(300..500)
+        .chain([7_000])
+        .collect();
     assert_eq!(seen, expected);
     stop_clean(&node);
 }
@@ -99,7 +114,10 @@ fn a_bound_is_exact_under_concurrent_senders_and_refused_messages_come_back() {
                             Ok(()) => drop(accepted.fetch_add(1, Ordering::Relaxed)),
                             Err(error) => {
                                 assert_eq!(error.kind(), SendErrorKind::MailboxFull);
-                                let back = error.into_message().downcast::<(i32, u32)>().expect("it comes back");
+                                let back = error
+                                    .into_message()
+                                    .downcast::<(i32, u32)>()
+                                    .expect("it comes back");
                                 assert_eq!(back, (thread, number));
                             }
                         }
@@ -113,7 +131,8 @@ fn a_bound_is_exact_under_concurrent_senders_and_refused_messages_come_back() {
         assert_eq!(accepted.load(Ordering::Relaxed), BOUND as usize);
         // The other lanes and the signals are not bounded.
         for priority in [Priority::High, Priority::Max, Priority::Log] {
-            node.send_with_priority(probe.pid, (-1, 0_u32), priority).expect("delivered");
+            node.send_with_priority(probe.pid, (-1, 0_u32), priority)
+                .expect("delivered");
         }
         drop(gate);
         for _ in 0..BOUND + 3 {
@@ -163,19 +182,27 @@ fn a_bound_counts_what_has_been_taken_but_not_handled() {
 
 #[test]
 fn a_default_bound_of_the_node_holds_for_its_processes() {
-    let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_mailbox_bound(3));
+    let node = node_with(
+        NodeOptions::from("test@localhost")
+            .with_workers(2)
+            .with_mailbox_bound(3),
+    );
     let probe = Probe::spawn(&node);
     let gate = probe.block();
     for _ in 0..3 {
         node.send(probe.pid, ()).expect("room");
     }
-    assert_eq!(node.send(probe.pid, ()).expect_err("full").kind(), SendErrorKind::MailboxFull);
+    assert_eq!(
+        node.send(probe.pid, ()).expect_err("full").kind(),
+        SendErrorKind::MailboxFull
+    );
     drop(gate);
     for _ in 0..3 {
         probe.value::<()>();
     }
-    let error =
-        node.spawn_with(SpawnOptions::default().with_mailbox_bound(0), || Script(|_: &mut Context<'_>, _, _| Ok(())));
+    let error = node.spawn_with(SpawnOptions::default().with_mailbox_bound(0), || {
+        Script(|_: &mut Context<'_>, _, _| Ok(()))
+    });
     assert!(error.is_err());
     stop_clean(&node);
 }
@@ -187,7 +214,8 @@ fn a_flood_of_urgent_messages_is_handled_before_the_main_lane_and_does_not_lose_
     let gate = probe.block();
     for number in 0..1_000_u32 {
         node.send(probe.pid, number).expect("delivered");
-        node.send_with_priority(probe.pid, number, Priority::Max).expect("delivered");
+        node.send_with_priority(probe.pid, number, Priority::Max)
+            .expect("delivered");
     }
     drop(gate);
     let seen: Vec<u32> = (0..2_000).map(|_| probe.value()).collect();
@@ -206,12 +234,24 @@ fn sending_by_name_by_pid_and_to_nobody() {
         cx.send(to, 3_u8).expect("delivered");
         assert_eq!(cx.whereis("one"), Some(to));
         let error = cx.send("nobody", 4_u8).expect_err("nobody");
-        assert_eq!((error.kind(), error.target()), (SendErrorKind::NoName, &Target::from("nobody")));
-        assert_eq!(error.into_message().downcast::<u8>().expect("it comes back"), 4);
+        assert_eq!(
+            (error.kind(), error.target()),
+            (SendErrorKind::NoName, &Target::from("nobody"))
+        );
+        assert_eq!(
+            error
+                .into_message()
+                .downcast::<u8>()
+                .expect("it comes back"),
+            4
+        );
     });
     for number in 1..=3_u8 {
         let (from, message) = one.next();
-        assert_eq!((from, message.downcast::<u8>().expect("a byte")), (other.pid, number));
+        assert_eq!(
+            (from, message.downcast::<u8>().expect("a byte")),
+            (other.pid, number)
+        );
     }
     stop_clean(&node);
 }
@@ -231,7 +271,11 @@ fn timers_fire_in_their_order_and_never_early() {
     for expected in [0, 1, 10, 20, 30, 40, 50] {
         let delay: u64 = probe.value();
         assert_eq!(delay, expected);
-        assert!(started.elapsed() >= Duration::from_millis(delay), "{delay} ms after {:?}", started.elapsed());
+        assert!(
+            started.elapsed() >= Duration::from_millis(delay),
+            "{delay} ms after {:?}",
+            started.elapsed()
+        );
     }
     assert_eq!(count(&node, "timers"), 0);
     stop_clean(&node);
@@ -244,7 +288,11 @@ fn a_cancelled_timer_does_not_fire_and_cancelling_tells_whether_it_was_in_time()
     let cancelled = probe.run(|cx| {
         let timer = cx.send_after(cx.pid(), "cancelled", Duration::from_millis(1));
         let long = cx.send_after(cx.pid(), "never", Duration::MAX);
-        (cx.cancel_timer(timer), cx.cancel_timer(timer), cx.cancel_timer(long))
+        (
+            cx.cancel_timer(timer),
+            cx.cancel_timer(timer),
+            cx.cancel_timer(long),
+        )
     });
     assert_eq!(cancelled, (true, false, true));
     let timer = probe.run(|cx| cx.send_after(cx.pid(), "fired", Duration::from_millis(1)));
@@ -262,8 +310,13 @@ fn a_timer_is_cancelled_or_fires_and_never_both() {
     let to = receiving.pid;
     let mut fired = 0;
     for number in 0..300_u32 {
-        let timer =
-            setting.run(move |cx| cx.send_after(to, number, Duration::from_micros(u64::from(number % 7) * 300)));
+        let timer = setting.run(move |cx| {
+            cx.send_after(
+                to,
+                number,
+                Duration::from_micros(u64::from(number % 7) * 300),
+            )
+        });
         let cancelled = setting.run(move |cx| cx.cancel_timer(timer));
         if !cancelled {
             assert_eq!(receiving.value::<u32>(), number);
@@ -295,12 +348,15 @@ fn an_idle_node_wakes_for_a_timer_that_is_set_from_elsewhere() {
 fn many_timers_fire_once_each() {
     const TIMERS: usize = 20_000;
     let node = node();
-    let fired: Arc<Vec<AtomicBool>> = Arc::new((0..TIMERS).map(|_| AtomicBool::new(false)).collect());
+    let fired: Arc<Vec<AtomicBool>> =
+        Arc::new((0..TIMERS).map(|_| AtomicBool::new(false)).collect());
     let marking = Arc::clone(&fired);
     let pid = node
         .spawn(|| {
             Script(move |_: &mut Context<'_>, _: Pid, message: Message| {
-                let number = message.downcast::<usize>().map_err(|_| Reason::error("no number"))?;
+                let number = message
+                    .downcast::<usize>()
+                    .map_err(|_| Reason::error("no number"))?;
                 if marking[number].swap(true, Ordering::Relaxed) {
                     return Err(Reason::error("twice"));
                 }
@@ -311,11 +367,18 @@ fn many_timers_fire_once_each() {
     let probe = Probe::spawn(&node);
     probe.run(move |cx| {
         for number in 0..TIMERS {
-            cx.send_after(pid, number, Duration::from_micros((number * 7_919 % 100_000) as u64));
+            cx.send_after(
+                pid,
+                number,
+                Duration::from_micros((number * 7_919 % 100_000) as u64),
+            );
         }
     });
-    wait_until("every timer", || fired.iter().all(|fired| fired.load(Ordering::Relaxed)));
-    node.send(pid, 0_usize).expect("it lives, so none came twice");
+    wait_until("every timer", || {
+        fired.iter().all(|fired| fired.load(Ordering::Relaxed))
+    });
+    node.send(pid, 0_usize)
+        .expect("it lives, so none came twice");
     assert_eq!(count(&node, "timers"), 0);
     wait_for_count(&node, "processes", 1);
     stop_clean(&node);

@@ -56,7 +56,12 @@ impl MetaProcess for Own {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut MetaContext<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message.downcast::<Deed>() {
             Ok(deed) => deed(cx),
             Err(message) => {
@@ -66,7 +71,13 @@ impl MetaProcess for Own {
         }
     }
 
-    fn handle_call(&mut self, cx: &mut MetaContext<'_>, _: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        _: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         match message.downcast::<&str>() {
             Ok("child") => {
                 let (child, told) = Self::new();
@@ -108,7 +119,8 @@ fn deed(deed: impl FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send + '
 
 #[track_caller]
 fn next(told: &Receiver<Told>) -> Told {
-    told.recv_timeout(LIMIT).expect("the meta-process tells something")
+    told.recv_timeout(LIMIT)
+        .expect("the meta-process tells something")
 }
 
 #[track_caller]
@@ -124,7 +136,9 @@ fn end(told: &Receiver<Told>) -> Reason {
 fn own(parent: &Probe) -> (Alias, Receiver<Told>) {
     let (own, told) = Own::new();
     let alias = parent.spawn_meta(own);
-    let Told::Init(me, its_parent) = next(&told) else { panic!("init comes first") };
+    let Told::Init(me, its_parent) = next(&told) else {
+        panic!("init comes first")
+    };
     assert_eq!((me, its_parent), (alias, parent.pid));
     (alias, told)
 }
@@ -135,27 +149,59 @@ fn meta_process_is_called_sent_to_and_inspected_by_its_alias() {
     let (parent, other) = (Probe::spawn(&node), Probe::spawn(&node));
     let (alias, told) = own(&parent);
 
-    assert_eq!(node.call(alias, "four", LIMIT).expect("answered").downcast::<usize>().expect("a length"), 4);
-    let request = other.run(move |cx| cx.request(alias, "seven77", LIMIT)).expect("delivered");
+    assert_eq!(
+        node.call(alias, "four", LIMIT)
+            .expect("answered")
+            .downcast::<usize>()
+            .expect("a length"),
+        4
+    );
+    let request = other
+        .run(move |cx| cx.request(alias, "seven77", LIMIT))
+        .expect("delivered");
     let reply = other.reply();
     assert_eq!(reply.request, request);
-    assert_eq!(reply.result.expect("answered").downcast::<usize>().expect("a length"), 7);
+    assert_eq!(
+        reply
+            .result
+            .expect("answered")
+            .downcast::<usize>()
+            .expect("a length"),
+        7
+    );
 
     other.run(move |cx| cx.send(alias, 5_u8)).expect("accepted");
-    let Told::Message(from, message) = next(&told) else { panic!("a message") };
-    assert_eq!((from, message.downcast::<u8>().expect("a byte")), (other.pid, 5));
+    let Told::Message(from, message) = next(&told) else {
+        panic!("a message")
+    };
+    assert_eq!(
+        (from, message.downcast::<u8>().expect("a byte")),
+        (other.pid, 5)
+    );
     node.send_alias(alias, 6_u8).expect("accepted");
-    let Told::Message(from, _) = next(&told) else { panic!("a message") };
+    let Told::Message(from, _) = next(&told) else {
+        panic!("a message")
+    };
     assert_eq!(from, Pid::NODE);
 
     let inspection = inspect(&node, alias);
     assert_eq!(inspection.value("kind"), Some("own"));
     assert_eq!(inspection.value("alias"), Some(&*alias.to_string()));
     assert_eq!(inspection.value("parent"), Some(&*parent.pid.to_string()));
-    let request = other.run(move |cx| cx.inspect(alias, LIMIT)).expect("delivered");
+    let request = other
+        .run(move |cx| cx.inspect(alias, LIMIT))
+        .expect("delivered");
     let reply = other.reply();
     assert_eq!(reply.request, request);
-    assert_eq!(reply.result.expect("answered").downcast::<Inspection>().expect("pairs").value("kind"), Some("own"));
+    assert_eq!(
+        reply
+            .result
+            .expect("answered")
+            .downcast::<Inspection>()
+            .expect("pairs")
+            .value("kind"),
+        Some("own")
+    );
     stop_clean(&node);
 }
 
@@ -165,13 +211,20 @@ fn meta_process_spawns_a_child_of_the_same_parent() {
     let parent = Probe::spawn(&node);
     let (alias, _told) = own(&parent);
     let answer = node.call(alias, "child", LIMIT).expect("answered");
-    let (child, child_told) = answer.downcast::<(Alias, Receiver<Told>)>().expect("a child");
-    let Told::Init(me, its_parent) = next(&child_told) else { panic!("init comes first") };
+    let (child, child_told) = answer
+        .downcast::<(Alias, Receiver<Told>)>()
+        .expect("a child");
+    let Told::Init(me, its_parent) = next(&child_told) else {
+        panic!("init comes first")
+    };
     assert_eq!((me, its_parent), (child, parent.pid));
     // All flat under the process: the end of the first does not touch the second, the end of the parent does.
-    parent.run(move |cx| cx.send_exit_meta(alias, Reason::Shutdown)).expect("it lives");
+    parent
+        .run(move |cx| cx.send_exit_meta(alias, Reason::Shutdown))
+        .expect("it lives");
     wait_for_count(&node, "meta_processes", 1);
-    node.send_exit(parent.pid, Reason::error("over")).expect("it lives");
+    node.send_exit(parent.pid, Reason::error("over"))
+        .expect("it lives");
     assert_eq!(end(&child_told), Reason::error("over"));
     stop_clean(&node);
 }
@@ -180,16 +233,34 @@ fn meta_process_spawns_a_child_of_the_same_parent() {
 fn meta_process_ends_with_the_reason_of_its_exit_signal() {
     let node = node();
     let parent = Probe::spawn(&node);
-    for reason in [Reason::Normal, Reason::Shutdown, Reason::Kill, Reason::error("custom")] {
+    for reason in [
+        Reason::Normal,
+        Reason::Shutdown,
+        Reason::Kill,
+        Reason::error("custom"),
+    ] {
         let (alias, told) = own(&parent);
-        node.send_exit_meta(alias, reason.clone()).expect("it lives");
+        node.send_exit_meta(alias, reason.clone())
+            .expect("it lives");
         assert_eq!(end(&told), reason);
         wait_for_count(&node, "meta_processes", 0);
-        assert_eq!(node.send_exit_meta(alias, Reason::Kill), Err(SendErrorKind::NoMeta));
+        assert_eq!(
+            node.send_exit_meta(alias, Reason::Kill),
+            Err(SendErrorKind::NoMeta)
+        );
         let error = node.send_alias(alias, 1_u8).expect_err("stale");
         assert_eq!(error.kind(), SendErrorKind::NoMeta);
-        assert_eq!(error.into_message().downcast::<u8>().expect("the message comes back"), 1);
-        assert!(matches!(node.call(alias, "x", LIMIT), Err(RequestError::NotDelivered(SendErrorKind::NoMeta))));
+        assert_eq!(
+            error
+                .into_message()
+                .downcast::<u8>()
+                .expect("the message comes back"),
+            1
+        );
+        assert!(matches!(
+            node.call(alias, "x", LIMIT),
+            Err(RequestError::NotDelivered(SendErrorKind::NoMeta))
+        ));
     }
     stop_clean(&node);
 }
@@ -198,8 +269,17 @@ fn meta_process_ends_with_the_reason_of_its_exit_signal() {
 fn links_and_monitors_on_an_alias_get_its_reason() {
     let node = node();
     let parent = Probe::spawn(&node);
-    for reason in [Reason::Normal, Reason::Shutdown, Reason::Kill, Reason::error("custom")] {
-        let (linked, watching, plain) = (Probe::spawn(&node), Probe::spawn(&node), Probe::spawn(&node));
+    for reason in [
+        Reason::Normal,
+        Reason::Shutdown,
+        Reason::Kill,
+        Reason::error("custom"),
+    ] {
+        let (linked, watching, plain) = (
+            Probe::spawn(&node),
+            Probe::spawn(&node),
+            Probe::spawn(&node),
+        );
         let (alias, _told) = own(&parent);
         linked.run(move |cx| {
             cx.trap_exit(true);
@@ -209,11 +289,15 @@ fn links_and_monitors_on_an_alias_get_its_reason() {
         plain.run(move |cx| cx.link(alias)).expect("it lives");
         // The links and the monitor travel to the loop by themselves; the call comes behind them.
         node.call(alias, "x", LIMIT).expect("answered");
-        node.send_exit_meta(alias, reason.clone()).expect("it lives");
+        node.send_exit_meta(alias, reason.clone())
+            .expect("it lives");
         let exit = linked.exit();
         assert_eq!((exit.from, &exit.reason), (Target::Alias(alias), &reason));
         let down = watching.down();
-        assert_eq!((down.monitor, down.target, &down.reason), (monitor, Target::Alias(alias), &reason));
+        assert_eq!(
+            (down.monitor, down.target, &down.reason),
+            (monitor, Target::Alias(alias), &reason)
+        );
         if reason == Reason::Normal {
             plain.saw_nothing();
         } else {
@@ -221,7 +305,10 @@ fn links_and_monitors_on_an_alias_get_its_reason() {
         }
         for probe in [&linked, &watching] {
             let inspection = inspect(&node, probe.pid);
-            assert_eq!((inspection.number("links"), inspection.number("monitors")), (Some(0), Some(0)));
+            assert_eq!(
+                (inspection.number("links"), inspection.number("monitors")),
+                (Some(0), Some(0))
+            );
         }
     }
     stop_clean(&node);
@@ -232,7 +319,8 @@ fn monitor_and_link_on_a_stale_alias_answer_at_once() {
     let node = node();
     let parent = Probe::spawn(&node);
     let (alias, told) = own(&parent);
-    node.send_exit_meta(alias, Reason::Shutdown).expect("it lives");
+    node.send_exit_meta(alias, Reason::Shutdown)
+        .expect("it lives");
     end(&told);
     wait_for_count(&node, "meta_processes", 0);
     let monitor = parent.run(move |cx| cx.monitor(alias));
@@ -255,7 +343,8 @@ fn end_of_a_linked_process_ends_the_meta_process() {
     let (alias, told) = own(&parent);
     linked.run(move |cx| cx.link(alias)).expect("it lives");
     node.call(alias, "x", LIMIT).expect("answered");
-    node.send_exit(linked.pid, Reason::error("custom")).expect("it lives");
+    node.send_exit(linked.pid, Reason::error("custom"))
+        .expect("it lives");
     assert_eq!(end(&told), Reason::error("custom"));
     parent.saw_nothing();
     stop_clean(&node);
@@ -265,11 +354,17 @@ fn end_of_a_linked_process_ends_the_meta_process() {
 fn parents_end_reaches_its_meta_processes_with_the_same_reason() {
     let node = node();
     silence_expected_panics();
-    for reason in [Reason::Normal, Reason::Shutdown, Reason::Kill, Reason::error("custom")] {
+    for reason in [
+        Reason::Normal,
+        Reason::Shutdown,
+        Reason::Kill,
+        Reason::error("custom"),
+    ] {
         let parent = Probe::spawn(&node);
         let (_, first) = own(&parent);
         let (_, second) = own(&parent);
-        node.send_exit(parent.pid, reason.clone()).expect("it lives");
+        node.send_exit(parent.pid, reason.clone())
+            .expect("it lives");
         assert_eq!((end(&first), end(&second)), (reason.clone(), reason));
     }
     let parent = Probe::spawn(&node);
@@ -285,14 +380,28 @@ fn requests_to_a_meta_process_that_drops_them_panics_or_ends_are_answered_at_onc
     let node = node();
     let parent = Probe::spawn(&node);
     let (alias, told) = own(&parent);
-    assert_eq!(node.call(alias, "drop", LIMIT).expect_err("dropped"), RequestError::Dropped);
-    assert_eq!(node.call(alias, "panic", LIMIT).expect_err("dropped"), RequestError::Dropped);
+    assert_eq!(
+        node.call(alias, "drop", LIMIT).expect_err("dropped"),
+        RequestError::Dropped
+    );
+    assert_eq!(
+        node.call(alias, "panic", LIMIT).expect_err("dropped"),
+        RequestError::Dropped
+    );
     assert_eq!(end(&told), Reason::Panic("asked to".into()));
     // Two in a row from one handler: the second finds the meta-process ended by the first.
     let (alias, _told) = own(&parent);
-    let requests = parent.run(move |cx| [cx.request(alias, "panic", LIMIT), cx.request(alias, "x", LIMIT)]);
+    let requests = parent.run(move |cx| {
+        [
+            cx.request(alias, "panic", LIMIT),
+            cx.request(alias, "x", LIMIT),
+        ]
+    });
     for request in requests {
-        assert_eq!(parent.unanswered(request.expect("delivered")), RequestError::Dropped);
+        assert_eq!(
+            parent.unanswered(request.expect("delivered")),
+            RequestError::Dropped
+        );
     }
     stop_clean(&node);
 }
@@ -332,10 +441,19 @@ fn a_call_that_was_asked_for_comes_once_and_says_so() {
         cx.call_again();
         Ok(())
     });
-    parent.run(move |cx| cx.send_alias(alias, ask)).expect("it lives");
-    let Told::Ready(readiness) = next(&told) else { panic!("ready") };
-    assert!(readiness.is_again() && !readiness.is_readable() && !readiness.is_writable(), "{readiness:?}");
-    parent.run(move |cx| cx.send_alias(alias, "last")).expect("it lives");
+    parent
+        .run(move |cx| cx.send_alias(alias, ask))
+        .expect("it lives");
+    let Told::Ready(readiness) = next(&told) else {
+        panic!("ready")
+    };
+    assert!(
+        readiness.is_again() && !readiness.is_readable() && !readiness.is_writable(),
+        "{readiness:?}"
+    );
+    parent
+        .run(move |cx| cx.send_alias(alias, "last"))
+        .expect("it lives");
     assert!(matches!(next(&told), Told::Message(..)));
     stop_clean(&node);
 }
@@ -352,15 +470,29 @@ fn a_meta_process_that_a_full_mailbox_refused_is_resumed_when_there_is_room() {
     let flood = deed(move |cx| {
         for number in 0..4_u8 {
             let refused = cx.send(full, number).err();
-            let refused =
-                refused.map(|error| (error.kind(), error.into_message().downcast::<u8>().expect("it is back")));
+            let refused = refused.map(|error| {
+                (
+                    error.kind(),
+                    error.into_message().downcast::<u8>().expect("it is back"),
+                )
+            });
             tell.send(refused)?;
         }
         Ok(())
     });
-    other.run(move |cx| cx.send_alias(alias, flood)).expect("it lives");
+    other
+        .run(move |cx| cx.send_alias(alias, flood))
+        .expect("it lives");
     let sent: Vec<_> = sent.iter().collect();
-    assert_eq!(sent, [None, None, Some((SendErrorKind::MailboxFull, 2)), Some((SendErrorKind::MailboxFull, 3))]);
+    assert_eq!(
+        sent,
+        [
+            None,
+            None,
+            Some((SendErrorKind::MailboxFull, 2)),
+            Some((SendErrorKind::MailboxFull, 3))
+        ]
+    );
     drop(gate);
     assert!(matches!(next(&told), Told::Resume));
     assert_eq!((parent.value::<u8>(), parent.value::<u8>()), (0, 1));
@@ -389,8 +521,14 @@ fn a_timer_that_is_set_again_fires_at_the_later_time_only() {
         }),
     )
     .expect("accepted");
-    let Told::Timer(fired) = next(&told) else { panic!("the timer") };
-    assert!(fired - started >= Duration::from_millis(200), "{:?}", fired - started);
+    let Told::Timer(fired) = next(&told) else {
+        panic!("the timer")
+    };
+    assert!(
+        fired - started >= Duration::from_millis(200),
+        "{:?}",
+        fired - started
+    );
     assert_eq!(count(&node, "timers"), 0);
     stop_clean(&node);
 }
@@ -437,11 +575,18 @@ fn failing_init_of_a_meta_process_ends_it_with_the_reason() {
         let alias = cx.spawn_meta(Failing(sender)).expect("spawned");
         cx.monitor(alias)
     });
-    assert_eq!(ended.recv_timeout(LIMIT).expect("terminate"), Reason::error("no"));
+    assert_eq!(
+        ended.recv_timeout(LIMIT).expect("terminate"),
+        Reason::error("no")
+    );
     let down = parent.down();
     assert_eq!(down.monitor, monitor);
     // The monitor may come to the loop before or after the end.
-    assert!([Reason::error("no"), Reason::NoProcess].contains(&down.reason), "{}", down.reason);
+    assert!(
+        [Reason::error("no"), Reason::NoProcess].contains(&down.reason),
+        "{}",
+        down.reason
+    );
     assert_eq!(inspect(&node, parent.pid).number("meta_processes"), Some(0));
     stop_clean(&node);
 }
@@ -459,7 +604,11 @@ fn a_family_without_an_end_does_not_hold_up_its_stripe() {
         }
     }
     // One worker and one stripe: whoever does not give way has both.
-    let node = node_with(NodeOptions::from("test@localhost").with_workers(1).with_stripes(1));
+    let node = node_with(
+        NodeOptions::from("test@localhost")
+            .with_workers(1)
+            .with_stripes(1),
+    );
     let parent = Probe::spawn(&node);
     let (addr, _) = parent.listen(TcpServerOptions::default());
     let over = Arc::new(AtomicBool::new(false));
@@ -484,7 +633,11 @@ fn a_family_without_an_end_ends_with_its_node() {
             Err(Reason::Normal)
         }
     }
-    let node = node_with(NodeOptions::from("test@localhost").with_workers(1).with_stripes(1));
+    let node = node_with(
+        NodeOptions::from("test@localhost")
+            .with_workers(1)
+            .with_stripes(1),
+    );
     Probe::spawn(&node).spawn_meta(Heir);
     stop_clean(&node);
 }
@@ -501,13 +654,22 @@ fn a_newborn_that_sends_to_its_child_is_heard() {
         }
     }
     impl MetaProcess for Child {
-        fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        fn handle_message(
+            &mut self,
+            _: &mut MetaContext<'_>,
+            _: Pid,
+            _: Message,
+        ) -> Result<(), Reason> {
             self.0.fetch_add(1, Ordering::Relaxed);
             Err(Reason::Normal)
         }
     }
     for stripes in [1, 2] {
-        let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(stripes));
+        let node = node_with(
+            NodeOptions::from("test@localhost")
+                .with_workers(2)
+                .with_stripes(stripes),
+        );
         let heard = Arc::new(AtomicUsize::new(0));
         let parent = Probe::spawn(&node);
         let each = Arc::clone(&heard);
@@ -533,9 +695,14 @@ fn a_listener_that_is_born_during_a_stop_is_closed_at_once() {
             Ok(())
         }
     }
-    let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(1));
+    let node = node_with(
+        NodeOptions::from("test@localhost")
+            .with_workers(2)
+            .with_stripes(1),
+    );
     let (parent, patient) = (Probe::spawn(&node), Probe::spawn(&node));
-    let server = TcpServer::bind(TcpServerOptions::default().with_host("127.0.0.1")).expect("bound");
+    let server =
+        TcpServer::bind(TcpServerOptions::default().with_host("127.0.0.1")).expect("bound");
     let addr = server.local_addr();
     let (busy, _told) = own(&parent);
     let (gate, opened) = mpsc::channel::<()>();
@@ -561,15 +728,23 @@ fn a_listener_that_is_born_during_a_stop_is_closed_at_once() {
     });
     drop(gate);
     let began = Instant::now();
-    wait_until("the port is closed", || std::net::TcpStream::connect(addr).is_err());
-    assert!(began.elapsed() < LIMIT / 2, "it was closed at the end of the first phase");
+    wait_until("the port is closed", || {
+        std::net::TcpStream::connect(addr).is_err()
+    });
+    assert!(
+        began.elapsed() < LIMIT / 2,
+        "it was closed at the end of the first phase"
+    );
     drop(held);
     stopping.join().expect("no panic");
 }
 
 #[test]
 fn panics_of_a_meta_process_end_it_alone() {
-    struct Hurt(&'static str, #[expect(dead_code, reason = "it is there to be dropped")] Option<Bomb>);
+    struct Hurt(
+        &'static str,
+        #[expect(dead_code, reason = "it is there to be dropped")] Option<Bomb>,
+    );
     impl MetaProcess for Hurt {
         fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
             if self.0 == "init" {
@@ -581,19 +756,44 @@ fn panics_of_a_meta_process_end_it_alone() {
             Ok(())
         }
         fn ready(&mut self, _: &mut MetaContext<'_>, _: Readiness) -> Result<(), Reason> {
-            if self.0 == "ready" { std::panic::panic_any(Bomb) } else { Ok(()) }
+            if self.0 == "ready" {
+                std::panic::panic_any(Bomb)
+            } else {
+                Ok(())
+            }
         }
         fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
-            if self.0 == "timer" { std::panic::panic_any(Bomb) } else { Ok(()) }
+            if self.0 == "timer" {
+                std::panic::panic_any(Bomb)
+            } else {
+                Ok(())
+            }
         }
         fn flush(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
-            if self.0 == "flush" { std::panic::panic_any(Bomb) } else { Ok(()) }
+            if self.0 == "flush" {
+                std::panic::panic_any(Bomb)
+            } else {
+                Ok(())
+            }
         }
-        fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Result<(), Reason> {
-            if self.0 == "message" { std::panic::panic_any(Bomb) } else { Err(Reason::Normal) }
+        fn handle_message(
+            &mut self,
+            _: &mut MetaContext<'_>,
+            _: Pid,
+            _: Message,
+        ) -> Result<(), Reason> {
+            if self.0 == "message" {
+                std::panic::panic_any(Bomb)
+            } else {
+                Err(Reason::Normal)
+            }
         }
         fn handle_inspect(&self) -> Inspection {
-            if self.0 == "inspect" { std::panic::panic_any(Bomb) } else { Inspection::default() }
+            if self.0 == "inspect" {
+                std::panic::panic_any(Bomb)
+            } else {
+                Inspection::default()
+            }
         }
         fn terminate(&mut self, _: &mut MetaContext<'_>, _: &Reason) {
             if self.0 == "terminate" {
@@ -604,11 +804,21 @@ fn panics_of_a_meta_process_end_it_alone() {
     silence_expected_panics();
     let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
     let parent = Probe::spawn(&node);
-    for place in ["init", "ready", "timer", "flush", "message", "inspect", "terminate", "drop"] {
+    for place in [
+        "init",
+        "ready",
+        "timer",
+        "flush",
+        "message",
+        "inspect",
+        "terminate",
+        "drop",
+    ] {
         let bomb = (place == "drop").then(|| Bomb);
         let alias = parent.spawn_meta(Hurt(place, bomb));
         if place == "inspect" {
-            node.inspect(alias, LIMIT).expect("an inspection without the panicking part");
+            node.inspect(alias, LIMIT)
+                .expect("an inspection without the panicking part");
         }
         if ["message", "inspect", "terminate", "drop"].contains(&place) {
             node.send_alias(alias, "end").expect("accepted");
@@ -634,14 +844,23 @@ fn panics_of_a_meta_process_end_it_alone() {
 fn what_is_sent_right_after_the_spawn_is_never_lost() {
     struct Counting(Arc<AtomicUsize>);
     impl MetaProcess for Counting {
-        fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        fn handle_message(
+            &mut self,
+            _: &mut MetaContext<'_>,
+            _: Pid,
+            _: Message,
+        ) -> Result<(), Reason> {
             self.0.fetch_add(1, Ordering::Relaxed);
             Err(Reason::Normal)
         }
     }
     const EACH: usize = 100_000;
     // One stripe, so that one worker runs it while the other spawns.
-    let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(1));
+    let node = node_with(
+        NodeOptions::from("test@localhost")
+            .with_workers(2)
+            .with_stripes(1),
+    );
     let seen = Arc::new(AtomicUsize::new(0));
     let parents = [Probe::spawn(&node)];
     for parent in &parents {
@@ -654,7 +873,9 @@ fn what_is_sent_right_after_the_spawn_is_never_lost() {
             Ok(())
         });
     }
-    wait_until("every message", || seen.load(Ordering::Relaxed) == EACH * parents.len());
+    wait_until("every message", || {
+        seen.load(Ordering::Relaxed) == EACH * parents.len()
+    });
     wait_for_count(&node, "meta_processes", 0);
     stop_clean(&node);
 }
@@ -672,7 +893,10 @@ fn spawning_a_meta_process_fails_once_the_parent_has_ended() {
     }
     let pid = node.spawn(|| Late(sender)).expect("spawned");
     node.send_exit(pid, Reason::Shutdown).expect("it lives");
-    assert_eq!(refused.recv_timeout(LIMIT).expect("terminate"), SpawnError::NoParent);
+    assert_eq!(
+        refused.recv_timeout(LIMIT).expect("terminate"),
+        SpawnError::NoParent
+    );
     assert_eq!(count(&node, "meta_processes"), 0);
     stop_clean(&node);
 }

@@ -20,7 +20,9 @@ fn in_own_network(test: &str, body: impl FnOnce()) {
         sh("nft add chain ip t in '{ type filter hook input priority 0; }'");
         return body();
     }
-    let possible = Command::new("unshare").args(["-n", "sh", "-c", "nft list tables && ip link set lo up"]).output();
+    let possible = Command::new("unshare")
+        .args(["-n", "sh", "-c", "nft list tables && ip link set lo up"])
+        .output();
     if !possible.is_ok_and(|output| output.status.success()) {
         return println!("skipped: this needs root, unshare, ip and nft");
     }
@@ -33,12 +35,22 @@ fn in_own_network(test: &str, body: impl FnOnce()) {
         .output()
         .expect("it runs");
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("1 passed"), "no test has the name {test}:\n{told}");
+    assert!(
+        output.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        told.contains("1 passed"),
+        "no test has the name {test}:\n{told}"
+    );
 }
 
 fn sh(command: &str) {
-    let status = Command::new("sh").args(["-c", command]).status().expect("a shell");
+    let status = Command::new("sh")
+        .args(["-c", command])
+        .status()
+        .expect("a shell");
     assert!(status.success(), "{command}");
 }
 
@@ -70,12 +82,22 @@ fn attempts_tell_what_the_network_says() {
         let probe = Probe::spawn(&node);
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let addr = listener.local_addr().expect("an address");
-        let to = || TcpConnectionOptions::from(addr).with_connect_timeout(Duration::from_millis(300));
+        let to =
+            || TcpConnectionOptions::from(addr).with_connect_timeout(Duration::from_millis(300));
         let port = addr.port();
         for (verdict, expected) in [
-            ("reject with tcp reset", DisconnectReason::Connect(ErrorKind::ConnectionRefused)),
-            ("reject with icmp type host-unreachable", DisconnectReason::Connect(ErrorKind::HostUnreachable)),
-            ("reject with icmp type net-unreachable", DisconnectReason::Connect(ErrorKind::NetworkUnreachable)),
+            (
+                "reject with tcp reset",
+                DisconnectReason::Connect(ErrorKind::ConnectionRefused),
+            ),
+            (
+                "reject with icmp type host-unreachable",
+                DisconnectReason::Connect(ErrorKind::HostUnreachable),
+            ),
+            (
+                "reject with icmp type net-unreachable",
+                DisconnectReason::Connect(ErrorKind::NetworkUnreachable),
+            ),
             ("drop", DisconnectReason::ConnectTimeout),
         ] {
             rule(&format!("tcp dport {port} {verdict}"));
@@ -83,14 +105,20 @@ fn attempts_tell_what_the_network_says() {
             no_rules();
         }
         let nowhere = TcpConnectionOptions::from("203.0.113.1:80");
-        assert_eq!(failure(&probe, nowhere), DisconnectReason::Connect(ErrorKind::NetworkUnreachable));
+        assert_eq!(
+            failure(&probe, nowhere),
+            DisconnectReason::Connect(ErrorKind::NetworkUnreachable)
+        );
         // Four ports, and then none.
         sh("sysctl -qw net.ipv4.ip_local_port_range='40000 40003'");
         for _ in 0..4 {
             probe.connect_to(to());
             probe.connect();
         }
-        assert_eq!(failure(&probe, to()), DisconnectReason::Connect(ErrorKind::AddrNotAvailable));
+        assert_eq!(
+            failure(&probe, to()),
+            DisconnectReason::Connect(ErrorKind::AddrNotAvailable)
+        );
         probe.saw_nothing();
         stop_clean(&node);
     });
@@ -98,66 +126,84 @@ fn attempts_tell_what_the_network_says() {
 
 #[test]
 fn connections_tell_what_became_of_their_network() {
-    in_own_network("network::connections_tell_what_became_of_their_network", || {
-        let node = node();
-        let probe = Probe::spawn(&node);
-        // A reset out of nowhere.
-        let (addr, _) = probe.listen(TcpServerOptions::default());
-        let peer = client(addr);
-        let connect = probe.connect();
-        rule(&format!("tcp dport {} reject with tcp reset", connect.remote_addr.port()));
-        probe.write(connect.id, "lost");
-        let end = probe.disconnect();
-        assert_eq!((end.reason, end.bytes_out), (DisconnectReason::Reset, 4));
-        no_rules();
-        drop(peer);
-        // A peer that vanishes with data on the way.
-        let socket = SocketOptions::default().with_user_timeout(Duration::from_secs(1));
-        let (addr, _) = probe.listen(TcpServerOptions::default().with_socket(socket));
-        let peer = client(addr);
-        let alias = probe.connect().id;
-        rule(&format!("tcp dport {} drop", addr.port()));
-        rule(&format!("tcp sport {} drop", addr.port()));
-        let begun = Instant::now();
-        probe.write(alias, "hello?");
-        let end = probe.disconnect();
-        assert_eq!(end.reason, DisconnectReason::Io(ErrorKind::TimedOut));
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-        no_rules();
-        drop(peer);
-        stop_clean(&node);
-    });
+    in_own_network(
+        "network::connections_tell_what_became_of_their_network",
+        || {
+            let node = node();
+            let probe = Probe::spawn(&node);
+            // A reset out of nowhere.
+            let (addr, _) = probe.listen(TcpServerOptions::default());
+            let peer = client(addr);
+            let connect = probe.connect();
+            rule(&format!(
+                "tcp dport {} reject with tcp reset",
+                connect.remote_addr.port()
+            ));
+            probe.write(connect.id, "lost");
+            let end = probe.disconnect();
+            assert_eq!((end.reason, end.bytes_out), (DisconnectReason::Reset, 4));
+            no_rules();
+            drop(peer);
+            // A peer that vanishes with data on the way.
+            let socket = SocketOptions::default().with_user_timeout(Duration::from_secs(1));
+            let (addr, _) = probe.listen(TcpServerOptions::default().with_socket(socket));
+            let peer = client(addr);
+            let alias = probe.connect().id;
+            rule(&format!("tcp dport {} drop", addr.port()));
+            rule(&format!("tcp sport {} drop", addr.port()));
+            let begun = Instant::now();
+            probe.write(alias, "hello?");
+            let end = probe.disconnect();
+            assert_eq!(end.reason, DisconnectReason::Io(ErrorKind::TimedOut));
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "{:?}",
+                begun.elapsed()
+            );
+            no_rules();
+            drop(peer);
+            stop_clean(&node);
+        },
+    );
 }
 
 #[test]
 fn lossy_network_costs_datagrams_and_nothing_else() {
-    in_own_network("network::lossy_network_costs_datagrams_and_nothing_else", || {
-        let node = node();
-        let probe = Probe::spawn(&node);
-        let (addr, alias) = probe.listen_udp(UdpServerOptions::default());
-        rule(&format!("udp dport {} numgen random mod 100 '<' 20 drop", addr.port()));
-        let client: UdpSocket = udp_client();
-        for number in 0..1_000_u32 {
-            // A datagram that the filter drops is told to the sender as refused, here.
-            let _ = client.send_to(&number.to_be_bytes(), addr);
-        }
-        no_rules();
-        client.send_to(b"end", addr).expect("sent");
-        let (mut got, mut last) = (0, None);
-        loop {
-            let packet = probe.udp();
-            if packet.data == "end" {
-                break;
+    in_own_network(
+        "network::lossy_network_costs_datagrams_and_nothing_else",
+        || {
+            let node = node();
+            let probe = Probe::spawn(&node);
+            let (addr, alias) = probe.listen_udp(UdpServerOptions::default());
+            rule(&format!(
+                "udp dport {} numgen random mod 100 '<' 20 drop",
+                addr.port()
+            ));
+            let client: UdpSocket = udp_client();
+            for number in 0..1_000_u32 {
+                // A datagram that the filter drops is told to the sender as refused, here.
+                let _ = client.send_to(&number.to_be_bytes(), addr);
             }
-            let number = u32::from_be_bytes(packet.data[..].try_into().expect("4 bytes"));
-            assert!(last < Some(number), "out of order");
-            last = Some(number);
-            got += 1;
-        }
-        // What the kernel had no room for has nothing to do with the network.
-        got += inspect(&node, alias).number("kernel_drops").expect("a count");
-        assert!((600..950).contains(&got), "{got} of 1000");
-        assert_eq!(inspect(&node, alias).number("receive_errors"), Some(0));
-        stop_clean(&node);
-    });
+            no_rules();
+            client.send_to(b"end", addr).expect("sent");
+            let (mut got, mut last) = (0, None);
+            loop {
+                let packet = probe.udp();
+                if packet.data == "end" {
+                    break;
+                }
+                let number = u32::from_be_bytes(packet.data[..].try_into().expect("4 bytes"));
+                assert!(last < Some(number), "out of order");
+                last = Some(number);
+                got += 1;
+            }
+            // What the kernel had no room for has nothing to do with the network.
+            got += inspect(&node, alias)
+                .number("kernel_drops")
+                .expect("a count");
+            assert!((600..950).contains(&got), "{got} of 1000");
+            assert_eq!(inspect(&node, alias).number("receive_errors"), Some(0));
+            stop_clean(&node);
+        },
+    );
 }

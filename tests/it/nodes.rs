@@ -25,7 +25,12 @@ impl Actor for Serving {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         if let Message::Tcp(packet) = message {
             cx.send_alias(packet.id, packet)?;
         }
@@ -40,7 +45,10 @@ impl Actor for Serving {
 fn serving(node: &Node) -> (SocketAddr, Arc<AtomicUsize>) {
     let (sender, addr) = mpsc::channel();
     let ended = Arc::new(AtomicUsize::new(0));
-    let actor = Serving { addr: sender, ended: Arc::clone(&ended) };
+    let actor = Serving {
+        addr: sender,
+        ended: Arc::clone(&ended),
+    };
     node.spawn(|| actor).expect("spawned");
     (addr.recv().expect("bound"), ended)
 }
@@ -55,14 +63,21 @@ fn stop_returns_after_every_terminate_and_frees_the_ports() {
     stop_clean(&node);
     assert_eq!(ended.load(Ordering::SeqCst), 1);
     for probe in probes {
-        assert!(matches!(probe.seen_after_stop(), Some(Seen::End(Reason::Shutdown))));
+        assert!(matches!(
+            probe.seen_after_stop(),
+            Some(Seen::End(Reason::Shutdown))
+        ));
     }
     TcpListener::bind(addr).expect("free");
     assert_eq!(read_to_end(&mut stream), b"", "closed in order");
     // Stopped is stopped.
     assert!(node.stop().is_clean());
     node.wait().expect("it has stopped");
-    assert_eq!(node.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(()))).expect_err("stopped"), SpawnError::Stopping);
+    assert_eq!(
+        node.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(())))
+            .expect_err("stopped"),
+        SpawnError::Stopping
+    );
 }
 
 #[test]
@@ -82,7 +97,10 @@ fn stop_handles_what_is_in_the_mailboxes_and_sends_what_is_accepted() {
         let node = node.clone();
         std::thread::spawn(move || stop_clean(&node))
     };
-    wait_until("the stop to begin", || node.spawn(|| Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal))).is_err());
+    wait_until("the stop to begin", || {
+        node.spawn(|| Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal)))
+            .is_err()
+    });
     drop(gate);
     assert_eq!(read_to_end(&mut stream).len(), 200_000);
     drop(stream);
@@ -194,7 +212,12 @@ fn dropping_the_last_handle_stops_the_node_also_inside_an_actor() {
 
     struct Holder(Option<Node>);
     impl Actor for Holder {
-        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        fn handle_message(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            _: Message,
+        ) -> Result<(), Reason> {
             self.0 = None;
             Ok(())
         }
@@ -214,7 +237,9 @@ fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
     silence_expected_panics();
     let (sender, records) = mpsc::channel();
     let options = NodeOptions::from("test@localhost").with_logger(move |level, text| {
-        sender.send((level, text.to_string())).expect("the test listens");
+        sender
+            .send((level, text.to_string()))
+            .expect("the test listens");
         panic!("in the logger");
     });
     let node = node_with(options);
@@ -265,14 +290,21 @@ fn a_process_that_ignores_its_exit_signal_is_killed_and_reported() {
     let pid = node.spawn(|| Stubborn(sender)).expect("spawned");
     let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(100)));
     assert_eq!((report.killed, report.stuck), (vec![pid], vec![]));
-    assert_eq!(ended.try_recv().expect("terminate ran before stop returned"), Reason::Kill);
+    assert_eq!(
+        ended
+            .try_recv()
+            .expect("terminate ran before stop returned"),
+        Reason::Kill
+    );
 }
 
 #[test]
 fn a_peer_that_does_not_read_cannot_hold_up_a_stop() {
     let node = node();
     let owner = Probe::spawn(&node);
-    let limits = longshore::TcpLimits::default().with_output_limit(64 << 20).with_high_water_mark(64 << 20);
+    let limits = longshore::TcpLimits::default()
+        .with_output_limit(64 << 20)
+        .with_high_water_mark(64 << 20);
     let (addr, _) = owner.listen(TcpServerOptions::default().with_limits(limits));
     let _stream = client(addr);
     let id = owner.connect().id;
@@ -301,9 +333,15 @@ fn nothing_is_spawned_while_a_node_stops() {
         let node = node.clone();
         std::thread::spawn(move || stop_clean(&node))
     };
-    wait_until("the stop to begin", || node.spawn(|| Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal))).is_err());
+    wait_until("the stop to begin", || {
+        node.spawn(|| Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal)))
+            .is_err()
+    });
     drop(gate);
-    assert_eq!(refused.recv_timeout(LIMIT).expect("an error"), SpawnError::Stopping);
+    assert_eq!(
+        refused.recv_timeout(LIMIT).expect("an error"),
+        SpawnError::Stopping
+    );
     stopping.join().expect("no panic");
 }
 
@@ -326,11 +364,12 @@ fn spawning_from_many_threads_during_a_stop_leaves_no_orphan() {
         let threads: Vec<_> = (0..3)
             .map(|_| {
                 let (node, begun, ended) = (node.clone(), Arc::clone(&begun), Arc::clone(&ended));
-                std::thread::spawn(
-                    move || {
-                        while node.spawn(|| Counted(Arc::clone(&begun), Arc::clone(&ended))).is_ok() {}
-                    },
-                )
+                std::thread::spawn(move || {
+                    while node
+                        .spawn(|| Counted(Arc::clone(&begun), Arc::clone(&ended)))
+                        .is_ok()
+                    {}
+                })
             })
             .collect();
         wait_until("some to begin", || begun.load(Ordering::SeqCst) > 20);
@@ -346,9 +385,13 @@ fn spawning_from_many_threads_during_a_stop_leaves_no_orphan() {
 
 #[test]
 fn nodes_of_one_program_know_nothing_of_each_other_and_talk_over_sockets() {
-    let nodes: Vec<_> =
-        (0..3).map(|number| node_with(NodeOptions::from(format!("n{number}")).with_workers(1))).collect();
-    let probes: Vec<_> = nodes.iter().map(|node| Probe::named(node, "same name")).collect();
+    let nodes: Vec<_> = (0..3)
+        .map(|number| node_with(NodeOptions::from(format!("n{number}")).with_workers(1)))
+        .collect();
+    let probes: Vec<_> = nodes
+        .iter()
+        .map(|node| Probe::named(node, "same name"))
+        .collect();
     for (number, node) in nodes.iter().enumerate() {
         assert_eq!(*node.name(), format!("n{number}").as_str());
         node.send("same name", number).expect("delivered");
@@ -368,7 +411,10 @@ fn nodes_of_one_program_know_nothing_of_each_other_and_talk_over_sockets() {
         Ok(())
     });
     probes[2].call().2.send("from afar");
-    let answer = answer.recv_timeout(LIMIT).expect("an answer").expect("answered");
+    let answer = answer
+        .recv_timeout(LIMIT)
+        .expect("an answer")
+        .expect("answered");
     assert_eq!(answer.downcast::<&str>().expect("a text"), "from afar");
     probes[0].write(id, "back");
     assert_eq!(probes[1].bytes(4), b"back");
@@ -377,70 +423,87 @@ fn nodes_of_one_program_know_nothing_of_each_other_and_talk_over_sockets() {
             stop_clean(node);
         }
     }
-    let pid = nodes[2].spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(()))).expect("the others' end does not matter");
+    let pid = nodes[2]
+        .spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(())))
+        .expect("the others' end does not matter");
     nodes[2].send(pid, ()).expect("delivered");
     stop_clean(&nodes[2]);
 }
 
 #[test]
 fn starting_and_stopping_leaves_no_thread_and_no_descriptor() {
-    alone("nodes::starting_and_stopping_leaves_no_thread_and_no_descriptor", || {
-        let round = |number: usize| {
-            let node = node_with(NodeOptions::from("n").with_workers(1 + number % 3));
-            let (addr, ended) = serving(&node);
-            let mut stream = client(addr);
-            exchange(&mut stream, b"hi", b"hi");
-            let probe = Probe::spawn(&node);
-            let connection = probe.connect_to(("localhost", addr.port()));
-            probe.connect();
-            probe.write(connection, "x");
-            assert_eq!(probe.bytes(1), b"x");
-            probe.listen_udp(UdpServerOptions::default());
-            drop(stream);
-            match number % 3 {
-                0 => drop(node.stop()),
-                1 => node.spawn(Stopping::default).map(|_| node.wait().expect("clean")).expect("spawned"),
-                _ => {}
+    alone(
+        "nodes::starting_and_stopping_leaves_no_thread_and_no_descriptor",
+        || {
+            let round = |number: usize| {
+                let node = node_with(NodeOptions::from("n").with_workers(1 + number % 3));
+                let (addr, ended) = serving(&node);
+                let mut stream = client(addr);
+                exchange(&mut stream, b"hi", b"hi");
+                let probe = Probe::spawn(&node);
+                let connection = probe.connect_to(("localhost", addr.port()));
+                probe.connect();
+                probe.write(connection, "x");
+                assert_eq!(probe.bytes(1), b"x");
+                probe.listen_udp(UdpServerOptions::default());
+                drop(stream);
+                match number % 3 {
+                    0 => drop(node.stop()),
+                    1 => node
+                        .spawn(Stopping::default)
+                        .map(|_| node.wait().expect("clean"))
+                        .expect("spawned"),
+                    _ => {}
+                }
+                drop(probe);
+                drop(node);
+                assert_eq!(ended.load(Ordering::SeqCst), 1);
+            };
+            round(2);
+            // The resolver's threads linger some seconds by themselves.
+            wait_until("one thread", || threads() <= 2);
+            let (descriptors_before, threads_before) = (descriptors(), threads());
+            for number in 0..200 {
+                round(number);
             }
-            drop(probe);
-            drop(node);
-            assert_eq!(ended.load(Ordering::SeqCst), 1);
-        };
-        round(2);
-        // The resolver's threads linger some seconds by themselves.
-        wait_until("one thread", || threads() <= 2);
-        let (descriptors_before, threads_before) = (descriptors(), threads());
-        for number in 0..200 {
-            round(number);
-        }
-        wait_until("no more descriptors than before", || descriptors() <= descriptors_before);
-        wait_until("no more threads than before", || threads() <= threads_before);
-    });
+            wait_until("no more descriptors than before", || {
+                descriptors() <= descriptors_before
+            });
+            wait_until("no more threads than before", || {
+                threads() <= threads_before
+            });
+        },
+    );
 }
 
 #[test]
 fn a_node_that_cannot_start_says_why_and_leaves_nothing() {
-    alone("nodes::a_node_that_cannot_start_says_why_and_leaves_nothing", || {
-        let me = std::process::id().to_string();
-        let limited = std::process::Command::new("prlimit").args(["--pid", &me, "--nofile=40:40"]).status();
-        if !limited.is_ok_and(|status| status.success()) {
-            return println!("skipped: prlimit does not work here");
-        }
-        let threads_before = threads();
-        let mut hoard = Vec::new();
-        while let Ok(file) = std::fs::File::open("/dev/null") {
-            hoard.push(file);
-        }
-        // It needs three: the poll, its registry, the waker.
-        for _ in 0..3 {
-            let error = Node::start("poor@localhost").expect_err("no descriptor is left");
-            assert!(matches!(error, longshore::Error::Start(_)), "{error}");
-            drop(hoard.pop());
-        }
-        hoard.truncate(hoard.len() - 10);
-        assert_eq!(threads(), threads_before);
-        stop_clean(&node());
-    });
+    alone(
+        "nodes::a_node_that_cannot_start_says_why_and_leaves_nothing",
+        || {
+            let me = std::process::id().to_string();
+            let limited = std::process::Command::new("prlimit")
+                .args(["--pid", &me, "--nofile=40:40"])
+                .status();
+            if !limited.is_ok_and(|status| status.success()) {
+                return println!("skipped: prlimit does not work here");
+            }
+            let threads_before = threads();
+            let mut hoard = Vec::new();
+            while let Ok(file) = std::fs::File::open("/dev/null") {
+                hoard.push(file);
+            }
+            // It needs three: the poll, its registry, the waker.
+            for _ in 0..3 {
+                let error = Node::start("poor@localhost").expect_err("no descriptor is left");
+                assert!(matches!(error, longshore::Error::Start(_)), "{error}");
+                drop(hoard.pop());
+            }
+            hoard.truncate(hoard.len() - 10);
+            assert_eq!(threads(), threads_before);
+            stop_clean(&node());
+        },
+    );
 }
 
 /// Each thing that a node needs is refused once; two workers and the monitor are three threads.
@@ -456,16 +519,20 @@ fn a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing() {
     ];
     let commands = faults.map(|fault| ["strace", "-f", "-qq", "-o", "/dev/null", "-e", fault]);
     let commands: Vec<&[&str]> = commands.iter().map(|command| &command[..]).collect();
-    alone_under(&commands, "nodes::a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing", || {
-        // The first thread of a thread; the harness has had it as well.
-        std::thread::spawn(|| ()).join().expect("no panic");
-        let before = (threads(), descriptors());
-        let options = || NodeOptions::from("refused@localhost").with_workers(2);
-        let error = Node::start(options()).expect_err("the fault was injected");
-        assert!(matches!(error, longshore::Error::Start(_)), "{error}");
-        assert_eq!((threads(), descriptors()), before, "{error}");
-        stop_clean(&node_with(options()));
-    });
+    alone_under(
+        &commands,
+        "nodes::a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing",
+        || {
+            // The first thread of a thread; the harness has had it as well.
+            std::thread::spawn(|| ()).join().expect("no panic");
+            let before = (threads(), descriptors());
+            let options = || NodeOptions::from("refused@localhost").with_workers(2);
+            let error = Node::start(options()).expect_err("the fault was injected");
+            assert!(matches!(error, longshore::Error::Start(_)), "{error}");
+            assert_eq!((threads(), descriptors()), before, "{error}");
+            stop_clean(&node_with(options()));
+        },
+    );
 }
 
 /// Stops its node as the first thing it does.
@@ -491,5 +558,7 @@ async fn a_node_runs_inside_a_tokio_program_and_serves_its_sockets() {
     });
     talking.await.expect("no panic");
     // Dropping the last handle in a task blocks it for a moment, and nothing more.
-    tokio::task::spawn_blocking(move || stop_clean(&node)).await.expect("no panic");
+    tokio::task::spawn_blocking(move || stop_clean(&node))
+        .await
+        .expect("no panic");
 }

@@ -16,7 +16,12 @@ struct Worker {
 }
 
 impl Actor for Worker {
-    fn handle_message(&mut self, _: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        _: &mut Context<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message.downcast::<Receiver<()>>() {
             // Blocks until the gate opens.
             Ok(gate) => {
@@ -34,7 +39,13 @@ impl Actor for Worker {
         Ok(())
     }
 
-    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        _: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         reply.send(self.number);
         Ok(())
     }
@@ -46,14 +57,20 @@ fn pool(size: usize) -> (Pool, Receiver<(usize, Pid, String)>) {
     let mut number = 0;
     let pool = Pool::new(size, move || {
         number += 1;
-        Worker { number, tell: tell.clone() }
+        Worker {
+            number,
+            tell: tell.clone(),
+        }
     });
     (pool, told)
 }
 
 #[track_caller]
 fn ask(node: &Node, pool: Pid) -> usize {
-    node.call(pool, (), LIMIT).expect("answered").downcast().expect("a number")
+    node.call(pool, (), LIMIT)
+        .expect("answered")
+        .downcast()
+        .expect("a number")
 }
 
 fn options() -> SpawnOptions {
@@ -73,8 +90,14 @@ fn requests_and_messages_go_to_the_workers_in_turn_also_when_their_number_change
             cx.send("pool", "hi").expect("delivered");
         }
     });
-    let mut sent: Vec<_> = (0..10).map(|_| told.recv_timeout(LIMIT).expect("handled")).collect();
-    assert!(sent.iter().all(|(_, from, text)| *from == sender.pid && text == "hi"), "the sender stays the sender");
+    let mut sent: Vec<_> = (0..10)
+        .map(|_| told.recv_timeout(LIMIT).expect("handled"))
+        .collect();
+    assert!(
+        sent.iter()
+            .all(|(_, from, text)| *from == sender.pid && text == "hi"),
+        "the sender stays the sender"
+    );
     sent.sort_by_key(|(number, ..)| *number);
     let numbers: Vec<_> = sent.iter().map(|(number, ..)| *number).collect();
     assert_eq!(numbers, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
@@ -89,7 +112,10 @@ fn requests_and_messages_go_to_the_workers_in_turn_also_when_their_number_change
     node.send(pid, PoolCommand::Remove(100)).expect("delivered");
     assert_eq!([ask(&node, pid), ask(&node, pid)], [1, 1], "one stays");
     let inspection = inspect(&node, pid);
-    assert_eq!((inspection.number("workers"), inspection.number("dropped")), (Some(1), Some(0)));
+    assert_eq!(
+        (inspection.number("workers"), inspection.number("dropped")),
+        (Some(1), Some(0))
+    );
     stop_clean(&node);
 }
 
@@ -113,20 +139,37 @@ fn a_worker_whose_init_fails_is_tried_again_and_the_pool_lives_on() {
     struct Moody(usize);
     impl Actor for Moody {
         fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
-            if (3..6).contains(&self.0) { Err(Reason::error("not now")) } else { Ok(()) }
+            if (3..6).contains(&self.0) {
+                Err(Reason::error("not now"))
+            } else {
+                Ok(())
+            }
         }
-        fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+        fn handle_call(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            _: Message,
+            reply: Reply,
+        ) -> Result<(), Reason> {
             reply.send(self.0);
             Ok(())
         }
-        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        fn handle_message(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            _: Message,
+        ) -> Result<(), Reason> {
             Err(Reason::error("ends"))
         }
     }
     let node = node();
     let made = Arc::new(AtomicUsize::new(0));
     let factory = move || Moody(made.fetch_add(1, Ordering::Relaxed) + 1);
-    let pid = node.spawn_pool(options(), Pool::new(2, factory)).expect("spawned");
+    let pid = node
+        .spawn_pool(options(), Pool::new(2, factory))
+        .expect("spawned");
     node.send(pid, ()).expect("delivered");
     wait_for(&node, pid, "restarted", 1);
     wait_for(&node, pid, "workers", 2);
@@ -140,7 +183,13 @@ fn a_factory_that_panics_is_tried_again_and_the_pool_lives_on() {
     silence_expected_panics();
     struct Numbered(usize);
     impl Actor for Numbered {
-        fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+        fn handle_call(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            _: Message,
+            reply: Reply,
+        ) -> Result<(), Reason> {
             reply.send(self.0);
             Ok(())
         }
@@ -152,7 +201,9 @@ fn a_factory_that_panics_is_tried_again_and_the_pool_lives_on() {
         assert_ne!(made, 2, "no parts");
         Numbered(made)
     };
-    let pid = node.spawn_pool(options(), Pool::new(1, factory)).expect("spawned");
+    let pid = node
+        .spawn_pool(options(), Pool::new(1, factory))
+        .expect("spawned");
     node.send(pid, PoolCommand::Add(1)).expect("delivered");
     wait_for(&node, pid, "workers", 2);
     assert_eq!([ask(&node, pid), ask(&node, pid)], [1, 3]);
@@ -168,10 +219,13 @@ fn a_pool_whose_first_workers_fail_is_not_spawned() {
         }
     }
     let node = node();
-    node.spawn_pool(options(), Pool::new(2, || Failing)).expect_err("its worker fails");
+    node.spawn_pool(options(), Pool::new(2, || Failing))
+        .expect_err("its worker fails");
     assert_eq!(node.whereis("pool"), None);
     wait_for_count(&node, "processes", 0);
-    let wrong = node.spawn_pool(options(), Pool::new(0, || Failing)).expect_err("no workers");
+    let wrong = node
+        .spawn_pool(options(), Pool::new(0, || Failing))
+        .expect_err("no workers");
     assert_eq!(wrong.to_string(), "size: a pool needs at least one worker");
     stop_clean(&node);
 }
@@ -180,7 +234,9 @@ fn a_pool_whose_first_workers_fail_is_not_spawned() {
 fn full_workers_are_skipped_and_nothing_is_dropped() {
     let node = node_with(NodeOptions::from("test@localhost").with_workers(4));
     let (two, told) = pool(2);
-    let pid = node.spawn_pool(options(), two.with_worker_mailbox(4)).expect("spawned");
+    let pid = node
+        .spawn_pool(options(), two.with_worker_mailbox(4))
+        .expect("spawned");
     let mut gates = Vec::new();
     for _ in 0..2 {
         let (gate, opened) = mpsc::channel::<()>();
@@ -196,7 +252,10 @@ fn full_workers_are_skipped_and_nothing_is_dropped() {
     assert_eq!(inspect(&node, pid).number("dropped"), Some(0));
     // One more request is more than it holds: an error at once.
     let error = node.call(pid, (), LIMIT).expect_err("full");
-    assert_eq!(error, RequestError::NotDelivered(SendErrorKind::MailboxFull));
+    assert_eq!(
+        error,
+        RequestError::NotDelivered(SendErrorKind::MailboxFull)
+    );
     drop(gates.pop()); // worker 2 does all of it, or what worker 1 does not hold
     for _ in 0..12 {
         assert_eq!(told.recv_timeout(LIMIT).expect("handled").0, 2);
@@ -225,7 +284,10 @@ fn a_removed_worker_handles_what_it_has_before_it_ends() {
     drop(gate);
     let mut by = [0; 3];
     for _ in 0..10 {
-        by[told.recv_timeout(LIMIT).expect("nothing is dropped silently").0] += 1;
+        by[told
+            .recv_timeout(LIMIT)
+            .expect("nothing is dropped silently")
+            .0] += 1;
     }
     assert_eq!(by, [0, 5, 5]);
     wait_for_count(&node, "processes", 2);
@@ -235,7 +297,12 @@ fn a_removed_worker_handles_what_it_has_before_it_ends() {
 #[test]
 fn the_end_of_a_pool_ends_its_workers() {
     let node = node();
-    for reason in [Reason::Normal, Reason::Shutdown, Reason::Kill, Reason::error("custom")] {
+    for reason in [
+        Reason::Normal,
+        Reason::Shutdown,
+        Reason::Kill,
+        Reason::error("custom"),
+    ] {
         let (three, _told) = pool(3);
         let pid = node.spawn_pool(options(), three).expect("spawned");
         assert_eq!(count(&node, "processes"), 4);
@@ -259,7 +326,9 @@ fn inspect_now(node: &Node, pid: Pid) -> bool {
 /// Insists that the error names the field and the pool.
 #[track_caller]
 fn refuses(refused: Result<Alias, SpawnError>, field: &str) {
-    let Err(SpawnError::Option(error)) = refused else { panic!("{refused:?}") };
+    let Err(SpawnError::Option(error)) = refused else {
+        panic!("{refused:?}")
+    };
     assert_eq!(error.field(), field);
     assert!(error.problem().starts_with("pool is a pool;"), "{error}");
 }
@@ -277,7 +346,8 @@ fn a_pool_cannot_own_connections_and_the_spawn_says_why() {
     // The refused server is dropped, and its port is free.
     let listener = std::net::TcpListener::bind(addr).expect("bound");
     let addr = listener.local_addr().expect("bound");
-    let client = TcpConnection::connect(TcpConnectionOptions::from(addr).with_process("pool")).expect("an attempt");
+    let client = TcpConnection::connect(TcpConnectionOptions::from(addr).with_process("pool"))
+        .expect("an attempt");
     refuses(parent.run(|cx| cx.spawn_meta(client)), "process");
     parent.saw_nothing();
     stop_clean(&node);
@@ -292,7 +362,11 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
             Ok(self.0.recv_timeout(LIMIT)?)
         }
     }
-    let node = node_with(NodeOptions::from("test@localhost").with_workers(2).with_stripes(1));
+    let node = node_with(
+        NodeOptions::from("test@localhost")
+            .with_workers(2)
+            .with_stripes(1),
+    );
     let parent = Probe::spawn(&node);
     let (go, goes) = mpsc::channel();
     parent.spawn_meta(Obstacle(goes));
@@ -301,10 +375,14 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
     let (two, _told) = pool(2);
     let (server, client) = parent.run(move |cx| {
         let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(["pool"]);
-        let server = cx.spawn_meta(TcpServer::bind(options).expect("bound")).expect("spawned");
+        let server = cx
+            .spawn_meta(TcpServer::bind(options).expect("bound"))
+            .expect("spawned");
         cx.monitor(server);
         let options = TcpConnectionOptions::from(addr).with_process("pool");
-        let client = cx.spawn_meta(TcpConnection::connect(options).expect("an attempt")).expect("spawned");
+        let client = cx
+            .spawn_meta(TcpConnection::connect(options).expect("an attempt"))
+            .expect("spawned");
         cx.spawn_pool(self::options(), two).expect("spawned");
         (server, client)
     });
@@ -322,8 +400,13 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
     // The monitor comes to the loop after the end.
     assert_eq!(down.reason, Reason::NoProcess);
     assert_eq!(disconnect.id, client);
-    let DisconnectReason::Exit(reason) = disconnect.reason else { panic!("{}", disconnect.reason) };
-    assert!(reason.to_string().starts_with("process: pool is a pool;"), "{reason}");
+    let DisconnectReason::Exit(reason) = disconnect.reason else {
+        panic!("{}", disconnect.reason)
+    };
+    assert!(
+        reason.to_string().starts_with("process: pool is a pool;"),
+        "{reason}"
+    );
     stop_clean(&node);
 }
 
@@ -331,10 +414,18 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
 fn a_pool_spreads_the_datagrams_of_a_udp_server() {
     struct Answering(usize);
     impl Actor for Answering {
-        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+        fn handle_message(
+            &mut self,
+            cx: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
             if let Message::Udp(packet) = message {
                 let answer = self.0.to_string();
-                cx.send_alias(packet.id, MessageUdp::new(packet.id, packet.addr, answer.as_str()))?;
+                cx.send_alias(
+                    packet.id,
+                    MessageUdp::new(packet.id, packet.addr, answer.as_str()),
+                )?;
             }
             Ok(())
         }
@@ -349,7 +440,9 @@ fn a_pool_spreads_the_datagrams_of_a_udp_server() {
     let parent = Probe::spawn(&node);
     let (addr, _) = parent.listen_udp(UdpServerOptions::default().with_process(Name::from("pool")));
     let socket = udp_client();
-    let answers: Vec<_> = (0..6).map(|_| crate::support::ask(&socket, addr, b"?")).collect();
+    let answers: Vec<_> = (0..6)
+        .map(|_| crate::support::ask(&socket, addr, b"?"))
+        .collect();
     assert_eq!(answers, [b"1", b"2", b"3", b"1", b"2", b"3"]);
     stop_clean(&node);
 }

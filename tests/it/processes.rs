@@ -17,7 +17,9 @@ fn init_may_spawn_send_set_timers_and_start_meta_processes() {
     let addr = TcpServer::bind("127.0.0.1:0").expect("bound").local_addr();
     let probe = Probe::try_spawn(&node, SpawnOptions::default(), move |cx| {
         let me = cx.pid();
-        cx.spawn_register("child", || Script(|_: &mut Context<'_>, _: Pid, _: Message| Ok(())))?;
+        cx.spawn_register("child", || {
+            Script(|_: &mut Context<'_>, _: Pid, _: Message| Ok(()))
+        })?;
         cx.send("outside", 1_u8)?;
         cx.send(me, 2_u8)?;
         cx.send_after(me, 3_u8, Duration::from_millis(1));
@@ -37,7 +39,11 @@ fn init_may_spawn_send_set_timers_and_start_meta_processes() {
 }
 
 /// What a process does in `init` before it fails.
-fn litter(cx: &mut Context<'_>, port: Sender<std::net::SocketAddr>, other: Pid) -> Result<(), Reason> {
+fn litter(
+    cx: &mut Context<'_>,
+    port: Sender<std::net::SocketAddr>,
+    other: Pid,
+) -> Result<(), Reason> {
     let server = TcpServer::bind("127.0.0.1:0")?;
     let _ = port.send(server.local_addr());
     cx.spawn_meta(server)?;
@@ -57,12 +63,24 @@ fn failing_or_panicking_init_gives_the_error_and_leaves_nothing_behind() {
     for panics in [false, true] {
         let (sender, port) = mpsc::channel();
         let other_pid = other.pid;
-        let error = Probe::try_spawn(&node, SpawnOptions::default().with_name("unlucky"), move |cx| {
-            litter(cx, sender, other_pid)?;
-            if panics { panic!("no luck") } else { Err(Reason::error("no luck")) }
-        })
+        let error = Probe::try_spawn(
+            &node,
+            SpawnOptions::default().with_name("unlucky"),
+            move |cx| {
+                litter(cx, sender, other_pid)?;
+                if panics {
+                    panic!("no luck")
+                } else {
+                    Err(Reason::error("no luck"))
+                }
+            },
+        )
         .expect_err("init fails");
-        let reason = if panics { Reason::Panic("no luck".into()) } else { Reason::error("no luck") };
+        let reason = if panics {
+            Reason::Panic("no luck".into())
+        } else {
+            Reason::error("no luck")
+        };
         assert_eq!(error, SpawnError::Init(reason.clone()));
 
         // All of it is gone by now: whoever spawns may try again at once.
@@ -80,7 +98,13 @@ fn failing_or_panicking_init_gives_the_error_and_leaves_nothing_behind() {
             }
         }
         let inspection = inspect(&node, other.pid);
-        assert_eq!((inspection.number("links"), inspection.number("monitored_by")), (Some(0), Some(0)));
+        assert_eq!(
+            (
+                inspection.number("links"),
+                inspection.number("monitored_by")
+            ),
+            (Some(0), Some(0))
+        );
         assert_eq!(count(&node, "timers"), 0, "the request's timeout");
     }
     stop_clean(&node);
@@ -97,11 +121,18 @@ fn a_port_of_a_failed_init_is_free_for_the_next_attempt_also_on_the_only_worker(
         impl Actor for Stubborn {
             fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
                 cx.spawn_meta(TcpServer::bind(self.0)?)?;
-                if self.1 == 0 { Ok(()) } else { Err(Reason::error("not yet")) }
+                if self.1 == 0 {
+                    Ok(())
+                } else {
+                    Err(Reason::error("not yet"))
+                }
             }
         }
         for left in (1..10).rev() {
-            assert_eq!(cx.spawn(|| Stubborn(addr, left)), Err(SpawnError::Init(Reason::error("not yet"))));
+            assert_eq!(
+                cx.spawn(|| Stubborn(addr, left)),
+                Err(SpawnError::Init(Reason::error("not yet")))
+            );
         }
         cx.spawn(|| Stubborn(addr, 0)).expect("the port is free");
     });
@@ -116,7 +147,10 @@ fn a_factory_that_panics_is_an_error_of_the_spawn_as_a_panic_of_init_is() {
     let node = node();
     let parent = Probe::spawn(&node);
     let refused = parent.run(|cx| cx.spawn(|| -> Nothing { panic!("no parts") }));
-    assert_eq!(refused, Err(SpawnError::Init(Reason::Panic("no parts".into()))));
+    assert_eq!(
+        refused,
+        Err(SpawnError::Init(Reason::Panic("no parts".into())))
+    );
     let refused = parent.run(|cx| {
         let pool = Pool::new(1, || -> Nothing { panic!("no parts") });
         cx.spawn_pool(SpawnOptions::default(), pool)
@@ -130,8 +164,13 @@ fn a_factory_that_panics_is_an_error_of_the_spawn_as_a_panic_of_init_is() {
 fn spawning_under_a_taken_name_is_an_error_and_spawns_nothing() {
     let node = node();
     let first = Probe::named(&node, "name");
-    let error = Probe::try_spawn(&node, SpawnOptions::default().with_name("name"), |_| panic!("init is not called"));
-    assert_eq!(error.expect_err("taken"), SpawnError::NameTaken(Name::from("name")));
+    let error = Probe::try_spawn(&node, SpawnOptions::default().with_name("name"), |_| {
+        panic!("init is not called")
+    });
+    assert_eq!(
+        error.expect_err("taken"),
+        SpawnError::NameTaken(Name::from("name"))
+    );
     assert_eq!(node.whereis("name"), Some(first.pid));
     assert_eq!(count(&node, "processes"), 1);
     stop_clean(&node);
@@ -146,11 +185,17 @@ fn a_process_has_one_name_and_can_change_it() {
     assert_eq!(probe.run(|cx| cx.unregister()), Some(Name::from("first")));
     assert_eq!(probe.run(|cx| cx.unregister()), None);
     assert_eq!(node.whereis("first"), None);
-    assert_eq!(node.send("first", 1).expect_err("gone").kind(), SendErrorKind::NoName);
+    assert_eq!(
+        node.send("first", 1).expect_err("gone").kind(),
+        SendErrorKind::NoName
+    );
     let error = probe.run(|cx| cx.register("other")).expect_err("taken");
     assert_eq!(error, SpawnError::NameTaken(Name::from("other")));
     probe.run(|cx| cx.register("second")).expect("free");
-    assert_eq!(probe.run(|cx| cx.name().cloned()), Some(Name::from("second")));
+    assert_eq!(
+        probe.run(|cx| cx.name().cloned()),
+        Some(Name::from("second"))
+    );
     node.send("second", 5_u8).expect("delivered");
     assert_eq!(probe.value::<u8>(), 5);
     node.send_exit(other.pid, Reason::Normal).expect("it lives");
@@ -167,11 +212,17 @@ fn of_many_who_want_a_name_at_once_one_gets_it() {
             .map(|_| {
                 let node = node.clone();
                 std::thread::spawn(move || {
-                    node.spawn_register("wanted", || Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal))).ok()
+                    node.spawn_register("wanted", || {
+                        Script(|_: &mut Context<'_>, _, _| Err(Reason::Normal))
+                    })
+                    .ok()
                 })
             })
             .collect();
-        let got: Vec<Pid> = threads.into_iter().filter_map(|thread| thread.join().expect("no panic")).collect();
+        let got: Vec<Pid> = threads
+            .into_iter()
+            .filter_map(|thread| thread.join().expect("no panic"))
+            .collect();
         assert_eq!(got.len(), 1);
         assert_eq!(node.whereis("wanted"), Some(got[0]));
         node.send("wanted", ()).expect("delivered");
@@ -215,12 +266,19 @@ fn a_process_that_ends_cannot_take_a_name_or_watch_anybody_any_more() {
     let (sender, refused) = mpsc::channel();
     let pid = other.pid;
     let clinging = node.spawn(|| Clinging(pid, sender)).expect("spawned");
-    node.send_exit(clinging, Reason::Shutdown).expect("it lives");
+    node.send_exit(clinging, Reason::Shutdown)
+        .expect("it lives");
     refused.recv_timeout(LIMIT).expect("terminate");
     wait_for_count(&node, "processes", 1);
     assert_eq!(node.whereis("ghost"), None);
     let inspection = inspect(&node, other.pid);
-    assert_eq!((inspection.number("links"), inspection.number("monitored_by")), (Some(0), Some(0)));
+    assert_eq!(
+        (
+            inspection.number("links"),
+            inspection.number("monitored_by")
+        ),
+        (Some(0), Some(0))
+    );
     other.call().2.send(());
     assert_eq!(count(&node, "timers"), 0, "the request's timeout");
     stop_clean(&node);
@@ -237,7 +295,9 @@ fn terminate_finds_the_process_out_of_the_table_and_everybody_told() {
         fn terminate(&mut self, cx: &mut Context<'_>, reason: &Reason) {
             assert_eq!(*reason, Reason::error("custom"));
             let me = cx.pid();
-            let gone = cx.send(me, "me").is_err_and(|error| error.kind() == SendErrorKind::NoProcess);
+            let gone = cx
+                .send(me, "me")
+                .is_err_and(|error| error.kind() == SendErrorKind::NoProcess);
             let nameless = cx.whereis("watched").is_none() && cx.name().is_none();
             // Told before: whatever is sent now comes behind the Down.
             let _ = cx.send(self.0, "after");
@@ -248,13 +308,19 @@ fn terminate_finds_the_process_out_of_the_table_and_everybody_told() {
     let watcher = Probe::spawn(&node);
     let (sender, seen) = mpsc::channel();
     let pid = watcher.pid;
-    let watched = node.spawn_register("watched", || Watched(pid, sender)).expect("spawned");
+    let watched = node
+        .spawn_register("watched", || Watched(pid, sender))
+        .expect("spawned");
     let monitor = watcher.run(move |cx| cx.monitor(watched));
-    node.send_exit(watched, Reason::error("custom")).expect("it lives");
+    node.send_exit(watched, Reason::error("custom"))
+        .expect("it lives");
     let (gone, nameless) = seen.recv_timeout(LIMIT).expect("terminate");
     assert!(gone && nameless);
     let down = watcher.down();
-    assert_eq!((down.monitor, down.target, down.reason), (monitor, Target::Pid(watched), Reason::error("custom")));
+    assert_eq!(
+        (down.monitor, down.target, down.reason),
+        (monitor, Target::Pid(watched), Reason::error("custom"))
+    );
     assert_eq!(watcher.value::<&str>(), "after");
     wait_for_count(&node, "meta_processes", 0);
     stop_clean(&node);
@@ -289,7 +355,12 @@ impl Panicking {
 }
 
 impl Actor for Panicking {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         self.at(Place::Message);
         if self.place == Place::DropOfPayload {
             std::panic::panic_any(Bomb);
@@ -298,7 +369,13 @@ impl Actor for Panicking {
         Err(Reason::error("done"))
     }
 
-    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        _: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         self.at(Place::Call);
         reply.send(());
         Ok(())
@@ -334,17 +411,25 @@ fn panics_in_every_callback_end_that_process_only() {
         let (ended, reason) = mpsc::channel();
         let bomb = (place == Place::DropOfState).then(|| Bomb);
         let pid = node
-            .spawn_with(SpawnOptions::default().with_name("panicking"), || Panicking { place, ended, bomb })
+            .spawn_with(SpawnOptions::default().with_name("panicking"), || {
+                Panicking { place, ended, bomb }
+            })
             .expect("spawned");
         let monitor = watcher.run(move |cx| cx.monitor(pid));
         let done = Reason::error("done");
         let expected = match place {
             Place::Call => {
-                assert_eq!(node.call(pid, (), LIMIT).expect_err("dropped"), RequestError::Dropped);
+                assert_eq!(
+                    node.call(pid, (), LIMIT).expect_err("dropped"),
+                    RequestError::Dropped
+                );
                 Reason::Panic("Call".into())
             }
             Place::Inspect => {
-                assert_eq!(node.inspect(pid, LIMIT).expect_err("dropped"), RequestError::Dropped);
+                assert_eq!(
+                    node.inspect(pid, LIMIT).expect_err("dropped"),
+                    RequestError::Dropped
+                );
                 Reason::Panic("Inspect".into())
             }
             Place::DropOfMessage => {
@@ -363,14 +448,24 @@ fn panics_in_every_callback_end_that_process_only() {
                 node.send(pid, ()).expect("delivered");
                 match place {
                     Place::Message => Reason::Panic("Message".into()),
-                    Place::DropOfPayload => Reason::Panic("panic with a payload that is not text".into()),
+                    Place::DropOfPayload => {
+                        Reason::Panic("panic with a payload that is not text".into())
+                    }
                     _ => done,
                 }
             }
         };
-        assert_eq!(reason.recv_timeout(LIMIT).expect("terminate runs"), expected, "{place:?}");
+        assert_eq!(
+            reason.recv_timeout(LIMIT).expect("terminate runs"),
+            expected,
+            "{place:?}"
+        );
         let down = watcher.down();
-        assert_eq!((down.monitor, down.reason), (monitor, expected), "{place:?}");
+        assert_eq!(
+            (down.monitor, down.reason),
+            (monitor, expected),
+            "{place:?}"
+        );
         assert_eq!(node.whereis("panicking"), None);
         wait_for_count(&node, "processes", 1);
     }
@@ -395,10 +490,17 @@ fn a_timers_message_for_a_dead_process_harms_nobody_even_if_its_drop_panics() {
 fn exit_signals_end_a_process_with_their_reason() {
     let node = node();
     let sender = Probe::spawn(&node);
-    for reason in [Reason::Normal, Reason::Shutdown, Reason::Kill, Reason::error("custom")] {
+    for reason in [
+        Reason::Normal,
+        Reason::Shutdown,
+        Reason::Kill,
+        Reason::error("custom"),
+    ] {
         let probe = Probe::spawn(&node);
         let (pid, sent) = (probe.pid, reason.clone());
-        sender.run(move |cx| cx.send_exit(pid, sent)).expect("it lives");
+        sender
+            .run(move |cx| cx.send_exit(pid, sent))
+            .expect("it lives");
         assert_eq!(probe.end(), reason);
         wait_for_count(&node, "processes", 1);
         let error = sender.run(move |cx| cx.send_exit(pid, Reason::Kill));
@@ -406,7 +508,9 @@ fn exit_signals_end_a_process_with_their_reason() {
         let trapping = Probe::spawn(&node);
         let (pid, sent) = (trapping.pid, reason.clone());
         trapping.run(|cx| cx.trap_exit(true));
-        sender.run(move |cx| cx.send_exit(pid, sent)).expect("it lives");
+        sender
+            .run(move |cx| cx.send_exit(pid, sent))
+            .expect("it lives");
         if reason == Reason::Kill {
             assert_eq!(trapping.end(), Reason::Kill, "it cannot be trapped");
         } else {
@@ -417,7 +521,10 @@ fn exit_signals_end_a_process_with_their_reason() {
         }
         wait_for_count(&node, "processes", 1);
     }
-    assert_eq!(node.send_exit("nobody", Reason::Kill), Err(SendErrorKind::NoName));
+    assert_eq!(
+        node.send_exit("nobody", Reason::Kill),
+        Err(SendErrorKind::NoName)
+    );
     stop_clean(&node);
 }
 
@@ -440,8 +547,9 @@ fn pids_are_never_used_again() {
     let node = node();
     let mut seen = std::collections::HashSet::new();
     for _ in 0..2_000 {
-        let pid =
-            node.spawn(|| Script(|_: &mut Context<'_>, _: Pid, _: Message| Err(Reason::Normal))).expect("spawned");
+        let pid = node
+            .spawn(|| Script(|_: &mut Context<'_>, _: Pid, _: Message| Err(Reason::Normal)))
+            .expect("spawned");
         assert!(seen.insert(pid));
         node.send(pid, ()).expect("delivered");
         wait_for_count(&node, "processes", 0);
@@ -449,14 +557,24 @@ fn pids_are_never_used_again() {
     for pid in seen {
         let error = node.send(pid, "back").expect_err("stale");
         assert_eq!(error.kind(), SendErrorKind::NoProcess);
-        assert_eq!(error.into_message().downcast::<&str>().expect("it comes back"), "back");
+        assert_eq!(
+            error
+                .into_message()
+                .downcast::<&str>()
+                .expect("it comes back"),
+            "back"
+        );
     }
     stop_clean(&node);
 }
 
 #[test]
 fn the_limit_of_processes_is_exact_and_freed_places_are_used_again() {
-    let node = node_with(NodeOptions::from("test@localhost").with_workers(1).with_max_processes(3));
+    let node = node_with(
+        NodeOptions::from("test@localhost")
+            .with_workers(1)
+            .with_max_processes(3),
+    );
     let mut probes: Vec<_> = (0..3).map(|_| Probe::spawn(&node)).collect();
     let refused = Probe::try_spawn(&node, SpawnOptions::default(), |_| Ok(()));
     assert_eq!(refused.expect_err("full"), SpawnError::Limit("processes"));

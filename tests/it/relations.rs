@@ -22,7 +22,13 @@ fn end_with(node: &Node, probe: &Probe, reason: &Reason) {
 }
 
 fn reasons() -> [Reason; 5] {
-    [Reason::Normal, Reason::Kill, Reason::error("custom"), Reason::Shutdown, Reason::Panic("boom".into())]
+    [
+        Reason::Normal,
+        Reason::Kill,
+        Reason::error("custom"),
+        Reason::Shutdown,
+        Reason::Panic("boom".into()),
+    ]
 }
 
 #[track_caller]
@@ -42,11 +48,24 @@ fn monitor_tells_each_reason_once_by_pid_and_by_name() {
         for by_name in [false, true] {
             let watched = Probe::named(&node, "watched");
             let pid = watched.pid;
-            let monitor = watcher.run(move |cx| if by_name { cx.monitor("watched") } else { cx.monitor(pid) });
+            let monitor = watcher.run(move |cx| {
+                if by_name {
+                    cx.monitor("watched")
+                } else {
+                    cx.monitor(pid)
+                }
+            });
             end_with(&node, &watched, &reason);
             let down = watcher.down();
-            let asked = if by_name { Target::from("watched") } else { Target::Pid(pid) };
-            assert_eq!((down.monitor, down.target, &down.reason), (monitor, asked, &reason));
+            let asked = if by_name {
+                Target::from("watched")
+            } else {
+                Target::Pid(pid)
+            };
+            assert_eq!(
+                (down.monitor, down.target, &down.reason),
+                (monitor, asked, &reason)
+            );
             watcher.saw_nothing();
             has_no_relations(&node, &watcher);
         }
@@ -80,7 +99,10 @@ fn unknown_targets_answer_a_monitor_at_once() {
         let asked = target.clone();
         let monitor = watcher.run(move |cx| cx.monitor(asked));
         let down = watcher.down();
-        assert_eq!((down.monitor, down.target, down.reason), (monitor, target, Reason::NoProcess));
+        assert_eq!(
+            (down.monitor, down.target, down.reason),
+            (monitor, target, Reason::NoProcess)
+        );
     }
     has_no_relations(&node, &watcher);
     stop_clean(&node);
@@ -93,8 +115,14 @@ fn link_passes_each_reason_but_normal_on_both_ways() {
     for reason in reasons() {
         for reverse in [false, true] {
             let (one, other) = (Probe::named(&node, "one"), Probe::named(&node, "other"));
-            let target = if reverse { Target::Pid(one.pid) } else { Target::from("other") };
-            if reverse { &other } else { &one }.run(move |cx| cx.link(target)).expect("it lives");
+            let target = if reverse {
+                Target::Pid(one.pid)
+            } else {
+                Target::from("other")
+            };
+            if reverse { &other } else { &one }
+                .run(move |cx| cx.link(target))
+                .expect("it lives");
             end_with(&node, &other, &reason);
             if reason == Reason::Normal {
                 one.saw_nothing();
@@ -139,10 +167,18 @@ fn links_to_the_dead_and_to_unregistered_names_are_told() {
     wait_for_count(&node, "processes", 0);
     let (trapping, plain) = (Probe::spawn(&node), Probe::spawn(&node));
     trapping.run(|cx| cx.trap_exit(true));
-    assert_eq!(trapping.run(|cx| cx.link("nobody")), Err(SendErrorKind::NoName));
-    trapping.run(move |cx| cx.link(pid)).expect("answered by a signal");
+    assert_eq!(
+        trapping.run(|cx| cx.link("nobody")),
+        Err(SendErrorKind::NoName)
+    );
+    trapping
+        .run(move |cx| cx.link(pid))
+        .expect("answered by a signal");
     let exit = trapping.exit();
-    assert_eq!((exit.from, exit.reason), (Target::Pid(pid), Reason::NoProcess));
+    assert_eq!(
+        (exit.from, exit.reason),
+        (Target::Pid(pid), Reason::NoProcess)
+    );
     has_no_relations(&node, &trapping);
     plain.start(move |cx| cx.link(pid).map_err(|_| Reason::Kill));
     assert_eq!(plain.end(), Reason::NoProcess);
@@ -184,7 +220,10 @@ fn nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor() {
     // Signals go before the deed of the main lane: so they came first, and are seen; taken back inside the handler that
     // was running they are not.
     let (first, second) = (one.next().1, one.next().1);
-    assert!(matches!((&first, &second), (Message::Exit(_), Message::Down(_)) | (Message::Down(_), Message::Exit(_))));
+    assert!(matches!(
+        (&first, &second),
+        (Message::Exit(_), Message::Down(_)) | (Message::Down(_), Message::Exit(_))
+    ));
     one.saw_nothing();
     has_no_relations(&node, &one);
 
@@ -194,7 +233,9 @@ fn nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor() {
     one.run(move |cx| {
         cx.link(pid).expect("it lives");
         let monitor = cx.monitor(pid);
-        watched.send_exit(pid, Reason::error("custom")).expect("it lives");
+        watched
+            .send_exit(pid, Reason::error("custom"))
+            .expect("it lives");
         wait_until("the end", || watched.send(pid, ()).is_err());
         wait_for_count(&watched, "processes", 1);
         cx.unlink(pid);
@@ -220,7 +261,10 @@ fn the_dead_are_forgotten_by_those_who_watched_and_those_who_were_watched() {
         });
         end_with(&node, &passing, &Reason::Normal);
         let (first, second) = (lasting.next().1, lasting.next().1);
-        assert!(matches!((first, second), (Message::Exit(_), Message::Down(_)) | (Message::Down(_), Message::Exit(_))));
+        assert!(matches!(
+            (first, second),
+            (Message::Exit(_), Message::Down(_)) | (Message::Down(_), Message::Exit(_))
+        ));
     }
     has_no_relations(&node, &lasting);
     stop_clean(&node);
@@ -236,7 +280,10 @@ fn spawning_with_a_link_ends_the_child_with_its_parent() {
             cx.spawn_with(SpawnOptions::default().with_link(), idle)
         })
         .expect("spawned");
-    assert_eq!(inspect(&node, child).value("parent"), Some(&*parent.pid.to_string()));
+    assert_eq!(
+        inspect(&node, child).value("parent"),
+        Some(&*parent.pid.to_string())
+    );
     end_with(&node, &parent, &Reason::error("custom"));
     wait_for_count(&node, "processes", 0);
     // A child that fails in init does not take its parent with it.
@@ -260,8 +307,12 @@ fn spawning_with_a_link_ends_the_child_with_its_parent() {
 fn every_monitor_and_every_link_tells_exactly_once_while_their_targets_end() {
     const TARGETS: usize = 1_000;
     let node = node();
-    let targets: Vec<Pid> =
-        (0..TARGETS).map(|_| node.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(()))).expect("spawned")).collect();
+    let targets: Vec<Pid> = (0..TARGETS)
+        .map(|_| {
+            node.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(())))
+                .expect("spawned")
+        })
+        .collect();
     let watchers: Vec<_> = (0..4).map(|_| Probe::spawn(&node)).collect();
     for watcher in &watchers {
         watcher.run(|cx| cx.trap_exit(true));
@@ -276,7 +327,8 @@ fn every_monitor_and_every_link_tells_exactly_once_while_their_targets_end() {
     }
     // Some are watched already, some are not yet.
     for target in &targets {
-        node.send_exit(*target, Reason::Shutdown).expect("it lives, or is dying");
+        node.send_exit(*target, Reason::Shutdown)
+            .expect("it lives, or is dying");
     }
     for watcher in &watchers {
         let mut told = std::collections::HashMap::<Target, [usize; 2]>::new();
@@ -298,11 +350,14 @@ fn every_monitor_and_every_link_tells_exactly_once_while_their_targets_end() {
 fn a_chain_of_links_falls_as_a_whole() {
     let node = node();
     const LENGTH: usize = 10_000;
-    let probes: Vec<_> = (0..LENGTH).map(|_| node.spawn(|| Linking).expect("spawned")).collect();
+    let probes: Vec<_> = (0..LENGTH)
+        .map(|_| node.spawn(|| Linking).expect("spawned"))
+        .collect();
     for pair in probes.windows(2) {
         node.call(pair[0], pair[1], LIMIT).expect("linked");
     }
-    node.send_exit(probes[LENGTH / 2], Reason::error("custom")).expect("it lives");
+    node.send_exit(probes[LENGTH / 2], Reason::error("custom"))
+        .expect("it lives");
     wait_for_count(&node, "processes", 0);
     stop_clean(&node);
 }
@@ -310,7 +365,13 @@ fn a_chain_of_links_falls_as_a_whole() {
 struct Linking;
 
 impl Actor for Linking {
-    fn handle_call(&mut self, cx: &mut Context<'_>, _: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         if let Ok(pid) = message.downcast::<Pid>() {
             cx.link(pid).map_err(|_| Reason::NoProcess)?;
             reply.send(());

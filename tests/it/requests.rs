@@ -15,19 +15,33 @@ const SOON: Duration = Duration::from_millis(30);
 fn a_request_is_answered_inside_and_outside() {
     let node = node();
     let (asking, asked) = (Probe::spawn(&node), Probe::named(&node, "asked"));
-    let request = asking.run(|cx| cx.request("asked", 3_u32, LIMIT)).expect("delivered");
+    let request = asking
+        .run(|cx| cx.request("asked", 3_u32, LIMIT))
+        .expect("delivered");
     let (from, message, reply) = asked.call();
-    assert_eq!((from, message.downcast::<u32>().expect("a number")), (asking.pid, 3));
+    assert_eq!(
+        (from, message.downcast::<u32>().expect("a number")),
+        (asking.pid, 3)
+    );
     reply.send("three");
     let reply = asking.reply();
     assert_eq!(reply.request, request);
-    assert_eq!(reply.result.expect("an answer").downcast::<&str>().expect("a text"), "three");
+    assert_eq!(
+        reply
+            .result
+            .expect("an answer")
+            .downcast::<&str>()
+            .expect("a text"),
+        "three"
+    );
 
     let promise = node.request(asked.pid, 4_u32).expect("delivered");
     let (from, _, reply) = asked.call();
     assert_eq!(from, Pid::NODE);
     reply.send("four");
-    let answer = promise.wait_until(Instant::now() + LIMIT).expect("an answer");
+    let answer = promise
+        .wait_until(Instant::now() + LIMIT)
+        .expect("an answer");
     assert_eq!(answer.downcast::<&str>().expect("a text"), "four");
     assert_eq!(count(&node, "timers"), 0);
     stop_clean(&node);
@@ -36,9 +50,15 @@ fn a_request_is_answered_inside_and_outside() {
 #[test]
 fn a_request_may_be_answered_later_and_by_another_process() {
     let node = node();
-    let (asking, asked, other) = (Probe::spawn(&node), Probe::spawn(&node), Probe::spawn(&node));
+    let (asking, asked, other) = (
+        Probe::spawn(&node),
+        Probe::spawn(&node),
+        Probe::spawn(&node),
+    );
     let to = asked.pid;
-    let requests = asking.run(move |cx| [0, 1, 2].map(|number: u8| cx.request(to, number, LIMIT).expect("delivered")));
+    let requests = asking.run(move |cx| {
+        [0, 1, 2].map(|number: u8| cx.request(to, number, LIMIT).expect("delivered"))
+    });
     let replies: Vec<Reply> = (0..3).map(|_| asked.call().2).collect();
     // Backwards, and from elsewhere.
     for (number, reply) in replies.into_iter().enumerate().rev() {
@@ -47,7 +67,14 @@ fn a_request_may_be_answered_later_and_by_another_process() {
     for number in [2, 1, 0] {
         let reply = asking.reply();
         assert_eq!(reply.request, requests[number]);
-        assert_eq!(reply.result.expect("an answer").downcast::<usize>().expect("a number"), number);
+        assert_eq!(
+            reply
+                .result
+                .expect("an answer")
+                .downcast::<usize>()
+                .expect("a number"),
+            number
+        );
     }
     stop_clean(&node);
 }
@@ -58,16 +85,23 @@ fn a_request_that_nobody_answers_times_out_and_the_late_answer_is_dropped() {
     let (asking, asked) = (Probe::spawn(&node), Probe::spawn(&node));
     let to = asked.pid;
     let started = Instant::now();
-    let request = asking.run(move |cx| cx.request(to, (), SOON)).expect("delivered");
+    let request = asking
+        .run(move |cx| cx.request(to, (), SOON))
+        .expect("delivered");
     assert_eq!(asking.unanswered(request), RequestError::Timeout);
     assert!(started.elapsed() >= SOON);
     asked.call().2.send("late");
     asking.saw_nothing();
-    assert_eq!(node.call(to, (), SOON).expect_err("nobody answers"), RequestError::Timeout);
+    assert_eq!(
+        node.call(to, (), SOON).expect_err("nobody answers"),
+        RequestError::Timeout
+    );
     asked.call().2.send("late");
     assert_eq!(count(&node, "timers"), 0);
     // An answer in time, and the timeout comes no more.
-    let request = asking.run(move |cx| cx.request(to, (), SOON)).expect("delivered");
+    let request = asking
+        .run(move |cx| cx.request(to, (), SOON))
+        .expect("delivered");
     let in_time = asked.call().2;
     in_time.send(());
     let reply = asking.reply();
@@ -89,36 +123,62 @@ fn a_request_whose_callee_drops_it_panics_or_ends_is_answered_at_once() {
     struct Default;
     impl Actor for Default {}
     let idle = node.spawn(|| Default).expect("spawned");
-    let request = asking.run(move |cx| cx.request(idle, (), LIMIT)).expect("delivered");
+    let request = asking
+        .run(move |cx| cx.request(idle, (), LIMIT))
+        .expect("delivered");
     assert_eq!(asking.unanswered(request), RequestError::Dropped);
 
     // A failing and a panicking handler.
     struct Hurt(bool);
     impl Actor for Hurt {
-        fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, _: Reply) -> Result<(), Reason> {
-            if self.0 { panic!("asked to") } else { Err(Reason::error("failing")) }
+        fn handle_call(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            _: Message,
+            _: Reply,
+        ) -> Result<(), Reason> {
+            if self.0 {
+                panic!("asked to")
+            } else {
+                Err(Reason::error("failing"))
+            }
         }
     }
     for panics in [false, true] {
         let hurt = node.spawn(|| Hurt(panics)).expect("spawned");
-        let request = asking.run(move |cx| cx.request(hurt, (), LIMIT)).expect("delivered");
+        let request = asking
+            .run(move |cx| cx.request(hurt, (), LIMIT))
+            .expect("delivered");
         assert_eq!(asking.unanswered(request), RequestError::Dropped);
         let hurt = node.spawn(|| Hurt(panics)).expect("spawned");
-        assert_eq!(node.call(hurt, (), LIMIT).expect_err("dropped"), RequestError::Dropped);
+        assert_eq!(
+            node.call(hurt, (), LIMIT).expect_err("dropped"),
+            RequestError::Dropped
+        );
     }
 
     // It waits in the mailbox of a process that is killed; and it has been taken and kept by one that is.
     let asked = Probe::spawn(&node);
     let to = asked.pid;
-    let kept = asking.run(move |cx| cx.request(to, (), LIMIT)).expect("delivered");
+    let kept = asking
+        .run(move |cx| cx.request(to, (), LIMIT))
+        .expect("delivered");
     let (_, _, reply) = asked.call();
     let gate = asked.block();
-    let waiting = asking.run(move |cx| cx.request(to, (), LIMIT)).expect("delivered");
+    let waiting = asking
+        .run(move |cx| cx.request(to, (), LIMIT))
+        .expect("delivered");
     let outside = node.request(to, ()).expect("delivered");
     node.send_exit(to, Reason::Kill).expect("it lives");
     drop(gate);
     assert_eq!(asking.unanswered(waiting), RequestError::Dropped);
-    assert_eq!(outside.wait_until(Instant::now() + LIMIT).expect_err("dropped"), RequestError::Dropped);
+    assert_eq!(
+        outside
+            .wait_until(Instant::now() + LIMIT)
+            .expect_err("dropped"),
+        RequestError::Dropped
+    );
     drop(reply);
     assert_eq!(asking.unanswered(kept), RequestError::Dropped);
     stop_clean(&node);
@@ -131,13 +191,30 @@ fn a_request_to_nobody_is_an_error_and_no_answer_comes() {
     let to = dead.pid;
     node.send_exit(to, Reason::Normal).expect("it lives");
     dead.end();
-    for (target, kind) in [(Target::Pid(to), SendErrorKind::NoProcess), (Target::from("x"), SendErrorKind::NoName)] {
+    for (target, kind) in [
+        (Target::Pid(to), SendErrorKind::NoProcess),
+        (Target::from("x"), SendErrorKind::NoName),
+    ] {
         let asked = target.clone();
-        let error = asking.run(move |cx| cx.request(asked, 7_u8, LIMIT)).expect_err("nobody");
+        let error = asking
+            .run(move |cx| cx.request(asked, 7_u8, LIMIT))
+            .expect_err("nobody");
         assert_eq!(error.kind(), kind);
-        assert_eq!(error.into_message().downcast::<u8>().expect("it comes back"), 7);
-        assert_eq!(node.call(target.clone(), 7_u8, LIMIT).expect_err("nobody"), RequestError::NotDelivered(kind));
-        assert_eq!(node.inspect(target, LIMIT).expect_err("nobody"), RequestError::NotDelivered(kind));
+        assert_eq!(
+            error
+                .into_message()
+                .downcast::<u8>()
+                .expect("it comes back"),
+            7
+        );
+        assert_eq!(
+            node.call(target.clone(), 7_u8, LIMIT).expect_err("nobody"),
+            RequestError::NotDelivered(kind)
+        );
+        assert_eq!(
+            node.inspect(target, LIMIT).expect_err("nobody"),
+            RequestError::NotDelivered(kind)
+        );
     }
     asking.saw_nothing();
     assert_eq!(count(&node, "timers"), 0);
@@ -151,7 +228,10 @@ fn a_full_mailbox_refuses_a_request_at_once() {
     let gate = asked.block();
     node.send(asked.pid, ()).expect("one fits");
     let error = node.call(asked.pid, (), LIMIT).expect_err("full");
-    assert_eq!(error, RequestError::NotDelivered(SendErrorKind::MailboxFull));
+    assert_eq!(
+        error,
+        RequestError::NotDelivered(SendErrorKind::MailboxFull)
+    );
     drop(gate);
     stop_clean(&node);
 }
@@ -160,7 +240,9 @@ fn a_full_mailbox_refuses_a_request_at_once() {
 fn a_request_to_oneself_is_answered() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let request = probe.run(|cx| cx.request(cx.pid(), (), LIMIT)).expect("delivered");
+    let request = probe
+        .run(|cx| cx.request(cx.pid(), (), LIMIT))
+        .expect("delivered");
     probe.call().2.send(1_u8);
     assert_eq!(probe.reply().request, request);
     stop_clean(&node);
@@ -171,9 +253,13 @@ fn a_blocking_call_on_a_thread_of_the_runtime_is_refused() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (inside, pid) = (node.clone(), probe.pid);
-    let (error, inspected) = probe.run(move |_| (inside.call(pid, (), LIMIT), inside.inspect(pid, LIMIT)));
+    let (error, inspected) =
+        probe.run(move |_| (inside.call(pid, (), LIMIT), inside.inspect(pid, LIMIT)));
     assert_eq!(error.expect_err("refused"), RequestError::WouldBlockRuntime);
-    assert_eq!(inspected.expect_err("refused"), RequestError::WouldBlockRuntime);
+    assert_eq!(
+        inspected.expect_err("refused"),
+        RequestError::WouldBlockRuntime
+    );
     probe.saw_nothing();
     stop_clean(&node);
 }
@@ -223,7 +309,13 @@ async fn promises_are_awaited_and_messages_sent_from_tasks_of_tokio() {
     let node = node();
     struct Doubling;
     impl Actor for Doubling {
-        fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+        fn handle_call(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+            reply: Reply,
+        ) -> Result<(), Reason> {
             if let Ok(number) = message.downcast::<u32>() {
                 reply.send(number * 2);
             }
@@ -234,7 +326,13 @@ async fn promises_are_awaited_and_messages_sent_from_tasks_of_tokio() {
     let tasks: Vec<_> = (0..100_u32)
         .map(|number| {
             let promise: Promise = node.request(pid, number).expect("delivered");
-            tokio::spawn(async move { promise.await.expect("answered").downcast::<u32>().expect("a number") })
+            tokio::spawn(async move {
+                promise
+                    .await
+                    .expect("answered")
+                    .downcast::<u32>()
+                    .expect("a number")
+            })
         })
         .collect();
     for (number, task) in tasks.into_iter().enumerate() {
@@ -255,7 +353,9 @@ async fn promises_are_awaited_and_messages_sent_from_tasks_of_tokio() {
         Ok(())
     });
     assert_eq!(receiver.await, Ok(5));
-    tokio::task::spawn_blocking(move || stop_clean(&node)).await.expect("it stops");
+    tokio::task::spawn_blocking(move || stop_clean(&node))
+        .await
+        .expect("it stops");
 }
 
 #[test]
@@ -266,7 +366,8 @@ fn an_unfinished_promise_may_be_dropped_or_polled_elsewhere() {
     asked.call().2.send("to nobody");
     let promise = node.request(asked.pid, ()).expect("delivered");
     let (sender, receiver) = mpsc::channel();
-    let waiting = std::thread::spawn(move || sender.send(promise.wait_until(Instant::now() + LIMIT).is_ok()));
+    let waiting =
+        std::thread::spawn(move || sender.send(promise.wait_until(Instant::now() + LIMIT).is_ok()));
     asked.call().2.send(());
     assert!(receiver.recv_timeout(LIMIT).expect("answered"));
     waiting.join().expect("no panic").expect("received");

@@ -54,8 +54,15 @@ fn what_a_handler_sends_before_and_while_it_blocks_is_handled() {
 fn processes_with_long_handlers_run_side_by_side() {
     struct Computes(Arc<AtomicU32>, mpsc::Sender<bool>);
     impl Actor for Computes {
-        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
-            let Message::Tcp(packet) = message else { return Ok(()) };
+        fn handle_message(
+            &mut self,
+            cx: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
+            let Message::Tcp(packet) = message else {
+                return Ok(());
+            };
             let mut others = self.0.fetch_add(1, Relaxed);
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_micros(200) {
@@ -71,14 +78,20 @@ fn processes_with_long_handlers_run_side_by_side() {
     let (running, (handled, was_handled)) = (Arc::new(AtomicU32::new(0)), mpsc::channel());
     for name in ["one", "two"] {
         let (running, handled) = (Arc::clone(&running), handled.clone());
-        node.spawn_register(name, move || Computes(Arc::clone(&running), handled.clone())).expect("spawned");
+        node.spawn_register(name, move || {
+            Computes(Arc::clone(&running), handled.clone())
+        })
+        .expect("spawned");
     }
     let probe = Probe::spawn(&node);
     let (addr, _) = probe.listen(TcpServerOptions::default().with_process_pool(["one", "two"]));
     let mut clients: Vec<_> = (0..20).map(|_| client(addr)).collect();
     let (begun, mut side_by_side) = (Instant::now(), 0);
     while side_by_side < 500 {
-        assert!(begun.elapsed() < LIMIT, "{side_by_side} handlers have run beside another");
+        assert!(
+            begun.elapsed() < LIMIT,
+            "{side_by_side} handlers have run beside another"
+        );
         for client in &mut clients {
             client.write_all(b"x").expect("written");
         }
@@ -113,7 +126,11 @@ fn sockets_and_timers_are_served_while_every_worker_blocks() {
 
 #[test]
 fn a_node_of_one_worker_does_everything() {
-    let node = node_with(NodeOptions::from("small@localhost").with_workers(1).with_stripes(1));
+    let node = node_with(
+        NodeOptions::from("small@localhost")
+            .with_workers(1)
+            .with_stripes(1),
+    );
     let probe = Probe::spawn(&node);
     let (addr, _) = probe.listen(TcpServerOptions::default());
     let connection = probe.connect_to(addr);
@@ -127,7 +144,11 @@ fn a_node_of_one_worker_does_everything() {
 
 #[test]
 fn many_workers_and_stripes_do_everything() {
-    let node = node_with(NodeOptions::from("large@localhost").with_workers(16).with_stripes(64));
+    let node = node_with(
+        NodeOptions::from("large@localhost")
+            .with_workers(16)
+            .with_stripes(64),
+    );
     let probe = Probe::spawn(&node);
     let (addr, _) = probe.listen(TcpServerOptions::default());
     let mut clients: Vec<_> = (0..100).map(|_| client(addr)).collect();
@@ -157,8 +178,14 @@ fn wrong_numbers_of_workers_stripes_and_processes_are_named() {
         (NodeOptions::from("x").with_workers(100_000), "workers"),
         (NodeOptions::from("x").with_stripes(0), "stripes"),
         (NodeOptions::from("x").with_stripes(100_000), "stripes"),
-        (NodeOptions::from("x").with_max_processes(0), "max_processes"),
-        (NodeOptions::from("x").with_mailbox_bound(0), "mailbox_bound"),
+        (
+            NodeOptions::from("x").with_max_processes(0),
+            "max_processes",
+        ),
+        (
+            NodeOptions::from("x").with_mailbox_bound(0),
+            "mailbox_bound",
+        ),
         (NodeOptions::from("x").with_data_bound(0), "data_bound"),
     ] {
         match Node::start(options) {
@@ -189,17 +216,25 @@ impl Actor for Flooder {
 
 #[test]
 fn a_process_that_sends_a_lot_lets_the_receiver_come_to_it() {
-    let node = Node::start(NodeOptions::from("flood@localhost").with_workers(1)).expect("a node starts");
+    let node =
+        Node::start(NodeOptions::from("flood@localhost").with_workers(1)).expect("a node starts");
     let bursts = Arc::new(AtomicU32::new(0));
     let (seen, first_seen) = mpsc::channel();
-    let receiver = Receiver { bursts: Arc::clone(&bursts), seen: Some(seen) };
+    let receiver = Receiver {
+        bursts: Arc::clone(&bursts),
+        seen: Some(seen),
+    };
     let to = node.spawn(move || receiver).expect("spawned");
     let flooder = node.spawn({
         let bursts = Arc::clone(&bursts);
         move || Flooder { to, bursts }
     });
     node.send(flooder.expect("spawned"), ()).expect("delivered");
-    assert_eq!(first_seen.recv_timeout(LIMIT), Ok(1), "bursts sent when the first message of them is handled");
+    assert_eq!(
+        first_seen.recv_timeout(LIMIT),
+        Ok(1),
+        "bursts sent when the first message of them is handled"
+    );
     stop_clean(&node);
 }
 
@@ -223,7 +258,12 @@ impl Actor for Receiver {
 struct Patient;
 
 impl Actor for Patient {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         if let Message::Tcp(packet) = message
             && packet.data.len() < 8
         {
@@ -235,11 +275,14 @@ impl Actor for Patient {
 
 #[test]
 fn connections_that_always_have_more_to_read_do_not_hold_up_the_others() {
-    let node = Node::start(NodeOptions::from("bulk@localhost").with_workers(1)).expect("a node starts");
+    let node =
+        Node::start(NodeOptions::from("bulk@localhost").with_workers(1)).expect("a node starts");
     node.spawn_register("patient", || Patient).expect("spawned");
     let parent = Probe::spawn(&node);
     // So that the reader is slower than the writers.
-    let options = TcpServerOptions::default().with_read_buffer_size(64).with_process_pool(["patient"]);
+    let options = TcpServerOptions::default()
+        .with_read_buffer_size(64)
+        .with_process_pool(["patient"]);
     let (addr, _) = parent.listen(options);
     let mut other = client(addr);
     let floods: Vec<_> = (0..3).map(|_| client(addr)).collect();
@@ -247,7 +290,9 @@ fn connections_that_always_have_more_to_read_do_not_hold_up_the_others() {
     let writers: Vec<_> = floods
         .iter()
         .map(|flood| flood.try_clone().expect("a second handle"))
-        .map(|mut flood| std::thread::spawn(move || while flood.write_all(&[b'x'; 64 << 10]).is_ok() {}))
+        .map(|mut flood| {
+            std::thread::spawn(move || while flood.write_all(&[b'x'; 64 << 10]).is_ok() {})
+        })
         .collect();
     for number in 0..100_u32 {
         exchange(&mut other, &number.to_be_bytes(), &number.to_be_bytes());
@@ -255,8 +300,12 @@ fn connections_that_always_have_more_to_read_do_not_hold_up_the_others() {
     // Nobody who comes now waits for them either.
     exchange(&mut client(addr), b"new", b"new");
     for flood in floods {
-        flood.shutdown(std::net::Shutdown::Both).expect("the flood goes on until here");
+        flood
+            .shutdown(std::net::Shutdown::Both)
+            .expect("the flood goes on until here");
     }
-    writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
+    writers
+        .into_iter()
+        .for_each(|writer| writer.join().expect("no panic"));
     stop_clean(&node);
 }

@@ -24,7 +24,11 @@ impl Echo {
         let tcp = TcpServer::bind("127.0.0.1:0").expect("bound");
         let addr = tcp.local_addr();
         let udp = UdpServer::bind(addr).expect("bound");
-        node.spawn(|| Self { tcp: Some(tcp), udp: Some(udp) }).expect("spawned");
+        node.spawn(|| Self {
+            tcp: Some(tcp),
+            udp: Some(udp),
+        })
+        .expect("spawned");
         addr
     }
 }
@@ -36,7 +40,12 @@ impl Actor for Echo {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         let _ = match message {
             Message::Tcp(packet) => cx.send_alias(packet.id, packet),
             Message::Udp(packet) => cx.send_alias(packet.id, packet),
@@ -48,77 +57,95 @@ impl Actor for Echo {
 
 #[test]
 fn stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_nothing() {
-    alone("stop::stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_nothing", || {
-        const SLOW: usize = 50;
-        let phase = Duration::from_millis(400);
-        let (threads_before, descriptors_before) = (threads(), descriptors());
-        let node = node();
-        let addr = Echo::start(&node);
-        // Peers that write and do not read, until nobody takes more.
-        let mut slow: Vec<TcpStream> = (0..SLOW)
-            .map(|_| {
-                let client = client(addr);
-                client.set_nonblocking(true).expect("non-blocking");
-                client
-            })
-            .collect();
-        let fill = |client: &mut TcpStream| std::iter::from_fn(|| client.write(&[1; 64 << 10]).ok()).count();
-        let mut other = client(addr);
-        let mut vain = 0;
-        while vain < 3 {
-            let writes: usize = slow.iter_mut().map(fill).sum();
-            vain = if writes == 0 { vain + 1 } else { 0 };
-            // A server that is only slow would take more after this.
-            exchange(&mut other, b"x", b"x");
-        }
-        drop(other);
-        let over = Arc::new(AtomicBool::new(false));
-        let (started, traffic) = mpsc::channel();
-        let busy: Vec<_> = (0..8)
-            .map(|number| {
-                let (over, started) = (Arc::clone(&over), started.clone());
-                let mut client = client(addr);
-                thread::spawn(move || {
-                    let bytes = [number; 4096];
-                    let mut exchanges = 0_u64;
-                    while client.write_all(&bytes).and_then(|()| client.read_exact(&mut [0; 4096])).is_ok() {
-                        exchanges += 1;
-                        if exchanges == 10 {
-                            started.send(()).expect("the test listens");
-                        }
-                    }
-                    // Until the end: connects that are refused, datagrams that nobody gets.
-                    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-                    while !over.load(Ordering::Relaxed) {
-                        drop(TcpStream::connect(addr));
-                        let _ = socket.send_to(&bytes, addr);
-                    }
+    alone(
+        "stop::stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_nothing",
+        || {
+            const SLOW: usize = 50;
+            let phase = Duration::from_millis(400);
+            let (threads_before, descriptors_before) = (threads(), descriptors());
+            let node = node();
+            let addr = Echo::start(&node);
+            // Peers that write and do not read, until nobody takes more.
+            let mut slow: Vec<TcpStream> = (0..SLOW)
+                .map(|_| {
+                    let client = client(addr);
+                    client.set_nonblocking(true).expect("non-blocking");
+                    client
                 })
-            })
-            .collect();
-        for _ in &busy {
-            traffic.recv_timeout(LIMIT).expect("traffic");
-        }
-        let stopped = node.clone();
-        let begun = Instant::now();
-        let report = within_limit("the stop", move || stopped.stop_with(StopOptions::default().with_timeout(phase)));
-        let took = begun.elapsed();
-        over.store(true, Ordering::Relaxed);
-        assert!(took < 7 * phase + Duration::from_secs(2), "{took:?}");
-        assert!(report.unflushed >= SLOW, "{report}");
-        assert!(report.unsent_bytes > 0, "{report}");
-        assert!(report.killed.is_empty() && report.stuck.is_empty(), "{report}");
-        for client in busy {
-            client.join().expect("no panic");
-        }
-        assert_eq!(node.stop(), report, "a second stop gives the same report");
-        assert!(node.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(()))).is_err(), "spawned on a stopped node");
-        drop((node, slow));
-        wait_until("the threads to be gone", || threads() == threads_before);
-        assert_eq!(descriptors(), descriptors_before, "descriptors are left");
-        drop(TcpServer::bind(addr).expect("the port of TCP is free"));
-        drop(UdpServer::bind(addr).expect("the port of UDP is free"));
-    });
+                .collect();
+            let fill = |client: &mut TcpStream| {
+                std::iter::from_fn(|| client.write(&[1; 64 << 10]).ok()).count()
+            };
+            let mut other = client(addr);
+            let mut vain = 0;
+            while vain < 3 {
+                let writes: usize = slow.iter_mut().map(fill).sum();
+                vain = if writes == 0 { vain + 1 } else { 0 };
+                // A server that is only slow would take more after this.
+                exchange(&mut other, b"x", b"x");
+            }
+            drop(other);
+            let over = Arc::new(AtomicBool::new(false));
+            let (started, traffic) = mpsc::channel();
+            let busy: Vec<_> = (0..8)
+                .map(|number| {
+                    let (over, started) = (Arc::clone(&over), started.clone());
+                    let mut client = client(addr);
+                    thread::spawn(move || {
+                        let bytes = [number; 4096];
+                        let mut exchanges = 0_u64;
+                        while client
+                            .write_all(&bytes)
+                            .and_then(|()| client.read_exact(&mut [0; 4096]))
+                            .is_ok()
+                        {
+                            exchanges += 1;
+                            if exchanges == 10 {
+                                started.send(()).expect("the test listens");
+                            }
+                        }
+                        // Until the end: connects that are refused, datagrams that nobody gets.
+                        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+                        while !over.load(Ordering::Relaxed) {
+                            drop(TcpStream::connect(addr));
+                            let _ = socket.send_to(&bytes, addr);
+                        }
+                    })
+                })
+                .collect();
+            for _ in &busy {
+                traffic.recv_timeout(LIMIT).expect("traffic");
+            }
+            let stopped = node.clone();
+            let begun = Instant::now();
+            let report = within_limit("the stop", move || {
+                stopped.stop_with(StopOptions::default().with_timeout(phase))
+            });
+            let took = begun.elapsed();
+            over.store(true, Ordering::Relaxed);
+            assert!(took < 7 * phase + Duration::from_secs(2), "{took:?}");
+            assert!(report.unflushed >= SLOW, "{report}");
+            assert!(report.unsent_bytes > 0, "{report}");
+            assert!(
+                report.killed.is_empty() && report.stuck.is_empty(),
+                "{report}"
+            );
+            for client in busy {
+                client.join().expect("no panic");
+            }
+            assert_eq!(node.stop(), report, "a second stop gives the same report");
+            assert!(
+                node.spawn(|| Script(|_: &mut Context<'_>, _, _| Ok(())))
+                    .is_err(),
+                "spawned on a stopped node"
+            );
+            drop((node, slow));
+            wait_until("the threads to be gone", || threads() == threads_before);
+            assert_eq!(descriptors(), descriptors_before, "descriptors are left");
+            drop(TcpServer::bind(addr).expect("the port of TCP is free"));
+            drop(UdpServer::bind(addr).expect("the port of UDP is free"));
+        },
+    );
 }
 
 #[test]
@@ -173,7 +200,11 @@ fn peers_that_ignore_our_end_do_not_make_a_stop_unclean() {
     let stopped = node.clone();
     let report = within_limit("the stop", move || stopped.stop());
     assert!(report.is_clean(), "{report}");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
     for mut client in clients {
         assert_eq!(read_to_end(&mut client), b"");
     }
@@ -192,7 +223,10 @@ fn stop_from_inside_ends_the_node_and_whoever_waits_is_told() {
     assert_eq!(read_to_end(&mut client), b"");
     assert_eq!(probe.disconnect().reason, DisconnectReason::NodeStop);
     assert_eq!(probe.end(), Reason::Shutdown);
-    assert_eq!((count(&node, "processes"), count(&node, "meta_processes")), (0, 0));
+    assert_eq!(
+        (count(&node, "processes"), count(&node, "meta_processes")),
+        (0, 0)
+    );
 }
 
 /// The `init` of a process runs on the thread that spawns it, here one that the node does not know.
@@ -208,7 +242,10 @@ fn stop_in_an_init_does_not_wait_for_itself() {
     let node = node();
     let handle = node.clone();
     let spawned = node.spawn(|| Stops(handle));
-    assert!(spawned.is_ok() || spawned == Err(longshore::SpawnError::Stopping), "{spawned:?}");
+    assert!(
+        spawned.is_ok() || spawned == Err(longshore::SpawnError::Stopping),
+        "{spawned:?}"
+    );
     let waiting = node.clone();
     within_limit("the wait", move || waiting.wait()).expect("nothing was cut off");
 }

@@ -21,9 +21,13 @@ fn answering(node: &Node, name: &str, text: &'static str) -> Pid {
 #[test]
 fn pooled_port_serves_its_handlers_in_turn_and_the_other_port_the_parent() {
     let node = node();
-    let (first, second) = (Probe::named(&node, "handler1"), Probe::named(&node, "handler2"));
+    let (first, second) = (
+        Probe::named(&node, "handler1"),
+        Probe::named(&node, "handler2"),
+    );
     let parent = Probe::spawn(&node);
-    let (pooled, _) = parent.listen(TcpServerOptions::default().with_process_pool(["handler1", "handler2"]));
+    let (pooled, _) =
+        parent.listen(TcpServerOptions::default().with_process_pool(["handler1", "handler2"]));
     let (plain, _) = parent.listen(TcpServerOptions::default());
 
     let one = client(pooled);
@@ -31,10 +35,16 @@ fn pooled_port_serves_its_handlers_in_turn_and_the_other_port_the_parent() {
     assert_eq!(connected.remote_addr, one.local_addr().expect("an address"));
     assert_eq!(connected.local_addr, pooled);
     let two = client(pooled);
-    assert_eq!(second.connect().remote_addr, two.local_addr().expect("an address"));
+    assert_eq!(
+        second.connect().remote_addr,
+        two.local_addr().expect("an address")
+    );
     drop(one);
     let disconnected = first.disconnect();
-    assert_eq!((disconnected.id, &disconnected.reason), (connected.id, &DisconnectReason::ClosedByPeer));
+    assert_eq!(
+        (disconnected.id, &disconnected.reason),
+        (connected.id, &DisconnectReason::ClosedByPeer)
+    );
 
     let mut third = client(plain);
     let id = parent.connect().id;
@@ -66,12 +76,19 @@ fn client_process_and_server_process_both_see_connect_and_disconnect() {
     server.write(there.id, "hello");
     assert_eq!(user.tcp().data, "hello");
 
-    user.run(move |cx| cx.send_exit_meta(here, Reason::error("enough"))).expect("it lives");
+    user.run(move |cx| cx.send_exit_meta(here, Reason::error("enough")))
+        .expect("it lives");
     let ended = user.disconnect();
-    assert_eq!((ended.id, ended.reason), (here, DisconnectReason::Exit(Reason::error("enough"))));
+    assert_eq!(
+        (ended.id, ended.reason),
+        (here, DisconnectReason::Exit(Reason::error("enough")))
+    );
     assert_eq!((ended.bytes_in, ended.bytes_out, ended.unsent), (5, 2, 0));
     let ended = server.disconnect();
-    assert_eq!((ended.id, ended.reason), (there.id, DisconnectReason::ClosedByPeer));
+    assert_eq!(
+        (ended.id, ended.reason),
+        (there.id, DisconnectReason::ClosedByPeer)
+    );
     assert_eq!((ended.bytes_in, ended.bytes_out, ended.unsent), (2, 5, 0));
     user.saw_nothing();
     server.saw_nothing();
@@ -84,7 +101,8 @@ fn connections_of_a_pooled_port_are_answered_by_their_handler_only() {
     answering(&node, "handler1", "one");
     answering(&node, "handler2", "two");
     let parent = Probe::spawn(&node);
-    let (addr, _) = parent.listen(TcpServerOptions::default().with_process_pool(["handler1", "handler2"]));
+    let (addr, _) =
+        parent.listen(TcpServerOptions::default().with_process_pool(["handler1", "handler2"]));
     let mut clients: Vec<_> = (0..6).map(|_| client(addr)).collect();
     for round in 0..3 {
         for (number, stream) in clients.iter_mut().enumerate() {
@@ -107,17 +125,24 @@ fn datagrams_go_to_the_named_process_or_to_the_parent() {
             Ok(())
         })
     };
-    node.spawn_register("handler", || reply("proc")).expect("spawned");
+    node.spawn_register("handler", || reply("proc"))
+        .expect("spawned");
     let parent = Probe::spawn(&node);
     let (plain, id) = parent.listen_udp(UdpServerOptions::default());
-    let (named, _) = parent.listen_udp(UdpServerOptions::default().with_process(Name::from("handler")));
+    let (named, _) =
+        parent.listen_udp(UdpServerOptions::default().with_process(Name::from("handler")));
     let socket = udp_client();
     assert_eq!(ask(&socket, named, b"hi"), b"proc");
     socket.send_to(b"hi", plain).expect("sent");
     let packet = parent.udp();
-    assert_eq!((packet.id, packet.addr), (id, socket.local_addr().expect("an address")));
+    assert_eq!(
+        (packet.id, packet.addr),
+        (id, socket.local_addr().expect("an address"))
+    );
     assert_eq!((&packet.data[..], packet.truncated), (&b"hi"[..], false));
-    parent.run(move |cx| cx.send_alias(id, MessageUdp::new(id, packet.addr, "noproc"))).expect("accepted");
+    parent
+        .run(move |cx| cx.send_alias(id, MessageUdp::new(id, packet.addr, "noproc")))
+        .expect("accepted");
     assert_eq!(receive(&socket), b"noproc");
     stop_clean(&node);
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 
-use crate::support::{Owner, PATIENCE, Witness, alone, connect, eventually, node, round_trip, spawn_job};
+use crate::support::{
+    Owner, PATIENCE, Witness, alone, connect, eventually, node, round_trip, spawn_job,
+};
 
 /// How long the handlers of these tests block.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -59,8 +61,13 @@ fn slowest_echo(workers: usize) -> Duration {
 fn one_sleeping_handler_stalls_others_for_less_than_10_ms() {
     let _turn = alone();
     for workers in [2, 4] {
-        let best = (0..ATTEMPTS).map(|_| slowest_echo(workers)).find(|slowest| *slowest < STALL);
-        assert!(best.is_some(), "no attempt of {ATTEMPTS} stayed below {STALL:?} with {workers} workers");
+        let best = (0..ATTEMPTS)
+            .map(|_| slowest_echo(workers))
+            .find(|slowest| *slowest < STALL);
+        assert!(
+            best.is_some(),
+            "no attempt of {ATTEMPTS} stayed below {STALL:?} with {workers} workers"
+        );
     }
 }
 
@@ -84,7 +91,12 @@ impl MetaProcess for Ticker {
 struct Parent(mpsc::Sender<Alias>);
 
 impl Actor for Parent {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         let alias = match message {
             Message::TcpConnect(connect) => connect.id,
             message => match message.downcast::<TcpServer>() {
@@ -126,17 +138,30 @@ fn all_workers_blocked_still_accepts_reads_and_fires_timers() {
                 sleep(BLOCK);
             });
         }
-        let last = (0..workers).map(|_| is_blocked.recv_timeout(PATIENCE).unwrap()).max().unwrap();
+        let last = (0..workers)
+            .map(|_| is_blocked.recv_timeout(PATIENCE).unwrap())
+            .max()
+            .unwrap();
         let first_free = last + BLOCK * 3 / 4;
-        let inspect =
-            |alias: Alias, what: &str| node.inspect(alias, PATIENCE).ok().and_then(|found| found.number(what));
+        let inspect = |alias: Alias, what: &str| {
+            node.inspect(alias, PATIENCE)
+                .ok()
+                .and_then(|found| found.number(what))
+        };
         old.write_all(&[7; 4_096]).unwrap();
         let new: Vec<_> = (0..20).map(|_| connect(address)).collect();
-        eventually("20 more accepted", || inspect(listener, "accepted") == Some(21));
-        eventually("4,096 bytes read", || inspect(connection, "bytes_in") == Some(4_096));
+        eventually("20 more accepted", || {
+            inspect(listener, "accepted") == Some(21)
+        });
+        eventually("4,096 bytes read", || {
+            inspect(connection, "bytes_in") == Some(4_096)
+        });
         let in_time = Instant::now();
         assert!(in_time < first_free, "the I/O waited for a handler");
-        assert!(spawned.try_recv().is_err(), "a worker was free, the test shows nothing");
+        assert!(
+            spawned.try_recv().is_err(),
+            "a worker was free, the test shows nothing"
+        );
         let ticks = ticked.try_iter().filter(|tick| *tick > last).count();
         while ticked.recv_timeout(PATIENCE).unwrap() < last + BLOCK / 2 {}
         println!(
@@ -164,7 +189,10 @@ fn message_of_a_stuck_handler_is_handled_before_it_ends() {
             node.send(pid, ()).unwrap();
             seen.recv_timeout(PATIENCE).unwrap();
             let after = done.try_recv();
-            assert!(after.is_err(), "{workers} workers: the message waited for the end of the handler that sent it");
+            assert!(
+                after.is_err(),
+                "{workers} workers: the message waited for the end of the handler that sent it"
+            );
             done.recv_timeout(PATIENCE).unwrap();
         }
         assert!(node.stop().is_clean());
@@ -203,7 +231,10 @@ fn tasks_behind_a_stuck_handler_do_not_wait_for_it() {
     node.send(pid, ()).unwrap();
     for (_, seen) in &witnesses {
         seen.recv_timeout(PATIENCE).unwrap();
-        assert!(done.try_recv().is_err(), "a message waited for the end of the handler that sent it");
+        assert!(
+            done.try_recv().is_err(),
+            "a message waited for the end of the handler that sent it"
+        );
     }
     done.recv_timeout(PATIENCE).unwrap();
     node.stop_with(longshore::StopOptions::default().with_timeout(Duration::from_millis(100)));

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use longshore::prelude::*;
 
 use crate::support::{
-    Forget, Owner, Until, alone, books, books_until, connect, descriptors, descriptors_allowed, eventually, heap_bytes,
-    node, reset, round_trip, scaled,
+    Forget, Owner, Until, alone, books, books_until, connect, descriptors, descriptors_allowed,
+    eventually, heap_bytes, node, reset, round_trip, scaled,
 };
 
 /// Connections of one burst.
@@ -24,13 +24,16 @@ fn two_hundred_thousand_connections_leave_nothing_behind() {
     let owner = node.spawn(Owner::new).unwrap();
     // An idle timeout gives every connection a timer.
     let limits = longshore::TcpLimits::default().with_idle_timeout(Duration::from_secs(600));
-    let server = TcpServer::bind(TcpServerOptions::from("127.0.0.1:0").with_limits(limits)).unwrap();
+    let server =
+        TcpServer::bind(TcpServerOptions::from("127.0.0.1:0").with_limits(limits)).unwrap();
     let address = server.local_addr();
     node.send(owner, server).unwrap();
     // Warm up: lazy structures, and as many slots as a burst needs.
     burst(address, 2 * BURST, 0);
     let counts = books_until(&node, &[owner], Until::Disconnected(2 * BURST as u64));
-    eventually("only the listener is left", || node.counts().number("meta_processes") == Some(1));
+    eventually("only the listener is left", || {
+        node.counts().number("meta_processes") == Some(1)
+    });
     node.send(owner, Forget).unwrap();
     books(&node, &[owner]);
     let (fds, heap) = (descriptors(), heap_bytes());
@@ -52,13 +55,21 @@ fn two_hundred_thousand_connections_leave_nothing_behind() {
 
     let all = counts.connected + 2 * half as u64;
     let books = books_until(&node, &[owner], Until::Disconnected(all));
-    assert_eq!(books.wrong, None, "an alias repeats, or a message came at the wrong time");
+    assert_eq!(
+        books.wrong, None,
+        "an alias repeats, or a message came at the wrong time"
+    );
     assert_eq!((books.connected, books.open), (all, 0));
-    eventually("only the listener is left", || node.counts().number("meta_processes") == Some(1));
+    eventually("only the listener is left", || {
+        node.counts().number("meta_processes") == Some(1)
+    });
     node.send(owner, Forget).unwrap();
     assert_eq!(node.counts(), before);
     assert_eq!(descriptors(), fds);
-    eventually("the heap is as before, but for what the queues keep", || heap_bytes() - heap < 256 * 1024);
+    eventually(
+        "the heap is as before, but for what the queues keep",
+        || heap_bytes() - heap < 256 * 1024,
+    );
     println!(
         "{} connections opened and closed, half of them in bursts of {BURST}: {elapsed:.2?}, {:.0}/s, heap {:+} bytes",
         2 * half,
@@ -87,5 +98,9 @@ fn use_and_close(stream: &mut TcpStream, number: usize) {
 
 /// Every tenth connection ends in order, the others by a reset.
 fn close(stream: TcpStream, number: usize) {
-    if number.is_multiple_of(10) { drop(stream) } else { reset(stream) }
+    if number.is_multiple_of(10) {
+        drop(stream)
+    } else {
+        reset(stream)
+    }
 }

@@ -9,7 +9,8 @@ use std::time::Instant;
 use longshore::prelude::*;
 
 use crate::support::{
-    Owner, Random, Until, alone, books_until, connect, descriptors_allowed, eventually, frames, node, scaled,
+    Owner, Random, Until, alone, books_until, connect, descriptors_allowed, eventually, frames,
+    node, scaled,
 };
 
 /// Tells the client process what to do.
@@ -27,8 +28,13 @@ fn ten_thousand_connections_keep_every_byte_in_order() {
     }
     let messages = (connections * rounds * PIPELINE) as u64;
     let node = node(4);
-    let owners: Vec<Pid> = OWNERS.iter().map(|name| node.spawn(|| Owner::numbered(name)).unwrap()).collect();
-    let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(OWNERS).with_framing(frames());
+    let owners: Vec<Pid> = OWNERS
+        .iter()
+        .map(|name| node.spawn(|| Owner::numbered(name)).unwrap())
+        .collect();
+    let options = TcpServerOptions::from("127.0.0.1:0")
+        .with_process_pool(OWNERS)
+        .with_framing(frames());
     let server = TcpServer::bind(options).unwrap();
     let address = server.local_addr();
     let parent = node.spawn(Owner::new).unwrap();
@@ -42,23 +48,38 @@ fn ten_thousand_connections_keep_every_byte_in_order() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(clients.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("all open")), "the clients failed");
+    assert!(
+        lines.any(|line| line.unwrap().contains("all open")),
+        "the clients failed"
+    );
     // They have the connections in turn, each as many as the others.
     let share = connections / OWNERS.len();
     books_until(&node, &owners, Until::Open(share));
-    assert_eq!(node.counts().number("meta_processes"), Some(connections as u64 + 1));
+    assert_eq!(
+        node.counts().number("meta_processes"),
+        Some(connections as u64 + 1)
+    );
     let start = Instant::now();
     clients.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    assert!(lines.any(|line| line.unwrap().contains("all compared")), "the clients failed");
+    assert!(
+        lines.any(|line| line.unwrap().contains("all compared")),
+        "the clients failed"
+    );
     let elapsed = start.elapsed();
     assert!(clients.wait().unwrap().success());
     let books = books_until(&node, &owners, Until::Disconnected(share as u64));
     assert_eq!(books.wrong, None);
     assert_eq!(books.connected, connections as u64);
     assert_eq!(books.messages, messages);
-    eventually("only the listener is left", || node.counts().number("meta_processes") == Some(1));
+    eventually("only the listener is left", || {
+        node.counts().number("meta_processes") == Some(1)
+    });
     // One buffer of each stripe is for reading.
-    assert!(node.counts().number("buffers").unwrap() <= 4, "{}", node.counts());
+    assert!(
+        node.counts().number("buffers").unwrap() <= 4,
+        "{}",
+        node.counts()
+    );
     assert!(node.stop().is_clean());
     println!(
         "{connections} connections at once, {messages} messages, every byte compared: {elapsed:.2?}, {:.0} messages/s",
@@ -70,10 +91,13 @@ fn ten_thousand_connections_keep_every_byte_in_order() {
 #[test]
 #[ignore = "the other process of the test above"]
 fn clients() {
-    let Ok(orders) = std::env::var(ORDERS) else { return };
+    let Ok(orders) = std::env::var(ORDERS) else {
+        return;
+    };
     let orders: Vec<&str> = orders.split(' ').collect();
     let address: SocketAddr = orders[0].parse().unwrap();
-    let (connections, rounds): (usize, usize) = (orders[1].parse().unwrap(), orders[2].parse().unwrap());
+    let (connections, rounds): (usize, usize) =
+        (orders[1].parse().unwrap(), orders[2].parse().unwrap());
     assert!(descriptors_allowed(connections as u64 + 200));
     let mut streams: Vec<TcpStream> = (0..connections).map(|_| connect(address)).collect();
     println!("all open");
@@ -99,7 +123,11 @@ fn drive(streams: &mut [TcpStream], first: usize, rounds: usize) {
             batch(first + index, round, &mut expected);
             back.resize(expected.len(), 0);
             stream.read_exact(&mut back).unwrap();
-            assert!(back == expected, "connection {}, round {round}: other bytes came back", first + index);
+            assert!(
+                back == expected,
+                "connection {}, round {round}: other bytes came back",
+                first + index
+            );
         }
     }
 }

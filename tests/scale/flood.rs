@@ -41,7 +41,14 @@ impl Peer {
             let to = self.random.below(PROCESSES as u64) as usize;
             let number = self.next_out[to];
             self.next_out[to] += 1;
-            cx.send(self.peers[to], Numbered { from: self.index, number }).map_err(Reason::error)?;
+            cx.send(
+                self.peers[to],
+                Numbered {
+                    from: self.index,
+                    number,
+                },
+            )
+            .map_err(Reason::error)?;
         }
         if self.left > 0 {
             cx.send(cx.pid(), More).map_err(Reason::error)?;
@@ -49,7 +56,8 @@ impl Peer {
         }
         // Behind everything that was sent: what each is to have got from here.
         for (to, sent) in self.next_out.into_iter().enumerate() {
-            cx.send(self.peers[to], Total(sent)).map_err(Reason::error)?;
+            cx.send(self.peers[to], Total(sent))
+                .map_err(Reason::error)?;
         }
         Ok(())
     }
@@ -57,7 +65,10 @@ impl Peer {
     fn receive(&mut self, Numbered { from, number }: &Numbered) {
         let expected = self.next_in[*from];
         if *number != expected {
-            let _ = self.done.send(Err(format!("{from} -> {}: {number} where {expected} was due", self.index)));
+            let _ = self.done.send(Err(format!(
+                "{from} -> {}: {number} where {expected} was due",
+                self.index
+            )));
         }
         self.next_in[*from] += 1;
         self.received += 1;
@@ -65,7 +76,12 @@ impl Peer {
 }
 
 impl Actor for Peer {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         if let Some(numbered) = message.downcast_ref::<Numbered>() {
             self.receive(numbered);
         } else if message.is::<More>() {
@@ -75,7 +91,11 @@ impl Actor for Peer {
             let (sum, told) = (sum + sent, told + 1);
             self.totals = (sum, told);
             if told == PROCESSES {
-                let told = if self.received == sum { Ok(sum) } else { Err(format!("{} of {sum}", self.received)) };
+                let told = if self.received == sum {
+                    Ok(sum)
+                } else {
+                    Err(format!("{} of {sum}", self.received))
+                };
                 let _ = self.done.send(told);
             }
         } else if let Ok(Start(peers)) = message.downcast() {
@@ -91,7 +111,11 @@ fn ten_million_messages_arrive_once_and_in_order() {
     let _turn = alone();
     let messages: u64 = scaled(10_000_000, 500_000);
     for workers in [4, 8] {
-        let messages = if workers == 4 { messages } else { messages / 10 };
+        let messages = if workers == 4 {
+            messages
+        } else {
+            messages / 10
+        };
         let node = node(workers);
         let (done, results) = mpsc::channel();
         let share = messages.div_ceil(PROCESSES as u64);
@@ -117,7 +141,10 @@ fn ten_million_messages_arrive_once_and_in_order() {
         }
         let mut received = 0;
         for _ in 0..PROCESSES {
-            received += results.recv_timeout(PATIENCE * 3).expect("a process has not got everything").unwrap();
+            received += results
+                .recv_timeout(PATIENCE * 3)
+                .expect("a process has not got everything")
+                .unwrap();
         }
         let elapsed = start.elapsed();
         assert_eq!(received, share * PROCESSES as u64);

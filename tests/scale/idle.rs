@@ -11,15 +11,23 @@ use crate::support::{Owner, Witness, alone, connect, eventually, node, round_tri
 fn switches() -> BTreeMap<String, u64> {
     let mut switches = BTreeMap::new();
     for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-        let Ok(name) = std::fs::read_to_string(task.path().join("comm")) else { continue };
-        let Ok(status) = std::fs::read_to_string(task.path().join("status")) else { continue };
+        let Ok(name) = std::fs::read_to_string(task.path().join("comm")) else {
+            continue;
+        };
+        let Ok(status) = std::fs::read_to_string(task.path().join("status")) else {
+            continue;
+        };
         let count = |field: &str| {
             let line = status.lines().find(|line| line.starts_with(field));
-            line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0)
+            line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+                .unwrap_or(0)
         };
         if name.starts_with("longshore") {
             let id = format!("{} {}", name.trim(), task.file_name().display());
-            switches.insert(id, count("voluntary_ctxt_switches") + count("nonvoluntary_ctxt_switches"));
+            switches.insert(
+                id,
+                count("voluntary_ctxt_switches") + count("nonvoluntary_ctxt_switches"),
+            );
         }
     }
     switches
@@ -41,7 +49,9 @@ fn idle_node_makes_no_system_call() {
         node.send(witness, 1_u64).unwrap();
         seen.recv().unwrap();
         // A thread has its name once it has begun.
-        eventually("the workers and the monitor have started", || switches().len() == workers + 1);
+        eventually("the workers and the monitor have started", || {
+            switches().len() == workers + 1
+        });
         let mut last = switches();
         // The monitor goes to sleep some looks after the last worker.
         eventually("a second without any system call", || {

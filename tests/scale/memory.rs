@@ -7,8 +7,8 @@
 use longshore::prelude::*;
 
 use crate::support::{
-    PATIENCE, alone, connect, descriptors_allowed, eventually, heap_blocks, heap_bytes, node, resident_bytes,
-    round_trip, scaled,
+    PATIENCE, alone, connect, descriptors_allowed, eventually, heap_blocks, heap_bytes, node,
+    resident_bytes, round_trip, scaled,
 };
 
 /// What glibc's allocator adds to each block: a word, and rounding to 16 bytes.
@@ -22,7 +22,11 @@ struct Measure {
 
 impl Measure {
     fn now() -> Self {
-        Self { bytes: heap_bytes(), blocks: heap_blocks(), resident: resident_bytes() }
+        Self {
+            bytes: heap_bytes(),
+            blocks: heap_blocks(),
+            resident: resident_bytes(),
+        }
     }
 
     /// Prints the growth since then, for each of `count`; returns the bytes asked for.
@@ -59,16 +63,27 @@ fn memory_of_an_idle_connection_is_below_600_bytes() {
     let mut streams = Vec::with_capacity(connections);
     let before = Measure::now();
     streams.extend((0..connections).map(|_| connect(address)));
-    let open = |count: usize| move |node: &Node| node.counts().number("meta_processes") == Some(count as u64 + 9);
+    let open = |count: usize| {
+        move |node: &Node| node.counts().number("meta_processes") == Some(count as u64 + 9)
+    };
     eventually("all accepted", || open(connections)(&node));
     node.call(owner, (), PATIENCE).unwrap();
-    before.report(&format!("a connection of {connections}, just accepted"), connections);
+    before.report(
+        &format!("a connection of {connections}, just accepted"),
+        connections,
+    );
     for stream in &mut streams {
         round_trip(stream, &[2; 64]);
     }
     node.call(owner, (), PATIENCE).unwrap();
-    let bytes = before.report(&format!("a connection of {connections}, after one echo"), connections);
-    println!("the pool keeps {} bytes", node.buffer_pool().retained_bytes());
+    let bytes = before.report(
+        &format!("a connection of {connections}, after one echo"),
+        connections,
+    );
+    println!(
+        "the pool keeps {} bytes",
+        node.buffer_pool().retained_bytes()
+    );
     assert!(bytes < 600.0, "{bytes:.0} bytes for each idle connection");
     drop((streams, warm));
     assert!(node.stop().is_clean());
@@ -79,13 +94,20 @@ fn memory_of_an_idle_connection_is_below_600_bytes() {
 struct QuietOwner;
 
 impl Actor for QuietOwner {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
             Message::Tcp(packet) => {
                 let _ = cx.send_alias(packet.id, packet);
             }
             Message::User(_) => {
-                let Ok(server) = message.downcast::<TcpServer>() else { return Ok(()) };
+                let Ok(server) = message.downcast::<TcpServer>() else {
+                    return Ok(());
+                };
                 cx.spawn_meta(server)?;
             }
             _ => {}
@@ -93,7 +115,13 @@ impl Actor for QuietOwner {
         Ok(())
     }
 
-    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        _: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         reply.send(());
         Ok(())
     }
@@ -104,21 +132,32 @@ fn memory_of_an_idle_process_is_below_700_bytes() {
     let _turn = alone();
     let processes = scaled(100_000, 10_000);
     let node = node(2);
-    let warm: Vec<Pid> = (0..100).map(|_| node.spawn(QuietOwner::default).unwrap()).collect();
+    let warm: Vec<Pid> = (0..100)
+        .map(|_| node.spawn(QuietOwner::default).unwrap())
+        .collect();
     for pid in &warm {
         node.call(*pid, (), PATIENCE).unwrap();
     }
     let mut pids = Vec::with_capacity(processes);
     let before = Measure::now();
     pids.extend((0..processes).map(|_| node.spawn(QuietOwner::default).unwrap()));
-    let fresh = before.report(&format!("a process of {processes}, just spawned"), processes);
+    let fresh = before.report(
+        &format!("a process of {processes}, just spawned"),
+        processes,
+    );
     for pid in &pids {
         node.send(*pid, 1_u8).unwrap();
     }
     for pid in &pids {
         node.call(*pid, (), PATIENCE).unwrap();
     }
-    let used = before.report(&format!("a process of {processes}, after two messages"), processes);
-    assert!(fresh < 700.0 && used < 700.0, "{fresh:.0} and {used:.0} bytes for each process");
+    let used = before.report(
+        &format!("a process of {processes}, after two messages"),
+        processes,
+    );
+    assert!(
+        fresh < 700.0 && used < 700.0,
+        "{fresh:.0} and {used:.0} bytes for each process"
+    );
     assert!(node.stop().is_clean());
 }

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use longshore::prelude::*;
 
-use crate::support::{Owner, alone, connect, descriptors, eventually, heap_bytes, node, round_trip, scaled, threads};
+use crate::support::{
+    Owner, alone, connect, descriptors, eventually, heap_bytes, node, round_trip, scaled, threads,
+};
 
 /// One life: a process, a listener, a connection that is used, a stop.
 fn cycle(workers: usize) {
@@ -38,5 +40,8 @@ fn thousand_starts_and_stops_leave_nothing_behind() {
     assert_eq!(descriptors(), fds);
     let grown = heap_bytes() - heap;
     println!("{cycles} nodes started, used and stopped: {elapsed:.2?}, heap {grown:+} bytes");
-    assert!(grown < cycles as i64 * 16, "{grown} bytes leaked in {cycles} cycles");
+    assert!(
+        grown < cycles as i64 * 16,
+        "{grown} bytes leaked in {cycles} cycles"
+    );
 }

@@ -21,7 +21,11 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 
 /// The larger count with optimisation, the smaller without.
 pub(crate) fn scaled<T>(release: T, debug: T) -> T {
-    if cfg!(debug_assertions) { debug } else { release }
+    if cfg!(debug_assertions) {
+        debug
+    } else {
+        release
+    }
 }
 
 /// Makes room for so many descriptors. `false`, with the reason printed: it is not allowed here.
@@ -32,7 +36,9 @@ pub(crate) fn descriptors_allowed(needed: u64) -> bool {
     }
     let raised = rlimit::Resource::NOFILE.set(needed, hard.max(needed));
     if let Err(error) = &raised {
-        println!("skipped: {needed} descriptors are needed, {soft} (hard {hard}) are allowed: {error}");
+        println!(
+            "skipped: {needed} descriptors are needed, {soft} (hard {hard}) are allowed: {error}"
+        );
     }
     raised.is_ok()
 }
@@ -63,7 +69,12 @@ pub(crate) fn heap_blocks() -> i64 {
 /// Resident memory of the program, in bytes.
 pub(crate) fn resident_bytes() -> i64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<i64>().ok()).unwrap_or(0) * 4096
+    statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<i64>().ok())
+        .unwrap_or(0)
+        * 4096
 }
 
 /// Waits for something that tells nobody when it happens.
@@ -98,7 +109,11 @@ impl Random {
 
 /// Frames of the tests: a length of two bytes, then that many.
 pub(crate) fn frames() -> Framing {
-    Framing::header(HeaderFraming::default().with_header_size(2).with_length_size(2))
+    Framing::header(
+        HeaderFraming::default()
+            .with_header_size(2)
+            .with_length_size(2),
+    )
 }
 
 /// What an [`Owner`] has seen.
@@ -157,7 +172,11 @@ impl Owner {
     }
 
     pub(crate) fn numbered(name: &'static str) -> Self {
-        Self { name: Some(name), numbered: true, ..Self::new() }
+        Self {
+            name: Some(name),
+            numbered: true,
+            ..Self::new()
+        }
     }
 
     fn answer(&mut self) {
@@ -173,14 +192,23 @@ impl Owner {
     fn receive(&mut self, packet: &MessageTcp) {
         self.books.messages += 1;
         let Some(next) = self.next.get_mut(&packet.id) else {
-            return self.wrong(format!("data of {} before its Connect or after its Disconnect", packet.id));
+            return self.wrong(format!(
+                "data of {} before its Connect or after its Disconnect",
+                packet.id
+            ));
         };
         if self.numbered {
-            let number = packet.data.get(6..10).map(|bytes| u32::from_be_bytes(bytes.try_into().unwrap()));
+            let number = packet
+                .data
+                .get(6..10)
+                .map(|bytes| u32::from_be_bytes(bytes.try_into().unwrap()));
             let expected = *next;
             *next += 1;
             if number != Some(expected) {
-                self.wrong(format!("{}: frame {number:?} where {expected} was expected", packet.id));
+                self.wrong(format!(
+                    "{}: frame {number:?} where {expected} was expected",
+                    packet.id
+                ));
             }
         }
     }
@@ -194,7 +222,12 @@ impl Actor for Owner {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
             Message::Tcp(packet) => {
                 self.receive(&packet);
@@ -213,7 +246,10 @@ impl Actor for Owner {
             Message::TcpDisconnect(disconnect) => {
                 self.books.disconnected += 1;
                 if self.next.remove(&disconnect.id).is_none() {
-                    self.wrong(format!("{} disconnected without Connect, or twice", disconnect.id));
+                    self.wrong(format!(
+                        "{} disconnected without Connect, or twice",
+                        disconnect.id
+                    ));
                 }
             }
             message if message.is::<Forget>() => {
@@ -221,7 +257,9 @@ impl Actor for Owner {
                 self.next = HashMap::new();
             }
             message => {
-                let server = message.downcast::<TcpServer>().map_err(Reason::error_debug)?;
+                let server = message
+                    .downcast::<TcpServer>()
+                    .map_err(Reason::error_debug)?;
                 cx.spawn_meta(server)?;
             }
         }
@@ -230,7 +268,13 @@ impl Actor for Owner {
         Ok(())
     }
 
-    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         match message.downcast::<Until>() {
             Ok(until) => {
                 self.waiting = Some((until, reply));
@@ -266,7 +310,11 @@ pub(crate) fn books_until(node: &Node, owners: &[Pid], until: Until) -> Books {
 fn ask(node: &Node, owners: &[Pid], question: impl Copy + Send + 'static) -> Books {
     let mut sum = Books::default();
     for owner in owners {
-        let books: Books = node.call(*owner, question, PATIENCE).unwrap().downcast().unwrap();
+        let books: Books = node
+            .call(*owner, question, PATIENCE)
+            .unwrap()
+            .downcast()
+            .unwrap();
         sum.connected += books.connected;
         sum.disconnected += books.disconnected;
         sum.messages += books.messages;
@@ -281,7 +329,12 @@ pub(crate) fn spawn_job(node: &Node, job: impl FnOnce() + Send + 'static) -> Pid
     struct Job;
     type Work = Box<dyn FnOnce() + Send>;
     impl Actor for Job {
-        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+        fn handle_message(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
             message.downcast::<Work>().map_err(Reason::error_debug)?();
             Ok(())
         }
@@ -303,9 +356,16 @@ impl Witness {
 }
 
 impl Actor for Witness {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         // Nobody listens any more: the test is over.
-        let _ = self.0.send(message.downcast().map_err(Reason::error_debug)?);
+        let _ = self
+            .0
+            .send(message.downcast().map_err(Reason::error_debug)?);
         Ok(())
     }
 }
@@ -328,6 +388,8 @@ pub(crate) fn round_trip(stream: &mut TcpStream, bytes: &[u8]) {
 
 /// Closes with a reset, so that no port waits for its time to pass.
 pub(crate) fn reset(stream: TcpStream) {
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(stream);
 }

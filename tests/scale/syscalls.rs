@@ -36,9 +36,15 @@ fn echo_binary() -> PathBuf {
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    assert!(build.stderr(Stdio::null()).status().unwrap().success(), "cargo build --example echo");
+    assert!(
+        build.stderr(Stdio::null()).status().unwrap().success(),
+        "cargo build --example echo"
+    );
     let test = std::env::current_exe().unwrap();
-    test.parent().and_then(Path::parent).unwrap().join("examples/echo")
+    test.parent()
+        .and_then(Path::parent)
+        .unwrap()
+        .join("examples/echo")
 }
 
 /// Runs the server under strace with those arguments, then `client` against it; what the server called.
@@ -60,7 +66,13 @@ fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
     client(address.trim().parse().unwrap());
     let id = strace.id();
     let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-    assert!(Command::new("kill").args(children.split_whitespace()).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(children.split_whitespace())
+            .status()
+            .unwrap()
+            .success()
+    );
     strace.wait().unwrap();
     drop(lines);
     let text = std::fs::read_to_string(&table).unwrap();
@@ -69,14 +81,21 @@ fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
         let columns: Vec<&str> = line.split_whitespace().collect();
         Some(((*columns.last()?).to_owned(), columns.get(3)?.parse().ok()?))
     };
-    text.lines().filter_map(row).filter(|(name, _)| name != "total").collect()
+    text.lines()
+        .filter_map(row)
+        .filter(|(name, _)| name != "total")
+        .collect()
 }
 
 /// Calls for each message beyond those of a start: the sum, and a line for people.
 ///
 /// The monitor looks every 3 to 5 ms while the node is busy, and under strace a message takes several times as long as
 /// without: its looks are told apart by the time and not counted, because they are calls for each second.
-fn per_message(arguments: &[&str], client: impl Fn(SocketAddr, usize), messages: usize) -> (f64, String) {
+fn per_message(
+    arguments: &[&str],
+    client: impl Fn(SocketAddr, usize),
+    messages: usize,
+) -> (f64, String) {
     const LOOKS_A_SECOND: f64 = 200.0;
     let run = |messages: usize| {
         let mut seconds = 0.0;
@@ -101,7 +120,10 @@ fn per_message(arguments: &[&str], client: impl Fn(SocketAddr, usize), messages:
         }
     }
     let looks = (seconds - base_seconds) * LOOKS_A_SECOND / counted;
-    (sum - looks, format!("{line}, of these the monitor's {looks:.3}"))
+    (
+        sum - looks,
+        format!("{line}, of these the monitor's {looks:.3}"),
+    )
 }
 
 fn one_by_one(address: SocketAddr, messages: usize) {
@@ -132,7 +154,9 @@ fn each_on_its_own(address: SocketAddr, messages: usize) {
             let stream = connect(address);
             stream.set_nonblocking(true).unwrap();
             let mut stream = mio::net::TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, mio::Token(index), mio::Interest::READABLE).unwrap();
+            poll.registry()
+                .register(&mut stream, mio::Token(index), mio::Interest::READABLE)
+                .unwrap();
             stream.write_all(&[3; 64]).unwrap();
             stream
         })
@@ -156,7 +180,12 @@ fn each_on_its_own(address: SocketAddr, messages: usize) {
 #[ignore = "counts under strace, so it wants the machine for itself: cargo test --release --test scale -- --ignored --nocapture"]
 fn system_calls_stay_within_their_budget() {
     let _turn = alone();
-    if Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_err() {
+    if Command::new("strace")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .status()
+        .is_err()
+    {
         println!("skipped: strace is not installed");
         return;
     }
@@ -178,7 +207,10 @@ fn system_calls_stay_within_their_budget() {
             println!(
                 "NOT MET: {budget} system calls a message asked for, {best:.3} in the best of {ATTEMPTS} attempts"
             );
-            assert!(best <= limit, "more than {limit} system calls a message in {ATTEMPTS} attempts");
+            assert!(
+                best <= limit,
+                "more than {limit} system calls a message in {ATTEMPTS} attempts"
+            );
         };
         let limit = if arguments.is_empty() { 2.3 } else { 2.1 };
         within("1 connection", one_by_one, 3.05, 3.05);

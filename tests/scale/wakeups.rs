@@ -37,7 +37,10 @@ fn million_sends_to_idle_nodes_are_all_handled() {
                 looks += 1;
                 if looks > 100 {
                     std::thread::yield_now();
-                    assert!(sent.elapsed() < PATIENCE, "send {round} with {workers} workers was slept through");
+                    assert!(
+                        sent.elapsed() < PATIENCE,
+                        "send {round} with {workers} workers was slept through"
+                    );
                 }
             }
             // Now and then the node gets time to fall asleep; mostly the next send meets it on its way.
@@ -83,7 +86,11 @@ fn send_just_after_a_blocking_handler_is_not_lost() {
                 }
                 node.send(witness, number).unwrap();
                 let got = seen.recv_timeout(Duration::from_secs(10));
-                assert_eq!(got, Ok(number), "{workers} workers, round {round}: a send was slept through");
+                assert_eq!(
+                    got,
+                    Ok(number),
+                    "{workers} workers, round {round}: a send was slept through"
+                );
             }
         }
         println!("{rounds} times all of {workers} workers blocked, then 8 sends: none lost");

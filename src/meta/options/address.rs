@@ -25,7 +25,11 @@ macro_rules! from_addresses {
             /// `host:port`.
             fn from(address: &str) -> Self {
                 let (host, port) = split_host_port(address);
-                Self { host, port, ..Self::default() }
+                Self {
+                    host,
+                    port,
+                    ..Self::default()
+                }
             }
         }
 
@@ -43,13 +47,21 @@ macro_rules! from_addresses {
 
         impl From<SocketAddr> for $options {
             fn from(address: SocketAddr) -> Self {
-                Self { host: address.ip().to_string(), port: address.port(), ..Self::default() }
+                Self {
+                    host: address.ip().to_string(),
+                    port: address.port(),
+                    ..Self::default()
+                }
             }
         }
 
         impl From<(&str, u16)> for $options {
             fn from((host, port): (&str, u16)) -> Self {
-                Self { host: host.to_owned(), port, ..Self::default() }
+                Self {
+                    host: host.to_owned(),
+                    port,
+                    ..Self::default()
+                }
             }
         }
     };

@@ -126,15 +126,27 @@ impl TcpConnectionOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<(), OptionError> {
-        check(!self.host.is_empty(), "host", "a client needs a host to connect to")?;
-        check(self.port != 0, "port", "a client needs a port to connect to")?;
+        check(
+            !self.host.is_empty(),
+            "host",
+            "a client needs a host to connect to",
+        )?;
+        check(
+            self.port != 0,
+            "port",
+            "a client needs a port to connect to",
+        )?;
         self.validate_connected()
     }
 
     /// For a connection whose peer is known otherwise.
     pub(crate) fn validate_connected(&self) -> Result<(), OptionError> {
         #[cfg(not(feature = "tls"))]
-        check(!self.insecure_skip_verify, "insecure_skip_verify", "needs the feature `tls`")?;
+        check(
+            !self.insecure_skip_verify,
+            "insecure_skip_verify",
+            "needs the feature `tls`",
+        )?;
         positive("connect_timeout", self.connect_timeout)?;
         self.stream().validate()
     }

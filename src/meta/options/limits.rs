@@ -83,10 +83,26 @@ impl TcpLimits {
     }
 
     pub(super) fn validate(&self) -> Result<(), OptionError> {
-        check(self.output_limit > 0, "output_limit", "must be at least 1 byte")?;
-        check(self.output_limit <= MAX_LIMIT, "output_limit", "must be below 2^30 bytes")?;
-        check(self.high_water_mark <= self.output_limit, "high_water_mark", "must not exceed output_limit")?;
-        check(self.low_water_mark <= self.high_water_mark, "low_water_mark", "must not exceed high_water_mark")?;
+        check(
+            self.output_limit > 0,
+            "output_limit",
+            "must be at least 1 byte",
+        )?;
+        check(
+            self.output_limit <= MAX_LIMIT,
+            "output_limit",
+            "must be below 2^30 bytes",
+        )?;
+        check(
+            self.high_water_mark <= self.output_limit,
+            "high_water_mark",
+            "must not exceed output_limit",
+        )?;
+        check(
+            self.low_water_mark <= self.high_water_mark,
+            "low_water_mark",
+            "must not exceed high_water_mark",
+        )?;
         for (field, timeout) in [
             ("handshake_timeout", self.handshake_timeout),
             ("idle_timeout", self.idle_timeout),

@@ -29,18 +29,30 @@ pub use udp::UdpServerOptions;
 use crate::error::OptionError;
 
 fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), OptionError> {
-    if holds { Ok(()) } else { Err(OptionError::new(field, problem)) }
+    if holds {
+        Ok(())
+    } else {
+        Err(OptionError::new(field, problem))
+    }
 }
 
 /// Times below a millisecond would be none at all.
 fn positive(field: &'static str, time: Option<Duration>) -> Result<(), OptionError> {
-    check(time.is_none_or(|time| time >= Duration::from_millis(1)), field, "must be at least 1 ms; `None` is off")
+    check(
+        time.is_none_or(|time| time >= Duration::from_millis(1)),
+        field,
+        "must be at least 1 ms; `None` is off",
+    )
 }
 
 /// As much as Linux takes, see tcp(7).
 fn keep_alive_time(field: &'static str, time: Option<Duration>) -> Result<(), OptionError> {
     positive(field, time)?;
-    check(time.is_none_or(|time| time.as_secs() <= 32_767), field, "must be at most 32,767 s")
+    check(
+        time.is_none_or(|time| time.as_secs() <= 32_767),
+        field,
+        "must be at most 32,767 s",
+    )
 }
 
 #[cfg(test)]
@@ -51,15 +63,39 @@ mod tests {
     #[test]
     fn wrong_option_is_named() {
         let field = |options: TcpServerOptions| options.validate().expect_err("wrong").field();
-        assert_eq!(field(TcpServerOptions::default().with_insecure_skip_verify(true)), "insecure_skip_verify");
-        assert_eq!(field(TcpServerOptions::default().with_keep_alive_period(Duration::ZERO)), "keep_alive_period");
-        assert_eq!(field(TcpServerOptions::default().with_framing(Framing::fixed(0))), "length");
+        assert_eq!(
+            field(TcpServerOptions::default().with_insecure_skip_verify(true)),
+            "insecure_skip_verify"
+        );
+        assert_eq!(
+            field(TcpServerOptions::default().with_keep_alive_period(Duration::ZERO)),
+            "keep_alive_period"
+        );
+        assert_eq!(
+            field(TcpServerOptions::default().with_framing(Framing::fixed(0))),
+            "length"
+        );
         let limits = TcpLimits::default().with_low_water_mark(1 << 20);
-        assert_eq!(field(TcpServerOptions::default().with_limits(limits)), "low_water_mark");
+        assert_eq!(
+            field(TcpServerOptions::default().with_limits(limits)),
+            "low_water_mark"
+        );
         let keep_alive = Some((Duration::ZERO, b"x".to_vec()));
-        assert_eq!(field(TcpServerOptions::default().with_write_keep_alive(keep_alive)), "write_keep_alive");
-        assert_eq!(TcpConnectionOptions::default().validate().expect_err("wrong").field(), "host");
+        assert_eq!(
+            field(TcpServerOptions::default().with_write_keep_alive(keep_alive)),
+            "write_keep_alive"
+        );
+        assert_eq!(
+            TcpConnectionOptions::default()
+                .validate()
+                .expect_err("wrong")
+                .field(),
+            "host"
+        );
         let options = UdpServerOptions::default().with_buffer_size(0);
-        assert_eq!(options.validate().expect_err("wrong").field(), "buffer_size");
+        assert_eq!(
+            options.validate().expect_err("wrong").field(),
+            "buffer_size"
+        );
     }
 }

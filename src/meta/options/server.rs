@@ -164,17 +164,37 @@ impl TcpServerOptions {
             "a server has no server to verify; use it on clients",
         )?;
         #[cfg(feature = "tls")]
-        check(self.tls.max_handshakes != Some(0), "max_handshakes", "must be at least 1; `None` is no limit")?;
-        check(self.max_connections != Some(0), "max_connections", "must be at least 1")?;
-        check(self.accept_rate != Some(0), "accept_rate", "must be at least 1")?;
-        check(self.max_connections_per_ip != Some(0), "max_connections_per_ip", "must be at least 1")?;
+        check(
+            self.tls.max_handshakes != Some(0),
+            "max_handshakes",
+            "must be at least 1; `None` is no limit",
+        )?;
+        check(
+            self.max_connections != Some(0),
+            "max_connections",
+            "must be at least 1",
+        )?;
+        check(
+            self.accept_rate != Some(0),
+            "accept_rate",
+            "must be at least 1",
+        )?;
+        check(
+            self.max_connections_per_ip != Some(0),
+            "max_connections_per_ip",
+            "must be at least 1",
+        )?;
         self.stream().validate()
     }
 
     #[cfg(unix)]
     pub(crate) fn validate_unix(&self) -> Result<(), OptionError> {
         let without_ip = self.max_connections_per_ip.is_none();
-        check(without_ip, "max_connections_per_ip", "peers of a Unix domain socket have no IP address")?;
+        check(
+            without_ip,
+            "max_connections_per_ip",
+            "peers of a Unix domain socket have no IP address",
+        )?;
         self.validate()
     }
 }

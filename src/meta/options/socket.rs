@@ -86,19 +86,28 @@ impl SocketOptions {
     }
 
     pub(super) fn validate(&self) -> Result<(), OptionError> {
-        check(self.backlog > 0 && self.backlog <= i32::MAX as u32, "backlog", "must be between 1 and 2^31 - 1")?;
         check(
-            self.keep_alive_count.is_none_or(|count| (1..=127).contains(&count)),
+            self.backlog > 0 && self.backlog <= i32::MAX as u32,
+            "backlog",
+            "must be between 1 and 2^31 - 1",
+        )?;
+        check(
+            self.keep_alive_count
+                .is_none_or(|count| (1..=127).contains(&count)),
             "keep_alive_count",
             "must be between 1 and 127",
         )?;
-        for (field, size) in [("recv_buffer_size", self.recv_buffer_size), ("send_buffer_size", self.send_buffer_size)]
-        {
+        for (field, size) in [
+            ("recv_buffer_size", self.recv_buffer_size),
+            ("send_buffer_size", self.send_buffer_size),
+        ] {
             let fits = size.is_none_or(|size| size > 0 && size <= i32::MAX as usize);
             check(fits, field, "must be between 1 and 2^31 - 1 bytes")?;
         }
         positive("user_timeout", self.user_timeout)?;
-        let representable = self.user_timeout.is_none_or(|timeout| millis(timeout) <= i32::MAX as u64);
+        let representable = self
+            .user_timeout
+            .is_none_or(|timeout| millis(timeout) <= i32::MAX as u64);
         check(representable, "user_timeout", "must be below 2^31 ms")?;
         keep_alive_time("keep_alive_interval", self.keep_alive_interval)
     }

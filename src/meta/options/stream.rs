@@ -25,8 +25,16 @@ pub(crate) struct StreamOptions<'a> {
 
 impl StreamOptions<'_> {
     pub(super) fn validate(&self) -> Result<(), OptionError> {
-        check(self.read_buffer_size > 0, "read_buffer_size", "must be at least 1 byte")?;
-        check(self.read_buffer_size <= 64 * 1024, "read_buffer_size", "must be at most 64 KiB")?;
+        check(
+            self.read_buffer_size > 0,
+            "read_buffer_size",
+            "must be at least 1 byte",
+        )?;
+        check(
+            self.read_buffer_size <= 64 * 1024,
+            "read_buffer_size",
+            "must be at most 64 KiB",
+        )?;
         keep_alive_time("keep_alive_period", self.keep_alive_period)?;
         if let Some((period, bytes)) = self.write_keep_alive {
             positive("write_keep_alive", Some(*period))?;
@@ -58,12 +66,17 @@ impl StreamOptions<'_> {
             frame_timeout: limits.frame_timeout.map(millis),
             close_timeout: millis(limits.close_timeout),
             linger_timeout: millis(limits.linger_timeout),
-            write_keep_alive: self.write_keep_alive.map(|(period, bytes)| (millis(*period), bytes.clone())),
+            write_keep_alive: self
+                .write_keep_alive
+                .map(|(period, bytes)| (millis(*period), bytes.clone())),
         })
     }
 }
 
 /// The keep-alive bytes of a connection as a buffer.
 pub(crate) fn keep_alive_bytes(settings: &Settings) -> Option<Buffer> {
-    settings.write_keep_alive.as_ref().map(|(_, bytes)| settings.pool.copy_from_slice(bytes))
+    settings
+        .write_keep_alive
+        .as_ref()
+        .map(|(_, bytes)| settings.pool.copy_from_slice(bytes))
 }

@@ -97,11 +97,27 @@ impl UdpServerOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<(), OptionError> {
-        check(self.buffer_size > 0, "buffer_size", "must be at least 1 byte")?;
-        check(self.output_limit > 0, "output_limit", "must be at least 1 byte")?;
-        check(self.output_limit <= MAX_LIMIT, "output_limit", "must be below 2^30 bytes")?;
+        check(
+            self.buffer_size > 0,
+            "buffer_size",
+            "must be at least 1 byte",
+        )?;
+        check(
+            self.output_limit > 0,
+            "output_limit",
+            "must be at least 1 byte",
+        )?;
+        check(
+            self.output_limit <= MAX_LIMIT,
+            "output_limit",
+            "must be below 2^30 bytes",
+        )?;
         let groups = self.multicast.iter().all(std::net::IpAddr::is_multicast);
-        check(groups, "multicast", "holds an address that is no multicast group")?;
+        check(
+            groups,
+            "multicast",
+            "holds an address that is no multicast group",
+        )?;
         self.socket.validate()
     }
 }

@@ -61,7 +61,10 @@ pub(super) enum NoSeat {
 
 impl Hall {
     pub(super) fn at(local_addr: SocketAddr) -> Self {
-        Self { local_addr: Some(local_addr), ..Self::default() }
+        Self {
+            local_addr: Some(local_addr),
+            ..Self::default()
+        }
     }
 
     pub(super) fn open(&self) -> usize {
@@ -82,7 +85,8 @@ impl Hall {
         if fits() {
             return true;
         }
-        self.wants_seat.swap(true, std::sync::atomic::Ordering::SeqCst);
+        self.wants_seat
+            .swap(true, std::sync::atomic::Ordering::SeqCst);
         fits()
     }
 
@@ -92,7 +96,8 @@ impl Hall {
 
     /// The next seat that is freed wakes the listener: its descriptor may be what is missing.
     pub(super) fn wish(&self) {
-        self.wants_seat.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.wants_seat
+            .store(true, std::sync::atomic::Ordering::SeqCst);
     }
 
     pub(super) fn sit(
@@ -110,11 +115,16 @@ impl Hall {
             }
             *count += 1;
         }
-        self.listener.get_or_init(|| (listener, Arc::clone(commands)));
+        self.listener
+            .get_or_init(|| (listener, Arc::clone(commands)));
         self.open.fetch_add(1, Relaxed);
         self.unannounced.fetch_add(1, Relaxed);
         let ip = max_per_ip.map(|_| Box::new(ip));
-        Ok(Seat { hall: Arc::clone(self), ip, announced: false })
+        Ok(Seat {
+            hall: Arc::clone(self),
+            ip,
+            announced: false,
+        })
     }
 }
 
@@ -161,7 +171,11 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(ip) = self.ip.take() {
-            let mut by_ip = self.hall.by_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut by_ip = self
+                .hall
+                .by_ip
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if let Some(count) = by_ip.get_mut(&ip) {
                 *count -= 1;
                 if *count == 0 {
@@ -170,9 +184,13 @@ impl Drop for Seat {
             }
         }
         if !self.announced {
-            self.hall.unannounced.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            self.hall
+                .unannounced
+                .fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
         }
-        self.hall.open.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        self.hall
+            .open
+            .fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
         self.wake_listener();
     }
 }
@@ -181,7 +199,9 @@ impl Seat {
     /// The owner is told of the connection.
     pub(super) fn announce(&mut self) {
         if !std::mem::replace(&mut self.announced, true) {
-            self.hall.unannounced.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            self.hall
+                .unannounced
+                .fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
             self.wake_listener();
         }
     }
@@ -198,7 +218,10 @@ impl Seat {
 
     /// If it waits for what has just become free.
     fn wake_listener(&self) {
-        if self.hall.wants_seat.swap(false, std::sync::atomic::Ordering::SeqCst)
+        if self
+            .hall
+            .wants_seat
+            .swap(false, std::sync::atomic::Ordering::SeqCst)
             && let Some((listener, commands)) = self.hall.listener.get()
         {
             commands.push(listener.stripe(), Command::Resume { to: *listener });

@@ -122,8 +122,13 @@ impl TcpConnection {
         let state = match options.host.parse::<IpAddr>() {
             Ok(ip) => {
                 let address = SocketAddr::new(ip, options.port);
-                let stream = begin(address, &options).map_err(|source| ConnectError::Connect { address, source })?;
-                State::Connecting { stream, address, registered: false }
+                let stream = begin(address, &options)
+                    .map_err(|source| ConnectError::Connect { address, source })?;
+                State::Connecting {
+                    stream,
+                    address,
+                    registered: false,
+                }
             }
             Err(_) => State::Named,
         };
@@ -135,7 +140,11 @@ impl TcpConnection {
         ))
     }
 
-    fn new(options: TcpConnectionOptions, state: State, #[cfg(feature = "tls")] tls: Option<ClientSide>) -> Self {
+    fn new(
+        options: TcpConnectionOptions,
+        state: State,
+        #[cfg(feature = "tls")] tls: Option<ClientSide>,
+    ) -> Self {
         Self {
             options,
             state,
@@ -182,7 +191,10 @@ impl TcpConnection {
         options.validate_connected()?;
         #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
-        let failed = |source| ConnectError::Path { path: path.display().to_string(), source };
+        let failed = |source| ConnectError::Path {
+            path: path.display().to_string(),
+            source,
+        };
         let state = begin_unix(path, &options.socket).map_err(failed)?;
         Ok(Self::new(
             options,
@@ -222,13 +234,20 @@ impl TcpConnection {
         options.validate_connected()?;
         #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
-        let failed = |source| ConnectError::Path { path: "the given socket".into(), source };
+        let failed = |source| ConnectError::Path {
+            path: "the given socket".into(),
+            source,
+        };
         stream.set_nonblocking(true).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&stream), &options.socket).map_err(failed)?;
         let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
         Ok(Self::new(
             options,
-            State::Connecting { stream, address: crate::meta::stream::UNSPECIFIED, registered: false },
+            State::Connecting {
+                stream,
+                address: crate::meta::stream::UNSPECIFIED,
+                registered: false,
+            },
             #[cfg(feature = "tls")]
             tls,
         ))
@@ -253,7 +272,9 @@ impl TcpConnection {
         options: impl Into<TcpConnectionOptions>,
     ) -> Result<Self, ConnectError> {
         let mut options = options.into();
-        let address = stream.peer_addr().unwrap_or(crate::meta::stream::UNSPECIFIED);
+        let address = stream
+            .peer_addr()
+            .unwrap_or(crate::meta::stream::UNSPECIFIED);
         options.validate_connected()?;
         if options.host.is_empty() {
             options.host = address.ip().to_string();
@@ -264,11 +285,20 @@ impl TcpConnection {
         let failed = |source| ConnectError::Connect { address, source };
         stream.set_nonblocking(true).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&stream), &options.socket).map_err(failed)?;
-        set_stream_options(&SockRef::from(&stream), &options.socket, options.keep_alive_period).map_err(failed)?;
+        set_stream_options(
+            &SockRef::from(&stream),
+            &options.socket,
+            options.keep_alive_period,
+        )
+        .map_err(failed)?;
         let stream = Stream::Tcp(TcpStream::from_std(stream));
         Ok(Self::new(
             options,
-            State::Connecting { stream, address, registered: false },
+            State::Connecting {
+                stream,
+                address,
+                registered: false,
+            },
             #[cfg(feature = "tls")]
             tls,
         ))
@@ -291,33 +321,54 @@ impl TcpConnection {
     fn resolve(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
         let (host, port, remote) = (self.options.host.clone(), self.options.port, cx.remote());
         let queued = cx.services.blocking.run(move || {
-            let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            let found = (host.as_str(), port)
+                .to_socket_addrs()
+                .map(Iterator::collect);
             remote.send(Resolved(found));
         });
         if queued.is_err() {
-            return self.over(DisconnectReason::Resolve(Arc::from("no thread can be started")));
+            return self.over(DisconnectReason::Resolve(Arc::from(
+                "no thread can be started",
+            )));
         }
         self.state = State::Resolving;
         Ok(())
     }
 
-    fn resolved(&mut self, cx: &MetaContext<'_>, found: io::Result<Vec<SocketAddr>>) -> Result<(), Reason> {
+    fn resolved(
+        &mut self,
+        cx: &MetaContext<'_>,
+        found: io::Result<Vec<SocketAddr>>,
+    ) -> Result<(), Reason> {
         if !matches!(self.state, State::Resolving) {
             return Ok(());
         }
         match found {
             Ok(addresses) => self.addresses = addresses.into(),
-            Err(error) => return self.over(DisconnectReason::Resolve(Arc::from(error.to_string()))),
+            Err(error) => {
+                return self.over(DisconnectReason::Resolve(Arc::from(error.to_string())));
+            }
         }
-        self.try_next(cx, DisconnectReason::Resolve(Arc::from("the name has no address")))
+        self.try_next(
+            cx,
+            DisconnectReason::Resolve(Arc::from("the name has no address")),
+        )
     }
 
     /// Goes on with the next address; without one, it is over for that reason.
-    fn try_next(&mut self, cx: &MetaContext<'_>, mut reason: DisconnectReason) -> Result<(), Reason> {
+    fn try_next(
+        &mut self,
+        cx: &MetaContext<'_>,
+        mut reason: DisconnectReason,
+    ) -> Result<(), Reason> {
         while let Some(address) = self.addresses.pop_front() {
             match begin(address, &self.options) {
                 Ok(stream) => {
-                    self.state = State::Connecting { stream, address, registered: false };
+                    self.state = State::Connecting {
+                        stream,
+                        address,
+                        registered: false,
+                    };
                     return self.watch(cx);
                 }
                 Err(error) => reason = DisconnectReason::Connect(error.kind()),
@@ -327,7 +378,9 @@ impl TcpConnection {
     }
 
     fn watch(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
-        if let State::Connecting { stream, registered, .. } = &mut self.state
+        if let State::Connecting {
+            stream, registered, ..
+        } = &mut self.state
             && !std::mem::replace(registered, true)
             && let Err(error) = stream.register(cx)
         {
@@ -350,7 +403,12 @@ impl TcpConnection {
 
     /// The attempt has come to something, as the readiness tells.
     fn conclude(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
-        let State::Connecting { stream, address, .. } = &self.state else { return Ok(()) };
+        let State::Connecting {
+            stream, address, ..
+        } = &self.state
+        else {
+            return Ok(());
+        };
         let failed = match stream.take_error() {
             Ok(None) => match stream.peer_addr() {
                 Ok(_) => None,
@@ -364,7 +422,10 @@ impl TcpConnection {
             return self.try_next(cx, DisconnectReason::Connect(error.kind()));
         }
         let address = *address;
-        let State::Connecting { stream, .. } = std::mem::replace(&mut self.state, State::Over) else { return Ok(()) };
+        let State::Connecting { stream, .. } = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Ok(());
+        };
         let settings = self.settings(cx);
         #[cfg(feature = "tls")]
         let machine = match &self.tls {
@@ -372,7 +433,9 @@ impl TcpConnection {
                 tls.warn(&cx.services.logger, address);
                 match tls.connect() {
                     Ok(tls) => Connection::with_tls(settings, tls, cx.now_ms),
-                    Err(error) => return self.over(DisconnectReason::Tls(Arc::from(error.to_string()))),
+                    Err(error) => {
+                        return self.over(DisconnectReason::Tls(Arc::from(error.to_string())));
+                    }
                 }
             }
             None => Connection::new(settings, cx.now_ms),
@@ -403,7 +466,9 @@ impl TcpConnection {
         }
         if self.then_close.is_none() {
             self.then_close = Some(reason);
-            let close_ms = cx.now_ms.saturating_add(millis(self.options.limits.close_timeout));
+            let close_ms = cx
+                .now_ms
+                .saturating_add(millis(self.options.limits.close_timeout));
             self.deadline_ms = self.deadline_ms.min(close_ms);
             cx.set_deadline(self.deadline_ms);
         }
@@ -413,7 +478,9 @@ impl TcpConnection {
     /// Tries a Unix domain socket again whose backlog was full.
     #[cfg(unix)]
     fn try_again(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        let State::Busy(path) = &self.state else { return Ok(()) };
+        let State::Busy(path) = &self.state else {
+            return Ok(());
+        };
         match begin_unix(path, &self.options.socket) {
             Ok(State::Busy(_)) => {
                 cx.set_deadline(self.deadline_ms.min(cx.now_ms.saturating_add(BUSY_MS)));
@@ -431,14 +498,21 @@ impl TcpConnection {
 
     fn settings(&mut self, cx: &MetaContext<'_>) -> Arc<Settings> {
         let options = &self.options;
-        Arc::clone(self.settings.get_or_insert_with(|| options.stream().settings(&cx.services.pool)))
+        Arc::clone(
+            self.settings
+                .get_or_insert_with(|| options.stream().settings(&cx.services.pool)),
+        )
     }
 }
 
 /// Begins to connect.
 fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stream> {
     let socket = unbound(address, Type::STREAM, Protocol::TCP, &options.socket)?;
-    set_stream_options(&SockRef::from(&socket), &options.socket, options.keep_alive_period)?;
+    set_stream_options(
+        &SockRef::from(&socket),
+        &options.socket,
+        options.keep_alive_period,
+    )?;
     if let Some(local) = options.local_addr {
         socket.bind(&local.into())?;
     }
@@ -458,7 +532,11 @@ fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<Sta
             set_buffer_sizes(&SockRef::from(&socket), options)?;
             let stream = Stream::Unix(mio::net::UnixStream::from_std(socket.into()));
             let address = crate::meta::stream::UNSPECIFIED;
-            Ok(State::Connecting { stream, address, registered: false })
+            Ok(State::Connecting {
+                stream,
+                address,
+                registered: false,
+            })
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(State::Busy(path.to_owned())),
         Err(error) => Err(error),
@@ -512,7 +590,12 @@ impl MetaProcess for TcpConnection {
         }
     }
 
-    fn handle_message(&mut self, cx: &mut MetaContext<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         if let State::Established(driver) = &mut self.state {
             return driver.handle_message(cx, from, message);
         }
@@ -595,7 +678,10 @@ impl MetaProcess for TcpConnection {
             _ => "connecting",
         };
         inspection.add("state", state);
-        inspection.add("remote_addr", format_args!("{}:{}", self.options.host, self.options.port));
+        inspection.add(
+            "remote_addr",
+            format_args!("{}:{}", self.options.host, self.options.port),
+        );
         inspection.add("owner", self.owner);
         inspection
     }
@@ -607,8 +693,17 @@ impl MetaProcess for TcpConnection {
         if self.owner != cx.parent {
             cx.services.deliver.disown(self.owner, cx.alias);
         }
-        let reason = self.reason.take().unwrap_or_else(|| DisconnectReason::Exit(reason.clone()));
-        let message = MessageTcpDisconnect { id: cx.alias, reason, bytes_in: 0, bytes_out: 0, unsent: cx.unsent };
+        let reason = self
+            .reason
+            .take()
+            .unwrap_or_else(|| DisconnectReason::Exit(reason.clone()));
+        let message = MessageTcpDisconnect {
+            id: cx.alias,
+            reason,
+            bytes_in: 0,
+            bytes_out: 0,
+            unsent: cx.unsent,
+        };
         cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
     }
 
@@ -623,6 +718,8 @@ impl MetaProcess for TcpConnection {
 
 impl std::fmt::Debug for TcpConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TcpConnection").field("host", &self.options.host).finish_non_exhaustive()
+        f.debug_struct("TcpConnection")
+            .field("host", &self.options.host)
+            .finish_non_exhaustive()
     }
 }

@@ -26,7 +26,8 @@ use super::accept::{Legacy, Seat};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::{
-    Mark, Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpWritable, Undelivered,
+    Mark, Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpWritable,
+    Undelivered,
 };
 #[cfg(feature = "tls")]
 use crate::meta::BriefStep;
@@ -67,7 +68,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(stream: Stream, machine: Connection, owner: Pid, remote_addr: SocketAddr) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        machine: Connection,
+        owner: Pid,
+        remote_addr: SocketAddr,
+    ) -> Self {
         Self {
             stream,
             machine,
@@ -132,7 +138,10 @@ impl Driver {
         if self.marked == 0 && self.unhandled as usize * 2 >= self.input_limit() {
             self.marked = self.unhandled;
             // An owner that is gone is found by the next delivery.
-            let _ = cx.services.deliver.deliver_mark(self.owner, cx.alias, Mark::Data);
+            let _ = cx
+                .services
+                .deliver
+                .deliver_mark(self.owner, cx.alias, Mark::Data);
         }
     }
 
@@ -147,9 +156,14 @@ impl Driver {
         {
             let delivered = match event {
                 Event::Connected => self.deliver_connect(cx),
-                Event::Data(data) => self.deliver_data(cx, Packed::Tcp(MessageTcp { id: cx.alias, data })),
+                Event::Data(data) => {
+                    self.deliver_data(cx, Packed::Tcp(MessageTcp { id: cx.alias, data }))
+                }
                 Event::Writable => {
-                    self.deliver_control(cx, Message::TcpWritable(MessageTcpWritable { id: cx.alias }));
+                    self.deliver_control(
+                        cx,
+                        Message::TcpWritable(MessageTcpWritable { id: cx.alias }),
+                    );
                     true
                 }
                 Event::PeerFinished => {
@@ -165,10 +179,20 @@ impl Driver {
     }
 
     fn deliver_data(&mut self, cx: &MetaContext<'_>, message: Packed) -> bool {
-        let bytes = if let Packed::Tcp(packet) = &message { packet.data.len() } else { 0 };
-        match cx.services.deliver.deliver_data(self.owner, cx.parent, message, cx.alias) {
+        let bytes = if let Packed::Tcp(packet) = &message {
+            packet.data.len()
+        } else {
+            0
+        };
+        match cx
+            .services
+            .deliver
+            .deliver_data(self.owner, cx.parent, message, cx.alias)
+        {
             Ok(()) => {
-                self.unhandled = self.unhandled.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+                self.unhandled = self
+                    .unhandled
+                    .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
                 self.mark(cx);
                 true
             }
@@ -220,7 +244,11 @@ impl Driver {
         if self.machine.settings().half_open {
             let end = crate::message::MessageTcpPeerClosed { id: cx.alias };
             self.deliver_control(cx, Message::TcpPeerClosed(end));
-        } else if !cx.services.deliver.deliver_mark(self.owner, cx.alias, Mark::End) {
+        } else if !cx
+            .services
+            .deliver
+            .deliver_mark(self.owner, cx.alias, Mark::End)
+        {
             self.owner_is_gone(cx);
         }
     }
@@ -238,7 +266,10 @@ impl Driver {
         #[cfg(feature = "tls")]
         let was_handshaking = self.machine.is_handshaking();
         // A closing connection reads to the end whatever its owner does.
-        while (self.deliver(cx) || self.machine.is_closing()) && self.readable && self.machine.wants_read() {
+        while (self.deliver(cx) || self.machine.is_closing())
+            && self.readable
+            && self.machine.wants_read()
+        {
             if reads == 0 || cx.room == 0 {
                 // One that has not had its turn is not the next to have another one.
                 cx.wishes.more = reads < READS;
@@ -275,7 +306,8 @@ impl Driver {
             Ok(read) => {
                 scratch.grow(read);
                 cx.room = cx.room.saturating_sub(read);
-                self.readable = read == room_bytes || self.reads_on || !self.stream.short_read_is_empty();
+                self.readable =
+                    read == room_bytes || self.reads_on || !self.stream.short_read_is_empty();
                 #[cfg(feature = "tls")]
                 if self.machine.is_handshaking() {
                     return self.step_handshake(cx);
@@ -388,7 +420,12 @@ impl MetaProcess for Driver {
         self.drive(cx)
     }
 
-    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message {
             Message::Tcp(packet) => {
                 self.machine.send(packet.data, cx.now_ms);
@@ -428,7 +465,10 @@ impl MetaProcess for Driver {
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if self.machine.handle_timeout(cx.now_ms)
             && let Some(bytes) = keep_alive_bytes(self.machine.settings())
-            && cx.outlet().reserve(cx.alias.generation(), bytes.len()).is_ok()
+            && cx
+                .outlet()
+                .reserve(cx.alias.generation(), bytes.len())
+                .is_ok()
         {
             self.machine.send(bytes, cx.now_ms);
         }
@@ -459,7 +499,14 @@ impl MetaProcess for Driver {
 
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
         let is_orphan = self.owner != cx.parent && !cx.services.deliver.is_alive(self.owner);
-        self.finish(cx, if is_orphan { DisconnectReason::OwnerGone } else { DisconnectReason::Exit(reason) })
+        self.finish(
+            cx,
+            if is_orphan {
+                DisconnectReason::OwnerGone
+            } else {
+                DisconnectReason::Exit(reason)
+            },
+        )
     }
 
     fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
@@ -482,7 +529,10 @@ impl MetaProcess for Driver {
         inspection.add("writable_events", counters.writable);
         inspection.add("paused_by_mailbox", self.refused.is_some());
         inspection.add("mailbox_pauses", self.mailbox_pauses);
-        inspection.add("paused_by_backlog", self.unhandled as usize >= self.input_limit());
+        inspection.add(
+            "paused_by_backlog",
+            self.unhandled as usize >= self.input_limit(),
+        );
         inspection.add("paused_by_owner", self.machine.is_paused());
         inspection
     }
@@ -515,9 +565,10 @@ impl MetaProcess for Driver {
             && !seat.is_announced()
         {
             seat.handshake_failed();
-            cx.services
-                .logger
-                .info(format_args!("connection of {} not established: {disconnect}", self.remote_addr.get()));
+            cx.services.logger.info(format_args!(
+                "connection of {} not established: {disconnect}",
+                self.remote_addr.get()
+            ));
             return;
         }
         let message = MessageTcpDisconnect {
@@ -566,7 +617,11 @@ impl Driver {
     }
 
     /// Ends it in order, from outside.
-    pub(crate) fn finish(&mut self, cx: &mut MetaContext<'_>, reason: DisconnectReason) -> Result<(), Reason> {
+    pub(crate) fn finish(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        reason: DisconnectReason,
+    ) -> Result<(), Reason> {
         cx.outlet().close(cx.alias.generation());
         self.machine.close(reason, cx.now_ms);
         self.drive(cx)

@@ -35,7 +35,9 @@ use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::meta::options::{AtLimit, TcpServerOptions};
-use crate::meta::socket::{INHERITED, bind_addresses, bind_first, set_buffer_sizes, set_stream_options, unbound};
+use crate::meta::socket::{
+    INHERITED, bind_addresses, bind_first, set_buffer_sizes, set_stream_options, unbound,
+};
 use crate::meta::stream::{Stream, UNSPECIFIED, unmapped};
 #[cfg(unix)]
 use crate::meta::unix::{self, SocketFile};
@@ -94,9 +96,13 @@ enum Listener {
 impl Listener {
     fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
-            Self::Tcp(listener, _) => listener.accept().map(|(stream, addr)| (Stream::Tcp(stream), unmapped(addr))),
+            Self::Tcp(listener, _) => listener
+                .accept()
+                .map(|(stream, addr)| (Stream::Tcp(stream), unmapped(addr))),
             #[cfg(unix)]
-            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| (Stream::Unix(stream), UNSPECIFIED)),
+            Self::Unix(listener, _) => listener
+                .accept()
+                .map(|(stream, _)| (Stream::Unix(stream), UNSPECIFIED)),
         }
     }
 
@@ -171,7 +177,11 @@ impl TcpServer {
             let socket = unbound(address, Type::STREAM, Protocol::TCP, &options.socket)?;
             #[cfg(unix)]
             socket.set_reuse_address(true)?;
-            set_stream_options(&SockRef::from(&socket), &options.socket, options.keep_alive_period)?;
+            set_stream_options(
+                &SockRef::from(&socket),
+                &options.socket,
+                options.keep_alive_period,
+            )?;
             socket.bind(&address.into())?;
             socket.listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX))?;
             Ok(socket)
@@ -221,9 +231,14 @@ impl TcpServer {
         options.validate_unix()?;
         #[cfg(feature = "tls")]
         let tls = ServerSide::new(&options)?;
-        let failed = |source| BindError::Bind { address: path.display().to_string(), source };
+        let failed = |source| BindError::Bind {
+            address: path.display().to_string(),
+            source,
+        };
         let (socket, file) = unix::bind(path, Type::STREAM).map_err(failed)?;
-        socket.listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX)).map_err(failed)?;
+        socket
+            .listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX))
+            .map_err(failed)?;
         let listener = UnixListener::from_std(socket.into());
         Ok(Self::new(
             Listener::Unix(listener, Some(file)),
@@ -266,7 +281,10 @@ impl TcpServer {
         options.validate_unix()?;
         #[cfg(feature = "tls")]
         let tls = ServerSide::new(&options)?;
-        let failed = |source| BindError::Bind { address: "the given socket".into(), source };
+        let failed = |source| BindError::Bind {
+            address: "the given socket".into(),
+            source,
+        };
         listener.set_nonblocking(true).map_err(failed)?;
         Ok(Self::new(
             Listener::Unix(UnixListener::from_std(listener), None),
@@ -291,15 +309,26 @@ impl TcpServer {
     /// # drop(server);
     /// # Ok(()) }
     /// ```
-    pub fn from_std(listener: std::net::TcpListener, options: impl Into<TcpServerOptions>) -> Result<Self, BindError> {
+    pub fn from_std(
+        listener: std::net::TcpListener,
+        options: impl Into<TcpServerOptions>,
+    ) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
         #[cfg(feature = "tls")]
         let tls = ServerSide::new(&options)?;
-        let failed = |source| BindError::Bind { address: "the given socket".into(), source };
+        let failed = |source| BindError::Bind {
+            address: "the given socket".into(),
+            source,
+        };
         listener.set_nonblocking(true).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&listener), &options.socket).map_err(failed)?;
-        set_stream_options(&SockRef::from(&listener), &options.socket, options.keep_alive_period).map_err(failed)?;
+        set_stream_options(
+            &SockRef::from(&listener),
+            &options.socket,
+            options.keep_alive_period,
+        )
+        .map_err(failed)?;
         Self::over_tcp(
             listener,
             options,
@@ -313,8 +342,10 @@ impl TcpServer {
         options: TcpServerOptions,
         #[cfg(feature = "tls")] tls: Option<ServerSide>,
     ) -> Result<Self, BindError> {
-        let local_addr =
-            listener.local_addr().map_err(|source| BindError::Bind { address: "the given socket".into(), source })?;
+        let local_addr = listener.local_addr().map_err(|source| BindError::Bind {
+            address: "the given socket".into(),
+            source,
+        })?;
         Ok(Self::new(
             Listener::Tcp(TcpListener::from_std(listener), local_addr),
             options,
@@ -323,7 +354,11 @@ impl TcpServer {
         ))
     }
 
-    fn new(listener: Listener, options: TcpServerOptions, #[cfg(feature = "tls")] tls: Option<ServerSide>) -> Self {
+    fn new(
+        listener: Listener,
+        options: TcpServerOptions,
+        #[cfg(feature = "tls")] tls: Option<ServerSide>,
+    ) -> Self {
         Self {
             listener,
             options,
@@ -397,7 +432,10 @@ impl TcpServer {
         if let State::Waiting(_) = self.state {
             return false;
         }
-        let max_open = self.options.max_connections.filter(|_| self.options.at_limit == AtLimit::Wait);
+        let max_open = self
+            .options
+            .max_connections
+            .filter(|_| self.options.at_limit == AtLimit::Wait);
         if !self.hall.has_room(max_open, self.max_handshakes()) {
             self.state = State::Waiting("connections");
             self.counters.waits_for_seat += 1;
@@ -450,7 +488,9 @@ impl TcpServer {
     /// Looks again later, the next time later still.
     fn back_off(&mut self, cx: &mut MetaContext<'_>, what: &'static str, error: &io::Error) {
         if self.back_off_ms == BACK_OFF_MS.0 {
-            cx.services.logger.warning(format_args!("{}: cannot accept: {error}", self.listener));
+            cx.services
+                .logger
+                .warning(format_args!("{}: cannot accept: {error}", self.listener));
         }
         self.wait(cx, what, cx.now_ms + self.back_off_ms);
         self.back_off_ms = (self.back_off_ms * 2).min(BACK_OFF_MS.1);
@@ -480,12 +520,23 @@ impl TcpServer {
         let number = self.counters.accepted;
         let Some(owner) = self.owner(cx, number) else {
             self.counters.no_owner += 1;
-            cx.services.logger.warning(format_args!("{}: no process of the pool is alive", self.listener));
+            cx.services.logger.warning(format_args!(
+                "{}: no process of the pool is alive",
+                self.listener
+            ));
             return;
         };
-        let over = self.options.max_connections.is_some_and(|max| self.hall.open() >= max);
+        let over = self
+            .options
+            .max_connections
+            .is_some_and(|max| self.hall.open() >= max);
         let seat = (!over).then(|| {
-            self.hall.sit(cx.alias, &cx.services.commands, remote_addr.ip(), self.options.max_connections_per_ip)
+            self.hall.sit(
+                cx.alias,
+                &cx.services.commands,
+                remote_addr.ip(),
+                self.options.max_connections_per_ip,
+            )
         });
         let Some(Ok(seat)) = seat else {
             self.counters.refused += 1;
@@ -493,13 +544,20 @@ impl TcpServer {
             return;
         };
         self.counters.accepted += 1;
-        let started = self.start(cx, stream, owner, remote_addr).and_then(|driver| {
-            let meta = Box::new(driver.with_seat(seat));
-            cx.services.spawn(cx.parent, meta).map_err(|error: SpawnError| Reason::from(error))
-        });
+        let started = self
+            .start(cx, stream, owner, remote_addr)
+            .and_then(|driver| {
+                let meta = Box::new(driver.with_seat(seat));
+                cx.services
+                    .spawn(cx.parent, meta)
+                    .map_err(|error: SpawnError| Reason::from(error))
+            });
         if let Err(reason) = started {
             self.counters.errors += 1;
-            cx.services.logger.warning(format_args!("{}: connection not started: {reason}", self.listener));
+            cx.services.logger.warning(format_args!(
+                "{}: connection not started: {reason}",
+                self.listener
+            ));
         }
     }
 
@@ -515,9 +573,15 @@ impl TcpServer {
             set_buffer_sizes(&SockRef::from(stream), &self.options.socket)?;
         }
         if !INHERITED && let Stream::Tcp(stream) = &stream {
-            set_stream_options(&SockRef::from(stream), &self.options.socket, self.options.keep_alive_period)?;
+            set_stream_options(
+                &SockRef::from(stream),
+                &self.options.socket,
+                self.options.keep_alive_period,
+            )?;
         }
-        let settings = self.settings.get_or_insert_with(|| self.options.stream().settings(&cx.services.pool));
+        let settings = self
+            .settings
+            .get_or_insert_with(|| self.options.stream().settings(&cx.services.pool));
         let settings = Arc::clone(settings);
         #[cfg(feature = "tls")]
         let machine = match &self.tls {
@@ -551,7 +615,11 @@ fn is_exhaustion(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
         /// ENOMEM, ENFILE and EMFILE are the same everywhere; ENOBUFS is not.
-        const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 105 } else { 55 };
+        const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+            105
+        } else {
+            55
+        };
         matches!(error.raw_os_error(), Some(12 | 23 | 24 | ENOBUFS))
     }
     #[cfg(not(unix))]
@@ -567,7 +635,11 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 fn spare_descriptor() -> Option<File> {
-    if cfg!(unix) { File::open("/dev/null").ok() } else { None }
+    if cfg!(unix) {
+        File::open("/dev/null").ok()
+    } else {
+        None
+    }
 }
 
 impl MetaProcess for TcpServer {
@@ -579,7 +651,9 @@ impl MetaProcess for TcpServer {
         }
         // Again: a name may have become a pool's since the spawn.
         if let Err(error) = cx.services.refuse_pools(self.owners()) {
-            cx.services.logger.warning(format_args!("listener not started: {error}"));
+            cx.services
+                .logger
+                .warning(format_args!("listener not started: {error}"));
             return Err(error.into());
         }
         Ok(())
@@ -606,7 +680,12 @@ impl MetaProcess for TcpServer {
         Ok(())
     }
 
-    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message.downcast::<TcpCommand>() {
             Ok(TcpCommand::PauseAccepting) => {
                 self.counters.pauses += u64::from(!self.paused);
@@ -629,7 +708,14 @@ impl MetaProcess for TcpServer {
 
     fn handle_inspect(&self) -> Inspection {
         let mut inspection = Inspection::default();
-        inspection.add("kind", if self.listener.is_tcp() { "tcp server" } else { "unix server" });
+        inspection.add(
+            "kind",
+            if self.listener.is_tcp() {
+                "tcp server"
+            } else {
+                "unix server"
+            },
+        );
         inspection.add("local_addr", &self.listener);
         let state = match self.state {
             _ if self.paused => "paused",

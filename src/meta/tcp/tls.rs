@@ -40,7 +40,8 @@ pub(super) struct ClientSide {
 impl ClientSide {
     /// `None`: the options ask for no TLS.
     pub(super) fn new(options: &TcpConnectionOptions) -> Result<Option<Self>, TlsError> {
-        if options.tls.is_none() && options.cert_manager.is_none() && !options.insecure_skip_verify {
+        if options.tls.is_none() && options.cert_manager.is_none() && !options.insecure_skip_verify
+        {
             return Ok(None);
         }
         let mut tls = options.tls.clone().unwrap_or_default();
@@ -63,7 +64,9 @@ impl ClientSide {
     /// Says loudly that nobody is verified.
     pub(super) fn warn(&self, logger: &Logger, address: SocketAddr) {
         if self.options.is_insecure_skip_verify() {
-            logger.warning(format_args!("insecure_skip_verify: the certificate of {address} is not checked"));
+            logger.warning(format_args!(
+                "insecure_skip_verify: the certificate of {address} is not checked"
+            ));
         }
     }
 }

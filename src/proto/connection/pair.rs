@@ -93,7 +93,12 @@ impl World {
             lent: None,
         });
         // Most scripts leave the wires alone: a damaged session is soon over.
-        let mut world = Self { sides, now_ms: 0, hostile: setup & 6 == 0, trouble: false };
+        let mut world = Self {
+            sides,
+            now_ms: 0,
+            hostile: setup & 6 == 0,
+            trouble: false,
+        };
         if setup & 8 == 0 {
             world.settle();
         }
@@ -112,7 +117,9 @@ impl World {
             15 if operation & 128 == 0 => self.settle(),
             15 => self.take_back(side),
             16 => self.pass(script.amount() as u64),
-            17 => self.sides[side].machine.pause(script.byte() & 1 == 0, self.now_ms),
+            17 => self.sides[side]
+                .machine
+                .pause(script.byte() & 1 == 0, self.now_ms),
             18 => self.shutdown_write(side),
             19 => self.close(side),
             20 if self.hostile => self.tamper(side, script),
@@ -161,23 +168,38 @@ impl World {
             this.fin = true;
             this.machine.shutdown_done(now_ms);
         }
-        assert!(done.blocked || !this.machine.wants_transmit(), "the socket takes more, and nothing was given to it");
+        assert!(
+            done.blocked || !this.machine.wants_transmit(),
+            "the socket takes more, and nothing was given to it"
+        );
     }
 
     /// The other side reads at most `bytes` of what `side` has sent; `lend`: what it computes for a handshake is done later.
-    #[cfg_attr(not(feature = "tls"), allow(unused_variables, reason = "only handshakes are lent"))]
+    #[cfg_attr(
+        not(feature = "tls"),
+        allow(unused_variables, reason = "only handshakes are lent")
+    )]
     fn deliver(&mut self, side: usize, bytes: usize, lend: bool) {
-        let is_gone = self.sides[side].ended.is_some() || self.sides[side].machine.ended().is_some();
-        let [this, other] = self.sides.get_disjoint_mut([side, 1 - side]).expect("two sides");
+        let is_gone =
+            self.sides[side].ended.is_some() || self.sides[side].machine.ended().is_some();
+        let [this, other] = self
+            .sides
+            .get_disjoint_mut([side, 1 - side])
+            .expect("two sides");
         if !other.machine.wants_read() || bytes == 0 {
             return;
         }
         let count = bytes.min(this.wire.len()).min(64 * 1024);
         if count > 0 {
-            let mut read = other.machine.settings.pool.copy_from_slice(&this.wire[..count]);
+            let mut read = other
+                .machine
+                .settings
+                .pool
+                .copy_from_slice(&this.wire[..count]);
             this.wire.drain(..count);
             #[cfg(feature = "tls")]
-            if lend && let Some(handshake) = other.machine.lend_handshake(&read, false, self.now_ms) {
+            if lend && let Some(handshake) = other.machine.lend_handshake(&read, false, self.now_ms)
+            {
                 other.lent = Some(handshake);
                 return;
             }
@@ -232,33 +254,56 @@ impl World {
         if before + bytes > 1 << 17 {
             return;
         }
-        let data: Vec<u8> = (this.accepted..this.accepted + bytes).map(|index| pattern(side, index)).collect();
+        let data: Vec<u8> = (this.accepted..this.accepted + bytes)
+            .map(|index| pattern(side, index))
+            .collect();
         this.machine.send(Buffer::from(data), self.now_ms);
         let queued = this.machine.output.len() - before;
         let refuses = this.shut || this.machine.is_closing() || this.machine.ended().is_some();
-        assert!(queued == bytes || queued == 0 && refuses, "{queued} of {bytes} bytes are queued");
+        assert!(
+            queued == bytes || queued == 0 && refuses,
+            "{queued} of {bytes} bytes are queued"
+        );
         this.accepted += queued;
     }
 
     fn events(&mut self, side: usize, most: usize) {
-        let [this, other] = self.sides.get_disjoint_mut([side, 1 - side]).expect("two sides");
+        let [this, other] = self
+            .sides
+            .get_disjoint_mut([side, 1 - side])
+            .expect("two sides");
         for _ in 0..most {
-            let Some(event) = this.machine.next_event(self.now_ms) else { return };
+            let Some(event) = this.machine.next_event(self.now_ms) else {
+                return;
+            };
             match event {
-                Event::Connected => assert!(!std::mem::replace(&mut this.connected, true), "connected twice"),
+                Event::Connected => assert!(
+                    !std::mem::replace(&mut this.connected, true),
+                    "connected twice"
+                ),
                 _ if !this.connected => panic!("{event:?} before Connected"),
                 Event::Data(data) => {
                     assert!(!this.peer_finished && !data.is_empty());
                     for byte in data.iter() {
-                        assert_eq!(*byte, pattern(1 - side, this.got), "other data came out than went in");
+                        assert_eq!(
+                            *byte,
+                            pattern(1 - side, this.got),
+                            "other data came out than went in"
+                        );
                         this.got += 1;
                     }
                     assert!(this.got <= other.accepted);
                 }
                 Event::PeerFinished => {
-                    assert!(!std::mem::replace(&mut this.peer_finished, true), "finished twice");
+                    assert!(
+                        !std::mem::replace(&mut this.peer_finished, true),
+                        "finished twice"
+                    );
                     let closing = this.machine.is_closing();
-                    assert!(closing || this.got == other.accepted, "a clean end before the end");
+                    assert!(
+                        closing || this.got == other.accepted,
+                        "a clean end before the end"
+                    );
                     if !closing {
                         // The owner handles it at once.
                         this.shut = true;
@@ -278,7 +323,8 @@ impl World {
     fn close(&mut self, side: usize) {
         let this = &mut self.sides[side];
         this.shut = true;
-        this.machine.close(DisconnectReason::LocalClose, self.now_ms);
+        this.machine
+            .close(DisconnectReason::LocalClose, self.now_ms);
         // It discards what the other side sends, and may give up the handshake.
         self.trouble |= !this.connected;
     }
@@ -296,7 +342,10 @@ impl World {
             let is_due = side.machine.next_deadline() <= self.now_ms;
             let state = side.machine.state();
             side.machine.handle_timeout(self.now_ms);
-            assert!(side.machine.next_deadline() > self.now_ms, "a handled timer is due again");
+            assert!(
+                side.machine.next_deadline() > self.now_ms,
+                "a handled timer is due again"
+            );
             let changed = side.machine.state() != state;
             assert!(is_due || !changed, "an early call did something");
             self.trouble |= changed;
@@ -310,19 +359,39 @@ impl World {
         for side in &mut self.sides {
             let machine = &side.machine;
             if let Some(reason) = &side.ended {
-                assert_eq!(machine.ended(), Some(reason), "the reason changed, or it lives again");
+                assert_eq!(
+                    machine.ended(),
+                    Some(reason),
+                    "the reason changed, or it lives again"
+                );
             }
             let Some(reason) = machine.ended() else {
-                assert!(machine.queued() as u64 + machine.counters.bytes_out <= side.accepted as u64);
+                assert!(
+                    machine.queued() as u64 + machine.counters.bytes_out <= side.accepted as u64
+                );
                 continue;
             };
             side.shut = true;
-            assert!(!machine.wants_read() && !machine.wants_transmit() && !machine.shutdown_is_due());
-            assert_eq!((machine.next_deadline(), machine.output.len()), (u64::MAX, 0));
-            if matches!(reason, DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer) {
-                assert_eq!(machine.counters.bytes_out, side.accepted as u64, "the end claims that all was sent");
+            assert!(
+                !machine.wants_read() && !machine.wants_transmit() && !machine.shutdown_is_due()
+            );
+            assert_eq!(
+                (machine.next_deadline(), machine.output.len()),
+                (u64::MAX, 0)
+            );
+            if matches!(
+                reason,
+                DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer
+            ) {
+                assert_eq!(
+                    machine.counters.bytes_out, side.accepted as u64,
+                    "the end claims that all was sent"
+                );
                 // A handshake that was given up has none, and a peer that has hung up gets none.
-                assert!(side.fin || !side.connected || hung_up || self.trouble, "an end in order without FIN");
+                assert!(
+                    side.fin || !side.connected || hung_up || self.trouble,
+                    "an end in order without FIN"
+                );
             } else {
                 assert!(self.trouble, "ended with {reason} for no reason");
             }
@@ -354,20 +423,38 @@ impl World {
     fn summary(&self) -> [(usize, usize, usize, bool, &'static str); 2] {
         [0, 1].map(|side| {
             let this = &self.sides[side];
-            (this.wire.len(), this.machine.queued(), this.got, this.fin, this.machine.state())
+            (
+                this.wire.len(),
+                this.machine.queued(),
+                this.got,
+                this.fin,
+                this.machine.state(),
+            )
         })
     }
 
     /// Two owners that listen and close, two sockets that work: both connections end, in order if nothing was wrong.
     fn finish(mut self) {
-        self.sides.iter_mut().for_each(|side| side.machine.pause(false, self.now_ms));
+        self.sides
+            .iter_mut()
+            .for_each(|side| side.machine.pause(false, self.now_ms));
         self.settle();
         if !self.trouble {
             for side in 0..2 {
-                let [this, other] = self.sides.get_disjoint_mut([side, 1 - side]).expect("two sides");
+                let [this, other] = self
+                    .sides
+                    .get_disjoint_mut([side, 1 - side])
+                    .expect("two sides");
                 assert!(this.connected, "no trouble, and not connected");
-                assert_eq!(this.machine.counters.bytes_out, this.accepted as u64, "not everything was sent");
-                assert!(other.machine.is_closing() || other.ended.is_some() || other.got == this.accepted);
+                assert_eq!(
+                    this.machine.counters.bytes_out, this.accepted as u64,
+                    "not everything was sent"
+                );
+                assert!(
+                    other.machine.is_closing()
+                        || other.ended.is_some()
+                        || other.got == this.accepted
+                );
             }
         }
         self.close(0);
@@ -380,7 +467,11 @@ impl World {
         self.pass(1_000);
         self.check();
         for side in &self.sides {
-            assert!(side.ended.is_some(), "both have closed, and this has not ended: {:?}", side.machine);
+            assert!(
+                side.ended.is_some(),
+                "both have closed, and this has not ended: {:?}",
+                side.machine
+            );
         }
         if !had_trouble {
             assert!(!self.trouble, "it took a deadline to end");
@@ -410,5 +501,6 @@ fn machines(setup: u8, settings: &Arc<Settings>) -> [Connection; 2] {
     if setup & 32 != 0 {
         return [0; 2].map(|now_ms| Connection::new(Arc::clone(settings), now_ms));
     }
-    crate::proto::tls::fuzz_session(setup & 1 == 0).map(|tls| Connection::with_tls(Arc::clone(settings), tls, 0))
+    crate::proto::tls::fuzz_session(setup & 1 == 0)
+        .map(|tls| Connection::with_tls(Arc::clone(settings), tls, 0))
 }

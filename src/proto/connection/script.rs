@@ -76,8 +76,15 @@ fn framing(kind: u8) -> Framing {
         0 => Framing::Raw,
         1 => Framing::Lines { max_length: 40 },
         2 => Framing::fixed(1 + usize::from(kind / 6)),
-        3 => Framing::Delimiter { delimiter: b"aab".to_vec(), max_length: 300 },
-        4 => Framing::header(HeaderFraming::default().with_length_size(1).with_header_size(1)),
+        3 => Framing::Delimiter {
+            delimiter: b"aab".to_vec(),
+            max_length: 300,
+        },
+        4 => Framing::header(
+            HeaderFraming::default()
+                .with_length_size(1)
+                .with_header_size(1),
+        ),
         _ => Framing::header(
             HeaderFraming::default()
                 .with_length_size(2)
@@ -92,8 +99,12 @@ fn framing(kind: u8) -> Framing {
 
 /// Error kinds of reads and writes; `Interrupted` and `WouldBlock` are no errors.
 fn error_kind(byte: u8) -> ErrorKind {
-    [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::TimedOut, ErrorKind::OutOfMemory]
-        [usize::from(byte) % 4]
+    [
+        ErrorKind::ConnectionReset,
+        ErrorKind::BrokenPipe,
+        ErrorKind::TimedOut,
+        ErrorKind::OutOfMemory,
+    ][usize::from(byte) % 4]
 }
 
 impl World {
@@ -189,7 +200,10 @@ impl World {
         let mut buffer = self.machine.settings.pool.copy_from_slice(bytes);
         let discarded = self.machine.is_closing();
         self.machine.receive(&mut buffer, self.now_ms);
-        assert!(buffer.is_empty(), "bytes are left in the buffer that was read into");
+        assert!(
+            buffer.is_empty(),
+            "bytes are left in the buffer that was read into"
+        );
         self.moved_ms = self.now_ms;
         if !discarded {
             self.received.extend_from_slice(bytes);
@@ -211,7 +225,10 @@ impl World {
             self.shut = true;
             self.causes.push(DisconnectReason::from_io(kind));
             self.machine.fail(kind);
-            assert!(self.machine.ended().is_some(), "a failed read ends the connection");
+            assert!(
+                self.machine.ended().is_some(),
+                "a failed read ends the connection"
+            );
         }
     }
 
@@ -239,7 +256,11 @@ impl World {
                     Ok(taken) => taken,
                 };
                 for byte in slices.iter().flat_map(|slice| slice.iter()).take(taken) {
-                    assert_eq!(*byte, pattern(*sent), "other bytes leave than were accepted");
+                    assert_eq!(
+                        *byte,
+                        pattern(*sent),
+                        "other bytes leave than were accepted"
+                    );
                     *sent += 1;
                 }
                 Ok(taken)
@@ -254,7 +275,10 @@ impl World {
         match error {
             Some(ErrorKind::WouldBlock) => assert!(done.blocked),
             Some(kind) => {
-                assert!(!done.blocked && self.machine.output.is_empty(), "a failed write drops the output");
+                assert!(
+                    !done.blocked && self.machine.output.is_empty(),
+                    "a failed write drops the output"
+                );
                 self.causes.push(DisconnectReason::from_io(kind));
                 (self.shut, self.write_failed) = (true, true);
             }
@@ -268,7 +292,10 @@ impl World {
             self.machine.shutdown_done(self.now_ms);
             assert!(!self.machine.shutdown_is_due(), "a second FIN");
         }
-        assert!(done.blocked || !self.machine.wants_transmit(), "the socket takes more, and nothing was given to it");
+        assert!(
+            done.blocked || !self.machine.wants_transmit(),
+            "the socket takes more, and nothing was given to it"
+        );
     }
 
     // ---- The owner ----
@@ -278,11 +305,16 @@ impl World {
         if self.accepted - self.sent + bytes > OUTPUT_LIMIT {
             return;
         }
-        let data: Vec<u8> = (self.accepted..self.accepted + bytes).map(pattern).collect();
+        let data: Vec<u8> = (self.accepted..self.accepted + bytes)
+            .map(pattern)
+            .collect();
         let before = self.machine.output.len();
         self.machine.send(Buffer::from(data), self.now_ms);
         let queued = self.machine.output.len() - before;
-        assert!(queued == bytes || queued == 0 && self.shut, "{queued} of {bytes} bytes are queued");
+        assert!(
+            queued == bytes || queued == 0 && self.shut,
+            "{queued} of {bytes} bytes are queued"
+        );
         if before == 0 {
             self.waits_ms = self.now_ms;
         }
@@ -294,19 +326,27 @@ impl World {
         for _ in 0..most {
             bound = bound.checked_sub(1).expect("events do not end");
             let had_ended = self.machine.ended().is_some();
-            let Some(event) = self.machine.next_event(self.now_ms) else { return self.nothing_is_left() };
+            let Some(event) = self.machine.next_event(self.now_ms) else {
+                return self.nothing_is_left();
+            };
             if !matches!(event, Event::Connected) {
                 assert!(self.connected, "{event:?} before Connected");
             }
             match event {
-                Event::Connected => assert!(!std::mem::replace(&mut self.connected, true), "connected twice"),
+                Event::Connected => assert!(
+                    !std::mem::replace(&mut self.connected, true),
+                    "connected twice"
+                ),
                 Event::Data(data) => {
                     assert!(!self.peer_finished, "data after PeerFinished");
                     self.take(&data);
                 }
                 Event::PeerFinished => {
                     assert!(self.peer_ended && !had_ended);
-                    assert!(!std::mem::replace(&mut self.peer_finished, true), "finished twice");
+                    assert!(
+                        !std::mem::replace(&mut self.peer_finished, true),
+                        "finished twice"
+                    );
                     self.nothing_is_left();
                     // What no frame was made of is gone.
                     self.given = self.received.len();
@@ -320,16 +360,30 @@ impl World {
 
     /// Compares one frame with what the framing makes of the bytes there are.
     fn take(&mut self, data: &[u8]) {
-        assert!(self.frame_error.is_none(), "data after a frame that was refused");
+        assert!(
+            self.frame_error.is_none(),
+            "data after a frame that was refused"
+        );
         let rest = &self.received[self.given..];
         let consumed = match &*self.framing {
-            Framing::Lines { .. } => rest.iter().position(|byte| *byte == b'\n').map_or(usize::MAX, |end| end + 1),
+            Framing::Lines { .. } => rest
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(usize::MAX, |end| end + 1),
             Framing::Delimiter { delimiter, .. } => data.len() + delimiter.len(),
             _ => data.len(),
         };
-        assert!(consumed > 0 && consumed <= rest.len(), "a frame of {consumed} bytes out of {}", rest.len());
+        assert!(
+            consumed > 0 && consumed <= rest.len(),
+            "a frame of {consumed} bytes out of {}",
+            rest.len()
+        );
         let expected = one_shot(&self.framing, &rest[..consumed]);
-        assert_eq!(expected, (vec![data.to_vec()], Ok(0)), "another frame than the framing makes");
+        assert_eq!(
+            expected,
+            (vec![data.to_vec()], Ok(0)),
+            "another frame than the framing makes"
+        );
         self.given += consumed;
     }
 
@@ -344,7 +398,10 @@ impl World {
             self.causes.push(DisconnectReason::Frame(error.clone()));
             self.frame_error = Some(error);
             self.shut = true;
-            assert!(self.machine.is_closing() || self.machine.ended().is_some(), "the stream goes on without framing");
+            assert!(
+                self.machine.is_closing() || self.machine.ended().is_some(),
+                "the stream goes on without framing"
+            );
         }
     }
 
@@ -362,7 +419,8 @@ impl World {
     fn close(&mut self) {
         self.shut = true;
         self.causes.push(DisconnectReason::LocalClose);
-        self.machine.close(DisconnectReason::LocalClose, self.now_ms);
+        self.machine
+            .close(DisconnectReason::LocalClose, self.now_ms);
     }
 
     fn abort(&mut self) {
@@ -386,18 +444,30 @@ impl World {
         let (before, queued) = (self.machine.ended().cloned(), self.machine.output.len());
         let (was_closing, state) = (self.machine.is_closing(), self.machine.state());
         let keep_alive = self.machine.handle_timeout(self.now_ms);
-        assert!(self.machine.next_deadline() > self.now_ms, "a handled timer is due again");
+        assert!(
+            self.machine.next_deadline() > self.now_ms,
+            "a handled timer is due again"
+        );
         if !is_due {
-            assert!(!keep_alive && state == self.machine.state(), "an early call did something");
+            assert!(
+                !keep_alive && state == self.machine.state(),
+                "an early call did something"
+            );
         }
         if keep_alive {
             assert!(queued == 0 && !self.shut);
             self.send(3);
         }
         let now_closing = matches!(self.machine.phase, Phase::Closing(_));
-        if let (false, true, Phase::Closing(reason)) = (was_closing, now_closing, &self.machine.phase) {
-            let idle = **reason == DisconnectReason::IdleTimeout && self.moved_ms + 300 <= self.now_ms;
-            assert!(idle || **reason == DisconnectReason::FrameTimeout, "closed by time with {reason}");
+        if let (false, true, Phase::Closing(reason)) =
+            (was_closing, now_closing, &self.machine.phase)
+        {
+            let idle =
+                **reason == DisconnectReason::IdleTimeout && self.moved_ms + 300 <= self.now_ms;
+            assert!(
+                idle || **reason == DisconnectReason::FrameTimeout,
+                "closed by time with {reason}"
+            );
             self.causes.push((**reason).clone());
             self.shut = true;
         }
@@ -408,7 +478,10 @@ impl World {
                 reason => {
                     was_closing
                         || self.write_failed
-                        || matches!(reason, DisconnectReason::IdleTimeout | DisconnectReason::FrameTimeout)
+                        || matches!(
+                            reason,
+                            DisconnectReason::IdleTimeout | DisconnectReason::FrameTimeout
+                        )
                 }
             };
             assert!(timed, "ended by time with {reason}");
@@ -423,20 +496,47 @@ impl World {
         let machine = &self.machine;
         let queued = machine.output.len();
         let dropped = self.accepted - self.sent - queued;
-        assert!(dropped == 0 || queued == 0 && self.shut, "{dropped} bytes are lost");
+        assert!(
+            dropped == 0 || queued == 0 && self.shut,
+            "{dropped} bytes are lost"
+        );
         assert!(queued <= OUTPUT_LIMIT);
         assert!(machine.counters.bytes_out == self.sent as u64);
-        assert!(!machine.wants_read() || machine.is_closing() || queued <= HIGH as usize || self.write_failed);
+        assert!(
+            !machine.wants_read()
+                || machine.is_closing()
+                || queued <= HIGH as usize
+                || self.write_failed
+        );
         if let Some(reason) = &self.ended {
-            assert_eq!(machine.ended(), Some(reason), "the reason changed, or it lives again");
+            assert_eq!(
+                machine.ended(),
+                Some(reason),
+                "the reason changed, or it lives again"
+            );
         }
-        let Some(reason) = machine.ended() else { return };
+        let Some(reason) = machine.ended() else {
+            return;
+        };
         self.shut = true;
-        assert!(self.causes.contains(reason), "ended with {reason:?}, and there was only {:?}", self.causes);
+        assert!(
+            self.causes.contains(reason),
+            "ended with {reason:?}, and there was only {:?}",
+            self.causes
+        );
         assert!(!machine.wants_read() && !machine.wants_transmit() && !machine.shutdown_is_due());
-        assert_eq!((machine.next_deadline(), machine.output.len()), (u64::MAX, 0));
-        if matches!(reason, DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer) {
-            assert_eq!(self.sent, self.accepted, "the end claims that everything was sent");
+        assert_eq!(
+            (machine.next_deadline(), machine.output.len()),
+            (u64::MAX, 0)
+        );
+        if matches!(
+            reason,
+            DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer
+        ) {
+            assert_eq!(
+                self.sent, self.accepted,
+                "the end claims that everything was sent"
+            );
         }
         self.ended.get_or_insert_with(|| reason.clone());
     }
@@ -451,13 +551,20 @@ impl World {
             self.check();
         }
         if !had_trouble && self.ended.is_none() && self.frame_error.is_none() {
-            assert_eq!(self.sent, self.accepted, "the peer takes everything, and not everything was sent");
+            assert_eq!(
+                self.sent, self.accepted,
+                "the peer takes everything, and not everything was sent"
+            );
         }
         self.close();
         self.transmit(&mut Ok);
         self.end_of_peer();
         self.check();
-        assert!(self.ended.is_some(), "both sides have ended, and the connection has not: {:?}", self.machine);
+        assert!(
+            self.ended.is_some(),
+            "both sides have ended, and the connection has not: {:?}",
+            self.machine
+        );
         self.events(usize::MAX);
         self.check();
         assert!(self.connected);

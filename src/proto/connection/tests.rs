@@ -9,14 +9,18 @@ use crate::proto::script::run_random;
 /// `LONGSHORE_CONNECTION_SCRIPTS` sets how many.
 #[test]
 fn random_scripts_keep_every_promise() {
-    let scripts = std::env::var("LONGSHORE_CONNECTION_SCRIPTS").ok().and_then(|count| count.parse().ok());
+    let scripts = std::env::var("LONGSHORE_CONNECTION_SCRIPTS")
+        .ok()
+        .and_then(|count| count.parse().ok());
     run_random(scripts.unwrap_or(10_000), 200, script::fuzz_connection);
 }
 
 /// `LONGSHORE_PAIR_SCRIPTS` sets how many.
 #[test]
 fn random_scripts_between_two_connections_keep_every_promise() {
-    let scripts = std::env::var("LONGSHORE_PAIR_SCRIPTS").ok().and_then(|count| count.parse().ok());
+    let scripts = std::env::var("LONGSHORE_PAIR_SCRIPTS")
+        .ok()
+        .and_then(|count| count.parse().ok());
     run_random(scripts.unwrap_or(1_000), 150, pair::fuzz_pair);
 }
 
@@ -122,7 +126,11 @@ fn expire(machine: &mut Connection) -> u64 {
     let now_ms = machine.next_deadline();
     assert_ne!(now_ms, u64::MAX, "no deadline");
     machine.handle_timeout(now_ms - 1);
-    assert_eq!(machine.next_deadline(), now_ms, "an early call changed something");
+    assert_eq!(
+        machine.next_deadline(),
+        now_ms,
+        "an early call changed something"
+    );
     machine.handle_timeout(now_ms);
     now_ms
 }
@@ -154,8 +162,13 @@ fn large_read_is_handed_on_without_a_copy() {
     buffer.extend_from_slice(&vec![7; TAKE]);
     let place = buffer.as_ptr();
     machine.receive(&mut buffer, 0);
-    assert!(buffer.is_empty() && buffer.capacity() >= TAKE, "the caller can read on");
-    let Some(Event::Data(data)) = machine.next_event(0) else { panic!("no data") };
+    assert!(
+        buffer.is_empty() && buffer.capacity() >= TAKE,
+        "the caller can read on"
+    );
+    let Some(Event::Data(data)) = machine.next_event(0) else {
+        panic!("no data")
+    };
     assert_eq!((data.as_ptr(), data.len()), (place, TAKE));
 }
 
@@ -228,7 +241,11 @@ fn peer_finished_comes_after_all_data_and_drops_the_incomplete_frame() {
     machine.receive_end(0);
     assert_eq!(events(&mut machine, 0), ["one", "PeerFinished"]);
     machine.set_framing(Arc::new(Framing::Raw));
-    assert_eq!(events(&mut machine, 0), [""; 0], "no data after PeerFinished");
+    assert_eq!(
+        events(&mut machine, 0),
+        [""; 0],
+        "no data after PeerFinished"
+    );
     assert!(!machine.wants_read() && machine.ended().is_none());
 }
 
@@ -293,7 +310,11 @@ fn what_came_before_a_failed_write_is_still_read() {
     read(&mut machine, "last words", 0);
     assert_eq!(events(&mut machine, 0), ["last words"]);
     machine.fail(ErrorKind::TimedOut);
-    assert_eq!(ended(&machine), Some(DisconnectReason::Reset), "the reason is that of the write");
+    assert_eq!(
+        ended(&machine),
+        Some(DisconnectReason::Reset),
+        "the reason is that of the write"
+    );
 }
 
 #[test]
@@ -313,7 +334,10 @@ fn broken_connection_whose_peer_is_silent_ends_in_time() {
     read(&mut machine, "alive", 100);
     assert_eq!(events(&mut machine, 100), ["alive"]);
     assert_eq!(expire(&mut machine), 100 + CLOSE);
-    assert_eq!(ended(&machine), Some(DisconnectReason::Io(ErrorKind::OutOfMemory)));
+    assert_eq!(
+        ended(&machine),
+        Some(DisconnectReason::Io(ErrorKind::OutOfMemory))
+    );
 }
 
 #[test]
@@ -332,7 +356,13 @@ fn short_and_interrupted_writes_go_on_where_they_were() {
         },
         0,
     );
-    assert_eq!(done, Transmitted { bytes: 4, blocked: true });
+    assert_eq!(
+        done,
+        Transmitted {
+            bytes: 4,
+            blocked: true
+        }
+    );
     assert_eq!(transmit(&mut machine, usize::MAX, 0), "ef");
 }
 
@@ -435,7 +465,10 @@ fn accepted_bytes_that_are_still_on_their_way_go_before_fin() {
     machine.close(DisconnectReason::LocalClose, 0);
     machine.expect(7);
     assert_eq!(transmit(&mut machine, usize::MAX, 0), "one ");
-    assert!(!machine.wants_transmit(), "nothing to do before the rest is here");
+    assert!(
+        !machine.wants_transmit(),
+        "nothing to do before the rest is here"
+    );
     send(&mut machine, "two", 0);
     machine.expect(3);
     assert_eq!(transmit(&mut machine, usize::MAX, 0), "two|FIN");
@@ -458,22 +491,43 @@ fn commands_after_the_end_do_nothing() {
     machine.receive(&mut Buffer::from("late"), 0);
     assert_eq!(events(&mut machine, 0), [""; 0]);
     assert!(!machine.wants_read() && !machine.wants_transmit() && !machine.shutdown_is_due());
-    assert_eq!((machine.next_deadline(), machine.handle_timeout(u64::MAX - 1)), (u64::MAX, false));
+    assert_eq!(
+        (
+            machine.next_deadline(),
+            machine.handle_timeout(u64::MAX - 1)
+        ),
+        (u64::MAX, false)
+    );
     assert_eq!(ended(&machine), Some(DisconnectReason::Abort));
 }
 
 #[test]
 fn refused_frame_closes_and_stays_the_reason() {
-    let framing = Framing::header(HeaderFraming::default().with_length_size(1).with_header_size(1).with_max_length(4));
+    let framing = Framing::header(
+        HeaderFraming::default()
+            .with_length_size(1)
+            .with_header_size(1)
+            .with_max_length(4),
+    );
     let mut machine = with(|_| {}, framing);
     send(&mut machine, "reply", 0);
     read(&mut machine, "\u{1}a\u{9}more", 0);
     machine.receive_end(0);
     assert_eq!(events(&mut machine, 0), ["\u{1}a"]);
     machine.set_framing(Arc::new(Framing::Raw));
-    assert_eq!(events(&mut machine, 0), [""; 0], "a stream that failed stays failed");
+    assert_eq!(
+        events(&mut machine, 0),
+        [""; 0],
+        "a stream that failed stays failed"
+    );
     assert_eq!(transmit(&mut machine, usize::MAX, 0), "reply|FIN");
-    assert_eq!(ended(&machine), Some(DisconnectReason::Frame(FrameError::TooLarge { length: 10, max: 4 })));
+    assert_eq!(
+        ended(&machine),
+        Some(DisconnectReason::Frame(FrameError::TooLarge {
+            length: 10,
+            max: 4
+        }))
+    );
 }
 
 // ---- Deadlines ----
@@ -526,7 +580,10 @@ fn sent_output_has_no_write_deadline() {
 
 #[test]
 fn frame_deadline_counts_from_the_first_byte_of_each_frame() {
-    let mut machine = with(|settings| settings.frame_timeout = Some(50), Framing::lines());
+    let mut machine = with(
+        |settings| settings.frame_timeout = Some(50),
+        Framing::lines(),
+    );
     read(&mut machine, "one\ntw", 10);
     assert_eq!(events(&mut machine, 10), ["one"]);
     read(&mut machine, "o", 40);
@@ -542,7 +599,10 @@ fn frame_deadline_counts_from_the_first_byte_of_each_frame() {
 
 #[test]
 fn frame_deadline_stands_still_while_reading_does_and_after_the_end() {
-    let mut machine = with(|settings| settings.frame_timeout = Some(50), Framing::lines());
+    let mut machine = with(
+        |settings| settings.frame_timeout = Some(50),
+        Framing::lines(),
+    );
     read(&mut machine, "begun", 0);
     events(&mut machine, 0);
     machine.pause(true, 10);
@@ -558,7 +618,8 @@ fn frame_deadline_stands_still_while_reading_does_and_after_the_end() {
 
 #[test]
 fn keep_alive_is_due_after_silence_and_not_after_each_write() {
-    let keep_alive = |settings: &mut Settings| settings.write_keep_alive = Some((100, b"ping".to_vec()));
+    let keep_alive =
+        |settings: &mut Settings| settings.write_keep_alive = Some((100, b"ping".to_vec()));
     let mut machine = with(keep_alive, Framing::Raw);
     send(&mut machine, "abc", 30);
     transmit(&mut machine, usize::MAX, 40);
@@ -567,7 +628,11 @@ fn keep_alive_is_due_after_silence_and_not_after_each_write() {
     assert!(machine.handle_timeout(140));
     assert_eq!(machine.next_deadline(), 240);
     machine.shutdown_write();
-    assert_eq!(machine.next_deadline(), u64::MAX, "nothing is written after a shutdown");
+    assert_eq!(
+        machine.next_deadline(),
+        u64::MAX,
+        "nothing is written after a shutdown"
+    );
 }
 
 #[cfg(feature = "tls")]

@@ -49,7 +49,9 @@ impl Handshake {
 impl Connection {
     /// A connection that begins with a TLS handshake.
     pub(crate) fn with_tls(settings: Arc<Settings>, tls: Tls, now_ms: u64) -> Self {
-        let deadline_ms = settings.handshake_timeout.map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
+        let deadline_ms = settings
+            .handshake_timeout
+            .map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
         let mut connection = Self::new(settings, now_ms);
         connection.tls = Some(tls);
         connection.is_encrypted = true;
@@ -72,7 +74,11 @@ impl Connection {
 
     /// Whether the handshake's next step is a brief one, as far as can be known before it has come.
     pub(crate) fn expects_brief_step(&self) -> bool {
-        self.is_handshaking() && self.tls.as_ref().is_some_and(|tls| tls.step_cost(1) == StepCost::Brief)
+        self.is_handshaking()
+            && self
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.step_cost(1) == StepCost::Brief)
     }
 
     // ---- Coming in ----
@@ -83,7 +89,11 @@ impl Connection {
             return;
         }
         let discard = matches!(self.phase, Phase::Closing(_) | Phase::Ended(_));
-        let (input, pool, bytes_in) = (&mut self.input, &self.settings.pool, &mut self.counters.bytes_in);
+        let (input, pool, bytes_in) = (
+            &mut self.input,
+            &self.settings.pool,
+            &mut self.counters.bytes_in,
+        );
         let expected = ciphertext.len();
         let fed = tls.feed(ciphertext, &mut |plain| {
             *bytes_in += plain.len() as u64;
@@ -142,7 +152,9 @@ impl Connection {
         let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
         match (&self.phase, &self.write) {
             // Neither the peer's last words nor our answer matter, unless they are that it never accepted us.
-            (Phase::Closing(first), WriteSide::Finished) if matches!(error, TlsError::Refused { .. }) => {
+            (Phase::Closing(first), WriteSide::Finished)
+                if matches!(error, TlsError::Refused { .. }) =>
+            {
                 return self.end(first_reason(first, reason));
             }
             (Phase::Closing(_), WriteSide::Finished) => return self.end_closing(),
@@ -179,23 +191,38 @@ impl Connection {
     /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
     /// Nothing is read or written until [`Connection::take_back`]. `None`: the step costs less than the journey, or it is
     /// brief and `has_time` says that there is time for such.
-    pub(crate) fn lend_handshake(&mut self, ciphertext: &[u8], has_time: bool, now_ms: u64) -> Option<Handshake> {
+    pub(crate) fn lend_handshake(
+        &mut self,
+        ciphertext: &[u8],
+        has_time: bool,
+        now_ms: u64,
+    ) -> Option<Handshake> {
         if !self.is_handshaking() {
             return None;
         }
-        let tls = self.tls.take_if(|tls| match tls.step_cost(ciphertext.len()) {
-            StepCost::Little => false,
-            StepCost::Brief => !has_time,
-            StepCost::Long => true,
-        })?;
+        let tls = self
+            .tls
+            .take_if(|tls| match tls.step_cost(ciphertext.len()) {
+                StepCost::Little => false,
+                StepCost::Brief => !has_time,
+                StepCost::Long => true,
+            })?;
         self.active_ms = now_ms;
         let pool = self.settings.pool.clone();
-        Some(Handshake { tls, ciphertext: pool.copy_from_slice(ciphertext), pool, plain: Buffer::new(), fed: None })
+        Some(Handshake {
+            tls,
+            ciphertext: pool.copy_from_slice(ciphertext),
+            pool,
+            plain: Buffer::new(),
+            fed: None,
+        })
     }
 
     /// Goes on after a step of the handshake.
     pub(crate) fn take_back(&mut self, handshake: Handshake, now_ms: u64) {
-        let Handshake { tls, plain, fed, .. } = handshake;
+        let Handshake {
+            tls, plain, fed, ..
+        } = handshake;
         self.tls = Some(tls);
         self.counters.bytes_in += plain.len() as u64;
         if matches!(self.phase, Phase::Handshaking) {
@@ -223,7 +250,9 @@ impl Connection {
 
     /// Whether all that is to be sent is what ends the handshake on this side: tickets for the next session, as a rule.
     pub(crate) fn has_only_tickets(&self) -> bool {
-        self.accepts() && self.output.is_empty() && self.tls.as_ref().is_some_and(Tls::wants_transmit)
+        self.accepts()
+            && self.output.is_empty()
+            && self.tls.as_ref().is_some_and(Tls::wants_transmit)
     }
 
     pub(super) fn transmit_tls(
@@ -232,12 +261,17 @@ impl Connection {
         now_ms: u64,
     ) -> Result<Transmitted, (usize, DisconnectReason)> {
         let (closing, more_due) = (self.is_closing(), self.flags.more_due);
-        let Some(tls) = &mut self.tls else { return Ok(Transmitted::default()) };
+        let Some(tls) = &mut self.tls else {
+            return Ok(Transmitted::default());
+        };
         let mut done = Transmitted::default();
         loop {
             // First, so that what TLS sends on its own leaves in the same write.
             if self.sealed == 0 && !self.output.is_empty() && !tls.is_handshaking() {
-                match self.output.with_slices(TLS_CHUNK, |slices| tls.write(slices)) {
+                match self
+                    .output
+                    .with_slices(TLS_CHUNK, |slices| tls.write(slices))
+                {
                     Ok(taken) => {
                         self.output.advance(taken);
                         // At most one chunk of plaintext.
@@ -252,7 +286,11 @@ impl Connection {
             // As in `waits_for_handshake`.
             let given_up = closing && self.output.is_empty() && !more_due;
             let waits = tls.is_handshaking() && !given_up;
-            if !waits && self.output.is_empty() && matches!(self.write, WriteSide::Finishing) && !more_due {
+            if !waits
+                && self.output.is_empty()
+                && matches!(self.write, WriteSide::Finishing)
+                && !more_due
+            {
                 tls.close_notify();
                 // Nothing can follow it, even if it waits for the socket.
                 self.flags.dropped |= !cfg!(planted_bug);
@@ -260,7 +298,8 @@ impl Connection {
             if !tls.wants_transmit() {
                 return Ok(done);
             }
-            tls.transmit(write).map_err(|error| (done.bytes, DisconnectReason::from_io(error.kind())))?;
+            tls.transmit(write)
+                .map_err(|error| (done.bytes, DisconnectReason::from_io(error.kind())))?;
             if tls.wants_transmit() {
                 done.blocked = true;
                 return Ok(done);

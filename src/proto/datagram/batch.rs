@@ -28,7 +28,9 @@ pub(crate) struct Batch<'a> {
 
 /// How many of the first datagrams can leave together. On a connected socket all have one peer, whatever their addresses.
 pub(super) fn together(output: &VecDeque<(SocketAddr, Buffer)>, is_connected: bool) -> usize {
-    let Some((addr, first)) = output.front() else { return 0 };
+    let Some((addr, first)) = output.front() else {
+        return 0;
+    };
     let size = first.len();
     if size == 0 || size > LONGEST {
         return 1;
@@ -54,11 +56,17 @@ pub(super) fn with_batch<R>(
 ) -> Option<R> {
     let (addr, first) = output.front()?;
     if count == 1 {
-        return Some(send(Batch { addr: *addr, datagrams: &[IoSlice::new(first)] }));
+        return Some(send(Batch {
+            addr: *addr,
+            datagrams: &[IoSlice::new(first)],
+        }));
     }
     let mut datagrams = [IoSlice::new(&[]); DATAGRAMS];
     for (slice, (_, data)) in datagrams.iter_mut().zip(output.iter().take(count)) {
         *slice = IoSlice::new(data);
     }
-    Some(send(Batch { addr: *addr, datagrams: &datagrams[..count] }))
+    Some(send(Batch {
+        addr: *addr,
+        datagrams: &datagrams[..count],
+    }))
 }

@@ -125,7 +125,11 @@ impl World {
     fn receive(&mut self, script: &mut Script<'_>) {
         let bytes = datagram(usize::from(script.byte()), script.amount());
         let (data, is_truncated) = POOL.with(|pool| self.machine.received(&bytes, pool));
-        assert_eq!(data, bytes[..bytes.len().min(self.longest)], "other bytes than were received");
+        assert_eq!(
+            data,
+            bytes[..bytes.len().min(self.longest)],
+            "other bytes than were received"
+        );
         assert_eq!(is_truncated, data.len() < bytes.len());
         self.expected.messages_in += 1;
         self.expected.bytes_in += bytes.len() as u64;
@@ -141,8 +145,14 @@ impl World {
         let (byte, times) = (script.byte(), script.byte());
         let error = error_kind(byte);
         match byte {
-            0..=31 => assert_eq!(self.machine.receive_failed(ErrorKind::WouldBlock), AfterError::Wait),
-            32..=63 => assert_eq!(self.machine.receive_failed(ErrorKind::Interrupted), AfterError::Continue),
+            0..=31 => assert_eq!(
+                self.machine.receive_failed(ErrorKind::WouldBlock),
+                AfterError::Wait
+            ),
+            32..=63 => assert_eq!(
+                self.machine.receive_failed(ErrorKind::Interrupted),
+                AfterError::Continue
+            ),
             _ => {
                 let mut in_a_row = 0;
                 for _ in 0..times {
@@ -165,7 +175,8 @@ impl World {
     fn push(&mut self, to: usize, length: usize) {
         let bytes = datagram(self.pushed.len(), length);
         self.pushed.push((to, length));
-        self.machine.push(peer(to), POOL.with(|pool| pool.copy_from_slice(&bytes)));
+        self.machine
+            .push(peer(to), POOL.with(|pool| pool.copy_from_slice(&bytes)));
     }
 
     /// Many of one length to the peer of the last one, and perhaps one of another length.
@@ -181,7 +192,9 @@ impl World {
     /// How many must leave together now.
     fn together(&self) -> usize {
         let waiting = &self.pushed[self.left..];
-        let Some((to, size)) = waiting.first() else { return 0 };
+        let Some((to, size)) = waiting.first() else {
+            return 0;
+        };
         if !self.cuts_batches || self.singles > 0 || *size == 0 || *size > batch::LONGEST {
             return 1;
         }
@@ -194,7 +207,10 @@ impl World {
                 && run.iter().map(|(_, length)| length).sum::<usize>() <= batch::BYTES
                 && count * size <= batch::BYTES
         };
-        (1..=waiting.len().min(batch::DATAGRAMS)).take_while(fits).last().unwrap_or(1)
+        (1..=waiting.len().min(batch::DATAGRAMS))
+            .take_while(fits)
+            .last()
+            .unwrap_or(1)
     }
 
     /// The socket's answers, until it blocks or everything is gone.
@@ -212,36 +228,61 @@ impl World {
                 }
                 answer.to_result()
             });
-            assert_eq!(given, count, "nothing waits, or it is not tried, or others leave together than may");
+            assert_eq!(
+                given, count,
+                "nothing waits, or it is not tried, or others leave together than may"
+            );
             match outcome {
                 Transmitted::Idle => return assert_eq!(count, 0),
-                Transmitted::Blocked => return assert_eq!(answer.kind(), Some(ErrorKind::WouldBlock)),
+                Transmitted::Blocked => {
+                    return assert_eq!(answer.kind(), Some(ErrorKind::WouldBlock));
+                }
                 Transmitted::Earlier(told) => {
-                    assert_eq!((Some(told), self.earlier, self.is_connected), (answer.kind(), false, true));
+                    assert_eq!(
+                        (Some(told), self.earlier, self.is_connected),
+                        (answer.kind(), false, true)
+                    );
                     assert!(is_reported_later(told));
                     self.expected.receive_errors += 1;
                     self.earlier = true;
                 }
                 Transmitted::Again if answer.kind() == Some(ErrorKind::Interrupted) => {}
                 Transmitted::Again => {
-                    assert!(count > 1 && !matches!(answer, Answer::Taken), "{answer:?} to {count}");
+                    assert!(
+                        count > 1 && !matches!(answer, Answer::Taken),
+                        "{answer:?} to {count}"
+                    );
                     self.singles = count;
                     self.doubted = matches!(answer, Answer::CannotCut);
                 }
                 Transmitted::Sent { counted } => {
                     assert!(matches!(answer, Answer::Taken), "sent after {answer:?}");
-                    let lengths = || self.pushed[first..first + count].iter().map(|(_, length)| *length);
+                    let lengths = || {
+                        self.pushed[first..first + count]
+                            .iter()
+                            .map(|(_, length)| *length)
+                    };
                     assert_eq!(counted, lengths().map(datagram_bytes).sum::<usize>());
                     self.expected.messages_out += count as u64;
                     self.expected.bytes_out += lengths().sum::<usize>() as u64;
                     self.cuts_batches &= !self.doubted;
                     self.leave(count);
                 }
-                Transmitted::Failed { addr, length, error } => {
+                Transmitted::Failed {
+                    addr,
+                    length,
+                    error,
+                } => {
                     let (to, expected) = self.pushed[first];
-                    assert_eq!((addr, length, Some(error)), (peer(to), expected, answer.kind()));
+                    assert_eq!(
+                        (addr, length, Some(error)),
+                        (peer(to), expected, answer.kind())
+                    );
                     assert_eq!(count, 1, "an error of many");
-                    assert!(self.earlier || !self.is_connected || !is_reported_later(error), "not tried again");
+                    assert!(
+                        self.earlier || !self.is_connected || !is_reported_later(error),
+                        "not tried again"
+                    );
                     self.expected.send_errors += 1;
                     self.leave(1);
                 }
@@ -257,7 +298,11 @@ impl World {
 
     fn check(&self) {
         assert_eq!(self.machine.counters, self.expected);
-        assert_eq!(self.machine.output.len(), self.pushed.len() - self.left, "a datagram is lost");
+        assert_eq!(
+            self.machine.output.len(),
+            self.pushed.len() - self.left,
+            "a datagram is lost"
+        );
         assert_eq!(self.machine.wants_transmit(), self.left < self.pushed.len());
     }
 

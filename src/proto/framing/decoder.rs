@@ -64,8 +64,17 @@ enum Look {
 impl Decoder {
     /// Begins a stream. The options must be valid.
     pub(crate) fn new(framing: Arc<Framing>) -> Self {
-        debug_assert!(framing.validate().is_ok(), "framing options are validated where they are set");
-        Self { framing, partial: Buffer::new(), looked: 0, wanted: 0, rare: None }
+        debug_assert!(
+            framing.validate().is_ok(),
+            "framing options are validated where they are set"
+        );
+        Self {
+            framing,
+            partial: Buffer::new(),
+            looked: 0,
+            wanted: 0,
+            rare: None,
+        }
     }
 
     /// Takes one frame from the front of the stream, which is what was kept and then `input`.
@@ -76,7 +85,11 @@ impl Decoder {
     /// # Errors
     ///
     /// The stream cannot be read any further. Every later call gives the same error.
-    pub(crate) fn decode(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Option<Buffer>, FrameError> {
+    pub(crate) fn decode(
+        &mut self,
+        input: &mut Buffer,
+        pool: &BufferPool,
+    ) -> Result<Option<Buffer>, FrameError> {
         if matches!(*self.framing, Framing::Raw) && self.partial.is_empty() && self.rare.is_none() {
             // Nothing to look at: what came is what is given.
             return Ok((!input.is_empty()).then(|| std::mem::take(input)));
@@ -110,7 +123,10 @@ impl Decoder {
     /// Bytes that were kept are read again under the new framing. They may be whole frames there, so
     /// [`decode`](Self::decode) is to be called even if no more bytes arrive. A stream that failed stays failed.
     pub(crate) fn set_framing(&mut self, framing: Arc<Framing>) {
-        debug_assert!(framing.validate().is_ok(), "framing options are validated where they are set");
+        debug_assert!(
+            framing.validate().is_ok(),
+            "framing options are validated where they are set"
+        );
         self.framing = framing;
         (self.looked, self.wanted) = (0, 0);
         if let Some(rare) = &mut self.rare {
@@ -118,7 +134,11 @@ impl Decoder {
         }
     }
 
-    fn next_frame(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Option<Buffer>, FrameError> {
+    fn next_frame(
+        &mut self,
+        input: &mut Buffer,
+        pool: &BufferPool,
+    ) -> Result<Option<Buffer>, FrameError> {
         loop {
             let frame = if self.partial.is_empty() {
                 self.step_in_input(input, pool)?
@@ -139,7 +159,9 @@ impl Decoder {
             return Ok(Step::Exhausted);
         }
         match self.look(input)? {
-            Look::Frame { consumed, payload } => Ok(Step::Frame(cut(input, consumed, payload, pool))),
+            Look::Frame { consumed, payload } => {
+                Ok(Step::Frame(cut(input, consumed, payload, pool)))
+            }
             Look::Skip { consumed } => {
                 input.advance(consumed);
                 Ok(Step::Skipped)
@@ -156,7 +178,11 @@ impl Decoder {
     ///
     /// Input is appended before it is known how much of it belongs to the frame, and is only taken away from `input` when
     /// that is known: `taken` counts what lies in both.
-    fn step_in_partial(&mut self, input: &mut Buffer, pool: &BufferPool) -> Result<Step, FrameError> {
+    fn step_in_partial(
+        &mut self,
+        input: &mut Buffer,
+        pool: &BufferPool,
+    ) -> Result<Step, FrameError> {
         let mut taken = 0;
         loop {
             if self.partial.len() >= self.wanted as usize {
@@ -219,11 +245,17 @@ impl Decoder {
     fn look(&mut self, bytes: &[u8]) -> Result<Look, FrameError> {
         let looked = self.looked as usize;
         match &*self.framing {
-            Framing::Raw => Ok(Look::Frame { consumed: bytes.len(), payload: 0..bytes.len() }),
+            Framing::Raw => Ok(Look::Frame {
+                consumed: bytes.len(),
+                payload: 0..bytes.len(),
+            }),
             Framing::Fixed { length } => Ok(whole_or_more(bytes, *length, 0)),
             Framing::Header(options) => look_at_header(bytes, options),
             Framing::Lines { max_length } => look_for_line(bytes, looked, *max_length),
-            Framing::Delimiter { delimiter, max_length } => look_for_delimiter(bytes, looked, delimiter, *max_length),
+            Framing::Delimiter {
+                delimiter,
+                max_length,
+            } => look_for_delimiter(bytes, looked, delimiter, *max_length),
             Framing::Custom(options) => {
                 let rare = self.rare.get_or_insert_default();
                 let decoder = rare.custom.get_or_insert_with(|| options.decoder());
@@ -235,7 +267,10 @@ impl Decoder {
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoder").field("framing", &self.framing).field("buffered", &self.buffered()).finish()
+        f.debug_struct("Decoder")
+            .field("framing", &self.framing)
+            .field("buffered", &self.buffered())
+            .finish()
     }
 }
 
@@ -273,27 +308,43 @@ fn whole_or_more(bytes: &[u8], length: usize, skip: usize) -> Look {
     if bytes.len() < length {
         Look::More { wanted: length }
     } else {
-        Look::Frame { consumed: length, payload: skip..length }
+        Look::Frame {
+            consumed: length,
+            payload: skip..length,
+        }
     }
 }
 
 /// Reads the length as soon as its bytes are there, which may be before the header is complete.
 fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Look, FrameError> {
-    let &HeaderFraming { header_size, max_length: max, .. } = options;
+    let &HeaderFraming {
+        header_size,
+        max_length: max,
+        ..
+    } = options;
     let field = options.length_field();
-    let Some(digits) = bytes.get(field.clone()) else { return Ok(Look::More { wanted: field.end }) };
+    let Some(digits) = bytes.get(field.clone()) else {
+        return Ok(Look::More { wanted: field.end });
+    };
     let announced = number(digits, options.byte_order);
     let length = match options.length_includes_header {
         true => announced,
         false => announced.saturating_add(header_size),
     };
     if length < header_size {
-        return Err(FrameError::BelowHeader { length, header_size });
+        return Err(FrameError::BelowHeader {
+            length,
+            header_size,
+        });
     }
     if length > max {
         return Err(FrameError::TooLarge { length, max });
     }
-    Ok(whole_or_more(bytes, length, if options.strip_header { header_size } else { 0 }))
+    Ok(whole_or_more(
+        bytes,
+        length,
+        if options.strip_header { header_size } else { 0 },
+    ))
 }
 
 /// Reads a number of at most eight bytes; one that this machine cannot count to becomes `usize::MAX`.
@@ -308,27 +359,52 @@ fn number(digits: &[u8], order: ByteOrder) -> usize {
 
 /// Looks for the end of a line among the bytes from `looked` on. A `\r` before it does not count for the maximum.
 fn look_for_line(bytes: &[u8], looked: usize, max: usize) -> Result<Look, FrameError> {
-    let too_large = Err(FrameError::TooLarge { length: max.saturating_add(1), max });
+    let too_large = Err(FrameError::TooLarge {
+        length: max.saturating_add(1),
+        max,
+    });
     let seen = &bytes[..bytes.len().min(max.saturating_add(2))]; // the longest line with `\r\n`
     let without_cr = |bytes: &[u8]| bytes.strip_suffix(b"\r").unwrap_or(bytes).len();
     match find_byte(b'\n', seen, looked) {
         Some(end) if without_cr(&seen[..end]) > max => too_large,
-        Some(end) => Ok(Look::Frame { consumed: end + 1, payload: 0..without_cr(&seen[..end]) }),
+        Some(end) => Ok(Look::Frame {
+            consumed: end + 1,
+            payload: 0..without_cr(&seen[..end]),
+        }),
         None if without_cr(seen) > max => too_large,
-        None => Ok(Look::More { wanted: bytes.len() + 1 }),
+        None => Ok(Look::More {
+            wanted: bytes.len() + 1,
+        }),
     }
 }
 
 /// Looks for a delimiter that may have begun before `looked`. Only one that begins within the maximum counts, so the
 /// answer is the same whatever came in one read.
-fn look_for_delimiter(bytes: &[u8], looked: usize, delimiter: &[u8], max: usize) -> Result<Look, FrameError> {
+fn look_for_delimiter(
+    bytes: &[u8],
+    looked: usize,
+    delimiter: &[u8],
+    max: usize,
+) -> Result<Look, FrameError> {
     let longest = max.saturating_add(delimiter.len());
     let seen = &bytes[..bytes.len().min(longest)];
-    let from = if cfg!(planted_bug) { looked } else { looked.saturating_sub(delimiter.len() - 1) };
+    let from = if cfg!(planted_bug) {
+        looked
+    } else {
+        looked.saturating_sub(delimiter.len() - 1)
+    };
     match find(delimiter, seen, from) {
-        Some(end) => Ok(Look::Frame { consumed: end + delimiter.len(), payload: 0..end }),
-        None if seen.len() == longest => Err(FrameError::TooLarge { length: max.saturating_add(1), max }),
-        None => Ok(Look::More { wanted: bytes.len() + 1 }),
+        Some(end) => Ok(Look::Frame {
+            consumed: end + delimiter.len(),
+            payload: 0..end,
+        }),
+        None if seen.len() == longest => Err(FrameError::TooLarge {
+            length: max.saturating_add(1),
+            max,
+        }),
+        None => Ok(Look::More {
+            wanted: bytes.len() + 1,
+        }),
     }
 }
 
@@ -347,25 +423,40 @@ fn find(delimiter: &[u8], bytes: &[u8], from: usize) -> Option<usize> {
 /// Finds a byte at `from` or later. The standard library's vectorised search is reachable through `BufRead` only.
 fn find_byte(byte: u8, bytes: &[u8], from: usize) -> Option<usize> {
     let mut rest = bytes.get(from..)?;
-    let passed = rest.skip_until(byte).expect("reading from memory does not fail");
+    let passed = rest
+        .skip_until(byte)
+        .expect("reading from memory does not fail");
     let last = from + passed.checked_sub(1)?;
     (bytes[last] == byte).then_some(last)
 }
 
 /// Asks the user's decoder, shows it no more than the maximum, and believes no answer that would not move on.
-fn ask(decoder: &mut dyn FrameDecoder, bytes: &[u8], options: &CustomFraming) -> Result<Look, FrameError> {
+fn ask(
+    decoder: &mut dyn FrameDecoder,
+    bytes: &[u8],
+    options: &CustomFraming,
+) -> Result<Look, FrameError> {
     let max = options.max_length;
     let seen = &bytes[..bytes.len().min(max)];
     let problem = match decoder.decode(seen)? {
         Frame::Incomplete if bytes.len() > max => {
-            return Err(FrameError::TooLarge { length: max.saturating_add(1), max });
+            return Err(FrameError::TooLarge {
+                length: max.saturating_add(1),
+                max,
+            });
         }
-        Frame::Incomplete => return Ok(Look::More { wanted: bytes.len() + 1 }),
+        Frame::Incomplete => {
+            return Ok(Look::More {
+                wanted: bytes.len() + 1,
+            });
+        }
         Frame::Complete { consumed: 0, .. } | Frame::Skip { consumed: 0 } => "consumed nothing",
         Frame::Complete { consumed, .. } | Frame::Skip { consumed } if consumed > seen.len() => {
             "consumed more than there is"
         }
-        Frame::Complete { consumed, payload } if payload.start > payload.end || payload.end > consumed => {
+        Frame::Complete { consumed, payload }
+            if payload.start > payload.end || payload.end > consumed =>
+        {
             "delivered what it did not consume"
         }
         Frame::Complete { consumed, payload } => return Ok(Look::Frame { consumed, payload }),

@@ -36,7 +36,14 @@ pub(crate) fn fuzz_tls(script: &[u8]) {
     let pair = Pair::new(&client, &server, "fuzz.test");
     // Most scripts leave the wire alone: a damaged session is soon over.
     let hostile = setup & 6 == 0;
-    let mut world = World { pair, written: [0; 2], checked: [0; 2], closed: [false; 2], hostile, tampered: false };
+    let mut world = World {
+        pair,
+        written: [0; 2],
+        checked: [0; 2],
+        closed: [false; 2],
+        hostile,
+        tampered: false,
+    };
     if setup & 8 == 0 {
         world.pair.settle();
     }
@@ -72,7 +79,9 @@ fn pattern(side: usize, start: usize, count: usize) -> Vec<u8> {
     const PERIOD: usize = 65_521; // a prime: no buffer or record size hides a repetition
     static TABLE: OnceLock<Vec<u8>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
-        (0..PERIOD * 2).map(|index| (index % PERIOD).wrapping_mul(2_654_435_761).to_be_bytes()[4]).collect()
+        (0..PERIOD * 2)
+            .map(|index| (index % PERIOD).wrapping_mul(2_654_435_761).to_be_bytes()[4])
+            .collect()
     });
     let mut bytes = Vec::with_capacity(count);
     while bytes.len() < count {
@@ -103,7 +112,11 @@ impl World {
     }
 
     fn end(&mut self, side: usize) -> &mut End {
-        if side == 0 { &mut self.pair.client } else { &mut self.pair.server }
+        if side == 0 {
+            &mut self.pair.client
+        } else {
+            &mut self.pair.server
+        }
     }
 
     fn write(&mut self, side: usize, bytes: usize) {
@@ -119,7 +132,10 @@ impl World {
         match self.end(side).tls.write(&slices) {
             Ok(taken) => {
                 assert!(taken <= data.len());
-                assert!(taken == 0 || !(handshaking || closed || had_failed), "a write was taken at the wrong time");
+                assert!(
+                    taken == 0 || !(handshaking || closed || had_failed),
+                    "a write was taken at the wrong time"
+                );
                 self.written[side] += taken;
             }
             Err(TlsError::WriteAfterClose) => assert!(closed),
@@ -152,7 +168,11 @@ impl World {
             0 => drop(wire.splice(at..at, made_up.iter().copied())),
             1 => drop(wire.drain(span)),
             2 => wire.extend_from_within(span),
-            _ => wire.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= count),
+            _ => wire
+                .iter_mut()
+                .skip(at)
+                .take(1)
+                .for_each(|byte| *byte ^= count),
         }
         let touched = *wire != before;
         self.tampered |= touched;
@@ -166,11 +186,19 @@ impl World {
             let end = self.end(side);
             let got = end.plain.len();
             assert!(got <= written, "more came out than went in");
-            let fits = got <= checked || end.plain[checked..] == pattern(1 - side, checked, got - checked);
+            let fits =
+                got <= checked || end.plain[checked..] == pattern(1 - side, checked, got - checked);
             assert!(fits, "other data came out than went in");
             assert!(end.completed <= 1, "the handshake was completed twice");
-            assert!(!end.close_notify || peer_closed && got == written, "a clean end before the end");
-            assert!(end.error.is_none() || tampered || any_closed, "an untouched session failed: {:?}", end.error);
+            assert!(
+                !end.close_notify || peer_closed && got == written,
+                "a clean end before the end"
+            );
+            assert!(
+                end.error.is_none() || tampered || any_closed,
+                "an untouched session failed: {:?}",
+                end.error
+            );
             let buffered = end.tls.buffered_ciphertext();
             assert!(buffered <= MOST_BUFFERED, "{buffered} bytes are buffered");
             assert_eq!(buffered > 0, end.tls.wants_transmit());
@@ -184,7 +212,10 @@ impl World {
         if !self.tampered && self.closed == [false; 2] {
             let Pair { client, server } = &mut self.pair;
             assert_eq!((client.completed, server.completed), (1, 1));
-            assert_eq!((client.plain.len(), server.plain.len()), (self.written[1], self.written[0]));
+            assert_eq!(
+                (client.plain.len(), server.plain.len()),
+                (self.written[1], self.written[0])
+            );
             assert_eq!(client.tls.end_of_stream(), StreamEnd::Truncated);
             client.tls.close_notify();
             self.closed[0] = true;
@@ -200,17 +231,19 @@ fn configs(tls12: bool) -> Configs {
     static CONFIGS: OnceLock<[Configs; 2]> = OnceLock::new();
     let all = CONFIGS.get_or_init(|| {
         let certs = CertManager::from_pem(CERTIFICATE, KEY).expect("the fixture is valid");
-        let server = ServerTls::new(Some(certs), TlsServerOptions::default()).expect("the options are valid");
+        let server = ServerTls::new(Some(certs), TlsServerOptions::default())
+            .expect("the options are valid");
         let server = server.setup().expect("the options are valid").config;
         let roots = Roots::from_pem(CERTIFICATE).expect("the fixture is valid");
         [&TLS12, &TLS13].map(|version| {
             let options = TlsClientOptions::default().with_roots(roots.clone());
             let whole = options.config().expect("the options are valid");
-            let mut client = ClientConfig::builder_with_provider(Arc::clone(whole.crypto_provider()))
-                .with_protocol_versions(&[version])
-                .expect("the provider has both versions")
-                .with_root_certificates(roots.store())
-                .with_no_client_auth();
+            let mut client =
+                ClientConfig::builder_with_provider(Arc::clone(whole.crypto_provider()))
+                    .with_protocol_versions(&[version])
+                    .expect("the provider has both versions")
+                    .with_root_certificates(roots.store())
+                    .with_no_client_auth();
             client.resumption = rustls::client::Resumption::in_memory_sessions(4);
             (Arc::new(client), Arc::clone(&server))
         })

@@ -38,7 +38,10 @@ mod tests;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(
     not(fuzzing),
-    allow(unused_imports, reason = "for the fuzz crate, which sees it through an export of the crate root")
+    allow(
+        unused_imports,
+        reason = "for the fuzz crate, which sees it through an export of the crate root"
+    )
 )]
 pub(crate) use fuzz::{fuzz_session, fuzz_tls};
 use receive::HANDSHAKE_LIMIT_BYTES;
@@ -49,8 +52,8 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{
-    CipherSuite, ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConfig,
-    ServerConnection,
+    CipherSuite, ClientConfig, ClientConnection, Connection, HandshakeKind, ProtocolVersion,
+    ServerConfig, ServerConnection,
 };
 
 use crate::tls::{TlsError, TlsInfo};
@@ -113,7 +116,9 @@ impl Tls {
     /// [`TlsError::Config`] if rustls does not like the config.
     pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
         let fragment = config.max_fragment_size;
-        let rustls = ServerConnection::new(config).map_err(|error| TlsError::Config { reason: error.to_string() })?;
+        let rustls = ServerConnection::new(config).map_err(|error| TlsError::Config {
+            reason: error.to_string(),
+        })?;
         Ok(Self::new(rustls.into(), None, fragment))
     }
 
@@ -122,14 +127,23 @@ impl Tls {
     /// # Errors
     ///
     /// [`TlsError::Config`] if rustls does not like the config.
-    pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, TlsError> {
+    pub(crate) fn client(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, TlsError> {
         let fragment = config.max_fragment_size;
-        let rustls = ClientConnection::new(config, name.clone())
-            .map_err(|error| TlsError::Config { reason: error.to_string() })?;
+        let rustls =
+            ClientConnection::new(config, name.clone()).map_err(|error| TlsError::Config {
+                reason: error.to_string(),
+            })?;
         Ok(Self::new(rustls.into(), Some(name), fragment))
     }
 
-    fn new(rustls: Connection, asked: Option<ServerName<'static>>, fragment: Option<usize>) -> Self {
+    fn new(
+        rustls: Connection,
+        asked: Option<ServerName<'static>>,
+        fragment: Option<usize>,
+    ) -> Self {
         let session = Session {
             rustls,
             is_handshaking: true,
@@ -143,7 +157,9 @@ impl Tls {
             sent_close_notify: false,
             failure: None,
         };
-        Self { session: Box::new(session) }
+        Self {
+            session: Box::new(session),
+        }
     }
 
     /// Returns whether the handshake is still going on, or failed.
@@ -166,7 +182,9 @@ impl Tls {
     pub(crate) fn step_cost(&self, bytes: usize) -> StepCost {
         let most = |before: usize| before + receive::FINISHED_LIMIT_BYTES;
         match self.session.bytes_before_flight {
-            Some(before) if self.session.handshake_bytes + bytes <= most(before) => StepCost::Little,
+            Some(before) if self.session.handshake_bytes + bytes <= most(before) => {
+                StepCost::Little
+            }
             _ if self.session.has_brief_steps => StepCost::Brief,
             _ => StepCost::Long,
         }
@@ -182,7 +200,9 @@ impl Tls {
         let rustls = &self.session.rustls;
         TlsInfo {
             // The fallbacks are seen only by callers that ask during the handshake.
-            protocol_version: rustls.protocol_version().unwrap_or(ProtocolVersion::Unknown(0)),
+            protocol_version: rustls
+                .protocol_version()
+                .unwrap_or(ProtocolVersion::Unknown(0)),
             cipher_suite: rustls
                 .negotiated_cipher_suite()
                 .map_or(CipherSuite::TLS_NULL_WITH_NULL_NULL, |suite| suite.suite()),
@@ -220,7 +240,9 @@ impl Session {
     #[cold]
     fn repeat(&mut self, failure: Failure) -> TlsError {
         match failure {
-            Failure::HandshakeTooLarge => TlsError::HandshakeTooLarge { limit_bytes: HANDSHAKE_LIMIT_BYTES },
+            Failure::HandshakeTooLarge => TlsError::HandshakeTooLarge {
+                limit_bytes: HANDSHAKE_LIMIT_BYTES,
+            },
             Failure::KeyExhausted => TlsError::KeyExhausted,
             Failure::BrokenAfterClose => broken_after_close(),
             Failure::Rustls => match self.rustls.process_new_packets() {
@@ -236,7 +258,9 @@ impl Session {
         match error {
             rustls::Error::InvalidMessage(_) if self.is_first_message() => TlsError::NotTls(error),
             rustls::Error::General(text) if text == REFUSED_BY_RESOLVER => {
-                TlsError::UnknownServerName { name: self.server_name() }
+                TlsError::UnknownServerName {
+                    name: self.server_name(),
+                }
             }
             _ => TlsError::from_session(error),
         }
@@ -248,7 +272,9 @@ impl Session {
 }
 
 fn broken_after_close() -> TlsError {
-    TlsError::Protocol(rustls::Error::General("invalid input after close_notify".to_owned()))
+    TlsError::Protocol(rustls::Error::General(
+        "invalid input after close_notify".to_owned(),
+    ))
 }
 
 impl fmt::Debug for Session {

@@ -25,13 +25,23 @@ pub(super) struct End {
 
 impl End {
     pub(super) fn new(tls: Tls) -> Self {
-        Self { tls, wire: Vec::new(), plain: Vec::new(), completed: 0, close_notify: false, error: None }
+        Self {
+            tls,
+            wire: Vec::new(),
+            plain: Vec::new(),
+            completed: 0,
+            close_notify: false,
+            error: None,
+        }
     }
 
     /// Feeds; an error is kept, the first one for good.
     pub(super) fn feed(&mut self, ciphertext: &[u8]) -> Result<Fed, ()> {
         let plain = &mut self.plain;
-        match self.tls.feed(ciphertext, &mut |chunk| plain.extend_from_slice(chunk)) {
+        match self
+            .tls
+            .feed(ciphertext, &mut |chunk| plain.extend_from_slice(chunk))
+        {
             Ok(fed) => {
                 self.completed += u32::from(fed.handshake_completed);
                 self.close_notify = fed.close_notify;
@@ -78,12 +88,17 @@ impl Pair {
         let name = ServerName::try_from(name.to_owned()).expect("tests use valid names");
         let client = Tls::client(Arc::clone(client), name).expect("tests use valid configs");
         let server = Tls::server(Arc::clone(server)).expect("tests use valid configs");
-        Self { client: End::new(client), server: End::new(server) }
+        Self {
+            client: End::new(client),
+            server: End::new(server),
+        }
     }
 
     /// Moves bytes both ways, at most `step` at a time, until both sides are quiet.
     pub(super) fn settle_by(&mut self, step: usize) {
-        while carry(&mut self.client, &mut self.server, step) | carry(&mut self.server, &mut self.client, step) {}
+        while carry(&mut self.client, &mut self.server, step)
+            | carry(&mut self.server, &mut self.client, step)
+        {}
     }
 
     pub(super) fn settle(&mut self) {

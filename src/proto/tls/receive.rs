@@ -49,7 +49,11 @@ impl Tls {
     ///
     /// The peer's fault or ours, see [`TlsError`]. The session has then failed, and each further call returns the same error.
     /// [`is_handshaking`](Self::is_handshaking) tells whether it had been open.
-    pub(crate) fn feed(&mut self, ciphertext: &[u8], plain: &mut dyn FnMut(&[u8])) -> Result<Fed, TlsError> {
+    pub(crate) fn feed(
+        &mut self,
+        ciphertext: &[u8],
+        plain: &mut dyn FnMut(&[u8]),
+    ) -> Result<Fed, TlsError> {
         self.session.check()?;
         let was_handshaking = self.is_handshaking();
         if was_handshaking && self.session.sent_close_notify {
@@ -74,7 +78,10 @@ impl Tls {
         if handshake_completed {
             self.session.start_counting_records();
         }
-        Ok(Fed { handshake_completed, close_notify: self.session.peer_closed })
+        Ok(Fed {
+            handshake_completed,
+            close_notify: self.session.peer_closed,
+        })
     }
 
     /// Says what it means that the TCP stream ends here.
@@ -105,13 +112,18 @@ impl Session {
 
     /// Lets rustls work on what it has taken.
     fn process(&mut self) -> Result<(), TlsError> {
-        let outcome =
-            if self.sent_close_notify { self.process_closing() } else { Some(self.rustls.process_new_packets()) };
+        let outcome = if self.sent_close_notify {
+            self.process_closing()
+        } else {
+            Some(self.rustls.process_new_packets())
+        };
         self.is_handshaking = self.rustls.is_handshaking();
         match outcome {
             None => Err(self.fail(Failure::BrokenAfterClose)),
             Some(Err(_)) => Err(self.fail(Failure::Rustls)),
-            Some(Ok(_)) if self.is_oversized_handshake() => Err(self.fail(Failure::HandshakeTooLarge)),
+            Some(Ok(_)) if self.is_oversized_handshake() => {
+                Err(self.fail(Failure::HandshakeTooLarge))
+            }
             Some(Ok(state)) => {
                 self.peer_closed = state.peer_has_closed();
                 Ok(())

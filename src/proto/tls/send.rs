@@ -16,7 +16,11 @@ const RESERVED_RECORDS: u64 = 32;
 
 /// Returns how much payload a record has, given the config's fragment size, which counts the header.
 pub(super) fn record_bytes(fragment: Option<usize>) -> usize {
-    fragment.map_or(RECORD_BYTES, |size| size.saturating_sub(RECORD_HEADER_BYTES)).clamp(1, RECORD_BYTES)
+    fragment
+        .map_or(RECORD_BYTES, |size| {
+            size.saturating_sub(RECORD_HEADER_BYTES)
+        })
+        .clamp(1, RECORD_BYTES)
 }
 
 impl Tls {
@@ -64,8 +68,14 @@ impl Tls {
     /// # Errors
     ///
     /// What `write` returns, beside `WouldBlock`; `Interrupted` is tried again. Bytes taken before the error have been taken.
-    pub(crate) fn transmit(&mut self, write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
-        let mut socket = Socket { write, is_full: false };
+    pub(crate) fn transmit(
+        &mut self,
+        write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut socket = Socket {
+            write,
+            is_full: false,
+        };
         let mut sent = 0;
         while self.session.rustls.wants_write() && !socket.is_full {
             match self.session.rustls.write_tls(&mut socket) {
@@ -98,7 +108,10 @@ impl Tls {
             offered = slices.iter().map(|slice| slice.len()).sum();
             Err(io::ErrorKind::WouldBlock.into())
         };
-        let _ = session.rustls.write_tls(&mut Socket { write: &mut measure, is_full: false });
+        let _ = session.rustls.write_tls(&mut Socket {
+            write: &mut measure,
+            is_full: false,
+        });
         offered
     }
 
@@ -120,7 +133,11 @@ impl Session {
     pub(super) fn start_counting_records(&mut self) {
         if let Some(SupportedCipherSuite::Tls12(suite)) = self.rustls.negotiated_cipher_suite() {
             let limit = suite.common.confidentiality_limit;
-            self.records_left = if limit == u64::MAX { limit } else { limit.saturating_sub(RESERVED_RECORDS) };
+            self.records_left = if limit == u64::MAX {
+                limit
+            } else {
+                limit.saturating_sub(RESERVED_RECORDS)
+            };
         }
     }
 

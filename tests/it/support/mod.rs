@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 use longshore::{
-    Inspection, MessageDown, MessageExit, MessageReply, MessageTcpPeerClosed, MessageTcpWritable, MessageUdpError,
-    RequestError,
+    Inspection, MessageDown, MessageExit, MessageReply, MessageTcpPeerClosed, MessageTcpWritable,
+    MessageUdpError, RequestError,
 };
 
 /// Every wait of a test ends here. Far beyond what anything takes, on a loaded machine too.
@@ -51,14 +51,18 @@ pub fn count(node: &Node, what: &str) -> u64 {
 /// Waits until the count has that value.
 #[track_caller]
 pub fn wait_for_count(node: &Node, what: &str, value: u64) {
-    wait_until(&format!("{what} to be {value}"), || count(node, what) == value);
+    wait_until(&format!("{what} to be {value}"), || {
+        count(node, what) == value
+    });
 }
 
 /// Waits until the inspection of a target has that value under that name.
 #[track_caller]
 pub fn wait_for(node: &Node, target: impl Into<Target>, what: &str, value: impl fmt::Display) {
     let (target, value) = (target.into(), value.to_string());
-    wait_until(&format!("{what} to be {value}"), || inspect(node, target.clone()).value(what) == Some(value.as_str()));
+    wait_until(&format!("{what} to be {value}"), || {
+        inspect(node, target.clone()).value(what) == Some(value.as_str())
+    });
 }
 
 /// Inspects.
@@ -105,7 +109,12 @@ pub fn alone_under(commands: &[&[&str]], test: &str, body: impl FnOnce()) {
         return body();
     }
     for command in commands {
-        let is_there = |program: &&str| std::process::Command::new(program).arg("-V").output().is_ok();
+        let is_there = |program: &&str| {
+            std::process::Command::new(program)
+                .arg("-V")
+                .output()
+                .is_ok()
+        };
         match command.first() {
             Some(program) if !is_there(program) => println!("skipped: this needs {program}"),
             _ => run_alone(command, test),
@@ -117,25 +126,40 @@ const ALONE: &str = "LONGSHORE_ALONE";
 
 fn run_alone(command: &[&str], test: &str) {
     let program = std::env::current_exe().expect("the test binary");
-    let mut words = command.iter().map(std::ffi::OsStr::new).chain([program.as_os_str()]);
+    let mut words = command
+        .iter()
+        .map(std::ffi::OsStr::new)
+        .chain([program.as_os_str()]);
     let output = std::process::Command::new(words.next().expect("at least the program"))
         .args(words)
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(ALONE, test)
         .output()
         .expect("the test binary runs");
-    let (told, erred) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (told, erred) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{told}\n{erred}");
-    assert!(told.contains("1 passed"), "no test has the name {test}:\n{told}");
+    assert!(
+        told.contains("1 passed"),
+        "no test has the name {test}:\n{told}"
+    );
     // Reasons for skipping are for whoever reads.
-    for line in told.lines().chain(erred.lines()).filter(|line| line.contains("skipped")) {
+    for line in told
+        .lines()
+        .chain(erred.lines())
+        .filter(|line| line.contains("skipped"))
+    {
         println!("{line}");
     }
 }
 
 /// Threads of this process.
 pub fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").expect("procfs").count()
+    std::fs::read_dir("/proc/self/task")
+        .expect("procfs")
+        .count()
 }
 
 /// Open descriptors of this process.
@@ -196,7 +220,10 @@ pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
 pub fn exchange(stream: &mut TcpStream, bytes: &[u8], answer: &[u8]) {
     stream.write_all(bytes).expect("written");
     let got = read(stream, answer.len());
-    assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(answer));
+    assert_eq!(
+        String::from_utf8_lossy(&got),
+        String::from_utf8_lossy(answer)
+    );
 }
 
 /// Reads what is left up to the orderly end.
@@ -233,18 +260,25 @@ impl Unaccepting {
         use socket2::{Domain, Socket, Type};
         let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let listener = socket();
-        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("bound");
+        listener
+            .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+            .expect("bound");
         listener.listen(0).expect("listening");
         let address = listener.local_addr().expect("an address");
         let mut sockets = vec![listener];
         loop {
             assert!(sockets.len() < 100, "the backlog takes everything");
             let filler = socket();
-            let filled = filler.connect_timeout(&address, Duration::from_millis(100)).is_err();
+            let filled = filler
+                .connect_timeout(&address, Duration::from_millis(100))
+                .is_err();
             sockets.push(filler);
             if filled {
                 let addr = address.as_socket().expect("an internet address");
-                return Self { addr, _sockets: sockets };
+                return Self {
+                    addr,
+                    _sockets: sockets,
+                };
             }
         }
     }
@@ -296,7 +330,12 @@ impl Actor for ProbeActor {
         }
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         match message.downcast::<Do>() {
             Ok(Do(deed)) => deed(cx),
             Err(message) => {
@@ -305,12 +344,22 @@ impl Actor for ProbeActor {
                     if exit.from == Target::Pid(Pid::NODE) && exit.reason == Reason::Shutdown);
                 // Nobody may listen any more.
                 let _ = self.seen.send(Seen::Message(from, message));
-                if is_stop { Err(Reason::Shutdown) } else { Ok(()) }
+                if is_stop {
+                    Err(Reason::Shutdown)
+                } else {
+                    Ok(())
+                }
             }
         }
     }
 
-    fn handle_call(&mut self, _: &mut Context<'_>, from: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+    fn handle_call(
+        &mut self,
+        _: &mut Context<'_>,
+        from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
         let _ = self.seen.send(Seen::Call(from, message, reply));
         Ok(())
     }
@@ -346,14 +395,24 @@ impl Probe {
         init: impl FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static,
     ) -> Result<Self, longshore::SpawnError> {
         let (sender, seen) = mpsc::channel();
-        let actor = ProbeActor { init: Some(Box::new(init)), seen: sender };
+        let actor = ProbeActor {
+            init: Some(Box::new(init)),
+            seen: sender,
+        };
         let pid = node.spawn_with(options, || actor)?;
-        Ok(Self { pid, node: node.clone(), seen })
+        Ok(Self {
+            pid,
+            node: node.clone(),
+            seen,
+        })
     }
 
     /// Does something inside the process and gives the result back.
     #[track_caller]
-    pub fn run<R: Send + 'static>(&self, deed: impl FnOnce(&mut Context<'_>) -> R + Send + 'static) -> R {
+    pub fn run<R: Send + 'static>(
+        &self,
+        deed: impl FnOnce(&mut Context<'_>) -> R + Send + 'static,
+    ) -> R {
         let (done, result) = mpsc::channel();
         self.start(move |cx| {
             let _ = done.send(deed(cx));
@@ -364,8 +423,13 @@ impl Probe {
 
     /// Has something done inside the process, later; an error ends it.
     #[track_caller]
-    pub fn start(&self, deed: impl FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static) {
-        self.node.send(self.pid, Do(Box::new(deed))).expect("the probe lives");
+    pub fn start(
+        &self,
+        deed: impl FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static,
+    ) {
+        self.node
+            .send(self.pid, Do(Box::new(deed)))
+            .expect("the probe lives");
     }
 
     /// Occupies the process until the result is dropped, and returns when it is occupied.
@@ -413,7 +477,8 @@ impl Probe {
     #[track_caller]
     pub fn write(&self, to: Alias, bytes: impl Into<Buffer>) {
         let bytes = bytes.into();
-        self.run(move |cx| cx.send_alias(to, MessageTcp::new(to, bytes))).expect("accepted");
+        self.run(move |cx| cx.send_alias(to, MessageTcp::new(to, bytes)))
+            .expect("accepted");
     }
 
     /// What the actor saw next.
@@ -462,7 +527,10 @@ impl Probe {
     /// The next message, of a user type.
     #[track_caller]
     pub fn value<T: 'static>(&self) -> T {
-        self.next().1.downcast().unwrap_or_else(|message| panic!("{message:?}"))
+        self.next()
+            .1
+            .downcast()
+            .unwrap_or_else(|message| panic!("{message:?}"))
     }
 
     /// The next request.
@@ -569,7 +637,12 @@ impl<F> Actor for Script<F>
 where
     F: FnMut(&mut Context<'_>, Pid, Message) -> Result<(), Reason> + Send + 'static,
 {
-    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         (self.0)(cx, from, message)
     }
 }
@@ -592,7 +665,9 @@ pub fn silence_expected_panics() {
     ONCE.call_once(|| {
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let is_worker = thread::current().name().is_some_and(|name| name.starts_with("longshore"));
+            let is_worker = thread::current()
+                .name()
+                .is_some_and(|name| name.starts_with("longshore"));
             if !is_worker {
                 report(info);
             }

@@ -8,7 +8,11 @@ use longshore::TcpLimits;
 use super::*;
 
 /// A server's probe and a rustls client, connected.
-fn pair(site: &Site, options: TcpServerOptions, version: &'static SupportedProtocolVersion) -> (Probe, Alias, Raw) {
+fn pair(
+    site: &Site,
+    options: TcpServerOptions,
+    version: &'static SupportedProtocolVersion,
+) -> (Probe, Alias, Raw) {
     let server = Probe::spawn(&site.node);
     let (addr, _) = server.listen(options);
     let raw = raw(addr, &Arc::new(site.rustls(version)));
@@ -49,7 +53,10 @@ fn data_that_comes_with_close_notify_is_delivered_first() {
             raw.sock.write_all(&bytes).unwrap();
             drop(raw);
             let (data, ended) = server.bytes_to_disconnect();
-            assert_eq!((&data[..], ended.id, ended.reason), (&b"last words"[..], id, DisconnectReason::ClosedByPeer));
+            assert_eq!(
+                (&data[..], ended.id, ended.reason),
+                (&b"last words"[..], id, DisconnectReason::ClosedByPeer)
+            );
         }
     }
     stop_clean(&site.node);
@@ -65,7 +72,10 @@ fn end_without_close_notify_is_truncated_and_its_data_is_delivered() {
         raw.sock.write_all(&bytes).unwrap();
         raw.sock.shutdown(std::net::Shutdown::Write).unwrap();
         let (data, ended) = server.bytes_to_disconnect();
-        assert_eq!((&data[..], ended.reason), (&b"and then"[..], DisconnectReason::Truncated));
+        assert_eq!(
+            (&data[..], ended.reason),
+            (&b"and then"[..], DisconnectReason::Truncated)
+        );
     }
     stop_clean(&site.node);
 }
@@ -86,7 +96,10 @@ fn our_close_sends_everything_then_close_notify_then_fin() {
         raw.conn.complete_io(&mut raw.sock).unwrap();
         drop(raw);
         let ended = last(&server);
-        assert_eq!((ended.reason, ended.bytes_out, ended.unsent), (DisconnectReason::LocalClose, 1 << 20, 0));
+        assert_eq!(
+            (ended.reason, ended.bytes_out, ended.unsent),
+            (DisconnectReason::LocalClose, 1 << 20, 0)
+        );
     }
     stop_clean(&site.node);
 }
@@ -99,18 +112,27 @@ fn what_is_sent_and_closed_before_the_handshake_arrives() {
     for _ in 0..20 {
         let tls = site.client();
         user.run(move |cx| {
-            let here = cx.spawn_meta(TcpConnection::connect(TcpConnectionOptions::from(addr).with_tls(tls)).unwrap());
+            let here = cx.spawn_meta(
+                TcpConnection::connect(TcpConnectionOptions::from(addr).with_tls(tls)).unwrap(),
+            );
             let here = here.unwrap();
             cx.send_alias(here, MessageTcp::new(here, "fire ")).unwrap();
-            cx.send_alias(here, MessageTcp::new(here, "and forget")).unwrap();
+            cx.send_alias(here, MessageTcp::new(here, "and forget"))
+                .unwrap();
             cx.close(here).unwrap();
         });
         user.connect();
         server.connect();
         let (data, ended) = server.bytes_to_disconnect();
-        assert_eq!((&data[..], ended.reason), (&b"fire and forget"[..], DisconnectReason::ClosedByPeer));
+        assert_eq!(
+            (&data[..], ended.reason),
+            (&b"fire and forget"[..], DisconnectReason::ClosedByPeer)
+        );
         let ended = user.disconnect();
-        assert_eq!((ended.reason, ended.bytes_out, ended.unsent), (DisconnectReason::LocalClose, 15, 0));
+        assert_eq!(
+            (ended.reason, ended.bytes_out, ended.unsent),
+            (DisconnectReason::LocalClose, 15, 0)
+        );
     }
     stop_clean(&site.node);
 }
@@ -121,10 +143,13 @@ fn half_closed_sides_still_get_what_the_other_sends() {
     for version in VERSIONS {
         let (server, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
         let (addr, _) = server.listen(site.server().with_half_open(true));
-        let tls = TlsClientOptions::default().with_config(site.rustls(version).into()).with_server_name(NAME);
+        let tls = TlsClientOptions::default()
+            .with_config(site.rustls(version).into())
+            .with_server_name(NAME);
         let here = dial(&user, addr, &tls);
         user.run(move |cx| {
-            cx.send_alias(here, MessageTcp::new(here, "question")).unwrap();
+            cx.send_alias(here, MessageTcp::new(here, "question"))
+                .unwrap();
             cx.shutdown_write(here).unwrap(); // perhaps before the handshake is done
         });
         let there = server.connect().id;
@@ -136,7 +161,10 @@ fn half_closed_sides_still_get_what_the_other_sends() {
         user.connect();
         let (data, ended) = user.bytes_to_disconnect();
         assert!(data == answer);
-        assert_eq!((ended.reason, ended.unsent), (DisconnectReason::ClosedByPeer, 0));
+        assert_eq!(
+            (ended.reason, ended.unsent),
+            (DisconnectReason::ClosedByPeer, 0)
+        );
         assert_eq!(last(&server).reason, DisconnectReason::LocalClose);
     }
     stop_clean(&site.node);
@@ -176,11 +204,15 @@ fn damaged_record_ends_the_session_with_an_alert() {
 
 #[test]
 fn full_mailbox_of_the_owner_pauses_the_peer_and_loses_nothing() {
-    let options = NodeOptions::from("test@localhost").with_workers(2).with_data_bound(4);
+    let options = NodeOptions::from("test@localhost")
+        .with_workers(2)
+        .with_data_bound(4);
     let site = Site::with_options(options, |authority| authority.issue(NAME));
     let (server, id, mut raw) = pair(&site, site.server(), &TLS13);
     let gate = server.block();
-    raw.sock.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    raw.sock
+        .set_write_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
     let (mut sent, mut block) = (0u64, [0; 16 * 1024]);
     loop {
         pattern(sent, &mut block);
@@ -191,12 +223,18 @@ fn full_mailbox_of_the_owner_pauses_the_peer_and_loses_nothing() {
             Ok(_) if sent < 64 << 20 => {}
             Ok(_) => panic!("64 MiB went to a process that handles nothing"),
             Err(error) => {
-                assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+                assert!(
+                    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                    "{error}"
+                );
                 break;
             }
         }
     }
-    assert_eq!(inspect(&site.node, id).value("paused_by_mailbox"), Some("true"));
+    assert_eq!(
+        inspect(&site.node, id).value("paused_by_mailbox"),
+        Some("true")
+    );
     drop(gate);
     raw.sock.set_write_timeout(Some(LIMIT)).unwrap();
     let writer = std::thread::spawn(move || {
@@ -210,7 +248,10 @@ fn full_mailbox_of_the_owner_pauses_the_peer_and_loses_nothing() {
     let mut expected = vec![0; data.len()];
     pattern(0, &mut expected);
     assert!(data == expected);
-    assert_eq!((data.len() as u64, ended.reason), (sent, DisconnectReason::ClosedByPeer));
+    assert_eq!(
+        (data.len() as u64, ended.reason),
+        (sent, DisconnectReason::ClosedByPeer)
+    );
     drop(writer.join().unwrap());
     stop_clean(&site.node);
 }
@@ -218,8 +259,10 @@ fn full_mailbox_of_the_owner_pauses_the_peer_and_loses_nothing() {
 #[test]
 fn sender_is_refused_at_the_limit_and_told_when_a_slow_reader_has_read() {
     let site = Site::new();
-    let limits =
-        TcpLimits::default().with_output_limit(300_000).with_high_water_mark(200_000).with_low_water_mark(50_000);
+    let limits = TcpLimits::default()
+        .with_output_limit(300_000)
+        .with_high_water_mark(200_000)
+        .with_low_water_mark(50_000);
     let (server, id, mut raw) = pair(&site, site.server().with_limits(limits), &TLS13);
     // Until the kernel's buffers are full too, and the limit bites.
     let sent: u64 = wait_refused(&server, id);

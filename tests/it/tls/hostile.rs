@@ -10,9 +10,25 @@ use super::*;
 type Attack = fn(&mut TcpStream, &[u8]);
 
 const ATTACKS: [(&str, Attack, &str); 9] = [
-    ("plain text", |socket, _| socket.write_all(b"hello there\r\n").unwrap(), "not tls"),
-    ("http", |socket, _| socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap(), "not tls"),
-    ("random bytes", |socket, _| drop(socket.write_all(&random(100_000))), "tls"),
+    (
+        "plain text",
+        |socket, _| socket.write_all(b"hello there\r\n").unwrap(),
+        "not tls",
+    ),
+    (
+        "http",
+        |socket, _| {
+            socket
+                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                .unwrap()
+        },
+        "not tls",
+    ),
+    (
+        "random bytes",
+        |socket, _| drop(socket.write_all(&random(100_000))),
+        "tls",
+    ),
     (
         "half a hello, then the end",
         |socket, hello| {
@@ -21,7 +37,11 @@ const ATTACKS: [(&str, Attack, &str); 9] = [
         },
         "in the handshake",
     ),
-    ("half a hello, then silence", |socket, hello| socket.write_all(&hello[..hello.len() / 2]).unwrap(), "timeout"),
+    (
+        "half a hello, then silence",
+        |socket, hello| socket.write_all(&hello[..hello.len() / 2]).unwrap(),
+        "timeout",
+    ),
     ("nothing", |_, _| {}, "timeout"),
     (
         "a byte at a time",
@@ -50,7 +70,11 @@ const ATTACKS: [(&str, Attack, &str); 9] = [
         },
         "tls",
     ),
-    ("an alert", |socket, _| socket.write_all(&[21, 3, 3, 0, 2, 2, 40]).unwrap(), "peer refused"),
+    (
+        "an alert",
+        |socket, _| socket.write_all(&[21, 3, 3, 0, 2, 2, 40]).unwrap(),
+        "peer refused",
+    ),
 ];
 
 fn random(length: usize) -> Vec<u8> {
@@ -75,7 +99,10 @@ fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
     let hello = {
         let mut hello = Vec::new();
         let name = ServerName::try_from(NAME).unwrap();
-        ClientConnection::new(Arc::clone(&config), name).unwrap().write_tls(&mut hello).unwrap();
+        ClientConnection::new(Arc::clone(&config), name)
+            .unwrap()
+            .write_tls(&mut hello)
+            .unwrap();
         hello
     };
     let mut live = raw(addr, &config);
@@ -85,7 +112,11 @@ fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
         let begun = Instant::now();
         attack(&mut socket, &hello);
         let ended = read_out(&mut socket);
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{what}: {:?}",
+            begun.elapsed()
+        );
         // Whoever does not speak TLS is told so in TLS; whoever says nothing just sees the end.
         if let ("plain text" | "http", Ok(bytes)) = (what, &ended) {
             assert_eq!((bytes[0], bytes.len()), (21, 7), "{what}: an alert");
@@ -100,7 +131,10 @@ fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
         live.read_exact(&mut [0; 4]).unwrap();
     }
     wait_for(&site.node, listener, "connections", 1);
-    assert_eq!(inspect(&site.node, listener).value("state"), Some("accepting"));
+    assert_eq!(
+        inspect(&site.node, listener).value("state"),
+        Some("accepting")
+    );
     drop(live);
     assert_eq!(owner.disconnect().id, id, "nothing else was ever told");
     stop_clean(&site.node);

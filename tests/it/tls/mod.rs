@@ -22,7 +22,9 @@ use std::sync::{Arc, Mutex};
 use longshore::prelude::*;
 use longshore::tls::{CertManager, CertSource, Roots, TlsClientOptions};
 use longshore::{DisconnectReason, MessageTcpDisconnect};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
@@ -70,13 +72,19 @@ impl Authority {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(first, 1, 1);
         params.not_after = date_time_ymd(last, 1, 1);
-        Issued { certificate: params.signed_by(&key, &self.0).unwrap(), key }
+        Issued {
+            certificate: params.signed_by(&key, &self.0).unwrap(),
+            key,
+        }
     }
 }
 
 impl Issued {
     fn source(&self) -> CertSource {
-        CertSource::der(vec![self.certificate.der().clone()], PrivatePkcs8KeyDer::from(self.key.serialize_der()).into())
+        CertSource::der(
+            vec![self.certificate.der().clone()],
+            PrivatePkcs8KeyDer::from(self.key.serialize_der()).into(),
+        )
     }
 
     fn manager(&self) -> CertManager {
@@ -106,8 +114,15 @@ impl Site {
         let certs = issue(&authority).manager();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
-        let node = node_with(options.with_logger(move |_, text| lines.lock().unwrap().push(text.to_string())));
-        Self { authority, certs, node, log }
+        let node = node_with(
+            options.with_logger(move |_, text| lines.lock().unwrap().push(text.to_string())),
+        );
+        Self {
+            authority,
+            certs,
+            node,
+            log,
+        }
     }
 
     fn server(&self) -> TcpServerOptions {
@@ -116,7 +131,9 @@ impl Site {
 
     /// Trusts the authority and asks for the server by its name.
     fn client(&self) -> TlsClientOptions {
-        TlsClientOptions::default().with_roots(self.authority.roots()).with_server_name(NAME)
+        TlsClientOptions::default()
+            .with_roots(self.authority.roots())
+            .with_server_name(NAME)
     }
 
     /// A rustls client for one version, or for one suite.
@@ -124,7 +141,11 @@ impl Site {
         self.rustls_with(provider(), version)
     }
 
-    fn rustls_with(&self, provider: CryptoProvider, version: &'static SupportedProtocolVersion) -> ClientConfig {
+    fn rustls_with(
+        &self,
+        provider: CryptoProvider,
+        version: &'static SupportedProtocolVersion,
+    ) -> ClientConfig {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(self.authority.0.der().clone()).unwrap();
         ClientConfig::builder_with_provider(provider.into())
@@ -140,11 +161,16 @@ impl Site {
         let mut found = None;
         let find = || {
             let mut lines = self.log.lock().unwrap();
-            found =
-                lines.iter().position(|line| words.iter().all(|word| line.contains(word))).map(|at| lines.remove(at));
+            found = lines
+                .iter()
+                .position(|line| words.iter().all(|word| line.contains(word)))
+                .map(|at| lines.remove(at));
             found.is_some()
         };
-        wait_until(&format!("{words:?} in {:?}", self.log.lock().unwrap().clone()), find);
+        wait_until(
+            &format!("{words:?} in {:?}", self.log.lock().unwrap().clone()),
+            find,
+        );
         found.unwrap()
     }
 }
@@ -154,7 +180,8 @@ struct Files(PathBuf);
 
 impl Files {
     fn new(site: &Site, test: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("longshore-tls-{}-{test}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("longshore-tls-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("ca.pem"), site.authority.0.pem()).unwrap();
         Self(folder)
@@ -162,7 +189,11 @@ impl Files {
 
     fn store(&self, name: &str, issued: &Issued) {
         std::fs::write(self.0.join(format!("{name}.pem")), issued.certificate.pem()).unwrap();
-        std::fs::write(self.0.join(format!("{name}.key")), issued.key.serialize_pem()).unwrap();
+        std::fs::write(
+            self.0.join(format!("{name}.key")),
+            issued.key.serialize_pem(),
+        )
+        .unwrap();
     }
 }
 
@@ -190,7 +221,11 @@ fn tls_text(disconnect: &MessageTcpDisconnect) -> String {
 /// A process that sends back what it gets, however slowly the peer reads: what is refused waits, and reading with it.
 fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
     let (sender, addr) = std::sync::mpsc::channel();
-    struct Echo(TcpServerOptions, std::sync::mpsc::Sender<SocketAddr>, HashMap<Alias, VecDeque<Message>>);
+    struct Echo(
+        TcpServerOptions,
+        std::sync::mpsc::Sender<SocketAddr>,
+        HashMap<Alias, VecDeque<Message>>,
+    );
     impl Actor for Echo {
         fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
             let server = TcpServer::bind(self.0.clone().with_host("127.0.0.1"))?;
@@ -199,7 +234,12 @@ fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
             Ok(())
         }
 
-        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+        fn handle_message(
+            &mut self,
+            cx: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
             let id = match &message {
                 Message::Tcp(packet) => packet.id,
                 Message::TcpWritable(writable) => writable.id,
@@ -215,7 +255,9 @@ fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
                 waiting.push_back(message);
             }
             while let Some(message) = waiting.pop_front() {
-                let Err(error) = cx.send_alias(id, message) else { continue };
+                let Err(error) = cx.send_alias(id, message) else {
+                    continue;
+                };
                 if error.kind() == longshore::SendErrorKind::OutputFull {
                     waiting.push_front(error.into_message());
                     return Ok(cx.pause_reading(id)?);
@@ -228,7 +270,8 @@ fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
             Ok(())
         }
     }
-    node.spawn(|| Echo(options, sender, HashMap::new())).unwrap();
+    node.spawn(|| Echo(options, sender, HashMap::new()))
+        .unwrap();
     addr.recv_timeout(LIMIT).unwrap()
 }
 
@@ -247,7 +290,10 @@ fn raw(addr: SocketAddr, config: &Arc<ClientConfig>) -> Raw {
 
 fn raw_unfinished(addr: SocketAddr, config: &Arc<ClientConfig>) -> Raw {
     let name = ServerName::try_from(NAME).unwrap();
-    StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), client(addr))
+    StreamOwned::new(
+        ClientConnection::new(Arc::clone(config), name).unwrap(),
+        client(addr),
+    )
 }
 
 /// Sends and gets it back.

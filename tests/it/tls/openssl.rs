@@ -9,7 +9,10 @@ use super::*;
 
 /// Whether there is an openssl, and says so if not.
 fn is_missing() -> bool {
-    let missing = !Command::new("openssl").arg("version").output().is_ok_and(|output| output.status.success());
+    let missing = !Command::new("openssl")
+        .arg("version")
+        .output()
+        .is_ok_and(|output| output.status.success());
     if missing {
         println!("skipped: the program openssl is not installed");
     }
@@ -19,7 +22,12 @@ fn is_missing() -> bool {
 impl Files {
     fn command(&self, verb: &str) -> Command {
         let mut command = Command::new("openssl");
-        command.current_dir(&self.0).arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .current_dir(&self.0)
+            .arg(verb)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -80,13 +88,23 @@ impl Files {
             "ca.pem",
             "-rev",
         ]);
-        let mut child = command.stderr(Stdio::null()).args(arguments.split_whitespace()).spawn().unwrap();
+        let mut child = command
+            .stderr(Stdio::null())
+            .args(arguments.split_whitespace())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let addr =
-            lines.find_map(|line| line.unwrap().strip_prefix("ACCEPT ").map(|addr| addr.trim().parse().unwrap()));
+        let addr = lines.find_map(|line| {
+            line.unwrap()
+                .strip_prefix("ACCEPT ")
+                .map(|addr| addr.trim().parse().unwrap())
+        });
         // What it prints later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Server { child, addr: addr.expect("it listens") }
+        Server {
+            child,
+            addr: addr.expect("it listens"),
+        }
     }
 }
 
@@ -116,13 +134,40 @@ fn openssl_client_gets_its_echo_in_both_versions_with_name_and_protocol() {
     }
     let site = Site::new();
     let files = Files::new(&site, "client");
-    site.certs.add("other.test", site.authority.issue("other.test").source()).unwrap();
-    let addr = echo(&site.node, site.server().with_tls(TlsServerOptions::default().with_alpn(["h2", "echo"])));
+    site.certs
+        .add("other.test", site.authority.issue("other.test").source())
+        .unwrap();
+    let addr = echo(
+        &site.node,
+        site.server()
+            .with_tls(TlsServerOptions::default().with_alpn(["h2", "echo"])),
+    );
     for (version, shown) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
-        let printed = files.client(addr, &format!("{version} -alpn other,echo -verify_hostname {NAME}"));
-        assert_prints(&printed, &["there and back", "Verification: OK", "ALPN protocol: echo", shown]);
-        let printed = files.client(addr, &format!("{version} -servername other.test -verify_hostname other.test"));
-        assert_prints(&printed, &["there and back", "Verified peername: other.test", "No ALPN negotiated"]);
+        let printed = files.client(
+            addr,
+            &format!("{version} -alpn other,echo -verify_hostname {NAME}"),
+        );
+        assert_prints(
+            &printed,
+            &[
+                "there and back",
+                "Verification: OK",
+                "ALPN protocol: echo",
+                shown,
+            ],
+        );
+        let printed = files.client(
+            addr,
+            &format!("{version} -servername other.test -verify_hostname other.test"),
+        );
+        assert_prints(
+            &printed,
+            &[
+                "there and back",
+                "Verified peername: other.test",
+                "No ALPN negotiated",
+            ],
+        );
         let printed = files.client(addr, &format!("{version} -alpn other"));
         assert_prints(&printed, &["alert no application protocol"]);
         site.logged(&["not established", "nothing in common"]);
@@ -144,8 +189,22 @@ fn openssl_client_uses_every_suite() {
         return;
     }
     for (rsa, suites) in [
-        (false, ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"]),
-        (true, ["ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-CHACHA20-POLY1305"]),
+        (
+            false,
+            [
+                "ECDHE-ECDSA-AES256-GCM-SHA384",
+                "ECDHE-ECDSA-AES128-GCM-SHA256",
+                "ECDHE-ECDSA-CHACHA20-POLY1305",
+            ],
+        ),
+        (
+            true,
+            [
+                "ECDHE-RSA-AES256-GCM-SHA384",
+                "ECDHE-RSA-AES128-GCM-SHA256",
+                "ECDHE-RSA-CHACHA20-POLY1305",
+            ],
+        ),
     ] {
         let site = Site::with(|authority| match rsa {
             true => authority.issue_with(NAME, KeyPair::from_pem(RSA_KEY).unwrap(), (2020, 2100)),
@@ -157,7 +216,11 @@ fn openssl_client_uses_every_suite() {
             let printed = files.client(addr, &format!("-tls1_2 -cipher {suite}"));
             assert_prints(&printed, &["there and back", &format!("Cipher is {suite}")]);
         }
-        for suite in ["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"] {
+        for suite in [
+            "TLS_AES_256_GCM_SHA384",
+            "TLS_AES_128_GCM_SHA256",
+            "TLS_CHACHA20_POLY1305_SHA256",
+        ] {
             let printed = files.client(addr, &format!("-tls1_3 -ciphersuites {suite}"));
             assert_prints(&printed, &["there and back", &format!("Cipher is {suite}")]);
         }
@@ -174,10 +237,21 @@ fn openssl_client_resumes_its_session_until_the_certificate_is_swapped() {
     let files = Files::new(&site, "resume");
     let addr = echo(&site.node, site.server());
     for version in ["-tls1_2", "-tls1_3"] {
-        assert_prints(&files.client(addr, &format!("{version} -sess_out session")), &["there and back", "\nNew, "]);
-        assert_prints(&files.client(addr, &format!("{version} -sess_in session")), &["there and back", "\nReused, "]);
-        site.certs.update(site.authority.issue(NAME).source()).unwrap();
-        assert_prints(&files.client(addr, &format!("{version} -sess_in session")), &["there and back", "\nNew, "]);
+        assert_prints(
+            &files.client(addr, &format!("{version} -sess_out session")),
+            &["there and back", "\nNew, "],
+        );
+        assert_prints(
+            &files.client(addr, &format!("{version} -sess_in session")),
+            &["there and back", "\nReused, "],
+        );
+        site.certs
+            .update(site.authority.issue(NAME).source())
+            .unwrap();
+        assert_prints(
+            &files.client(addr, &format!("{version} -sess_in session")),
+            &["there and back", "\nNew, "],
+        );
     }
     stop_clean(&site.node);
 }
@@ -191,7 +265,11 @@ fn openssl_client_needs_its_certificate_where_one_is_required() {
     let files = Files::new(&site, "mutual");
     files.store("client", &site.authority.issue("client.test"));
     let auth = ClientAuth::Required(site.authority.roots());
-    let addr = echo(&site.node, site.server().with_tls(TlsServerOptions::default().with_client_auth(auth)));
+    let addr = echo(
+        &site.node,
+        site.server()
+            .with_tls(TlsServerOptions::default().with_client_auth(auth)),
+    );
     for version in ["-tls1_2", "-tls1_3"] {
         let printed = files.client(addr, &format!("{version} -cert client.pem -key client.key"));
         assert_prints(&printed, &["there and back"]);
@@ -227,9 +305,22 @@ fn openssl_server_serves_our_client_and_resumes_its_session() {
     for version in ["-tls1_2", "-tls1_3"] {
         let server = files.server(version);
         let tls = site.client();
-        assert_eq!([talk(&user, server.addr, &tls), talk(&user, server.addr, &tls)], [false, true], "{version}");
-        let suites = ["-cipher ECDHE-ECDSA-CHACHA20-POLY1305", "-ciphersuites TLS_CHACHA20_POLY1305_SHA256"];
-        let server = files.server(&format!("{version} {}", suites[usize::from(version == "-tls1_3")]));
+        assert_eq!(
+            [
+                talk(&user, server.addr, &tls),
+                talk(&user, server.addr, &tls)
+            ],
+            [false, true],
+            "{version}"
+        );
+        let suites = [
+            "-cipher ECDHE-ECDSA-CHACHA20-POLY1305",
+            "-ciphersuites TLS_CHACHA20_POLY1305_SHA256",
+        ];
+        let server = files.server(&format!(
+            "{version} {}",
+            suites[usize::from(version == "-tls1_3")]
+        ));
         talk(&user, server.addr, &site.client());
     }
     stop_clean(&site.node);
@@ -250,8 +341,13 @@ fn openssl_server_is_refused_for_a_reason() {
     };
     for version in ["-tls1_2", "-tls1_3"] {
         let server = files.server(version);
-        assert_prints(&refused(server.addr, &site.client().with_server_name("wrong.test")), &["wrong.test", NAME]);
-        let stranger = TlsClientOptions::default().with_roots(Authority::new("else").roots()).with_server_name(NAME);
+        assert_prints(
+            &refused(server.addr, &site.client().with_server_name("wrong.test")),
+            &["wrong.test", NAME],
+        );
+        let stranger = TlsClientOptions::default()
+            .with_roots(Authority::new("else").roots())
+            .with_server_name(NAME);
         assert_prints(&refused(server.addr, &stranger), &["UnknownIssuer"]);
         talk(&user, server.addr, &site.client());
     }
@@ -261,7 +357,10 @@ fn openssl_server_is_refused_for_a_reason() {
         &["peer refused", "NoApplicationProtocol"],
     );
     let server = files.server("-tls1_1 -cipher DEFAULT@SECLEVEL=0");
-    assert_prints(&refused(server.addr, &site.client()), &["peer refused", "ProtocolVersion"]);
+    assert_prints(
+        &refused(server.addr, &site.client()),
+        &["peer refused", "ProtocolVersion"],
+    );
     stop_clean(&site.node);
 }
 
@@ -277,11 +376,17 @@ fn openssl_server_that_requires_a_certificate_gets_ours() {
     let own = site.authority.issue("client.test").manager();
     for version in ["-tls1_2", "-tls1_3"] {
         let server = files.server(&format!("{version} -Verify 2 -verify_return_error"));
-        talk(&user, server.addr, &site.client().with_certificate(own.clone()));
+        talk(
+            &user,
+            server.addr,
+            &site.client().with_certificate(own.clone()),
+        );
         dial(&user, server.addr, &site.client());
         loop {
             match user.next().1 {
-                Message::TcpConnect(_) => assert_eq!(version, "-tls1_3", "only there it learns late"),
+                Message::TcpConnect(_) => {
+                    assert_eq!(version, "-tls1_3", "only there it learns late")
+                }
                 Message::TcpDisconnect(ended) => {
                     assert_prints(&tls_text(&ended), &["peer refused", "alert"]);
                     break;

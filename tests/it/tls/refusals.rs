@@ -30,7 +30,9 @@ fn assert_has(text: &str, words: &[&str]) {
 fn wrong_name_is_told_with_the_right_ones() {
     let site = Site::new();
     for version in VERSIONS {
-        let tls = TlsClientOptions::default().with_config(site.rustls(version).into()).with_server_name("wrong.test");
+        let tls = TlsClientOptions::default()
+            .with_config(site.rustls(version).into())
+            .with_server_name("wrong.test");
         let (client, server) = refused(&site, site.server(), &tls);
         assert_has(&client, &["certificate", "wrong.test", NAME]);
         assert_has(&server, &["peer refused", "alert"]);
@@ -41,7 +43,9 @@ fn wrong_name_is_told_with_the_right_ones() {
 fn unknown_authority_is_told() {
     let site = Site::new();
     let stranger = Authority::new("somebody else");
-    let tls = TlsClientOptions::default().with_roots(stranger.roots()).with_server_name(NAME);
+    let tls = TlsClientOptions::default()
+        .with_roots(stranger.roots())
+        .with_server_name(NAME);
     let (client, server) = refused(&site, site.server(), &tls);
     assert_has(&client, &["certificate was not accepted", "UnknownIssuer"]);
     assert_has(&server, &["peer refused", "UnknownCA"]);
@@ -49,10 +53,12 @@ fn unknown_authority_is_told() {
 
 #[test]
 fn certificate_out_of_its_time_is_told() {
-    for (years, word, alert) in
-        [((2001, 2002), "expired", "CertificateExpired"), ((2090, 2099), "not valid yet", "CertificateExpired")]
-    {
-        let site = Site::with(|authority| authority.issue_with(NAME, KeyPair::generate().unwrap(), years));
+    for (years, word, alert) in [
+        ((2001, 2002), "expired", "CertificateExpired"),
+        ((2090, 2099), "not valid yet", "CertificateExpired"),
+    ] {
+        let site =
+            Site::with(|authority| authority.issue_with(NAME, KeyPair::generate().unwrap(), years));
         let (client, server) = refused(&site, site.server(), &site.client());
         assert_has(&client, &["certificate was not accepted", word]);
         assert_has(&server, &["peer refused", alert]);
@@ -63,7 +69,11 @@ fn certificate_out_of_its_time_is_told() {
 fn nothing_in_common_is_told() {
     let site = Site::new();
     let tls = TlsServerOptions::default().with_alpn(["h2"]);
-    let (client, server) = refused(&site, site.server().with_tls(tls), &site.client().with_alpn(["echo"]));
+    let (client, server) = refused(
+        &site,
+        site.server().with_tls(tls),
+        &site.client().with_alpn(["echo"]),
+    );
     assert_has(&client, &["peer refused", "NoApplicationProtocol"]);
     assert_has(&server, &["nothing in common", "protocol"]);
 }
@@ -72,7 +82,11 @@ fn nothing_in_common_is_told() {
 fn unknown_server_name_is_told_by_the_policy_to_refuse() {
     let site = Site::new();
     site.certs.set_unknown_name(UnknownName::Refuse);
-    let (client, server) = refused(&site, site.server(), &site.client().with_server_name("nobody.test"));
+    let (client, server) = refused(
+        &site,
+        site.server(),
+        &site.client().with_server_name("nobody.test"),
+    );
     assert_has(&client, &["peer refused", "alert"]);
     assert_has(&server, &["no certificate", "nobody.test"]);
 }
@@ -81,11 +95,18 @@ fn unknown_server_name_is_told_by_the_policy_to_refuse() {
 fn missing_client_certificate_is_told_in_both_versions() {
     let site = Site::new();
     let auth = ClientAuth::Required(site.authority.roots());
-    let options = site.server().with_tls(TlsServerOptions::default().with_client_auth(auth));
-    let tls = TlsClientOptions::default().with_config(site.rustls(&TLS12).into()).with_server_name(NAME);
+    let options = site
+        .server()
+        .with_tls(TlsServerOptions::default().with_client_auth(auth));
+    let tls = TlsClientOptions::default()
+        .with_config(site.rustls(&TLS12).into())
+        .with_server_name(NAME);
     let (client, server) = refused(&site, options.clone(), &tls);
     assert_has(&client, &["peer refused", "alert"]);
-    assert_has(&server, &["certificate was not accepted", "no certificates"]);
+    assert_has(
+        &server,
+        &["certificate was not accepted", "no certificates"],
+    );
 
     // TLS 1.3: the client believes that it is connected until the alert comes. What it sends goes nowhere.
     let (owner, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
@@ -93,7 +114,10 @@ fn missing_client_certificate_is_told_in_both_versions() {
     let here = dial(&user, addr, &site.client());
     user.connect();
     user.run(move |cx| drop(cx.send_alias(here, MessageTcp::new(here, "hi"))));
-    assert_has(&tls_text(&user.disconnect()), &["peer refused", "CertificateRequired"]);
+    assert_has(
+        &tls_text(&user.disconnect()),
+        &["peer refused", "CertificateRequired"],
+    );
     wait_for(&site.node, listener, "handshakes_failed", 1);
     owner.saw_nothing();
     stop_clean(&site.node);
@@ -105,10 +129,16 @@ fn client_certificate_of_a_stranger_is_told() {
     let own = Authority::new("somebody else").issue("client.test");
     let auth = ClientAuth::Required(site.authority.roots());
     let (owner, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
-    let (addr, _) = owner.listen(site.server().with_tls(TlsServerOptions::default().with_client_auth(auth)));
+    let (addr, _) = owner.listen(
+        site.server()
+            .with_tls(TlsServerOptions::default().with_client_auth(auth)),
+    );
     dial(&user, addr, &site.client().with_certificate(own.manager()));
     user.connect();
-    assert_has(&tls_text(&user.disconnect()), &["peer refused", "UnknownCA"]);
+    assert_has(
+        &tls_text(&user.disconnect()),
+        &["peer refused", "UnknownCA"],
+    );
     owner.saw_nothing();
     stop_clean(&site.node);
 }
@@ -129,12 +159,18 @@ fn silent_server_ends_the_client_at_the_deadline() {
     let site = Site::new();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let user = Probe::spawn(&site.node);
-    let limits = longshore::TcpLimits::default().with_handshake_timeout(std::time::Duration::from_millis(50));
-    let options = TcpConnectionOptions::from(silent.local_addr().unwrap()).with_tls(site.client()).with_limits(limits);
+    let limits = longshore::TcpLimits::default()
+        .with_handshake_timeout(std::time::Duration::from_millis(50));
+    let options = TcpConnectionOptions::from(silent.local_addr().unwrap())
+        .with_tls(site.client())
+        .with_limits(limits);
     let here = user.connect_to(options);
     user.write(here, "early");
     let ended = user.disconnect();
-    assert_eq!((ended.reason, ended.bytes_out, ended.unsent), (DisconnectReason::HandshakeTimeout, 0, 5));
+    assert_eq!(
+        (ended.reason, ended.bytes_out, ended.unsent),
+        (DisconnectReason::HandshakeTimeout, 0, 5)
+    );
     stop_clean(&site.node);
 }
 
@@ -149,28 +185,47 @@ fn server_that_hangs_up_in_the_handshake_is_told() {
     // An alert close_notify, in the clear.
     peer.write_all(&[21, 3, 3, 0, 2, 1, 0]).unwrap();
     peer.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_has(&tls_text(&user.disconnect()), &["ended the connection in the handshake"]);
+    assert_has(
+        &tls_text(&user.disconnect()),
+        &["ended the connection in the handshake"],
+    );
     stop_clean(&site.node);
 }
 
 #[test]
 fn options_that_make_no_sense_are_refused_before_anything_is_bound() {
     let site = Site::new();
-    let refused = |options: TcpServerOptions| match TcpServer::bind(options.with_host("127.0.0.1")) {
+    let refused = |options: TcpServerOptions| match TcpServer::bind(options.with_host("127.0.0.1"))
+    {
         Err(BindError::Bind { .. } | BindError::Resolve { .. }) => panic!("bound"),
         Err(error) => error.to_string(),
         Ok(_) => panic!("accepted"),
     };
-    assert_has(&refused(site.server().with_insecure_skip_verify(true)), &["insecure_skip_verify"]);
+    assert_has(
+        &refused(site.server().with_insecure_skip_verify(true)),
+        &["insecure_skip_verify"],
+    );
     let alpn = TlsServerOptions::default().with_alpn(["h2"]);
-    assert_has(&refused(TcpServerOptions::default().with_tls(alpn)), &["cert_manager"]);
+    assert_has(
+        &refused(TcpServerOptions::default().with_tls(alpn)),
+        &["cert_manager"],
+    );
     let connect = |options: TcpConnectionOptions| match TcpConnection::connect(options) {
         Err(ConnectError::Connect { .. }) => panic!("attempted"),
         Err(error) => error.to_string(),
         Ok(_) => panic!("accepted"),
     };
     let to = TcpConnectionOptions::from("127.0.0.1:1");
-    assert_has(&connect(to.clone().with_tls(TlsClientOptions::default())), &["roots"]);
-    assert_has(&connect(to.clone().with_cert_manager(site.certs.clone())), &["roots"]);
-    assert_has(&connect(to.with_tls(site.client().with_server_name("not a name"))), &["not a name"]);
+    assert_has(
+        &connect(to.clone().with_tls(TlsClientOptions::default())),
+        &["roots"],
+    );
+    assert_has(
+        &connect(to.clone().with_cert_manager(site.certs.clone())),
+        &["roots"],
+    );
+    assert_has(
+        &connect(to.with_tls(site.client().with_server_name("not a name"))),
+        &["not a name"],
+    );
 }

@@ -7,7 +7,12 @@ use super::*;
 
 /// One visit: both Connects, a word each way, an orderly end.
 #[track_caller]
-fn visit(server: &Probe, user: &Probe, addr: SocketAddr, tls: &TlsClientOptions) -> (TlsInfo, TlsInfo) {
+fn visit(
+    server: &Probe,
+    user: &Probe,
+    addr: SocketAddr,
+    tls: &TlsClientOptions,
+) -> (TlsInfo, TlsInfo) {
     let here = dial(user, addr, tls);
     let (there, connected) = (server.connect(), user.connect());
     user.write(here, "hi");
@@ -16,7 +21,10 @@ fn visit(server: &Probe, user: &Probe, addr: SocketAddr, tls: &TlsClientOptions)
     assert_eq!(user.tcp().data, "hello");
     user.run(move |cx| cx.close(here)).unwrap();
     let ended = user.disconnect();
-    assert_eq!((ended.reason, ended.bytes_in, ended.bytes_out, ended.unsent), (DisconnectReason::LocalClose, 5, 2, 0));
+    assert_eq!(
+        (ended.reason, ended.bytes_in, ended.bytes_out, ended.unsent),
+        (DisconnectReason::LocalClose, 5, 2, 0)
+    );
     let ended = server.disconnect();
     assert_eq!(
         (ended.reason, ended.bytes_in, ended.bytes_out, ended.unsent),
@@ -31,15 +39,29 @@ fn both_connects_tell_what_the_handshake_agreed_on() {
     let (server, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
     let tls = TlsServerOptions::default().with_alpn(["h2", "echo"]);
     let (addr, listener) = server.listen(site.server().with_tls(tls));
-    let (there, here) = visit(&server, &user, addr, &site.client().with_alpn(["other", "echo"]));
+    let (there, here) = visit(
+        &server,
+        &user,
+        addr,
+        &site.client().with_alpn(["other", "echo"]),
+    );
     for info in [&there, &here] {
         assert_eq!(info.protocol_version, ProtocolVersion::TLSv1_3);
         assert_ne!(info.cipher_suite, CipherSuite::TLS_NULL_WITH_NULL_NULL);
-        assert_eq!((info.alpn.as_deref(), info.resumed), (Some(&b"echo"[..]), false));
+        assert_eq!(
+            (info.alpn.as_deref(), info.resumed),
+            (Some(&b"echo"[..]), false)
+        );
         assert_eq!(info.server_name.as_deref(), Some(NAME));
     }
-    assert_eq!((there.peer_certificates.len(), here.peer_certificates.len()), (0, 1));
-    assert_eq!(inspect(&site.node, listener).number("handshakes_failed"), Some(0));
+    assert_eq!(
+        (there.peer_certificates.len(), here.peer_certificates.len()),
+        (0, 1)
+    );
+    assert_eq!(
+        inspect(&site.node, listener).number("handshakes_failed"),
+        Some(0)
+    );
     let plain = server.listen(TcpServerOptions::default()).0;
     user.connect_to(plain);
     assert!(user.connect().tls.is_none() && server.connect().tls.is_none());
@@ -52,15 +74,26 @@ fn sessions_are_resumed_in_both_versions_and_not_after_a_swap() {
         let site = Site::new();
         let (server, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
         let (addr, _) = server.listen(site.server());
-        let tls = TlsClientOptions::default().with_config(site.rustls(version).into()).with_server_name(NAME);
+        let tls = TlsClientOptions::default()
+            .with_config(site.rustls(version).into())
+            .with_server_name(NAME);
         let resumed = |tls: &TlsClientOptions| {
             let (there, here) = visit(&server, &user, addr, tls);
-            assert_eq!((there.protocol_version, here.protocol_version), (version.version, version.version));
+            assert_eq!(
+                (there.protocol_version, here.protocol_version),
+                (version.version, version.version)
+            );
             assert_eq!(there.resumed, here.resumed);
             here.resumed
         };
-        assert_eq!([resumed(&tls), resumed(&tls), resumed(&tls.clone())], [false, true, true], "{version:?}");
-        site.certs.update(site.authority.issue(NAME).source()).unwrap();
+        assert_eq!(
+            [resumed(&tls), resumed(&tls), resumed(&tls.clone())],
+            [false, true, true],
+            "{version:?}"
+        );
+        site.certs
+            .update(site.authority.issue(NAME).source())
+            .unwrap();
         assert_eq!([resumed(&tls), resumed(&tls)], [false, true], "{version:?}");
         stop_clean(&site.node);
     }
@@ -81,11 +114,19 @@ fn every_suite_of_rustls_carries_a_session() {
             if name.contains("ECDHE_ECDSA") && rsa || name.contains("ECDHE_RSA") && !rsa {
                 continue;
             }
-            let one = CryptoProvider { cipher_suites: vec![suite], ..provider() };
+            let one = CryptoProvider {
+                cipher_suites: vec![suite],
+                ..provider()
+            };
             let config = site.rustls_with(one, suite.version()).into();
-            let tls = TlsClientOptions::default().with_config(config).with_server_name(NAME);
+            let tls = TlsClientOptions::default()
+                .with_config(config)
+                .with_server_name(NAME);
             let (there, here) = visit(&server, &user, addr, &tls);
-            assert_eq!((there.cipher_suite, here.cipher_suite), (suite.suite(), suite.suite()));
+            assert_eq!(
+                (there.cipher_suite, here.cipher_suite),
+                (suite.suite(), suite.suite())
+            );
             seen += 1;
         }
         stop_clean(&site.node);
@@ -96,11 +137,17 @@ fn every_suite_of_rustls_carries_a_session() {
 #[test]
 fn certificate_is_chosen_by_name_and_shown_both_ways() {
     let site = Site::new();
-    let (other, own) = (site.authority.issue("other.test"), site.authority.issue("client.test"));
+    let (other, own) = (
+        site.authority.issue("other.test"),
+        site.authority.issue("client.test"),
+    );
     site.certs.add("other.test", other.source()).unwrap();
     let (server, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
     let auth = ClientAuth::Required(site.authority.roots());
-    let (addr, _) = server.listen(site.server().with_tls(TlsServerOptions::default().with_client_auth(auth)));
+    let (addr, _) = server.listen(
+        site.server()
+            .with_tls(TlsServerOptions::default().with_client_auth(auth)),
+    );
     // The client's certificate by its option, as the listener's.
     let options = TcpConnectionOptions::from(addr)
         .with_cert_manager(own.manager())
@@ -109,7 +156,10 @@ fn certificate_is_chosen_by_name_and_shown_both_ways() {
     let there = server.connect().tls.unwrap();
     assert_eq!(there.server_name.as_deref(), Some("other.test"));
     assert_eq!(there.peer_certificates, [own.certificate.der().clone()]);
-    assert_eq!(user.connect().tls.unwrap().peer_certificates, [other.certificate.der().clone()]);
+    assert_eq!(
+        user.connect().tls.unwrap().peer_certificates,
+        [other.certificate.der().clone()]
+    );
     stop_clean(&site.node);
 }
 
@@ -129,8 +179,13 @@ fn complete_rustls_configs_do_on_both_sides() {
     let (server, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
     let tls = TlsServerOptions::default().with_config(config.into());
     let (addr, _) = server.listen(TcpServerOptions::default().with_tls(tls));
-    let tls = TlsClientOptions::default().with_config(site.rustls(&TLS12).into()).with_server_name(NAME);
-    assert_eq!(visit(&server, &user, addr, &tls).0.protocol_version, ProtocolVersion::TLSv1_2);
+    let tls = TlsClientOptions::default()
+        .with_config(site.rustls(&TLS12).into())
+        .with_server_name(NAME);
+    assert_eq!(
+        visit(&server, &user, addr, &tls).0.protocol_version,
+        ProtocolVersion::TLSv1_2
+    );
     stop_clean(&site.node);
 }
 

@@ -9,13 +9,21 @@ use super::*;
 
 /// A thousand handshakes, and sessions that live all the while, beside a hundred swaps. `swap` gets a number, a certificate,
 /// and what it must call just before handshakes may see that certificate.
-fn handshake_beside_swaps(site: &Site, first: &Issued, mut swap: impl FnMut(usize, &Issued, &dyn Fn())) {
+fn handshake_beside_swaps(
+    site: &Site,
+    first: &Issued,
+    mut swap: impl FnMut(usize, &Issued, &dyn Fn()),
+) {
     const SWAPS: usize = 100;
     const CLIENTS: usize = 4;
     const EACH: usize = 250;
     let mut shown = vec![first.certificate.der().to_vec()];
     let certificates: Vec<Issued> = (0..SWAPS).map(|_| site.authority.issue(NAME)).collect();
-    shown.extend(certificates.iter().map(|issued| issued.certificate.der().to_vec()));
+    shown.extend(
+        certificates
+            .iter()
+            .map(|issued| issued.certificate.der().to_vec()),
+    );
     let addr = echo(&site.node, site.server());
     let config = Arc::new(site.rustls(&TLS13));
     let mut live: Vec<Raw> = (0..5).map(|_| raw(addr, &config)).collect();
@@ -33,8 +41,14 @@ fn handshake_beside_swaps(site: &Site, first: &Issued, mut swap: impl FnMut(usiz
                     let newest = begun.load(Ordering::SeqCst);
                     round_trip(&mut raw, b"hi");
                     let peer = raw.conn.peer_certificates().unwrap()[0].to_vec();
-                    let at = shown.iter().position(|one| *one == peer).expect("one of ours");
-                    assert!((oldest..=newest).contains(&at), "{at} is not in {oldest}..={newest}");
+                    let at = shown
+                        .iter()
+                        .position(|one| *one == peer)
+                        .expect("one of ours");
+                    assert!(
+                        (oldest..=newest).contains(&at),
+                        "{at} is not in {oldest}..={newest}"
+                    );
                     handshakes.fetch_add(1, Ordering::SeqCst);
                 }
             });
@@ -67,12 +81,15 @@ fn handshakes_during_swaps_see_the_old_or_the_new_certificate_and_live_sessions_
 }
 
 #[test]
-fn handshakes_during_reloads_from_disk_see_the_old_or_the_new_certificate_and_never_half_of_a_pair() {
+fn handshakes_during_reloads_from_disk_see_the_old_or_the_new_certificate_and_never_half_of_a_pair()
+{
     let site = Site::new();
     let (files, first) = (Files::new(&site, "reloads"), site.authority.issue(NAME));
     files.store("live", &first);
     let (chain, key) = (files.0.join("live.pem"), files.0.join("live.key"));
-    site.certs.update(CertSource::pem_files(&chain, &key)).unwrap();
+    site.certs
+        .update(CertSource::pem_files(&chain, &key))
+        .unwrap();
     let refused_by_name = |words: [&str; 2]| {
         let error = site.certs.reload().unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
@@ -109,61 +126,74 @@ fn resident() -> u64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn large_stream_past_a_slow_reader_is_whole_and_takes_little_memory() {
-    alone("tls::volume::large_stream_past_a_slow_reader_is_whole_and_takes_little_memory", || {
-        const TOTAL: u64 = if cfg!(debug_assertions) { 32 << 20 } else { 1 << 30 };
-        let options = NodeOptions::from("test@localhost").with_workers(2).with_data_bound(32);
-        let site = Site::with_options(options, |authority| authority.issue(NAME));
-        let addr = echo(&site.node, site.server());
-        let raw = raw(addr, &Arc::new(site.rustls(&TLS13)));
-        let (mut tls, mut writer) = (raw.conn, raw.sock);
-        let mut reader = writer.try_clone().unwrap();
-        writer.set_nonblocking(true).unwrap();
-        let before = resident();
-        let (mut highest, mut sent, mut got) = (0, 0u64, 0u64);
-        let (mut block, mut expected) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-        while got < TOTAL {
-            // Writes as long as anything is taken, and reads only then, a little at a time.
-            while sent < TOTAL {
-                if !tls.wants_write() {
-                    let length = block.len().min((TOTAL - sent) as usize);
-                    pattern(sent, &mut block[..length]);
-                    sent += tls.writer().write(&block[..length]).unwrap() as u64;
+    alone(
+        "tls::volume::large_stream_past_a_slow_reader_is_whole_and_takes_little_memory",
+        || {
+            const TOTAL: u64 = if cfg!(debug_assertions) {
+                32 << 20
+            } else {
+                1 << 30
+            };
+            let options = NodeOptions::from("test@localhost")
+                .with_workers(2)
+                .with_data_bound(32);
+            let site = Site::with_options(options, |authority| authority.issue(NAME));
+            let addr = echo(&site.node, site.server());
+            let raw = raw(addr, &Arc::new(site.rustls(&TLS13)));
+            let (mut tls, mut writer) = (raw.conn, raw.sock);
+            let mut reader = writer.try_clone().unwrap();
+            writer.set_nonblocking(true).unwrap();
+            let before = resident();
+            let (mut highest, mut sent, mut got) = (0, 0u64, 0u64);
+            let (mut block, mut expected) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+            while got < TOTAL {
+                // Writes as long as anything is taken, and reads only then, a little at a time.
+                while sent < TOTAL {
+                    if !tls.wants_write() {
+                        let length = block.len().min((TOTAL - sent) as usize);
+                        pattern(sent, &mut block[..length]);
+                        sent += tls.writer().write(&block[..length]).unwrap() as u64;
+                    }
+                    match tls.write_tls(&mut writer) {
+                        Ok(_) => {}
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                        Err(error) => panic!("{error}"),
+                    }
                 }
-                match tls.write_tls(&mut writer) {
+                if tls.wants_write() {
+                    let _ = tls.write_tls(&mut writer);
+                }
+                highest = highest.max(resident());
+                match tls.read_tls(&mut reader) {
+                    Ok(0) => panic!("ended after {got} bytes"),
                     Ok(_) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        thread::park_timeout(Duration::from_micros(100));
+                    }
                     Err(error) => panic!("{error}"),
                 }
-            }
-            if tls.wants_write() {
-                let _ = tls.write_tls(&mut writer);
-            }
-            highest = highest.max(resident());
-            match tls.read_tls(&mut reader) {
-                Ok(0) => panic!("ended after {got} bytes"),
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    thread::park_timeout(Duration::from_micros(100));
+                tls.process_new_packets().unwrap();
+                while let Ok(read) = tls.reader().read(&mut block) {
+                    if read == 0 {
+                        break;
+                    }
+                    pattern(got, &mut expected[..read]);
+                    assert!(block[..read] == expected[..read], "other bytes at {got}");
+                    got += read as u64;
                 }
-                Err(error) => panic!("{error}"),
             }
-            tls.process_new_packets().unwrap();
-            while let Ok(read) = tls.reader().read(&mut block) {
-                if read == 0 {
-                    break;
-                }
-                pattern(got, &mut expected[..read]);
-                assert!(block[..read] == expected[..read], "other bytes at {got}");
-                got += read as u64;
-            }
-        }
-        let grown = highest.saturating_sub(before);
-        println!("{} MiB, resident memory grew by at most {} KiB", TOTAL >> 20, grown >> 10);
-        // 4 MiB of output, 32 messages of 64 KiB in the mailbox, and what the client here holds; the rest is the allocator's.
-        assert!(grown < 32 << 20, "{grown}");
-        drop((tls, reader, writer));
-        stop_clean(&site.node);
-    });
+            let grown = highest.saturating_sub(before);
+            println!(
+                "{} MiB, resident memory grew by at most {} KiB",
+                TOTAL >> 20,
+                grown >> 10
+            );
+            // 4 MiB of output, 32 messages of 64 KiB in the mailbox, and what the client here holds; the rest is the allocator's.
+            assert!(grown < 32 << 20, "{grown}");
+            drop((tls, reader, writer));
+            stop_clean(&site.node);
+        },
+    );
 }
 
 /// Carries one connection, in each direction with a cut at this byte.
@@ -210,12 +240,18 @@ fn stream_cut_at_every_byte_carries_the_same_session() {
         // A handshake and its data take about 1,500 bytes towards the client.
         const CUTS: usize = 1_600;
         const STEP: usize = if cfg!(debug_assertions) { 4 } else { 1 };
-        let carrier = thread::spawn(move || (1..=CUTS).step_by(STEP).for_each(|at| carry_cut_at(&proxy, server, at)));
+        let carrier = thread::spawn(move || {
+            (1..=CUTS)
+                .step_by(STEP)
+                .for_each(|at| carry_cut_at(&proxy, server, at))
+        });
         let user = Probe::spawn(&site.node);
         let config = {
             let mut config = site.rustls(version);
             config.resumption = rustls::client::Resumption::disabled();
-            TlsClientOptions::default().with_config(config.into()).with_server_name(NAME)
+            TlsClientOptions::default()
+                .with_config(config.into())
+                .with_server_name(NAME)
         };
         let mut most = (0, 0);
         for at in (1..=CUTS).step_by(STEP) {
@@ -226,7 +262,11 @@ fn stream_cut_at_every_byte_carries_the_same_session() {
             assert_eq!(user.bytes(60), bytes, "cut at {at}");
             user.run(move |cx| cx.close(here)).unwrap();
             let ended = user.disconnect();
-            assert_eq!((ended.reason, ended.unsent), (DisconnectReason::LocalClose, 0), "cut at {at}");
+            assert_eq!(
+                (ended.reason, ended.unsent),
+                (DisconnectReason::LocalClose, 0),
+                "cut at {at}"
+            );
             most = most.max((ended.bytes_in, ended.bytes_out));
         }
         carrier.join().unwrap();
@@ -244,7 +284,9 @@ fn handshakes_that_begin_all_at_once_are_all_done_and_a_session_goes_on_meanwhil
     for version in [&TLS12, &TLS13] {
         let config = Arc::new(site.rustls(version));
         let mut live = raw(addr, &config);
-        let mut crowd: Vec<Raw> = (0..AT_ONCE).map(|_| raw_unfinished(addr, &config)).collect();
+        let mut crowd: Vec<Raw> = (0..AT_ONCE)
+            .map(|_| raw_unfinished(addr, &config))
+            .collect();
         for raw in &mut crowd {
             raw.conn.write_tls(&mut raw.sock).unwrap();
         }
@@ -261,9 +303,16 @@ fn handshakes_that_begin_all_at_once_are_all_done_and_a_session_goes_on_meanwhil
 struct Sum(u64);
 
 impl Actor for Sum {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         if let Message::Tcp(packet) = message {
-            self.0 = packet.data.iter().fold(self.0, |sum, byte| std::hint::black_box(sum + u64::from(*byte)));
+            self.0 = packet.data.iter().fold(self.0, |sum, byte| {
+                std::hint::black_box(sum + u64::from(*byte))
+            });
         }
         Ok(())
     }
@@ -271,8 +320,10 @@ impl Actor for Sum {
 
 #[test]
 fn handshake_is_done_while_uploads_fill_every_activation() {
-    let site =
-        Site::with_options(NodeOptions::from("test@localhost").with_workers(1), |authority| authority.issue(NAME));
+    let site = Site::with_options(
+        NodeOptions::from("test@localhost").with_workers(1),
+        |authority| authority.issue(NAME),
+    );
     site.node.spawn_register("sum", || Sum(0)).unwrap();
     let encrypted = echo(&site.node, site.server());
     let parent = Probe::spawn(&site.node);
@@ -290,8 +341,12 @@ fn handshake_is_done_while_uploads_fill_every_activation() {
         }
     }
     for upload in uploads {
-        upload.shutdown(std::net::Shutdown::Both).expect("the upload goes on until here");
+        upload
+            .shutdown(std::net::Shutdown::Both)
+            .expect("the upload goes on until here");
     }
-    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    writers
+        .into_iter()
+        .for_each(|writer| writer.join().unwrap());
     stop_clean(&site.node);
 }

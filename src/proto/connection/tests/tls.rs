@@ -15,13 +15,19 @@ const SERVER: usize = 1;
 fn pair(tls12: bool) -> Pair {
     let settings = Arc::new(settings(Framing::Raw));
     let sides = fuzz_session(tls12).map(|tls| Connection::with_tls(Arc::clone(&settings), tls, 0));
-    Pair { sides, wires: [Vec::new(), Vec::new()] }
+    Pair {
+        sides,
+        wires: [Vec::new(), Vec::new()],
+    }
 }
 
 fn open_pair() -> Pair {
     let mut pair = pair(false);
     pair.run(0);
-    assert_eq!([pair.events(CLIENT), pair.events(SERVER)], [["Connected"], ["Connected"]]);
+    assert_eq!(
+        [pair.events(CLIENT), pair.events(SERVER)],
+        [["Connected"], ["Connected"]]
+    );
     pair
 }
 
@@ -34,12 +40,18 @@ impl Pair {
                 let part = offered.len().min(room);
                 room -= part;
                 wire.extend_from_slice(&offered[..part]);
-                if part == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(part) }
+                if part == 0 {
+                    Err(ErrorKind::WouldBlock.into())
+                } else {
+                    Ok(part)
+                }
             },
             now_ms,
         );
         assert!(
-            done.blocked || self.sides[side].shutdown_is_due() || !self.sides[side].wants_transmit(),
+            done.blocked
+                || self.sides[side].shutdown_is_due()
+                || !self.sides[side].wants_transmit(),
             "it would spin"
         );
         done
@@ -99,8 +111,15 @@ fn connect_is_told_after_the_handshake_and_what_was_sent_before_follows() {
         pair.send(SERVER, "welcome");
         assert!(pair.events(CLIENT).is_empty());
         pair.run(0);
-        assert_eq!([pair.events(CLIENT), pair.events(SERVER)], [["Connected", "welcome"], ["Connected", "hello"]]);
-        assert_eq!(pair.sides[CLIENT].next_deadline(), u64::MAX, "the deadline of the handshake is over");
+        assert_eq!(
+            [pair.events(CLIENT), pair.events(SERVER)],
+            [["Connected", "welcome"], ["Connected", "hello"]]
+        );
+        assert_eq!(
+            pair.sides[CLIENT].next_deadline(),
+            u64::MAX,
+            "the deadline of the handshake is over"
+        );
     }
 }
 
@@ -163,7 +182,10 @@ fn shutdown_during_the_handshake_waits_for_it() {
     assert!(!pair.sides[CLIENT].shutdown_is_due());
     pair.run(0);
     pair.finish(CLIENT);
-    assert_eq!([pair.events(CLIENT), pair.events(SERVER)], [vec!["Connected"], vec!["Connected", "PeerFinished"]]);
+    assert_eq!(
+        [pair.events(CLIENT), pair.events(SERVER)],
+        [vec!["Connected"], vec!["Connected", "PeerFinished"]]
+    );
 }
 
 #[test]
@@ -173,7 +195,10 @@ fn bytes_sent_before_a_close_during_the_handshake_arrive() {
     pair.close(CLIENT);
     pair.run(0);
     pair.finish(CLIENT);
-    assert_eq!(pair.events(SERVER), ["Connected", "only this", "PeerFinished"]);
+    assert_eq!(
+        pair.events(SERVER),
+        ["Connected", "only this", "PeerFinished"]
+    );
     pair.sides[SERVER].peer_end_handled(0);
     pair.run(0);
     pair.finish(SERVER);
@@ -188,7 +213,10 @@ fn close_during_the_handshake_with_nothing_to_send_gives_it_up() {
     pair.close(CLIENT);
     pair.run(0);
     pair.finish(CLIENT);
-    assert!(matches!(pair.ended(SERVER), Some(DisconnectReason::Tls(_))) || pair.sides[SERVER].is_closing());
+    assert!(
+        matches!(pair.ended(SERVER), Some(DisconnectReason::Tls(_)))
+            || pair.sides[SERVER].is_closing()
+    );
     assert!(pair.events(SERVER).is_empty() && pair.events(CLIENT).is_empty());
 }
 
@@ -226,7 +254,10 @@ fn truncation_after_a_failed_write_has_the_reason_of_the_write() {
     pair.send(SERVER, "lost");
     refuse(&mut pair.sides[SERVER], ErrorKind::TimedOut, 0);
     pair.sides[SERVER].receive_end(0);
-    assert_eq!(pair.ended(SERVER), Some(DisconnectReason::Io(ErrorKind::TimedOut)));
+    assert_eq!(
+        pair.ended(SERVER),
+        Some(DisconnectReason::Io(ErrorKind::TimedOut))
+    );
 }
 
 #[test]
@@ -269,7 +300,10 @@ fn ciphertext_that_waits_has_a_write_deadline() {
     pair.transmit(CLIENT, 1, 150);
     assert_eq!(expire(&mut pair.sides[CLIENT]), 150 + WRITE);
     assert_eq!(pair.ended(CLIENT), Some(DisconnectReason::SlowReader));
-    assert_eq!(pair.sides[CLIENT].counters.bytes_out, 0, "nothing that the socket did not take counts as sent");
+    assert_eq!(
+        pair.sides[CLIENT].counters.bytes_out, 0,
+        "nothing that the socket did not take counts as sent"
+    );
 }
 
 #[test]
@@ -280,7 +314,10 @@ fn bytes_after_a_blocked_close_notify_do_not_break_tls() {
     pair.send(CLIENT, "late");
     pair.transmit(CLIENT, usize::MAX, 0);
     pair.finish(CLIENT);
-    assert_eq!((pair.ended(CLIENT), pair.sides[CLIENT].counters.bytes_out), (None, 0));
+    assert_eq!(
+        (pair.ended(CLIENT), pair.sides[CLIENT].counters.bytes_out),
+        (None, 0)
+    );
 }
 
 #[test]
@@ -290,7 +327,9 @@ fn lent_handshake_comes_back_with_its_data() {
     pair.send(CLIENT, &at_once);
     pair.transmit(CLIENT, usize::MAX, 0);
     let hello = std::mem::take(&mut pair.wires[CLIENT]);
-    let mut lent = pair.sides[SERVER].lend_handshake(&hello, false, 0).expect("it is handshaking");
+    let mut lent = pair.sides[SERVER]
+        .lend_handshake(&hello, false, 0)
+        .expect("it is handshaking");
     assert!(!pair.sides[SERVER].wants_read() && !pair.sides[SERVER].wants_transmit());
     lent.run();
     pair.sides[SERVER].take_back(lent, 0);
@@ -298,11 +337,16 @@ fn lent_handshake_comes_back_with_its_data() {
     pair.deliver(SERVER, 0);
     pair.transmit(CLIENT, usize::MAX, 0);
     let rest = std::mem::take(&mut pair.wires[CLIENT]);
-    let mut lent = pair.sides[SERVER].lend_handshake(&rest, false, 0).expect("it is still handshaking");
+    let mut lent = pair.sides[SERVER]
+        .lend_handshake(&rest, false, 0)
+        .expect("it is still handshaking");
     lent.run();
     pair.sides[SERVER].take_back(lent, 0);
     assert_eq!(pair.events(SERVER), ["Connected", &at_once]);
-    assert!(pair.sides[SERVER].lend_handshake(b"", false, 0).is_none(), "the handshake is done");
+    assert!(
+        pair.sides[SERVER].lend_handshake(b"", false, 0).is_none(),
+        "the handshake is done"
+    );
 }
 
 #[test]
@@ -326,12 +370,20 @@ fn brief_step_is_lent_only_when_there_is_no_time_for_it() {
         pair.transmit(CLIENT, usize::MAX, 0);
         std::mem::take(&mut pair.wires[CLIENT])
     };
-    for (is_brief, has_time, lent) in [(true, true, false), (true, false, true), (false, true, true)] {
+    for (is_brief, has_time, lent) in [
+        (true, true, false),
+        (true, false, true),
+        (false, true, true),
+    ] {
         let mut pair = pair(false);
         let hello = hello(&mut pair);
         let server = &mut pair.sides[SERVER];
         server.tls = server.tls.take().map(|tls| tls.with_brief_steps(is_brief));
-        assert_eq!(server.lend_handshake(&hello, has_time, 0).is_some(), lent, "brief: {is_brief}, time: {has_time}");
+        assert_eq!(
+            server.lend_handshake(&hello, has_time, 0).is_some(),
+            lent,
+            "brief: {is_brief}, time: {has_time}"
+        );
     }
 }
 
@@ -340,7 +392,9 @@ fn lent_handshake_that_comes_back_after_the_end_does_nothing() {
     let mut pair = pair(false);
     pair.transmit(CLIENT, usize::MAX, 0);
     let hello = std::mem::take(&mut pair.wires[CLIENT]);
-    let mut lent = pair.sides[SERVER].lend_handshake(&hello, false, 0).expect("it is handshaking");
+    let mut lent = pair.sides[SERVER]
+        .lend_handshake(&hello, false, 0)
+        .expect("it is handshaking");
     assert_eq!(expire(&mut pair.sides[SERVER]), 1_000);
     lent.run();
     pair.sides[SERVER].take_back(lent, 1_001);

@@ -7,12 +7,21 @@ use crate::proto::framing::reference::one_shot;
 type Outcome = (Vec<Vec<u8>>, Result<usize, FrameError>);
 
 /// Feeds a stream read by read.
-fn in_reads<'a>(framing: &Framing, reads: impl IntoIterator<Item = &'a [u8]>, pool: &BufferPool) -> Outcome {
+fn in_reads<'a>(
+    framing: &Framing,
+    reads: impl IntoIterator<Item = &'a [u8]>,
+    pool: &BufferPool,
+) -> Outcome {
     let mut decoder = Decoder::new(Arc::new(framing.clone()));
     let mut frames = Vec::new();
     let mut result = Ok(());
     for read in reads {
-        result = drain(&mut decoder, &mut pool.copy_from_slice(read), pool, &mut frames);
+        result = drain(
+            &mut decoder,
+            &mut pool.copy_from_slice(read),
+            pool,
+            &mut frames,
+        );
         if result.is_err() {
             break;
         }
@@ -32,21 +41,41 @@ fn drain(
     while let Some(frame) = decoder.decode(input, pool)? {
         frames.push(frame);
     }
-    assert!(input.is_empty(), "no frame is given while there is input only when it is used up");
+    assert!(
+        input.is_empty(),
+        "no frame is given while there is input only when it is used up"
+    );
     Ok(())
 }
 
 /// Checks a stream at once, byte by byte and in two reads at every place, against the expectation.
-fn expect(framing: Framing, stream: impl AsRef<[u8]>, frames: &[&[u8]], end: Result<usize, FrameError>) {
+fn expect(
+    framing: Framing,
+    stream: impl AsRef<[u8]>,
+    frames: &[&[u8]],
+    end: Result<usize, FrameError>,
+) {
     let stream = stream.as_ref();
     framing.validate().unwrap();
     let pool = BufferPool::new();
     let expected: Outcome = (frames.iter().map(|frame| frame.to_vec()).collect(), end);
-    assert_eq!(one_shot(&framing, stream), expected, "the reference on {framing:?}");
-    assert_eq!(in_reads(&framing, stream.chunks(1), &pool), expected, "{framing:?} byte by byte");
+    assert_eq!(
+        one_shot(&framing, stream),
+        expected,
+        "the reference on {framing:?}"
+    );
+    assert_eq!(
+        in_reads(&framing, stream.chunks(1), &pool),
+        expected,
+        "{framing:?} byte by byte"
+    );
     for at in 0..=stream.len() {
         let reads = [&stream[..at], &stream[at..]];
-        assert_eq!(in_reads(&framing, reads, &pool), expected, "{framing:?} split at {at}");
+        assert_eq!(
+            in_reads(&framing, reads, &pool),
+            expected,
+            "{framing:?} split at {at}"
+        );
     }
 }
 
@@ -55,7 +84,10 @@ fn too_large<T>(length: usize, max: usize) -> Result<T, FrameError> {
 }
 
 fn below_header<T>(length: usize, header_size: usize) -> Result<T, FrameError> {
-    Err(FrameError::BelowHeader { length, header_size })
+    Err(FrameError::BelowHeader {
+        length,
+        header_size,
+    })
 }
 
 /// `<digits>:<bytes>,` as a frame, and a zero byte as a sign of life.
@@ -66,7 +98,10 @@ impl FrameDecoder for Netstring {
         if bytes[0] == 0 {
             return Ok(Frame::Skip { consumed: 1 });
         }
-        let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = bytes
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         if digits > 3 || (digits == 0 && !bytes.is_empty()) {
             return Err(FrameError::custom("not a netstring"));
         }
@@ -75,11 +110,16 @@ impl FrameDecoder for Netstring {
             Some(b':') => {}
             Some(_) => return Err(FrameError::custom("not a netstring")),
         }
-        let length = bytes[..digits].iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
+        let length = bytes[..digits]
+            .iter()
+            .fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
         let (start, end) = (digits + 1, digits + 1 + length);
         match bytes.get(end) {
             None => Ok(Frame::Incomplete),
-            Some(b',') => Ok(Frame::Complete { consumed: end + 1, payload: start..end }),
+            Some(b',') => Ok(Frame::Complete {
+                consumed: end + 1,
+                payload: start..end,
+            }),
             Some(_) => Err(FrameError::custom("no comma")),
         }
     }
@@ -120,8 +160,12 @@ fn encode(options: &HeaderFraming, announced: u64) -> Vec<u8> {
     let mut header = vec![0xEE; options.header_size];
     let field = options.length_field();
     match options.byte_order {
-        ByteOrder::Big => header[field].copy_from_slice(&announced.to_be_bytes()[8 - options.length_size..]),
-        ByteOrder::Little => header[field].copy_from_slice(&announced.to_le_bytes()[..options.length_size]),
+        ByteOrder::Big => {
+            header[field].copy_from_slice(&announced.to_be_bytes()[8 - options.length_size..])
+        }
+        ByteOrder::Little => {
+            header[field].copy_from_slice(&announced.to_le_bytes()[..options.length_size])
+        }
     }
     header
 }
@@ -129,14 +173,19 @@ fn encode(options: &HeaderFraming, announced: u64) -> Vec<u8> {
 /// Every width, position, byte order, counting and stripping, each with a maximum of 40 bytes.
 fn every_header() -> impl Iterator<Item = HeaderFraming> {
     let widths = [1, 2, 3, 4, 8].into_iter();
-    let places =
-        widths.flat_map(|width| (0..4).flat_map(move |before| (0..3).map(move |after| (before, width, after))));
+    let places = widths.flat_map(|width| {
+        (0..4).flat_map(move |before| (0..3).map(move |after| (before, width, after)))
+    });
     places.flat_map(|(before, width, after)| {
         (0..8).map(move |bits| HeaderFraming {
             header_size: before + width + after,
             length_position: before,
             length_size: width,
-            byte_order: if bits & 1 == 0 { ByteOrder::Big } else { ByteOrder::Little },
+            byte_order: if bits & 1 == 0 {
+                ByteOrder::Big
+            } else {
+                ByteOrder::Little
+            },
             length_includes_header: bits & 2 != 0,
             strip_header: bits & 4 != 0,
             max_length: 40,
@@ -147,14 +196,25 @@ fn every_header() -> impl Iterator<Item = HeaderFraming> {
 #[test]
 fn header_with_every_width_position_order_and_counting() {
     for options in every_header() {
-        let counted = if options.length_includes_header { options.header_size } else { 0 };
+        let counted = if options.length_includes_header {
+            options.header_size
+        } else {
+            0
+        };
         let mut stream = Vec::new();
         let mut frames = Vec::new();
         for length in [0, 1, 7, 40 - options.header_size] {
             let begin = stream.len();
             stream.extend(encode(&options, (length + counted) as u64));
             stream.extend((0..length).map(|i| i as u8));
-            frames.push(begin + if options.strip_header { options.header_size } else { 0 }..stream.len());
+            frames.push(
+                begin
+                    + if options.strip_header {
+                        options.header_size
+                    } else {
+                        0
+                    }..stream.len(),
+            );
         }
         let whole = stream;
         let frames: Vec<&[u8]> = frames.into_iter().map(|frame| &whole[frame]).collect();
@@ -162,21 +222,45 @@ fn header_with_every_width_position_order_and_counting() {
         // The stream ends inside the next frame: in its header, and behind it.
         let header = encode(&options, counted as u64 + 2);
         let begun = [&whole[..], &header[..header.len() - 1]].concat();
-        expect(Framing::header(options.clone()), begun, &frames, Ok(header.len() - 1));
+        expect(
+            Framing::header(options.clone()),
+            begun,
+            &frames,
+            Ok(header.len() - 1),
+        );
         let begun = [&whole[..], &header, &[9]].concat();
-        expect(Framing::header(options.clone()), begun, &frames, Ok(options.header_size + 1));
+        expect(
+            Framing::header(options.clone()),
+            begun,
+            &frames,
+            Ok(options.header_size + 1),
+        );
     }
 }
 
 #[test]
 fn header_above_the_maximum_is_refused_as_soon_as_its_length_is_read() {
     for options in every_header() {
-        let counted = if options.length_includes_header { 0 } else { options.header_size };
+        let counted = if options.length_includes_header {
+            0
+        } else {
+            options.header_size
+        };
         let header = encode(&options, (41 - counted) as u64);
         let so_far = &header[..options.length_field().end];
-        expect(Framing::header(options.clone()), so_far, &[], too_large(41, 40));
+        expect(
+            Framing::header(options.clone()),
+            so_far,
+            &[],
+            too_large(41, 40),
+        );
         let without_last_byte = &so_far[..so_far.len() - 1];
-        expect(Framing::header(options), without_last_byte, &[], Ok(without_last_byte.len()));
+        expect(
+            Framing::header(options),
+            without_last_byte,
+            &[],
+            Ok(without_last_byte.len()),
+        );
     }
 }
 
@@ -186,7 +270,12 @@ fn announced_length_below_the_header_is_refused() {
         for announced in 0..options.header_size {
             let header = encode(&options, announced as u64);
             let size = options.header_size;
-            expect(Framing::header(options.clone()), header, &[], below_header(announced, size));
+            expect(
+                Framing::header(options.clone()),
+                header,
+                &[],
+                below_header(announced, size),
+            );
         }
         let header = encode(&options, options.header_size as u64);
         let frame: &[u8] = if options.strip_header { b"" } else { &header };
@@ -197,26 +286,56 @@ fn announced_length_below_the_header_is_refused() {
 #[test]
 fn header_length_that_overflows_is_too_large() {
     for includes in [false, true] {
-        for announced in [u64::MAX, u64::MAX - 8, u64::MAX - 7, 1 << 63, 1 << 32, (1 << 32) + 3] {
-            let options =
-                HeaderFraming::default().with_header_size(8).with_length_size(8).with_length_includes_header(includes);
+        for announced in [
+            u64::MAX,
+            u64::MAX - 8,
+            u64::MAX - 7,
+            1 << 63,
+            1 << 32,
+            (1 << 32) + 3,
+        ] {
+            let options = HeaderFraming::default()
+                .with_header_size(8)
+                .with_length_size(8)
+                .with_length_includes_header(includes);
             let length = (announced as usize).saturating_add(if includes { 0 } else { 8 });
             let stream = [announced.to_be_bytes().as_slice(), b"rest"].concat();
-            expect(Framing::header(options), stream, &[], too_large(length, 1 << 20));
+            expect(
+                Framing::header(options),
+                stream,
+                &[],
+                too_large(length, 1 << 20),
+            );
         }
     }
 }
 
 #[test]
 fn frames_before_a_bad_one_are_delivered() {
-    let framing =
-        || Framing::header(HeaderFraming::default().with_header_size(1).with_length_size(1).with_max_length(5));
-    expect(framing(), b"\x01a\x00\x09", &[b"\x01a", b"\x00"], too_large(10, 5));
+    let framing = || {
+        Framing::header(
+            HeaderFraming::default()
+                .with_header_size(1)
+                .with_length_size(1)
+                .with_max_length(5),
+        )
+    };
+    expect(
+        framing(),
+        b"\x01a\x00\x09",
+        &[b"\x01a", b"\x00"],
+        too_large(10, 5),
+    );
 }
 
 #[test]
 fn lines_end_with_or_without_carriage_return() {
-    expect(Framing::lines(), "one\ntwo\r\n\n\r\nfive", &[b"one", b"two", b"", b""], Ok(4));
+    expect(
+        Framing::lines(),
+        "one\ntwo\r\n\n\r\nfive",
+        &[b"one", b"two", b"", b""],
+        Ok(4),
+    );
     expect(Framing::lines(), "\r\r\n", &[b"\r"], Ok(0));
     expect(Framing::lines(), "a\rb\n", &[b"a\rb"], Ok(0));
     expect(Framing::lines(), "\r", &[], Ok(1));
@@ -227,7 +346,15 @@ fn line_maximum_does_not_count_the_end() {
     let lines = || Framing::Lines { max_length: 3 };
     expect(lines(), "abc\nabc\r\nabc\r", &[b"abc", b"abc"], Ok(4));
     expect(lines(), "ab\r\r\n", &[b"ab\r"], Ok(0));
-    for stream in ["abcd", "abcd\n", "abcd\r\n", "abc\rd", "abc\r\r", "abc\r\r\n", "abc\rd\n"] {
+    for stream in [
+        "abcd",
+        "abcd\n",
+        "abcd\r\n",
+        "abc\rd",
+        "abc\r\r",
+        "abc\r\r\n",
+        "abc\rd\n",
+    ] {
         expect(lines(), stream, &[], too_large(4, 3));
         expect(lines(), format!("ok\n{stream}"), &[b"ok"], too_large(4, 3));
     }
@@ -235,17 +362,40 @@ fn line_maximum_does_not_count_the_end() {
 
 #[test]
 fn delimiter_is_found_wherever_a_read_splits_it() {
-    expect(Framing::delimiter(b"\0"), b"a\0\0bc\0d", &[b"a", b"", b"bc"], Ok(1));
-    expect(Framing::delimiter(b"\r\n\r\n"), b"a\r\n\r\n\r\n\r\nb\r\n\r", &[b"a", b""], Ok(4));
-    expect(Framing::delimiter(b"\r\n\r\n"), b"a\r\r\n\r\n", &[b"a\r"], Ok(0));
+    expect(
+        Framing::delimiter(b"\0"),
+        b"a\0\0bc\0d",
+        &[b"a", b"", b"bc"],
+        Ok(1),
+    );
+    expect(
+        Framing::delimiter(b"\r\n\r\n"),
+        b"a\r\n\r\n\r\n\r\nb\r\n\r",
+        &[b"a", b""],
+        Ok(4),
+    );
+    expect(
+        Framing::delimiter(b"\r\n\r\n"),
+        b"a\r\r\n\r\n",
+        &[b"a\r"],
+        Ok(0),
+    );
     expect(Framing::delimiter(b"aab"), b"aaab", &[b"a"], Ok(0));
-    expect(Framing::delimiter(b"aab"), b"aaaabaab", &[b"aa", b""], Ok(0));
+    expect(
+        Framing::delimiter(b"aab"),
+        b"aaaabaab",
+        &[b"aa", b""],
+        Ok(0),
+    );
     expect(Framing::delimiter(b"abab"), b"abaabababx", &[b"aba"], Ok(3));
 }
 
 #[test]
 fn delimiter_maximum_does_not_count_the_delimiter() {
-    let framing = || Framing::Delimiter { delimiter: b"--".to_vec(), max_length: 3 };
+    let framing = || Framing::Delimiter {
+        delimiter: b"--".to_vec(),
+        max_length: 3,
+    };
     expect(framing(), "abc--abc--", &[b"abc", b"abc"], Ok(0));
     expect(framing(), "abcd", &[], Ok(4)); // "abc-" could still become a frame, and nothing looks at less than that
     expect(framing(), "abcd--", &[], too_large(4, 3));
@@ -255,10 +405,25 @@ fn delimiter_maximum_does_not_count_the_delimiter() {
 
 #[test]
 fn custom_decoder_frames_skips_and_rejects() {
-    expect(netstring(100), "5:hello,0:,\0\x0011:hello world,3:ab", &[b"hello", b"", b"hello world"], Ok(4));
+    expect(
+        netstring(100),
+        "5:hello,0:,\0\x0011:hello world,3:ab",
+        &[b"hello", b"", b"hello world"],
+        Ok(4),
+    );
     expect(netstring(100), "\0\0\0", &[], Ok(0));
-    expect(netstring(100), "1:a,x", &[b"a"], Err(FrameError::custom("not a netstring")));
-    expect(netstring(100), "1:abc", &[], Err(FrameError::custom("no comma")));
+    expect(
+        netstring(100),
+        "1:a,x",
+        &[b"a"],
+        Err(FrameError::custom("not a netstring")),
+    );
+    expect(
+        netstring(100),
+        "1:abc",
+        &[],
+        Err(FrameError::custom("no comma")),
+    );
 }
 
 #[test]
@@ -281,16 +446,48 @@ impl FrameDecoder for Answer {
 fn custom_decoder_that_breaks_its_contract_is_stopped() {
     let backwards = Range { start: 2, end: 1 };
     for (answer, problem) in [
-        (Frame::Complete { consumed: 0, payload: 0..0 }, "consumed nothing"),
+        (
+            Frame::Complete {
+                consumed: 0,
+                payload: 0..0,
+            },
+            "consumed nothing",
+        ),
         (Frame::Skip { consumed: 0 }, "consumed nothing"),
-        (Frame::Complete { consumed: 4, payload: 0..1 }, "consumed more than there is"),
-        (Frame::Skip { consumed: usize::MAX }, "consumed more than there is"),
-        (Frame::Complete { consumed: 2, payload: 0..3 }, "delivered what it did not consume"),
-        (Frame::Complete { consumed: 3, payload: backwards }, "delivered what it did not consume"),
+        (
+            Frame::Complete {
+                consumed: 4,
+                payload: 0..1,
+            },
+            "consumed more than there is",
+        ),
+        (
+            Frame::Skip {
+                consumed: usize::MAX,
+            },
+            "consumed more than there is",
+        ),
+        (
+            Frame::Complete {
+                consumed: 2,
+                payload: 0..3,
+            },
+            "delivered what it did not consume",
+        ),
+        (
+            Frame::Complete {
+                consumed: 3,
+                payload: backwards,
+            },
+            "delivered what it did not consume",
+        ),
     ] {
         let framing = Framing::custom(move || Box::new(Answer(answer.clone())));
         let reads: [&[u8]; 1] = [b"abc"];
-        assert_eq!(in_reads(&framing, reads, &BufferPool::new()), (vec![], Err(FrameError::Broken { problem })));
+        assert_eq!(
+            in_reads(&framing, reads, &BufferPool::new()),
+            (vec![], Err(FrameError::Broken { problem }))
+        );
     }
 }
 
@@ -305,7 +502,10 @@ fn each_connection_gets_a_decoder_of_its_own() {
                 return Ok(Frame::Incomplete);
             }
             self.0 += 1;
-            Ok(Frame::Complete { consumed: self.0, payload: 0..self.0 })
+            Ok(Frame::Complete {
+                consumed: self.0,
+                payload: 0..self.0,
+            })
         }
     }
 
@@ -323,7 +523,10 @@ fn error_stays() {
     assert_eq!(decoder.decode(&mut input, &pool).unwrap().unwrap(), "ok");
     for _ in 0..2 {
         assert_eq!(decoder.decode(&mut input, &pool), too_large(3, 2));
-        assert_eq!(decoder.decode(&mut Buffer::from("a\n"), &pool), too_large(3, 2));
+        assert_eq!(
+            decoder.decode(&mut Buffer::from("a\n"), &pool),
+            too_large(3, 2)
+        );
         decoder.set_framing(Arc::new(Framing::Raw));
         assert_eq!((decoder.buffered(), decoder.finish()), (0, 0));
     }
@@ -360,12 +563,31 @@ fn nothing_is_held_between_frames() {
     let mut decoder = Decoder::new(Arc::new(Framing::lines()));
     for _ in 0..3 {
         let mut frames = Vec::new();
-        drain(&mut decoder, &mut pool.copy_from_slice(b"be"), &pool, &mut frames).unwrap();
+        drain(
+            &mut decoder,
+            &mut pool.copy_from_slice(b"be"),
+            &pool,
+            &mut frames,
+        )
+        .unwrap();
         assert_eq!((decoder.buffered(), pool.outstanding()), (2, 1));
-        drain(&mut decoder, &mut pool.copy_from_slice(b"gun\nwhole\n"), &pool, &mut frames).unwrap();
+        drain(
+            &mut decoder,
+            &mut pool.copy_from_slice(b"gun\nwhole\n"),
+            &pool,
+            &mut frames,
+        )
+        .unwrap();
         assert_eq!(frames, [&b"begun"[..], b"whole"]);
         drop(frames);
-        assert_eq!((decoder.buffered(), decoder.partial.capacity(), pool.outstanding()), (0, 0, 0));
+        assert_eq!(
+            (
+                decoder.buffered(),
+                decoder.partial.capacity(),
+                pool.outstanding()
+            ),
+            (0, 0, 0)
+        );
     }
 }
 
@@ -375,7 +597,10 @@ fn small_rest_of_a_large_read_does_not_keep_its_memory() {
     let mut decoder = Decoder::new(Arc::new(Framing::fixed(16_000)));
     let mut input = pool.get(65_000);
     input.extend_from_slice(&[7; 16_010]);
-    assert_eq!(decoder.decode(&mut input, &pool).unwrap().unwrap().len(), 16_000);
+    assert_eq!(
+        decoder.decode(&mut input, &pool).unwrap().unwrap().len(),
+        16_000
+    );
     assert_eq!(decoder.decode(&mut input, &pool), Ok(None));
     assert_eq!((decoder.buffered(), decoder.partial.capacity()), (10, 64));
 }
@@ -388,12 +613,19 @@ fn memory_grows_with_what_arrives_not_with_what_is_announced() {
     let mut received = 0;
     while received < 1_000_000 {
         assert_eq!(decoder.decode(&mut stream, &pool), Ok(None));
-        assert!(decoder.partial.capacity() <= 4 * (received + 64), "{received}: {}", decoder.partial.capacity());
+        assert!(
+            decoder.partial.capacity() <= 4 * (received + 64),
+            "{received}: {}",
+            decoder.partial.capacity()
+        );
         let read = (received + 1).min(1_000_000 - received);
         stream = Buffer::from(vec![0; read]);
         received += read;
     }
-    assert_eq!(decoder.decode(&mut stream, &pool).unwrap().unwrap().len(), 1_000_004);
+    assert_eq!(
+        decoder.decode(&mut stream, &pool).unwrap().unwrap().len(),
+        1_000_004
+    );
 }
 
 #[test]
@@ -402,7 +634,10 @@ fn one_byte_dribble_takes_linear_time() {
     const LENGTH: usize = 640 << 10;
     for framing in [
         Framing::Lines { max_length: LENGTH },
-        Framing::Delimiter { delimiter: b"---\n".to_vec(), max_length: LENGTH },
+        Framing::Delimiter {
+            delimiter: b"---\n".to_vec(),
+            max_length: LENGTH,
+        },
         Framing::fixed(LENGTH),
     ] {
         let pool = BufferPool::new();
@@ -412,7 +647,10 @@ fn one_byte_dribble_takes_linear_time() {
             read.extend_from_slice(b"-");
             assert_eq!(decoder.decode(&mut read, &pool), Ok(None));
         }
-        let frame = decoder.decode(&mut Buffer::from("---\n"), &pool).unwrap().unwrap();
+        let frame = decoder
+            .decode(&mut Buffer::from("---\n"), &pool)
+            .unwrap()
+            .unwrap();
         assert!(frame.len() >= LENGTH - 4);
     }
 }
@@ -437,8 +675,14 @@ fn new_framing_reads_kept_bytes_again() {
     let mut input = pool.copy_from_slice(b"abc,\0rest");
     assert_eq!(decoder.decode(&mut input, &pool).unwrap().unwrap(), "abc");
     decoder.set_framing(Arc::new(Framing::Raw));
-    assert_eq!(decoder.decode(&mut input, &pool).unwrap().unwrap(), "\0rest");
-    assert_eq!((decoder.decode(&mut input, &pool), decoder.finish()), (Ok(None), 0));
+    assert_eq!(
+        decoder.decode(&mut input, &pool).unwrap().unwrap(),
+        "\0rest"
+    );
+    assert_eq!(
+        (decoder.decode(&mut input, &pool), decoder.finish()),
+        (Ok(None), 0)
+    );
 }
 
 #[test]
@@ -448,13 +692,23 @@ fn kept_bytes_come_before_new_ones_after_a_change_to_raw() {
     assert_eq!(decoder.decode(&mut Buffer::from("first "), &pool), Ok(None));
     decoder.set_framing(Arc::new(Framing::Raw));
     let mut input = Buffer::from("second");
-    assert_eq!(decoder.decode(&mut input, &pool).unwrap().unwrap(), "first ");
-    assert_eq!(decoder.decode(&mut input, &pool).unwrap().unwrap(), "second");
+    assert_eq!(
+        decoder.decode(&mut input, &pool).unwrap().unwrap(),
+        "first "
+    );
+    assert_eq!(
+        decoder.decode(&mut input, &pool).unwrap().unwrap(),
+        "second"
+    );
     assert_eq!(decoder.decode(&mut input, &pool), Ok(None));
 }
 
 fn any_header() -> impl Strategy<Value = Framing> {
-    let sizes = (prop_oneof![Just(1_usize), Just(2), Just(3), Just(4), Just(8)], 0..4_usize, 0..4_usize);
+    let sizes = (
+        prop_oneof![Just(1_usize), Just(2), Just(3), Just(4), Just(8)],
+        0..4_usize,
+        0..4_usize,
+    );
     (sizes, any::<(bool, bool, bool)>(), 0..40_usize).prop_map(
         |((width, before, after), (little, includes, strip), more)| {
             let header_size = before + width + after;
@@ -462,7 +716,11 @@ fn any_header() -> impl Strategy<Value = Framing> {
                 header_size,
                 length_position: before,
                 length_size: width,
-                byte_order: if little { ByteOrder::Little } else { ByteOrder::Big },
+                byte_order: if little {
+                    ByteOrder::Little
+                } else {
+                    ByteOrder::Big
+                },
                 length_includes_header: includes,
                 max_length: header_size + more,
                 strip_header: strip,

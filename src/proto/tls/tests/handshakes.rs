@@ -16,9 +16,17 @@ fn every_cipher_suite_of_the_provider_works() {
     let mut site = Site::new();
     let mut tried = 0;
     for rsa in [false, true] {
-        site.certs = if rsa { site.authority.issue_rsa(NAME) } else { site.authority.issue(NAME) }.manager();
+        site.certs = if rsa {
+            site.authority.issue_rsa(NAME)
+        } else {
+            site.authority.issue(NAME)
+        }
+        .manager();
         for suite in &provider().cipher_suites {
-            let one = CryptoProvider { cipher_suites: vec![*suite], ..(*provider()).clone() };
+            let one = CryptoProvider {
+                cipher_suites: vec![*suite],
+                ..(*provider()).clone()
+            };
             let client = ClientConfig::builder_with_provider(one.into())
                 .with_protocol_versions(&[suite.version()])
                 .unwrap()
@@ -28,13 +36,20 @@ fn every_cipher_suite_of_the_provider_works() {
             pair.settle();
             let name = format!("{:?}", suite.suite());
             if name.contains("ECDHE_ECDSA") && rsa || name.contains("ECDHE_RSA") && !rsa {
-                assert!(pair.client.error.is_some(), "{name} with the wrong kind of key");
+                assert!(
+                    pair.client.error.is_some(),
+                    "{name} with the wrong kind of key"
+                );
                 continue;
             }
             send(&mut pair.client, b"ping");
             send(&mut pair.server, b"pong");
             pair.settle();
-            assert_eq!((&pair.client.plain[..], &pair.server.plain[..]), (&b"pong"[..], &b"ping"[..]), "{name}");
+            assert_eq!(
+                (&pair.client.plain[..], &pair.server.plain[..]),
+                (&b"pong"[..], &b"ping"[..]),
+                "{name}"
+            );
             assert_eq!(pair.server.tls.info().cipher_suite, suite.suite());
             tried += 1;
         }
@@ -47,13 +62,23 @@ fn application_protocols_are_agreed_on_if_there_is_one_in_common() {
     let site = Site::new();
     let server = site.server_with(TlsServerOptions::default().with_alpn(["h2", "echo"]));
     for version in VERSIONS {
-        for (offered, agreed) in [(vec!["echo"], Some("echo")), (vec!["echo", "h2"], Some("h2")), (vec![], None)] {
+        for (offered, agreed) in [
+            (vec!["echo"], Some("echo")),
+            (vec!["echo", "h2"], Some("h2")),
+            (vec![], None),
+        ] {
             let mut client = site.client(version);
-            client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+            client.alpn_protocols = offered
+                .iter()
+                .map(|name| name.as_bytes().to_vec())
+                .collect();
             let mut pair = Pair::new(&client.into(), &server, NAME);
             pair.settle();
             let agreed = agreed.map(|name| name.as_bytes().to_vec());
-            assert_eq!((pair.client.tls.info().alpn, pair.server.tls.info().alpn), (agreed.clone(), agreed));
+            assert_eq!(
+                (pair.client.tls.info().alpn, pair.server.tls.info().alpn),
+                (agreed.clone(), agreed)
+            );
         }
     }
 }
@@ -62,7 +87,10 @@ fn application_protocols_are_agreed_on_if_there_is_one_in_common() {
 fn a_client_certificate_reaches_the_server() {
     let site = Site::new();
     let own = site.authority.issue("client.test");
-    for auth in [ClientAuth::Optional(site.authority.roots()), ClientAuth::Required(site.authority.roots())] {
+    for auth in [
+        ClientAuth::Optional(site.authority.roots()),
+        ClientAuth::Required(site.authority.roots()),
+    ] {
         let server = site.server_with(TlsServerOptions::default().with_client_auth(auth));
         for version in VERSIONS {
             let mut pair = Pair::new(&site.client_with(version, Some(&own)).into(), &server, NAME);
@@ -94,7 +122,10 @@ fn visit(client: &Arc<ClientConfig>, server: &ServerTls) -> (bool, Vec<u8>) {
     pair.server.tls.close_notify();
     pair.settle();
     assert_eq!(
-        (pair.client.tls.end_of_stream(), pair.server.tls.end_of_stream()),
+        (
+            pair.client.tls.end_of_stream(),
+            pair.server.tls.end_of_stream()
+        ),
         (StreamEnd::Clean, StreamEnd::Clean)
     );
     let (client, server) = (pair.client.tls.info(), pair.server.tls.info());
@@ -111,14 +142,25 @@ fn patient_client(site: &Site, version: &'static SupportedProtocolVersion) -> Ar
 #[test]
 fn sessions_are_resumed_unless_switched_off() {
     let site = Site::new();
-    let ways = [ServerResumption::Tickets, ServerResumption::Store { sessions: 16 }, ServerResumption::Off];
-    for (resumption, version) in ways.into_iter().flat_map(|way| VERSIONS.map(|version| (way, version))) {
+    let ways = [
+        ServerResumption::Tickets,
+        ServerResumption::Store { sessions: 16 },
+        ServerResumption::Off,
+    ];
+    for (resumption, version) in ways
+        .into_iter()
+        .flat_map(|way| VERSIONS.map(|version| (way, version)))
+    {
         let options = TlsServerOptions::default().with_resumption(resumption);
         let server = ServerTls::new(Some(site.certs.clone()), options).unwrap();
         let client = patient_client(&site, version);
         assert!(!visit(&client, &server).0);
         for _ in 0..3 {
-            assert_eq!(visit(&client, &server).0, resumption != ServerResumption::Off, "{resumption:?} {version:?}");
+            assert_eq!(
+                visit(&client, &server).0,
+                resumption != ServerResumption::Off,
+                "{resumption:?} {version:?}"
+            );
         }
     }
 }
@@ -126,7 +168,10 @@ fn sessions_are_resumed_unless_switched_off() {
 #[test]
 fn a_swapped_certificate_is_shown_to_clients_that_could_resume() {
     let site = Site::new();
-    for resumption in [ServerResumption::Tickets, ServerResumption::Store { sessions: 16 }] {
+    for resumption in [
+        ServerResumption::Tickets,
+        ServerResumption::Store { sessions: 16 },
+    ] {
         for version in VERSIONS {
             let options = TlsServerOptions::default().with_resumption(resumption);
             let server = ServerTls::new(Some(site.certs.clone()), options).unwrap();
@@ -163,9 +208,14 @@ fn a_swapped_client_certificate_is_shown_at_once() {
     let site = Site::new();
     let auth = ClientAuth::Required(site.authority.roots());
     let server = site.server_with(TlsServerOptions::default().with_client_auth(auth));
-    let (old, new) = (site.authority.issue("client.test"), site.authority.issue("client.test"));
+    let (old, new) = (
+        site.authority.issue("client.test"),
+        site.authority.issue("client.test"),
+    );
     let own = old.manager();
-    let options = TlsClientOptions::default().with_roots(site.authority.roots()).with_certificate(own.clone());
+    let options = TlsClientOptions::default()
+        .with_roots(site.authority.roots())
+        .with_certificate(own.clone());
     for expected in [&old, &old, &new] {
         if std::ptr::eq(expected, &new) {
             own.update(new.source()).unwrap();
@@ -199,9 +249,16 @@ fn certificates_are_swapped_a_hundred_times_among_a_thousand_handshakes() {
             }
             let mut pair = Pair::new(&client, &server.setup().unwrap().config, NAME);
             pair.settle();
-            assert_eq!((pair.client.completed, pair.server.completed), (1, 1), "handshake {round}");
+            assert_eq!(
+                (pair.client.completed, pair.server.completed),
+                (1, 1),
+                "handshake {round}"
+            );
             let shown = &pair.client.tls.info().peer_certificates[0];
-            assert!(round < 900 || *shown == known[99], "the last certificate is shown once it is in");
+            assert!(
+                round < 900 || *shown == known[99],
+                "the last certificate is shown once it is in"
+            );
             if round % 20 == 0 {
                 live.push(pair);
             }
@@ -227,21 +284,42 @@ fn carry(from: &mut End, to: &mut End) -> (usize, bool) {
 fn a_handshake_ends_cheaply_only_where_no_key_exchange_or_certificate_can_be_due() {
     let site = Site::new();
     let own = site.authority.issue("client.test");
-    let server =
-        site.server_with(TlsServerOptions::default().with_client_auth(ClientAuth::Optional(site.authority.roots())));
-    for (version, own) in VERSIONS.into_iter().flat_map(|version| [(version, None), (version, Some(&own))]) {
-        let Pair { mut client, mut server } = Pair::new(&site.client_with(version, own).into(), &server, NAME);
+    let server = site.server_with(
+        TlsServerOptions::default().with_client_auth(ClientAuth::Optional(site.authority.roots())),
+    );
+    for (version, own) in VERSIONS
+        .into_iter()
+        .flat_map(|version| [(version, None), (version, Some(&own))])
+    {
+        let Pair {
+            mut client,
+            mut server,
+        } = Pair::new(&site.client_with(version, own).into(), &server, NAME);
         assert!(!carry(&mut client, &mut server).1);
         assert!(!carry(&mut server, &mut client).1);
         client.transmit(usize::MAX);
         let last = std::mem::take(&mut client.wire);
         let is_cheap = version == &TLS13 && own.is_none();
-        let cost = if is_cheap { StepCost::Little } else { StepCost::Long };
-        assert_eq!(server.tls.step_cost(last.len()), cost, "{version:?}, {} bytes", last.len());
+        let cost = if is_cheap {
+            StepCost::Little
+        } else {
+            StepCost::Long
+        };
+        assert_eq!(
+            server.tls.step_cost(last.len()),
+            cost,
+            "{version:?}, {} bytes",
+            last.len()
+        );
         // It does not get cheaper by coming in pieces.
         let (almost, end) = last.split_at(last.len() - 10);
         server.feed(almost).unwrap();
-        assert_eq!(server.tls.step_cost(end.len()), cost, "{version:?}, {} bytes", last.len());
+        assert_eq!(
+            server.tls.step_cost(end.len()),
+            cost,
+            "{version:?}, {} bytes",
+            last.len()
+        );
         server.feed(end).unwrap();
         assert_eq!(server.completed, 1);
     }
@@ -252,8 +330,14 @@ fn a_server_that_asks_for_another_hello_has_not_made_its_flight() {
     let site = Site::new();
     let issued = site.authority.issue(NAME);
     let with_groups = |groups: &[usize]| {
-        let kx_groups = groups.iter().map(|group| provider().kx_groups[*group]).collect();
-        Arc::new(CryptoProvider { kx_groups, ..(*provider()).clone() })
+        let kx_groups = groups
+            .iter()
+            .map(|group| provider().kx_groups[*group])
+            .collect();
+        Arc::new(CryptoProvider {
+            kx_groups,
+            ..(*provider()).clone()
+        })
     };
     let client = ClientConfig::builder_with_provider(with_groups(&[0, 1]))
         .with_protocol_versions(&[&TLS13])
@@ -266,7 +350,10 @@ fn a_server_that_asks_for_another_hello_has_not_made_its_flight() {
         .with_no_client_auth()
         .with_single_cert(vec![issued.der()], issued.key_der())
         .unwrap();
-    let Pair { mut client, mut server } = Pair::new(&client.into(), &server.into(), NAME);
+    let Pair {
+        mut client,
+        mut server,
+    } = Pair::new(&client.into(), &server.into(), NAME);
     carry(&mut client, &mut server);
     let (asked_again, _) = carry(&mut server, &mut client);
     assert!(asked_again < 200, "this is no flight: {asked_again} bytes");

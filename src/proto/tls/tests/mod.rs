@@ -37,21 +37,31 @@ impl Site {
     }
 
     fn server_with(&self, options: TlsServerOptions) -> Arc<ServerConfig> {
-        ServerTls::new(Some(self.certs.clone()), options).unwrap().setup().unwrap().config
+        ServerTls::new(Some(self.certs.clone()), options)
+            .unwrap()
+            .setup()
+            .unwrap()
+            .config
     }
 
     fn client(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
         self.client_with(version, None)
     }
 
-    fn client_with(&self, version: &'static SupportedProtocolVersion, own: Option<&Issued>) -> ClientConfig {
+    fn client_with(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        own: Option<&Issued>,
+    ) -> ClientConfig {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(self.authority.roots().store());
         match own {
             None => builder.with_no_client_auth(),
-            Some(own) => builder.with_client_auth_cert(vec![own.der()], own.key_der()).unwrap(),
+            Some(own) => builder
+                .with_client_auth_cert(vec![own.der()], own.key_der())
+                .unwrap(),
         }
     }
 
@@ -80,5 +90,7 @@ fn send(from: &mut super::pair::End, plain: &[u8]) {
 
 /// Bytes that show any loss, repetition or change of order.
 fn data(count: usize) -> Vec<u8> {
-    (0..count).map(|index| (index * 31 / 8 + index) as u8).collect()
+    (0..count)
+        .map(|index| (index * 31 / 8 + index) as u8)
+        .collect()
 }

@@ -16,7 +16,10 @@ impl Random {
 /// `LONGSHORE_TLS_SCRIPTS` sets how many.
 #[test]
 fn random_scripts_keep_every_promise() {
-    let cases = std::env::var("LONGSHORE_TLS_SCRIPTS").ok().and_then(|count| count.parse().ok()).unwrap_or(1_000);
+    let cases = std::env::var("LONGSHORE_TLS_SCRIPTS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1_000);
     for case in 0..cases {
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (case + 1));
         let length = random.next() % 200;

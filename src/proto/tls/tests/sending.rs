@@ -31,7 +31,10 @@ fn writing_stops_at_the_limit_and_goes_on_after_transmitting() {
         assert_eq!(first, 64 * 1024);
         assert_eq!(pair.client.write(&plain[first..]).unwrap(), 0);
         let buffered = pair.client.tls.buffered_ciphertext();
-        assert!((first..first + 4 * 40).contains(&buffered), "{buffered} bytes of ciphertext for {first}");
+        assert!(
+            (first..first + 4 * 40).contains(&buffered),
+            "{buffered} bytes of ciphertext for {first}"
+        );
         assert_eq!(pair.client.transmit(1000), 1000);
         assert_eq!(pair.client.tls.buffered_ciphertext(), buffered - 1000);
         assert_eq!(pair.client.transmit(usize::MAX), buffered - 1000);
@@ -49,7 +52,11 @@ fn small_pieces_share_records() {
     let slices: Vec<_> = plain.chunks(64).map(IoSlice::new).collect();
     assert_eq!(pair.client.tls.write(&slices).unwrap(), plain.len());
     let buffered = pair.client.tls.buffered_ciphertext();
-    assert_eq!(buffered, plain.len() + 22, "one record header, one type byte, one tag");
+    assert_eq!(
+        buffered,
+        plain.len() + 22,
+        "one record header, one type byte, one tag"
+    );
     pair.settle();
     assert_eq!(pair.server.plain, plain);
 }
@@ -78,7 +85,11 @@ fn a_full_socket_is_not_an_error_and_an_interrupted_one_is_tried_again() {
     let mut pair = Site::new().open_pair(VERSIONS[1]);
     pair.client.write(b"patience").unwrap();
     let tls = &mut pair.client.tls;
-    assert_eq!(tls.transmit(&mut |_| Err(io::ErrorKind::WouldBlock.into())).unwrap(), 0);
+    assert_eq!(
+        tls.transmit(&mut |_| Err(io::ErrorKind::WouldBlock.into()))
+            .unwrap(),
+        0
+    );
     assert!(tls.wants_transmit());
     let reset = tls.transmit(&mut |_| Err(io::ErrorKind::ConnectionReset.into()));
     assert_eq!(reset.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
@@ -88,7 +99,9 @@ fn a_full_socket_is_not_an_error_and_an_interrupted_one_is_tried_again() {
         if !std::mem::replace(&mut interrupted, true) {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        slices.iter().for_each(|slice| wire.extend_from_slice(slice));
+        slices
+            .iter()
+            .for_each(|slice| wire.extend_from_slice(slice));
         Ok(wire.len())
     })
     .unwrap();
@@ -111,7 +124,10 @@ fn close_notify_is_sent_once_and_nothing_after_it() {
         let sent = pair.client.tls.buffered_ciphertext();
         pair.client.tls.close_notify();
         assert_eq!(pair.client.tls.buffered_ciphertext(), sent);
-        assert!(matches!(pair.client.write(b"more"), Err(TlsError::WriteAfterClose)));
+        assert!(matches!(
+            pair.client.write(b"more"),
+            Err(TlsError::WriteAfterClose)
+        ));
         pair.settle();
         assert!(pair.server.close_notify && pair.server.plain.is_empty());
     }
@@ -126,7 +142,10 @@ fn nothing_claims_a_clean_end_after_an_error() {
         assert!(alert > 0);
         pair.server.tls.close_notify();
         assert_eq!(pair.server.tls.buffered_ciphertext(), alert);
-        assert!(matches!(pair.server.write(b"more"), Err(TlsError::Protocol(_))));
+        assert!(matches!(
+            pair.server.write(b"more"),
+            Err(TlsError::Protocol(_))
+        ));
         pair.settle();
         assert!(!pair.client.close_notify);
         assert!(matches!(pair.client.error, Some(TlsError::Refused { .. })));
@@ -155,7 +174,10 @@ fn tired_provider() -> Arc<CryptoProvider> {
                 hash_provider: fresh.common.hash_provider,
                 ..fresh.common
             };
-            *suite = SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite { common, ..*fresh })));
+            *suite = SupportedCipherSuite::Tls12(Box::leak(Box::new(Tls12CipherSuite {
+                common,
+                ..*fresh
+            })));
         }
     }
     Arc::new(tired)
@@ -184,7 +206,11 @@ fn a_tls12_key_is_not_used_beyond_its_limit() {
         assert!(accepted < 100, "rustls would have stopped sending by now");
     };
     assert!(matches!(error, TlsError::KeyExhausted));
-    assert_eq!(pair.server.plain.len(), accepted, "what was accepted has arrived");
+    assert_eq!(
+        pair.server.plain.len(),
+        accepted,
+        "what was accepted has arrived"
+    );
     assert!(accepted > 50);
     pair.client.tls.close_notify();
     assert!(!pair.client.tls.wants_transmit(), "no clean end is claimed");
@@ -201,7 +227,10 @@ fn records_are_counted_as_small_as_the_config_makes_them() {
     client.max_fragment_size = Some(64);
     let mut pair = Pair::new(&Arc::new(client), &site.server(), NAME);
     pair.settle();
-    assert!(matches!(pair.client.write(&data(59 * 90)), Err(TlsError::KeyExhausted)));
+    assert!(matches!(
+        pair.client.write(&data(59 * 90)),
+        Err(TlsError::KeyExhausted)
+    ));
 }
 
 #[test]

@@ -7,7 +7,10 @@ use super::{NAME, Site, VERSIONS, data, send};
 #[test]
 fn both_versions_agree_and_carry_data_both_ways() {
     let site = Site::new();
-    for (version, protocol) in VERSIONS.into_iter().zip([ProtocolVersion::TLSv1_2, ProtocolVersion::TLSv1_3]) {
+    for (version, protocol) in VERSIONS
+        .into_iter()
+        .zip([ProtocolVersion::TLSv1_2, ProtocolVersion::TLSv1_3])
+    {
         let mut pair = site.open_pair(version);
         send(&mut pair.client, b"ping");
         send(&mut pair.server, &data(200_000));
@@ -15,10 +18,22 @@ fn both_versions_agree_and_carry_data_both_ways() {
         assert_eq!(pair.server.plain, b"ping");
         assert_eq!(pair.client.plain, data(200_000));
         let (client, server) = (pair.client.tls.info(), pair.server.tls.info());
-        assert_eq!((client.protocol_version, server.protocol_version), (protocol, protocol));
+        assert_eq!(
+            (client.protocol_version, server.protocol_version),
+            (protocol, protocol)
+        );
         assert_eq!(client.cipher_suite, server.cipher_suite);
-        assert_eq!((client.server_name.as_deref(), server.server_name.as_deref()), (Some(NAME), Some(NAME)));
-        assert_eq!((client.peer_certificates.len(), server.peer_certificates.len()), (1, 0));
+        assert_eq!(
+            (client.server_name.as_deref(), server.server_name.as_deref()),
+            (Some(NAME), Some(NAME))
+        );
+        assert_eq!(
+            (
+                client.peer_certificates.len(),
+                server.peer_certificates.len()
+            ),
+            (1, 0)
+        );
         assert_eq!((client.alpn, server.alpn), (None, None));
         assert!(!client.resumed && !server.resumed);
     }
@@ -59,7 +74,10 @@ fn run_split(mut pair: Pair, at: usize) -> usize {
         }
     }
     assert_eq!((pair.client.completed, pair.server.completed), (1, 1));
-    assert_eq!((&pair.client.plain, &pair.server.plain), (&answer, &question));
+    assert_eq!(
+        (&pair.client.plain, &pair.server.plain),
+        (&answer, &question)
+    );
     assert_eq!(pair.client.tls.end_of_stream(), StreamEnd::Clean);
     assert_eq!(pair.server.tls.end_of_stream(), StreamEnd::Clean);
     longest
@@ -140,7 +158,9 @@ fn input_after_close_notify_is_ignored() {
         let mut pair = Site::new().open_pair(version);
         pair.client.tls.close_notify();
         pair.client.transmit(usize::MAX);
-        pair.client.wire.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
+        pair.client
+            .wire
+            .extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
         pair.settle();
         assert!(pair.server.feed(&data(10_000)).unwrap().close_notify);
         assert!(pair.server.plain.is_empty() && pair.server.error.is_none());
@@ -183,7 +203,12 @@ fn the_end_of_the_stream_says_what_it_means() {
 fn keys_can_be_changed_on_a_live_session() {
     let mut pair = Site::new().open_pair(VERSIONS[1]);
     for _ in 0..3 {
-        pair.client.tls.session.rustls.refresh_traffic_keys().unwrap();
+        pair.client
+            .tls
+            .session
+            .rustls
+            .refresh_traffic_keys()
+            .unwrap();
         send(&mut pair.client, b"new key");
         pair.settle();
         // The answer to the key update waits for this write.
