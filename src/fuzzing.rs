@@ -48,9 +48,9 @@ pub fn one_shot(framing: &Framing, bytes: &[u8]) -> (Vec<Vec<u8>>, Result<usize,
     framing::reference::one_shot(framing, bytes)
 }
 
-/// Runs a script on one plain connection; see the module `proto::connection::script`.
+/// Runs a script on one plain connection; see the module `proto::tcp::script`.
 pub fn connection(script: &[u8]) {
-    crate::proto::connection::script::fuzz_connection(script);
+    crate::proto::tcp::script::fuzz_connection(script);
 }
 
 /// Runs a script on one datagram socket; see the module `proto::datagram::script`.
@@ -75,7 +75,7 @@ pub fn pardon_rustls() {
 
 /// Runs a script on two connections, plain or TLS; see the module `proto::connection::pair`.
 pub fn connection_pair(script: &[u8]) {
-    crate::proto::connection::pair::fuzz_pair(script);
+    crate::proto::tcp::pair::fuzz_pair(script);
 }
 
 /// Runs a script on TLS sessions; see the module `proto::tls::fuzz`.

@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-use crate::message::Message;
-use crate::request::Reply;
-
 /// What an inspection found: pairs in a fixed order.
 ///
 /// ```
@@ -81,19 +78,5 @@ impl fmt::Display for Inspection {
             write!(f, "{separator}{name}={value}")?;
         }
         Ok(())
-    }
-}
-
-/// An inspection under way; dropping it tells the asker that its target has ended.
-#[derive(Debug)]
-pub(crate) struct InspectReply(Box<Reply>);
-
-impl InspectReply {
-    pub(crate) fn new(reply: Reply) -> Self {
-        Self(Box::new(reply))
-    }
-
-    pub(crate) fn send(self, inspection: Inspection) {
-        self.0.send(Message::new(inspection));
     }
 }

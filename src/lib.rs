@@ -61,86 +61,76 @@
 //!
 //! # Layers
 //!
-//! For those who read the source. Rows know only lower rows; the left and the right half never name each other; the
-//! modules of row 3 are the vocabulary of both, and name each other. `tests/layers.rs` holds this true.
+//! For those who read the source. A module may name modules of lower rows only, and the two halves never name each
+//! other: they meet in `bridge`. `tests/layers.rs` checks both rules and that this table is the one it checks.
 //!
-//! | Row | I/O half | both | actor half |
+//! | Row | I/O half | shared | actor half |
 //! |---|---|---|---|
-//! | 7 | | `node` | |
-//! | 6 | `poll`: turn, stripes | | `actor`: trait, pool, context |
-//! | 5 | `meta`: tcp, udp, options | | `process`: table, mailbox, relations |
-//! | 4 | `proto`: framing, tls, output | `timers` | `scheduler`: worker, idle, monitor, blocking |
-//! | 3 | | `message`, `packed`, `command`, `request`, `inspect`, `error`, `reason` | |
-//! | 2 | | `buffer`, `chunks`, `clock`, `log`, `timer`, `tls`, `user_message` | |
-//! | 1 | | `depot`, `guard`, `id`, `shelf`, `sync` | |
+//! | 10 | | `node`: both halves put together, start and stop | |
+//! | 9 | `poll`: poller, stripes | | `actor`: trait, context, pool |
+//! | 8 | `net`: TCP, UDP and Unix sockets, their options | | `process`: table, mailbox, relations |
+//! | 7 | | `meta`: the contract of a meta-process | |
+//! | 6 | | `bridge`: commands, quotas, wakers, delivery | |
+//! | 5 | `proto`: framing, TLS, output, without sockets | | `scheduler`: workers, idle, monitor |
+//! | 4 | | `message` | |
+//! | 3 | | `error`, `inspect`, `time` | |
+//! | 2 | | `id`, `memory`, `tls` | |
+//! | 1 | | `base` | |
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod actor;
-mod buffer;
-mod chunks;
-mod clock;
-mod command;
-mod depot;
+mod base;
+mod bridge;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod guard;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 mod id;
 mod inspect;
-mod log;
+mod memory;
 mod message;
 mod meta;
+mod net;
 mod node;
-mod packed;
 mod poll;
 mod process;
 mod proto;
-mod reason;
-mod request;
 mod scheduler;
-mod shelf;
-mod sync;
-mod timer;
-mod timers;
+mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
-mod user_message;
 
 pub use actor::{Actor, Context, Pool, PoolCommand, Timer};
-pub use buffer::{Buffer, BufferPool};
+pub use base::log::Level;
+pub use bridge::request::{Promise, Reply};
 pub use error::{
-    BindError, ConnectError, Error, OptionError, RequestError, SendError, SendErrorKind, SpawnError,
+    BindError, ConnectError, DisconnectReason, FrameError, OptionError, Reason, RequestError,
+    SendErrorKind, SpawnError,
 };
 pub use id::{Alias, Name, Pid, Ref, Target};
 pub use inspect::Inspection;
-pub use log::Level;
+pub use memory::buffer::{Buffer, BufferPool};
 #[cfg(unix)]
 pub use message::MessageUnixDatagram;
 pub use message::{
     Message, MessageDown, MessageExit, MessageReply, MessageTcp, MessageTcpConnect,
     MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError,
-    Priority,
+    Priority, SendError, UserMessage,
 };
-pub use meta::options::{
+pub use meta::{MetaContext, MetaProcess, Readiness};
+pub use net::options::{
     AtLimit, SocketOptions, TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions,
 };
-pub use meta::tcp::{TcpConnection, TcpServer};
-pub use meta::udp::UdpServer;
+pub use net::tcp::{TcpConnection, TcpServer};
+pub use net::udp::UdpServer;
 #[cfg(unix)]
-pub use meta::unix_datagram::UnixDatagramServer;
-pub use meta::{MetaContext, MetaProcess, Readiness};
-pub use node::{Node, NodeOptions, StopOptions, StopReport};
+pub use net::unix_datagram::UnixDatagramServer;
+pub use node::{Error, Node, NodeOptions, StopOptions, StopReport};
 pub use process::SpawnOptions;
-pub use proto::framing::{
-    ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing, HeaderFraming,
-};
-pub use reason::{DisconnectReason, Reason};
-pub use request::{Promise, Reply};
-pub use user_message::UserMessage;
+pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
 
 /// What most programs need: `use longshore::prelude::*;`.
 pub mod prelude {

@@ -4,14 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Actor, Pool, make};
-use crate::command::Fire;
-use crate::error::{SendError, SendErrorKind, SpawnError};
+use crate::bridge::Fire;
+use crate::error::Reason;
+use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::message::Packed;
+use crate::message::SendError;
 use crate::message::{Message, Priority};
-use crate::packed::Packed;
 use crate::process::{Behavior, Env, SpawnOptions};
-use crate::reason::Reason;
-use crate::timer::TimerKey;
+use crate::time::wheel::TimerKey;
 
 /// A timer that has been set; see [`Context::send_after`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +122,7 @@ impl<'a> Context<'a> {
     /// # Ok(()) }) }
     /// ```
     pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
-        use crate::message::Deliver as _;
+        use crate::bridge::Deliver as _;
         self.env.processes.resolve(&name.into())
     }
 

@@ -2,18 +2,20 @@
 
 mod context;
 mod pool;
+mod sockets;
 
 pub use context::{Context, Timer};
 pub use pool::{Pool, PoolCommand};
+pub(crate) use sockets::finish;
 
+use crate::base::unwind::{drop_guarded, guarded};
+use crate::bridge::request::Reply;
+use crate::error::Reason;
 use crate::error::SpawnError;
-use crate::guard::{drop_guarded, guarded};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::process::{Behavior, Env};
-use crate::reason::Reason;
-use crate::request::Reply;
 
 /// A process: state, and what it does with messages.
 ///

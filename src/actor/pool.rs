@@ -21,14 +21,15 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Actor, make};
-use crate::command::Fire;
+use crate::bridge::Fire;
+use crate::bridge::request::Reply;
+use crate::error::Reason;
 use crate::error::{OptionError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Pid, Target};
 use crate::inspect::Inspection;
-use crate::message::{Letter, Message};
+use crate::message::Message;
+use crate::process::envelope::Letter;
 use crate::process::{Behavior, Env, SpawnOptions};
-use crate::reason::Reason;
-use crate::request::Reply;
 
 /// Until what was held back is tried again.
 const RETRY: Duration = Duration::from_millis(1);

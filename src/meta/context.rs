@@ -1,4 +1,4 @@
-//! What a meta-process can do from inside its callbacks, and the services of the node behind it.
+//! What a meta-process can do from inside its callbacks.
 
 use std::fmt;
 use std::io;
@@ -7,83 +7,21 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_queue::SegQueue;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Token};
 
-use super::{MetaProcess, Newborn};
-use crate::buffer::{Buffer, BufferPool};
-use crate::command::outlet::Outlet;
-use crate::command::{Command, Commands, Fire, output_bytes};
-use crate::error::{OptionError, SendError, SendErrorKind, SpawnError};
+use super::{MetaProcess, Services};
+use crate::bridge::Undelivered;
+use crate::bridge::send_quota::Outlet;
+use crate::bridge::{Command, Commands, Fire};
+use crate::error::Reason;
+use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
-use crate::log::Logger;
-use crate::message::{Deliver, Message, Undelivered};
-use crate::packed::Packed;
+use crate::memory::buffer::{Buffer, BufferPool};
+use crate::message::Message;
+use crate::message::Packed;
+use crate::message::SendError;
 #[cfg(feature = "tls")]
-use crate::proto::connection::Handshake;
-use crate::reason::Reason;
-use crate::scheduler::Blocking;
-use crate::timers::Timers;
-
-/// What all stripes of a node share.
-pub(crate) struct Services {
-    pub(crate) registry: Registry,
-    pub(crate) deliver: Arc<dyn Deliver>,
-    pub(crate) commands: Arc<Commands>,
-    pub(crate) timers: Arc<Timers>,
-    pub(crate) pool: BufferPool,
-    pub(crate) blocking: Blocking,
-    /// Where long handshakes compute.
-    #[cfg(feature = "tls")]
-    pub(crate) handshakes: Blocking,
-    pub(crate) logger: Logger,
-    /// For each stripe, what is to be born on it.
-    pub(crate) births: Box<[SegQueue<Newborn>]>,
-}
-
-impl Services {
-    /// Starts a meta-process as a child of `parent`.
-    pub(crate) fn spawn(
-        &self,
-        parent: Pid,
-        meta: Box<dyn MetaProcess>,
-    ) -> Result<Alias, SpawnError> {
-        self.refuse_pools(meta.owners())?;
-        let alias = self.commands.allocate(meta.output_limit())?;
-        if parent != Pid::NODE && !self.deliver.adopt(parent, alias) {
-            self.commands.retire(alias);
-            self.commands.recycle(alias);
-            return Err(SpawnError::NoParent);
-        }
-        self.births[alias.stripe()].push(Newborn {
-            alias,
-            parent,
-            meta,
-        });
-        self.commands.ring(alias.stripe());
-        Ok(alias)
-    }
-
-    /// A pool would spread the bytes of one connection over its workers, so it cannot own one.
-    pub(crate) fn refuse_pools(
-        &self,
-        (field, names): (&'static str, &[Name]),
-    ) -> Result<(), OptionError> {
-        let is_pool = |name: &&Name| {
-            self.deliver
-                .resolve(name)
-                .is_some_and(|pid| self.deliver.is_pool(pid))
-        };
-        match names.iter().find(is_pool) {
-            None => Ok(()),
-            Some(name) => {
-                let problem =
-                    "is a pool; it would spread the bytes of one connection over several workers";
-                Err(OptionError::new(field, format!("{name} {problem}")))
-            }
-        }
-    }
-}
+use crate::proto::tcp::Handshake;
 
 /// What is to become of a step of a handshake that takes about a tenth of a millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -383,7 +321,7 @@ impl MetaContext<'_> {
 
     /// Counts off a message that means nothing here, as [`MetaContext::sent`] does.
     pub(crate) fn ignore(&self, message: &Message, low_water_mark: u32) -> bool {
-        let bytes = output_bytes(message);
+        let bytes = message.output_bytes();
         bytes > 0 && self.outlet().sent(bytes, low_water_mark)
     }
 

@@ -16,31 +16,22 @@
 //! among them are answered with an error.
 
 mod context;
-pub(crate) mod options;
-mod segmentation;
-mod socket;
-mod stream;
-pub(crate) mod tcp;
-pub(crate) mod udp;
-#[cfg(unix)]
-mod unix;
-#[cfg(unix)]
-pub(crate) mod unix_datagram;
-
-pub(crate) use tcp::TcpCommand;
-
-use std::fmt;
+mod readiness;
+mod services;
 
 pub use context::MetaContext;
-pub(crate) use context::{BriefStep, Services, Wishes, meta_timer};
+pub(crate) use context::{BriefStep, Wishes, meta_timer};
+pub use readiness::Readiness;
+pub(crate) use services::{Newborn, Services};
 
-use crate::id::{Alias, Name, Pid};
+use crate::bridge::Mark;
+use crate::bridge::request::Reply;
+use crate::error::Reason;
+use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
-use crate::message::{Mark, Message};
-use crate::reason::Reason;
-use crate::request::Reply;
+use crate::message::Message;
 
-/// A state machine on the poll loop, known by its [`Alias`].
+/// A state machine on the poll loop, known by its [`Alias`](crate::Alias).
 ///
 /// All callbacks of one meta-process run one at a time. A callback that returns `Err` or panics ends it.
 ///
@@ -199,116 +190,4 @@ pub trait MetaProcess: Send + 'static {
     fn output_limit(&self) -> u32 {
         0
     }
-}
-
-/// What a source is ready for.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Readiness(u8);
-
-impl Readiness {
-    pub(crate) const READABLE: Self = Self(1);
-    pub(crate) const WRITABLE: Self = Self(2);
-    pub(crate) const READ_CLOSED: Self = Self(4);
-    pub(crate) const WRITE_CLOSED: Self = Self(8);
-    /// Set on calls that were asked for, without news from the poll.
-    pub(crate) const AGAIN: Self = Self(16);
-    /// There is an urgent byte in a TCP stream (RFC 9293 section 3.8.5). It is not among the data, and a read ends where it
-    /// was.
-    pub(crate) const URGENT: Self = Self(32);
-
-    #[inline]
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    pub(crate) fn with(self, other: Self, is_set: bool) -> Self {
-        if is_set { Self(self.0 | other.0) } else { self }
-    }
-
-    /// Reading may succeed, or find the end or an error.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    ///
-    /// fn ready(readiness: Readiness) {
-    ///     if readiness.is_readable() {
-    ///         // read until `WouldBlock`
-    ///     }
-    /// }
-    /// ```
-    #[inline]
-    pub fn is_readable(self) -> bool {
-        self.0 & (Self::READABLE.0 | Self::READ_CLOSED.0) != 0
-    }
-
-    /// Writing may succeed, or find an error.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    ///
-    /// fn ready(readiness: Readiness) {
-    ///     if readiness.is_writable() {
-    ///         // write what waits
-    ///     }
-    /// }
-    /// ```
-    #[inline]
-    pub fn is_writable(self) -> bool {
-        self.0 & (Self::WRITABLE.0 | Self::WRITE_CLOSED.0) != 0
-    }
-
-    /// The other side will send no more; what it has sent can still be read.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    ///
-    /// fn ready(readiness: Readiness) {
-    ///     if readiness.is_read_closed() {
-    ///         // the last bytes are there to be read
-    ///     }
-    /// }
-    /// ```
-    #[inline]
-    pub fn is_read_closed(self) -> bool {
-        self.0 & Self::READ_CLOSED.0 != 0
-    }
-
-    #[inline]
-    pub(crate) fn is_urgent(self) -> bool {
-        self.0 & Self::URGENT.0 != 0
-    }
-
-    /// This call was asked for with [`MetaContext::call_again`].
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    ///
-    /// fn ready(readiness: Readiness) {
-    ///     if readiness.is_again() {
-    ///         // nothing new: go on where the last call stopped
-    ///     }
-    /// }
-    /// ```
-    #[inline]
-    pub fn is_again(self) -> bool {
-        self.0 & Self::AGAIN.0 != 0
-    }
-}
-
-impl fmt::Debug for Readiness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readiness")
-            .field("readable", &self.is_readable())
-            .field("writable", &self.is_writable())
-            .field("read_closed", &self.is_read_closed())
-            .field("again", &self.is_again())
-            .finish()
-    }
-}
-
-/// A meta-process on its way to its stripe.
-pub(crate) struct Newborn {
-    pub(crate) alias: Alias,
-    pub(crate) parent: Pid,
-    pub(crate) meta: Box<dyn MetaProcess>,
 }

@@ -2,10 +2,13 @@
 //!
 //! Only this module knows both processes and meta-processes.
 
-mod context;
+pub(crate) mod core;
+mod error;
 mod options;
+mod sockets;
 mod stop;
 
+pub use error::Error;
 pub use options::NodeOptions;
 pub use stop::{StopOptions, StopReport};
 
@@ -13,21 +16,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::core::Core;
 use crate::actor::{Actor, Pool, make};
-use crate::buffer::BufferPool;
-use crate::clock::Clock;
-use crate::command::Commands;
-use crate::error::{Error, RequestError, SendError, SendErrorKind, SpawnError};
+use crate::base::blocking::Blocking;
+use crate::bridge::Deliver;
+use crate::bridge::Timers;
+use crate::bridge::request::{Promise, Reply};
+use crate::bridge::{Commands, StripeWakers};
+use crate::error::Reason;
+use crate::error::{RequestError, SendErrorKind, SpawnError};
 use crate::id::{Name, Pid, Target};
 use crate::inspect::Inspection;
-use crate::message::{Deliver, Message, Priority};
+use crate::memory::buffer::BufferPool;
+use crate::message::SendError;
+use crate::message::{Message, Priority};
 use crate::meta::Services;
-use crate::poll::{self, Bells, Io, Selector};
+use crate::poll::{Io, Poller};
 use crate::process::{Behavior, Processes, SpawnOptions};
-use crate::reason::Reason;
-use crate::request::{Promise, Reply};
-use crate::scheduler::{Blocking, Executor, Kind, Scheduler, Task, Wait};
-use crate::timers::Timers;
+use crate::scheduler::{Executor, Scheduler};
+use crate::time::clock::Clock;
 use stop::Stopper;
 
 /// A running node: workers, processes and meta-processes. A handle; clones are the same node.
@@ -52,32 +59,6 @@ struct Inner {
     stopper: Arc<Stopper>,
 }
 
-/// The halves, and what runs them.
-pub(crate) struct Core {
-    pub(crate) processes: Arc<Processes>,
-    pub(crate) io: Arc<Io>,
-    pub(crate) scheduler: Arc<Scheduler>,
-    pub(crate) blocking: Blocking,
-}
-
-impl Executor for Core {
-    #[inline]
-    fn run(&self, task: Task) -> bool {
-        match task.kind() {
-            Kind::Process(index) => self.processes.run(index),
-            Kind::Stripe(index) => self.io.run(index),
-        }
-    }
-
-    fn turn(&self, wait: Wait) -> bool {
-        self.io.turn(wait)
-    }
-
-    fn serve(&self) {
-        self.io.run_pending();
-    }
-}
-
 impl Node {
     /// Starts a node with a name, or with [`NodeOptions`].
     ///
@@ -100,33 +81,23 @@ impl Node {
         let workers = options.workers.unwrap_or_else(default_workers);
         let stripes = options.stripes.unwrap_or(workers);
         let clock = Clock::new();
-        let selector = Selector::new().map_err(Error::Start)?;
-        let interrupt = Arc::clone(&selector.interrupt);
-        let boxed = |interrupt: &poll::Interrupt| -> Box<dyn Fn() + Send + Sync> {
-            let interrupt = Arc::clone(interrupt);
-            Box::new(move || interrupt())
-        };
+        let (poller, registry, interrupt) = Poller::new().map_err(Error::Start)?;
         let signal = stop::Signal::new();
-        let scheduler = Arc::new(Scheduler::new(workers, clock, boxed(&interrupt)));
-        let bells = Bells::new(stripes, Arc::clone(&scheduler));
-        let commands = Arc::new(Commands::new(
-            stripes,
-            Box::new(Arc::clone(&bells)),
-            signal.notifier(),
-        ));
-        let timers = Arc::new(Timers::new(clock, boxed(&interrupt)));
+        let scheduler = Arc::new(Scheduler::new(workers, clock, interrupt.clone()));
+        let wakers = StripeWakers::new(stripes, Arc::clone(&scheduler));
+        let commands = Arc::new(Commands::new(wakers.clone(), signal.waker()));
+        let timers = Arc::new(Timers::new(clock, interrupt));
         let processes = Arc::new(Processes::new(
             Arc::clone(&scheduler),
             Arc::clone(&commands),
             Arc::clone(&timers),
             options.max_processes,
             options.bounds(),
-            signal.notifier(),
+            signal.waker(),
         ));
         let blocking = Blocking::new("longshore-blocking", 4);
-        let (poller, registry) = Io::split(selector);
         let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
-        let services = Services {
+        let services = Arc::new(Services {
             registry,
             deliver,
             commands,
@@ -136,10 +107,10 @@ impl Node {
             #[cfg(feature = "tls")]
             handshakes: Blocking::new("longshore-handshakes", workers),
             logger: options.logger.clone(),
-            births: Io::births(stripes),
-        };
-        let io = Arc::new(Io::new(poller, services, bells));
-        processes.attach_io(poll::opaque(&io));
+            births: Services::births(stripes),
+        });
+        processes.attach_services(Arc::downgrade(&services));
+        let io = Arc::new(Io::new(poller, services, wakers));
         let core = Arc::new(Core {
             processes,
             io,

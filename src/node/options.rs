@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::buffer::BufferPool;
+use crate::base::log::{Level, Logger};
 use crate::error::OptionError;
 use crate::id::{Alias, Name};
-use crate::log::{Level, Logger};
+use crate::memory::buffer::BufferPool;
 use crate::process::Bounds;
 use crate::scheduler::MAX_PROCESSES;
 

@@ -10,15 +10,17 @@
 //! Each phase ends when it is done or at its deadline; what the deadline cut off is in the [`StopReport`].
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Core, far};
-use crate::command::Command;
-use crate::guard::drop_guarded;
+use super::core::Core;
+use super::far;
+use crate::base::unwind::drop_guarded;
+use crate::bridge::Command;
+use crate::error::Reason;
 use crate::id::{Pid, Target};
-use crate::reason::Reason;
 use crate::scheduler::Threads;
 
 /// How long each phase of a stop may take.
@@ -106,27 +108,44 @@ impl fmt::Display for StopReport {
 
 /// Tells whoever waits that something has changed.
 #[derive(Clone)]
-pub(super) struct Signal(Arc<(Mutex<u64>, Condvar)>);
+pub(super) struct Signal(Arc<Changes>);
+
+struct Changes {
+    count: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Wake for Changes {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        *lock(&self.count) += 1;
+        self.changed.notify_all();
+    }
+}
 
 impl Signal {
     pub(super) fn new() -> Self {
-        Self(Arc::new((Mutex::new(0), Condvar::new())))
+        Self(Arc::new(Changes {
+            count: Mutex::new(0),
+            changed: Condvar::new(),
+        }))
     }
 
     pub(super) fn notify(&self) {
-        *lock(&self.0.0) += 1;
-        self.0.1.notify_all();
+        self.0.wake_by_ref();
     }
 
-    pub(super) fn notifier(&self) -> Box<dyn Fn() + Send + Sync> {
-        let signal = self.clone();
-        Box::new(move || signal.notify())
+    pub(super) fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.0))
     }
 
     /// Waits until `done`, at most for that time. Returns whether it is done.
     fn wait(&self, timeout: Duration, done: impl Fn() -> bool) -> bool {
         let deadline = far(timeout);
-        let mut changes = lock(&self.0.0);
+        let mut changes = lock(&self.0.count);
         while !done() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -134,7 +153,7 @@ impl Signal {
             }
             changes = self
                 .0
-                .1
+                .changed
                 .wait_timeout(changes, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
@@ -145,6 +164,21 @@ impl Signal {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Stops a node, while it lives, on a thread of its own.
+struct StopInBackground(Weak<Stopper>);
+
+impl Wake for StopInBackground {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(stopper) = self.0.upgrade() {
+            stopper.stop_in_background(StopOptions::default());
+        }
+    }
 }
 
 /// Stops a node once.
@@ -173,12 +207,8 @@ impl Stopper {
 
     /// Lets processes stop their node.
     pub(super) fn attach(self: &Arc<Self>) {
-        let stopper = Arc::downgrade(self);
-        self.core.processes.attach_stopper(Box::new(move || {
-            if let Some(stopper) = stopper.upgrade() {
-                stopper.stop_in_background(StopOptions::default());
-            }
-        }));
+        let stop = Waker::from(Arc::new(StopInBackground(Arc::downgrade(self))));
+        self.core.processes.attach_stopper(stop);
     }
 
     pub(super) fn stop(self: &Arc<Self>, options: StopOptions) -> StopReport {

@@ -17,19 +17,20 @@
 
 use std::collections::VecDeque;
 
-use super::turn::Ready;
-use crate::buffer::Buffer;
-use crate::command::Command;
-use crate::guard::{drop_guarded, guarded};
+use super::poller::Ready;
+use crate::base::sync::Mutex;
+use crate::base::unwind::{drop_guarded, guarded};
+use crate::bridge::Command;
+use crate::bridge::Watcher;
+use crate::bridge::request::InspectReply;
+use crate::error::Reason;
 use crate::id::{Alias, Pid, Target};
-use crate::inspect::{InspectReply, Inspection};
-use crate::message::Watcher;
+use crate::inspect::Inspection;
+use crate::memory::buffer::Buffer;
 use crate::meta::{
     BriefStep, MetaContext, MetaProcess, Newborn, Readiness, Services, Wishes, meta_timer,
 };
-use crate::reason::Reason;
-use crate::sync::Mutex;
-use crate::timer::TimerKey;
+use crate::time::wheel::TimerKey;
 
 /// Brief steps of handshakes that wait. Each activation computes one, so this is how many it takes until the last is done.
 const STEPS: usize = 8;
@@ -531,7 +532,7 @@ impl Run<'_> {
             None => self
                 .services
                 .deliver
-                .tell(watcher, Target::Alias(alias), &Reason::NoProcess),
+                .notify(watcher, Target::Alias(alias), &Reason::NoProcess),
         }
     }
 
@@ -605,7 +606,9 @@ impl Run<'_> {
             .into_iter()
             .flat_map(|watchers| *watchers)
         {
-            services.deliver.tell(watcher, Target::Alias(alias), reason);
+            services
+                .deliver
+                .notify(watcher, Target::Alias(alias), reason);
         }
         services.deliver.disown(entry.parent, alias);
         drop_guarded(entry.meta);

@@ -13,8 +13,8 @@
 
 use std::collections::VecDeque;
 
-use crate::message::Envelope;
-use crate::shelf::Shelf;
+use crate::memory::free_list::Shelf;
+use crate::process::envelope::Envelope;
 
 /// Envelopes in a chunk of 4 KiB.
 const CHUNK: usize = 128;
@@ -215,7 +215,8 @@ impl Lane {
 mod tests {
     use super::*;
     use crate::id::Pid;
-    use crate::message::{Letter, Message};
+    use crate::message::Message;
+    use crate::process::envelope::Letter;
 
     fn envelope(number: usize) -> Envelope {
         Envelope {

@@ -30,11 +30,12 @@
 use std::collections::VecDeque;
 
 use super::lane::{Chunk, Lane};
+use crate::base::sync::Mutex;
+use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::id::{Alias, Pid};
-use crate::message::{Envelope, Letter, Priority};
+use crate::message::Priority;
+use crate::process::envelope::{Envelope, Letter};
 use crate::process::relations::Relations;
-use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Two cache lines, less the state.
 const GAP: usize = 128_usize.saturating_sub(size_of::<Mutex<State>>());

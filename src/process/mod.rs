@@ -14,14 +14,15 @@
 //! What a process does with a message is behind [`Behavior`]; the actor half of the crate implements it. Sockets are
 //! reached through `command` only.
 
+pub(crate) mod envelope;
 mod lane;
-mod life;
+mod lifecycle;
 mod mailbox;
 mod options;
 mod relations;
 mod table;
 
-pub(crate) use life::{Behavior, Env};
+pub(crate) use lifecycle::{Behavior, Env};
 pub(crate) use mailbox::Bounds;
 pub use options::SpawnOptions;
 pub(crate) use table::Processes;

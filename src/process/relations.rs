@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::bridge::Watcher;
 use crate::id::{Alias, Name, Ref, Target};
-use crate::message::Watcher;
 
 /// See the module.
 #[derive(Debug, Default)]

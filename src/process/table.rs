@@ -1,34 +1,32 @@
 //! The process table: cells that are recycled, names, and everything that reaches a process from outside of it.
 
-use std::any::Any;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use super::SpawnOptions;
-use super::life::{Behavior, Body, Env, Life, notice, timed_out};
+use super::envelope::{BarrierToken, Letter};
+use super::lifecycle::{Behavior, Body, Env, Life, notice, timed_out};
 use super::mailbox::{Bounds, Class, Hand, Mailbox, PushError, Pushed};
 use super::relations::Relations;
-use crate::chunks::{Chunks, Slots};
-use crate::command::{Command, Commands, Fire};
-use crate::error::{RequestError, SendError, SendErrorKind, SpawnError};
-use crate::guard::{drop_guarded, guarded};
+use crate::base::sync::Mutex;
+use crate::base::unwind::{drop_guarded, guarded};
+use crate::bridge::request::{InspectReply, Promise, Reply};
+use crate::bridge::{Command, Commands, Deliver, Fire, Mark, Timers, Undelivered, Watcher};
+use crate::error::Reason;
+use crate::error::{RequestError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
-use crate::inspect::{InspectReply, Inspection};
-use crate::message::{
-    BarrierToken, Deliver, Letter, Mark, Message, MessageExit, MessageReply, Priority, Undelivered,
-    Watcher,
-};
-use crate::packed::Packed;
-use crate::reason::Reason;
-use crate::request::{AnswerProcess, Promise, Reply};
+use crate::inspect::Inspection;
+use crate::memory::arena::{Chunks, Slots};
+use crate::message::Packed;
+use crate::message::UserMessage;
+use crate::message::{Message, MessageExit, MessageReply, Priority, SendError};
+use crate::meta::{MetaProcess, Services};
 use crate::scheduler::{MAX_PROCESSES, Place, Scheduler, Task};
-use crate::sync::Mutex;
-use crate::timers::Timers;
-use crate::user_message::UserMessage;
 
 /// Messages a process handles, or sends, before it goes to the back of the queue: one handled counts as much as
 /// [`SENDS`] sent, so that a process that sends a lot lets the receivers come to it.
@@ -58,12 +56,12 @@ pub(crate) struct Processes {
     refs: AtomicU64,
     live: AtomicUsize,
     stopping: AtomicBool,
-    /// Called when the last process has ended.
-    emptied: Box<dyn Fn() + Send + Sync>,
-    /// The I/O half, opaque here: only the node knows what it is.
-    io: OnceLock<Weak<dyn Any + Send + Sync>>,
+    /// Woken when the last process has ended.
+    emptied: Waker,
+    /// What starts meta-processes; set once the I/O half exists.
+    services: OnceLock<Weak<Services>>,
     /// Stops the node in the background.
-    stopper: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    stopper: OnceLock<Waker>,
 }
 
 /// Three cache lines: two for those who send, and the one of the worker that runs the process.
@@ -96,7 +94,7 @@ impl Processes {
         timers: Arc<Timers>,
         limit: u32,
         default_bounds: Bounds,
-        emptied: Box<dyn Fn() + Send + Sync>,
+        emptied: Waker,
     ) -> Self {
         Self {
             cells: Chunks::new(),
@@ -111,7 +109,7 @@ impl Processes {
             live: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             emptied,
-            io: OnceLock::new(),
+            services: OnceLock::new(),
             stopper: OnceLock::new(),
         }
     }
@@ -120,25 +118,33 @@ impl Processes {
         Ref::new(self.refs.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Remembers the I/O half for [`Processes::io`].
-    pub(crate) fn attach_io(&self, io: Weak<dyn Any + Send + Sync>) {
+    /// Remembers what starts meta-processes.
+    pub(crate) fn attach_services(&self, services: Weak<Services>) {
         // A second call would be a bug of the node and changes nothing.
-        let _ = self.io.set(io);
+        let _ = self.services.set(services);
     }
 
-    /// The I/O half, while it lives.
-    pub(crate) fn io<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.io.get()?.upgrade()?.downcast().ok()
+    /// Starts a meta-process as a child of `parent`.
+    pub(crate) fn spawn_meta(
+        &self,
+        parent: Pid,
+        meta: Box<dyn MetaProcess>,
+    ) -> Result<Alias, SpawnError> {
+        let services = self.services.get().and_then(Weak::upgrade);
+        services.ok_or(SpawnError::Stopping)?.spawn(parent, meta)
     }
 
     /// Remembers how the node is stopped from inside.
-    pub(crate) fn attach_stopper(&self, stopper: Box<dyn Fn() + Send + Sync>) {
+    pub(crate) fn attach_stopper(&self, stopper: Waker) {
         // A second call would be a bug of the node and changes nothing.
         let _ = self.stopper.set(stopper);
     }
 
-    pub(crate) fn stopper(&self) -> Option<&(dyn Fn() + Send + Sync)> {
-        self.stopper.get().map(|stopper| &**stopper)
+    /// Stops the node in the background.
+    pub(crate) fn stop_node(&self) {
+        if let Some(stopper) = self.stopper.get() {
+            stopper.wake_by_ref();
+        }
     }
 
     /// Processes that live now.
@@ -692,7 +698,7 @@ impl Processes {
             self.slots.give(pid.index());
         }
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
-            (self.emptied)();
+            self.emptied.wake_by_ref();
         }
     }
 
@@ -860,7 +866,7 @@ impl Deliver for Processes {
         .is_ok()
     }
 
-    fn tell(&self, watcher: Watcher, target: Target, reason: &Reason) {
+    fn notify(&self, watcher: Watcher, target: Target, reason: &Reason) {
         self.tell_watcher(watcher, target, reason);
     }
 
@@ -916,10 +922,8 @@ impl Deliver for Processes {
         self.mailbox(pid)
             .is_some_and(|mailbox| mailbox.is_open(pid.generation()))
     }
-}
 
-impl AnswerProcess for Processes {
-    fn answer(&self, pid: Pid, reply: Box<MessageReply>) {
+    fn deliver_reply(&self, pid: Pid, reply: Box<MessageReply>) {
         // An asker that is gone needs no answer.
         let _ = self.post(
             pid,

@@ -22,8 +22,8 @@ use std::net::SocketAddr;
 
 pub(crate) use self::batch::Batch;
 use self::batch::{together, with_batch};
-use crate::buffer::{Buffer, BufferPool};
-use crate::command::datagram_bytes;
+use crate::memory::buffer::{Buffer, BufferPool};
+use crate::message::datagram_bytes;
 
 mod batch;
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub(crate) use decoder::Decoder;
 
-use crate::error::OptionError;
+use crate::error::{FrameError, OptionError};
 
 /// The longest frame that the framings with a limit accept unless told otherwise, in bytes; lines are shorter.
 const DEFAULT_MAX_LENGTH: usize = 1 << 20;
@@ -459,49 +459,6 @@ impl fmt::Debug for CustomFraming {
         f.debug_struct("CustomFraming")
             .field("max_length", &self.max_length)
             .finish_non_exhaustive()
-    }
-}
-
-/// Why bytes from a peer are not frames. The connection ends with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// The frame is longer than the maximum. This is known from the header as soon as it has arrived.
-    #[error("a frame of {length} bytes is longer than the maximum of {max}")]
-    TooLarge {
-        /// The length that was announced; where none is, `max + 1`, because nothing beyond it is looked at.
-        length: usize,
-        /// The maximum that was set.
-        max: usize,
-    },
-    /// The announced length counts the header and is shorter than it.
-    #[error("a frame of {length} bytes is shorter than its header of {header_size}")]
-    BelowHeader {
-        /// The length that was announced.
-        length: usize,
-        /// Bytes in the header.
-        header_size: usize,
-    },
-    /// A [`FrameDecoder`] broke its contract.
-    #[error("the custom decoder {problem}")]
-    Broken {
-        /// What it did.
-        problem: &'static str,
-    },
-    /// A [`FrameDecoder`] rejected the bytes.
-    #[error("{0}")]
-    Custom(String),
-}
-
-impl FrameError {
-    /// Rejects bytes for a reason of the protocol.
-    ///
-    /// ```
-    /// assert_eq!(longshore::FrameError::custom("bad magic").to_string(), "bad magic");
-    /// ```
-    #[must_use]
-    pub fn custom(problem: impl Into<String>) -> Self {
-        Self::Custom(problem.into())
     }
 }
 

@@ -1,10 +1,10 @@
 //! Protocol machines that see neither a socket nor a clock: bytes and the time go in, messages and bytes come out.
 
-pub(crate) mod connection;
 pub(crate) mod datagram;
 pub(crate) mod framing;
 pub(crate) mod output;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod script;
+pub(crate) mod tcp;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::iter;
 
-use crate::buffer::Buffer;
-use crate::shelf::Shelf;
+use crate::memory::buffer::Buffer;
+use crate::memory::free_list::Shelf;
 
 /// Slices in one vectored write.
 pub(crate) const SLICES: usize = 64;

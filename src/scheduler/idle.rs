@@ -37,8 +37,8 @@
 //! A worker that pushes on its own queue needs none of this: it is awake and will come to it. If it does not, because a
 //! handler blocks, the monitor wakes somebody who steals it.
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use crate::sync::{Mutex, MutexGuard};
+use crate::base::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::base::sync::{Mutex, MutexGuard};
 
 /// What a worker that found no work does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -364,7 +364,7 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
-    use crate::sync::atomic::AtomicUsize;
+    use crate::base::sync::atomic::AtomicUsize;
     use loom::sync::Arc;
     use loom::thread;
 

@@ -24,7 +24,6 @@
 //! - The duty to poll belongs to no thread: see [`idle`]. A worker that hangs in user code is seen by the
 //!   [`monitor`], which passes the duty on, or serves the sockets itself when every worker hangs.
 
-mod blocking;
 mod idle;
 mod monitor;
 mod schedule;
@@ -35,12 +34,12 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::thread::{self, JoinHandle, Thread};
 
 use crossbeam_queue::SegQueue;
 
-use crate::clock::Clock;
-pub(crate) use blocking::Blocking;
+use crate::time::clock::Clock;
 use idle::{Idle, Sleeper, WakeMonitor};
 pub(crate) use schedule::Schedule;
 use worker::Worker;
@@ -130,7 +129,7 @@ pub(crate) struct Scheduler {
     global: SegQueue<Task>,
     idle: Idle,
     /// Ends a blocking turn early.
-    interrupt: Box<dyn Fn() + Send + Sync>,
+    interrupt: Waker,
     /// What a task has cost lately, nanoseconds.
     cost_ns: AtomicU64,
     /// What an activation of a process costs, as far as is known.
@@ -148,11 +147,7 @@ thread_local! {
 
 impl Scheduler {
     /// `interrupt` makes a blocking [`Executor::turn`] return.
-    pub(crate) fn new(
-        workers: usize,
-        clock: Clock,
-        interrupt: Box<dyn Fn() + Send + Sync>,
-    ) -> Self {
+    pub(crate) fn new(workers: usize, clock: Clock, interrupt: Waker) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(1);
         Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
@@ -288,7 +283,7 @@ impl Scheduler {
         let (sleeper, wake_monitor) = self.idle.wake();
         match sleeper {
             Some(Sleeper::Worker(worker)) => self.workers[worker].claim(),
-            Some(Sleeper::Poller) => (self.interrupt)(),
+            Some(Sleeper::Poller) => self.interrupt.wake_by_ref(),
             None => {}
         }
         self.wake_monitor(wake_monitor);
@@ -298,7 +293,7 @@ impl Scheduler {
     /// one who does, and may not have come to its poll yet: it is passed on.
     fn turn_aside(&self, executor: &dyn Executor, wait: Wait) {
         if executor.turn(wait) && self.idle.has_poller() {
-            (self.interrupt)();
+            self.interrupt.wake_by_ref();
         }
     }
 
@@ -319,7 +314,7 @@ impl Scheduler {
         for worker in &self.workers {
             worker.claim();
         }
-        (self.interrupt)();
+        self.interrupt.wake_by_ref();
         if let Some(monitor) = self.monitor.get() {
             monitor.unpark();
         }

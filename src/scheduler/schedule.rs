@@ -22,8 +22,8 @@
 //! Orderings: `notify` releases the input that was added before it, `begin` acquires it; `end` releases the runner's
 //! changes to the task, the next `begin` acquires them.
 
-use crate::sync::atomic::AtomicU8;
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use crate::base::sync::atomic::AtomicU8;
+use crate::base::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 const IDLE: u8 = 0;
 const SCHEDULED: u8 = 1;
@@ -99,7 +99,7 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
-    use crate::sync::atomic::AtomicUsize;
+    use crate::base::sync::atomic::AtomicUsize;
     use loom::sync::Arc;
     use loom::thread;
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
-use crate::buffer::Buffer;
+use crate::memory::buffer::Buffer;
 
 /// Datagrams in a batch: every kernel that cuts at all takes so many.
 pub(crate) const DATAGRAMS: usize = 64;

@@ -21,8 +21,9 @@ use std::io::BufRead;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{ByteOrder, CustomFraming, Frame, FrameDecoder, FrameError, Framing, HeaderFraming};
-use crate::buffer::{Buffer, BufferPool};
+use super::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
+use crate::error::FrameError;
+use crate::memory::buffer::{Buffer, BufferPool};
 
 /// The least that is copied when the length of a frame is not known, so that its end is not looked for byte by byte.
 const CHUNK: usize = 256;

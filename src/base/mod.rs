@@ -1,0 +1,6 @@
+//! What every layer uses: the choice between std and loom, panics of user code, log records, threads for blocking work.
+
+pub(crate) mod blocking;
+pub(crate) mod log;
+pub(crate) mod sync;
+pub(crate) mod unwind;

@@ -1,0 +1,72 @@
+//! A command: what a stripe does for one of its meta-processes, or for all of them.
+
+use super::deliver::{Mark, Watcher};
+use super::request::{InspectReply, Reply};
+use crate::error::Reason;
+use crate::id::{Alias, Pid};
+use crate::message::Message;
+use crate::message::Packed;
+
+/// What a meta-process can be told. Commands for an alias that has ended are dropped by the stripe.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A message; the bytes of a [`Message::Tcp`] or [`Message::Udp`] have been accepted by the outlet.
+    Message {
+        to: Alias,
+        from: Pid,
+        message: Packed,
+    },
+    /// A request.
+    Call {
+        to: Alias,
+        from: Pid,
+        call: Box<(Message, Reply)>,
+    },
+    /// An exit signal.
+    Exit { to: Alias, reason: Reason },
+    /// Tell this watcher of the end; at once, if it has ended.
+    Watch { to: Alias, watcher: Watcher },
+    /// Do not tell it after all.
+    Unwatch { to: Alias, watcher: Watcher },
+    /// The mailbox that refused data has room.
+    Resume { to: Alias },
+    /// The owner has handled everything that was delivered before the mark.
+    Passed { to: Alias, mark: Mark },
+    /// A timer has fired.
+    Timer { to: Alias, deadline_ms: u64 },
+    /// A question about itself.
+    Inspect { to: Alias, reply: InspectReply },
+    /// The node stops: take in nothing new.
+    StopAccepting,
+    /// The node stops: finish.
+    Finish,
+}
+
+impl Command {
+    /// Whether it may start a time that its sender counts from the send: an order, in contrast to data and news.
+    #[inline]
+    pub(crate) fn is_order(&self) -> bool {
+        !matches!(
+            self,
+            Self::Message {
+                message: Packed::Tcp(_) | Packed::Other(_),
+                ..
+            } | Self::Resume { .. }
+                | Self::Passed { .. }
+                | Self::Timer { .. }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_stays_within_forty_bytes() {
+        assert!(
+            size_of::<Command>() <= 40,
+            "the ring of a stripe takes 24 KiB"
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! How the I/O half reaches processes: the trait [`Deliver`], which the process table implements.
+
+use std::fmt;
+
+use super::timer_event::Fire;
+use crate::error::Reason;
+use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::message::Packed;
+use crate::message::{Message, MessageReply};
+
+/// What an acknowledgement stands behind: it is delivered after this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Some of the data.
+    Data,
+    /// The end of the data: the peer has ended its side.
+    End,
+}
+
+/// Who waits for the end of something, kept by the thing watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Watcher {
+    Link(Pid),
+    Monitor(Pid, Ref),
+}
+
+/// Why a delivery failed. The message comes back.
+#[derive(Debug)]
+pub(crate) enum Undelivered {
+    /// The process is gone.
+    Gone(Packed),
+    /// Its mailbox is full; the waiter has been noted and gets a resume command.
+    Full(Packed),
+}
+
+/// What the I/O half knows of processes.
+///
+/// Order: two deliveries by one caller to one process arrive in order. None of these calls runs user code or blocks.
+pub(crate) trait Deliver: Send + Sync {
+    /// Delivers data: refused when the mailbox holds as many messages as it may, and then `waiter` is resumed when it is
+    /// half drained.
+    fn deliver_data(
+        &self,
+        to: Pid,
+        from: Pid,
+        message: Packed,
+        waiter: Alias,
+    ) -> Result<(), Undelivered>;
+
+    /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
+    fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool;
+
+    /// Delivers a mark behind the data of a connection; [`Command::Passed`](crate::bridge::Command) comes back when the
+    /// process has come to it. `false`: the process is gone.
+    fn deliver_mark(&self, to: Pid, alias: Alias, mark: Mark) -> bool;
+
+    /// Sends an exit signal or a `Down` to one that watched `target`.
+    fn notify(&self, watcher: Watcher, target: Target, reason: &Reason);
+
+    /// Does what a timer was set for.
+    fn fire(&self, fire: Fire);
+
+    /// Has `alias` get an exit when `pid` ends: a child of it, or a connection that it owns. `false`: it is gone.
+    fn adopt(&self, pid: Pid, alias: Alias) -> bool;
+
+    /// Takes that back.
+    fn disown(&self, pid: Pid, alias: Alias);
+
+    /// The process that holds the name.
+    fn resolve(&self, name: &Name) -> Option<Pid>;
+
+    /// Whether the process spreads its messages over workers.
+    fn is_pool(&self, pid: Pid) -> bool;
+
+    /// Whether the process lives.
+    fn is_alive(&self, pid: Pid) -> bool;
+
+    /// Delivers the answer to a request of the process. An answer to a process that has ended is dropped.
+    fn deliver_reply(&self, pid: Pid, reply: Box<MessageReply>);
+}
+
+impl fmt::Debug for dyn Deliver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Deliver")
+    }
+}

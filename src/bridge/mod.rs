@@ -1,0 +1,30 @@
+//! The bridge between the halves: everything that the I/O half and the actor half hand each other.
+//!
+//! ```text
+//!  actor ── send_alias ──▶ send quota (accepts bytes) ──▶ command queue of the stripe ──▶ waker ──▶ stripe runs
+//!  process table ◀── Deliver ── meta-process
+//! ```
+//!
+//! One file for each noun: [`Command`] and the queues in [`Commands`], the [send quota](send_quota) of a meta-process,
+//! the [`StripeWakers`], the way back in [`Deliver`], the means to answer a request in [`request`], and what a timer does
+//! in [`Fire`]. Neither half names the other; both name this module.
+
+mod command;
+mod commands;
+mod deliver;
+mod queue;
+pub(crate) mod request;
+pub(crate) mod send_quota;
+mod socket_command;
+mod timer_event;
+mod wakers;
+
+pub(crate) use command::Command;
+pub(crate) use commands::Commands;
+pub(crate) use deliver::{Deliver, Mark, Undelivered, Watcher};
+pub(crate) use socket_command::{Framing, SocketCommand};
+pub(crate) use timer_event::Fire;
+pub(crate) use wakers::StripeWakers;
+
+/// The timers of a node.
+pub(crate) type Timers = crate::time::timers::Timers<Fire>;

@@ -1,0 +1,231 @@
+//! Requests: [`Reply`], the means to answer one, and [`Promise`], what a caller outside of the node holds.
+//!
+//! A request is answered exactly once. Whoever gets it owns its `Reply`; sending consumes it, and dropping it, on
+//! whatever path (a handler that ignores it, a panic, the end of the process with the request still in its mailbox),
+//! answers [`RequestError::Dropped`] at once. So no caller waits for a timeout because its callee is gone.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::error::RequestError;
+use crate::id::{Pid, Ref};
+use crate::inspect::Inspection;
+use crate::message::{Message, MessageReply};
+
+use super::deliver::Deliver;
+
+/// The means to answer one request: send it, keep it for later, pass it on to another process, or drop it, which
+/// answers [`RequestError::Dropped`].
+pub struct Reply(Option<Asker>);
+
+enum Asker {
+    Process {
+        pid: Pid,
+        request: Ref,
+        processes: Arc<dyn Deliver>,
+    },
+    Outside(Arc<Slot>),
+}
+
+impl Reply {
+    pub(crate) fn to_process(pid: Pid, request: Ref, processes: Arc<dyn Deliver>) -> Self {
+        Self(Some(Asker::Process {
+            pid,
+            request,
+            processes,
+        }))
+    }
+
+    pub(crate) fn to_outside() -> (Self, Promise) {
+        let slot = Arc::new(Slot::default());
+        (Self(Some(Asker::Outside(Arc::clone(&slot)))), Promise(slot))
+    }
+
+    /// Answers.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// struct Clerk;
+    /// impl Actor for Clerk {
+    ///     fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+    ///         reply.send("done");
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn send<T: Send + 'static>(self, message: T) {
+        self.finish(Ok(Message::new(message)));
+    }
+
+    pub(crate) fn fail(self, error: RequestError) {
+        self.finish(Err(error));
+    }
+
+    fn finish(mut self, result: Result<Message, RequestError>) {
+        if let Some(asker) = self.0.take() {
+            asker.answer(result);
+        }
+    }
+}
+
+impl Asker {
+    fn answer(self, result: Result<Message, RequestError>) {
+        match self {
+            Self::Process {
+                pid,
+                request,
+                processes,
+            } => {
+                processes.deliver_reply(pid, Box::new(MessageReply { request, result }));
+            }
+            Self::Outside(slot) => slot.fill(result),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(asker) = self.0.take() {
+            asker.answer(Err(RequestError::Dropped));
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    result: Option<Result<Message, RequestError>>,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    fn fill(&self, result: Result<Message, RequestError>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.result = Some(result);
+        let waker = state.waker.take();
+        drop(state);
+        self.filled.notify_all();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// An answer that is still to come, for callers outside of the node: wait for it on a thread, or await it on any
+/// executor.
+pub struct Promise(Arc<Slot>);
+
+impl Promise {
+    /// Waits until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::Timeout`] at the deadline, or whatever ended the request without an answer.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let pid = node.spawn(|| Worker)?;
+    /// let promise = node.request(pid, "how are you?")?;
+    /// let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    /// assert_eq!(promise.wait_until(deadline).unwrap_err(), longshore::RequestError::Dropped); // at once
+    /// # Ok(()) }
+    /// ```
+    pub fn wait_until(self, deadline: Instant) -> Result<Message, RequestError> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(result) = state.result.take() {
+                return result;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(RequestError::Timeout);
+            }
+            state = self
+                .0
+                .filled
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Waits for so long.
+    pub(crate) fn wait_for(self, timeout: Duration) -> Result<Message, RequestError> {
+        self.wait_until(Instant::now() + timeout)
+    }
+}
+
+impl Future for Promise {
+    type Output = Result<Message, RequestError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(result) = state.result.take() {
+            return Poll::Ready(result);
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Promise")
+    }
+}
+
+/// An inspection under way; dropping it tells the asker that its target has ended.
+#[derive(Debug)]
+pub(crate) struct InspectReply(Box<Reply>);
+
+impl InspectReply {
+    pub(crate) fn new(reply: Reply) -> Self {
+        Self(Box::new(reply))
+    }
+
+    pub(crate) fn send(self, inspection: Inspection) {
+        self.0.send(Message::new(inspection));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropping_the_reply_answers_at_once() {
+        let (reply, promise) = Reply::to_outside();
+        drop(reply);
+        let result = promise.wait_until(Instant::now() + Duration::from_secs(60));
+        assert_eq!(result.unwrap_err(), RequestError::Dropped);
+    }
+
+    #[test]
+    fn nobody_answering_is_a_timeout() {
+        let (_reply, promise) = Reply::to_outside();
+        assert_eq!(
+            promise.wait_until(Instant::now()).unwrap_err(),
+            RequestError::Timeout
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! What a timer does when it expires.
+
+use crate::id::{Alias, Pid, Ref, Target};
+use crate::message::Message;
+
+/// What timers do when they fire.
+#[derive(Debug)]
+pub(crate) enum Fire {
+    /// Send a message.
+    Send {
+        to: Target,
+        from: Pid,
+        message: Message,
+    },
+    /// Tell a meta-process that its deadline has come.
+    Meta(Alias, u64),
+    /// End the wait for a request.
+    Request(Pid, Ref),
+}

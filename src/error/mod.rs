@@ -1,0 +1,222 @@
+//! Errors, sorted by whose they are: the caller's options, the operating system's refusals, the state of the receiver.
+
+use std::io;
+use std::net::SocketAddr;
+
+pub(crate) mod frame;
+pub(crate) mod reason;
+
+pub use frame::FrameError;
+pub use reason::{DisconnectReason, Reason};
+
+use crate::id::Name;
+
+/// An option has a value that makes no sense; it names the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct OptionError {
+    field: &'static str,
+    problem: String,
+}
+
+impl OptionError {
+    pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
+        Self {
+            field,
+            problem: problem.into(),
+        }
+    }
+
+    /// The field of the options.
+    ///
+    /// ```
+    /// let error = longshore::Framing::fixed(0).validate().unwrap_err();
+    /// assert_eq!(error.field(), "length");
+    /// ```
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What is wrong with it.
+    ///
+    /// ```
+    /// let error = longshore::Framing::fixed(0).validate().unwrap_err();
+    /// assert_eq!(error.problem(), "a frame of no bytes would never end");
+    /// ```
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+}
+
+/// Why a message or a signal was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
+#[non_exhaustive]
+pub enum SendErrorKind {
+    /// The process has ended.
+    NoProcess,
+    /// Nobody holds the name.
+    NoName,
+    /// The meta-process has ended.
+    NoMeta,
+    /// The mailbox holds as many messages as it may.
+    MailboxFull,
+    /// The bytes would exceed the connection's output limit. A
+    /// [`MessageTcpWritable`](crate::MessageTcpWritable) tells the owner when there is room again.
+    OutputFull,
+    /// The message alone is larger than the output limit: it can never be sent.
+    TooLarge,
+    /// The connection's write side is shut down, or it is closing.
+    Closing,
+}
+
+impl SendErrorKind {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::NoProcess => "no such process",
+            Self::NoName => "name is not registered",
+            Self::NoMeta => "no such meta-process",
+            Self::MailboxFull => "mailbox is full",
+            Self::OutputFull => "output limit reached",
+            Self::TooLarge => "larger than the output limit",
+            Self::Closing => "connection is closing",
+        }
+    }
+}
+
+/// Why a process could not be spawned. Nothing of it is left behind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// Its `init` failed, or it or the factory panicked.
+    #[error("init: {0}")]
+    Init(Reason),
+    /// The name belongs to another process.
+    #[error("name {0} is taken")]
+    NameTaken(Name),
+    /// The spawning process already has a name, or is not allowed another one.
+    #[error("the process has the name {0} already")]
+    Named(Name),
+    /// The node has as many processes or meta-processes as it may.
+    #[error("the node's limit of {0} is reached")]
+    Limit(&'static str),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+    /// The parent process has ended.
+    #[error("the parent process has ended")]
+    NoParent,
+    /// The process itself has ended: in `terminate` it cannot take a name any more.
+    #[error("the process has ended")]
+    Ended,
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+}
+
+/// Why a listener or a UDP socket could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The host's name could not be resolved.
+    #[error("cannot resolve {host}")]
+    Resolve {
+        /// The host as given.
+        host: String,
+        /// The resolver's error.
+        source: io::Error,
+    },
+    /// The operating system refused.
+    #[error("cannot bind {address}")]
+    Bind {
+        /// The address as resolved, or the path.
+        address: String,
+        /// The error, for instance of kind `AddrInUse`.
+        source: io::Error,
+    },
+    /// The certificates or the TLS options are wrong.
+    #[cfg(feature = "tls")]
+    #[error("tls: {0}")]
+    Tls(#[source] crate::tls::TlsError),
+}
+
+#[cfg(feature = "tls")]
+impl From<crate::tls::TlsError> for BindError {
+    fn from(error: crate::tls::TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl From<crate::tls::TlsError> for ConnectError {
+    fn from(error: crate::tls::TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl BindError {
+    /// The operating system's kind of error, if it was one.
+    ///
+    /// ```
+    /// let first = longshore::UdpServer::bind("127.0.0.1:0").unwrap();
+    /// let taken = longshore::UdpServer::bind(first.local_addr()).unwrap_err();
+    /// assert_eq!(taken.kind(), Some(std::io::ErrorKind::AddrInUse));
+    /// ```
+    pub fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Resolve { source, .. } | Self::Bind { source, .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+}
+
+/// Why a connection could not even be attempted. Later failures reach the owner as a
+/// [`MessageTcpDisconnect`](crate::MessageTcpDisconnect).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The operating system refused at once.
+    #[error("cannot connect to {address}")]
+    Connect {
+        /// The peer.
+        address: SocketAddr,
+        /// The error, for instance of kind `ConnectionRefused`.
+        source: io::Error,
+    },
+    /// The TLS options are wrong.
+    #[cfg(feature = "tls")]
+    #[error("tls: {0}")]
+    Tls(#[source] crate::tls::TlsError),
+    /// The path of a Unix domain socket was refused.
+    #[error("cannot connect to {path}")]
+    Path {
+        /// The path.
+        path: String,
+        /// The error.
+        source: io::Error,
+    },
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Nothing came within the timeout.
+    #[error("request timed out")]
+    Timeout,
+    /// Whoever got the request ended, panicked or dropped it without an answer.
+    #[error("request was dropped without an answer")]
+    Dropped,
+    /// The request could not be delivered.
+    #[error("request not delivered: {}", .0.text())]
+    NotDelivered(SendErrorKind),
+    /// `call` was used on a thread of the runtime, where it could wait for itself. Use `request` there.
+    #[error("a blocking call is not possible on a thread of the runtime")]
+    WouldBlockRuntime,
+}

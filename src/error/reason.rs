@@ -1,0 +1,237 @@
+//! Why something ends: [`Reason`] for processes and meta-processes, [`DisconnectReason`] for a TCP connection.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::error::FrameError;
+
+/// Why a process or a meta-process ends.
+///
+/// A callback that returns `Err(reason)` ends its process with that reason. It is not an [`Error`] itself, so that `?`
+/// turns any error into [`Reason::Error`], with the text of the error and of its sources:
+///
+/// ```
+/// use longshore::Reason;
+/// fn parse(text: &str) -> Result<u16, Reason> {
+///     Ok(text.parse::<u16>()?)
+/// }
+/// assert_eq!(parse("x"), Err(Reason::error("invalid digit found in string")));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It was done. A link does not pass this reason on as an exit.
+    Normal,
+    /// It was asked to stop in an orderly way.
+    Shutdown,
+    /// It was killed. Cannot be trapped.
+    Kill,
+    /// A callback panicked; the text is the panic's message.
+    Panic(Arc<str>),
+    /// An error, or a reason of your own; the text names it.
+    Error(Arc<str>),
+    /// There is no such process or meta-process (any more): what a link or a monitor on it reports.
+    NoProcess,
+}
+
+impl Reason {
+    /// A reason of your own.
+    ///
+    /// ```
+    /// use longshore::Reason;
+    ///
+    /// assert_eq!(Reason::error("out of paper").to_string(), "out of paper");
+    /// ```
+    pub fn error(text: impl fmt::Display) -> Self {
+        Self::Error(Arc::from(text.to_string()))
+    }
+
+    /// The reason a caught panic gives. Panics raised with anything but text are told by that.
+    pub(crate) fn from_panic(payload: &(dyn std::any::Any + Send)) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("panic with a payload that is not text");
+        Self::Panic(Arc::from(text))
+    }
+}
+
+impl<E: Error> From<E> for Reason {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_text = cause.to_string();
+            // Transparent wrappers repeat their source's text; once is enough.
+            if !text.ends_with(&cause_text) {
+                text.push_str(": ");
+                text.push_str(&cause_text);
+            }
+            source = cause.source();
+        }
+        Self::Error(Arc::from(text))
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Normal => f.write_str("normal"),
+            Self::Shutdown => f.write_str("shutdown"),
+            Self::Kill => f.write_str("kill"),
+            Self::Panic(text) => write!(f, "panic: {text}"),
+            Self::Error(text) => f.write_str(text),
+            Self::NoProcess => f.write_str("no such process"),
+        }
+    }
+}
+
+/// Why a TCP connection ended, as its [`MessageTcpDisconnect`](crate::MessageTcpDisconnect) tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DisconnectReason {
+    /// The peer closed its side (FIN, with close_notify under TLS) and nothing was left to send.
+    ClosedByPeer,
+    /// The peer reset the connection (RST).
+    Reset,
+    /// The peer ended a TLS connection without close_notify: the last bytes may have been cut off by anybody.
+    Truncated,
+    /// The owner called `close`, and everything accepted before it was sent.
+    LocalClose,
+    /// The owner called `abort`.
+    Abort,
+    /// An exit signal for the connection, or the end of its parent process.
+    Exit(Reason),
+    /// The owner process is gone.
+    OwnerGone,
+    /// The node stopped.
+    NodeStop,
+    /// No byte moved in either direction for the idle timeout.
+    IdleTimeout,
+    /// The connection attempt (name resolution included) took too long.
+    ConnectTimeout,
+    /// The TLS handshake took too long.
+    HandshakeTimeout,
+    /// The TLS handshake failed, or TLS broke later; the text is the error's.
+    Tls(Arc<str>),
+    /// A frame took longer than its deadline from first byte to last.
+    FrameTimeout,
+    /// `close` could not flush within its deadline.
+    CloseTimeout,
+    /// The peer does not read: output waited for the write timeout, and none of it was taken.
+    SlowReader,
+    /// The peer sent a frame that the framing refuses.
+    Frame(FrameError),
+    /// The owner's mailbox was full and the connection was configured to close then.
+    MailboxFull,
+    /// The connection could not be made; the kind is the operating system's.
+    Connect(io::ErrorKind),
+    /// The host's name could not be resolved; the text is the resolver's.
+    Resolve(Arc<str>),
+    /// Another error of the socket.
+    Io(io::ErrorKind),
+}
+
+impl DisconnectReason {
+    /// The names under which a listener counts how its connections ended.
+    pub(crate) const COUNTED: [&'static str; 20] = [
+        "ended_closed_by_peer",
+        "ended_reset",
+        "ended_truncated",
+        "ended_local_close",
+        "ended_abort",
+        "ended_exit",
+        "ended_owner_gone",
+        "ended_node_stop",
+        "ended_idle_timeout",
+        "ended_connect_timeout",
+        "ended_handshake_timeout",
+        "ended_tls",
+        "ended_frame_timeout",
+        "ended_close_timeout",
+        "ended_slow_reader",
+        "ended_frame",
+        "ended_mailbox_full",
+        "ended_connect",
+        "ended_resolve",
+        "ended_io",
+    ];
+
+    /// The place of this reason in [`Self::COUNTED`].
+    pub(crate) fn counted_at(&self) -> usize {
+        match self {
+            Self::ClosedByPeer => 0,
+            Self::Reset => 1,
+            Self::Truncated => 2,
+            Self::LocalClose => 3,
+            Self::Abort => 4,
+            Self::Exit(_) => 5,
+            Self::OwnerGone => 6,
+            Self::NodeStop => 7,
+            Self::IdleTimeout => 8,
+            Self::ConnectTimeout => 9,
+            Self::HandshakeTimeout => 10,
+            Self::Tls(_) => 11,
+            Self::FrameTimeout => 12,
+            Self::CloseTimeout => 13,
+            Self::SlowReader => 14,
+            Self::Frame(_) => 15,
+            Self::MailboxFull => 16,
+            Self::Connect(_) => 17,
+            Self::Resolve(_) => 18,
+            Self::Io(_) => 19,
+        }
+    }
+
+    /// The reason a failed read or write gives.
+    pub(crate) fn from_io(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted => Self::Reset,
+            other => Self::Io(other),
+        }
+    }
+}
+
+impl fmt::Display for DisconnectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClosedByPeer => f.write_str("closed by peer"),
+            Self::Reset => f.write_str("reset by peer"),
+            Self::Truncated => f.write_str("ended by peer without close_notify"),
+            Self::LocalClose => f.write_str("closed"),
+            Self::Abort => f.write_str("aborted"),
+            Self::Exit(reason) => write!(f, "exit: {reason}"),
+            Self::OwnerGone => f.write_str("owner process is gone"),
+            Self::NodeStop => f.write_str("node stopped"),
+            Self::IdleTimeout => f.write_str("idle timeout"),
+            Self::ConnectTimeout => f.write_str("connect timeout"),
+            Self::HandshakeTimeout => f.write_str("handshake timeout"),
+            Self::Tls(text) => write!(f, "tls: {text}"),
+            Self::FrameTimeout => f.write_str("frame timeout"),
+            Self::CloseTimeout => f.write_str("close timeout"),
+            Self::SlowReader => f.write_str("slow reader"),
+            Self::Frame(error) => error.fmt(f),
+            Self::MailboxFull => f.write_str("owner's mailbox is full"),
+            Self::Connect(kind) => write!(f, "connect: {kind}"),
+            Self::Resolve(text) => write!(f, "resolve: {text}"),
+            Self::Io(kind) => kind.fmt(f),
+        }
+    }
+}
+
+/// What links and monitors on a connection's alias are told.
+impl From<&DisconnectReason> for Reason {
+    fn from(reason: &DisconnectReason) -> Self {
+        match reason {
+            DisconnectReason::ClosedByPeer | DisconnectReason::LocalClose => Self::Normal,
+            DisconnectReason::Exit(reason) => reason.clone(),
+            DisconnectReason::NodeStop => Self::Shutdown,
+            other => Self::error(other),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Messages on their way, in 24 bytes.
+//!
+//! A [`Message`] takes 64 bytes because a datagram carries its address. Between two processes it would be moved several
+//! times, in pieces that do not fit each other, and a processor waits for a load that spans two recent stores. So
+//! mailboxes and command queues hold a [`Packed`]: what is sent most stands inline and moves in registers, everything else
+//! travels in a box that is used again.
+//!
+//! ```text
+//!  Message ── from ──▶ Packed: Tcp │ User │ Other ──▶ mailbox, command queue ── unpack ──▶ Message ──▶ callback
+//!                                            ▲ rack                                │ rack
+//!                                            └─────────────── empty box ◀──────────┘
+//! ```
+//!
+//! The boxes wait on a rack of the thread, as those of user types do, and go through a [`Depot`] where sender and receiver
+//! run on different threads: a rack has two magazines of [`MAGAZINE`] boxes, the depot [`MAGAZINES`] of them. They are not one
+//! of the user types' stocks, because a thread has few of those, and a datagram never costs an allocation.
+
+use std::cell::RefCell;
+
+use super::{Message, MessageTcp, UserMessage};
+use crate::memory::magazine::{Depot, Rack};
+
+/// Boxes that travel between threads together.
+const MAGAZINE: usize = 64;
+/// Magazines that wait for a thread in need.
+const MAGAZINES: usize = 32;
+
+type Empty = Box<Option<Message>>;
+
+thread_local! {
+    static RACK: RefCell<Rack<Empty, MAGAZINE>> = const { RefCell::new(Rack::new()) };
+}
+
+static DEPOT: Depot<Empty> = Depot::new(MAGAZINES);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum Packed {
+    Tcp(MessageTcp),
+    User(UserMessage),
+    Other(Parcel),
+}
+
+/// A message of another kind, in a box.
+#[derive(Debug)]
+pub(crate) struct Parcel(Box<Option<Message>>);
+
+impl Packed {
+    /// The message that was packed.
+    #[inline]
+    pub(crate) fn unpack(self) -> Message {
+        match self {
+            Self::Tcp(packet) => Message::Tcp(packet),
+            Self::User(value) => Message::User(value),
+            Self::Other(parcel) => parcel.open(),
+        }
+    }
+
+    /// Drops the message and keeps its box: for those that are dropped by the thousand.
+    pub(crate) fn discard(self) {
+        drop(self.unpack());
+    }
+
+    /// What it counts against the output limit of the meta-process that it is sent to.
+    #[inline]
+    pub(crate) fn output_bytes(&self) -> usize {
+        match self {
+            Self::Tcp(packet) => packet.data.len(),
+            Self::User(_) => 0,
+            Self::Other(Parcel(message)) => {
+                message.as_ref().as_ref().map_or(0, Message::output_bytes)
+            }
+        }
+    }
+}
+
+impl From<Message> for Packed {
+    #[inline(always)]
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Tcp(packet) => Self::Tcp(packet),
+            Message::User(value) => Self::User(value),
+            other => Self::Other(Parcel::of(other)),
+        }
+    }
+}
+
+impl Parcel {
+    #[inline(never)]
+    fn of(message: Message) -> Self {
+        // No rack at the end of the thread.
+        let empty = RACK
+            .try_with(|rack| rack.borrow_mut().take(&DEPOT))
+            .ok()
+            .flatten();
+        let mut parcel = empty.unwrap_or_default();
+        *parcel = Some(message);
+        Self(parcel)
+    }
+
+    #[inline(never)]
+    fn open(mut self) -> Message {
+        let message = self.0.take().expect("a parcel is opened once");
+        let _ = RACK.try_with(|rack| rack.borrow_mut().put(self.0, &DEPOT));
+        message
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::id::Alias;
+    use crate::message::{MessageTcpWritable, MessageUdp};
+
+    fn datagram(id: Alias) -> Message {
+        Message::Udp(MessageUdp::new(id, ([127, 0, 0, 1], 9).into(), "ping"))
+    }
+
+    #[test]
+    fn message_comes_out_as_it_went_in() {
+        assert!(size_of::<Packed>() <= 24);
+        let id = Alias::new(0, 3, 1);
+        let Message::Tcp(packet) =
+            Packed::from(Message::new(MessageTcp::new(id, "bytes"))).unpack()
+        else {
+            panic!()
+        };
+        assert_eq!(packet, MessageTcp::new(id, "bytes"));
+        assert_eq!(
+            Packed::from(Message::new(7_u8))
+                .unpack()
+                .downcast::<u8>()
+                .unwrap(),
+            7
+        );
+        let writable = Packed::from(Message::TcpWritable(MessageTcpWritable { id })).unpack();
+        assert!(matches!(writable, Message::TcpWritable(writable) if writable.id == id));
+        let Message::Udp(packet) = Packed::from(datagram(id)).unpack() else {
+            panic!()
+        };
+        assert_eq!((&packet.data[..], packet.addr.port()), (&b"ping"[..], 9));
+    }
+
+    #[test]
+    fn bytes_are_counted_as_before() {
+        let id = Alias::new(0, 3, 1);
+        for message in [
+            Message::new(MessageTcp::new(id, "bytes")),
+            datagram(id),
+            Message::new(7_u8),
+        ] {
+            let bytes = message.output_bytes();
+            assert_eq!(Packed::from(message).output_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn opened_box_carries_the_next_message() {
+        let id = Alias::new(0, 3, 1);
+        let address = |packed: &Packed| {
+            let Packed::Other(Parcel(parcel)) = packed else {
+                panic!()
+            };
+            std::ptr::from_ref(&**parcel)
+        };
+        let first = Packed::from(datagram(id));
+        let was = address(&first);
+        drop(first.unpack());
+        assert_eq!(address(&Packed::from(datagram(id))), was);
+    }
+}

@@ -1,0 +1,264 @@
+//! Values of user types on their way, in boxes that are used again.
+//!
+//! A box is `Option<T>` behind `dyn Any`: taking the value out leaves an empty box of its type, which waits on a rack of
+//! the thread for the next value of that type. A process that sends and one that receives on the same worker allocate
+//! nothing in the long run, however large the bursts. Where they run on different workers, the receiver's rack hands the
+//! boxes back to the sender's through a [`Depot`].
+//!
+//! What is kept is bounded: [`TYPES`] types on each thread, two magazines of [`MAGAZINE`] boxes for each, and as many types
+//! in depots, [`MAGAZINES`] magazines for each; of values up to [`LARGEST`] bytes.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::memory::magazine::{Depot, Rack};
+
+/// Types that boxes are kept of, at most.
+const TYPES: usize = 16;
+/// Places that are looked at for a type.
+const PROBES: usize = 4;
+/// Boxes that travel between threads together.
+const MAGAZINE: usize = 64;
+/// Magazines that wait for a thread in need.
+const MAGAZINES: usize = 32;
+/// Larger values leave their box to the allocator.
+const LARGEST: usize = 128;
+
+type Empty = Box<dyn Any + Send>;
+
+/// A value of any type that can be sent; see [`Message::User`](crate::Message::User).
+pub struct UserMessage(Box<dyn Any + Send>);
+
+impl UserMessage {
+    #[inline]
+    pub(crate) fn new<T: Any + Send>(value: T) -> Self {
+        if size_of::<T>() <= LARGEST
+            && let Some(mut empty) = take(TypeId::of::<T>())
+            && let Some(place) = empty.downcast_mut::<Option<T>>()
+        {
+            *place = Some(value);
+            return Self(empty);
+        }
+        Self(Box::new(Some(value)))
+    }
+
+    /// Takes the value out, or gives the message back if it has another type.
+    ///
+    /// # Errors
+    ///
+    /// The message itself.
+    #[inline]
+    pub fn downcast<T: Any>(mut self) -> Result<T, Self> {
+        let Some(value) = self.0.downcast_mut::<Option<T>>().and_then(Option::take) else {
+            return Err(self);
+        };
+        if size_of::<T>() <= LARGEST {
+            put(TypeId::of::<T>(), self.0);
+        }
+        Ok(value)
+    }
+
+    /// Looks at the value, if it has that type.
+    pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref::<Option<T>>()?.as_ref()
+    }
+}
+
+impl fmt::Debug for UserMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserMessage")
+    }
+}
+
+/// The rack for the empty boxes of one type.
+struct Stock {
+    of: TypeId,
+    rack: Rack<Empty, MAGAZINE>,
+    depot: Arc<Depot<Empty>>,
+}
+
+thread_local! {
+    static STOCKS: RefCell<[Option<Stock>; TYPES]> = const { RefCell::new([const { None }; TYPES]) };
+}
+
+/// The depots of the program, asked when a thread meets a type for the first time.
+static DEPOTS: Mutex<BTreeMap<TypeId, Arc<Depot<Empty>>>> = Mutex::new(BTreeMap::new());
+
+/// Places where a type can be; the first that is its own or free is its.
+#[inline]
+fn places(of: TypeId) -> impl Iterator<Item = usize> {
+    /// A `TypeId` is a good hash already, and gives itself to the hasher as one word.
+    #[derive(Default)]
+    struct Word(u64);
+    impl Hasher for Word {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            bytes
+                .iter()
+                .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+        }
+        fn write_u64(&mut self, word: u64) {
+            self.0 = word;
+        }
+    }
+    let mut word = Word::default();
+    of.hash(&mut word);
+    let first = word.finish() as usize;
+    (0..PROBES).map(move |probe| first.wrapping_add(probe) % TYPES)
+}
+
+impl Stock {
+    /// `None`: all places where it could be belong to other types.
+    #[inline]
+    fn find(stocks: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
+        let first = places(of).next()?;
+        if stocks[first].as_ref().is_some_and(|stock| stock.of == of) {
+            return stocks[first].as_mut();
+        }
+        Self::find_further(stocks, of)
+    }
+
+    #[cold]
+    fn find_further(stocks: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
+        let place =
+            places(of).find(|place| stocks[*place].as_ref().is_none_or(|stock| stock.of == of))?;
+        Some(stocks[place].get_or_insert_with(|| Self::new(of)))
+    }
+
+    /// The first stock for that type on this thread.
+    fn new(of: TypeId) -> Self {
+        let mut depots = DEPOTS.lock().unwrap_or_else(PoisonError::into_inner);
+        // A type too many has a depot that keeps nothing: its boxes stay on their threads.
+        let limit = if depots.len() < TYPES { MAGAZINES } else { 0 };
+        let depot = depots
+            .get(&of)
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Depot::new(limit)));
+        if limit > 0 {
+            depots.insert(of, Arc::clone(&depot));
+        }
+        Self {
+            of,
+            rack: Rack::new(),
+            depot,
+        }
+    }
+}
+
+#[inline]
+fn take(of: TypeId) -> Option<Empty> {
+    // No stock at the end of the thread, nor inside of the drop of a box of this very stock.
+    let taken = STOCKS.try_with(|stocks| {
+        let mut stocks = stocks.try_borrow_mut().ok()?;
+        let Stock { rack, depot, .. } = Stock::find(&mut stocks, of)?;
+        rack.take(depot)
+    });
+    taken.ok().flatten()
+}
+
+#[inline]
+fn put(of: TypeId, empty: Empty) {
+    let _ = STOCKS.try_with(|stocks| {
+        let Ok(mut stocks) = stocks.try_borrow_mut() else {
+            return;
+        };
+        if let Some(Stock { rack, depot, .. }) = Stock::find(&mut stocks, of) {
+            rack.put(empty, depot);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn value_comes_out_as_it_went_in() {
+        let message = UserMessage::new(String::from("hi"));
+        assert_eq!(
+            message.downcast_ref::<String>().map(String::as_str),
+            Some("hi")
+        );
+        let message = message.downcast::<u8>().expect_err("another type");
+        assert_eq!(message.downcast::<String>().expect("this type"), "hi");
+    }
+
+    #[test]
+    fn emptied_box_carries_the_next_value_of_its_type() {
+        let address = |message: &UserMessage| {
+            message
+                .downcast_ref::<[u64; 3]>()
+                .expect("this type")
+                .as_ptr()
+        };
+        let first = UserMessage::new([1_u64, 2, 3]);
+        let was = address(&first);
+        assert_eq!(first.downcast::<[u64; 3]>().expect("this type"), [1, 2, 3]);
+        let second = UserMessage::new([4_u64, 5, 6]);
+        assert_eq!(address(&second), was);
+        assert_eq!(second.downcast::<[u64; 3]>().expect("this type"), [4, 5, 6]);
+    }
+
+    #[test]
+    fn dropped_message_drops_its_value_once() {
+        let value = Arc::new(());
+        drop(UserMessage::new(Arc::clone(&value)));
+        let taken = UserMessage::new(Arc::clone(&value)).downcast::<Arc<()>>();
+        assert_eq!(Arc::strong_count(&value), 2);
+        drop(taken);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    #[test]
+    fn types_that_share_a_stock_do_not_mix() {
+        for round in 0..1_000_u32 {
+            assert_eq!(
+                UserMessage::new(round).downcast::<u32>().expect("u32"),
+                round
+            );
+            assert_eq!(
+                UserMessage::new(round as u8).downcast::<u8>().expect("u8"),
+                round as u8
+            );
+            assert_eq!(
+                UserMessage::new((round, 1_u8))
+                    .downcast::<(u32, u8)>()
+                    .expect("pair"),
+                (round, 1)
+            );
+            assert_eq!(
+                UserMessage::new(Some(round))
+                    .downcast::<Option<u32>>()
+                    .expect("option"),
+                Some(round)
+            );
+            assert!(
+                UserMessage::new([round; 64])
+                    .downcast::<[u32; 64]>()
+                    .is_ok(),
+                "too large for a stock"
+            );
+        }
+    }
+
+    #[test]
+    fn more_types_than_are_kept_come_out_as_they_went_in() {
+        struct Numbered<const NUMBER: usize>(usize);
+        fn round<const NUMBER: usize>() {
+            for _ in 0..3 {
+                let taken =
+                    UserMessage::new(Numbered::<NUMBER>(NUMBER)).downcast::<Numbered<NUMBER>>();
+                assert_eq!(taken.expect("this type").0, NUMBER);
+            }
+        }
+        macro_rules! rounds { ($($number:literal)*) => { $(round::<$number>();)* } }
+        rounds!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31);
+        assert!(DEPOTS.lock().unwrap().len() <= TYPES);
+    }
+}

@@ -1,0 +1,88 @@
+//! What all stripes of a node share, and the way to start a meta-process.
+
+use std::sync::Arc;
+
+use crossbeam_queue::SegQueue;
+use mio::Registry;
+
+use super::MetaProcess;
+use crate::base::blocking::Blocking;
+use crate::base::log::Logger;
+use crate::bridge::{Commands, Deliver, Timers};
+use crate::error::{OptionError, SpawnError};
+use crate::id::{Alias, Name, Pid};
+use crate::memory::buffer::BufferPool;
+
+/// A meta-process on its way to its stripe.
+pub(crate) struct Newborn {
+    pub(crate) alias: Alias,
+    pub(crate) parent: Pid,
+    pub(crate) meta: Box<dyn MetaProcess>,
+}
+
+/// What all stripes of a node share.
+pub(crate) struct Services {
+    pub(crate) registry: Registry,
+    pub(crate) deliver: Arc<dyn Deliver>,
+    pub(crate) commands: Arc<Commands>,
+    pub(crate) timers: Arc<Timers>,
+    pub(crate) pool: BufferPool,
+    pub(crate) blocking: Blocking,
+    /// Where long handshakes compute.
+    #[cfg(feature = "tls")]
+    pub(crate) handshakes: Blocking,
+    pub(crate) logger: Logger,
+    /// For each stripe, what is to be born on it.
+    pub(crate) births: Box<[SegQueue<Newborn>]>,
+}
+
+impl Services {
+    /// An empty spawn queue for each stripe.
+    pub(crate) fn births(stripes: usize) -> Box<[SegQueue<Newborn>]> {
+        std::iter::repeat_with(SegQueue::new)
+            .take(stripes)
+            .collect()
+    }
+
+    /// Starts a meta-process as a child of `parent`.
+    pub(crate) fn spawn(
+        &self,
+        parent: Pid,
+        meta: Box<dyn MetaProcess>,
+    ) -> Result<Alias, SpawnError> {
+        self.refuse_pools(meta.owners())?;
+        let alias = self.commands.allocate(meta.output_limit())?;
+        if parent != Pid::NODE && !self.deliver.adopt(parent, alias) {
+            self.commands.retire(alias);
+            self.commands.recycle(alias);
+            return Err(SpawnError::NoParent);
+        }
+        self.births[alias.stripe()].push(Newborn {
+            alias,
+            parent,
+            meta,
+        });
+        self.commands.wake(alias.stripe());
+        Ok(alias)
+    }
+
+    /// A pool would spread the bytes of one connection over its workers, so it cannot own one.
+    pub(crate) fn refuse_pools(
+        &self,
+        (field, names): (&'static str, &[Name]),
+    ) -> Result<(), OptionError> {
+        let is_pool = |name: &&Name| {
+            self.deliver
+                .resolve(name)
+                .is_some_and(|pid| self.deliver.is_pool(pid))
+        };
+        match names.iter().find(is_pool) {
+            None => Ok(()),
+            Some(name) => {
+                let problem =
+                    "is a pool; it would spread the bytes of one connection over several workers";
+                Err(OptionError::new(field, format!("{name} {problem}")))
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The meta-processes of the crate: TCP, UDP and Unix domain sockets, and their options.
+//!
+//! Each is a state machine of `proto` with a socket. They implement the same [`MetaProcess`](crate::MetaProcess) as a
+//! user's meta-process does.
+
+mod gso;
+pub(crate) mod options;
+mod socket;
+mod stream;
+pub(crate) mod tcp;
+pub(crate) mod udp;
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) mod unix_datagram;

@@ -1,0 +1,153 @@
+//! Options of connections that this side opens.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{SocketOptions, StreamOptions, TcpLimits, check, positive};
+use crate::error::OptionError;
+use crate::id::Name;
+use crate::memory::buffer::BufferPool;
+use crate::proto::framing::Framing;
+#[cfg(feature = "tls")]
+use crate::tls::{CertManager, TlsClientOptions};
+
+/// Options of a [`TcpConnection`](crate::TcpConnection) that this side opens.
+///
+/// ```
+/// use longshore::TcpConnectionOptions;
+/// let options = TcpConnectionOptions::from(("localhost", 7000)).with_process("client");
+/// assert_eq!(options.host, "localhost");
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[doc(alias = "TCPConnectionOptions")]
+pub struct TcpConnectionOptions {
+    /// The peer: a name, resolved off the loop, or a literal address.
+    pub host: String,
+    /// The peer's port.
+    pub port: u16,
+    /// The name of the process that owns the connection. `None`: the parent process. A name that belongs to a
+    /// [`Pool`](crate::Pool) is refused by `spawn_meta`; with one that nobody holds when the connection comes to the
+    /// loop the parent gets a Disconnect, [`OwnerGone`](crate::DisconnectReason::OwnerGone).
+    pub process: Option<Name>,
+    /// A certificate of our own, for mutual TLS. Turns TLS on.
+    #[cfg(feature = "tls")]
+    pub cert_manager: Option<CertManager>,
+    /// Turns TLS on, and says how it is done.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsClientOptions>,
+    /// With TLS: accept any certificate. The connection is then encrypted to somebody, nobody knows to whom. Turns TLS
+    /// on, and logs a warning for each connection.
+    pub insecure_skip_verify: bool,
+    /// Time to resolve and connect, all addresses together. 10 s by default.
+    pub connect_timeout: Option<Duration>,
+    /// The local address to connect from.
+    pub local_addr: Option<SocketAddr>,
+    /// Bytes read at once, at most. 64 KiB by default and at most.
+    pub read_buffer_size: usize,
+    /// Where buffers of received bytes come from. `None`: the node's pool.
+    pub buffer_pool: Option<BufferPool>,
+    /// Keep-alive probes after so long without traffic, in whole seconds, from 1 to 32,767 (RFC 9293 section 3.8.4, tcp(7)).
+    /// `None`, the default: none.
+    pub keep_alive_period: Option<Duration>,
+    /// How bytes become messages.
+    pub framing: Framing,
+    /// The owner decides what happens after the peer's FIN; see
+    /// [`TcpServerOptions::half_open`](crate::TcpServerOptions::half_open).
+    pub half_open: bool,
+    /// Close the connection when its owner's mailbox is full, instead of pausing it.
+    pub close_on_full_mailbox: bool,
+    /// Bytes to send after so long without a write. Off by default.
+    pub write_keep_alive: Option<(Duration, Vec<u8>)>,
+    /// Limits and deadlines.
+    pub limits: TcpLimits,
+    /// Options of the socket.
+    pub socket: SocketOptions,
+}
+
+impl Default for TcpConnectionOptions {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            port: 0,
+            process: None,
+            #[cfg(feature = "tls")]
+            cert_manager: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            insecure_skip_verify: false,
+            connect_timeout: Some(Duration::from_secs(10)),
+            local_addr: None,
+            read_buffer_size: 64 * 1024,
+            buffer_pool: None,
+            keep_alive_period: None,
+            framing: Framing::Raw,
+            half_open: false,
+            close_on_full_mailbox: false,
+            write_keep_alive: None,
+            limits: TcpLimits::default(),
+            socket: SocketOptions::default(),
+        }
+    }
+}
+
+impl TcpConnectionOptions {
+    stream_options!();
+
+    setters! {
+        /// Sets [`host`](Self::host).
+        with_host, host: into String;
+        /// Sets [`port`](Self::port).
+        with_port, port: plain u16;
+        /// Sets [`process`](Self::process); an empty name is `None`.
+        with_process, process: some_name Name;
+        /// Sets [`insecure_skip_verify`](Self::insecure_skip_verify).
+        with_insecure_skip_verify, insecure_skip_verify: plain bool;
+        /// Sets [`connect_timeout`](Self::connect_timeout).
+        with_connect_timeout, connect_timeout: into Option<Duration>;
+        /// Sets [`local_addr`](Self::local_addr).
+        with_local_addr, local_addr: into Option<SocketAddr>;
+    }
+
+    /// Sets [`cert_manager`](Self::cert_manager).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_cert_manager(mut self, cert_manager: impl Into<Option<CertManager>>) -> Self {
+        self.cert_manager = cert_manager.into();
+        self
+    }
+
+    /// Sets [`tls`](Self::tls).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: impl Into<Option<TlsClientOptions>>) -> Self {
+        self.tls = tls.into();
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+        check(
+            !self.host.is_empty(),
+            "host",
+            "a client needs a host to connect to",
+        )?;
+        check(
+            self.port != 0,
+            "port",
+            "a client needs a port to connect to",
+        )?;
+        self.validate_connected()
+    }
+
+    /// For a connection whose peer is known otherwise.
+    pub(crate) fn validate_connected(&self) -> Result<(), OptionError> {
+        #[cfg(not(feature = "tls"))]
+        check(
+            !self.insecure_skip_verify,
+            "insecure_skip_verify",
+            "needs the feature `tls`",
+        )?;
+        positive("connect_timeout", self.connect_timeout)?;
+        self.stream().validate()
+    }
+}

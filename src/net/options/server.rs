@@ -1,0 +1,200 @@
+//! Options of listeners.
+
+use std::time::Duration;
+
+use super::{SocketOptions, StreamOptions, TcpLimits, check};
+use crate::error::OptionError;
+use crate::id::Name;
+use crate::memory::buffer::BufferPool;
+use crate::proto::framing::Framing;
+#[cfg(feature = "tls")]
+use crate::tls::{CertManager, TlsServerOptions};
+
+/// What a listener does with connections beyond its limit.
+///
+/// ```
+/// use longshore::{AtLimit, TcpServerOptions};
+///
+/// let options = TcpServerOptions::from(":7000").with_max_connections(10_000).with_at_limit(AtLimit::Refuse);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AtLimit {
+    /// Leaves them in the backlog until there is room.
+    #[default]
+    Wait,
+    /// Accepts and closes them, so that clients know at once.
+    Refuse,
+}
+
+/// Options of a [`TcpServer`](crate::TcpServer).
+///
+/// ```
+/// use longshore::TcpServerOptions;
+/// let options = TcpServerOptions::from("127.0.0.1:7000").with_process_pool(["handler1", "handler2"]);
+/// assert_eq!(options.port, 7000);
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[doc(alias = "TCPServerOptions")]
+pub struct TcpServerOptions {
+    /// The interface; empty for all of them, IPv4 and IPv6.
+    pub host: String,
+    /// The port; 0 lets the operating system choose, see [`TcpServer::local_addr`](crate::TcpServer::local_addr).
+    pub port: u16,
+    /// Names of the processes that own the connections, in turn: connection number i belongs to the process named
+    /// `process_pool[i % n]`, or to the next one that lives; with none alive it is closed and counted. Empty: the parent
+    /// process owns them all. A name that belongs to a [`Pool`](crate::Pool) is refused by `spawn_meta`, and one that
+    /// becomes a pool's later is skipped.
+    pub process_pool: Vec<Name>,
+    /// Turns TLS on.
+    #[cfg(feature = "tls")]
+    pub cert_manager: Option<CertManager>,
+    /// How TLS is done; needs `cert_manager`, or a complete configuration of its own.
+    #[cfg(feature = "tls")]
+    pub tls: TlsServerOptions,
+    /// Bytes read at once, at most. 64 KiB by default and at most.
+    pub read_buffer_size: usize,
+    /// Where buffers of received bytes come from. `None`: the node's pool.
+    pub buffer_pool: Option<BufferPool>,
+    /// Keep-alive probes after so long without traffic, in whole seconds, from 1 to 32,767 (RFC 9293 section 3.8.4, tcp(7)).
+    /// `None`, the default: none.
+    pub keep_alive_period: Option<Duration>,
+    /// Only for clients: setting it on a server is an error.
+    pub insecure_skip_verify: bool,
+    /// How bytes become messages.
+    pub framing: Framing,
+    /// The owner decides what happens after the peer's FIN: it gets a `MessageTcpPeerClosed`, can still send, and closes
+    /// when it is done. Off by default: the connection closes by itself when the owner has handled everything received and
+    /// all that it sent while doing so has gone out. Turn it on where replies are made later, or by another process.
+    pub half_open: bool,
+    /// Close a connection whose owner's mailbox is full, instead of pausing it.
+    pub close_on_full_mailbox: bool,
+    /// Bytes to send after so long without a write. Off by default.
+    pub write_keep_alive: Option<(Duration, Vec<u8>)>,
+    /// Limits and deadlines of each connection.
+    pub limits: TcpLimits,
+    /// Options of the listening socket and of accepted ones.
+    pub socket: SocketOptions,
+    /// Connections at once. `None`: no limit.
+    pub max_connections: Option<usize>,
+    /// What happens with more.
+    pub at_limit: AtLimit,
+    /// Connections accepted in each second of the node's clock, at most; more wait in the backlog. `None`: no limit.
+    pub accept_rate: Option<u32>,
+    /// Connections at once from one IP address; more are closed. `None`: no limit.
+    pub max_connections_per_ip: Option<usize>,
+}
+
+impl Default for TcpServerOptions {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            port: 0,
+            process_pool: Vec::new(),
+            #[cfg(feature = "tls")]
+            cert_manager: None,
+            #[cfg(feature = "tls")]
+            tls: TlsServerOptions::default(),
+            read_buffer_size: 64 * 1024,
+            buffer_pool: None,
+            keep_alive_period: None,
+            insecure_skip_verify: false,
+            framing: Framing::Raw,
+            half_open: false,
+            close_on_full_mailbox: false,
+            write_keep_alive: None,
+            limits: TcpLimits::default(),
+            socket: SocketOptions::default(),
+            max_connections: None,
+            at_limit: AtLimit::Wait,
+            accept_rate: None,
+            max_connections_per_ip: None,
+        }
+    }
+}
+
+impl TcpServerOptions {
+    stream_options!();
+
+    setters! {
+        /// Sets [`host`](Self::host).
+        with_host, host: into String;
+        /// Sets [`port`](Self::port).
+        with_port, port: plain u16;
+        /// Sets [`insecure_skip_verify`](Self::insecure_skip_verify).
+        with_insecure_skip_verify, insecure_skip_verify: plain bool;
+        /// Sets [`max_connections`](Self::max_connections).
+        with_max_connections, max_connections: some usize;
+        /// Sets [`at_limit`](Self::at_limit).
+        with_at_limit, at_limit: plain AtLimit;
+        /// Sets [`accept_rate`](Self::accept_rate), connections a second.
+        with_accept_rate, accept_rate: some u32;
+        /// Sets [`max_connections_per_ip`](Self::max_connections_per_ip).
+        with_max_connections_per_ip, max_connections_per_ip: some usize;
+    }
+
+    /// Sets [`process_pool`](Self::process_pool).
+    #[must_use]
+    pub fn with_process_pool<N: Into<Name>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.process_pool = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`cert_manager`](Self::cert_manager).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_cert_manager(mut self, cert_manager: impl Into<Option<CertManager>>) -> Self {
+        self.cert_manager = cert_manager.into();
+        self
+    }
+
+    /// Sets [`tls`](Self::tls).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsServerOptions) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+        check(
+            !self.insecure_skip_verify,
+            "insecure_skip_verify",
+            "a server has no server to verify; use it on clients",
+        )?;
+        #[cfg(feature = "tls")]
+        check(
+            self.tls.max_handshakes != Some(0),
+            "max_handshakes",
+            "must be at least 1; `None` is no limit",
+        )?;
+        check(
+            self.max_connections != Some(0),
+            "max_connections",
+            "must be at least 1",
+        )?;
+        check(
+            self.accept_rate != Some(0),
+            "accept_rate",
+            "must be at least 1",
+        )?;
+        check(
+            self.max_connections_per_ip != Some(0),
+            "max_connections_per_ip",
+            "must be at least 1",
+        )?;
+        self.stream().validate()
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn validate_unix(&self) -> Result<(), OptionError> {
+        let without_ip = self.max_connections_per_ip.is_none();
+        check(
+            without_ip,
+            "max_connections_per_ip",
+            "peers of a Unix domain socket have no IP address",
+        )?;
+        self.validate()
+    }
+}

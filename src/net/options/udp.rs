@@ -1,0 +1,123 @@
+//! Options of datagram sockets.
+
+use std::net::SocketAddr;
+
+use super::{SocketOptions, check};
+use crate::bridge::send_quota::MAX_LIMIT;
+use crate::error::OptionError;
+use crate::id::Name;
+use crate::memory::buffer::BufferPool;
+
+/// Options of a [`UdpServer`](crate::UdpServer).
+///
+/// ```
+/// use longshore::UdpServerOptions;
+///
+/// let options = UdpServerOptions::from(":7000").with_process("handlers").with_report_errors(true);
+/// assert_eq!((options.host.as_str(), options.port), ("", 7000)); // all interfaces
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[doc(alias = "UDPServerOptions")]
+pub struct UdpServerOptions {
+    /// The interface; empty for all of them, IPv4 and IPv6.
+    pub host: String,
+    /// The port; 0 lets the operating system choose, see [`UdpServer::local_addr`](crate::UdpServer::local_addr).
+    pub port: u16,
+    /// The name of the process that gets the datagrams; a pool spreads them. `None`: the parent process.
+    pub process: Option<Name>,
+    /// The longest datagram taken whole, in bytes; longer ones are cut and flagged. Ignored if there is a `buffer_pool`.
+    /// 65,536 by default, which is more than a datagram can have.
+    pub buffer_size: usize,
+    /// Where buffers come from. `None`: the node's pool.
+    pub buffer_pool: Option<BufferPool>,
+    /// Connect the socket to this peer: only its datagrams are received, and its port being closed is told.
+    pub peer: Option<SocketAddr>,
+    /// Allow sending to broadcast addresses.
+    pub broadcast: bool,
+    /// Multicast groups to join.
+    pub multicast: Vec<std::net::IpAddr>,
+    /// Bytes that may wait to be sent before sends are refused; a datagram counts as 64 bytes at least. 1 MiB by default.
+    pub output_limit: u32,
+    /// Tell the owner of each datagram that could not be sent, with a `MessageUdpError`; by default they are counted.
+    pub report_errors: bool,
+    /// Give datagrams that wait for one peer and have one size to the kernel in one call, which cuts them apart again (UDP
+    /// segmentation offload). Nothing changes on the wire, but a packet capture on this machine sees them before the cut. Linux
+    /// only; where the kernel or the device cannot do it, they are sent one by one. On by default.
+    pub segmentation_offload: bool,
+    /// Options of the socket.
+    pub socket: SocketOptions,
+}
+
+impl Default for UdpServerOptions {
+    fn default() -> Self {
+        Self {
+            host: String::new(),
+            port: 0,
+            process: None,
+            buffer_size: 64 * 1024,
+            buffer_pool: None,
+            peer: None,
+            broadcast: false,
+            multicast: Vec::new(),
+            output_limit: 1 << 20,
+            report_errors: false,
+            segmentation_offload: true,
+            socket: SocketOptions::default(),
+        }
+    }
+}
+
+impl UdpServerOptions {
+    setters! {
+        /// Sets [`host`](Self::host).
+        with_host, host: into String;
+        /// Sets [`port`](Self::port).
+        with_port, port: plain u16;
+        /// Sets [`process`](Self::process); an empty name is `None`.
+        with_process, process: some_name Name;
+        /// Sets [`buffer_size`](Self::buffer_size), bytes.
+        with_buffer_size, buffer_size: plain usize;
+        /// Sets [`buffer_pool`](Self::buffer_pool).
+        with_buffer_pool, buffer_pool: into Option<BufferPool>;
+        /// Sets [`peer`](Self::peer).
+        with_peer, peer: into Option<SocketAddr>;
+        /// Sets [`broadcast`](Self::broadcast).
+        with_broadcast, broadcast: plain bool;
+        /// Sets [`multicast`](Self::multicast).
+        with_multicast, multicast: plain Vec<std::net::IpAddr>;
+        /// Sets [`output_limit`](Self::output_limit), bytes.
+        with_output_limit, output_limit: plain u32;
+        /// Sets [`report_errors`](Self::report_errors).
+        with_report_errors, report_errors: plain bool;
+        /// Sets [`segmentation_offload`](Self::segmentation_offload).
+        with_segmentation_offload, segmentation_offload: plain bool;
+        /// Sets [`socket`](Self::socket).
+        with_socket, socket: plain SocketOptions;
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+        check(
+            self.buffer_size > 0,
+            "buffer_size",
+            "must be at least 1 byte",
+        )?;
+        check(
+            self.output_limit > 0,
+            "output_limit",
+            "must be at least 1 byte",
+        )?;
+        check(
+            self.output_limit <= MAX_LIMIT,
+            "output_limit",
+            "must be below 2^30 bytes",
+        )?;
+        let groups = self.multicast.iter().all(std::net::IpAddr::is_multicast);
+        check(
+            groups,
+            "multicast",
+            "holds an address that is no multicast group",
+        )?;
+        self.socket.validate()
+    }
+}

@@ -1,0 +1,167 @@
+//! The socket of a connection: TCP or Unix domain, one type to read and write.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use crate::meta::MetaContext;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(mio::net::TcpStream),
+    #[cfg(unix)]
+    Unix(mio::net::UnixStream),
+    /// The connection is over and its descriptor given back.
+    HungUp,
+}
+
+/// The address of what has none.
+pub(crate) const UNSPECIFIED: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// A peer's address, kept for each connection: small where it can be.
+#[derive(Debug)]
+pub(crate) enum PeerAddr {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl From<SocketAddr> for PeerAddr {
+    fn from(addr: SocketAddr) -> Self {
+        match addr {
+            SocketAddr::V4(addr) => Self::V4(addr),
+            SocketAddr::V6(addr) => Self::V6(Box::new(addr)),
+        }
+    }
+}
+
+impl PeerAddr {
+    pub(crate) fn get(&self) -> SocketAddr {
+        match self {
+            Self::V4(addr) => SocketAddr::V4(*addr),
+            Self::V6(addr) => SocketAddr::V6(**addr),
+        }
+    }
+}
+
+/// An IPv4 address is told as one, on a socket that serves both families as well.
+pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V6(v6) => v6
+            .ip()
+            .to_ipv4_mapped()
+            .map_or(addr, |v4| SocketAddr::from((v4, addr.port()))),
+        SocketAddr::V4(_) => addr,
+    }
+}
+
+impl Stream {
+    pub(crate) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => cx.register_stream(stream),
+            #[cfg(unix)]
+            Self::Unix(stream) => cx.register_source(stream),
+            // Nothing will happen that could be told.
+            Self::HungUp => Ok(()),
+        }
+    }
+
+    /// Whether the next change is told after a short read. It is on epoll and kqueue, but for Unix domain sockets, where a
+    /// read ends at a message that carries descriptors; elsewhere one reads until `WouldBlock`.
+    pub(crate) fn short_read_is_empty(&self) -> bool {
+        const EDGES: bool = cfg!(any(
+            target_os = "linux",
+            target_os = "android",
+            target_os = "macos",
+            target_os = "ios",
+            target_os = "freebsd",
+            target_os = "netbsd",
+            target_os = "openbsd",
+            target_os = "dragonfly"
+        )) && !cfg!(mio_unsupported_force_poll_poll);
+        EDGES && matches!(self, Self::Tcp(_))
+    }
+
+    /// Closes the socket now.
+    pub(crate) fn hang_up(&mut self) {
+        *self = Self::HungUp;
+    }
+
+    #[inline]
+    pub(crate) fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let result = match self {
+                Self::Tcp(stream) => stream.read(bytes),
+                #[cfg(unix)]
+                Self::Unix(stream) => stream.read(bytes),
+                Self::HungUp => Err(hung_up()),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// One system call, the cheaper one for a single slice.
+    #[inline]
+    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, slices) {
+            (Self::Tcp(stream), [only]) => stream.write(only),
+            (Self::Tcp(stream), slices) => stream.write_vectored(slices),
+            #[cfg(unix)]
+            (Self::Unix(stream), slices) => stream.write_vectored(slices),
+            (Self::HungUp, _) => Err(hung_up()),
+        }
+    }
+
+    pub(crate) fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::HungUp => Err(hung_up()),
+        }
+    }
+
+    /// Lets the coming close reset the connection. A Unix domain socket is just closed.
+    pub(crate) fn reset_on_close(&self) {
+        if let Self::Tcp(stream) = self {
+            // It fails if the connection is gone, and then there is nothing to reset.
+            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().map_or(UNSPECIFIED, unmapped),
+            #[cfg(unix)]
+            Self::Unix(_) => UNSPECIFIED,
+            Self::HungUp => UNSPECIFIED,
+        }
+    }
+
+    /// The peer's address; an error says that there is none (any more).
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr(),
+            #[cfg(unix)]
+            Self::Unix(_) => Ok(UNSPECIFIED),
+            Self::HungUp => Err(hung_up()),
+        }
+    }
+
+    /// The error of a connection attempt, if it has failed.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            Self::Tcp(stream) => stream.take_error(),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.take_error(),
+            Self::HungUp => Ok(Some(hung_up())),
+        }
+    }
+}
+
+fn hung_up() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}

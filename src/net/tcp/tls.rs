@@ -1,0 +1,72 @@
+//! What turns TLS on: from options to machines.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+
+use crate::base::log::Logger;
+use crate::net::options::{TcpConnectionOptions, TcpServerOptions};
+use crate::proto::tls::Tls;
+use crate::tls::{ServerTls, Setup, TlsClientOptions, TlsError};
+
+/// The TLS of a listener.
+#[derive(Debug)]
+pub(super) struct ServerSide(ServerTls);
+
+impl ServerSide {
+    /// `None`: the options ask for no TLS.
+    pub(super) fn new(options: &TcpServerOptions) -> Result<Option<Self>, TlsError> {
+        if options.cert_manager.is_none() && options.tls.is_default() {
+            return Ok(None);
+        }
+        ServerTls::new(options.cert_manager.clone(), options.tls.clone()).map(|tls| Some(Self(tls)))
+    }
+
+    /// The machine of one handshake.
+    pub(super) fn accept(&self) -> Result<Tls, TlsError> {
+        let Setup { config, is_brief } = self.0.setup()?;
+        Ok(Tls::server(config)?.with_brief_steps(is_brief))
+    }
+}
+
+/// The TLS of a client.
+#[derive(Debug)]
+pub(super) struct ClientSide {
+    options: TlsClientOptions,
+    name: ServerName<'static>,
+}
+
+impl ClientSide {
+    /// `None`: the options ask for no TLS.
+    pub(super) fn new(options: &TcpConnectionOptions) -> Result<Option<Self>, TlsError> {
+        if options.tls.is_none() && options.cert_manager.is_none() && !options.insecure_skip_verify
+        {
+            return Ok(None);
+        }
+        let mut tls = options.tls.clone().unwrap_or_default();
+        if let Some(certificate) = &options.cert_manager {
+            tls = tls.with_certificate(certificate.clone());
+        }
+        if options.insecure_skip_verify {
+            tls = tls.with_insecure_skip_verify(true);
+        }
+        tls.config()?;
+        let name = tls.server_name_for(&options.host)?;
+        Ok(Some(Self { options: tls, name }))
+    }
+
+    /// The machine of one handshake.
+    pub(super) fn connect(&self) -> Result<Tls, TlsError> {
+        Tls::client(Arc::clone(&self.options.config()?), self.name.clone())
+    }
+
+    /// Says loudly that nobody is verified.
+    pub(super) fn warn(&self, logger: &Logger, address: SocketAddr) {
+        if self.options.is_insecure_skip_verify() {
+            logger.warning(format_args!(
+                "insecure_skip_verify: the certificate of {address} is not checked"
+            ));
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Datagram sockets in the file system.
+//!
+//! As with UDP, but for the addresses, which are paths, and for one thing: a receiver whose queue is full refuses, and
+//! nothing tells when it would not. So there is no output queue here: what is refused is an error of that datagram, and a
+//! receiver that sleeps holds up nobody else.
+
+use std::io;
+use std::path::Path;
+
+use mio::net::UnixDatagram;
+use socket2::{SockRef, Type};
+
+use super::options::UdpServerOptions;
+use super::socket::set_buffer_sizes;
+use super::unix::{self, SocketFile};
+use crate::bridge::SocketCommand;
+use crate::bridge::Undelivered;
+use crate::error::BindError;
+use crate::error::Reason;
+use crate::id::Pid;
+use crate::inspect::Inspection;
+use crate::message::datagram_bytes;
+use crate::message::{Message, MessageUdpError, MessageUnixDatagram};
+use crate::meta::{MetaContext, MetaProcess, Readiness};
+
+/// Datagrams received in one activation; then others have their turn.
+const RECEIVES: u32 = 64;
+/// The longest datagram that is taken whole.
+const LARGEST: usize = 64 * 1024;
+
+/// A meta-process for datagrams over a Unix domain socket: a [`UdpServer`](crate::UdpServer) whose addresses are paths.
+///
+/// Its owner gets a [`MessageUnixDatagram`] for each datagram, and sends one to its alias to send one. Created, it holds
+/// its path; dropped, it removes the file.
+///
+/// ```
+/// use longshore::{UdpServerOptions, UnixDatagramServer};
+/// # fn main() -> Result<(), longshore::Error> {
+/// let path = std::env::temp_dir().join(format!("longshore-doc-{}.dgram", std::process::id()));
+/// let server = UnixDatagramServer::bind(&path, UdpServerOptions::default())?;
+/// assert!(path.exists());
+/// drop(server);
+/// assert!(!path.exists());
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct UnixDatagramServer {
+    socket: UnixDatagram,
+    file: Option<SocketFile>,
+    options: UdpServerOptions,
+    owner: Pid,
+    readable: bool,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    bytes_in: u64,
+    bytes_out: u64,
+    messages_in: u64,
+    messages_out: u64,
+    dropped: u64,
+    truncated: u64,
+    receive_errors: u64,
+    send_errors: u64,
+}
+
+impl UnixDatagramServer {
+    /// Checks the options, then binds to a path. Of the options, those that speak of hosts, ports and peers do not apply.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Option`] names a wrong field, before anything is bound; otherwise what the operating system says,
+    /// for instance that the path exists.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let path = std::env::temp_dir().join(format!("longshore-bind-{}.sock", std::process::id()));
+    /// cx.spawn_meta(longshore::UnixDatagramServer::bind(&path, UdpServerOptions::default())?)?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn bind(
+        path: impl AsRef<Path>,
+        options: impl Into<UdpServerOptions>,
+    ) -> Result<Self, BindError> {
+        let (path, options) = (path.as_ref(), options.into());
+        options.validate()?;
+        let failed = |source| BindError::Bind {
+            address: path.display().to_string(),
+            source,
+        };
+        let (socket, file) = unix::bind(path, Type::DGRAM).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
+        Ok(Self::new(
+            UnixDatagram::from_std(socket.into()),
+            Some(file),
+            options,
+        ))
+    }
+
+    /// Takes over a socket; its file, if it has one, is not removed at the end.
+    ///
+    /// ```
+    /// use longshore::{UdpServerOptions, UnixDatagramServer};
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    /// let client = UnixDatagramServer::from_std(socket, UdpServerOptions::default())?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says.
+    pub fn from_std(
+        socket: std::os::unix::net::UnixDatagram,
+        options: impl Into<UdpServerOptions>,
+    ) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate()?;
+        let failed = |source| BindError::Bind {
+            address: "the given socket".into(),
+            source,
+        };
+        socket.set_nonblocking(true).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
+        Ok(Self::new(UnixDatagram::from_std(socket), None, options))
+    }
+
+    fn new(socket: UnixDatagram, file: Option<SocketFile>, options: UdpServerOptions) -> Self {
+        Self {
+            socket,
+            file,
+            options,
+            owner: Pid::NODE,
+            readable: false,
+            counters: Counters::default(),
+        }
+    }
+
+    fn receive_all(&mut self, cx: &mut MetaContext<'_>) {
+        let mut left = RECEIVES;
+        while self.readable {
+            if left == 0 {
+                return cx.call_again();
+            }
+            left -= 1;
+            match self.socket.recv_from(cx.scratch.spare_mut()) {
+                Ok((length, from)) => self.deliver(cx, length, from.as_pathname()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.counters.receive_errors += 1;
+                    self.report(cx, 0, error.kind());
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, from: Option<&Path>) {
+        cx.room = cx.room.saturating_sub(length);
+        let limit = if self.options.buffer_pool.is_some() {
+            LARGEST
+        } else {
+            self.options.buffer_size.min(LARGEST)
+        };
+        let truncated = length > limit;
+        let pool = self
+            .options
+            .buffer_pool
+            .as_ref()
+            .unwrap_or(&cx.services.pool);
+        let data = pool.copy_from_slice(&cx.scratch.spare_mut()[..length.min(limit)]);
+        self.counters.messages_in += 1;
+        self.counters.bytes_in += length as u64;
+        self.counters.truncated += u64::from(truncated);
+        let packet = MessageUnixDatagram {
+            id: cx.alias,
+            path: from.map(Path::to_owned),
+            data,
+            truncated,
+        };
+        let message = Message::UnixDatagram(Box::new(packet)).into();
+        match cx
+            .services
+            .deliver
+            .deliver_data(self.owner, cx.parent, message, cx.alias)
+        {
+            Ok(()) => {}
+            Err(Undelivered::Full(message)) => {
+                message.discard();
+                self.counters.dropped += 1;
+            }
+            Err(Undelivered::Gone(message)) => {
+                message.discard();
+                self.counters.dropped += 1;
+                self.find_owner(cx);
+            }
+        }
+    }
+
+    /// A process that was restarted under its name is found again.
+    fn find_owner(&mut self, cx: &MetaContext<'_>) {
+        self.owner = match &self.options.process {
+            None => cx.parent,
+            Some(name) => cx.services.deliver.resolve(name).unwrap_or(Pid::NODE),
+        };
+    }
+
+    fn report(&self, cx: &MetaContext<'_>, length: usize, error: io::ErrorKind) {
+        if self.options.report_errors {
+            let report = MessageUdpError {
+                id: cx.alias,
+                addr: None,
+                length,
+                error,
+            };
+            // An owner that is gone is found out by the next datagram.
+            let _ = cx.deliver_control(self.owner, Message::UdpError(Box::new(report)));
+        }
+    }
+
+    fn send(&mut self, cx: &MetaContext<'_>, packet: &MessageUnixDatagram) {
+        let sent = loop {
+            let sent = match &packet.path {
+                Some(path) => self.socket.send_to(&packet.data, path),
+                None => self.socket.send(&packet.data),
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => break sent,
+            }
+        };
+        match sent {
+            Ok(_) => {
+                self.counters.messages_out += 1;
+                self.counters.bytes_out += packet.data.len() as u64;
+            }
+            Err(error) => {
+                self.counters.send_errors += 1;
+                self.report(cx, packet.data.len(), error.kind());
+            }
+        }
+        cx.outlet().sent(
+            datagram_bytes(packet.data.len()),
+            self.options.output_limit / 4,
+        );
+    }
+}
+
+impl MetaProcess for UnixDatagramServer {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.find_owner(cx);
+        cx.register_source(&mut self.socket)?;
+        Ok(())
+    }
+
+    fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        self.readable |= readiness.is_readable();
+        self.receive_all(cx);
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message {
+            Message::UnixDatagram(packet) => self.send(cx, &packet),
+            message => match message.downcast::<SocketCommand>() {
+                Ok(SocketCommand::Close | SocketCommand::Abort) => return Err(Reason::Normal),
+                Ok(_) => {}
+                // Nothing else means anything here; what it counted against the output limit is given back.
+                Err(message) => {
+                    cx.ignore(&message, 0);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn handle_inspect(&self) -> Inspection {
+        let mut inspection = Inspection::default();
+        inspection.add("kind", "unix datagram server");
+        if let Some(file) = &self.file {
+            inspection.add("local_addr", file.path().display());
+        }
+        inspection.add("owner", self.owner);
+        let counters = &self.counters;
+        inspection.add("bytes_in", counters.bytes_in);
+        inspection.add("bytes_out", counters.bytes_out);
+        inspection.add("messages_in", counters.messages_in);
+        inspection.add("messages_out", counters.messages_out);
+        inspection.add("dropped", counters.dropped);
+        inspection.add("truncated", counters.truncated);
+        inspection.add("receive_errors", counters.receive_errors);
+        inspection.add("send_errors", counters.send_errors);
+        inspection
+    }
+
+    fn output_limit(&self) -> u32 {
+        self.options.output_limit
+    }
+}

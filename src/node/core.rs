@@ -1,0 +1,34 @@
+//! The core of a node: both halves, and the dispatch of tasks to them.
+
+use std::sync::Arc;
+
+use crate::base::blocking::Blocking;
+use crate::poll::Io;
+use crate::process::Processes;
+use crate::scheduler::{Executor, Kind, Scheduler, Task, Wait};
+
+/// The halves, and what runs them.
+pub(crate) struct Core {
+    pub(crate) processes: Arc<Processes>,
+    pub(crate) io: Arc<Io>,
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) blocking: Blocking,
+}
+
+impl Executor for Core {
+    #[inline]
+    fn run(&self, task: Task) -> bool {
+        match task.kind() {
+            Kind::Process(index) => self.processes.run(index),
+            Kind::Stripe(index) => self.io.run(index),
+        }
+    }
+
+    fn turn(&self, wait: Wait) -> bool {
+        self.io.turn(wait)
+    }
+
+    fn serve(&self) {
+        self.io.run_pending();
+    }
+}

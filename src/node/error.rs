@@ -1,0 +1,40 @@
+//! The one error type of an embedding program's `main`.
+
+use std::io;
+
+use crate::error::Reason;
+use crate::error::{BindError, ConnectError, OptionError, RequestError, SpawnError};
+use crate::message::SendError;
+
+/// Any error that an embedding program meets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A node could not start.
+    #[error("cannot start the node")]
+    Start(#[source] io::Error),
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// A process could not be spawned.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// A socket could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A connection could not be attempted.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A message could not be sent.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// A request was not answered.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Input or output of the embedding program, so that `main` can use `?` on it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A node has stopped, and a deadline cut something off; the text is that of the [`StopReport`](crate::StopReport).
+    #[error("the node stopped: {0}")]
+    Stopped(Reason),
+}

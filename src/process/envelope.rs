@@ -1,0 +1,85 @@
+//! What a mailbox holds: an [`Envelope`] is a sender and its payload.
+//!
+//! A [`Letter`] is a message, a request, or one of the signals that the runtime queues behind messages: exits, answers,
+//! `Down`s, acknowledgements and barriers. This module does not queue: lanes are in `lane`, mailboxes in `mailbox`.
+
+use std::fmt;
+
+use crate::bridge::Mark;
+use crate::bridge::request::{InspectReply, Reply};
+use crate::id::{Alias, Pid};
+use crate::message::Packed;
+use crate::message::UserMessage;
+use crate::message::{Message, MessageDown, MessageExit, MessageReply};
+
+/// What a mailbox holds.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    pub(crate) from: Pid,
+    pub(crate) letter: Letter,
+}
+
+#[derive(Debug)]
+pub(crate) enum Letter {
+    Message(Packed),
+    /// A request: the message and the means to answer it.
+    Call(Box<(Message, Reply)>),
+    /// An exit signal. `link` tells that it comes over a link and holds only while the link does.
+    Exit {
+        signal: Box<MessageExit>,
+        link: bool,
+    },
+    /// An answer on its way, dropped if the request is no longer waited for.
+    Answer(Box<MessageReply>),
+    /// `Down` on its way, dropped if the monitor is gone.
+    Down(Box<MessageDown>),
+    /// A mark of a connection: when this is handled, so is everything before it.
+    Mark(Alias, Mark),
+    /// Its being dropped tells that everything before it has been handled, or that the process has ended.
+    Barrier(BarrierToken),
+    /// A question about the process itself.
+    Inspect(InspectReply),
+}
+
+impl From<Packed> for Letter {
+    #[inline]
+    fn from(message: Packed) -> Self {
+        Self::Message(message)
+    }
+}
+
+impl From<UserMessage> for Letter {
+    #[inline]
+    fn from(value: UserMessage) -> Self {
+        Self::Message(Packed::User(value))
+    }
+}
+
+/// Calls back when it is dropped.
+pub(crate) struct BarrierToken(pub(crate) std::sync::Arc<dyn Fn() + Send + Sync>);
+
+impl Drop for BarrierToken {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for BarrierToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BarrierToken")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn envelope_stays_within_half_a_cache_line() {
+        assert!(size_of::<Envelope>() <= 32, "{}", size_of::<Envelope>());
+        assert!(
+            size_of::<Option<Envelope>>() <= 32,
+            "a chunk of 128 takes 4 KiB"
+        );
+    }
+}

@@ -1,0 +1,410 @@
+//! The life of one process as its own callbacks see it: [`Env`], and the seam [`Behavior`] to the actor half.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Processes;
+use super::envelope::{Envelope, Letter};
+use super::mailbox::Hand;
+use super::relations::Monitored;
+use crate::bridge::request::Reply;
+use crate::bridge::{Command, Fire, Watcher};
+use crate::error::Reason;
+use crate::error::{RequestError, SendErrorKind};
+use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::inspect::Inspection;
+use crate::message::Packed;
+use crate::message::{Message, MessageDown, MessageExit, MessageReply, SendError};
+use crate::time::wheel::TimerKey;
+
+/// What a process does. All calls come from one thread at a time.
+pub(crate) trait Behavior: Send {
+    fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason>;
+    fn handle_message(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason>;
+    fn handle_call(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason>;
+    fn inspect(&mut self, env: &mut Env<'_>) -> Inspection;
+    fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason);
+
+    /// The same for a message as it travels.
+    fn handle_packed(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Pid,
+        message: Packed,
+    ) -> Result<(), Reason> {
+        self.handle_message(env, from, message.unpack())
+    }
+
+    /// Whether messages are spread over workers; such a process cannot own connections.
+    fn is_pool(&self) -> bool {
+        false
+    }
+}
+
+/// What belongs to a process besides the user's state.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) pid: Pid,
+    pub(crate) parent: Pid,
+    pub(crate) name: Option<Name>,
+    pub(crate) trap_exit: bool,
+    /// Its last activation has left it a backlog.
+    pub(super) has_backlog: bool,
+    pub(crate) handled: u64,
+    /// Messages sent in this activation.
+    pub(crate) sent: u32,
+    /// Requests under way, with the timer that ends the wait.
+    requests: Option<Box<HashMap<Ref, TimerKey>>>,
+}
+
+/// A process between its activations.
+pub(super) struct Body {
+    pub(super) life: Life,
+    pub(super) hand: Hand,
+    pub(super) behavior: Box<dyn Behavior>,
+}
+
+impl Life {
+    pub(super) fn new(pid: Pid, parent: Pid, name: Option<Name>) -> Self {
+        Self {
+            pid,
+            parent,
+            name,
+            trap_exit: false,
+            has_backlog: false,
+            handled: 0,
+            sent: 0,
+            requests: None,
+        }
+    }
+
+    /// Ends the wait for a request. `false`: nobody waits for it (any more).
+    fn forget_request(&mut self, request: Ref, processes: &Processes) -> bool {
+        let Some(requests) = &mut self.requests else {
+            return false;
+        };
+        let Some(timer) = requests.remove(&request) else {
+            return false;
+        };
+        processes.timers.cancel(timer);
+        if requests.is_empty() {
+            self.requests = None;
+        }
+        true
+    }
+
+    pub(super) fn forget_all_requests(&mut self, processes: &Processes) {
+        for timer in self
+            .requests
+            .take()
+            .into_iter()
+            .flat_map(|requests| requests.into_values())
+        {
+            processes.timers.cancel(timer);
+        }
+    }
+}
+
+impl Body {
+    /// Handles one envelope. `Err`: the process ends.
+    #[inline]
+    pub(super) fn handle(
+        &mut self,
+        processes: &Arc<Processes>,
+        envelope: Envelope,
+    ) -> Result<(), Reason> {
+        self.life.handled += 1;
+        let Envelope { from, letter } = envelope;
+        let mut env = Env {
+            processes,
+            life: &mut self.life,
+        };
+        match letter {
+            Letter::Message(message) => self.behavior.handle_packed(&mut env, from, message),
+            Letter::Call(call) => {
+                let (message, reply) = *call;
+                self.behavior.handle_call(&mut env, from, message, reply)
+            }
+            Letter::Exit { signal, link } => self.handle_exit(processes, from, signal, link),
+            Letter::Answer(reply) => {
+                if !env.life.forget_request(reply.request, processes) {
+                    return Ok(());
+                }
+                self.behavior
+                    .handle_message(&mut env, from, Message::Reply(reply))
+            }
+            Letter::Down(mut down) => {
+                let known = processes.relate(env.life.pid, |relations| {
+                    relations.monitors.remove(&down.monitor)
+                });
+                let Some(Some(monitored)) = known else {
+                    return Ok(());
+                };
+                if let Some(name) = monitored.name {
+                    down.target = Target::Name(name);
+                }
+                self.behavior
+                    .handle_message(&mut env, from, Message::Down(down))
+            }
+            Letter::Mark(alias, mark) => {
+                processes
+                    .commands
+                    .push(alias.stripe(), Command::Passed { to: alias, mark });
+                Ok(())
+            }
+            Letter::Barrier(token) => {
+                drop(token);
+                Ok(())
+            }
+            Letter::Inspect(reply) => {
+                let mut inspection = self.behavior.inspect(&mut env);
+                processes.describe(&self.life, &mut inspection);
+                reply.send(inspection);
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_exit(
+        &mut self,
+        processes: &Arc<Processes>,
+        from: Pid,
+        signal: Box<MessageExit>,
+        link: bool,
+    ) -> Result<(), Reason> {
+        if link {
+            // Over a link that has been taken back meanwhile nothing comes any more.
+            let linked = processes.relate(self.life.pid, |relations| {
+                relations.links.remove(&signal.from)
+            });
+            if linked != Some(true) {
+                return Ok(());
+            }
+        }
+        if self.life.trap_exit && (link || signal.reason != Reason::Kill) {
+            let mut env = Env {
+                processes,
+                life: &mut self.life,
+            };
+            return self
+                .behavior
+                .handle_message(&mut env, from, Message::Exit(signal));
+        }
+        if link && signal.reason == Reason::Normal {
+            return Ok(());
+        }
+        Err(signal.reason)
+    }
+}
+
+/// What the callbacks of a process can do.
+pub(crate) struct Env<'a> {
+    pub(crate) processes: &'a Arc<Processes>,
+    pub(crate) life: &'a mut Life,
+}
+
+impl Env<'_> {
+    /// Asks; the answer, or why there is none, comes as a [`Message::Reply`].
+    pub(crate) fn request(
+        &mut self,
+        to: Target,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<Ref, SendError> {
+        let (request, reply) = self.expect_reply(timeout);
+        let sent = self.processes.call(self.life.pid, to, message, reply);
+        sent.map(|()| request).inspect_err(|_| {
+            self.life.forget_request(request, self.processes);
+        })
+    }
+
+    /// Asks the target about itself.
+    pub(crate) fn inspect(&mut self, to: Target, timeout: Duration) -> Result<Ref, SendErrorKind> {
+        let (request, reply) = self.expect_reply(timeout);
+        let sent = self.processes.inspect(to, reply);
+        sent.map(|()| request).inspect_err(|_| {
+            self.life.forget_request(request, self.processes);
+        })
+    }
+
+    fn expect_reply(&mut self, timeout: Duration) -> (Ref, Reply) {
+        let request = self.processes.next_ref();
+        let pid = self.life.pid;
+        let timer = self
+            .processes
+            .timers
+            .after(timeout, Fire::Request(pid, request));
+        self.life
+            .requests
+            .get_or_insert_default()
+            .insert(request, timer);
+        (
+            request,
+            Reply::to_process(pid, request, Arc::clone(self.processes) as _),
+        )
+    }
+
+    /// Links both ways. A target that is gone answers with an exit signal.
+    pub(crate) fn link(&self, target: Target) -> Result<(), SendErrorKind> {
+        let me = self.life.pid;
+        let target = self.processes.locate(target)?;
+        if target == Target::Pid(me) {
+            return Ok(());
+        }
+        let fresh = self
+            .processes
+            .relate(me, |relations| relations.links.insert(target.clone()));
+        if fresh != Some(true) {
+            return Ok(());
+        }
+        match &target {
+            Target::Pid(pid) => {
+                let linked = self
+                    .processes
+                    .relate(*pid, |relations| relations.links.insert(Target::Pid(me)));
+                if linked.is_none() {
+                    self.processes
+                        .tell_watcher(Watcher::Link(me), target, &Reason::NoProcess);
+                }
+            }
+            Target::Alias(alias) => {
+                self.watch(*alias, Watcher::Link(me));
+            }
+            Target::Name(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a link back. Nothing comes over it any more, not even what is on its way.
+    pub(crate) fn unlink(&self, target: Target) {
+        let me = self.life.pid;
+        let Ok(target) = self.processes.locate(target) else {
+            return;
+        };
+        self.processes
+            .relate(me, |relations| relations.links.remove(&target));
+        match target {
+            Target::Pid(pid) => {
+                self.processes
+                    .relate(pid, |relations| relations.links.remove(&Target::Pid(me)));
+            }
+            Target::Alias(alias) => {
+                let command = Command::Unwatch {
+                    to: alias,
+                    watcher: Watcher::Link(me),
+                };
+                self.processes.commands.push(alias.stripe(), command);
+            }
+            Target::Name(_) => {}
+        }
+    }
+
+    /// Asks to be told of an end, once, as a [`Message::Down`].
+    pub(crate) fn monitor(&self, target: Target) -> Ref {
+        let monitor = self.processes.next_ref();
+        let me = self.life.pid;
+        let located = self.processes.locate(target.clone());
+        let name = if let Target::Name(name) = &target {
+            Some(name.clone())
+        } else {
+            None
+        };
+        let monitored = Monitored {
+            target: located.clone().unwrap_or(target.clone()),
+            name,
+        };
+        let noted = self.processes.relate(me, |relations| {
+            relations.monitors.insert(monitor, monitored)
+        });
+        if noted.is_none() {
+            // In `terminate`: nothing comes any more, and nobody would take the watcher back.
+            return monitor;
+        }
+        let watcher = Watcher::Monitor(me, monitor);
+        match located {
+            Ok(Target::Pid(pid)) => {
+                let watched = self
+                    .processes
+                    .relate(pid, |relations| relations.watchers.push(watcher.clone()));
+                if watched.is_none() {
+                    self.processes
+                        .tell_watcher(watcher, target, &Reason::NoProcess);
+                }
+            }
+            Ok(Target::Alias(alias)) => self.watch(alias, watcher),
+            _ => self
+                .processes
+                .tell_watcher(watcher, target, &Reason::NoProcess),
+        }
+        monitor
+    }
+
+    /// Takes a monitor back. Its `Down` does not come any more.
+    pub(crate) fn demonitor(&self, monitor: Ref) {
+        let me = self.life.pid;
+        let Some(Some(monitored)) = self
+            .processes
+            .relate(me, |relations| relations.monitors.remove(&monitor))
+        else {
+            return;
+        };
+        self.processes
+            .unwatch(&monitored.target, Watcher::Monitor(me, monitor));
+    }
+
+    fn watch(&self, alias: Alias, watcher: Watcher) {
+        self.processes
+            .commands
+            .push(alias.stripe(), Command::Watch { to: alias, watcher });
+    }
+}
+
+impl fmt::Debug for Env<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Env")
+            .field("pid", &self.life.pid)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The letter that tells a watcher.
+pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> (Pid, Letter) {
+    match watcher {
+        Watcher::Link(pid) => {
+            let signal = Box::new(MessageExit {
+                from: target,
+                reason: reason.clone(),
+            });
+            (*pid, Letter::Exit { signal, link: true })
+        }
+        Watcher::Monitor(pid, monitor) => {
+            let down = Box::new(MessageDown {
+                monitor: *monitor,
+                target,
+                reason: reason.clone(),
+            });
+            (*pid, Letter::Down(down))
+        }
+    }
+}
+
+/// The answer that a timeout gives.
+pub(super) fn timed_out(request: Ref) -> Letter {
+    Letter::Answer(Box::new(MessageReply {
+        request,
+        result: Err(RequestError::Timeout),
+    }))
+}

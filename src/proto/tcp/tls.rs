@@ -1,0 +1,314 @@
+//! The TLS half of a connection: the handshake, and the way of the bytes through the TLS machine.
+//!
+//! ```text
+//!   receive ─▶ feed ─▶ plaintext ─▶ input          transmit ◀─ ciphertext ◀─ write ◀─ output
+//!                │
+//!                └ a step of the handshake: computed here, or lent, run elsewhere, and taken back
+//! ```
+//!
+//! What it does not do: nothing here knows how TLS works; that is `proto::tls`.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::{Connection, Phase, ReadSide, Settings, TAKE, Transmitted, WriteSide, first_reason};
+use crate::error::DisconnectReason;
+use crate::memory::buffer::{Buffer, BufferPool};
+use crate::proto::tls::{Fed, StepCost, StreamEnd, Tls};
+use crate::tls::TlsError;
+
+/// Plaintext given to TLS at once.
+const TLS_CHUNK: usize = 64 * 1024;
+/// How long the peer of a broken TLS session gets to read our alert, in milliseconds.
+const LINGER_MS: u64 = 1_000;
+
+/// A step of a handshake on its way: [`Handshake::run`] does the work, wherever that is.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    tls: Tls,
+    ciphertext: Buffer,
+    pool: BufferPool,
+    /// What came behind the end of the handshake.
+    plain: Buffer,
+    fed: Option<Result<Fed, TlsError>>,
+}
+
+impl Handshake {
+    pub(crate) fn run(&mut self) {
+        let (plain, pool) = (&mut self.plain, &self.pool);
+        let fed = self.tls.feed(&self.ciphertext, &mut |chunk| {
+            if plain.capacity() == 0 {
+                *plain = pool.get(chunk.len());
+            }
+            plain.extend_from_slice(chunk);
+        });
+        self.fed = Some(fed);
+    }
+}
+
+impl Connection {
+    /// A connection that begins with a TLS handshake.
+    pub(crate) fn with_tls(settings: Arc<Settings>, tls: Tls, now_ms: u64) -> Self {
+        let deadline_ms = settings
+            .handshake_timeout
+            .map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
+        let mut connection = Self::new(settings, now_ms);
+        connection.tls = Some(tls);
+        connection.is_encrypted = true;
+        connection.phase = Phase::Handshaking;
+        connection.flags.connected_due = false;
+        connection.deadline_ms = deadline_ms;
+        connection
+    }
+
+    /// What the handshake agreed on.
+    pub(crate) fn tls_info(&self) -> Option<Box<crate::tls::TlsInfo>> {
+        self.tls.as_ref().map(|tls| Box::new(tls.info()))
+    }
+
+    /// Whether bytes that are read now are a step of the handshake.
+    #[inline]
+    pub(crate) fn is_handshaking(&self) -> bool {
+        matches!(self.phase, Phase::Handshaking)
+    }
+
+    /// Whether the handshake's next step is a brief one, as far as can be known before it has come.
+    pub(crate) fn expects_brief_step(&self) -> bool {
+        self.is_handshaking()
+            && self
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.step_cost(1) == StepCost::Brief)
+    }
+
+    // ---- Coming in ----
+
+    pub(super) fn receive_ciphertext(&mut self, ciphertext: &[u8], now_ms: u64) {
+        let Some(tls) = &mut self.tls else { return };
+        if tls.is_failed() {
+            return;
+        }
+        let discard = matches!(self.phase, Phase::Closing(_) | Phase::Ended(_));
+        let (input, pool, bytes_in) = (
+            &mut self.input,
+            &self.settings.pool,
+            &mut self.counters.bytes_in,
+        );
+        let expected = ciphertext.len();
+        let fed = tls.feed(ciphertext, &mut |plain| {
+            *bytes_in += plain.len() as u64;
+            if discard {
+                return;
+            }
+            if input.is_empty() && input.capacity() == 0 {
+                // One buffer for all records of this read.
+                *input = pool.get(plain.len().max(expected.min(TAKE)));
+            }
+            input.extend_from_slice(plain);
+        });
+        self.conclude_feed(fed, now_ms);
+    }
+
+    fn conclude_feed(&mut self, fed: Result<Fed, TlsError>, now_ms: u64) {
+        match fed {
+            Ok(fed) => {
+                if fed.handshake_completed {
+                    self.complete_handshake(now_ms);
+                }
+                if fed.close_notify && matches!(self.phase, Phase::Handshaking) {
+                    self.read = ReadSide::Ended;
+                    self.end(ended_in_handshake());
+                } else if fed.close_notify {
+                    self.end_reading(now_ms);
+                }
+            }
+            Err(error) => {
+                // The same read may have completed the handshake, and brought data.
+                if matches!(self.phase, Phase::Handshaking)
+                    && self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
+                {
+                    self.complete_handshake(now_ms);
+                }
+                self.fail_tls(&error, now_ms);
+            }
+        }
+    }
+
+    fn complete_handshake(&mut self, now_ms: u64) {
+        self.flags.connected_due = !matches!(self.phase, Phase::Ended(_));
+        if matches!(self.phase, Phase::Handshaking) {
+            self.phase = Phase::Open;
+            if !matches!(self.write, WriteSide::Broken(_)) {
+                self.deadline_ms = u64::MAX;
+            }
+        }
+        if !self.output.is_empty() {
+            self.waiting_ms = now_ms;
+        }
+    }
+
+    /// TLS is broken: the alert is sent, nothing else, and the peer gets a moment to read it.
+    fn fail_tls(&mut self, error: &TlsError, now_ms: u64) {
+        let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
+        match (&self.phase, &self.write) {
+            // Neither the peer's last words nor our answer matter, unless they are that it never accepted us.
+            (Phase::Closing(first), WriteSide::Finished)
+                if matches!(error, TlsError::Refused { .. }) =>
+            {
+                return self.end(first_reason(first, reason));
+            }
+            (Phase::Closing(_), WriteSide::Finished) => return self.end_closing(),
+            // The write failed because the peer had closed behind its alert.
+            (Phase::Handshaking | Phase::Open, WriteSide::Broken(_)) => return self.end(reason),
+            _ => {}
+        }
+        self.drop_output();
+        if let Phase::Closing(first) = &mut self.phase {
+            **first = first_reason(first, reason);
+        } else {
+            self.close(reason, now_ms);
+        }
+        self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(LINGER_MS));
+    }
+
+    /// What is wrong with the end of the stream coming now, if TLS has something against it.
+    pub(super) fn untimely_end(&self) -> Option<DisconnectReason> {
+        let tls = self.tls.as_ref()?;
+        match (&self.phase, tls.end_of_stream()) {
+            _ if matches!(self.write, WriteSide::Broken(_)) => None,
+            (Phase::Ended(_), _) | (Phase::Handshaking | Phase::Open, StreamEnd::Clean) => None,
+            (Phase::Closing(reason), StreamEnd::DuringHandshake) if !self.output.is_empty() => {
+                Some(first_reason(reason, ended_in_handshake()))
+            }
+            (Phase::Closing(_), _) => None,
+            (_, StreamEnd::Truncated) => Some(DisconnectReason::Truncated),
+            (_, StreamEnd::DuringHandshake) => Some(ended_in_handshake()),
+        }
+    }
+
+    // ---- Steps of the handshake elsewhere ----
+
+    /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
+    /// Nothing is read or written until [`Connection::take_back`]. `None`: the step costs less than the journey, or it is
+    /// brief and `has_time` says that there is time for such.
+    pub(crate) fn lend_handshake(
+        &mut self,
+        ciphertext: &[u8],
+        has_time: bool,
+        now_ms: u64,
+    ) -> Option<Handshake> {
+        if !self.is_handshaking() {
+            return None;
+        }
+        let tls = self
+            .tls
+            .take_if(|tls| match tls.step_cost(ciphertext.len()) {
+                StepCost::Little => false,
+                StepCost::Brief => !has_time,
+                StepCost::Long => true,
+            })?;
+        self.active_ms = now_ms;
+        let pool = self.settings.pool.clone();
+        Some(Handshake {
+            tls,
+            ciphertext: pool.copy_from_slice(ciphertext),
+            pool,
+            plain: Buffer::new(),
+            fed: None,
+        })
+    }
+
+    /// Goes on after a step of the handshake.
+    pub(crate) fn take_back(&mut self, handshake: Handshake, now_ms: u64) {
+        let Handshake {
+            tls, plain, fed, ..
+        } = handshake;
+        self.tls = Some(tls);
+        self.counters.bytes_in += plain.len() as u64;
+        if matches!(self.phase, Phase::Handshaking) {
+            self.input = plain;
+        }
+        if let Some(fed) = fed {
+            self.conclude_feed(fed, now_ms);
+        }
+    }
+
+    /// Whether a step of the handshake is under way elsewhere.
+    #[inline]
+    pub(super) fn is_lent(&self) -> bool {
+        self.is_encrypted && self.tls.is_none()
+    }
+
+    // ---- Going out ----
+
+    /// Whether output and the end of writing wait for the handshake. A closing connection that has nothing to send gives it
+    /// up instead.
+    #[inline]
+    pub(super) fn waits_for_handshake(&self, tls: &Tls) -> bool {
+        tls.is_handshaking() && !(self.is_closing() && self.is_complete())
+    }
+
+    /// Whether all that is to be sent is what ends the handshake on this side: tickets for the next session, as a rule.
+    pub(crate) fn has_only_tickets(&self) -> bool {
+        self.accepts()
+            && self.output.is_empty()
+            && self.tls.as_ref().is_some_and(Tls::wants_transmit)
+    }
+
+    pub(super) fn transmit_tls(
+        &mut self,
+        write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        now_ms: u64,
+    ) -> Result<Transmitted, (usize, DisconnectReason)> {
+        let (closing, more_due) = (self.is_closing(), self.flags.more_due);
+        let Some(tls) = &mut self.tls else {
+            return Ok(Transmitted::default());
+        };
+        let mut done = Transmitted::default();
+        loop {
+            // First, so that what TLS sends on its own leaves in the same write.
+            if self.sealed == 0 && !self.output.is_empty() && !tls.is_handshaking() {
+                match self
+                    .output
+                    .with_slices(TLS_CHUNK, |slices| tls.write(slices))
+                {
+                    Ok(taken) => {
+                        self.output.advance(taken);
+                        // At most one chunk of plaintext.
+                        self.sealed = taken as u32;
+                    }
+                    Err(error) => {
+                        self.fail_tls(&error, now_ms);
+                        return Ok(done);
+                    }
+                }
+            }
+            // As in `waits_for_handshake`.
+            let given_up = closing && self.output.is_empty() && !more_due;
+            let waits = tls.is_handshaking() && !given_up;
+            if !waits
+                && self.output.is_empty()
+                && matches!(self.write, WriteSide::Finishing)
+                && !more_due
+            {
+                tls.close_notify();
+                // Nothing can follow it, even if it waits for the socket.
+                self.flags.dropped |= !cfg!(planted_bug);
+            }
+            if !tls.wants_transmit() {
+                return Ok(done);
+            }
+            tls.transmit(write)
+                .map_err(|error| (done.bytes, DisconnectReason::from_io(error.kind())))?;
+            if tls.wants_transmit() {
+                done.blocked = true;
+                return Ok(done);
+            }
+            done.bytes += std::mem::take(&mut self.sealed) as usize;
+        }
+    }
+}
+
+fn ended_in_handshake() -> DisconnectReason {
+    DisconnectReason::Tls(Arc::from("the peer ended the connection in the handshake"))
+}
