@@ -61,7 +61,7 @@ pub fn udp(script: &[u8]) {
 /// Lets the machine survive what it survives elsewhere: rustls asserts, in debug builds, that it sends no second fatal
 /// alert, and the machine catches that. libFuzzer would end the process at any panic.
 #[cfg(feature = "tls")]
-pub fn pardon_rustls() {
+pub fn ignore_rustls_debug_asserts() {
     let end = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let is_rustls = panic

@@ -64,7 +64,7 @@ impl fmt::Debug for Pid {
 pub struct Alias(NonZeroU64);
 
 impl Alias {
-    /// Slots per stripe: 2^24.
+    /// IndexAllocator per stripe: 2^24.
     pub(crate) const SLOTS: u32 = 1 << 24;
     /// Stripes per node.
     pub(crate) const STRIPES: usize = 256;

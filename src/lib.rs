@@ -105,9 +105,9 @@ pub mod tls;
 
 pub use actor::{Actor, Context, Pool, PoolCommand, Timer};
 pub use base::log::Level;
-pub use bridge::request::{Promise, Reply};
+pub use bridge::request::{PendingReply, Reply};
 pub use error::{
-    BindError, ConnectError, DisconnectReason, FrameError, OptionError, Reason, RequestError,
+    BindError, ConfigError, ConnectError, DisconnectReason, FrameError, Reason, RequestError,
     SendErrorKind, SpawnError,
 };
 pub use id::{Alias, Name, Pid, Ref, Target};

@@ -4,14 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Actor, Pool, make};
-use crate::bridge::Fire;
+use crate::bridge::TimerEvent;
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
-use crate::message::Packed;
+use crate::message::CompactMessage;
 use crate::message::SendError;
 use crate::message::{Message, Priority};
-use crate::process::{Behavior, Env, SpawnOptions};
+use crate::process::{Behavior, ProcessContext, SpawnOptions};
 use crate::time::wheel::TimerKey;
 
 /// A timer that has been set; see [`Context::send_after`].
@@ -23,20 +23,20 @@ pub struct Timer(pub(crate) TimerKey);
 /// No call blocks, but for a spawn whose `init` fails when it has spawned meta-processes: it waits until they have ended,
 /// microseconds as a rule and 250 ms at the most.
 pub struct Context<'a> {
-    env: Env<'a>,
+    env: ProcessContext<'a>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new<'b: 'a>(env: &'a mut Env<'b>) -> Self {
+    pub(crate) fn new<'b: 'a>(env: &'a mut ProcessContext<'b>) -> Self {
         Self {
-            env: Env {
+            env: ProcessContext {
                 processes: env.processes,
                 life: &mut *env.life,
             },
         }
     }
 
-    pub(crate) fn env(&mut self) -> &mut Env<'a> {
+    pub(crate) fn env(&mut self) -> &mut ProcessContext<'a> {
         &mut self.env
     }
 
@@ -171,10 +171,13 @@ impl<'a> Context<'a> {
         priority: Priority,
     ) -> Result<(), SendError> {
         self.env.life.sent = self.env.life.sent.saturating_add(1);
-        let (from, message) = (self.env.life.pid, Packed::from(Message::new(message)));
+        let (from, message) = (
+            self.env.life.pid,
+            CompactMessage::from(Message::new(message)),
+        );
         let processes = self.env.processes;
         match (to.into(), message, priority) {
-            (Target::Pid(pid), Packed::User(value), Priority::Normal) => {
+            (Target::Pid(pid), CompactMessage::User(value), Priority::Normal) => {
                 processes.send_user(from, pid, value)
             }
             (target, message, priority) => processes.send(from, target, message, priority),
@@ -222,7 +225,7 @@ impl<'a> Context<'a> {
         message: T,
         delay: Duration,
     ) -> Timer {
-        let fire = Fire::Send {
+        let fire = TimerEvent::Send {
             to: to.into(),
             from: self.env.life.pid,
             message: Message::new(message),

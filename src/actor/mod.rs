@@ -8,14 +8,14 @@ pub use context::{Context, Timer};
 pub use pool::{Pool, PoolCommand};
 pub(crate) use sockets::finish;
 
-use crate::base::unwind::{drop_guarded, guarded};
+use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::Reply;
 use crate::error::Reason;
 use crate::error::SpawnError;
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::Message;
-use crate::process::{Behavior, Env};
+use crate::process::{Behavior, ProcessContext};
 
 /// A process: state, and what it does with messages.
 ///
@@ -74,7 +74,7 @@ pub trait Actor: Send + 'static {
     }
 
     /// Called for each request. Answer with `reply`, now or later, or hand it on; dropping it, as the default does, tells
-    /// the asker at once that there is no answer.
+    /// the requester at once that there is no answer.
     ///
     /// # Errors
     ///
@@ -104,11 +104,11 @@ pub trait Actor: Send + 'static {
 
 /// Makes a process of an actor. A factory that panics is told as an `init` that does.
 pub(crate) fn make<A: Actor>(factory: impl FnOnce() -> A) -> Result<Box<dyn Behavior>, SpawnError> {
-    match guarded(factory) {
+    match catch_panic(factory) {
         Ok(actor) => Ok(Box::new(ActorBehavior(actor))),
         Err(payload) => {
             let reason = Reason::from_panic(&*payload);
-            drop_guarded(payload);
+            drop_catching(payload);
             Err(SpawnError::Init(reason))
         }
     }
@@ -118,13 +118,13 @@ pub(crate) fn make<A: Actor>(factory: impl FnOnce() -> A) -> Result<Box<dyn Beha
 struct ActorBehavior<A>(A);
 
 impl<A: Actor> Behavior for ActorBehavior<A> {
-    fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason> {
+    fn init(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
         self.0.init(&mut Context::new(env))
     }
 
     fn handle_message(
         &mut self,
-        env: &mut Env<'_>,
+        env: &mut ProcessContext<'_>,
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
@@ -133,7 +133,7 @@ impl<A: Actor> Behavior for ActorBehavior<A> {
 
     fn handle_call(
         &mut self,
-        env: &mut Env<'_>,
+        env: &mut ProcessContext<'_>,
         from: Pid,
         message: Message,
         reply: Reply,
@@ -142,11 +142,11 @@ impl<A: Actor> Behavior for ActorBehavior<A> {
             .handle_call(&mut Context::new(env), from, message, reply)
     }
 
-    fn inspect(&mut self, env: &mut Env<'_>) -> Inspection {
+    fn inspect(&mut self, env: &mut ProcessContext<'_>) -> Inspection {
         self.0.handle_inspect(&mut Context::new(env))
     }
 
-    fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason) {
+    fn terminate(&mut self, env: &mut ProcessContext<'_>, reason: &Reason) {
         self.0.terminate(&mut Context::new(env), reason);
     }
 }

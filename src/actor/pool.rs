@@ -21,15 +21,15 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Actor, make};
-use crate::bridge::Fire;
+use crate::bridge::TimerEvent;
 use crate::bridge::request::Reply;
 use crate::error::Reason;
-use crate::error::{OptionError, RequestError, SendErrorKind, SpawnError};
+use crate::error::{ConfigError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Pid, Target};
 use crate::inspect::Inspection;
 use crate::message::Message;
-use crate::process::envelope::Letter;
-use crate::process::{Behavior, Env, SpawnOptions};
+use crate::process::envelope::Payload;
+use crate::process::{Behavior, ProcessContext, SpawnOptions};
 
 /// Until what was held back is tried again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -65,7 +65,7 @@ pub struct Pool {
     factory: Factory,
     workers: Vec<Pid>,
     next: usize,
-    held_back: VecDeque<(Pid, Letter)>,
+    held_back: VecDeque<(Pid, Payload)>,
     retry_is_set: bool,
     forwarded: u64,
     dropped: u64,
@@ -140,17 +140,17 @@ impl Pool {
         self
     }
 
-    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.size == 0 {
-            return Err(OptionError::new("size", "a pool needs at least one worker"));
+            return Err(ConfigError::new("size", "a pool needs at least one worker"));
         }
         if self.worker_mailbox == 0 {
-            return Err(OptionError::new("worker_mailbox", "must be at least 1"));
+            return Err(ConfigError::new("worker_mailbox", "must be at least 1"));
         }
         Ok(())
     }
 
-    fn spawn_worker(&mut self, env: &Env<'_>) -> Result<(), SpawnError> {
+    fn spawn_worker(&mut self, env: &ProcessContext<'_>) -> Result<(), SpawnError> {
         let options = SpawnOptions::default()
             .with_mailbox_bound(self.worker_mailbox)
             .with_link();
@@ -161,7 +161,7 @@ impl Pool {
     }
 
     /// Brings the number of workers to `size`; tries again later if a worker does not start.
-    fn fill(&mut self, env: &Env<'_>) {
+    fn fill(&mut self, env: &ProcessContext<'_>) {
         while self.workers.len() < self.size {
             if self.spawn_worker(env).is_err() {
                 alarm(env, Alarm::Respawn, RESPAWN);
@@ -171,59 +171,64 @@ impl Pool {
     }
 
     /// Rules 1 and 2.
-    fn dispatch(&mut self, env: &Env<'_>, from: Pid, letter: Letter) {
+    fn dispatch(&mut self, env: &ProcessContext<'_>, from: Pid, payload: Payload) {
         self.flush(env);
         let refused = if self.held_back.is_empty() {
-            self.offer(env, from, letter)
+            self.offer(env, from, payload)
         } else {
-            Some(letter)
+            Some(payload)
         };
-        let Some(letter) = refused else { return };
+        let Some(payload) = refused else { return };
         if self.held_back.len() < self.worker_mailbox as usize * self.size {
-            self.held_back.push_back((from, letter));
+            self.held_back.push_back((from, payload));
             self.set_retry(env);
             return;
         }
         self.dropped += 1;
-        if let Letter::Call(call) = letter {
+        if let Payload::Call(call) = payload {
             call.1
                 .fail(RequestError::NotDelivered(SendErrorKind::MailboxFull));
         }
     }
 
-    /// Gives a letter to the next worker that takes it.
-    fn offer(&mut self, env: &Env<'_>, from: Pid, mut letter: Letter) -> Option<Letter> {
+    /// Gives a payload to the next worker that takes it.
+    fn offer(
+        &mut self,
+        env: &ProcessContext<'_>,
+        from: Pid,
+        mut payload: Payload,
+    ) -> Option<Payload> {
         for _ in 0..self.workers.len() {
             let worker = self.workers[self.next % self.workers.len()];
             self.next = (self.next + 1) % self.workers.len();
-            match env.processes.forward(worker, from, letter) {
+            match env.processes.forward(worker, from, payload) {
                 Ok(()) => {
                     self.forwarded += 1;
                     return None;
                 }
-                Err((_, refused)) => letter = refused,
+                Err((_, refused)) => payload = refused,
             }
         }
-        Some(letter)
+        Some(payload)
     }
 
-    fn flush(&mut self, env: &Env<'_>) {
-        while let Some((from, letter)) = self.held_back.pop_front() {
-            if let Some(letter) = self.offer(env, from, letter) {
-                self.held_back.push_front((from, letter));
+    fn flush(&mut self, env: &ProcessContext<'_>) {
+        while let Some((from, payload)) = self.held_back.pop_front() {
+            if let Some(payload) = self.offer(env, from, payload) {
+                self.held_back.push_front((from, payload));
                 self.set_retry(env);
                 return;
             }
         }
     }
 
-    fn set_retry(&mut self, env: &Env<'_>) {
+    fn set_retry(&mut self, env: &ProcessContext<'_>) {
         if !std::mem::replace(&mut self.retry_is_set, true) {
             alarm(env, Alarm::Retry, RETRY);
         }
     }
 
-    fn handle_command(&mut self, env: &Env<'_>, command: PoolCommand) {
+    fn handle_command(&mut self, env: &ProcessContext<'_>, command: PoolCommand) {
         match command {
             PoolCommand::Add(workers) => {
                 self.size = self.size.saturating_add(workers);
@@ -247,7 +252,12 @@ impl Pool {
     }
 
     /// Rule 3. A signal of anybody else ends the pool.
-    fn handle_exit(&mut self, env: &Env<'_>, from: &Target, reason: Reason) -> Result<(), Reason> {
+    fn handle_exit(
+        &mut self,
+        env: &ProcessContext<'_>,
+        from: &Target,
+        reason: Reason,
+    ) -> Result<(), Reason> {
         let Some(position) = self
             .workers
             .iter()
@@ -274,11 +284,11 @@ impl Pool {
     }
 }
 
-fn alarm(env: &Env<'_>, alarm: Alarm, delay: Duration) {
+fn alarm(env: &ProcessContext<'_>, alarm: Alarm, delay: Duration) {
     let me = env.life.pid;
     env.processes.timers.after(
         delay,
-        Fire::Send {
+        TimerEvent::Send {
             to: Target::Pid(me),
             from: me,
             message: Message::new(alarm),
@@ -287,7 +297,7 @@ fn alarm(env: &Env<'_>, alarm: Alarm, delay: Duration) {
 }
 
 impl Behavior for Pool {
-    fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason> {
+    fn init(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
         env.life.trap_exit = true;
         for _ in 0..self.size {
             if let Err(error) = self.spawn_worker(env) {
@@ -300,7 +310,7 @@ impl Behavior for Pool {
 
     fn handle_message(
         &mut self,
-        env: &mut Env<'_>,
+        env: &mut ProcessContext<'_>,
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
@@ -321,23 +331,23 @@ impl Behavior for Pool {
                 self.flush(env);
             }
             Ok(Alarm::Respawn) => self.fill(env),
-            Err(message) => self.dispatch(env, from, Letter::Message(message.into())),
+            Err(message) => self.dispatch(env, from, Payload::Message(message.into())),
         }
         Ok(())
     }
 
     fn handle_call(
         &mut self,
-        env: &mut Env<'_>,
+        env: &mut ProcessContext<'_>,
         from: Pid,
         message: Message,
         reply: Reply,
     ) -> Result<(), Reason> {
-        self.dispatch(env, from, Letter::Call(Box::new((message, reply))));
+        self.dispatch(env, from, Payload::Call(Box::new((message, reply))));
         Ok(())
     }
 
-    fn inspect(&mut self, _env: &mut Env<'_>) -> Inspection {
+    fn inspect(&mut self, _env: &mut ProcessContext<'_>) -> Inspection {
         let mut inspection = Inspection::default();
         inspection.add("pool_size", self.size);
         inspection.add("workers", self.workers.len());
@@ -349,7 +359,7 @@ impl Behavior for Pool {
         inspection
     }
 
-    fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason) {
+    fn terminate(&mut self, env: &mut ProcessContext<'_>, reason: &Reason) {
         let reason = if *reason == Reason::Normal {
             Reason::Shutdown
         } else {

@@ -187,10 +187,10 @@ impl Context<'_> {
     /// # Ok(()) }) }
     /// ```
     pub fn queued_bytes(&mut self, connection: Alias) -> usize {
-        let outlet = self.env().processes.commands.outlet(connection);
-        outlet
-            .filter(|outlet| outlet.is_current(connection.generation()))
-            .map_or(0, |outlet| outlet.queued())
+        let quota = self.env().processes.commands.quota(connection);
+        quota
+            .filter(|quota| quota.is_current(connection.generation()))
+            .map_or(0, |quota| quota.queued())
     }
 
     fn command(&mut self, to: Alias, command: SocketCommand) -> Result<(), SendErrorKind> {
@@ -218,8 +218,8 @@ pub(crate) fn finish(
     to: Alias,
     command: SocketCommand,
 ) -> Result<(), SendErrorKind> {
-    let outlet = processes.commands.outlet(to).ok_or(SendErrorKind::NoMeta)?;
-    if !outlet.close(to.generation()) {
+    let quota = processes.commands.quota(to).ok_or(SendErrorKind::NoMeta)?;
+    if !quota.close(to.generation()) {
         return Err(SendErrorKind::NoMeta);
     }
     push(processes, from, to, command)

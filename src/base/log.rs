@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::unwind::{drop_guarded, guarded};
+use crate::base::unwind::{catch_panic, drop_catching};
 
 /// How serious a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ impl Logger {
     fn log(&self, level: Level, text: fmt::Arguments<'_>) {
         if let Some(sink) = &self.0 {
             // What records trouble makes none: its own panic ends nothing.
-            drop_guarded(guarded(|| sink(level, text)));
+            drop_catching(catch_panic(|| sink(level, text)));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The only place that chooses between `std` and loom.
 //!
-//! Every atomic protocol of the crate (the schedule word, the sleep protocol, the mailbox, the outlet cells, the
+//! Every atomic protocol of the crate (the schedule word, the sleep protocol, the mailbox, the quota cells, the
 //! published deadline) takes its primitives from here, so that the unit tests named `loom_*` can explore the
 //! interleavings of the very code that ships. In such a build (`--cfg loom`) only those tests may run: `cargo loom`. A
 //! `RUSTFLAGS` in the environment replaces the flags of that command, and then it would run nothing and succeed; a test

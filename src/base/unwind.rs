@@ -4,14 +4,14 @@ use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 
 /// Runs user code; a panic becomes its payload.
-pub(crate) fn guarded<R>(code: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
+pub(crate) fn catch_panic<R>(code: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
     panic::catch_unwind(AssertUnwindSafe(code))
 }
 
 /// Drops a value of the user, whose `drop` may panic, and so may the payload's.
-pub(crate) fn drop_guarded<T>(value: T) {
-    if let Err(payload) = guarded(|| drop(value))
-        && let Err(again) = guarded(|| drop(payload))
+pub(crate) fn drop_catching<T>(value: T) {
+    if let Err(payload) = catch_panic(|| drop(value))
+        && let Err(again) = catch_panic(|| drop(payload))
     {
         // A payload whose drop panics with a payload: there is nobody left to tell.
         Box::leak(again);

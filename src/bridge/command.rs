@@ -1,20 +1,20 @@
 //! A command: what a stripe does for one of its meta-processes, or for all of them.
 
-use super::deliver::{Mark, Watcher};
+use super::deliver::{Ack, Watcher};
 use super::request::{InspectReply, Reply};
 use crate::error::Reason;
 use crate::id::{Alias, Pid};
+use crate::message::CompactMessage;
 use crate::message::Message;
-use crate::message::Packed;
 
 /// What a meta-process can be told. Commands for an alias that has ended are dropped by the stripe.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// A message; the bytes of a [`Message::Tcp`] or [`Message::Udp`] have been accepted by the outlet.
+    /// A message; the bytes of a [`Message::Tcp`] or [`Message::Udp`] have been accepted by the quota.
     Message {
         to: Alias,
         from: Pid,
-        message: Packed,
+        message: CompactMessage,
     },
     /// A request.
     Call {
@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// The mailbox that refused data has room.
     Resume { to: Alias },
     /// The owner has handled everything that was delivered before the mark.
-    Passed { to: Alias, mark: Mark },
+    Acked { to: Alias, mark: Ack },
     /// A timer has fired.
     Timer { to: Alias, deadline_ms: u64 },
     /// A question about itself.
@@ -45,14 +45,14 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it may start a time that its sender counts from the send: an order, in contrast to data and news.
     #[inline]
-    pub(crate) fn is_order(&self) -> bool {
+    pub(crate) fn starts_deadline(&self) -> bool {
         !matches!(
             self,
             Self::Message {
-                message: Packed::Tcp(_) | Packed::Other(_),
+                message: CompactMessage::Tcp(_) | CompactMessage::Other(_),
                 ..
             } | Self::Resume { .. }
-                | Self::Passed { .. }
+                | Self::Acked { .. }
                 | Self::Timer { .. }
         )
     }

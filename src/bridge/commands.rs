@@ -12,12 +12,12 @@ use std::task::Waker;
 
 use super::command::Command;
 use super::queue::CommandQueue;
-use super::send_quota::{Outlet, Refusal};
+use super::send_quota::{ReserveError, SendQuota};
 use super::wakers::StripeWakers;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Pid};
-use crate::memory::arena::{Chunks, Slots};
-use crate::message::Packed;
+use crate::memory::arena::{Arena, IndexAllocator};
+use crate::message::CompactMessage;
 use crate::message::SendError;
 
 /// Commands of a stripe that cost no memory of their own, 24 KiB in all.
@@ -39,16 +39,16 @@ pub(crate) struct Commands {
 /// The commands of one stripe, and the send quotas of its meta-processes.
 struct StripeCommands {
     queue: CommandQueue<Command>,
-    outlets: Chunks<Outlet>,
-    slots: Slots,
+    quotas: Arena<SendQuota>,
+    slots: IndexAllocator,
 }
 
 impl StripeCommands {
     fn new() -> Self {
         Self {
             queue: CommandQueue::new(RING),
-            outlets: Chunks::new(),
-            slots: Slots::new(0, Alias::SLOTS),
+            quotas: Arena::new(),
+            slots: IndexAllocator::new(0, Alias::SLOTS),
         }
     }
 }
@@ -85,7 +85,7 @@ impl Commands {
             .slots
             .take()
             .ok_or(SpawnError::Limit("meta-processes"))?;
-        let generation = stripe_commands.outlets.ensure(slot).open(output_limit);
+        let generation = stripe_commands.quotas.ensure(slot).open(output_limit);
         self.live.fetch_add(1, Ordering::AcqRel);
         Ok(Alias::new(stripe, slot, generation))
     }
@@ -94,7 +94,7 @@ impl Commands {
     /// again before [`Commands::recycle`].
     pub(crate) fn retire(&self, alias: Alias) -> usize {
         let unsent = self.stripes[alias.stripe()]
-            .outlets
+            .quotas
             .ensure(alias.slot())
             .release();
         if unsent > 0 {
@@ -111,7 +111,7 @@ impl Commands {
     /// Gives the slot of a retired alias to the next in need.
     pub(crate) fn recycle(&self, alias: Alias) {
         let stripe_commands = &self.stripes[alias.stripe()];
-        if stripe_commands.outlets.ensure(alias.slot()).is_reusable() {
+        if stripe_commands.quotas.ensure(alias.slot()).is_reusable() {
             stripe_commands.slots.give(alias.slot());
         }
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -126,29 +126,34 @@ impl Commands {
 
     /// The sender's side of an alias, if there is one that old.
     #[inline]
-    pub(crate) fn outlet(&self, alias: Alias) -> Option<&Outlet> {
-        self.stripes.get(alias.stripe())?.outlets.get(alias.slot())
+    pub(crate) fn quota(&self, alias: Alias) -> Option<&SendQuota> {
+        self.stripes.get(alias.stripe())?.quotas.get(alias.slot())
     }
 
     pub(crate) fn is_live(&self, alias: Alias) -> bool {
-        self.outlet(alias)
-            .is_some_and(|outlet| outlet.is_current(alias.generation()))
+        self.quota(alias)
+            .is_some_and(|quota| quota.is_current(alias.generation()))
     }
 
     /// Sends a message: accepted as a whole or returned.
     #[inline]
-    pub(crate) fn send(&self, to: Alias, from: Pid, message: Packed) -> Result<(), SendError> {
+    pub(crate) fn send(
+        &self,
+        to: Alias,
+        from: Pid,
+        message: CompactMessage,
+    ) -> Result<(), SendError> {
         let bytes = message.output_bytes();
-        let outcome = match self.outlet(to) {
-            Some(outlet) if bytes == 0 && !matches!(message, Packed::Tcp(_)) => {
-                if outlet.is_current(to.generation()) {
+        let outcome = match self.quota(to) {
+            Some(quota) if bytes == 0 && !matches!(message, CompactMessage::Tcp(_)) => {
+                if quota.is_current(to.generation()) {
                     Ok(())
                 } else {
-                    Err(Refusal::Stale)
+                    Err(ReserveError::Stale)
                 }
             }
-            Some(outlet) => outlet.reserve(to.generation(), bytes),
-            None => Err(Refusal::Stale),
+            Some(quota) => quota.reserve(to.generation(), bytes),
+            None => Err(ReserveError::Stale),
         };
         match outcome {
             Ok(()) => {
@@ -180,13 +185,13 @@ impl Commands {
     }
 }
 
-impl From<Refusal> for SendErrorKind {
-    fn from(refusal: Refusal) -> Self {
+impl From<ReserveError> for SendErrorKind {
+    fn from(refusal: ReserveError) -> Self {
         match refusal {
-            Refusal::Stale => Self::NoMeta,
-            Refusal::Closing => Self::Closing,
-            Refusal::Full => Self::OutputFull,
-            Refusal::TooLarge => Self::TooLarge,
+            ReserveError::Stale => Self::NoMeta,
+            ReserveError::Closing => Self::Closing,
+            ReserveError::Full => Self::OutputFull,
+            ReserveError::TooLarge => Self::TooLarge,
         }
     }
 }

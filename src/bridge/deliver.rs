@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use super::timer_event::Fire;
+use super::timer_event::TimerEvent;
 use crate::error::Reason;
 use crate::id::{Alias, Name, Pid, Ref, Target};
-use crate::message::Packed;
+use crate::message::CompactMessage;
 use crate::message::{Message, MessageReply};
 
 /// What an acknowledgement stands behind: it is delivered after this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
+pub enum Ack {
     /// Some of the data.
     Data,
     /// The end of the data: the peer has ended its side.
@@ -28,9 +28,9 @@ pub(crate) enum Watcher {
 #[derive(Debug)]
 pub(crate) enum Undelivered {
     /// The process is gone.
-    Gone(Packed),
+    Gone(CompactMessage),
     /// Its mailbox is full; the waiter has been noted and gets a resume command.
-    Full(Packed),
+    Full(CompactMessage),
 }
 
 /// What the I/O half knows of processes.
@@ -43,22 +43,22 @@ pub(crate) trait Deliver: Send + Sync {
         &self,
         to: Pid,
         from: Pid,
-        message: Packed,
+        message: CompactMessage,
         waiter: Alias,
     ) -> Result<(), Undelivered>;
 
     /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool;
 
-    /// Delivers a mark behind the data of a connection; [`Command::Passed`](crate::bridge::Command) comes back when the
+    /// Delivers a mark behind the data of a connection; [`Command::Acked`](crate::bridge::Command) comes back when the
     /// process has come to it. `false`: the process is gone.
-    fn deliver_mark(&self, to: Pid, alias: Alias, mark: Mark) -> bool;
+    fn deliver_ack(&self, to: Pid, alias: Alias, mark: Ack) -> bool;
 
     /// Sends an exit signal or a `Down` to one that watched `target`.
     fn notify(&self, watcher: Watcher, target: Target, reason: &Reason);
 
     /// Does what a timer was set for.
-    fn fire(&self, fire: Fire);
+    fn handle_expired(&self, fire: TimerEvent);
 
     /// Has `alias` get an exit when `pid` ends: a child of it, or a connection that it owns. `false`: it is gone.
     fn adopt(&self, pid: Pid, alias: Alias) -> bool;

@@ -7,7 +7,7 @@
 //!
 //! One file for each noun: [`Command`] and the queues in [`Commands`], the [send quota](send_quota) of a meta-process,
 //! the [`StripeWakers`], the way back in [`Deliver`], the means to answer a request in [`request`], and what a timer does
-//! in [`Fire`]. Neither half names the other; both name this module.
+//! in [`TimerEvent`]. Neither half names the other; both name this module.
 
 mod command;
 mod commands;
@@ -21,10 +21,10 @@ mod wakers;
 
 pub(crate) use command::Command;
 pub(crate) use commands::Commands;
-pub(crate) use deliver::{Deliver, Mark, Undelivered, Watcher};
+pub(crate) use deliver::{Ack, Deliver, Undelivered, Watcher};
 pub(crate) use socket_command::{Framing, SocketCommand};
-pub(crate) use timer_event::Fire;
+pub(crate) use timer_event::TimerEvent;
 pub(crate) use wakers::StripeWakers;
 
 /// The timers of a node.
-pub(crate) type Timers = crate::time::timers::Timers<Fire>;
+pub(crate) type Timers = crate::time::timers::Timers<TimerEvent>;

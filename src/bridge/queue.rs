@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The ring is allocated once, so a command on it costs no memory; the overflow grows without a limit (what connections
-//! may have queued is limited by their outlet cells) and gives its memory back.
+//! may have queued is limited by their quota cells) and gives its memory back.
 //!
 //! Order. A sender whose command lies in the overflow must not get a later one in before it through the ring. So:
 //!

@@ -1,4 +1,4 @@
-//! Requests: [`Reply`], the means to answer one, and [`Promise`], what a caller outside of the node holds.
+//! Requests: [`Reply`], the means to answer one, and [`PendingReply`], what a caller outside of the node holds.
 //!
 //! A request is answered exactly once. Whoever gets it owns its `Reply`; sending consumes it, and dropping it, on
 //! whatever path (a handler that ignores it, a panic, the end of the process with the request still in its mailbox),
@@ -20,9 +20,9 @@ use super::deliver::Deliver;
 
 /// The means to answer one request: send it, keep it for later, pass it on to another process, or drop it, which
 /// answers [`RequestError::Dropped`].
-pub struct Reply(Option<Asker>);
+pub struct Reply(Option<Requester>);
 
-enum Asker {
+enum Requester {
     Process {
         pid: Pid,
         request: Ref,
@@ -33,16 +33,19 @@ enum Asker {
 
 impl Reply {
     pub(crate) fn to_process(pid: Pid, request: Ref, processes: Arc<dyn Deliver>) -> Self {
-        Self(Some(Asker::Process {
+        Self(Some(Requester::Process {
             pid,
             request,
             processes,
         }))
     }
 
-    pub(crate) fn to_outside() -> (Self, Promise) {
+    pub(crate) fn to_outside() -> (Self, PendingReply) {
         let slot = Arc::new(Slot::default());
-        (Self(Some(Asker::Outside(Arc::clone(&slot)))), Promise(slot))
+        (
+            Self(Some(Requester::Outside(Arc::clone(&slot)))),
+            PendingReply(slot),
+        )
     }
 
     /// Answers.
@@ -67,13 +70,13 @@ impl Reply {
     }
 
     fn finish(mut self, result: Result<Message, RequestError>) {
-        if let Some(asker) = self.0.take() {
-            asker.answer(result);
+        if let Some(requester) = self.0.take() {
+            requester.answer(result);
         }
     }
 }
 
-impl Asker {
+impl Requester {
     fn answer(self, result: Result<Message, RequestError>) {
         match self {
             Self::Process {
@@ -90,8 +93,8 @@ impl Asker {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(asker) = self.0.take() {
-            asker.answer(Err(RequestError::Dropped));
+        if let Some(requester) = self.0.take() {
+            requester.answer(Err(RequestError::Dropped));
         }
     }
 }
@@ -129,9 +132,9 @@ impl Slot {
 
 /// An answer that is still to come, for callers outside of the node: wait for it on a thread, or await it on any
 /// executor.
-pub struct Promise(Arc<Slot>);
+pub struct PendingReply(Arc<Slot>);
 
-impl Promise {
+impl PendingReply {
     /// Waits until `deadline`.
     ///
     /// # Errors
@@ -175,7 +178,7 @@ impl Promise {
     }
 }
 
-impl Future for Promise {
+impl Future for PendingReply {
     type Output = Result<Message, RequestError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -188,13 +191,13 @@ impl Future for Promise {
     }
 }
 
-impl fmt::Debug for Promise {
+impl fmt::Debug for PendingReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Promise")
+        f.write_str("PendingReply")
     }
 }
 
-/// An inspection under way; dropping it tells the asker that its target has ended.
+/// An inspection under way; dropping it tells the requester that its target has ended.
 #[derive(Debug)]
 pub(crate) struct InspectReply(Box<Reply>);
 

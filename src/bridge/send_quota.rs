@@ -1,4 +1,4 @@
-//! The outlet cell: the sender's side of one meta-process, one atomic word.
+//! The quota cell: the sender's side of one meta-process, one atomic word.
 //!
 //! ```text
 //!  63            32   31      30     29                0
@@ -38,23 +38,23 @@ pub(crate) const MAX_LIMIT: u32 = BYTES as u32;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct SendQuota {
     word: AtomicU64,
     limit: AtomicU32,
     /// Sends that were refused for lack of room; for inspection.
     refused: AtomicU32,
 }
 
-/// Why [`Outlet::reserve`] said no.
+/// Why [`SendQuota::reserve`] said no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum ReserveError {
     Stale,
     Closing,
     Full,
     TooLarge,
 }
 
-impl Default for Outlet {
+impl Default for SendQuota {
     fn default() -> Self {
         Self {
             word: AtomicU64::new(1 << 32),
@@ -64,7 +64,7 @@ impl Default for Outlet {
     }
 }
 
-impl Outlet {
+impl SendQuota {
     /// The generation that an alias to this cell must have now.
     #[inline]
     pub(crate) fn generation(&self) -> u32 {
@@ -86,19 +86,19 @@ impl Outlet {
 
     /// Accepts `bytes` more, or says why not.
     #[inline]
-    pub(crate) fn reserve(&self, generation: u32, bytes: usize) -> Result<(), Refusal> {
+    pub(crate) fn reserve(&self, generation: u32, bytes: usize) -> Result<(), ReserveError> {
         let limit = u64::from(self.limit.load(Relaxed));
         let mut word = self.word.load(Relaxed);
         loop {
             if (word >> 32) as u32 != generation {
-                return Err(Refusal::Stale);
+                return Err(ReserveError::Stale);
             }
             if word & CLOSING != 0 {
-                return Err(Refusal::Closing);
+                return Err(ReserveError::Closing);
             }
             if bytes as u64 > limit {
                 self.refused.fetch_add(1, Relaxed);
-                return Err(Refusal::TooLarge);
+                return Err(ReserveError::TooLarge);
             }
             let full = (word & BYTES) + bytes as u64 > limit;
             let next = if full {
@@ -112,7 +112,7 @@ impl Outlet {
             {
                 Ok(_) if full => {
                     self.refused.fetch_add(1, Relaxed);
-                    return Err(Refusal::Full);
+                    return Err(ReserveError::Full);
                 }
                 Ok(_) => return Ok(()),
                 Err(now) => word = now,
@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn bound_is_exact_and_a_refusal_is_remembered() {
-        let cell = Outlet::default();
+        let cell = SendQuota::default();
         let generation = cell.open(10);
         assert_eq!(cell.reserve(generation, 10), Ok(()));
-        assert_eq!(cell.reserve(generation, 1), Err(Refusal::Full));
-        assert_eq!(cell.reserve(generation, 11), Err(Refusal::TooLarge));
+        assert_eq!(cell.reserve(generation, 1), Err(ReserveError::Full));
+        assert_eq!(cell.reserve(generation, 11), Err(ReserveError::TooLarge));
         assert_eq!(cell.refused(), 2);
         assert!(!cell.sent(5, 4), "still above the low mark");
         assert!(cell.sent(1, 4));
@@ -201,14 +201,14 @@ mod tests {
 
     #[test]
     fn released_cell_knows_what_was_unsent_and_refuses_the_old_alias() {
-        let cell = Outlet::default();
+        let cell = SendQuota::default();
         let generation = cell.open(100);
         cell.reserve(generation, 60).expect("room");
         assert!(cell.close(generation));
-        assert_eq!(cell.reserve(generation, 1), Err(Refusal::Closing));
+        assert_eq!(cell.reserve(generation, 1), Err(ReserveError::Closing));
         assert_eq!(cell.release(), 60);
         assert!(cell.is_reusable());
-        assert_eq!(cell.reserve(generation, 1), Err(Refusal::Stale));
+        assert_eq!(cell.reserve(generation, 1), Err(ReserveError::Stale));
         assert!(!cell.close(generation));
         assert_eq!(cell.queued(), 0);
     }
@@ -223,7 +223,7 @@ mod loom_tests {
     #[test]
     fn loom_refused_sender_is_always_told() {
         loom::model(|| {
-            let cell = Arc::new(Outlet::default());
+            let cell = Arc::new(SendQuota::default());
             let generation = cell.open(4);
             cell.reserve(generation, 4).expect("empty");
             let sender = {
@@ -240,7 +240,7 @@ mod loom_tests {
     #[test]
     fn loom_accepted_bytes_are_sent_or_counted_unsent() {
         loom::model(|| {
-            let cell = Arc::new(Outlet::default());
+            let cell = Arc::new(SendQuota::default());
             let generation = cell.open(8);
             let sender = {
                 let cell = Arc::clone(&cell);

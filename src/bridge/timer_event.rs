@@ -5,7 +5,7 @@ use crate::message::Message;
 
 /// What timers do when they fire.
 #[derive(Debug)]
-pub(crate) enum Fire {
+pub(crate) enum TimerEvent {
     /// Send a message.
     Send {
         to: Target,

@@ -14,12 +14,12 @@ use crate::id::Name;
 /// An option has a value that makes no sense; it names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
-pub struct OptionError {
+pub struct ConfigError {
     field: &'static str,
     problem: String,
 }
 
-impl OptionError {
+impl ConfigError {
     pub(crate) fn new(field: &'static str, problem: impl Into<String>) -> Self {
         Self {
             field,
@@ -111,7 +111,7 @@ pub enum SpawnError {
     Ended,
     /// An option is wrong.
     #[error(transparent)]
-    Option(#[from] OptionError),
+    Option(#[from] ConfigError),
 }
 
 /// Why a listener or a UDP socket could not be made.
@@ -120,7 +120,7 @@ pub enum SpawnError {
 pub enum BindError {
     /// An option is wrong.
     #[error(transparent)]
-    Option(#[from] OptionError),
+    Option(#[from] ConfigError),
     /// The host's name could not be resolved.
     #[error("cannot resolve {host}")]
     Resolve {
@@ -180,7 +180,7 @@ impl BindError {
 pub enum ConnectError {
     /// An option is wrong.
     #[error(transparent)]
-    Option(#[from] OptionError),
+    Option(#[from] ConfigError),
     /// The operating system refused at once.
     #[error("cannot connect to {address}")]
     Connect {

@@ -2,7 +2,7 @@
 //!
 //! Cells live in chunks that double in size and are never moved or freed while the table lives, so a look-up is two
 //! loads without a lock or a reference count. Which cells are in use is the business of the user of the table: a cell
-//! keeps its generation, and [`Slots`] hands out indices.
+//! keeps its generation, and [`IndexAllocator`] hands out indices.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,23 +11,23 @@ use crossbeam_queue::SegQueue;
 
 /// Cells of the first chunk: 2^6.
 const FIRST_BITS: u32 = 6;
-/// Chunks: enough for 2^32 cells.
+/// Arena: enough for 2^32 cells.
 const CHUNKS: usize = (32 - FIRST_BITS) as usize + 1;
 
 /// The table.
 #[derive(Debug)]
-pub(crate) struct Chunks<T> {
+pub(crate) struct Arena<T> {
     chunks: [OnceLock<Box<[T]>>; CHUNKS],
 }
 
-impl<T: Default> Chunks<T> {
+impl<T: Default> Arena<T> {
     pub(crate) fn new() -> Self {
         Self {
             chunks: [const { OnceLock::new() }; CHUNKS],
         }
     }
 
-    /// The cell of an index that [`Chunks::ensure`] has seen; `None` for any other.
+    /// The cell of an index that [`Arena::ensure`] has seen; `None` for any other.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let (chunk, offset) = locate(index);
@@ -58,13 +58,13 @@ fn locate(index: u32) -> (usize, usize) {
 
 /// Hands out indices: a freed one before a new one.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub(crate) struct IndexAllocator {
     free: SegQueue<u32>,
     next: AtomicU32,
     limit: u32,
 }
 
-impl Slots {
+impl IndexAllocator {
     pub(crate) fn new(first: u32, limit: u32) -> Self {
         Self {
             free: SegQueue::new(),
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_index_has_a_cell_of_its_own() {
-        let table: Chunks<AtomicU32> = Chunks::new();
+        let table: Arena<AtomicU32> = Arena::new();
         for index in 0..5_000 {
             table.ensure(index).store(index + 1, Ordering::Relaxed);
         }
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn slots_end_at_their_limit_and_come_back() {
-        let slots = Slots::new(1, 3);
+        let slots = IndexAllocator::new(1, 3);
         assert_eq!(
             (slots.take(), slots.take(), slots.take()),
             (Some(1), Some(2), None)

@@ -24,7 +24,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 pub use pool::BufferPool;
-use pool::Shelves;
+use pool::SizeClasses;
 
 /// Owns a range of bytes, eight bytes in size itself.
 ///
@@ -51,14 +51,14 @@ struct Storage {
     bytes: Vec<u8>,
     start: u32,
     end: u32,
-    home: Option<Arc<Shelves>>,
+    home: Option<Arc<SizeClasses>>,
 }
 
 /// The smallest memory that a buffer without a pool asks for.
 const SMALLEST: usize = 64;
 
 impl Storage {
-    fn new(capacity: usize, home: Option<Arc<Shelves>>) -> Box<Self> {
+    fn new(capacity: usize, home: Option<Arc<SizeClasses>>) -> Box<Self> {
         assert!(
             u32::try_from(capacity).is_ok(),
             "a buffer holds at most u32::MAX bytes, not {capacity}"

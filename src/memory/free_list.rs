@@ -10,12 +10,12 @@ use crossbeam_queue::ArrayQueue;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Shelf<T> {
+pub(crate) struct FreeList<T> {
     things: OnceLock<ArrayQueue<T>>,
     limit: usize,
 }
 
-impl<T> Shelf<T> {
+impl<T> FreeList<T> {
     /// A shelf for at most `limit` things.
     pub(crate) const fn new(limit: usize) -> Self {
         Self {
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn full_shelf_drops_what_comes_back() {
-        let shelf = Shelf::new(2);
+        let shelf = FreeList::new(2);
         assert_eq!(shelf.take(), None);
         (0..5).for_each(|number| shelf.put(number));
         assert_eq!(shelf.len(), 2);

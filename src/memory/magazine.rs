@@ -52,13 +52,13 @@ impl<T> Depot<T> {
 
 /// What one thread has at hand. `SIZE` is that of a magazine.
 #[derive(Debug)]
-pub(crate) struct Rack<T, const SIZE: usize> {
+pub(crate) struct ThreadCache<T, const SIZE: usize> {
     loaded: Vec<T>,
     /// Either empty or full.
     other: Vec<T>,
 }
 
-impl<T, const SIZE: usize> Rack<T, SIZE> {
+impl<T, const SIZE: usize> ThreadCache<T, SIZE> {
     pub(crate) const fn new() -> Self {
         Self {
             loaded: Vec::new(),
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn what_is_put_on_one_rack_comes_out_of_another() {
         let depot = Depot::new(32);
-        let (mut one, mut two) = (Rack::<u32, 4>::new(), Rack::<u32, 4>::new());
+        let (mut one, mut two) = (ThreadCache::<u32, 4>::new(), ThreadCache::<u32, 4>::new());
         for number in 0..13 {
             one.put(number, &depot);
         }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn edge_of_a_magazine_exchanges_nothing() {
         let depot = Depot::new(32);
-        let mut rack = Rack::<u32, 4>::new();
+        let mut rack = ThreadCache::<u32, 4>::new();
         (0..8).for_each(|number| rack.put(number, &depot));
         for number in 8..100 {
             rack.put(number, &depot);
@@ -136,7 +136,7 @@ mod tests {
     fn surplus_is_dropped_and_never_twice() {
         let thing = Arc::new(());
         let depot = Depot::new(32);
-        let mut rack = Rack::<Arc<()>, 4>::new();
+        let mut rack = ThreadCache::<Arc<()>, 4>::new();
         (0..1_000).for_each(|_| rack.put(Arc::clone(&thing), &depot));
         let bound = 1 + (32 + 2) * 4;
         assert!(

@@ -1,7 +1,7 @@
 //! Messages: the public [`Message`] and the message types of the runtime.
 //!
 //! A `Message` is an open enum. The runtime's own messages stand inline, rare ones and user types are boxed; on its way
-//! it is [`Packed`], and a packet costs no allocation. Sending takes any `Send + 'static` value:
+//! it is [`CompactMessage`], and a packet costs no allocation. Sending takes any `Send + 'static` value:
 //! `cx.send(pid, MessageTcp { .. })` becomes [`Message::Tcp`], `cx.send(pid, 7_u32)` becomes [`Message::User`], whose boxes
 //! are used again.
 //!
@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Alias, Ref, Target};
 use crate::memory::buffer::Buffer;
-pub(crate) use packed::Packed;
+pub(crate) use packed::CompactMessage;
 pub use send_error::SendError;
 pub use user::UserMessage;
 

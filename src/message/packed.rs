@@ -2,11 +2,11 @@
 //!
 //! A [`Message`] takes 64 bytes because a datagram carries its address. Between two processes it would be moved several
 //! times, in pieces that do not fit each other, and a processor waits for a load that spans two recent stores. So
-//! mailboxes and command queues hold a [`Packed`]: what is sent most stands inline and moves in registers, everything else
+//! mailboxes and command queues hold a [`CompactMessage`]: what is sent most stands inline and moves in registers, everything else
 //! travels in a box that is used again.
 //!
 //! ```text
-//!  Message ── from ──▶ Packed: Tcp │ User │ Other ──▶ mailbox, command queue ── unpack ──▶ Message ──▶ callback
+//!  Message ── from ──▶ CompactMessage: Tcp │ User │ Other ──▶ mailbox, command queue ── unpack ──▶ Message ──▶ callback
 //!                                            ▲ rack                                │ rack
 //!                                            └─────────────── empty box ◀──────────┘
 //! ```
@@ -18,7 +18,7 @@
 use std::cell::RefCell;
 
 use super::{Message, MessageTcp, UserMessage};
-use crate::memory::magazine::{Depot, Rack};
+use crate::memory::magazine::{Depot, ThreadCache};
 
 /// Boxes that travel between threads together.
 const MAGAZINE: usize = 64;
@@ -28,31 +28,31 @@ const MAGAZINES: usize = 32;
 type Empty = Box<Option<Message>>;
 
 thread_local! {
-    static RACK: RefCell<Rack<Empty, MAGAZINE>> = const { RefCell::new(Rack::new()) };
+    static CACHE: RefCell<ThreadCache<Empty, MAGAZINE>> = const { RefCell::new(ThreadCache::new()) };
 }
 
 static DEPOT: Depot<Empty> = Depot::new(MAGAZINES);
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) enum Packed {
+pub(crate) enum CompactMessage {
     Tcp(MessageTcp),
     User(UserMessage),
-    Other(Parcel),
+    Other(Boxed),
 }
 
 /// A message of another kind, in a box.
 #[derive(Debug)]
-pub(crate) struct Parcel(Box<Option<Message>>);
+pub(crate) struct Boxed(Box<Option<Message>>);
 
-impl Packed {
+impl CompactMessage {
     /// The message that was packed.
     #[inline]
     pub(crate) fn unpack(self) -> Message {
         match self {
             Self::Tcp(packet) => Message::Tcp(packet),
             Self::User(value) => Message::User(value),
-            Self::Other(parcel) => parcel.open(),
+            Self::Other(boxed) => boxed.open(),
         }
     }
 
@@ -67,41 +67,41 @@ impl Packed {
         match self {
             Self::Tcp(packet) => packet.data.len(),
             Self::User(_) => 0,
-            Self::Other(Parcel(message)) => {
+            Self::Other(Boxed(message)) => {
                 message.as_ref().as_ref().map_or(0, Message::output_bytes)
             }
         }
     }
 }
 
-impl From<Message> for Packed {
+impl From<Message> for CompactMessage {
     #[inline(always)]
     fn from(message: Message) -> Self {
         match message {
             Message::Tcp(packet) => Self::Tcp(packet),
             Message::User(value) => Self::User(value),
-            other => Self::Other(Parcel::of(other)),
+            other => Self::Other(Boxed::of(other)),
         }
     }
 }
 
-impl Parcel {
+impl Boxed {
     #[inline(never)]
     fn of(message: Message) -> Self {
         // No rack at the end of the thread.
-        let empty = RACK
+        let empty = CACHE
             .try_with(|rack| rack.borrow_mut().take(&DEPOT))
             .ok()
             .flatten();
-        let mut parcel = empty.unwrap_or_default();
-        *parcel = Some(message);
-        Self(parcel)
+        let mut boxed = empty.unwrap_or_default();
+        *boxed = Some(message);
+        Self(boxed)
     }
 
     #[inline(never)]
     fn open(mut self) -> Message {
-        let message = self.0.take().expect("a parcel is opened once");
-        let _ = RACK.try_with(|rack| rack.borrow_mut().put(self.0, &DEPOT));
+        let message = self.0.take().expect("a boxed is opened once");
+        let _ = CACHE.try_with(|rack| rack.borrow_mut().put(self.0, &DEPOT));
         message
     }
 }
@@ -118,24 +118,25 @@ mod tests {
 
     #[test]
     fn message_comes_out_as_it_went_in() {
-        assert!(size_of::<Packed>() <= 24);
+        assert!(size_of::<CompactMessage>() <= 24);
         let id = Alias::new(0, 3, 1);
         let Message::Tcp(packet) =
-            Packed::from(Message::new(MessageTcp::new(id, "bytes"))).unpack()
+            CompactMessage::from(Message::new(MessageTcp::new(id, "bytes"))).unpack()
         else {
             panic!()
         };
         assert_eq!(packet, MessageTcp::new(id, "bytes"));
         assert_eq!(
-            Packed::from(Message::new(7_u8))
+            CompactMessage::from(Message::new(7_u8))
                 .unpack()
                 .downcast::<u8>()
                 .unwrap(),
             7
         );
-        let writable = Packed::from(Message::TcpWritable(MessageTcpWritable { id })).unpack();
+        let writable =
+            CompactMessage::from(Message::TcpWritable(MessageTcpWritable { id })).unpack();
         assert!(matches!(writable, Message::TcpWritable(writable) if writable.id == id));
-        let Message::Udp(packet) = Packed::from(datagram(id)).unpack() else {
+        let Message::Udp(packet) = CompactMessage::from(datagram(id)).unpack() else {
             panic!()
         };
         assert_eq!((&packet.data[..], packet.addr.port()), (&b"ping"[..], 9));
@@ -150,22 +151,22 @@ mod tests {
             Message::new(7_u8),
         ] {
             let bytes = message.output_bytes();
-            assert_eq!(Packed::from(message).output_bytes(), bytes);
+            assert_eq!(CompactMessage::from(message).output_bytes(), bytes);
         }
     }
 
     #[test]
     fn opened_box_carries_the_next_message() {
         let id = Alias::new(0, 3, 1);
-        let address = |packed: &Packed| {
-            let Packed::Other(Parcel(parcel)) = packed else {
+        let address = |packed: &CompactMessage| {
+            let CompactMessage::Other(Boxed(boxed)) = packed else {
                 panic!()
             };
-            std::ptr::from_ref(&**parcel)
+            std::ptr::from_ref(&**boxed)
         };
-        let first = Packed::from(datagram(id));
+        let first = CompactMessage::from(datagram(id));
         let was = address(&first);
         drop(first.unpack());
-        assert_eq!(address(&Packed::from(datagram(id))), was);
+        assert_eq!(address(&CompactMessage::from(datagram(id))), was);
     }
 }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::memory::magazine::{Depot, Rack};
+use crate::memory::magazine::{Depot, ThreadCache};
 
 /// Types that boxes are kept of, at most.
 const TYPES: usize = 16;
@@ -75,14 +75,14 @@ impl fmt::Debug for UserMessage {
 }
 
 /// The rack for the empty boxes of one type.
-struct Stock {
+struct TypeCache {
     of: TypeId,
-    rack: Rack<Empty, MAGAZINE>,
+    rack: ThreadCache<Empty, MAGAZINE>,
     depot: Arc<Depot<Empty>>,
 }
 
 thread_local! {
-    static STOCKS: RefCell<[Option<Stock>; TYPES]> = const { RefCell::new([const { None }; TYPES]) };
+    static STOCKS: RefCell<[Option<TypeCache>; TYPES]> = const { RefCell::new([const { None }; TYPES]) };
 }
 
 /// The depots of the program, asked when a thread meets a type for the first time.
@@ -113,7 +113,7 @@ fn places(of: TypeId) -> impl Iterator<Item = usize> {
     (0..PROBES).map(move |probe| first.wrapping_add(probe) % TYPES)
 }
 
-impl Stock {
+impl TypeCache {
     /// `None`: all places where it could be belong to other types.
     #[inline]
     fn find(stocks: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
@@ -145,7 +145,7 @@ impl Stock {
         }
         Self {
             of,
-            rack: Rack::new(),
+            rack: ThreadCache::new(),
             depot,
         }
     }
@@ -156,7 +156,7 @@ fn take(of: TypeId) -> Option<Empty> {
     // No stock at the end of the thread, nor inside of the drop of a box of this very stock.
     let taken = STOCKS.try_with(|stocks| {
         let mut stocks = stocks.try_borrow_mut().ok()?;
-        let Stock { rack, depot, .. } = Stock::find(&mut stocks, of)?;
+        let TypeCache { rack, depot, .. } = TypeCache::find(&mut stocks, of)?;
         rack.take(depot)
     });
     taken.ok().flatten()
@@ -168,7 +168,7 @@ fn put(of: TypeId, empty: Empty) {
         let Ok(mut stocks) = stocks.try_borrow_mut() else {
             return;
         };
-        if let Some(Stock { rack, depot, .. }) = Stock::find(&mut stocks, of) {
+        if let Some(TypeCache { rack, depot, .. }) = TypeCache::find(&mut stocks, of) {
             rack.put(empty, depot);
         }
     });

@@ -11,21 +11,21 @@ use mio::{Interest, Token};
 
 use super::{MetaProcess, Services};
 use crate::bridge::Undelivered;
-use crate::bridge::send_quota::Outlet;
-use crate::bridge::{Command, Commands, Fire};
+use crate::bridge::send_quota::SendQuota;
+use crate::bridge::{Command, Commands, TimerEvent};
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
 use crate::memory::buffer::{Buffer, BufferPool};
+use crate::message::CompactMessage;
 use crate::message::Message;
-use crate::message::Packed;
 use crate::message::SendError;
 #[cfg(feature = "tls")]
 use crate::proto::tcp::Handshake;
 
 /// What is to become of a step of a handshake that takes about a tenth of a millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BriefStep {
+pub(crate) enum Offload {
     /// It is the last thing that the activation does.
     Compute,
     /// It asks to be that in one of the next activations.
@@ -64,7 +64,7 @@ pub struct MetaContext<'a> {
         not(feature = "tls"),
         allow(dead_code, reason = "handshakes look at it")
     )]
-    pub(crate) brief_step: BriefStep,
+    pub(crate) offload: Offload,
     /// In `terminate`: bytes that were accepted and never sent.
     pub(crate) unsent: u64,
 }
@@ -177,7 +177,7 @@ impl MetaContext<'_> {
         to: impl Into<Target>,
         message: T,
     ) -> Result<(), SendError> {
-        let (to, message) = (to.into(), Packed::from(Message::new(message)));
+        let (to, message) = (to.into(), CompactMessage::from(Message::new(message)));
         let pid = match &to {
             Target::Pid(pid) => *pid,
             Target::Alias(alias) => {
@@ -316,21 +316,21 @@ impl MetaContext<'_> {
     /// ```
     #[inline]
     pub fn sent(&mut self, bytes: usize, low_water_mark: u32) -> bool {
-        self.outlet().sent(bytes, low_water_mark)
+        self.quota().sent(bytes, low_water_mark)
     }
 
     /// Counts off a message that means nothing here, as [`MetaContext::sent`] does.
     pub(crate) fn ignore(&self, message: &Message, low_water_mark: u32) -> bool {
         let bytes = message.output_bytes();
-        bytes > 0 && self.outlet().sent(bytes, low_water_mark)
+        bytes > 0 && self.quota().sent(bytes, low_water_mark)
     }
 
     #[inline]
-    pub(crate) fn outlet(&self) -> &Outlet {
+    pub(crate) fn quota(&self) -> &SendQuota {
         self.services
             .commands
-            .outlet(self.alias)
-            .expect("the outlet of a live alias")
+            .quota(self.alias)
+            .expect("the quota of a live alias")
     }
 
     /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
@@ -415,6 +415,6 @@ impl fmt::Debug for Services {
 }
 
 /// A timer of a meta-process.
-pub(crate) fn meta_timer(alias: Alias, deadline_ms: u64) -> Fire {
-    Fire::Meta(alias, deadline_ms)
+pub(crate) fn meta_timer(alias: Alias, deadline_ms: u64) -> TimerEvent {
+    TimerEvent::Meta(alias, deadline_ms)
 }

@@ -20,11 +20,11 @@ mod readiness;
 mod services;
 
 pub use context::MetaContext;
-pub(crate) use context::{BriefStep, Wishes, meta_timer};
+pub(crate) use context::{Offload, Wishes, meta_timer};
 pub use readiness::Readiness;
-pub(crate) use services::{Newborn, Services};
+pub(crate) use services::{PendingSpawn, Services};
 
-use crate::bridge::Mark;
+use crate::bridge::Ack;
 use crate::bridge::request::Reply;
 use crate::error::Reason;
 use crate::id::{Name, Pid};
@@ -95,7 +95,7 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// Called for each request. Dropping `reply` tells the asker at once that there is no answer.
+    /// Called for each request. Dropping `reply` tells the requester at once that there is no answer.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ pub trait MetaProcess: Send + 'static {
 
     /// The owner has handled everything that was delivered before the mark.
     #[doc(hidden)]
-    fn handle_passed(&mut self, cx: &mut MetaContext<'_>, mark: Mark) -> Result<(), Reason> {
+    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, mark: Ack) -> Result<(), Reason> {
         let _ = (cx, mark);
         Ok(())
     }

@@ -9,12 +9,12 @@ use super::MetaProcess;
 use crate::base::blocking::Blocking;
 use crate::base::log::Logger;
 use crate::bridge::{Commands, Deliver, Timers};
-use crate::error::{OptionError, SpawnError};
+use crate::error::{ConfigError, SpawnError};
 use crate::id::{Alias, Name, Pid};
 use crate::memory::buffer::BufferPool;
 
 /// A meta-process on its way to its stripe.
-pub(crate) struct Newborn {
+pub(crate) struct PendingSpawn {
     pub(crate) alias: Alias,
     pub(crate) parent: Pid,
     pub(crate) meta: Box<dyn MetaProcess>,
@@ -33,12 +33,12 @@ pub(crate) struct Services {
     pub(crate) handshakes: Blocking,
     pub(crate) logger: Logger,
     /// For each stripe, what is to be born on it.
-    pub(crate) births: Box<[SegQueue<Newborn>]>,
+    pub(crate) spawn_queues: Box<[SegQueue<PendingSpawn>]>,
 }
 
 impl Services {
     /// An empty spawn queue for each stripe.
-    pub(crate) fn births(stripes: usize) -> Box<[SegQueue<Newborn>]> {
+    pub(crate) fn spawn_queues(stripes: usize) -> Box<[SegQueue<PendingSpawn>]> {
         std::iter::repeat_with(SegQueue::new)
             .take(stripes)
             .collect()
@@ -57,7 +57,7 @@ impl Services {
             self.commands.recycle(alias);
             return Err(SpawnError::NoParent);
         }
-        self.births[alias.stripe()].push(Newborn {
+        self.spawn_queues[alias.stripe()].push(PendingSpawn {
             alias,
             parent,
             meta,
@@ -70,7 +70,7 @@ impl Services {
     pub(crate) fn refuse_pools(
         &self,
         (field, names): (&'static str, &[Name]),
-    ) -> Result<(), OptionError> {
+    ) -> Result<(), ConfigError> {
         let is_pool = |name: &&Name| {
             self.deliver
                 .resolve(name)
@@ -81,7 +81,7 @@ impl Services {
             Some(name) => {
                 let problem =
                     "is a pool; it would spread the bytes of one connection over several workers";
-                Err(OptionError::new(field, format!("{name} {problem}")))
+                Err(ConfigError::new(field, format!("{name} {problem}")))
             }
         }
     }

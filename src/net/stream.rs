@@ -45,7 +45,7 @@ impl PeerAddr {
 }
 
 /// An IPv4 address is told as one, on a socket that serves both families as well.
-pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr {
         SocketAddr::V6(v6) => v6
             .ip()
@@ -134,7 +134,7 @@ impl Stream {
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
         match self {
-            Self::Tcp(stream) => stream.local_addr().map_or(UNSPECIFIED, unmapped),
+            Self::Tcp(stream) => stream.local_addr().map_or(UNSPECIFIED, canonical),
             #[cfg(unix)]
             Self::Unix(_) => UNSPECIFIED,
             Self::HungUp => UNSPECIFIED,

@@ -5,11 +5,11 @@
 //!            └ drop, terminate: port free
 //!
 //!  readable ─▶ receive up to the budget ─▶ MessageUdp to the owner, or dropped and counted
-//!  MessageUdp ─▶ queue (bounded by the outlet cell) ─▶ flush: send until the socket takes no more, in batches
+//!  MessageUdp ─▶ queue (bounded by the quota cell) ─▶ flush: send until the socket takes no more, in batches
 //! ```
 //!
 //! What becomes of each datagram and each error is decided by the machine in `proto::datagram`; none ends the server. Here
-//! are the socket, the owner and the outlet cell.
+//! are the socket, the owner and the quota cell.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -298,7 +298,7 @@ impl UdpServer {
                     self.writable = false;
                     return;
                 }
-                Transmitted::Earlier(error) => {
+                Transmitted::DeferredError(error) => {
                     self.report(cx, None, 0, error);
                     continue;
                 }
@@ -312,7 +312,7 @@ impl UdpServer {
                     datagram_bytes(length)
                 }
             };
-            cx.outlet().sent(counted, self.options.output_limit / 4);
+            cx.quota().sent(counted, self.options.output_limit / 4);
         }
     }
 }

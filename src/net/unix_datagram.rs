@@ -241,7 +241,7 @@ impl UnixDatagramServer {
                 self.report(cx, packet.data.len(), error.kind());
             }
         }
-        cx.outlet().sent(
+        cx.quota().sent(
             datagram_bytes(packet.data.len()),
             self.options.output_limit / 4,
         );

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::error::Reason;
-use crate::error::{BindError, ConnectError, OptionError, RequestError, SpawnError};
+use crate::error::{BindError, ConfigError, ConnectError, RequestError, SpawnError};
 use crate::message::SendError;
 
 /// Any error that an embedding program meets.
@@ -15,7 +15,7 @@ pub enum Error {
     Start(#[source] io::Error),
     /// An option is wrong.
     #[error(transparent)]
-    Option(#[from] OptionError),
+    Option(#[from] ConfigError),
     /// A process could not be spawned.
     #[error(transparent)]
     Spawn(#[from] SpawnError),

@@ -21,7 +21,7 @@ use crate::actor::{Actor, Pool, make};
 use crate::base::blocking::Blocking;
 use crate::bridge::Deliver;
 use crate::bridge::Timers;
-use crate::bridge::request::{Promise, Reply};
+use crate::bridge::request::{PendingReply, Reply};
 use crate::bridge::{Commands, StripeWakers};
 use crate::error::Reason;
 use crate::error::{RequestError, SendErrorKind, SpawnError};
@@ -107,7 +107,7 @@ impl Node {
             #[cfg(feature = "tls")]
             handshakes: Blocking::new("longshore-handshakes", workers),
             logger: options.logger.clone(),
-            births: Services::births(stripes),
+            spawn_queues: Services::spawn_queues(stripes),
         });
         processes.attach_services(Arc::downgrade(&services));
         let io = Arc::new(Io::new(poller, services, wakers));
@@ -368,7 +368,7 @@ impl Node {
     /// # impl Actor for Worker {}
     /// let pid = node.spawn(|| Worker)?;
     /// let promise = node.request(pid, "how are you?")?;
-    /// # let block_on = |promise: longshore::Promise| promise.wait_until(std::time::Instant::now() + std::time::Duration::from_secs(60));
+    /// # let block_on = |promise: longshore::PendingReply| promise.wait_until(std::time::Instant::now() + std::time::Duration::from_secs(60));
     /// let answer = block_on(promise); // or `promise.await`
     /// assert!(answer.is_err()); // this worker answers nobody, and that is known at once
     /// # Ok(()) }
@@ -377,7 +377,7 @@ impl Node {
         &self,
         to: impl Into<Target>,
         message: T,
-    ) -> Result<Promise, RequestError> {
+    ) -> Result<PendingReply, RequestError> {
         let (reply, promise) = Reply::to_outside();
         let sent = self
             .processes()

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::base::log::{Level, Logger};
-use crate::error::OptionError;
+use crate::error::ConfigError;
 use crate::id::{Alias, Name};
 use crate::memory::buffer::BufferPool;
 use crate::process::Bounds;
@@ -109,36 +109,36 @@ impl NodeOptions {
         self
     }
 
-    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let within = |value: Option<usize>, most: usize| {
             value.is_none_or(|value| (1..=most).contains(&value))
         };
         if !within(self.workers, MAX_WORKERS) {
-            return Err(OptionError::new(
+            return Err(ConfigError::new(
                 "workers",
                 format!("must be between 1 and {MAX_WORKERS}"),
             ));
         }
         if !within(self.stripes, Alias::STRIPES) {
-            return Err(OptionError::new(
+            return Err(ConfigError::new(
                 "stripes",
                 format!("must be between 1 and {}", Alias::STRIPES),
             ));
         }
         if self.max_processes == 0 || self.max_processes >= MAX_PROCESSES {
-            return Err(OptionError::new(
+            return Err(ConfigError::new(
                 "max_processes",
                 format!("must be between 1 and {}", MAX_PROCESSES - 1),
             ));
         }
         if self.mailbox_bound == Some(0) {
-            return Err(OptionError::new(
+            return Err(ConfigError::new(
                 "mailbox_bound",
                 "must be at least 1; `None` is no bound",
             ));
         }
         if self.data_bound == 0 {
-            return Err(OptionError::new("data_bound", "must be at least 1"));
+            return Err(ConfigError::new("data_bound", "must be at least 1"));
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::far;
-use crate::base::unwind::drop_guarded;
+use crate::base::unwind::drop_catching;
 use crate::bridge::Command;
 use crate::error::Reason;
 use crate::id::{Pid, Target};
@@ -295,7 +295,7 @@ impl Stopper {
             *lock(&count) += 1;
             signal.notify();
         });
-        let expected = self.core.processes.raise_barrier(&pass);
+        let expected = self.core.processes.insert_barriers(&pass);
         self.signal.wait(timeout, || *lock(&passed) >= expected);
         let passed = *lock(&passed);
         expected.saturating_sub(passed)
@@ -367,6 +367,6 @@ impl Stopper {
             .timers
             .take_all()
             .into_iter()
-            .for_each(drop_guarded);
+            .for_each(drop_catching);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!           turn                          run (any worker)
-//!  epoll ─────────▶ readiness, timers ─▶ stripe 0 ┬ births ─▶ readiness ─▶ commands ─▶ flush
+//!  epoll ─────────▶ readiness, timers ─▶ stripe 0 ┬ spawn_queues ─▶ readiness ─▶ commands ─▶ flush
 //!                                        stripe 1 ┴ …
 //! ```
 //!

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Registry, Token};
 
 use crate::base::sync::Mutex;
-use crate::bridge::Fire;
+use crate::bridge::TimerEvent;
 use crate::id::Alias;
 use crate::meta::{Readiness, Services};
 use crate::scheduler::Wait;
@@ -33,7 +33,7 @@ struct State {
     events: Events,
     /// Readiness of this turn, by stripe; empty between turns.
     ready: Vec<Vec<Ready>>,
-    expired: Vec<Fire>,
+    expired: Vec<TimerEvent>,
 }
 
 /// Makes a blocking turn return.
@@ -131,7 +131,7 @@ impl Poller {
         }
         timers.expired(timers.clock().now_ms(), &mut state.expired);
         for fire in state.expired.drain(..) {
-            services.deliver.fire(fire);
+            services.deliver.handle_expired(fire);
         }
         interrupted
     }

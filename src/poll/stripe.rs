@@ -2,7 +2,7 @@
 //!
 //! One activation, in this order, each part bounded so that a stripe cannot keep its worker:
 //!
-//! 1. births: new meta-processes get their slot and their `init`; what these spawn is born later;
+//! 1. spawn_queues: new meta-processes get their slot and their `init`; what these spawn is born later;
 //! 2. those that asked to be called again, and those that are ready, in the order in which they came, until they have read
 //!    a [`SLICE`]: that is handled first, while it is in the cache. One that has more is the next to be called, [`SLICES`]
 //!    times in a row;
@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 
 use super::poller::Ready;
 use crate::base::sync::Mutex;
-use crate::base::unwind::{drop_guarded, guarded};
+use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::Command;
 use crate::bridge::Watcher;
 use crate::bridge::request::InspectReply;
@@ -28,7 +28,7 @@ use crate::id::{Alias, Pid, Target};
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
 use crate::meta::{
-    BriefStep, MetaContext, MetaProcess, Newborn, Readiness, Services, Wishes, meta_timer,
+    MetaContext, MetaProcess, Offload, PendingSpawn, Readiness, Services, Wishes, meta_timer,
 };
 use crate::time::wheel::TimerKey;
 
@@ -133,7 +133,7 @@ impl Stripe {
             room: SLICE,
             computes: false,
         };
-        run.give_births();
+        run.insert_pending();
         // What the newborn have read does not count against those that live.
         run.room = SLICE;
         run.call_ready(&self.ready);
@@ -142,9 +142,9 @@ impl Stripe {
             && let Some(command) = services.commands.pop(self.index)
         {
             // Whoever spawns sends afterwards, from another thread while this one is here: what the command is for may
-            // have come since births were looked at.
-            run.give_births();
-            run.obey(command);
+            // have come since spawn_queues were looked at.
+            run.insert_pending();
+            run.handle_command(command);
             budget -= 1;
         }
         run.flush();
@@ -172,13 +172,13 @@ impl Stripe {
             room: SLICE,
             computes: false,
         };
-        run.give_births();
+        run.insert_pending();
         let aliases = run.inner.aliases(self.index);
         for alias in &aliases {
             run.end(*alias, &Reason::Shutdown);
         }
         while let Some(command) = services.commands.pop(self.index) {
-            drop_guarded(command);
+            drop_catching(command);
         }
         aliases.len()
     }
@@ -208,25 +208,25 @@ struct Run<'a> {
 
 impl Run<'_> {
     #[inline]
-    fn give_births(&mut self) {
-        if !self.services.births[self.stripe].is_empty() {
-            self.give_all_births();
+    fn insert_pending(&mut self) {
+        if !self.services.spawn_queues[self.stripe].is_empty() {
+            self.insert_all_pending();
         }
     }
 
     /// All that wait now. What these spawn comes later, so that a family without an end holds up nobody.
     #[cold]
-    fn give_all_births(&mut self) {
-        for _ in 0..self.services.births[self.stripe].len() {
-            let Some(newborn) = self.services.births[self.stripe].pop() else {
+    fn insert_all_pending(&mut self) {
+        for _ in 0..self.services.spawn_queues[self.stripe].len() {
+            let Some(newborn) = self.services.spawn_queues[self.stripe].pop() else {
                 break;
             };
-            self.give_birth(newborn);
+            self.insert_spawned(newborn);
         }
     }
 
-    fn give_birth(&mut self, newborn: Newborn) {
-        let Newborn {
+    fn insert_spawned(&mut self, newborn: PendingSpawn) {
+        let PendingSpawn {
             alias,
             parent,
             meta,
@@ -334,16 +334,16 @@ impl Run<'_> {
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        let is_order = command.is_order();
-        if is_order {
+    fn handle_command(&mut self, command: Command) {
+        let starts_deadline = command.starts_deadline();
+        if starts_deadline {
             // It may have come long after the activation began, and what counts from it in whole milliseconds must not
             // be short of the rest of this one.
             self.now_ms = self.services.timers.clock().now_ms() + 1;
         }
         match command {
             Command::Message { to, .. } | Command::Call { to, .. } if self.entry(to).is_none() => {
-                drop_guarded(command)
+                drop_catching(command)
             }
             Command::Message { to, from, message } => self.call(to, |meta, cx| {
                 meta.handle_message(cx, from, message.unpack())
@@ -370,19 +370,19 @@ impl Run<'_> {
             Command::Watch { to, watcher } => self.watch(to, watcher),
             Command::Unwatch { to, watcher } => self.unwatch(to, &watcher),
             Command::Resume { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
-            Command::Passed { to, mark } => self.call(to, |meta, cx| meta.handle_passed(cx, mark)),
+            Command::Acked { to, mark } => self.call(to, |meta, cx| meta.handle_ack(cx, mark)),
             Command::Timer { to, deadline_ms } => self.time(to, deadline_ms),
             Command::Inspect { to, reply } => self.inspect(to, reply),
             Command::StopAccepting => {
                 self.inner.phase = Phase::Closed;
-                self.tell_all(|meta, cx| meta.handle_stop(cx));
+                self.notify_all_watchers(|meta, cx| meta.handle_stop(cx));
             }
             Command::Finish => {
                 self.inner.phase = Phase::Finishing;
-                self.tell_all(|meta, cx| meta.handle_finish(cx));
+                self.notify_all_watchers(|meta, cx| meta.handle_finish(cx));
             }
         }
-        if is_order {
+        if starts_deadline {
             self.now_ms -= 1;
         }
     }
@@ -435,14 +435,14 @@ impl Run<'_> {
             scratch,
             now_ms: self.now_ms,
             room: self.room,
-            brief_step: match self.computes {
-                true => BriefStep::Compute,
-                false if steps.len() < STEPS => BriefStep::Wait,
-                false => BriefStep::Lend,
+            offload: match self.computes {
+                true => Offload::Compute,
+                false if steps.len() < STEPS => Offload::Wait,
+                false => Offload::Lend,
             },
             unsent: 0,
         };
-        let outcome = guarded(|| call(&mut *entry.meta, &mut cx));
+        let outcome = catch_panic(|| call(&mut *entry.meta, &mut cx));
         self.room = cx.room;
         let reason = match outcome {
             Ok(Ok(())) => {
@@ -471,7 +471,7 @@ impl Run<'_> {
                 // What it had read is for nobody else.
                 self.inner.scratch.clear();
                 let reason = Reason::from_panic(&*payload);
-                drop_guarded(payload);
+                drop_catching(payload);
                 self.services
                     .logger
                     .warning(format_args!("meta-process {alias} ended: {reason}"));
@@ -548,14 +548,14 @@ impl Run<'_> {
     }
 
     fn inspect(&mut self, alias: Alias, reply: InspectReply) {
-        let outlet = self.services.commands.outlet(alias);
-        let (queued, refused) = outlet.map_or((0, 0), |outlet| (outlet.queued(), outlet.refused()));
+        let quota = self.services.commands.quota(alias);
+        let (queued, refused) = quota.map_or((0, 0), |quota| (quota.queued(), quota.refused()));
         let Some(entry) = self.entry(alias) else {
             return;
         };
         let (meta, parent) = (&entry.meta, entry.parent);
-        let mut inspection = guarded(|| meta.handle_inspect()).unwrap_or_else(|payload| {
-            drop_guarded(payload);
+        let mut inspection = catch_panic(|| meta.handle_inspect()).unwrap_or_else(|payload| {
+            drop_catching(payload);
             Inspection::default()
         });
         inspection.add("alias", alias);
@@ -565,7 +565,7 @@ impl Run<'_> {
         reply.send(inspection);
     }
 
-    fn tell_all(
+    fn notify_all_watchers(
         &mut self,
         what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
     ) {
@@ -596,10 +596,10 @@ impl Run<'_> {
             scratch: &mut self.inner.scratch,
             now_ms: self.now_ms,
             room: 0,
-            brief_step: BriefStep::Lend,
+            offload: Offload::Lend,
             unsent,
         };
-        drop_guarded(guarded(|| entry.meta.terminate(&mut cx, reason)));
+        drop_catching(catch_panic(|| entry.meta.terminate(&mut cx, reason)));
         for watcher in entry
             .watchers
             .take()
@@ -611,7 +611,7 @@ impl Run<'_> {
                 .notify(watcher, Target::Alias(alias), reason);
         }
         services.deliver.disown(entry.parent, alias);
-        drop_guarded(entry.meta);
+        drop_catching(entry.meta);
         services.commands.recycle(alias);
     }
 }

@@ -1,14 +1,14 @@
 //! What a mailbox holds: an [`Envelope`] is a sender and its payload.
 //!
-//! A [`Letter`] is a message, a request, or one of the signals that the runtime queues behind messages: exits, answers,
+//! A [`Payload`] is a message, a request, or one of the signals that the runtime queues behind messages: exits, answers,
 //! `Down`s, acknowledgements and barriers. This module does not queue: lanes are in `lane`, mailboxes in `mailbox`.
 
 use std::fmt;
 
-use crate::bridge::Mark;
+use crate::bridge::Ack;
 use crate::bridge::request::{InspectReply, Reply};
 use crate::id::{Alias, Pid};
-use crate::message::Packed;
+use crate::message::CompactMessage;
 use crate::message::UserMessage;
 use crate::message::{Message, MessageDown, MessageExit, MessageReply};
 
@@ -16,12 +16,12 @@ use crate::message::{Message, MessageDown, MessageExit, MessageReply};
 #[derive(Debug)]
 pub(crate) struct Envelope {
     pub(crate) from: Pid,
-    pub(crate) letter: Letter,
+    pub(crate) payload: Payload,
 }
 
 #[derive(Debug)]
-pub(crate) enum Letter {
-    Message(Packed),
+pub(crate) enum Payload {
+    Message(CompactMessage),
     /// A request: the message and the means to answer it.
     Call(Box<(Message, Reply)>),
     /// An exit signal. `link` tells that it comes over a link and holds only while the link does.
@@ -34,24 +34,24 @@ pub(crate) enum Letter {
     /// `Down` on its way, dropped if the monitor is gone.
     Down(Box<MessageDown>),
     /// A mark of a connection: when this is handled, so is everything before it.
-    Mark(Alias, Mark),
+    Ack(Alias, Ack),
     /// Its being dropped tells that everything before it has been handled, or that the process has ended.
     Barrier(BarrierToken),
     /// A question about the process itself.
     Inspect(InspectReply),
 }
 
-impl From<Packed> for Letter {
+impl From<CompactMessage> for Payload {
     #[inline]
-    fn from(message: Packed) -> Self {
+    fn from(message: CompactMessage) -> Self {
         Self::Message(message)
     }
 }
 
-impl From<UserMessage> for Letter {
+impl From<UserMessage> for Payload {
     #[inline]
     fn from(value: UserMessage) -> Self {
-        Self::Message(Packed::User(value))
+        Self::Message(CompactMessage::User(value))
     }
 }
 

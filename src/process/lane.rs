@@ -1,19 +1,19 @@
 //! The main lane of a mailbox: one envelope in place, more in chunks.
 //!
 //! ```text
-//!  slot ──▶ tail ──▶ full chunks ──▶ hand ──▶ take
+//!  slot ──▶ tail ──▶ full chunks ──▶ batch ──▶ take
 //! ```
 //!
 //! - The first envelope of an empty lane needs no memory of its own. So a process that gets one message at a time
 //!   allocates nothing, and an idle one holds nothing.
 //! - Further ones fill chunks. Growing never moves an envelope, and the consumer takes a chunk at once.
-//! - What a burst needed is used again, by whoever has the next burst: [`Shelf`].
+//! - What a burst needed is used again, by whoever has the next burst: [`FreeList`].
 //!
 //! Not synchronised: the lock of the mailbox is around it.
 
 use std::collections::VecDeque;
 
-use crate::memory::free_list::Shelf;
+use crate::memory::free_list::FreeList;
 use crate::process::envelope::Envelope;
 
 /// Envelopes in a chunk of 4 KiB.
@@ -21,16 +21,16 @@ const CHUNK: usize = 128;
 /// A burst with room for more full chunks is not kept.
 const KEEP: usize = 64;
 
-static CHUNKS: Shelf<Slots> = Shelf::new(32);
+static CHUNKS: FreeList<IndexAllocator> = FreeList::new(32);
 /// Each keeps a chunk.
-static BURSTS: Shelf<Box<Burst>> = Shelf::new(32);
+static BURSTS: FreeList<Box<Burst>> = FreeList::new(32);
 
-type Slots = Box<[Option<Envelope>; CHUNK]>;
+type IndexAllocator = Box<[Option<Envelope>; CHUNK]>;
 
 /// Up to [`CHUNK`] envelopes, filled from the front and then emptied from the front; without memory until the first.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
-    slots: Option<Slots>,
+    slots: Option<IndexAllocator>,
     taken: u32,
     filled: u32,
 }
@@ -89,7 +89,7 @@ impl Chunk {
 }
 
 #[cold]
-fn spare_slots() -> Slots {
+fn spare_slots() -> IndexAllocator {
     CHUNKS
         .take()
         .unwrap_or_else(|| Box::new([const { None }; CHUNK]))
@@ -101,7 +101,7 @@ fn spare_slots() -> Slots {
 pub(super) struct Lane {
     more: Option<Box<Burst>>,
     length: u32,
-    /// How many envelopes the hand got when some were taken last.
+    /// How many envelopes the batch got when some were taken last.
     taken: u32,
     first: Option<Envelope>,
 }
@@ -132,12 +132,12 @@ impl Burst {
         self.full.push_back(std::mem::take(&mut self.tail));
     }
 
-    /// Fills the empty hand with the oldest chunk; the hand's memory is filled next.
-    fn take(&mut self, hand: &mut Chunk) {
-        hand.rewind();
+    /// Fills the empty batch with the oldest chunk; the batch's memory is filled next.
+    fn take(&mut self, batch: &mut Chunk) {
+        batch.rewind();
         match self.full.pop_front() {
-            None => std::mem::swap(hand, &mut self.tail),
-            Some(chunk) => std::mem::replace(hand, chunk).release(),
+            None => std::mem::swap(batch, &mut self.tail),
+            Some(chunk) => std::mem::replace(batch, chunk).release(),
         }
     }
 }
@@ -148,7 +148,7 @@ impl Lane {
         self.length as usize
     }
 
-    /// As many as there may be, those in the hand included: the hand only gets emptier.
+    /// As many as there may be, those in the batch included: the batch only gets emptier.
     #[inline]
     pub(super) fn len_at_most(&self) -> usize {
         self.length as usize + self.taken as usize
@@ -166,19 +166,19 @@ impl Lane {
         }
     }
 
-    /// Takes the oldest envelope out. `hand`, which is empty, gets those that come next, a chunk of them at the most.
+    /// Takes the oldest envelope out. `batch`, which is empty, gets those that come next, a chunk of them at the most.
     #[inline]
-    pub(super) fn take(&mut self, hand: &mut Chunk) -> Option<Envelope> {
-        debug_assert_eq!(hand.len(), 0);
+    pub(super) fn take(&mut self, batch: &mut Chunk) -> Option<Envelope> {
+        debug_assert_eq!(batch.len(), 0);
         if let Some(more) = &mut self.more {
-            more.take(hand);
+            more.take(batch);
         }
-        self.taken = hand.len() as u32;
+        self.taken = batch.len() as u32;
         self.length -= self.taken + u32::from(self.first.is_some());
         if self.first.is_some() {
             self.first.take()
         } else {
-            hand.pop_front()
+            batch.pop_front()
         }
     }
 
@@ -192,22 +192,22 @@ impl Lane {
         }
     }
 
-    /// Gives the memory of an empty lane, and of the empty hand, to the next in need.
+    /// Gives the memory of an empty lane, and of the empty batch, to the next in need.
     #[inline]
-    pub(super) fn release(&mut self, hand: &mut Chunk) {
+    pub(super) fn release(&mut self, batch: &mut Chunk) {
         debug_assert_eq!(self.length, 0);
         self.taken = 0;
         if let Some(mut more) = self.more.take() {
             if !more.tail.has_room() {
-                hand.rewind();
-                std::mem::swap(&mut more.tail, hand);
+                batch.rewind();
+                std::mem::swap(&mut more.tail, batch);
             }
             if more.full.capacity() > KEEP {
                 more.full = VecDeque::new();
             }
             BURSTS.put(more);
         }
-        hand.release();
+        batch.release();
     }
 }
 
@@ -216,17 +216,17 @@ mod tests {
     use super::*;
     use crate::id::Pid;
     use crate::message::Message;
-    use crate::process::envelope::Letter;
+    use crate::process::envelope::Payload;
 
     fn envelope(number: usize) -> Envelope {
         Envelope {
             from: Pid::NODE,
-            letter: Letter::Message(Message::new(number).into()),
+            payload: Payload::Message(Message::new(number).into()),
         }
     }
 
     fn number(envelope: Envelope) -> usize {
-        let Letter::Message(message) = envelope.letter else {
+        let Payload::Message(message) = envelope.payload else {
             panic!("a message")
         };
         message.unpack().downcast().expect("a number")
@@ -236,7 +236,7 @@ mod tests {
     /// kept by a shelf.
     #[test]
     fn order_is_that_of_a_queue_whatever_the_bursts() {
-        let (mut lane, mut hand, mut model) = (Lane::default(), Chunk::default(), VecDeque::new());
+        let (mut lane, mut batch, mut model) = (Lane::default(), Chunk::default(), VecDeque::new());
         let (mut random, mut pushed) = (0x9e37_79b9_7f4a_7c15_u64, 0);
         let mut next = move |below: u64| {
             random ^= random << 13;
@@ -251,22 +251,22 @@ mod tests {
                 pushed += 1;
             }
             for _ in 0..next(300) {
-                let found = hand.pop_front().or_else(|| {
+                let found = batch.pop_front().or_else(|| {
                     if lane.len() > 0 {
-                        lane.take(&mut hand)
+                        lane.take(&mut batch)
                     } else {
                         None
                     }
                 });
                 assert_eq!(found.map(number), model.pop_front());
             }
-            assert_eq!(lane.len() + hand.len(), model.len());
+            assert_eq!(lane.len() + batch.len(), model.len());
             assert!(lane.len_at_most() >= model.len());
             if model.is_empty() {
-                lane.release(&mut hand);
+                lane.release(&mut batch);
             }
         }
-        let mut rest: Vec<Envelope> = hand.drain().collect();
+        let mut rest: Vec<Envelope> = batch.drain().collect();
         lane.drain_into(&mut rest);
         assert!(rest.into_iter().map(number).eq(model));
     }
@@ -274,19 +274,19 @@ mod tests {
     #[test]
     fn each_value_is_dropped_once() {
         let value = std::sync::Arc::new(());
-        let (mut lane, mut hand) = (Lane::default(), Chunk::default());
+        let (mut lane, mut batch) = (Lane::default(), Chunk::default());
         for round in 1..200 {
             for _ in 0..round {
                 let message = Message::new(std::sync::Arc::clone(&value));
                 *lane.slot() = Some(Envelope {
                     from: Pid::NODE,
-                    letter: Letter::Message(message.into()),
+                    payload: Payload::Message(message.into()),
                 });
             }
             assert_eq!(std::sync::Arc::strong_count(&value), 1 + round);
-            while let Some(envelope) = hand.pop_front().or_else(|| {
+            while let Some(envelope) = batch.pop_front().or_else(|| {
                 if lane.len() > 0 {
-                    lane.take(&mut hand)
+                    lane.take(&mut batch)
                 } else {
                     None
                 }
@@ -294,21 +294,21 @@ mod tests {
                 drop(envelope);
             }
             assert_eq!(std::sync::Arc::strong_count(&value), 1);
-            lane.release(&mut hand);
+            lane.release(&mut batch);
         }
     }
 
     #[test]
     fn room_for_a_huge_burst_is_not_kept() {
-        let (mut lane, mut hand) = (Lane::default(), Chunk::default());
+        let (mut lane, mut batch) = (Lane::default(), Chunk::default());
         for number in 0..CHUNK * KEEP * 4 {
             *lane.slot() = Some(envelope(number));
         }
         while lane.len() > 0 {
-            lane.take(&mut hand).expect("one of them");
-            drop(hand.drain());
+            lane.take(&mut batch).expect("one of them");
+            drop(batch.drain());
         }
-        lane.release(&mut hand);
+        lane.release(&mut batch);
         for kept in std::iter::from_fn(|| BURSTS.take()) {
             assert!(
                 kept.full.capacity() <= KEEP,

@@ -1,4 +1,4 @@
-//! The life of one process as its own callbacks see it: [`Env`], and the seam [`Behavior`] to the actor half.
+//! The life of one process as its own callbacks see it: [`ProcessContext`], and the seam [`Behavior`] to the actor half.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,44 +6,44 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Processes;
-use super::envelope::{Envelope, Letter};
-use super::mailbox::Hand;
+use super::envelope::{Envelope, Payload};
+use super::mailbox::Batch;
 use super::relations::Monitored;
 use crate::bridge::request::Reply;
-use crate::bridge::{Command, Fire, Watcher};
+use crate::bridge::{Command, TimerEvent, Watcher};
 use crate::error::Reason;
 use crate::error::{RequestError, SendErrorKind};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::Inspection;
-use crate::message::Packed;
+use crate::message::CompactMessage;
 use crate::message::{Message, MessageDown, MessageExit, MessageReply, SendError};
 use crate::time::wheel::TimerKey;
 
 /// What a process does. All calls come from one thread at a time.
 pub(crate) trait Behavior: Send {
-    fn init(&mut self, env: &mut Env<'_>) -> Result<(), Reason>;
+    fn init(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason>;
     fn handle_message(
         &mut self,
-        env: &mut Env<'_>,
+        env: &mut ProcessContext<'_>,
         from: Pid,
         message: Message,
     ) -> Result<(), Reason>;
     fn handle_call(
         &mut self,
-        env: &mut Env<'_>,
+        env: &mut ProcessContext<'_>,
         from: Pid,
         message: Message,
         reply: Reply,
     ) -> Result<(), Reason>;
-    fn inspect(&mut self, env: &mut Env<'_>) -> Inspection;
-    fn terminate(&mut self, env: &mut Env<'_>, reason: &Reason);
+    fn inspect(&mut self, env: &mut ProcessContext<'_>) -> Inspection;
+    fn terminate(&mut self, env: &mut ProcessContext<'_>, reason: &Reason);
 
     /// The same for a message as it travels.
     fn handle_packed(
         &mut self,
-        env: &mut Env<'_>,
+        env: &mut ProcessContext<'_>,
         from: Pid,
-        message: Packed,
+        message: CompactMessage,
     ) -> Result<(), Reason> {
         self.handle_message(env, from, message.unpack())
     }
@@ -56,7 +56,7 @@ pub(crate) trait Behavior: Send {
 
 /// What belongs to a process besides the user's state.
 #[derive(Debug)]
-pub(crate) struct Life {
+pub(crate) struct ProcessInfo {
     pub(crate) pid: Pid,
     pub(crate) parent: Pid,
     pub(crate) name: Option<Name>,
@@ -71,13 +71,13 @@ pub(crate) struct Life {
 }
 
 /// A process between its activations.
-pub(super) struct Body {
-    pub(super) life: Life,
-    pub(super) hand: Hand,
+pub(super) struct Process {
+    pub(super) life: ProcessInfo,
+    pub(super) batch: Batch,
     pub(super) behavior: Box<dyn Behavior>,
 }
 
-impl Life {
+impl ProcessInfo {
     pub(super) fn new(pid: Pid, parent: Pid, name: Option<Name>) -> Self {
         Self {
             pid,
@@ -118,7 +118,7 @@ impl Life {
     }
 }
 
-impl Body {
+impl Process {
     /// Handles one envelope. `Err`: the process ends.
     #[inline]
     pub(super) fn handle(
@@ -127,27 +127,27 @@ impl Body {
         envelope: Envelope,
     ) -> Result<(), Reason> {
         self.life.handled += 1;
-        let Envelope { from, letter } = envelope;
-        let mut env = Env {
+        let Envelope { from, payload } = envelope;
+        let mut env = ProcessContext {
             processes,
             life: &mut self.life,
         };
-        match letter {
-            Letter::Message(message) => self.behavior.handle_packed(&mut env, from, message),
-            Letter::Call(call) => {
+        match payload {
+            Payload::Message(message) => self.behavior.handle_packed(&mut env, from, message),
+            Payload::Call(call) => {
                 let (message, reply) = *call;
                 self.behavior.handle_call(&mut env, from, message, reply)
             }
-            Letter::Exit { signal, link } => self.handle_exit(processes, from, signal, link),
-            Letter::Answer(reply) => {
+            Payload::Exit { signal, link } => self.handle_exit(processes, from, signal, link),
+            Payload::Answer(reply) => {
                 if !env.life.forget_request(reply.request, processes) {
                     return Ok(());
                 }
                 self.behavior
                     .handle_message(&mut env, from, Message::Reply(reply))
             }
-            Letter::Down(mut down) => {
-                let known = processes.relate(env.life.pid, |relations| {
+            Payload::Down(mut down) => {
+                let known = processes.with_relations(env.life.pid, |relations| {
                     relations.monitors.remove(&down.monitor)
                 });
                 let Some(Some(monitored)) = known else {
@@ -159,17 +159,17 @@ impl Body {
                 self.behavior
                     .handle_message(&mut env, from, Message::Down(down))
             }
-            Letter::Mark(alias, mark) => {
+            Payload::Ack(alias, mark) => {
                 processes
                     .commands
-                    .push(alias.stripe(), Command::Passed { to: alias, mark });
+                    .push(alias.stripe(), Command::Acked { to: alias, mark });
                 Ok(())
             }
-            Letter::Barrier(token) => {
+            Payload::Barrier(token) => {
                 drop(token);
                 Ok(())
             }
-            Letter::Inspect(reply) => {
+            Payload::Inspect(reply) => {
                 let mut inspection = self.behavior.inspect(&mut env);
                 processes.describe(&self.life, &mut inspection);
                 reply.send(inspection);
@@ -187,7 +187,7 @@ impl Body {
     ) -> Result<(), Reason> {
         if link {
             // Over a link that has been taken back meanwhile nothing comes any more.
-            let linked = processes.relate(self.life.pid, |relations| {
+            let linked = processes.with_relations(self.life.pid, |relations| {
                 relations.links.remove(&signal.from)
             });
             if linked != Some(true) {
@@ -195,7 +195,7 @@ impl Body {
             }
         }
         if self.life.trap_exit && (link || signal.reason != Reason::Kill) {
-            let mut env = Env {
+            let mut env = ProcessContext {
                 processes,
                 life: &mut self.life,
             };
@@ -211,12 +211,12 @@ impl Body {
 }
 
 /// What the callbacks of a process can do.
-pub(crate) struct Env<'a> {
+pub(crate) struct ProcessContext<'a> {
     pub(crate) processes: &'a Arc<Processes>,
-    pub(crate) life: &'a mut Life,
+    pub(crate) life: &'a mut ProcessInfo,
 }
 
-impl Env<'_> {
+impl ProcessContext<'_> {
     /// Asks; the answer, or why there is none, comes as a [`Message::Reply`].
     pub(crate) fn request(
         &mut self,
@@ -246,7 +246,7 @@ impl Env<'_> {
         let timer = self
             .processes
             .timers
-            .after(timeout, Fire::Request(pid, request));
+            .after(timeout, TimerEvent::Request(pid, request));
         self.life
             .requests
             .get_or_insert_default()
@@ -266,7 +266,7 @@ impl Env<'_> {
         }
         let fresh = self
             .processes
-            .relate(me, |relations| relations.links.insert(target.clone()));
+            .with_relations(me, |relations| relations.links.insert(target.clone()));
         if fresh != Some(true) {
             return Ok(());
         }
@@ -274,10 +274,10 @@ impl Env<'_> {
             Target::Pid(pid) => {
                 let linked = self
                     .processes
-                    .relate(*pid, |relations| relations.links.insert(Target::Pid(me)));
+                    .with_relations(*pid, |relations| relations.links.insert(Target::Pid(me)));
                 if linked.is_none() {
                     self.processes
-                        .tell_watcher(Watcher::Link(me), target, &Reason::NoProcess);
+                        .notify_watcher(Watcher::Link(me), target, &Reason::NoProcess);
                 }
             }
             Target::Alias(alias) => {
@@ -295,11 +295,11 @@ impl Env<'_> {
             return;
         };
         self.processes
-            .relate(me, |relations| relations.links.remove(&target));
+            .with_relations(me, |relations| relations.links.remove(&target));
         match target {
             Target::Pid(pid) => {
                 self.processes
-                    .relate(pid, |relations| relations.links.remove(&Target::Pid(me)));
+                    .with_relations(pid, |relations| relations.links.remove(&Target::Pid(me)));
             }
             Target::Alias(alias) => {
                 let command = Command::Unwatch {
@@ -326,7 +326,7 @@ impl Env<'_> {
             target: located.clone().unwrap_or(target.clone()),
             name,
         };
-        let noted = self.processes.relate(me, |relations| {
+        let noted = self.processes.with_relations(me, |relations| {
             relations.monitors.insert(monitor, monitored)
         });
         if noted.is_none() {
@@ -338,16 +338,16 @@ impl Env<'_> {
             Ok(Target::Pid(pid)) => {
                 let watched = self
                     .processes
-                    .relate(pid, |relations| relations.watchers.push(watcher.clone()));
+                    .with_relations(pid, |relations| relations.watchers.push(watcher.clone()));
                 if watched.is_none() {
                     self.processes
-                        .tell_watcher(watcher, target, &Reason::NoProcess);
+                        .notify_watcher(watcher, target, &Reason::NoProcess);
                 }
             }
             Ok(Target::Alias(alias)) => self.watch(alias, watcher),
             _ => self
                 .processes
-                .tell_watcher(watcher, target, &Reason::NoProcess),
+                .notify_watcher(watcher, target, &Reason::NoProcess),
         }
         monitor
     }
@@ -357,7 +357,7 @@ impl Env<'_> {
         let me = self.life.pid;
         let Some(Some(monitored)) = self
             .processes
-            .relate(me, |relations| relations.monitors.remove(&monitor))
+            .with_relations(me, |relations| relations.monitors.remove(&monitor))
         else {
             return;
         };
@@ -372,23 +372,23 @@ impl Env<'_> {
     }
 }
 
-impl fmt::Debug for Env<'_> {
+impl fmt::Debug for ProcessContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Env")
+        f.debug_struct("ProcessContext")
             .field("pid", &self.life.pid)
             .finish_non_exhaustive()
     }
 }
 
-/// The letter that tells a watcher.
-pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> (Pid, Letter) {
+/// The payload that tells a watcher.
+pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> (Pid, Payload) {
     match watcher {
         Watcher::Link(pid) => {
             let signal = Box::new(MessageExit {
                 from: target,
                 reason: reason.clone(),
             });
-            (*pid, Letter::Exit { signal, link: true })
+            (*pid, Payload::Exit { signal, link: true })
         }
         Watcher::Monitor(pid, monitor) => {
             let down = Box::new(MessageDown {
@@ -396,14 +396,14 @@ pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> (Pid
                 target,
                 reason: reason.clone(),
             });
-            (*pid, Letter::Down(down))
+            (*pid, Payload::Down(down))
         }
     }
 }
 
 /// The answer that a timeout gives.
-pub(super) fn timed_out(request: Ref) -> Letter {
-    Letter::Answer(Box::new(MessageReply {
+pub(super) fn timed_out(request: Ref) -> Payload {
+    Payload::Answer(Box::new(MessageReply {
         request,
         result: Err(RequestError::Timeout),
     }))

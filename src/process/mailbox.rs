@@ -22,7 +22,7 @@
 //! and the wake-up are exact because they are one step. The consumer takes a whole chunk at once, so it rarely meets the
 //! senders. The critical sections are a few dozen instructions and never call out.
 //!
-//! What the consumer holds of a taken chunk (its [`Hand`]) counts against the bound until it is handled; `in_hand`
+//! What the consumer holds of a taken chunk (its [`Batch`]) counts against the bound until it is handled; `in_flight`
 //! publishes it. The count only falls between two locked sections, so a sender that reads it late refuses at most a
 //! message that would have fitted a moment later, and never accepts one too many. A sender reads it only when the chunk as
 //! it was taken would reach the bound: reading it for each message would take its line away from the consumer.
@@ -34,7 +34,7 @@ use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::id::{Alias, Pid};
 use crate::message::Priority;
-use crate::process::envelope::{Envelope, Letter};
+use crate::process::envelope::{Envelope, Payload};
 use crate::process::relations::Relations;
 
 /// Two cache lines, less the state.
@@ -51,8 +51,8 @@ pub(crate) struct Mailbox {
     gap: [u8; GAP],
     /// Messages in the urgent and system lanes; a hint, written under the lock.
     priority: AtomicU32,
-    /// Messages of the main lane in the consumer's hand.
-    in_hand: AtomicU32,
+    /// Messages of the main lane in the consumer's batch.
+    in_flight: AtomicU32,
 }
 
 /// In the order in which a push needs it: into a burst one cache line is enough.
@@ -115,13 +115,13 @@ struct Others {
 
 /// The consumer's side: the chunk it works on.
 #[derive(Debug, Default)]
-pub(crate) struct Hand {
+pub(crate) struct Batch {
     chunk: Chunk,
     /// Meta-processes to be resumed by the caller, filled by [`Mailbox::next`].
     pub(crate) resumed: Vec<Alias>,
 }
 
-impl Hand {
+impl Batch {
     /// Envelopes of the chunk that are left.
     pub(crate) fn len(&self) -> usize {
         self.chunk.len()
@@ -139,7 +139,7 @@ pub(crate) enum Pushed {
 
 /// What a closed mailbox leaves behind.
 #[derive(Debug, Default)]
-pub(crate) struct Estate {
+pub(crate) struct ClosedMailbox {
     pub(crate) envelopes: Vec<Envelope>,
     pub(crate) waiters: Vec<Alias>,
     pub(crate) relations: Option<Box<Relations>>,
@@ -164,7 +164,7 @@ impl Default for Mailbox {
             state: Mutex::new(state),
             gap: [0; GAP],
             priority: AtomicU32::new(0),
-            in_hand: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
         }
     }
 }
@@ -192,30 +192,30 @@ impl Mailbox {
         empty
     }
 
-    /// Transition 2; a refused letter comes back. Compiled anew for the class of the caller and what it sends, which
+    /// Transition 2; a refused payload comes back. Compiled anew for the class of the caller and what it sends, which
     /// becomes an envelope only in its place.
     #[inline(always)]
-    pub(crate) fn push<L: Into<Letter>>(
+    pub(crate) fn push<L: Into<Payload>>(
         &self,
         generation: u32,
         from: Pid,
-        letter: L,
+        payload: L,
         class: Class,
     ) -> Result<Pushed, (PushError, L)> {
         let mut state = self.state.lock();
         // A closed mailbox has the generation of a pid that nobody has been given yet.
         if state.generation != generation {
-            return Err((PushError::Closed, letter));
+            return Err((PushError::Closed, payload));
         }
         if state.main.len_at_most() >= state.bound(class) && self.is_full(&mut state, class) {
-            return Err((PushError::Full, letter));
+            return Err((PushError::Full, payload));
         }
         match class {
             Class::Normal(Priority::Normal) | Class::Data(_) | Class::Control => {
                 let slot = state.main.slot();
                 *slot = Some(Envelope {
                     from,
-                    letter: letter.into(),
+                    payload: payload.into(),
                 });
             }
             Class::Normal(Priority::High | Priority::Max | Priority::Log) | Class::Urgent => {
@@ -223,7 +223,7 @@ impl Mailbox {
                     &mut state,
                     Envelope {
                         from,
-                        letter: letter.into(),
+                        payload: payload.into(),
                     },
                     class,
                 );
@@ -238,7 +238,8 @@ impl Mailbox {
     /// Counts exactly. Data that is refused is resumed later.
     #[cold]
     fn is_full(&self, state: &mut State, class: Class) -> bool {
-        let is_full = state.main.len() + self.in_hand.load(Relaxed) as usize >= state.bound(class);
+        let is_full =
+            state.main.len() + self.in_flight.load(Relaxed) as usize >= state.bound(class);
         if let (true, Class::Data(waiter)) = (is_full, class) {
             let waiters = &mut state.others.get_or_insert_default().waiters;
             if !waiters.contains(&waiter) {
@@ -267,43 +268,43 @@ impl Mailbox {
     /// Transition 3, for the one worker that runs the process. `None`: the process is idle now and may already run
     /// elsewhere, hands off.
     #[inline]
-    pub(crate) fn next(&self, hand: &mut Hand) -> Option<Envelope> {
+    pub(crate) fn next(&self, batch: &mut Batch) -> Option<Envelope> {
         if self.priority.load(Relaxed) == 0
-            && let Some(envelope) = hand.chunk.pop_front()
+            && let Some(envelope) = batch.chunk.pop_front()
         {
-            self.in_hand.store(hand.chunk.len() as u32, Relaxed);
+            self.in_flight.store(batch.chunk.len() as u32, Relaxed);
             return Some(envelope);
         }
-        self.next_locked(hand)
+        self.next_locked(batch)
     }
 
-    fn next_locked(&self, hand: &mut Hand) -> Option<Envelope> {
+    fn next_locked(&self, batch: &mut Batch) -> Option<Envelope> {
         let mut state = self.state.lock();
         if state.others.is_some()
-            && let Some(envelope) = self.next_of_all(&mut state, hand)
+            && let Some(envelope) = self.next_of_all(&mut state, batch)
         {
-            self.in_hand.store(hand.chunk.len() as u32, Relaxed);
+            self.in_flight.store(batch.chunk.len() as u32, Relaxed);
             return Some(envelope);
         }
-        // Without an urgent message the hand is empty here.
+        // Without an urgent message the batch is empty here.
         if state.main.len() > 0 {
-            let found = state.main.take(&mut hand.chunk);
-            self.in_hand.store(hand.chunk.len() as u32, Relaxed);
+            let found = state.main.take(&mut batch.chunk);
+            self.in_flight.store(batch.chunk.len() as u32, Relaxed);
             return found;
         }
         if let Some(message) = state.next_log() {
             return Some(message);
         }
         // An idle process keeps no room that a burst once needed.
-        state.main.release(&mut hand.chunk);
+        state.main.release(&mut batch.chunk);
         state.others = None;
         state.status = Status::Idle;
         None
     }
 
-    /// What goes before the main lane and what is left in the hand, for a mailbox that has more than a main lane.
+    /// What goes before the main lane and what is left in the batch, for a mailbox that has more than a main lane.
     #[cold]
-    fn next_of_all(&self, state: &mut State, hand: &mut Hand) -> Option<Envelope> {
+    fn next_of_all(&self, state: &mut State, batch: &mut Batch) -> Option<Envelope> {
         let others = state.others.as_mut()?;
         if let Some(envelope) = others
             .urgent
@@ -313,14 +314,14 @@ impl Mailbox {
             self.priority.fetch_sub(1, Relaxed);
             return Some(envelope);
         }
-        if state.main.len() + hand.chunk.len() <= (state.bounds.data / 2) as usize {
-            hand.resumed.append(&mut others.waiters);
+        if state.main.len() + batch.chunk.len() <= (state.bounds.data / 2) as usize {
+            batch.resumed.append(&mut others.waiters);
         }
-        hand.chunk.pop_front()
+        batch.chunk.pop_front()
     }
 
     /// Transition 4, for the one worker that runs the process, or its spawner.
-    pub(crate) fn close(&self, hand: &mut Hand) -> Estate {
+    pub(crate) fn close(&self, batch: &mut Batch) -> ClosedMailbox {
         let mut state = self.state.lock();
         state.status = Status::Closed;
         state.generation += 1;
@@ -336,11 +337,11 @@ impl Mailbox {
             .map(|others| *others)
             .unwrap_or_default();
         envelopes.extend(urgent.into_iter().chain(system).chain(log));
-        envelopes.extend(hand.chunk.drain());
+        envelopes.extend(batch.chunk.drain());
         state.main.drain_into(&mut envelopes);
         self.priority.store(0, Relaxed);
-        self.in_hand.store(0, Relaxed);
-        Estate {
+        self.in_flight.store(0, Relaxed);
+        ClosedMailbox {
             envelopes,
             waiters,
             relations: state.relations.take(),
@@ -361,7 +362,7 @@ impl Mailbox {
     }
 
     /// Changes what this process is related to; `None` if it is gone.
-    pub(crate) fn relate<R>(
+    pub(crate) fn with_relations<R>(
         &self,
         generation: u32,
         change: impl FnOnce(&mut Relations) -> R,
@@ -384,7 +385,7 @@ impl Mailbox {
         let others = state.others.as_ref().map_or(0, |others| {
             others.urgent.len() + others.system.len() + others.log.len()
         });
-        state.main.len() + self.in_hand.load(Relaxed) as usize + others
+        state.main.len() + self.in_flight.load(Relaxed) as usize + others
     }
 }
 
@@ -409,24 +410,24 @@ mod tests {
     use super::*;
     use crate::message::Message;
 
-    fn letter(value: u32) -> Letter {
-        Letter::Message(Message::new(value).into())
+    fn payload(value: u32) -> Payload {
+        Payload::Message(Message::new(value).into())
     }
 
     fn value(next: Option<Envelope>) -> Option<u32> {
-        match next?.letter {
-            Letter::Message(message) => message.unpack().downcast().ok(),
+        match next?.payload {
+            Payload::Message(message) => message.unpack().downcast().ok(),
             _ => None,
         }
     }
 
-    fn open(bound: u32) -> (Mailbox, u32, Hand) {
+    fn open(bound: u32) -> (Mailbox, u32, Batch) {
         let mailbox = Mailbox::default();
         let generation = mailbox.open(Bounds {
             main: bound,
             data: bound,
         });
-        (mailbox, generation, Hand::default())
+        (mailbox, generation, Batch::default())
     }
 
     const NORMAL: Class = Class::Normal(Priority::Normal);
@@ -438,26 +439,26 @@ mod tests {
 
     #[test]
     fn lanes_are_looked_at_in_order_before_every_message() {
-        let (mailbox, generation, mut hand) = open(u32::MAX);
+        let (mailbox, generation, mut batch) = open(u32::MAX);
         for number in 0..3 {
             mailbox
-                .push(generation, Pid::NODE, letter(number), NORMAL)
+                .push(generation, Pid::NODE, payload(number), NORMAL)
                 .unwrap();
         }
         mailbox
             .push(
                 generation,
                 Pid::NODE,
-                letter(90),
+                payload(90),
                 Class::Normal(Priority::Log),
             )
             .unwrap();
-        assert_eq!(value(mailbox.next(&mut hand)), Some(0));
+        assert_eq!(value(mailbox.next(&mut batch)), Some(0));
         mailbox
             .push(
                 generation,
                 Pid::NODE,
-                letter(50),
+                payload(50),
                 Class::Normal(Priority::High),
             )
             .unwrap();
@@ -465,103 +466,103 @@ mod tests {
             .push(
                 generation,
                 Pid::NODE,
-                letter(60),
+                payload(60),
                 Class::Normal(Priority::Max),
             )
             .unwrap();
-        let rest: Vec<_> = std::iter::from_fn(|| value(mailbox.next(&mut hand))).collect();
+        let rest: Vec<_> = std::iter::from_fn(|| value(mailbox.next(&mut batch))).collect();
         assert_eq!(rest, [60, 50, 1, 2, 90]);
     }
 
     #[test]
     fn bound_counts_what_is_in_hand() {
-        let (mailbox, generation, mut hand) = open(4);
+        let (mailbox, generation, mut batch) = open(4);
         for number in 0..4 {
             mailbox
-                .push(generation, Pid::NODE, letter(number), NORMAL)
+                .push(generation, Pid::NODE, payload(number), NORMAL)
                 .unwrap();
         }
         assert_eq!(
             mailbox
-                .push(generation, Pid::NODE, letter(9), NORMAL)
+                .push(generation, Pid::NODE, payload(9), NORMAL)
                 .unwrap_err()
                 .0,
             PushError::Full
         );
-        assert_eq!(value(mailbox.next(&mut hand)), Some(0));
+        assert_eq!(value(mailbox.next(&mut batch)), Some(0));
         mailbox
-            .push(generation, Pid::NODE, letter(4), NORMAL)
+            .push(generation, Pid::NODE, payload(4), NORMAL)
             .unwrap();
         assert_eq!(
             mailbox
-                .push(generation, Pid::NODE, letter(9), NORMAL)
+                .push(generation, Pid::NODE, payload(9), NORMAL)
                 .unwrap_err()
                 .0,
             PushError::Full
         );
         mailbox
-            .push(generation, Pid::NODE, letter(5), Class::Control)
+            .push(generation, Pid::NODE, payload(5), Class::Control)
             .unwrap();
         assert_eq!(mailbox.queued(), 5);
     }
 
     #[test]
     fn one_more_fits_for_each_that_is_handled() {
-        let (mailbox, generation, mut hand) = open(200);
+        let (mailbox, generation, mut batch) = open(200);
         let mut pushed = 0;
         for handled in 0..1_000 {
             while mailbox
-                .push(generation, Pid::NODE, letter(pushed), NORMAL)
+                .push(generation, Pid::NODE, payload(pushed), NORMAL)
                 .is_ok()
             {
                 pushed += 1;
             }
             assert_eq!(pushed, 200 + handled);
-            assert_eq!(value(mailbox.next(&mut hand)), Some(handled));
+            assert_eq!(value(mailbox.next(&mut batch)), Some(handled));
         }
     }
 
     #[test]
     fn refused_data_is_resumed_when_half_drained() {
-        let (mailbox, generation, mut hand) = open(4);
+        let (mailbox, generation, mut batch) = open(4);
         let waiter = Alias::new(0, 0, 1);
         for number in 0..4 {
             mailbox
-                .push(generation, Pid::NODE, letter(number), Class::Data(waiter))
+                .push(generation, Pid::NODE, payload(number), Class::Data(waiter))
                 .unwrap();
         }
         for _ in 0..2 {
             assert!(
                 mailbox
-                    .push(generation, Pid::NODE, letter(9), Class::Data(waiter))
+                    .push(generation, Pid::NODE, payload(9), Class::Data(waiter))
                     .is_err()
             );
         }
-        while value(mailbox.next(&mut hand)).is_some() {}
-        assert_eq!(hand.resumed, [waiter]);
+        while value(mailbox.next(&mut batch)).is_some() {}
+        assert_eq!(batch.resumed, [waiter]);
     }
 
     #[test]
     fn order_is_kept_over_many_chunks() {
-        let (mailbox, generation, mut hand) = open(u32::MAX);
+        let (mailbox, generation, mut batch) = open(u32::MAX);
         for number in 0..1_000 {
             mailbox
-                .push(generation, Pid::NODE, letter(number), NORMAL)
+                .push(generation, Pid::NODE, payload(number), NORMAL)
                 .unwrap();
         }
         for number in 0..500 {
-            assert_eq!(value(mailbox.next(&mut hand)), Some(number));
+            assert_eq!(value(mailbox.next(&mut batch)), Some(number));
         }
         mailbox
-            .push(generation, Pid::NODE, letter(1_000), NORMAL)
+            .push(generation, Pid::NODE, payload(1_000), NORMAL)
             .unwrap();
         for number in 500..=1_000 {
-            assert_eq!(value(mailbox.next(&mut hand)), Some(number));
+            assert_eq!(value(mailbox.next(&mut batch)), Some(number));
         }
-        assert!(mailbox.next(&mut hand).is_none());
+        assert!(mailbox.next(&mut batch).is_none());
         assert_eq!(
             mailbox
-                .push(generation, Pid::NODE, letter(0), NORMAL)
+                .push(generation, Pid::NODE, payload(0), NORMAL)
                 .unwrap(),
             Pushed::Idle
         );
@@ -569,24 +570,24 @@ mod tests {
 
     #[test]
     fn closed_mailbox_gives_everything_back_once() {
-        let (mailbox, generation, mut hand) = open(u32::MAX);
+        let (mailbox, generation, mut batch) = open(u32::MAX);
         for number in 0..300 {
             mailbox
-                .push(generation, Pid::NODE, letter(number), NORMAL)
+                .push(generation, Pid::NODE, payload(number), NORMAL)
                 .unwrap();
         }
-        assert_eq!(value(mailbox.next(&mut hand)), Some(0));
-        assert_eq!(value(mailbox.next(&mut hand)), Some(1));
-        let estate = mailbox.close(&mut hand).envelopes;
+        assert_eq!(value(mailbox.next(&mut batch)), Some(0));
+        assert_eq!(value(mailbox.next(&mut batch)), Some(1));
+        let remains = mailbox.close(&mut batch).envelopes;
         assert!(
-            estate
+            remains
                 .into_iter()
                 .map(|envelope| value(Some(envelope)).expect("a number"))
                 .eq(2..300)
         );
         assert_eq!(
             mailbox
-                .push(generation, Pid::NODE, letter(0), Class::Urgent)
+                .push(generation, Pid::NODE, payload(0), Class::Urgent)
                 .unwrap_err()
                 .0,
             PushError::Closed
@@ -602,8 +603,8 @@ mod loom_tests {
     use loom::sync::Arc;
     use loom::thread;
 
-    fn letter() -> Letter {
-        Letter::Message(Message::new(0_u8).into())
+    fn payload() -> Payload {
+        Payload::Message(Message::new(0_u8).into())
     }
 
     const NORMAL: Class = Class::Normal(Priority::Normal);
@@ -617,13 +618,13 @@ mod loom_tests {
             let old = mailbox.open(bounds);
             let sender = {
                 let mailbox = Arc::clone(&mailbox);
-                thread::spawn(move || mailbox.push(old, Pid::NODE, letter(), NORMAL).is_ok())
+                thread::spawn(move || mailbox.push(old, Pid::NODE, payload(), NORMAL).is_ok())
             };
-            let estate = mailbox.close(&mut Hand::default());
+            let remains = mailbox.close(&mut Batch::default());
             mailbox.open(bounds);
             let accepted = sender.join().expect("no panic");
             assert_eq!(
-                estate.envelopes.len(),
+                remains.envelopes.len(),
                 usize::from(accepted),
                 "accepted is handed to whoever closed"
             );
@@ -645,14 +646,14 @@ mod loom_tests {
                 let mailbox = Arc::clone(&mailbox);
                 thread::spawn(move || {
                     mailbox
-                        .push(generation, Pid::NODE, letter(), NORMAL)
+                        .push(generation, Pid::NODE, payload(), NORMAL)
                         .expect("open")
                         == Pushed::Idle
                 })
             };
-            let mut hand = Hand::default();
+            let mut batch = Batch::default();
             let mut taken = 0;
-            while mailbox.next(&mut hand).is_some() {
+            while mailbox.next(&mut batch).is_some() {
                 taken += 1;
             }
             let queued = sender.join().expect("no panic");

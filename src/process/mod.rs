@@ -22,7 +22,7 @@ mod options;
 mod relations;
 mod table;
 
-pub(crate) use lifecycle::{Behavior, Env};
+pub(crate) use lifecycle::{Behavior, ProcessContext};
 pub(crate) use mailbox::Bounds;
 pub use options::SpawnOptions;
 pub(crate) use table::Processes;

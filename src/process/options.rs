@@ -1,7 +1,7 @@
 //! How a process is spawned.
 
 use super::mailbox::Bounds;
-use crate::error::OptionError;
+use crate::error::ConfigError;
 use crate::id::Name;
 
 /// How a process is spawned.
@@ -55,16 +55,16 @@ impl SpawnOptions {
         self
     }
 
-    pub(super) fn bounds(&self, default: Bounds) -> Result<Bounds, OptionError> {
+    pub(super) fn bounds(&self, default: Bounds) -> Result<Bounds, ConfigError> {
         let bounds = Bounds {
             main: self.mailbox_bound.unwrap_or(default.main),
             data: self.data_bound.unwrap_or(default.data),
         };
         if bounds.main == 0 {
-            return Err(OptionError::new("mailbox_bound", "must be at least 1"));
+            return Err(ConfigError::new("mailbox_bound", "must be at least 1"));
         }
         if bounds.data == 0 {
-            return Err(OptionError::new("data_bound", "must be at least 1"));
+            return Err(ConfigError::new("data_bound", "must be at least 1"));
         }
         Ok(bounds)
     }

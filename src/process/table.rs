@@ -9,20 +9,20 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::SpawnOptions;
-use super::envelope::{BarrierToken, Letter};
-use super::lifecycle::{Behavior, Body, Env, Life, notice, timed_out};
-use super::mailbox::{Bounds, Class, Hand, Mailbox, PushError, Pushed};
+use super::envelope::{BarrierToken, Payload};
+use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo, notice, timed_out};
+use super::mailbox::{Batch, Bounds, Class, Mailbox, PushError, Pushed};
 use super::relations::Relations;
 use crate::base::sync::Mutex;
-use crate::base::unwind::{drop_guarded, guarded};
-use crate::bridge::request::{InspectReply, Promise, Reply};
-use crate::bridge::{Command, Commands, Deliver, Fire, Mark, Timers, Undelivered, Watcher};
+use crate::base::unwind::{catch_panic, drop_catching};
+use crate::bridge::request::{InspectReply, PendingReply, Reply};
+use crate::bridge::{Ack, Command, Commands, Deliver, TimerEvent, Timers, Undelivered, Watcher};
 use crate::error::Reason;
 use crate::error::{RequestError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::Inspection;
-use crate::memory::arena::{Chunks, Slots};
-use crate::message::Packed;
+use crate::memory::arena::{Arena, IndexAllocator};
+use crate::message::CompactMessage;
 use crate::message::UserMessage;
 use crate::message::{Message, MessageExit, MessageReply, Priority, SendError};
 use crate::meta::{MetaProcess, Services};
@@ -37,7 +37,7 @@ const BACKLOG_NS: u64 = 100_000;
 /// How long the spawn of a process that fails waits for its meta-processes to end. Their stripe takes microseconds, or
 /// milliseconds if this is the only worker and the monitor has to step in. It takes longer only if a meta-process blocks,
 /// or is the one that spawns.
-const SEE_OFF: Duration = Duration::from_millis(250);
+const CLOSE_WAIT: Duration = Duration::from_millis(250);
 
 thread_local! {
     /// Where the table is, a process of which is being started on this thread; 0 for none.
@@ -46,8 +46,8 @@ thread_local! {
 
 /// All processes of a node.
 pub(crate) struct Processes {
-    cells: Chunks<Cell>,
-    slots: Slots,
+    cells: Arena<Cell>,
+    slots: IndexAllocator,
     names: Mutex<HashMap<Name, Pid>>,
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) commands: Arc<Commands>,
@@ -70,12 +70,12 @@ pub(crate) struct Processes {
 struct Cell {
     mailbox: Mailbox,
     is_pool: AtomicBool,
-    body: BodySlot,
+    body: ProcessSlot,
 }
 
-struct BodySlot(Mutex<Option<Box<Body>>>);
+struct ProcessSlot(Mutex<Option<Box<Process>>>);
 
-impl Default for BodySlot {
+impl Default for ProcessSlot {
     fn default() -> Self {
         Self(Mutex::new(None))
     }
@@ -97,9 +97,9 @@ impl Processes {
         emptied: Waker,
     ) -> Self {
         Self {
-            cells: Chunks::new(),
+            cells: Arena::new(),
             // Index 0 is `Pid::NODE`.
-            slots: Slots::new(1, limit.saturating_add(1).min(MAX_PROCESSES)),
+            slots: IndexAllocator::new(1, limit.saturating_add(1).min(MAX_PROCESSES)),
             names: Mutex::new(HashMap::new()),
             scheduler,
             commands,
@@ -158,42 +158,42 @@ impl Processes {
     }
 
     /// Changes the relations of a process; `None` if it is gone.
-    pub(super) fn relate<R>(
+    pub(super) fn with_relations<R>(
         &self,
         pid: Pid,
         change: impl FnOnce(&mut Relations) -> R,
     ) -> Option<R> {
-        self.mailbox(pid)?.relate(pid.generation(), change)
+        self.mailbox(pid)?.with_relations(pid.generation(), change)
     }
 
     // ---- Sending ----
 
-    /// Puts a letter in a mailbox and gets the process to run.
+    /// Puts a payload in a mailbox and gets the process to run.
     fn post(
         &self,
         to: Pid,
         from: Pid,
-        letter: Letter,
+        payload: Payload,
         class: Class,
         place: Place,
-    ) -> Result<(), (PushError, Letter)> {
-        self.post_inline(to, from, letter, class, place)
+    ) -> Result<(), (PushError, Payload)> {
+        self.post_inline(to, from, payload, class, place)
     }
 
     /// As [`Processes::post`], compiled anew for the class of the caller: for those that post most.
     #[inline(always)]
-    fn post_inline<L: Into<Letter>>(
+    fn post_inline<L: Into<Payload>>(
         &self,
         to: Pid,
         from: Pid,
-        letter: L,
+        payload: L,
         class: Class,
         place: Place,
     ) -> Result<(), (PushError, L)> {
         let Some(mailbox) = self.mailbox(to) else {
-            return Err((PushError::Closed, letter));
+            return Err((PushError::Closed, payload));
         };
-        match mailbox.push(to.generation(), from, letter, class) {
+        match mailbox.push(to.generation(), from, payload, class) {
             Ok(Pushed::Behind) => Ok(()),
             Ok(Pushed::Idle) => {
                 self.scheduler.push(Task::process(to.index()), place);
@@ -208,7 +208,7 @@ impl Processes {
         &self,
         from: Pid,
         to: Target,
-        message: Packed,
+        message: CompactMessage,
         priority: Priority,
     ) -> Result<(), SendError> {
         match to {
@@ -229,7 +229,7 @@ impl Processes {
         &self,
         from: Pid,
         to: Pid,
-        message: Packed,
+        message: CompactMessage,
         priority: Priority,
     ) -> Result<(), SendError> {
         self.post(
@@ -239,9 +239,9 @@ impl Processes {
             Class::Normal(priority),
             Place::Next,
         )
-        .map_err(|(error, letter)| {
-            let Letter::Message(message) = letter else {
-                unreachable!("the letter that was posted")
+        .map_err(|(error, payload)| {
+            let Payload::Message(message) = payload else {
+                unreachable!("the payload that was posted")
             };
             SendError::new(error.into(), to, message.unpack())
         })
@@ -274,17 +274,17 @@ impl Processes {
     ) -> Result<(), SendError> {
         match self.locate(to.clone()) {
             Ok(Target::Pid(pid)) => {
-                let letter = Letter::Call(Box::new((message, reply)));
+                let payload = Payload::Call(Box::new((message, reply)));
                 self.post(
                     pid,
                     from,
-                    letter,
+                    payload,
                     Class::Normal(Priority::Normal),
                     Place::Next,
                 )
-                .map_err(|(error, letter)| {
-                    let Letter::Call(call) = letter else {
-                        unreachable!("the letter that was posted")
+                .map_err(|(error, payload)| {
+                    let Payload::Call(call) = payload else {
+                        unreachable!("the payload that was posted")
                     };
                     let (message, reply) = *call;
                     reply.fail(RequestError::NotDelivered(error.into()));
@@ -308,21 +308,21 @@ impl Processes {
         }
     }
 
-    /// Forwards a letter as it is, for a pool. A refused one comes back.
+    /// Forwards a payload as it is, for a pool. A refused one comes back.
     pub(crate) fn forward(
         &self,
         to: Pid,
         from: Pid,
-        letter: Letter,
-    ) -> Result<(), (SendErrorKind, Letter)> {
+        payload: Payload,
+    ) -> Result<(), (SendErrorKind, Payload)> {
         self.post(
             to,
             from,
-            letter,
+            payload,
             Class::Normal(Priority::Normal),
             Place::Next,
         )
-        .map_err(|(error, letter)| (error.into(), letter))
+        .map_err(|(error, payload)| (error.into(), payload))
     }
 
     /// Sends an exit signal. `Err`: there is nobody.
@@ -341,7 +341,7 @@ impl Processes {
                 self.post(
                     pid,
                     from,
-                    Letter::Exit {
+                    Payload::Exit {
                         signal,
                         link: false,
                     },
@@ -369,7 +369,7 @@ impl Processes {
         self.post(
             to,
             from,
-            Letter::Exit {
+            Payload::Exit {
                 signal,
                 link: false,
             },
@@ -395,7 +395,7 @@ impl Processes {
                 .post(
                     pid,
                     Pid::NODE,
-                    Letter::Inspect(reply),
+                    Payload::Inspect(reply),
                     Class::Urgent,
                     Place::Next,
                 )
@@ -422,16 +422,16 @@ impl Processes {
 
     // ---- Watching ----
 
-    pub(crate) fn tell_watcher(&self, watcher: Watcher, target: Target, reason: &Reason) {
-        let (pid, letter) = notice(&watcher, target, reason);
+    pub(crate) fn notify_watcher(&self, watcher: Watcher, target: Target, reason: &Reason) {
+        let (pid, payload) = notice(&watcher, target, reason);
         // A watcher that is gone needs no news.
-        let _ = self.post(pid, Pid::NODE, letter, Class::Urgent, Place::Back);
+        let _ = self.post(pid, Pid::NODE, payload, Class::Urgent, Place::Back);
     }
 
     pub(super) fn unwatch(&self, target: &Target, watcher: Watcher) {
         match target {
             Target::Pid(pid) => {
-                self.relate(*pid, |relations| {
+                self.with_relations(*pid, |relations| {
                     relations.watchers.retain(|other| *other != watcher)
                 });
             }
@@ -460,7 +460,7 @@ impl Processes {
     }
 
     /// Registers the running process.
-    pub(crate) fn register(&self, life: &mut Life, name: Name) -> Result<(), SpawnError> {
+    pub(crate) fn register(&self, life: &mut ProcessInfo, name: Name) -> Result<(), SpawnError> {
         if let Some(name) = &life.name {
             return Err(SpawnError::Named(name.clone()));
         }
@@ -473,13 +473,13 @@ impl Processes {
     }
 
     /// Gives the name of the running process back.
-    pub(crate) fn unregister(&self, life: &mut Life) -> Option<Name> {
+    pub(crate) fn unregister(&self, life: &mut ProcessInfo) -> Option<Name> {
         let name = life.name.take()?;
         self.names.lock().remove(&name);
         Some(name)
     }
 
-    // ---- Life ----
+    // ---- ProcessInfo ----
 
     /// Starts a process: `init` runs on this thread. On failure nothing is left behind.
     pub(crate) fn spawn(
@@ -497,9 +497,9 @@ impl Processes {
         let pid = Pid::new(index, cell.mailbox.open(bounds));
         self.live.fetch_add(1, Ordering::AcqRel);
         cell.is_pool.store(behavior.is_pool(), Ordering::Relaxed);
-        let mut body = Box::new(Body {
-            life: Life::new(pid, parent, None),
-            hand: Hand::default(),
+        let mut body = Box::new(Process {
+            life: ProcessInfo::new(pid, parent, None),
+            batch: Batch::default(),
             behavior,
         });
 
@@ -523,10 +523,10 @@ impl Processes {
                     Reason::Normal
                 };
                 let metas = self
-                    .relate(pid, |relations| relations.metas.clone())
+                    .with_relations(pid, |relations| relations.metas.clone())
                     .unwrap_or_default();
                 self.end(cell, body, reason, false);
-                self.see_off(metas);
+                self.wait_until_closed(metas);
                 Err(error)
             }
         }
@@ -534,7 +534,7 @@ impl Processes {
 
     /// Waits until meta-processes have got their exit signal, so that whoever spawns finds their ports free again. A
     /// question behind the signal is answered, or dropped, when their stripe has come so far.
-    fn see_off(&self, metas: HashSet<Alias>) {
+    fn wait_until_closed(&self, metas: HashSet<Alias>) {
         let ask = |alias: Alias| {
             let (reply, promise) = Reply::to_outside();
             self.commands.push(
@@ -546,10 +546,10 @@ impl Processes {
             );
             promise
         };
-        let asked: Vec<Promise> = metas.into_iter().map(ask).collect();
+        let asked: Vec<PendingReply> = metas.into_iter().map(ask).collect();
         for promise in asked {
             if promise
-                .wait_for(SEE_OFF)
+                .wait_for(CLOSE_WAIT)
                 .is_err_and(|error| error == RequestError::Timeout)
             {
                 return;
@@ -557,7 +557,11 @@ impl Processes {
         }
     }
 
-    fn start(self: &Arc<Self>, body: &mut Body, options: &SpawnOptions) -> Result<(), SpawnError> {
+    fn start(
+        self: &Arc<Self>,
+        body: &mut Process,
+        options: &SpawnOptions,
+    ) -> Result<(), SpawnError> {
         // Again, now that the process is in the table: pairs with the fence in `stop_spawning`. Either the stop is seen
         // here, or whoever stops finds the process and signals it.
         fence(Ordering::SeqCst);
@@ -568,19 +572,19 @@ impl Processes {
             self.take_name(name, body.life.pid)?;
             body.life.name = Some(name.clone());
         }
-        let mut env = Env {
+        let mut env = ProcessContext {
             processes: self,
             life: &mut body.life,
         };
         let outer = STARTING.replace(self.address());
-        let outcome = guarded(|| body.behavior.init(&mut env));
+        let outcome = catch_panic(|| body.behavior.init(&mut env));
         STARTING.set(outer);
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return Err(SpawnError::Init(reason)),
             Err(payload) => {
                 let reason = Reason::from_panic(&*payload);
-                drop_guarded(payload);
+                drop_catching(payload);
                 return Err(SpawnError::Init(reason));
             }
         }
@@ -611,13 +615,13 @@ impl Processes {
         let Some(body) = slot.as_mut() else {
             return false;
         };
-        let reason = match guarded(|| self.activate(cell, body)) {
+        let reason = match catch_panic(|| self.activate(cell, body)) {
             Ok(Activation::Idle) => return false,
             Ok(Activation::More) => return true,
             Ok(Activation::End(reason)) => reason,
             Err(payload) => {
                 let reason = Reason::from_panic(&*payload);
-                drop_guarded(payload);
+                drop_catching(payload);
                 reason
             }
         };
@@ -629,16 +633,16 @@ impl Processes {
 
     /// Handles messages up to the budget. A process with a backlog, whose messages are handled in no time, goes on for
     /// [`BACKLOG_NS`]: senders would outrun it otherwise, and its queue leave the cache.
-    fn activate(self: &Arc<Self>, cell: &Cell, body: &mut Body) -> Activation {
+    fn activate(self: &Arc<Self>, cell: &Cell, body: &mut Process) -> Activation {
         let mut began_ns = None;
         let mut budget = BUDGET;
         body.life.sent = 0;
         for handled in 1_u32.. {
-            let next = cell.mailbox.next(&mut body.hand);
-            if !body.hand.resumed.is_empty() {
-                self.resume(&mut body.hand.resumed);
+            let next = cell.mailbox.next(&mut body.batch);
+            if !body.batch.resumed.is_empty() {
+                self.resume(&mut body.batch.resumed);
             }
-            if handled == 1 && (body.life.has_backlog || body.hand.len() >= BUDGET as usize) {
+            if handled == 1 && (body.life.has_backlog || body.batch.len() >= BUDGET as usize) {
                 began_ns = Some(self.timers.clock().now_ns());
             }
             let Some(envelope) = next else {
@@ -672,29 +676,35 @@ impl Processes {
     }
 
     /// The end of a process, in the order of the module's page.
-    fn end(self: &Arc<Self>, cell: &Cell, mut body: Box<Body>, reason: Reason, was_started: bool) {
+    fn end(
+        self: &Arc<Self>,
+        cell: &Cell,
+        mut body: Box<Process>,
+        reason: Reason,
+        was_started: bool,
+    ) {
         let pid = body.life.pid;
-        let mut estate = cell.mailbox.close(&mut body.hand);
+        let mut remains = cell.mailbox.close(&mut body.batch);
         self.unregister(&mut body.life);
-        if let Some(relations) = estate.relations.take() {
-            self.dissolve(pid, *relations, &reason);
+        if let Some(relations) = remains.relations.take() {
+            self.notify_related(pid, *relations, &reason);
         }
         if was_started {
-            let mut env = Env {
+            let mut env = ProcessContext {
                 processes: self,
                 life: &mut body.life,
             };
-            if let Err(payload) = guarded(|| body.behavior.terminate(&mut env, &reason)) {
-                drop_guarded(payload);
+            if let Err(payload) = catch_panic(|| body.behavior.terminate(&mut env, &reason)) {
+                drop_catching(payload);
             }
         }
         body.life.forget_all_requests(self);
-        self.resume(&mut estate.waiters);
-        for envelope in estate.envelopes {
-            drop_guarded(envelope);
+        self.resume(&mut remains.waiters);
+        for envelope in remains.envelopes {
+            drop_catching(envelope);
         }
-        drop_guarded(body);
-        if !estate.retired {
+        drop_catching(body);
+        if !remains.retired {
             self.slots.give(pid.index());
         }
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -703,11 +713,11 @@ impl Processes {
     }
 
     /// Tells everybody who is related to `pid` that it has ended.
-    fn dissolve(&self, pid: Pid, relations: Relations, reason: &Reason) {
+    fn notify_related(&self, pid: Pid, relations: Relations, reason: &Reason) {
         let me = Target::Pid(pid);
         for target in relations.links {
             match target {
-                Target::Pid(other) => self.tell_watcher(Watcher::Link(other), me.clone(), reason),
+                Target::Pid(other) => self.notify_watcher(Watcher::Link(other), me.clone(), reason),
                 Target::Alias(alias) => {
                     let unwatch = Command::Unwatch {
                         to: alias,
@@ -728,7 +738,7 @@ impl Processes {
             }
         }
         for watcher in relations.watchers {
-            self.tell_watcher(watcher, me.clone(), reason);
+            self.notify_watcher(watcher, me.clone(), reason);
         }
         for (monitor, monitored) in relations.monitors {
             self.unwatch(&monitored.target, Watcher::Monitor(pid, monitor));
@@ -766,10 +776,10 @@ impl Processes {
     }
 
     /// Puts a token behind the mail of every process; each is dropped when its process has come so far. Returns how many.
-    pub(crate) fn raise_barrier(&self, passed: &Arc<dyn Fn() + Send + Sync>) -> usize {
+    pub(crate) fn insert_barriers(&self, passed: &Arc<dyn Fn() + Send + Sync>) -> usize {
         let pids = self.pids();
         for pid in &pids {
-            let token = Letter::Barrier(BarrierToken(Arc::clone(passed)));
+            let token = Payload::Barrier(BarrierToken(Arc::clone(passed)));
             // A process that has ended has come so far: its token is dropped here.
             let _ = self.post(*pid, Pid::NODE, token, Class::Control, Place::Back);
         }
@@ -792,7 +802,7 @@ impl Processes {
     }
 
     /// What the runtime knows of a process.
-    pub(super) fn describe(&self, life: &Life, inspection: &mut Inspection) {
+    pub(super) fn describe(&self, life: &ProcessInfo, inspection: &mut Inspection) {
         inspection.add("pid", life.pid);
         inspection.add("parent", life.parent);
         if let Some(name) = &life.name {
@@ -803,7 +813,7 @@ impl Processes {
             "messages_queued",
             self.mailbox(life.pid).map_or(0, Mailbox::queued),
         );
-        let relations = self.relate(life.pid, |relations| {
+        let relations = self.with_relations(life.pid, |relations| {
             (
                 relations.metas.len(),
                 relations.links.len(),
@@ -834,7 +844,7 @@ impl Deliver for Processes {
         &self,
         to: Pid,
         from: Pid,
-        message: Packed,
+        message: CompactMessage,
         waiter: Alias,
     ) -> Result<(), Undelivered> {
         self.post_inline(to, from, message, Class::Data(waiter), Place::Back)
@@ -848,18 +858,18 @@ impl Deliver for Processes {
         self.post(
             to,
             from,
-            Packed::from(message).into(),
+            CompactMessage::from(message).into(),
             Class::Control,
             Place::Back,
         )
         .is_ok()
     }
 
-    fn deliver_mark(&self, to: Pid, alias: Alias, mark: Mark) -> bool {
+    fn deliver_ack(&self, to: Pid, alias: Alias, mark: Ack) -> bool {
         self.post(
             to,
             Pid::NODE,
-            Letter::Mark(alias, mark),
+            Payload::Ack(alias, mark),
             Class::Control,
             Place::Back,
         )
@@ -867,16 +877,16 @@ impl Deliver for Processes {
     }
 
     fn notify(&self, watcher: Watcher, target: Target, reason: &Reason) {
-        self.tell_watcher(watcher, target, reason);
+        self.notify_watcher(watcher, target, reason);
     }
 
-    fn fire(&self, fire: Fire) {
+    fn handle_expired(&self, fire: TimerEvent) {
         match fire {
-            Fire::Send { to, from, message } => {
+            TimerEvent::Send { to, from, message } => {
                 // The sender of a timer's message is not there to take it back.
-                drop_guarded(self.send(from, to, message.into(), Priority::Normal));
+                drop_catching(self.send(from, to, message.into(), Priority::Normal));
             }
-            Fire::Request(pid, request) => {
+            TimerEvent::Request(pid, request) => {
                 let _ = self.post(
                     pid,
                     Pid::NODE,
@@ -885,7 +895,7 @@ impl Deliver for Processes {
                     Place::Back,
                 );
             }
-            Fire::Meta(alias, deadline_ms) => {
+            TimerEvent::Meta(alias, deadline_ms) => {
                 self.commands.push(
                     alias.stripe(),
                     Command::Timer {
@@ -898,12 +908,12 @@ impl Deliver for Processes {
     }
 
     fn adopt(&self, pid: Pid, alias: Alias) -> bool {
-        self.relate(pid, |relations| relations.metas.insert(alias))
+        self.with_relations(pid, |relations| relations.metas.insert(alias))
             .is_some()
     }
 
     fn disown(&self, pid: Pid, alias: Alias) {
-        self.relate(pid, |relations| relations.metas.remove(&alias));
+        self.with_relations(pid, |relations| relations.metas.remove(&alias));
     }
 
     fn resolve(&self, name: &Name) -> Option<Pid> {
@@ -924,11 +934,11 @@ impl Deliver for Processes {
     }
 
     fn deliver_reply(&self, pid: Pid, reply: Box<MessageReply>) {
-        // An asker that is gone needs no answer.
+        // An requester that is gone needs no answer.
         let _ = self.post(
             pid,
             Pid::NODE,
-            Letter::Answer(reply),
+            Payload::Answer(reply),
             Class::Control,
             Place::Next,
         );

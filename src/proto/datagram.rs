@@ -14,7 +14,7 @@
 //! Those that can leave together do, as a [`Batch`]. The socket takes or refuses it as a whole; one that it refuses is tried
 //! again as single datagrams, so that each has its own error or none. A socket that turns out unable to cut gets no other one.
 //!
-//! What it does not do: sockets, mailboxes, and bounding the output (the outlet cell counts the same datagrams).
+//! What it does not do: sockets, mailboxes, and bounding the output (the quota cell counts the same datagrams).
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -72,7 +72,7 @@ pub(crate) enum Transmitted {
     /// Nothing left; the same is tried again.
     Again,
     /// Nothing left: this is the fate of an earlier datagram. The same is tried again.
-    Earlier(ErrorKind),
+    DeferredError(ErrorKind),
     /// One datagram left, or a batch; they have counted so many bytes against the output limit.
     Sent { counted: usize },
     /// A datagram cannot be sent and is gone.
@@ -85,7 +85,7 @@ pub(crate) enum Transmitted {
 
 /// Whether the socket cuts batches into datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cutting {
+enum GsoSupport {
     /// As far as is known.
     Yes,
     /// A batch was refused by an error of [`CANNOT_CUT`]. If its first datagram leaves alone, it was for being a batch; if that
@@ -102,11 +102,11 @@ pub(crate) struct Datagrams {
     /// The socket is connected to one peer.
     is_connected: bool,
     output: VecDeque<(SocketAddr, Buffer)>,
-    cutting: Cutting,
+    cutting: GsoSupport,
     /// So many of the first were refused as a batch, and leave one by one.
     singles: usize,
     /// The first of the output has met the error of an earlier datagram.
-    met_earlier: bool,
+    take_deferred: bool,
     errors_in_a_row: u32,
     pub(crate) counters: Counters,
 }
@@ -118,12 +118,12 @@ impl Datagrams {
             is_connected,
             output: VecDeque::new(),
             cutting: if cuts_batches {
-                Cutting::Yes
+                GsoSupport::Yes
             } else {
-                Cutting::No
+                GsoSupport::No
             },
             singles: 0,
-            met_earlier: false,
+            take_deferred: false,
             errors_in_a_row: 0,
             counters: Counters::default(),
         }
@@ -184,7 +184,7 @@ impl Datagrams {
         &mut self,
         send: impl FnOnce(Batch<'_>) -> io::Result<usize>,
     ) -> Transmitted {
-        let may_cut = self.cutting == Cutting::Yes && self.singles == 0;
+        let may_cut = self.cutting == GsoSupport::Yes && self.singles == 0;
         let count = if may_cut {
             together(&self.output, self.is_connected)
         } else {
@@ -198,8 +198,8 @@ impl Datagrams {
     }
 
     fn sent(&mut self, count: usize) -> Transmitted {
-        if self.cutting == Cutting::Doubted {
-            self.cutting = Cutting::No;
+        if self.cutting == GsoSupport::Doubted {
+            self.cutting = GsoSupport::No;
         }
         let mut counted = 0;
         for _ in 0..count {
@@ -217,10 +217,10 @@ impl Datagrams {
         match error.kind() {
             ErrorKind::WouldBlock => Transmitted::Blocked,
             ErrorKind::Interrupted => Transmitted::Again,
-            error if self.is_connected && !self.met_earlier && is_reported_later(error) => {
-                self.met_earlier = true;
+            error if self.is_connected && !self.take_deferred && is_reported_later(error) => {
+                self.take_deferred = true;
                 self.counters.receive_errors += 1;
-                Transmitted::Earlier(error)
+                Transmitted::DeferredError(error)
             }
             _ if count > 1 => {
                 self.singles = count;
@@ -228,13 +228,13 @@ impl Datagrams {
                     .raw_os_error()
                     .is_some_and(|number| CANNOT_CUT.contains(&number))
                 {
-                    self.cutting = Cutting::Doubted;
+                    self.cutting = GsoSupport::Doubted;
                 }
                 Transmitted::Again
             }
             error => {
-                if self.cutting == Cutting::Doubted {
-                    self.cutting = Cutting::Yes;
+                if self.cutting == GsoSupport::Doubted {
+                    self.cutting = GsoSupport::Yes;
                 }
                 let Some((addr, data)) = self.take_first() else {
                     return Transmitted::Idle;
@@ -251,10 +251,10 @@ impl Datagrams {
 
     /// The first datagram has left or failed.
     fn take_first(&mut self) -> Option<(SocketAddr, Buffer)> {
-        if cfg!(planted_bug) && self.met_earlier && self.output.len() > 1 {
+        if cfg!(planted_bug) && self.take_deferred && self.output.len() > 1 {
             self.output.pop_front();
         }
-        self.met_earlier = false;
+        self.take_deferred = false;
         self.singles = self.singles.saturating_sub(1);
         self.output.pop_front()
     }

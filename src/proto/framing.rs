@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub(crate) use decoder::Decoder;
 
-use crate::error::{FrameError, OptionError};
+use crate::error::{ConfigError, FrameError};
 
 /// The longest frame that the framings with a limit accept unless told otherwise, in bytes; lines are shorter.
 const DEFAULT_MAX_LENGTH: usize = 1 << 20;
@@ -158,10 +158,10 @@ impl Framing {
     /// let error = Framing::header(options).validate().unwrap_err();
     /// assert_eq!(error.field(), "length_position");
     /// ```
-    pub fn validate(&self) -> Result<(), OptionError> {
+    pub fn validate(&self) -> Result<(), ConfigError> {
         match self {
             Self::Raw => Ok(()),
-            Self::Fixed { length: 0 } => Err(OptionError::new(
+            Self::Fixed { length: 0 } => Err(ConfigError::new(
                 "length",
                 "a frame of no bytes would never end",
             )),
@@ -177,7 +177,7 @@ impl Framing {
                         "has {} bytes, must have 1 to {MAX_DELIMITER}",
                         delimiter.len()
                     );
-                    return Err(OptionError::new("delimiter", problem));
+                    return Err(ConfigError::new("delimiter", problem));
                 }
                 validate_length("max_length", *max_length, 1)
             }
@@ -186,11 +186,11 @@ impl Framing {
     }
 }
 
-fn validate_length(field: &'static str, length: usize, min: usize) -> Result<(), OptionError> {
+fn validate_length(field: &'static str, length: usize, min: usize) -> Result<(), ConfigError> {
     if (min..=MAX_LENGTH).contains(&length) {
         return Ok(());
     }
-    Err(OptionError::new(
+    Err(ConfigError::new(
         field,
         format!("is {length}, must be {min} to {MAX_LENGTH} bytes"),
     ))
@@ -311,24 +311,24 @@ impl HeaderFraming {
         self.length_position..self.length_position.saturating_add(self.length_size)
     }
 
-    fn validate(&self) -> Result<(), OptionError> {
+    fn validate(&self) -> Result<(), ConfigError> {
         if !matches!(self.length_size, 1..=4 | 8) {
             let problem = format!("is {}, must be 1, 2, 3, 4 or 8 bytes", self.length_size);
-            return Err(OptionError::new("length_size", problem));
+            return Err(ConfigError::new("length_size", problem));
         }
         if self.header_size < self.length_size {
             let problem = format!(
                 "is {} bytes, shorter than the length of {}",
                 self.header_size, self.length_size
             );
-            return Err(OptionError::new("header_size", problem));
+            return Err(ConfigError::new("header_size", problem));
         }
         if self.length_field().end > self.header_size {
             let problem = format!(
                 "is {}: the length would end beyond the header of {}",
                 self.length_position, self.header_size
             );
-            return Err(OptionError::new("length_position", problem));
+            return Err(ConfigError::new("length_position", problem));
         }
         validate_length("max_length", self.max_length, self.header_size)
     }

@@ -1,6 +1,6 @@
 //! The output of one connection: buffers in order, gathered for vectored writes.
 //!
-//! It holds whatever it is given; how much that may be is the business of the outlet cell, which counts the same bytes
+//! It holds whatever it is given; how much that may be is the business of the quota cell, which counts the same bytes
 //! before they come here. So that many small messages to a slow peer take the memory of their bytes and not of their
 //! buffers, and leave in few writes, they are copied together as soon as several wait.
 //!
@@ -12,7 +12,7 @@ use std::io::IoSlice;
 use std::iter;
 
 use crate::memory::buffer::Buffer;
-use crate::memory::free_list::Shelf;
+use crate::memory::free_list::FreeList;
 
 /// Slices in one vectored write.
 pub(crate) const SLICES: usize = 64;
@@ -26,7 +26,7 @@ const KEEP: usize = 64;
 
 type Queue = Box<VecDeque<Buffer>>;
 
-static QUEUES: Shelf<Queue> = Shelf::new(64);
+static QUEUES: FreeList<Queue> = FreeList::new(64);
 
 /// See the module.
 #[derive(Debug, Default)]

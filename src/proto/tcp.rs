@@ -33,7 +33,7 @@
 //! a reset. The deadline of a frame stands still while reading does, and that of an idle peer while it is the owner that
 //! takes nothing.
 //!
-//! What it does not do: sockets, clocks, mailboxes, and counting what was accepted (the outlet cell does).
+//! What it does not do: sockets, clocks, mailboxes, and counting what was accepted (the quota cell does).
 
 #[cfg(feature = "tls")]
 mod tls;
@@ -382,7 +382,7 @@ impl Connection {
 
     // ---- Commands ----
 
-    /// Queues bytes that the outlet cell has accepted. When none can leave any more they are dropped, and the cell knows.
+    /// Queues bytes that the quota cell has accepted. When none can leave any more they are dropped, and the cell knows.
     pub(crate) fn send(&mut self, data: Buffer, now_ms: u64) {
         let leaves =
             matches!(self.write, WriteSide::Open | WriteSide::Finishing) && !self.flags.dropped;
@@ -765,7 +765,7 @@ impl Connection {
         deadline_ms
     }
 
-    /// Does what is due. `true`: the keep-alive bytes are to be sent, if the outlet cell accepts them.
+    /// Does what is due. `true`: the keep-alive bytes are to be sent, if the quota cell accepts them.
     pub(crate) fn handle_timeout(&mut self, now_ms: u64) -> bool {
         let past = |since: u64, timeout: Option<u64>| {
             timeout.is_some_and(|timeout| since.saturating_add(timeout) <= now_ms)

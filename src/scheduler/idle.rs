@@ -22,7 +22,7 @@
 //! 3. `unpark_self`, `leave_poll`: the sleeper found work itself when it looked once more, or came back from the poll.
 //! 4. `stick`: the monitor takes a worker out of the count of those awake, so that the duty passes on: from the next
 //!    `retire` or `wake` on, somebody else polls.
-//! 5. `unstick`: it came back.
+//! 5. `clear_stuck`: it came back.
 //!
 //! Bad interleaving: a worker finds all queues empty; a producer pushes, finds nobody asleep, and does not wake; the
 //! worker goes to sleep. The item lies there. Excluded by two fences: the producer pushes, **fences**, reads `word`; the
@@ -42,7 +42,7 @@ use crate::base::sync::{Mutex, MutexGuard};
 
 /// What a worker that found no work does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rest {
+pub(crate) enum Sleep {
     /// Look at the queues once more, then park until claimed.
     Park,
     /// Look at the queues once more, then block in the poll.
@@ -85,7 +85,7 @@ enum Poller {
     Woken,
 }
 
-/// What [`Idle::unpark_self`], [`Idle::leave_poll`] and [`Idle::unstick`] ask of the caller.
+/// What [`Idle::unpark_self`], [`Idle::leave_poll`] and [`Idle::clear_stuck`] ask of the caller.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WakeMonitor(pub(crate) bool);
@@ -122,10 +122,10 @@ impl Idle {
 
     /// Transition 1. The caller must look at the queues once more before it sleeps, and then
     /// [`Idle::unpark_self`], [`Idle::leave_poll`], or sleep.
-    pub(crate) fn retire(&self, worker: usize, polls_early: bool) -> Rest {
+    pub(crate) fn retire(&self, worker: usize, polls_early: bool) -> Sleep {
         let rest = self.change(|state| {
             if state.stopping {
-                return Rest::Stop;
+                return Sleep::Stop;
             }
             if std::mem::take(&mut state.stuck[worker]) {
                 // The monitor's verdict came just as the task ended; the worker did not see it.
@@ -135,10 +135,10 @@ impl Idle {
             state.awake -= 1;
             if (state.awake == 0 || polls_early) && state.poller == Poller::Nobody {
                 state.poller = Poller::Blocked;
-                return Rest::Poll;
+                return Sleep::Poll;
             }
             state.parked.push(worker);
-            Rest::Park
+            Sleep::Park
         });
         // Pairs with the fence in `must_wake`.
         fence(Ordering::SeqCst);
@@ -151,7 +151,7 @@ impl Idle {
             |state| match state.parked.iter().position(|parked| *parked == worker) {
                 Some(position) => {
                     state.parked.swap_remove(position);
-                    (true, state.one_more())
+                    (true, state.became_awake())
                 }
                 None => (false, WakeMonitor(false)),
             },
@@ -162,7 +162,7 @@ impl Idle {
     pub(crate) fn leave_poll(&self) -> WakeMonitor {
         self.change(|state| {
             state.poller = Poller::Nobody;
-            state.one_more()
+            state.became_awake()
         })
     }
 
@@ -192,7 +192,7 @@ impl Idle {
     pub(crate) fn wake(&self) -> (Option<Sleeper>, WakeMonitor) {
         self.change(|state| {
             if let Some(worker) = state.parked.pop() {
-                return (Some(Sleeper::Worker(worker)), state.one_more());
+                return (Some(Sleeper::Worker(worker)), state.became_awake());
             }
             if state.poller == Poller::Blocked {
                 state.poller = Poller::Woken;
@@ -206,13 +206,17 @@ impl Idle {
     pub(crate) fn wake_helper(&self) -> Option<(usize, WakeMonitor)> {
         self.change(|state| {
             let worker = state.parked.pop()?;
-            Some((worker, state.one_more()))
+            Some((worker, state.became_awake()))
         })
     }
 
     /// Transition 4, if `is_in_task` still holds. Returns whether anybody is left who will come to the queues or to the
     /// poll; `None` if the worker is not stuck.
-    pub(crate) fn stick(&self, worker: usize, is_in_task: impl FnOnce() -> bool) -> Option<bool> {
+    pub(crate) fn mark_stuck(
+        &self,
+        worker: usize,
+        is_in_task: impl FnOnce() -> bool,
+    ) -> Option<bool> {
         self.change(|state| {
             if state.stuck[worker] || !is_in_task() {
                 return None;
@@ -232,13 +236,13 @@ impl Idle {
 
     /// Transition 5.
     #[cold]
-    pub(crate) fn unstick(&self, worker: usize) -> WakeMonitor {
+    pub(crate) fn clear_stuck(&self, worker: usize) -> WakeMonitor {
         self.change(|state| {
             if !std::mem::take(&mut state.stuck[worker]) {
                 return WakeMonitor(false);
             }
             self.stuck[worker].store(false, Ordering::Relaxed);
-            state.one_more()
+            state.became_awake()
         })
     }
 
@@ -284,7 +288,7 @@ impl State {
     }
 
     /// One worker more is awake.
-    fn one_more(&mut self) -> WakeMonitor {
+    fn became_awake(&mut self) -> WakeMonitor {
         self.awake += 1;
         WakeMonitor(std::mem::take(&mut self.monitor_sleeps))
     }
@@ -297,21 +301,21 @@ mod tests {
     #[test]
     fn last_worker_awake_polls_and_the_others_park() {
         let idle = Idle::new(3);
-        assert_eq!(idle.retire(0, false), Rest::Park);
-        assert_eq!(idle.retire(1, false), Rest::Park);
-        assert_eq!(idle.retire(2, false), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Sleep::Park);
+        assert_eq!(idle.retire(1, false), Sleep::Park);
+        assert_eq!(idle.retire(2, false), Sleep::Poll);
         assert!(idle.must_wake());
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
         assert!(!idle.must_wake());
-        assert_eq!(idle.retire(1, false), Rest::Park, "somebody polls already");
+        assert_eq!(idle.retire(1, false), Sleep::Park, "somebody polls already");
     }
 
     #[test]
     fn first_worker_without_work_polls_where_the_others_take_long() {
         let idle = Idle::new(3);
-        assert_eq!(idle.retire(0, true), Rest::Poll);
+        assert_eq!(idle.retire(0, true), Sleep::Poll);
         assert!(!idle.has_helpers() && idle.has_sleepers());
-        assert_eq!(idle.retire(1, true), Rest::Park, "somebody polls already");
+        assert_eq!(idle.retire(1, true), Sleep::Park, "somebody polls already");
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
         assert_eq!(idle.wake().0, Some(Sleeper::Poller));
         assert!(!idle.has_sleepers());
@@ -321,42 +325,42 @@ mod tests {
     #[test]
     fn poller_is_woken_once_each_time_it_blocks() {
         let idle = Idle::new(1);
-        assert_eq!(idle.retire(0, false), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Sleep::Poll);
         assert_eq!(idle.wake().0, Some(Sleeper::Poller));
         assert_eq!(idle.wake().0, None);
         let _ = idle.leave_poll();
-        assert_eq!(idle.retire(0, false), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Sleep::Poll);
         assert_eq!(idle.wake().0, Some(Sleeper::Poller));
     }
 
     #[test]
     fn duty_passes_from_a_stuck_worker_to_a_parked_one() {
         let idle = Idle::new(2);
-        assert_eq!(idle.retire(1, false), Rest::Park);
+        assert_eq!(idle.retire(1, false), Sleep::Park);
         assert_eq!(
-            idle.stick(0, || true),
+            idle.mark_stuck(0, || true),
             Some(false),
             "nobody is left: somebody must be woken"
         );
-        assert_eq!(idle.stick(0, || true), None, "once");
+        assert_eq!(idle.mark_stuck(0, || true), None, "once");
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
         assert_eq!(
             idle.retire(1, false),
-            Rest::Poll,
+            Sleep::Poll,
             "the stuck one does not count as awake"
         );
-        let _ = idle.unstick(0);
-        assert_eq!(idle.retire(0, false), Rest::Park);
+        let _ = idle.clear_stuck(0);
+        assert_eq!(idle.retire(0, false), Sleep::Park);
     }
 
     #[test]
     fn sleeping_monitor_is_woken_by_the_first_worker() {
         let idle = Idle::new(1);
         assert!(!idle.monitor_may_sleep(), "somebody is awake");
-        assert_eq!(idle.retire(0, false), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Sleep::Poll);
         assert!(idle.monitor_may_sleep());
         assert_eq!(idle.leave_poll(), WakeMonitor(true));
-        assert_eq!(idle.retire(0, false), Rest::Poll);
+        assert_eq!(idle.retire(0, false), Sleep::Poll);
         assert_eq!(idle.leave_poll(), WakeMonitor(false));
     }
 }
@@ -377,13 +381,13 @@ mod loom_tests {
         let rest = idle.retire(worker, polls_early);
         if queue.load(Ordering::Relaxed) > 0 {
             match rest {
-                Rest::Poll => {
+                Sleep::Poll => {
                     let _ = idle.leave_poll();
                 }
-                Rest::Park => {
+                Sleep::Park => {
                     let _ = idle.unpark_self(worker);
                 }
-                Rest::Stop => {}
+                Sleep::Stop => {}
             }
             return false;
         }
@@ -406,7 +410,7 @@ mod loom_tests {
             let idle = Arc::new(Idle::new(workers));
             let queue = Arc::new(AtomicUsize::new(0));
             for parked in 1..workers {
-                assert_eq!(idle.retire(parked, false), Rest::Park);
+                assert_eq!(idle.retire(parked, false), Sleep::Park);
             }
             let worker = {
                 let (idle, queue) = (Arc::clone(&idle), Arc::clone(&queue));
@@ -468,7 +472,7 @@ mod loom_tests {
             let monitor = {
                 let idle = Arc::clone(&idle);
                 // Worker 1 is in a handler; the monitor declares it stuck and wakes somebody if nobody is left.
-                thread::spawn(move || match idle.stick(1, || true) {
+                thread::spawn(move || match idle.mark_stuck(1, || true) {
                     Some(false) => idle.wake().0,
                     _ => None,
                 })
@@ -477,9 +481,9 @@ mod loom_tests {
             let woken = monitor.join().expect("no panic");
             // Worker 0 polls, or it parked and the monitor has woken it to retire again.
             match (rest, woken) {
-                (Rest::Poll, _) => {}
-                (Rest::Park, Some(Sleeper::Worker(0))) => {
-                    assert_eq!(idle.retire(0, false), Rest::Poll)
+                (Sleep::Poll, _) => {}
+                (Sleep::Park, Some(Sleeper::Worker(0))) => {
+                    assert_eq!(idle.retire(0, false), Sleep::Poll)
                 }
                 other => panic!("nobody polls: {other:?}"),
             }

@@ -45,7 +45,7 @@ pub(crate) use schedule::Schedule;
 use worker::Worker;
 
 /// A backlog that takes longer than this is worth waking another worker, which costs about half as much.
-const WORTH_A_WAKE_UP_NS: u64 = 50_000;
+const WAKE_THRESHOLD_NS: u64 = 50_000;
 /// Activations of processes that take longer than this deserve a worker each: then whatever waits is worth a wake-up. Many
 /// quick messages take half of it.
 const LONG_ACTIVATION_NS: u64 = 200_000;
@@ -230,16 +230,16 @@ impl Scheduler {
             self.global.push(task);
         }
         if self.idle.has_sleepers() {
-            self.share_backlog(worker.local.len());
+            self.maybe_wake_helper(worker.local.len());
         }
     }
 
     fn push_global(&self, task: Task) {
         self.global.push(task);
         if self.idle.must_wake() {
-            self.wake_somebody();
+            self.wake_one();
         } else if self.idle.has_sleepers() {
-            self.share_backlog(self.global.len());
+            self.maybe_wake_helper(self.global.len());
         }
     }
 
@@ -261,16 +261,16 @@ impl Scheduler {
 
     /// Somebody sleeps. Wakes a helper if so many tasks take long enough; whoever sleeps, the poller too, if processes take
     /// long.
-    fn share_backlog(&self, tasks: usize) {
+    fn maybe_wake_helper(&self, tasks: usize) {
         if self.has_long_activations() {
             if tasks > 0 {
-                self.wake_somebody();
+                self.wake_one();
             }
             return;
         }
         let cost_ns = self.cost_ns.load(Ordering::Relaxed);
         if self.idle.has_helpers()
-            && tasks as u64 * cost_ns > WORTH_A_WAKE_UP_NS
+            && tasks as u64 * cost_ns > WAKE_THRESHOLD_NS
             && let Some((worker, wake_monitor)) = self.idle.wake_helper()
         {
             self.workers[worker].claim();
@@ -279,7 +279,7 @@ impl Scheduler {
     }
 
     /// Wakes one sleeper, whoever it is.
-    fn wake_somebody(&self) {
+    fn wake_one(&self) {
         let (sleeper, wake_monitor) = self.idle.wake();
         match sleeper {
             Some(Sleeper::Worker(worker)) => self.workers[worker].claim(),
@@ -291,7 +291,7 @@ impl Scheduler {
 
     /// A turn of somebody who does not hold the duty to poll. The interrupt that it may have swallowed was meant for the
     /// one who does, and may not have come to its poll yet: it is passed on.
-    fn turn_aside(&self, executor: &dyn Executor, wait: Wait) {
+    fn poll_out_of_turn(&self, executor: &dyn Executor, wait: Wait) {
         if executor.turn(wait) && self.idle.has_poller() {
             self.interrupt.wake_by_ref();
         }

@@ -78,7 +78,7 @@ pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
             .iter()
             .any(|worker| worker.epoch().is_in_process());
         while scheduler.idle.all_stuck() && !scheduler.idle.is_stopping() {
-            scheduler.turn_aside(executor, Wait::AtMost(TURN_MS));
+            scheduler.poll_out_of_turn(executor, Wait::AtMost(TURN_MS));
             executor.serve();
         }
         if quiet > QUIET_LOOKS && scheduler.idle.monitor_may_sleep() {
@@ -97,9 +97,12 @@ fn look(scheduler: &Scheduler, seen: &mut [Seen]) -> bool {
             continue;
         }
         if seen.is_stuck()
-            && scheduler.idle.stick(index, || worker.epoch() == seen.epoch) == Some(false)
+            && scheduler
+                .idle
+                .mark_stuck(index, || worker.epoch() == seen.epoch)
+                == Some(false)
         {
-            scheduler.wake_somebody();
+            scheduler.wake_one();
         }
         if scheduler.idle.is_stuck(index) {
             while let Some(task) = worker.take() {
@@ -108,7 +111,7 @@ fn look(scheduler: &Scheduler, seen: &mut [Seen]) -> bool {
         }
     }
     if scheduler.idle.must_wake() && scheduler.has_work() {
-        scheduler.wake_somebody();
+        scheduler.wake_one();
     }
     changed
 }

@@ -6,7 +6,7 @@ use std::thread::{self, Thread};
 
 use crossbeam_queue::ArrayQueue;
 
-use super::idle::Rest;
+use super::idle::Sleep;
 use super::{CURRENT, Executor, Scheduler, Task, Wait, average};
 
 /// Tasks on a worker's own queue; more overflow to the global one.
@@ -212,7 +212,7 @@ impl Runner<'_> {
         }
         self.this.epoch.store(epoch.leave().0, Ordering::Relaxed);
         if self.scheduler.idle.is_stuck(self.index) {
-            let wake = self.scheduler.idle.unstick(self.index);
+            let wake = self.scheduler.idle.clear_stuck(self.index);
             self.scheduler.wake_monitor(wake);
         }
     }
@@ -287,10 +287,10 @@ impl Runner<'_> {
         self.sampled_ns = now_ns;
         if now_ns.saturating_sub(self.polled_ns) > POLL_INTERVAL_NS {
             self.polled_ns = now_ns;
-            self.scheduler.turn_aside(self.executor, Wait::No);
+            self.scheduler.poll_out_of_turn(self.executor, Wait::No);
         }
         if self.scheduler.idle.has_sleepers() {
-            self.scheduler.share_backlog(self.this.local.len());
+            self.scheduler.maybe_wake_helper(self.this.local.len());
         }
     }
 
@@ -300,16 +300,16 @@ impl Runner<'_> {
         self.polled_ns = self.sampled_ns;
     }
 
-    /// No work: sleep as [`Rest`] says, after one more look.
+    /// No work: sleep as [`Sleep`] says, after one more look.
     fn rest(&mut self) -> bool {
         let scheduler = self.scheduler;
         match scheduler
             .idle
             .retire(self.index, scheduler.has_long_activations())
         {
-            Rest::Stop => return false,
-            Rest::Park => self.park(),
-            Rest::Poll => {
+            Sleep::Stop => return false,
+            Sleep::Park => self.park(),
+            Sleep::Poll => {
                 if !scheduler.has_work() {
                     self.executor.turn(Wait::Forever);
                 }

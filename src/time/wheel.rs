@@ -196,7 +196,7 @@ impl<T> Wheel<T> {
             self.elapsed_ms = start_ms;
             let first = self.clear(place);
             match place.level() {
-                0 => self.fire(first, expired),
+                0 => self.fire_slot(first, expired),
                 _ => self.move_down(first),
             }
         }
@@ -204,7 +204,7 @@ impl<T> Wheel<T> {
     }
 
     /// Fires the entries of a ring that was taken out of its place.
-    fn fire(&mut self, first: u32, expired: &mut Vec<T>) {
+    fn fire_slot(&mut self, first: u32, expired: &mut Vec<T>) {
         let mut index = first;
         loop {
             let entry = self.entries.remove(index as usize);

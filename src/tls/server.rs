@@ -120,10 +120,10 @@ impl TlsServerOptions {
 
     /// Whether nothing asks for TLS.
     pub(crate) fn is_default(&self) -> bool {
-        self.config.is_none() && self.has_parts().is_none()
+        self.config.is_none() && self.first_explicit_option().is_none()
     }
 
-    fn has_parts(&self) -> Option<&'static str> {
+    fn first_explicit_option(&self) -> Option<&'static str> {
         match self {
             Self { alpn, .. } if !alpn.is_empty() => Some("alpn"),
             Self {
@@ -190,7 +190,7 @@ impl ServerTls {
         let conflict = certs
             .as_ref()
             .map(|_| "cert_manager")
-            .or_else(|| options.has_parts());
+            .or_else(|| options.first_explicit_option());
         if let Some(config) = options.config {
             if let Some(option) = conflict {
                 return Err(TlsError::Conflict { option });

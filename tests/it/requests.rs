@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{Promise, RequestError, SendErrorKind};
+use longshore::{PendingReply, RequestError, SendErrorKind};
 
 use crate::support::*;
 
@@ -325,7 +325,7 @@ async fn promises_are_awaited_and_messages_sent_from_tasks_of_tokio() {
     let pid = node.spawn(|| Doubling).expect("spawned");
     let tasks: Vec<_> = (0..100_u32)
         .map(|number| {
-            let promise: Promise = node.request(pid, number).expect("delivered");
+            let promise: PendingReply = node.request(pid, number).expect("delivered");
             tokio::spawn(async move {
                 promise
                     .await

@@ -1,7 +1,7 @@
 //! The pool that buffers come from and return to: a shelf for each class of size, and each shelf has a bound.
 //!
 //! ```text
-//!  BufferPool ──► Shelves ──► [64 B] [256 B] [1 KiB] [4 KiB] [16 KiB] [64 KiB + 64 B]      a bounded queue each
+//!  BufferPool ──► SizeClasses ──► [64 B] [256 B] [1 KiB] [4 KiB] [16 KiB] [64 KiB + 64 B]      a bounded queue each
 //!                    ▲ get: pop          put back on drop: push, or free when the shelf is full
 //!                    └── every buffer that is out holds one reference, none of those on a shelf does
 //! ```
@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Buffer, Storage};
-use crate::memory::free_list::Shelf;
+use crate::memory::free_list::FreeList;
 
 /// A class of size: how many bytes its buffers hold, and how many of them stay on the shelf.
 struct Class {
@@ -28,7 +28,7 @@ const CLASSES: usize = 6;
 
 /// Classes are a factor of four apart: a buffer wastes three quarters at worst, a growing one moves seldom, and few shelves
 /// means warm shelves. The last has 64 bytes more than 64 KiB, so that a read for the largest datagram (65,535 bytes) still
-/// has a byte to spare that shows a longer one. Shelves of small buffers hold a burst of one message for each of a few
+/// has a byte to spare that shows a longer one. SizeClasses of small buffers hold a burst of one message for each of a few
 /// thousand connections.
 const CLASS: [Class; CLASSES] = [
     Class {
@@ -69,11 +69,15 @@ fn class_for(capacity: usize) -> Option<usize> {
 }
 
 /// A shelf for each class.
-pub(super) struct Shelves([Shelf<Box<Storage>>; CLASSES]);
+pub(super) struct SizeClasses([FreeList<Box<Storage>>; CLASSES]);
 
-impl Shelves {
+impl SizeClasses {
     fn new() -> Self {
-        Self(CLASS.each_ref().map(|class| Shelf::new(class.retained_max)))
+        Self(
+            CLASS
+                .each_ref()
+                .map(|class| FreeList::new(class.retained_max)),
+        )
     }
 
     /// Gives an empty buffer with room for `capacity` bytes that comes back here when it is dropped.
@@ -128,7 +132,7 @@ pub struct BufferPool {
 
 /// What all handles to a pool share, so that the shelves are referred to by this and the buffers only.
 struct Handle {
-    shelves: Arc<Shelves>,
+    shelves: Arc<SizeClasses>,
 }
 
 impl BufferPool {
@@ -154,7 +158,7 @@ impl BufferPool {
     pub fn new() -> Self {
         Self {
             handle: Arc::new(Handle {
-                shelves: Arc::new(Shelves::new()),
+                shelves: Arc::new(SizeClasses::new()),
             }),
         }
     }

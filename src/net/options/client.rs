@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{SocketOptions, StreamOptions, TcpLimits, check, positive};
-use crate::error::OptionError;
+use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
 use crate::proto::framing::Framing;
@@ -125,7 +125,7 @@ impl TcpConnectionOptions {
         self
     }
 
-    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         check(
             !self.host.is_empty(),
             "host",
@@ -140,7 +140,7 @@ impl TcpConnectionOptions {
     }
 
     /// For a connection whose peer is known otherwise.
-    pub(crate) fn validate_connected(&self) -> Result<(), OptionError> {
+    pub(crate) fn validate_connected(&self) -> Result<(), ConfigError> {
         #[cfg(not(feature = "tls"))]
         check(
             !self.insecure_skip_verify,

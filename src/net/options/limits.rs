@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{check, positive};
 use crate::bridge::send_quota::MAX_LIMIT;
-use crate::error::OptionError;
+use crate::error::ConfigError;
 
 /// Limits and deadlines of TCP connections. "Off" is `None`.
 ///
@@ -82,7 +82,7 @@ impl TcpLimits {
         with_linger_timeout, linger_timeout: plain Duration;
     }
 
-    pub(super) fn validate(&self) -> Result<(), OptionError> {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check(
             self.output_limit > 0,
             "output_limit",

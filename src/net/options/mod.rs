@@ -26,18 +26,18 @@ pub use socket::SocketOptions;
 pub(crate) use stream::{StreamOptions, keep_alive_bytes};
 pub use udp::UdpServerOptions;
 
-use crate::error::OptionError;
+use crate::error::ConfigError;
 
-fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), OptionError> {
+fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), ConfigError> {
     if holds {
         Ok(())
     } else {
-        Err(OptionError::new(field, problem))
+        Err(ConfigError::new(field, problem))
     }
 }
 
 /// Times below a millisecond would be none at all.
-fn positive(field: &'static str, time: Option<Duration>) -> Result<(), OptionError> {
+fn positive(field: &'static str, time: Option<Duration>) -> Result<(), ConfigError> {
     check(
         time.is_none_or(|time| time >= Duration::from_millis(1)),
         field,
@@ -46,7 +46,7 @@ fn positive(field: &'static str, time: Option<Duration>) -> Result<(), OptionErr
 }
 
 /// As much as Linux takes, see tcp(7).
-fn keep_alive_time(field: &'static str, time: Option<Duration>) -> Result<(), OptionError> {
+fn keep_alive_time(field: &'static str, time: Option<Duration>) -> Result<(), ConfigError> {
     positive(field, time)?;
     check(
         time.is_none_or(|time| time.as_secs() <= 32_767),

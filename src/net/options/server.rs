@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{SocketOptions, StreamOptions, TcpLimits, check};
-use crate::error::OptionError;
+use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
 use crate::proto::framing::Framing;
@@ -157,7 +157,7 @@ impl TcpServerOptions {
         self
     }
 
-    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         check(
             !self.insecure_skip_verify,
             "insecure_skip_verify",
@@ -188,7 +188,7 @@ impl TcpServerOptions {
     }
 
     #[cfg(unix)]
-    pub(crate) fn validate_unix(&self) -> Result<(), OptionError> {
+    pub(crate) fn validate_unix(&self) -> Result<(), ConfigError> {
         let without_ip = self.max_connections_per_ip.is_none();
         check(
             without_ip,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{check, keep_alive_time, positive};
-use crate::error::OptionError;
+use crate::error::ConfigError;
 use crate::time::clock::millis;
 
 /// Options of the socket itself; `None` leaves what the operating system does. See socket(7), tcp(7) and ipv6(7).
@@ -85,7 +85,7 @@ impl SocketOptions {
         with_send_buffer_size, send_buffer_size: some usize;
     }
 
-    pub(super) fn validate(&self) -> Result<(), OptionError> {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check(
             self.backlog > 0 && self.backlog <= i32::MAX as u32,
             "backlog",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{SocketOptions, TcpLimits, check, keep_alive_time, positive};
-use crate::error::OptionError;
+use crate::error::ConfigError;
 use crate::memory::buffer::{Buffer, BufferPool};
 use crate::proto::framing::Framing;
 use crate::proto::tcp::Settings;
@@ -24,7 +24,7 @@ pub(crate) struct StreamOptions<'a> {
 }
 
 impl StreamOptions<'_> {
-    pub(super) fn validate(&self) -> Result<(), OptionError> {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check(
             self.read_buffer_size > 0,
             "read_buffer_size",

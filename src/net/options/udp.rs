@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{SocketOptions, check};
 use crate::bridge::send_quota::MAX_LIMIT;
-use crate::error::OptionError;
+use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
 
@@ -96,7 +96,7 @@ impl UdpServerOptions {
         with_socket, socket: plain SocketOptions;
     }
 
-    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         check(
             self.buffer_size > 0,
             "buffer_size",

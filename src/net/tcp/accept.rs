@@ -12,12 +12,12 @@ use crate::inspect::Inspection;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Hall {
+pub(super) struct ConnectionLimiter {
     /// The address that all its connections have on this side, if it is known.
     local_addr: Option<SocketAddr>,
     open: AtomicUsize,
     /// Those of them that the owner has not been told of: with TLS, whose handshakes are not done.
-    unannounced: AtomicUsize,
+    handshaking: AtomicUsize,
     /// The listener waits for a seat.
     wants_seat: AtomicBool,
     pub(super) handshakes_failed: AtomicU64,
@@ -35,8 +35,8 @@ pub(super) struct Hall {
 
 /// The place of one connection; dropping it frees the place, and wakes the listener if it waits for one.
 #[derive(Debug)]
-pub(crate) struct Seat {
-    hall: Arc<Hall>,
+pub(crate) struct ConnectionPermit {
+    hall: Arc<ConnectionLimiter>,
     /// Counted for a limit by address; boxed, because most listeners have none and each connection has a seat.
     ip: Option<Box<IpAddr>>,
     announced: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Seat {
 
 /// What a connection leaves to the counters of its listener.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Legacy {
+pub(super) struct FinalCounters {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) unsent: u64,
@@ -59,7 +59,7 @@ pub(super) enum NoSeat {
     PerIp,
 }
 
-impl Hall {
+impl ConnectionLimiter {
     pub(super) fn at(local_addr: SocketAddr) -> Self {
         Self {
             local_addr: Some(local_addr),
@@ -81,7 +81,7 @@ impl Hall {
         let within = |count: &AtomicUsize, max: Option<usize>| {
             max.is_none_or(|max| count.load(std::sync::atomic::Ordering::SeqCst) < max)
         };
-        let fits = || within(&self.open, max) && within(&self.unannounced, max_handshakes);
+        let fits = || within(&self.open, max) && within(&self.handshaking, max_handshakes);
         if fits() {
             return true;
         }
@@ -90,8 +90,8 @@ impl Hall {
         fits()
     }
 
-    pub(super) fn unannounced(&self) -> usize {
-        self.unannounced.load(Relaxed)
+    pub(super) fn handshaking(&self) -> usize {
+        self.handshaking.load(Relaxed)
     }
 
     /// The next seat that is freed wakes the listener: its descriptor may be what is missing.
@@ -106,7 +106,7 @@ impl Hall {
         commands: &Arc<Commands>,
         ip: IpAddr,
         max_per_ip: Option<usize>,
-    ) -> Result<Seat, NoSeat> {
+    ) -> Result<ConnectionPermit, NoSeat> {
         if let Some(max) = max_per_ip {
             let mut by_ip = self.by_ip.lock().unwrap_or_else(PoisonError::into_inner);
             let count = by_ip.entry(ip).or_insert(0);
@@ -118,9 +118,9 @@ impl Hall {
         self.listener
             .get_or_init(|| (listener, Arc::clone(commands)));
         self.open.fetch_add(1, Relaxed);
-        self.unannounced.fetch_add(1, Relaxed);
+        self.handshaking.fetch_add(1, Relaxed);
         let ip = max_per_ip.map(|_| Box::new(ip));
-        Ok(Seat {
+        Ok(ConnectionPermit {
             hall: Arc::clone(self),
             ip,
             announced: false,
@@ -128,7 +128,7 @@ impl Hall {
     }
 }
 
-impl Hall {
+impl ConnectionLimiter {
     /// What the connections that have ended leave.
     pub(super) fn describe(&self, inspection: &mut Inspection) {
         inspection.add("handshakes_failed", self.handshakes_failed.load(Relaxed));
@@ -144,9 +144,9 @@ impl Hall {
     }
 }
 
-impl Seat {
+impl ConnectionPermit {
     /// Counts the end of the connection.
-    pub(super) fn ended(&self, reason: &DisconnectReason, legacy: Legacy) {
+    pub(super) fn ended(&self, reason: &DisconnectReason, legacy: FinalCounters) {
         let hall = &*self.hall;
         hall.ended[reason.counted_at()].fetch_add(1, Relaxed);
         for (sum, value) in [
@@ -168,7 +168,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if let Some(ip) = self.ip.take() {
             let mut by_ip = self
@@ -185,7 +185,7 @@ impl Drop for Seat {
         }
         if !self.announced {
             self.hall
-                .unannounced
+                .handshaking
                 .fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
         }
         self.hall
@@ -195,12 +195,12 @@ impl Drop for Seat {
     }
 }
 
-impl Seat {
+impl ConnectionPermit {
     /// The owner is told of the connection.
     pub(super) fn announce(&mut self) {
         if !std::mem::replace(&mut self.announced, true) {
             self.hall
-                .unannounced
+                .handshaking
                 .fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
             self.wake_listener();
         }

@@ -11,7 +11,7 @@
 //! writability. All addresses of a name are tried in turn within one deadline. A Unix domain socket whose backlog is full
 //! is tried again until then.
 //!
-//! Data that is sent early waits here; the outlet cell counts it like any other. A close or an exit signal with data
+//! Data that is sent early waits here; the quota cell counts it like any other. A close or an exit signal with data
 //! waiting is done when that data has gone out, within the close deadline; without any it ends the attempt at once.
 
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ use socket2::{Protocol, SockRef, Type};
 use super::connection::Driver;
 #[cfg(feature = "tls")]
 use super::tls::ClientSide;
-use crate::bridge::Mark;
+use crate::bridge::Ack;
 use crate::bridge::SocketCommand;
 use crate::error::ConnectError;
 use crate::error::{DisconnectReason, Reason};
@@ -460,8 +460,8 @@ impl TcpConnection {
 
     /// The end of an attempt from outside: at once, or when the data that waits has gone out.
     fn finish(&mut self, cx: &mut MetaContext<'_>, reason: DisconnectReason) -> Result<(), Reason> {
-        cx.outlet().close(cx.alias.generation());
-        if cx.outlet().queued() == 0 {
+        cx.quota().close(cx.alias.generation());
+        if cx.quota().queued() == 0 {
             return self.over(reason);
         }
         if self.then_close.is_none() {
@@ -646,9 +646,9 @@ impl MetaProcess for TcpConnection {
         }
     }
 
-    fn handle_passed(&mut self, cx: &mut MetaContext<'_>, mark: Mark) -> Result<(), Reason> {
+    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, mark: Ack) -> Result<(), Reason> {
         match &mut self.state {
-            State::Established(driver) => driver.handle_passed(cx, mark),
+            State::Established(driver) => driver.handle_ack(cx, mark),
             _ => Ok(()),
         }
     }

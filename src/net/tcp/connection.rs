@@ -21,18 +21,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::accept::{Legacy, Seat};
+use super::accept::{ConnectionPermit, FinalCounters};
 use crate::bridge::SocketCommand;
-use crate::bridge::{Mark, Undelivered};
+use crate::bridge::{Ack, Undelivered};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
-use crate::message::Packed;
+use crate::message::CompactMessage;
 use crate::message::{
     Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpWritable,
 };
 #[cfg(feature = "tls")]
-use crate::meta::BriefStep;
+use crate::meta::Offload;
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::options::keep_alive_bytes;
 use crate::net::stream::{PeerAddr, Stream};
@@ -50,14 +50,14 @@ pub(crate) struct Driver {
     owner: Pid,
     remote_addr: PeerAddr,
     /// Of an accepted connection: its place at the listener.
-    seat: Option<Seat>,
+    seat: Option<ConnectionPermit>,
     /// Data that the owner's mailbox refused.
-    refused: Option<Box<Packed>>,
+    refused: Option<Box<CompactMessage>>,
     /// How often it did.
     mailbox_pauses: u32,
     /// Bytes delivered that the owner has not handled, as far as is known.
     unhandled: u32,
-    /// How many of them are in front of the [`Mark::Data`] that is on its way through the owner's mailbox; 0 for none.
+    /// How many of them are in front of the [`Ack::Data`] that is on its way through the owner's mailbox; 0 for none.
     marked: u32,
     /// The owner takes nothing at present: its mailbox is full, or it lags behind.
     held: bool,
@@ -91,7 +91,7 @@ impl Driver {
         }
     }
 
-    pub(crate) fn with_seat(mut self, seat: Seat) -> Self {
+    pub(crate) fn with_seat(mut self, seat: ConnectionPermit) -> Self {
         self.seat = Some(seat);
         self
     }
@@ -141,7 +141,7 @@ impl Driver {
             let _ = cx
                 .services
                 .deliver
-                .deliver_mark(self.owner, cx.alias, Mark::Data);
+                .deliver_ack(self.owner, cx.alias, Ack::Data);
         }
     }
 
@@ -157,7 +157,7 @@ impl Driver {
             let delivered = match event {
                 Event::Connected => self.deliver_connect(cx),
                 Event::Data(data) => {
-                    self.deliver_data(cx, Packed::Tcp(MessageTcp { id: cx.alias, data }))
+                    self.deliver_data(cx, CompactMessage::Tcp(MessageTcp { id: cx.alias, data }))
                 }
                 Event::Writable => {
                     self.deliver_control(
@@ -178,8 +178,8 @@ impl Driver {
         true
     }
 
-    fn deliver_data(&mut self, cx: &MetaContext<'_>, message: Packed) -> bool {
-        let bytes = if let Packed::Tcp(packet) = &message {
+    fn deliver_data(&mut self, cx: &MetaContext<'_>, message: CompactMessage) -> bool {
+        let bytes = if let CompactMessage::Tcp(packet) = &message {
             packet.data.len()
         } else {
             0
@@ -229,7 +229,7 @@ impl Driver {
     }
 
     fn local_addr(&self) -> SocketAddr {
-        let common = self.seat.as_ref().and_then(Seat::local_addr);
+        let common = self.seat.as_ref().and_then(ConnectionPermit::local_addr);
         common.unwrap_or_else(|| self.stream.local_addr())
     }
 
@@ -247,7 +247,7 @@ impl Driver {
         } else if !cx
             .services
             .deliver
-            .deliver_mark(self.owner, cx.alias, Mark::End)
+            .deliver_ack(self.owner, cx.alias, Ack::End)
         {
             self.owner_is_gone(cx);
         }
@@ -277,7 +277,7 @@ impl Driver {
                 break;
             }
             #[cfg(feature = "tls")]
-            if cx.brief_step == BriefStep::Wait && self.machine.expects_brief_step() {
+            if cx.offload == Offload::Wait && self.machine.expects_brief_step() {
                 cx.wishes.step = true;
                 break;
             }
@@ -326,7 +326,7 @@ impl Driver {
     /// Computes a step of the handshake with what has been read, or lends it.
     #[cfg(feature = "tls")]
     fn step_handshake(&mut self, cx: &mut MetaContext<'_>) {
-        let has_time = cx.brief_step == BriefStep::Compute;
+        let has_time = cx.offload == Offload::Compute;
         match self.machine.lend_handshake(cx.scratch, has_time, cx.now_ms) {
             None => self.machine.receive(cx.scratch, cx.now_ms),
             Some(handshake) => {
@@ -344,7 +344,7 @@ impl Driver {
             if self.refused.is_none() {
                 return Err(Reason::from(reason));
             }
-            if cx.outlet().queued() > 0 {
+            if cx.quota().queued() > 0 {
                 self.stream.reset_on_close();
             }
             self.stream.hang_up();
@@ -361,8 +361,8 @@ impl Driver {
     /// Once the connection takes no more, the senders are told; what was accepted before is still to come.
     fn refuse_sends(&mut self, cx: &MetaContext<'_>) {
         if !self.machine.accepts() {
-            cx.outlet().close(cx.alias.generation());
-            self.machine.expect(cx.outlet().queued());
+            cx.quota().close(cx.alias.generation());
+            self.machine.expect(cx.quota().queued());
         }
     }
 
@@ -373,7 +373,7 @@ impl Driver {
         self.writable = !done.blocked;
         if done.bytes > 0 {
             let low = machine.settings().low_water_mark;
-            if cx.outlet().sent(done.bytes, low) {
+            if cx.quota().sent(done.bytes, low) {
                 machine.owe_writable();
             }
         }
@@ -384,7 +384,7 @@ impl Driver {
         }
     }
 
-    fn obey(&mut self, cx: &MetaContext<'_>, command: SocketCommand) {
+    fn handle_command(&mut self, cx: &MetaContext<'_>, command: SocketCommand) {
         match command {
             SocketCommand::Close => self.machine.close(DisconnectReason::LocalClose, cx.now_ms),
             SocketCommand::Abort => {
@@ -436,7 +436,7 @@ impl MetaProcess for Driver {
             }
             message => match message.downcast::<SocketCommand>() {
                 Ok(command) => {
-                    self.obey(cx, command);
+                    self.handle_command(cx, command);
                     self.drive(cx)
                 }
                 #[cfg(feature = "tls")]
@@ -466,7 +466,7 @@ impl MetaProcess for Driver {
         if self.machine.handle_timeout(cx.now_ms)
             && let Some(bytes) = keep_alive_bytes(self.machine.settings())
             && cx
-                .outlet()
+                .quota()
                 .reserve(cx.alias.generation(), bytes.len())
                 .is_ok()
         {
@@ -483,14 +483,14 @@ impl MetaProcess for Driver {
         self.drive(cx)
     }
 
-    fn handle_passed(&mut self, cx: &mut MetaContext<'_>, mark: Mark) -> Result<(), Reason> {
+    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, mark: Ack) -> Result<(), Reason> {
         match mark {
-            Mark::Data => {
+            Ack::Data => {
                 self.unhandled -= std::mem::take(&mut self.marked);
                 self.mark(cx);
             }
-            Mark::End => {
-                cx.outlet().close(cx.alias.generation());
+            Ack::End => {
+                cx.quota().close(cx.alias.generation());
                 self.machine.peer_end_handled(cx.now_ms);
             }
         }
@@ -551,13 +551,13 @@ impl MetaProcess for Driver {
         }
         if let Some(seat) = &self.seat {
             let counters = &self.machine.counters;
-            let legacy = Legacy {
+            let legacy = FinalCounters {
                 bytes_in: counters.bytes_in,
                 bytes_out: counters.bytes_out,
                 unsent: cx.unsent,
                 mailbox_pauses: self.mailbox_pauses,
                 high_water: counters.high_water,
-                refused_sends: cx.outlet().refused(),
+                refused_sends: cx.quota().refused(),
             };
             seat.ended(&disconnect, legacy);
         }
@@ -592,7 +592,7 @@ impl Driver {
         match early {
             Message::Tcp(packet) => self.machine.send(packet.data, cx.now_ms),
             early => match early.downcast() {
-                Ok(command) => self.obey(cx, command),
+                Ok(command) => self.handle_command(cx, command),
                 Err(early) => self.count_off(cx, &early),
             },
         }
@@ -622,7 +622,7 @@ impl Driver {
         cx: &mut MetaContext<'_>,
         reason: DisconnectReason,
     ) -> Result<(), Reason> {
-        cx.outlet().close(cx.alias.generation());
+        cx.quota().close(cx.alias.generation());
         self.machine.close(reason, cx.now_ms);
         self.drive(cx)
     }

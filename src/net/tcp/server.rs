@@ -25,7 +25,7 @@ use mio::net::TcpListener;
 use mio::net::UnixListener;
 use socket2::{Protocol, SockRef, Type};
 
-use super::accept::Hall;
+use super::accept::ConnectionLimiter;
 use super::connection::Driver;
 #[cfg(feature = "tls")]
 use super::tls::ServerSide;
@@ -40,7 +40,7 @@ use crate::net::options::{AtLimit, TcpServerOptions};
 use crate::net::socket::{
     INHERITED, bind_addresses, bind_first, set_buffer_sizes, set_stream_options, unbound,
 };
-use crate::net::stream::{Stream, UNSPECIFIED, unmapped};
+use crate::net::stream::{Stream, UNSPECIFIED, canonical};
 #[cfg(unix)]
 use crate::net::unix::{self, SocketFile};
 use crate::proto::tcp::{Connection, Settings};
@@ -70,7 +70,7 @@ pub struct TcpServer {
     listener: Listener,
     options: TcpServerOptions,
     settings: Option<Arc<Settings>>,
-    hall: Arc<Hall>,
+    hall: Arc<ConnectionLimiter>,
     #[cfg(feature = "tls")]
     tls: Option<ServerSide>,
     spare: Option<File>,
@@ -98,7 +98,7 @@ impl Listener {
         match self {
             Self::Tcp(listener, _) => listener
                 .accept()
-                .map(|(stream, addr)| (Stream::Tcp(stream), unmapped(addr))),
+                .map(|(stream, addr)| (Stream::Tcp(stream), canonical(addr))),
             #[cfg(unix)]
             Self::Unix(listener, _) => listener
                 .accept()
@@ -195,7 +195,7 @@ impl TcpServer {
         let local_addr = server.local_addr();
         if !local_addr.ip().is_unspecified() {
             // Saves each connection the question.
-            server.hall = Arc::new(Hall::at(unmapped(local_addr)));
+            server.hall = Arc::new(ConnectionLimiter::at(canonical(local_addr)));
         }
         Ok(server)
     }
@@ -363,7 +363,7 @@ impl TcpServer {
             listener,
             options,
             settings: None,
-            hall: Arc::new(Hall::default()),
+            hall: Arc::new(ConnectionLimiter::default()),
             #[cfg(feature = "tls")]
             tls,
             spare: spare_descriptor(),
@@ -724,7 +724,7 @@ impl MetaProcess for TcpServer {
         };
         inspection.add("state", state);
         inspection.add("connections", self.hall.open());
-        inspection.add("handshaking", self.hall.unannounced());
+        inspection.add("handshaking", self.hall.handshaking());
         let counters = &self.counters;
         inspection.add("accepted", counters.accepted);
         inspection.add("refused", counters.refused);

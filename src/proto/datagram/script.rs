@@ -237,7 +237,7 @@ impl World {
                 Transmitted::Blocked => {
                     return assert_eq!(answer.kind(), Some(ErrorKind::WouldBlock));
                 }
-                Transmitted::Earlier(told) => {
+                Transmitted::DeferredError(told) => {
                     assert_eq!(
                         (Some(told), self.earlier, self.is_connected),
                         (answer.kind(), false, true)

@@ -98,7 +98,7 @@ fn refusal_of_an_earlier_datagram_costs_this_one_nothing() {
     let (given, told) = give(&mut machine, &[refusal(), Ok(()), refusal()]);
     assert_eq!(given, [["one"], ["one"], ["longer"], ["longer"]]);
     let (earlier, sent) = (
-        Transmitted::Earlier(ErrorKind::ConnectionRefused),
+        Transmitted::DeferredError(ErrorKind::ConnectionRefused),
         Transmitted::Sent { counted: 64 },
     );
     assert_eq!(told, [earlier, sent, earlier, sent]);
@@ -115,9 +115,15 @@ fn refusal_of_an_earlier_datagram_costs_this_one_nothing() {
 fn datagram_that_is_refused_twice_has_failed() {
     let mut machine = with_run(true, &["one", "longer"]);
     let mut refuse = || machine.transmit(|_| Err(ErrorKind::HostUnreachable.into()));
-    assert_eq!(refuse(), Transmitted::Earlier(ErrorKind::HostUnreachable));
+    assert_eq!(
+        refuse(),
+        Transmitted::DeferredError(ErrorKind::HostUnreachable)
+    );
     assert!(matches!(refuse(), Transmitted::Failed { length: 3, .. }));
-    assert_eq!(refuse(), Transmitted::Earlier(ErrorKind::HostUnreachable));
+    assert_eq!(
+        refuse(),
+        Transmitted::DeferredError(ErrorKind::HostUnreachable)
+    );
 }
 
 #[test]
@@ -277,7 +283,7 @@ fn datagrams_that_fail_alone_too_do_not_speak_against_batches() {
 fn refusal_of_an_earlier_datagram_costs_a_batch_nothing() {
     let mut machine = with_run(true, &["one", "two"]);
     let refusal = || kind(ErrorKind::ConnectionRefused);
-    let earlier = Transmitted::Earlier(ErrorKind::ConnectionRefused);
+    let earlier = Transmitted::DeferredError(ErrorKind::ConnectionRefused);
     let (given, told) = give(&mut machine, &[refusal()]);
     assert_eq!(given, [["one", "two"]; 2]);
     assert_eq!(told, [earlier, Transmitted::Sent { counted: 128 }]);

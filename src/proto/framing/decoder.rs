@@ -37,18 +37,18 @@ pub(crate) struct Decoder {
     looked: u32,
     /// Bytes that `partial` must have before looking again can find anything.
     wanted: u32,
-    rare: Option<Box<Rare>>,
+    rare: Option<Box<ColdState>>,
 }
 
 /// What most connections never have.
 #[derive(Default)]
-struct Rare {
+struct ColdState {
     custom: Option<Box<dyn FrameDecoder>>,
     error: Option<FrameError>,
 }
 
 /// What lies at the front of some bytes.
-enum Look {
+enum Scan {
     Frame {
         consumed: usize,
         payload: Range<usize>,
@@ -160,14 +160,14 @@ impl Decoder {
             return Ok(Step::Exhausted);
         }
         match self.look(input)? {
-            Look::Frame { consumed, payload } => {
+            Scan::Frame { consumed, payload } => {
                 Ok(Step::Frame(cut(input, consumed, payload, pool)))
             }
-            Look::Skip { consumed } => {
+            Scan::Skip { consumed } => {
                 input.advance(consumed);
                 Ok(Step::Skipped)
             }
-            Look::More { wanted } => {
+            Scan::More { wanted } => {
                 self.remember(input.len(), wanted);
                 self.partial = keep(input, pool);
                 Ok(Step::Exhausted)
@@ -191,11 +191,11 @@ impl Decoder {
                 let look = self.look(&partial);
                 self.partial = partial;
                 match look? {
-                    Look::Frame { consumed, payload } => {
+                    Scan::Frame { consumed, payload } => {
                         self.settle(consumed, taken, input);
                         return Ok(Step::Frame(cut(&mut self.partial, consumed, payload, pool)));
                     }
-                    Look::Skip { consumed } => {
+                    Scan::Skip { consumed } => {
                         self.settle(consumed, taken, input);
                         self.partial.advance(consumed);
                         if self.partial.is_empty() {
@@ -203,7 +203,7 @@ impl Decoder {
                         }
                         return Ok(Step::Skipped);
                     }
-                    Look::More { wanted } => self.remember(self.partial.len(), wanted),
+                    Scan::More { wanted } => self.remember(self.partial.len(), wanted),
                 }
             }
             if taken == input.len() {
@@ -243,10 +243,10 @@ impl Decoder {
     }
 
     /// Looks at the front of `bytes`, which begin where a frame begins.
-    fn look(&mut self, bytes: &[u8]) -> Result<Look, FrameError> {
+    fn look(&mut self, bytes: &[u8]) -> Result<Scan, FrameError> {
         let looked = self.looked as usize;
         match &*self.framing {
-            Framing::Raw => Ok(Look::Frame {
+            Framing::Raw => Ok(Scan::Frame {
                 consumed: bytes.len(),
                 payload: 0..bytes.len(),
             }),
@@ -305,11 +305,11 @@ fn keep(input: &mut Buffer, pool: &BufferPool) -> Buffer {
     kept
 }
 
-fn whole_or_more(bytes: &[u8], length: usize, skip: usize) -> Look {
+fn whole_or_more(bytes: &[u8], length: usize, skip: usize) -> Scan {
     if bytes.len() < length {
-        Look::More { wanted: length }
+        Scan::More { wanted: length }
     } else {
-        Look::Frame {
+        Scan::Frame {
             consumed: length,
             payload: skip..length,
         }
@@ -317,7 +317,7 @@ fn whole_or_more(bytes: &[u8], length: usize, skip: usize) -> Look {
 }
 
 /// Reads the length as soon as its bytes are there, which may be before the header is complete.
-fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Look, FrameError> {
+fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Scan, FrameError> {
     let &HeaderFraming {
         header_size,
         max_length: max,
@@ -325,7 +325,7 @@ fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Look, FrameEr
     } = options;
     let field = options.length_field();
     let Some(digits) = bytes.get(field.clone()) else {
-        return Ok(Look::More { wanted: field.end });
+        return Ok(Scan::More { wanted: field.end });
     };
     let announced = number(digits, options.byte_order);
     let length = match options.length_includes_header {
@@ -359,7 +359,7 @@ fn number(digits: &[u8], order: ByteOrder) -> usize {
 }
 
 /// Looks for the end of a line among the bytes from `looked` on. A `\r` before it does not count for the maximum.
-fn look_for_line(bytes: &[u8], looked: usize, max: usize) -> Result<Look, FrameError> {
+fn look_for_line(bytes: &[u8], looked: usize, max: usize) -> Result<Scan, FrameError> {
     let too_large = Err(FrameError::TooLarge {
         length: max.saturating_add(1),
         max,
@@ -368,12 +368,12 @@ fn look_for_line(bytes: &[u8], looked: usize, max: usize) -> Result<Look, FrameE
     let without_cr = |bytes: &[u8]| bytes.strip_suffix(b"\r").unwrap_or(bytes).len();
     match find_byte(b'\n', seen, looked) {
         Some(end) if without_cr(&seen[..end]) > max => too_large,
-        Some(end) => Ok(Look::Frame {
+        Some(end) => Ok(Scan::Frame {
             consumed: end + 1,
             payload: 0..without_cr(&seen[..end]),
         }),
         None if without_cr(seen) > max => too_large,
-        None => Ok(Look::More {
+        None => Ok(Scan::More {
             wanted: bytes.len() + 1,
         }),
     }
@@ -386,7 +386,7 @@ fn look_for_delimiter(
     looked: usize,
     delimiter: &[u8],
     max: usize,
-) -> Result<Look, FrameError> {
+) -> Result<Scan, FrameError> {
     let longest = max.saturating_add(delimiter.len());
     let seen = &bytes[..bytes.len().min(longest)];
     let from = if cfg!(planted_bug) {
@@ -395,7 +395,7 @@ fn look_for_delimiter(
         looked.saturating_sub(delimiter.len() - 1)
     };
     match find(delimiter, seen, from) {
-        Some(end) => Ok(Look::Frame {
+        Some(end) => Ok(Scan::Frame {
             consumed: end + delimiter.len(),
             payload: 0..end,
         }),
@@ -403,7 +403,7 @@ fn look_for_delimiter(
             length: max.saturating_add(1),
             max,
         }),
-        None => Ok(Look::More {
+        None => Ok(Scan::More {
             wanted: bytes.len() + 1,
         }),
     }
@@ -436,7 +436,7 @@ fn ask(
     decoder: &mut dyn FrameDecoder,
     bytes: &[u8],
     options: &CustomFraming,
-) -> Result<Look, FrameError> {
+) -> Result<Scan, FrameError> {
     let max = options.max_length;
     let seen = &bytes[..bytes.len().min(max)];
     let problem = match decoder.decode(seen)? {
@@ -447,7 +447,7 @@ fn ask(
             });
         }
         Frame::Incomplete => {
-            return Ok(Look::More {
+            return Ok(Scan::More {
                 wanted: bytes.len() + 1,
             });
         }
@@ -460,8 +460,8 @@ fn ask(
         {
             "delivered what it did not consume"
         }
-        Frame::Complete { consumed, payload } => return Ok(Look::Frame { consumed, payload }),
-        Frame::Skip { consumed } => return Ok(Look::Skip { consumed }),
+        Frame::Complete { consumed, payload } => return Ok(Scan::Frame { consumed, payload }),
+        Frame::Skip { consumed } => return Ok(Scan::Skip { consumed }),
     };
     Err(FrameError::Broken { problem })
 }

@@ -19,7 +19,7 @@ use crate::proto::framing::reference::one_shot;
 use crate::proto::framing::{ByteOrder, HeaderFraming};
 use crate::proto::script::Script;
 
-/// What the outlet cell would let wait.
+/// What the quota cell would let wait.
 const OUTPUT_LIMIT: usize = 8 * 1024;
 const HIGH: u32 = 512;
 const LOW: u32 = 128;
@@ -302,7 +302,7 @@ impl World {
     // ---- The owner ----
 
     fn send(&mut self, bytes: usize) {
-        // The outlet cell: what was dropped stays counted.
+        // The quota cell: what was dropped stays counted.
         if self.accepted - self.sent + bytes > OUTPUT_LIMIT {
             return;
         }

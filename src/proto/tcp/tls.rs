@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::{Connection, Phase, ReadSide, Settings, TAKE, Transmitted, WriteSide, first_reason};
 use crate::error::DisconnectReason;
 use crate::memory::buffer::{Buffer, BufferPool};
-use crate::proto::tls::{Fed, StepCost, StreamEnd, Tls};
+use crate::proto::tls::{CryptoCost, FeedOutcome, StreamEnd, Tls};
 use crate::tls::TlsError;
 
 /// Plaintext given to TLS at once.
@@ -30,7 +30,7 @@ pub(crate) struct Handshake {
     pool: BufferPool,
     /// What came behind the end of the handshake.
     plain: Buffer,
-    fed: Option<Result<Fed, TlsError>>,
+    fed: Option<Result<FeedOutcome, TlsError>>,
 }
 
 impl Handshake {
@@ -78,7 +78,7 @@ impl Connection {
             && self
                 .tls
                 .as_ref()
-                .is_some_and(|tls| tls.step_cost(1) == StepCost::Brief)
+                .is_some_and(|tls| tls.step_cost(1) == CryptoCost::Brief)
     }
 
     // ---- Coming in ----
@@ -109,7 +109,7 @@ impl Connection {
         self.conclude_feed(fed, now_ms);
     }
 
-    fn conclude_feed(&mut self, fed: Result<Fed, TlsError>, now_ms: u64) {
+    fn conclude_feed(&mut self, fed: Result<FeedOutcome, TlsError>, now_ms: u64) {
         match fed {
             Ok(fed) => {
                 if fed.handshake_completed {
@@ -203,9 +203,9 @@ impl Connection {
         let tls = self
             .tls
             .take_if(|tls| match tls.step_cost(ciphertext.len()) {
-                StepCost::Little => false,
-                StepCost::Brief => !has_time,
-                StepCost::Long => true,
+                CryptoCost::Little => false,
+                CryptoCost::Brief => !has_time,
+                CryptoCost::Long => true,
             })?;
         self.active_ms = now_ms;
         let pool = self.settings.pool.clone();

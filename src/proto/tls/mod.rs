@@ -45,7 +45,7 @@ mod tests;
 )]
 pub(crate) use fuzz::{fuzz_session, fuzz_tls};
 use receive::HANDSHAKE_LIMIT_BYTES;
-pub(crate) use receive::{Fed, StreamEnd};
+pub(crate) use receive::{FeedOutcome, StreamEnd};
 
 use std::fmt;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ use crate::tls::{TlsError, TlsInfo};
 
 /// What a step of a handshake takes to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StepCost {
+pub(crate) enum CryptoCost {
     /// Microseconds, without an exchange of keys and without a certificate to verify: it ends a handshake on a server of
     /// TLS 1.3 whose flight is made, unless there is room for a client's certificate in it.
     Little,
@@ -179,14 +179,14 @@ impl Tls {
     }
 
     /// Returns what it costs to feed so many bytes during the handshake.
-    pub(crate) fn step_cost(&self, bytes: usize) -> StepCost {
+    pub(crate) fn step_cost(&self, bytes: usize) -> CryptoCost {
         let most = |before: usize| before + receive::FINISHED_LIMIT_BYTES;
         match self.session.bytes_before_flight {
             Some(before) if self.session.handshake_bytes + bytes <= most(before) => {
-                StepCost::Little
+                CryptoCost::Little
             }
-            _ if self.session.has_brief_steps => StepCost::Brief,
-            _ => StepCost::Long,
+            _ if self.session.has_brief_steps => CryptoCost::Brief,
+            _ => CryptoCost::Long,
         }
     }
 

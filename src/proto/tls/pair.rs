@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
 use super::Tls;
-use super::receive::Fed;
+use super::receive::FeedOutcome;
 use crate::tls::TlsError;
 
 /// One machine with everything that came out of it.
@@ -36,7 +36,7 @@ impl End {
     }
 
     /// Feeds; an error is kept, the first one for good.
-    pub(super) fn feed(&mut self, ciphertext: &[u8]) -> Result<Fed, ()> {
+    pub(super) fn feed(&mut self, ciphertext: &[u8]) -> Result<FeedOutcome, ()> {
         let plain = &mut self.plain;
         match self
             .tls

@@ -20,7 +20,7 @@ pub(super) const READ_BYTES: usize = 4096;
 
 /// What a call of [`Tls::feed`] brought about beside plaintext.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fed {
+pub(crate) struct FeedOutcome {
     /// The handshake was completed by this call: true once in a session's life.
     pub(crate) handshake_completed: bool,
     /// The peer has said, now or earlier, that it will send no more.
@@ -53,12 +53,12 @@ impl Tls {
         &mut self,
         ciphertext: &[u8],
         plain: &mut dyn FnMut(&[u8]),
-    ) -> Result<Fed, TlsError> {
+    ) -> Result<FeedOutcome, TlsError> {
         self.session.check()?;
         let was_handshaking = self.is_handshaking();
         if was_handshaking && self.session.sent_close_notify {
             // Given up. Working on would make rustls send more of a handshake after our close_notify.
-            return Ok(Fed::default());
+            return Ok(FeedOutcome::default());
         }
         let mut rest = ciphertext;
         // rustls takes an empty read for the end of the stream, and takes nothing after the peer's close_notify.
@@ -78,7 +78,7 @@ impl Tls {
         if handshake_completed {
             self.session.start_counting_records();
         }
-        Ok(Fed {
+        Ok(FeedOutcome {
             handshake_completed,
             close_notify: self.session.peer_closed,
         })
