@@ -4,6 +4,8 @@
 //! user's meta-process does.
 
 mod gso;
+#[cfg(unix)]
+mod no_signal;
 pub(crate) mod options;
 mod socket;
 mod stream;

@@ -3,6 +3,10 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use socket2::SockRef;
+
+#[cfg(unix)]
+use super::no_signal;
 use crate::meta::MetaContext;
 
 /// See the module.
@@ -57,6 +61,12 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
 
 impl Stream {
     pub(crate) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
+        #[cfg(unix)]
+        match self {
+            Self::Tcp(stream) => no_signal::set_up(&SockRef::from(&*stream))?,
+            Self::Unix(stream) => no_signal::set_up(&SockRef::from(&*stream))?,
+            Self::HungUp => {}
+        }
         match self {
             Self::Tcp(stream) => cx.register_stream(stream),
             #[cfg(unix)]
@@ -103,14 +113,22 @@ impl Stream {
         }
     }
 
-    /// One system call, the cheaper one for a single slice.
+    /// Writes with one system call, the cheaper one for a single slice, and without SIGPIPE.
     #[inline]
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match (self, slices) {
+            // std sends with MSG_NOSIGNAL here.
             (Self::Tcp(stream), [only]) => stream.write(only),
+            #[cfg(unix)]
+            (Self::Tcp(stream), slices) => {
+                stream.try_io(|| no_signal::send(&SockRef::from(&*stream), slices))
+            }
+            #[cfg(not(unix))]
             (Self::Tcp(stream), slices) => stream.write_vectored(slices),
             #[cfg(unix)]
-            (Self::Unix(stream), slices) => stream.write_vectored(slices),
+            (Self::Unix(stream), slices) => {
+                stream.try_io(|| no_signal::send(&SockRef::from(&*stream), slices))
+            }
             (Self::HungUp, _) => Err(hung_up()),
         }
     }
@@ -128,7 +146,7 @@ impl Stream {
     pub(crate) fn reset_on_close(&self) {
         if let Self::Tcp(stream) = self {
             // It fails if the connection is gone, and then there is nothing to reset.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+            let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
         }
     }
 

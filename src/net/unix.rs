@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -44,16 +45,32 @@ pub(super) fn connect(path: &Path) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A non-blocking socket bound to a path.
-pub(super) fn bind(path: &Path, kind: Type) -> io::Result<(Socket, SocketFile)> {
+/// Binds a non-blocking socket to a path, whose file gets that mode.
+///
+/// The mode is set twice: on the socket before it is bound, where Linux takes the mode of the new file from, so that the
+/// file never allows more than it should; and on the file, because the umask of the process took bits away.
+pub(super) fn bind(path: &Path, kind: Type, mode: Option<u32>) -> io::Result<(Socket, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     socket.set_nonblocking(true)?;
+    let permissions = mode.map(fs::Permissions::from_mode);
+    if let Some(permissions) = &permissions {
+        let handle = fs::File::from(OwnedFd::from(socket.try_clone()?));
+        // Other systems than Linux refuse: the file gets its mode below.
+        let _ = handle.set_permissions(permissions.clone());
+    }
     socket.bind(&SockAddr::unix(path)?)?;
-    Ok((
-        socket,
-        SocketFile {
-            path: path.to_owned(),
-            identity: SocketFile::identity(path),
-        },
-    ))
+    let path = absolute(path);
+    let file = SocketFile {
+        identity: SocketFile::identity(&path),
+        path,
+    };
+    if let Some(permissions) = permissions {
+        fs::set_permissions(&file.path, permissions)?;
+    }
+    Ok((socket, file))
+}
+
+/// The path, so that it means the same when the process has changed its working directory.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

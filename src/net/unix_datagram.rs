@@ -10,6 +10,7 @@ use std::path::Path;
 use mio::net::UnixDatagram;
 use socket2::{SockRef, Type};
 
+use super::no_signal;
 use super::options::UdpServerOptions;
 use super::socket::set_buffer_sizes;
 use super::unix::{self, SocketFile};
@@ -90,7 +91,8 @@ impl UnixDatagramServer {
             address: path.display().to_string(),
             source,
         };
-        let (socket, file) = unix::bind(path, Type::DGRAM).map_err(failed)?;
+        let (socket, file) =
+            unix::bind(path, Type::DGRAM, options.socket.file_mode).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
         Ok(Self::new(
             UnixDatagram::from_std(socket.into()),
@@ -224,7 +226,11 @@ impl UnixDatagramServer {
         let sent = loop {
             let sent = match &packet.path {
                 Some(path) => self.socket.send_to(&packet.data, path),
-                None => self.socket.send(&packet.data),
+                None => {
+                    let slices = [io::IoSlice::new(&packet.data)];
+                    let socket = &self.socket;
+                    socket.try_io(|| no_signal::send(&SockRef::from(socket), &slices))
+                }
             };
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -251,6 +257,7 @@ impl UnixDatagramServer {
 impl MetaProcess for UnixDatagramServer {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.find_owner(cx);
+        no_signal::set_up(&SockRef::from(&self.socket))?;
         cx.register_source(&mut self.socket)?;
         Ok(())
     }

@@ -64,9 +64,11 @@ impl CertSource {
     /// assert!(CertManager::new(source).is_err()); // read only now
     /// ```
     pub fn pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
+        // So that they are the same files when the process has changed its working directory.
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Self(Kind::Files(Files {
-            chain: chain.as_ref().to_owned(),
-            key: key.as_ref().to_owned(),
+            chain: absolute(chain.as_ref()),
+            key: absolute(key.as_ref()),
         }))
     }
 

@@ -16,6 +16,7 @@ mod datagrams;
 mod faults;
 mod flow;
 mod framing;
+mod host;
 mod listener;
 mod messages;
 mod meta;

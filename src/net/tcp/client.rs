@@ -538,7 +538,9 @@ fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<Sta
                 registered: false,
             })
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(State::Busy(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Ok(State::Busy(crate::net::unix::absolute(path)))
+        }
         Err(error) => Err(error),
     }
 }

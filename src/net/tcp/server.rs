@@ -235,7 +235,8 @@ impl TcpServer {
             address: path.display().to_string(),
             source,
         };
-        let (socket, file) = unix::bind(path, Type::STREAM).map_err(failed)?;
+        let (socket, file) =
+            unix::bind(path, Type::STREAM, options.socket.file_mode).map_err(failed)?;
         socket
             .listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX))
             .map_err(failed)?;
