@@ -92,7 +92,8 @@ impl Context<'_> {
     }
 
     /// Stops reading from a connection; the peer feels it when the kernel's buffers are full. Data on its way here still
-    /// arrives.
+    /// arrives. A reset by the peer ends the connection nevertheless, and what it sent before and was not read is lost; its
+    /// orderly end is found when reading resumes.
     ///
     /// # Errors
     ///

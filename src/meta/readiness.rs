@@ -74,6 +74,12 @@ impl Readiness {
         self.0 & Self::READ_CLOSED.0 != 0
     }
 
+    /// Neither direction is open any more, or an error has come up: a hang-up, which the poll reports whatever is asked for.
+    #[inline]
+    pub(crate) fn is_hang_up(self) -> bool {
+        self.0 & Self::WRITE_CLOSED.0 != 0
+    }
+
     #[inline]
     pub(crate) fn is_urgent(self) -> bool {
         self.0 & Self::URGENT.0 != 0

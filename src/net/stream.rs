@@ -164,7 +164,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peer_addr(),
             #[cfg(unix)]
-            Self::Unix(_) => Ok(UNSPECIFIED),
+            Self::Unix(stream) => stream.peer_addr().map(|_| UNSPECIFIED),
             Self::HungUp => Err(hung_up()),
         }
     }

@@ -559,3 +559,128 @@ sys.stdin.read()";
         assert!(!place.0.exists());
     }
 }
+
+/// A stream that its peer has reset, and whose error was read by the one who made it: nothing but the hang-up tells.
+fn reset_stream() -> std::net::TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let stream = client(listener.local_addr().expect("an address"));
+    let (peer, _) = listener.accept().expect("a connection");
+    reset(peer);
+    wait_until("the reset", || {
+        stream.take_error().expect("a socket").is_some()
+    });
+    stream
+}
+
+#[test]
+fn stream_that_was_reset_before_it_is_given_ends_at_once() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    // Without a deadline it would wait for ever.
+    let options = TcpConnectionOptions::default().with_connect_timeout(None);
+    let stream = TcpConnection::from_std(reset_stream(), options).expect("taken over");
+    probe.spawn_meta(stream);
+    assert_eq!(
+        probe.disconnect().reason,
+        DisconnectReason::Connect(ErrorKind::NotConnected)
+    );
+    stop_clean(&node);
+}
+
+#[cfg(unix)]
+#[test]
+fn stream_that_is_not_connected_ends_at_once() {
+    use socket2::{Domain, Socket, Type};
+
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let options = || TcpConnectionOptions::default().with_connect_timeout(None);
+    let socket = |domain| Socket::new(domain, Type::STREAM, None).expect("a socket");
+    let fresh = std::net::TcpStream::from(socket(Domain::IPV4));
+    probe.spawn_meta(TcpConnection::from_std(fresh, options()).expect("taken over"));
+    let fresh =
+        std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(socket(Domain::UNIX)));
+    probe.spawn_meta(TcpConnection::from_std_unix(fresh, options()).expect("taken over"));
+    for _ in 0..2 {
+        assert_eq!(
+            probe.disconnect().reason,
+            DisconnectReason::Connect(ErrorKind::NotConnected)
+        );
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn socket_that_does_not_listen_is_refused_as_a_listener() {
+    use socket2::{Domain, Socket, Type};
+
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let refused = TcpServer::from_std(TcpListener::from(socket), TcpServerOptions::default());
+    assert_eq!(
+        refused.expect_err("refused").kind(),
+        Some(ErrorKind::InvalidInput)
+    );
+    #[cfg(unix)]
+    {
+        use std::os::fd::OwnedFd;
+        use std::os::unix::net::UnixListener;
+
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        let listener = UnixListener::from(OwnedFd::from(socket));
+        let refused = TcpServer::from_std_unix(listener, TcpServerOptions::default());
+        assert_eq!(
+            refused.expect_err("refused").kind(),
+            Some(ErrorKind::InvalidInput)
+        );
+    }
+}
+
+#[test]
+fn reset_is_reported_while_reading_is_paused() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default());
+    for unread in [0, 100_000] {
+        let mut peer = client(addr);
+        let alias = probe.connect().id;
+        probe
+            .run(move |cx| cx.pause_reading(alias))
+            .expect("paused");
+        wait_for(&node, alias, "paused_by_owner", true);
+        peer.write_all(&vec![7; unread]).expect("written");
+        reset(peer);
+        let end = probe.disconnect();
+        assert_eq!((end.id, end.reason), (alias, DisconnectReason::Reset));
+    }
+    wait_for_count(&node, "meta_processes", 1);
+    stop_clean(&node);
+}
+
+#[test]
+fn orderly_end_waits_while_reading_is_paused() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::default());
+    let mut peer = client(addr);
+    let alias = probe.connect().id;
+    probe
+        .run(move |cx| {
+            cx.pause_reading(alias)?;
+            cx.shutdown_write(alias)
+        })
+        .expect("paused");
+    assert_eq!(read_to_end(&mut peer), b"");
+    peer.write_all(b"kept").expect("written");
+    peer.shutdown(std::net::Shutdown::Write).expect("shut down");
+    // Both directions have ended now, which is a hang-up and no error.
+    probe.saw_nothing();
+    probe
+        .run(move |cx| cx.resume_reading(alias))
+        .expect("resumed");
+    let (bytes, end) = probe.bytes_to_disconnect();
+    assert_eq!(
+        (bytes.as_slice(), end.reason),
+        (&b"kept"[..], DisconnectReason::ClosedByPeer)
+    );
+    stop_clean(&node);
+}

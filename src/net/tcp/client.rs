@@ -412,8 +412,13 @@ impl TcpConnection {
         let failed = match stream.take_error() {
             Ok(None) => match stream.peer_addr() {
                 Ok(_) => None,
-                // Not yet: an event that was not about the connection.
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(()),
+                // Not yet: an event that was not about the connection. With a hang-up there will be none: the socket was
+                // reset, and its error has been read already, or it was never connected.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotConnected && !readiness.is_hang_up() =>
+                {
+                    return Ok(());
+                }
                 Err(error) => Some(error),
             },
             Ok(Some(error)) | Err(error) => Some(error),

@@ -65,6 +65,8 @@ pub(crate) struct Driver {
     writable: bool,
     /// A short read does not show that the socket is empty: the end may be behind it, or an urgent byte.
     reads_on: bool,
+    /// The poll has reported a hang-up: a reset, or an orderly end in both directions.
+    hung_up: bool,
 }
 
 impl Driver {
@@ -88,6 +90,7 @@ impl Driver {
             readable: false,
             writable: true,
             reads_on: false,
+            hung_up: false,
         }
     }
 
@@ -100,6 +103,7 @@ impl Driver {
     fn notice(&mut self, readiness: Readiness) {
         self.readable |= readiness.is_readable();
         self.reads_on |= readiness.is_read_closed() || readiness.is_urgent();
+        self.hung_up |= readiness.is_hang_up();
         if readiness.is_writable() && !readiness.is_again() {
             self.writable = true;
         }
@@ -260,8 +264,21 @@ impl Driver {
 
     // ---- Towards the socket ----
 
+    /// A reset ends the connection although its owner has paused reading: there is nothing to wait for, and the descriptor
+    /// would be held until the next write. What could still be read is lost with it. An orderly end in both directions is
+    /// a hang-up without an error, and waits.
+    #[cold]
+    fn find_reset(&mut self) {
+        if let Ok(Some(error)) = self.stream.take_error() {
+            self.machine.fail(error.kind());
+        }
+    }
+
     /// Delivers and reads until something stops it.
     fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if self.hung_up && self.machine.is_paused() {
+            self.find_reset();
+        }
         let mut reads = READS;
         #[cfg(feature = "tls")]
         let was_handshaking = self.machine.is_handshaking();

@@ -286,6 +286,7 @@ impl TcpServer {
             address: "the given socket".into(),
             source,
         };
+        refuse_not_listening(&SockRef::from(&listener)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         Ok(Self::new(
             Listener::Unix(UnixListener::from_std(listener), None),
@@ -300,7 +301,8 @@ impl TcpServer {
     ///
     /// # Errors
     ///
-    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says.
+    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says. A socket that does not listen is
+    /// `InvalidInput`.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -322,6 +324,7 @@ impl TcpServer {
             address: "the given socket".into(),
             source,
         };
+        refuse_not_listening(&SockRef::from(&listener)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&listener), &options.socket).map_err(failed)?;
         set_stream_options(
@@ -606,6 +609,18 @@ impl TcpServer {
             .filter_map(|offset| deliver.resolve(&names[(first + offset) % names.len()]))
             .find(|pid| deliver.is_alive(*pid) && !deliver.is_pool(*pid))
     }
+}
+
+/// A socket that does not listen never accepts anything, and says so only by an error that looks like one of many.
+fn refuse_not_listening(socket: &SockRef<'_>) -> io::Result<()> {
+    // Of the systems that can be asked (SO_ACCEPTCONN).
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    if !socket.is_listener()? {
+        let problem = "the socket does not listen";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    let _ = socket;
+    Ok(())
 }
 
 /// Descriptors or memory have run out: of the process, of the system.
