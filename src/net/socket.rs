@@ -1,39 +1,55 @@
 //! Making sockets: addresses, options that must be set before binding, keep-alive.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::options::SocketOptions;
+use super::options::{Host, SocketOptions};
+use crate::base::log::Logger;
 use crate::error::BindError;
+use crate::time::clock::Clock;
 
-/// The addresses a host and a port stand for. Empty: all interfaces, IPv6 with IPv4 first, for hosts without IPv6 then
-/// IPv4 alone.
-pub(super) fn bind_addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
-    if host.is_empty() {
-        let all = [
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        ];
-        return Ok(all.map(|ip| SocketAddr::new(ip, port)).to_vec());
-    }
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let resolve = |source| BindError::Resolve {
-        host: host.to_owned(),
+/// From here on a resolver that blocks is a record, in milliseconds.
+const LONG_RESOLVING_MS: u64 = 100;
+
+/// The addresses that a socket of these options may be bound to, the first that can be. A name other than `localhost` is
+/// resolved here, which blocks; the second value is the
+/// number of milliseconds that it took.
+pub(super) fn bind_addresses(
+    host: &Host,
+    port: u16,
+    options: &SocketOptions,
+) -> Result<(Vec<SocketAddr>, u64), BindError> {
+    let failed = |source| BindError::Resolve {
+        host: host.to_string(),
         source,
     };
-    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(resolve)?.collect();
-    if addresses.is_empty() {
-        return Err(resolve(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the name has no address",
-        )));
+    let (mut addresses, took) = match host.known_addresses(port) {
+        Some(known) => (known?, 0),
+        None => {
+            let clock = Clock::new();
+            (host.resolve(port).map_err(failed)?, clock.now_ms())
+        }
+    };
+    if options.only_v6 {
+        addresses.retain(SocketAddr::is_ipv6);
     }
-    Ok(addresses)
+    if addresses.is_empty() {
+        let problem = "the name has no address that the options allow";
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, problem)));
+    }
+    Ok((addresses, took))
+}
+
+/// A record of a name that took long to resolve: so long the caller of `bind`, a worker as a rule, has done nothing else.
+pub(super) fn record_resolving(logger: &Logger, host: &Host, took_ms: u64) {
+    if took_ms >= LONG_RESOLVING_MS {
+        logger.warning(format_args!(
+            "bind: resolving {host} took {took_ms} ms, in which its thread was blocked"
+        ));
+    }
 }
 
 /// Binds the first of the addresses that can be bound. An address in use is final: the next one would be another port to

@@ -59,6 +59,16 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
+/// An address as a socket of that family takes it: an IPv4 address is mapped for one of IPv6, and the other way round. What
+/// cannot be said in the family stays as it is, and the system refuses it.
+pub(crate) fn mapped_for(addr: SocketAddr, is_v6: bool) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(v4) if is_v6 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+        SocketAddr::V6(_) if !is_v6 => canonical(addr),
+        addr => addr,
+    }
+}
+
 impl Stream {
     pub(crate) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
         #[cfg(unix)]

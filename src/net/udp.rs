@@ -29,7 +29,8 @@ use crate::message::{Message, MessageUdp, MessageUdpError};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::gso;
 use crate::net::options::UdpServerOptions;
-use crate::net::socket::{bind_addresses, bind_first, set_buffer_sizes, unbound};
+use crate::net::socket::{bind_addresses, bind_first, record_resolving, set_buffer_sizes, unbound};
+use crate::net::stream::{canonical, mapped_for};
 use crate::proto::datagram::{AfterError, Batch, Datagrams, Transmitted};
 
 /// Datagrams received in one activation; then others have their turn.
@@ -54,11 +55,15 @@ const LARGEST: usize = 64 * 1024;
 pub struct UdpServer {
     socket: UdpSocket,
     local_addr: SocketAddr,
+    /// The family of the socket. One of IPv6 serves IPv4 as well, as a rule, with addresses that are mapped.
+    is_v6: bool,
     options: UdpServerOptions,
     owner: Pid,
     readable: bool,
     writable: bool,
     machine: Datagrams,
+    /// How long `bind` was in the resolver.
+    resolving_ms: u64,
 }
 
 /// What is set on a bound socket.
@@ -73,7 +78,10 @@ fn set_up(socket: &SockRef<'_>, options: &UdpServerOptions) -> io::Result<()> {
         }
     }
     match options.peer {
-        Some(peer) => socket.connect(&peer.into()),
+        Some(peer) => {
+            let is_v6 = socket.local_addr()?.is_ipv6();
+            socket.connect(&mapped_for(peer, is_v6).into())
+        }
         None => Ok(()),
     }
 }
@@ -104,7 +112,8 @@ impl UdpServer {
     pub fn bind(options: impl Into<UdpServerOptions>) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
-        let addresses = bind_addresses(&options.host, options.port)?;
+        let (addresses, resolving_ms) =
+            bind_addresses(&options.host, options.port, &options.socket)?;
         let socket = bind_first(&addresses, |address| {
             let socket = unbound(address, Type::DGRAM, Protocol::UDP, &options.socket)?;
             if !options.multicast.is_empty() {
@@ -114,7 +123,9 @@ impl UdpServer {
             set_up(&SockRef::from(&socket), &options)?;
             Ok(socket)
         })?;
-        Self::new(socket.into(), options)
+        let mut server = Self::new(socket.into(), options)?;
+        server.resolving_ms = resolving_ms;
+        Ok(server)
     }
 
     /// Takes over a socket that is bound already. Of the options, those of the address do not apply, and of the socket those
@@ -148,6 +159,7 @@ impl UdpServer {
     fn new(socket: std::net::UdpSocket, options: UdpServerOptions) -> Result<Self, BindError> {
         socket.set_nonblocking(true).map_err(given_failed)?;
         let local_addr = socket.local_addr().map_err(given_failed)?;
+        let is_v6 = local_addr.is_ipv6();
         let longest = if options.buffer_pool.is_some() {
             LARGEST
         } else {
@@ -157,12 +169,14 @@ impl UdpServer {
         let cuts_batches = options.segmentation_offload && gso::is_known();
         Ok(Self {
             socket: UdpSocket::from_std(socket),
-            local_addr,
+            local_addr: canonical(local_addr),
+            is_v6,
             options,
             owner: Pid::NODE,
             readable: false,
             writable: true,
             machine: Datagrams::new(longest, is_connected, cuts_batches),
+            resolving_ms: 0,
         })
     }
 
@@ -202,7 +216,7 @@ impl UdpServer {
             }
             left -= 1;
             match self.socket.recv_from(cx.scratch.spare_mut()) {
-                Ok((length, addr)) => self.deliver(cx, length, addr),
+                Ok((length, addr)) => self.deliver(cx, length, canonical(addr)),
                 Err(error) => match self.machine.receive_failed(error.kind()) {
                     AfterError::Continue => {}
                     AfterError::Wait => self.readable = false,
@@ -308,7 +322,7 @@ impl UdpServer {
                     length,
                     error,
                 } => {
-                    self.report(cx, Some(addr), length, error);
+                    self.report(cx, Some(canonical(addr)), length, error);
                     datagram_bytes(length)
                 }
             };
@@ -320,6 +334,7 @@ impl UdpServer {
 impl MetaProcess for UdpServer {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.find_owner(cx);
+        record_resolving(&cx.services.logger, &self.options.host, self.resolving_ms);
         cx.register_source(&mut self.socket)?;
         Ok(())
     }
@@ -344,7 +359,8 @@ impl MetaProcess for UdpServer {
     ) -> Result<(), Reason> {
         match message {
             Message::Udp(packet) => {
-                self.machine.push(packet.addr, packet.data);
+                let addr = mapped_for(packet.addr, self.is_v6);
+                self.machine.push(addr, packet.data);
                 if self.writable {
                     cx.flush_later();
                 }

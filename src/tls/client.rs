@@ -139,18 +139,18 @@ impl TlsClientOptions {
         Ok(config)
     }
 
-    /// Returns the name to ask for and to check, given the host connected to; an address may stand in square brackets.
+    /// Returns the name to ask for and to check in place of the host connected to.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// Returns the name as rustls takes it.
     ///
     /// # Errors
     ///
     /// [`TlsError::ServerName`].
-    pub(crate) fn server_name_for(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
-        let name = self.server_name.as_deref().unwrap_or(host);
-        let bare = name
-            .strip_prefix('[')
-            .and_then(|name| name.strip_suffix(']'))
-            .unwrap_or(name);
-        ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::ServerName {
+    pub(crate) fn checked_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+        ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName {
             name: name.to_owned(),
         })
     }

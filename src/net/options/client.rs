@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{SocketOptions, StreamOptions, TcpLimits, check, positive};
+use super::{Host, SocketOptions, StreamOptions, TcpLimits, check, positive};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
@@ -23,7 +23,7 @@ use crate::tls::{CertManager, TlsClientOptions};
 #[doc(alias = "TCPConnectionOptions")]
 pub struct TcpConnectionOptions {
     /// The peer: a name, resolved off the loop, or a literal address.
-    pub host: String,
+    pub host: Host,
     /// The peer's port.
     pub port: u16,
     /// The name of the process that owns the connection. `None`: the parent process. A name that belongs to a
@@ -68,7 +68,7 @@ pub struct TcpConnectionOptions {
 impl Default for TcpConnectionOptions {
     fn default() -> Self {
         Self {
-            host: String::new(),
+            host: Host::default(),
             port: 0,
             process: None,
             #[cfg(feature = "tls")]
@@ -96,7 +96,7 @@ impl TcpConnectionOptions {
 
     setters! {
         /// Sets [`host`](Self::host).
-        with_host, host: into String;
+        with_host, host: into Host;
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
         /// Sets [`process`](Self::process); an empty name is `None`.
@@ -127,7 +127,7 @@ impl TcpConnectionOptions {
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         check(
-            !self.host.is_empty(),
+            !self.host.is_any(),
             "host",
             "a client needs a host to connect to",
         )?;

@@ -11,6 +11,7 @@ mod setters;
 
 mod address;
 mod client;
+pub(crate) mod host;
 mod limits;
 mod server;
 mod socket;
@@ -20,6 +21,7 @@ mod udp;
 use std::time::Duration;
 
 pub use client::TcpConnectionOptions;
+pub use host::Host;
 pub use limits::TcpLimits;
 pub use server::{AtLimit, TcpServerOptions};
 pub use socket::SocketOptions;

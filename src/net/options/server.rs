@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{SocketOptions, StreamOptions, TcpLimits, check};
+use super::{Host, SocketOptions, StreamOptions, TcpLimits, check};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
@@ -38,8 +38,9 @@ pub enum AtLimit {
 #[non_exhaustive]
 #[doc(alias = "TCPServerOptions")]
 pub struct TcpServerOptions {
-    /// The interface; empty for all of them, IPv4 and IPv6.
-    pub host: String,
+    /// The interface; empty for all of them, IPv4 and IPv6. An address and `localhost` are taken as they are; another name is
+    /// resolved by `bind`, which blocks meanwhile.
+    pub host: Host,
     /// The port; 0 lets the operating system choose, see [`TcpServer::local_addr`](crate::TcpServer::local_addr).
     pub port: u16,
     /// Names of the processes that own the connections, in turn: connection number i belongs to the process named
@@ -89,7 +90,7 @@ pub struct TcpServerOptions {
 impl Default for TcpServerOptions {
     fn default() -> Self {
         Self {
-            host: String::new(),
+            host: Host::default(),
             port: 0,
             process_pool: Vec::new(),
             #[cfg(feature = "tls")]
@@ -119,7 +120,7 @@ impl TcpServerOptions {
 
     setters! {
         /// Sets [`host`](Self::host).
-        with_host, host: into String;
+        with_host, host: into Host;
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
         /// Sets [`insecure_skip_verify`](Self::insecure_skip_verify).

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{SocketOptions, check};
+use super::{Host, SocketOptions, check};
 use crate::bridge::send_quota::MAX_LIMIT;
 use crate::error::ConfigError;
 use crate::id::Name;
@@ -14,14 +14,15 @@ use crate::memory::buffer::BufferPool;
 /// use longshore::UdpServerOptions;
 ///
 /// let options = UdpServerOptions::from(":7000").with_process("handlers").with_report_errors(true);
-/// assert_eq!((options.host.as_str(), options.port), ("", 7000)); // all interfaces
+/// assert_eq!((options.host.is_any(), options.port), (true, 7000)); // all interfaces
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[doc(alias = "UDPServerOptions")]
 pub struct UdpServerOptions {
-    /// The interface; empty for all of them, IPv4 and IPv6.
-    pub host: String,
+    /// The interface; empty for all of them, IPv4 and IPv6. An address and `localhost` are taken as they are; another name is
+    /// resolved by `bind`, which blocks meanwhile.
+    pub host: Host,
     /// The port; 0 lets the operating system choose, see [`UdpServer::local_addr`](crate::UdpServer::local_addr).
     pub port: u16,
     /// The name of the process that gets the datagrams; a pool spreads them. `None`: the parent process.
@@ -52,7 +53,7 @@ pub struct UdpServerOptions {
 impl Default for UdpServerOptions {
     fn default() -> Self {
         Self {
-            host: String::new(),
+            host: Host::default(),
             port: 0,
             process: None,
             buffer_size: 64 * 1024,
@@ -71,7 +72,7 @@ impl Default for UdpServerOptions {
 impl UdpServerOptions {
     setters! {
         /// Sets [`host`](Self::host).
-        with_host, host: into String;
+        with_host, host: into Host;
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
         /// Sets [`process`](Self::process); an empty name is `None`.

@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
@@ -36,8 +36,9 @@ use crate::meta::{MetaContext, MetaProcess, Readiness};
 #[cfg(unix)]
 use crate::net::options::SocketOptions;
 use crate::net::options::TcpConnectionOptions;
+use crate::net::options::host::HostAndPort;
 use crate::net::socket::{set_buffer_sizes, set_stream_options, unbound};
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, mapped_for};
 use crate::proto::tcp::{Connection, Settings, first_reason};
 use crate::time::clock::millis;
 
@@ -119,9 +120,9 @@ impl TcpConnection {
         options.validate()?;
         #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
-        let state = match options.host.parse::<IpAddr>() {
-            Ok(ip) => {
-                let address = SocketAddr::new(ip, options.port);
+        let state = match options.host.address(options.port) {
+            Some(address) => {
+                let address = address?;
                 let stream = begin(address, &options)
                     .map_err(|source| ConnectError::Connect { address, source })?;
                 State::Connecting {
@@ -130,7 +131,7 @@ impl TcpConnection {
                     registered: false,
                 }
             }
-            Err(_) => State::Named,
+            None => State::Named,
         };
         Ok(Self::new(
             options,
@@ -276,8 +277,8 @@ impl TcpConnection {
             .peer_addr()
             .unwrap_or(crate::net::stream::UNSPECIFIED);
         options.validate_connected()?;
-        if options.host.is_empty() {
-            options.host = address.ip().to_string();
+        if options.host.is_any() {
+            options.host = address.into();
         }
         options.port = address.port();
         #[cfg(feature = "tls")]
@@ -319,12 +320,13 @@ impl TcpConnection {
     }
 
     fn resolve(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
+        if let Some(Ok(known)) = self.options.host.known_addresses(self.options.port) {
+            self.addresses = known.into();
+            return self.try_next(cx, DisconnectReason::Connect(io::ErrorKind::NotFound));
+        }
         let (host, port, remote) = (self.options.host.clone(), self.options.port, cx.remote());
         let queued = cx.services.blocking.run(move || {
-            let found = (host.as_str(), port)
-                .to_socket_addrs()
-                .map(Iterator::collect);
-            remote.send(Resolved(found));
+            remote.send(Resolved(host.resolve(port)));
         });
         if queued.is_err() {
             return self.over(DisconnectReason::Resolve(Arc::from(
@@ -519,7 +521,7 @@ fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stre
         options.keep_alive_period,
     )?;
     if let Some(local) = options.local_addr {
-        socket.bind(&local.into())?;
+        socket.bind(&mapped_for(local, address.is_ipv6()).into())?;
     }
     match socket.connect(&address.into()) {
         Ok(()) => {}
@@ -687,7 +689,7 @@ impl MetaProcess for TcpConnection {
         inspection.add("state", state);
         inspection.add(
             "remote_addr",
-            format_args!("{}:{}", self.options.host, self.options.port),
+            HostAndPort(&self.options.host, self.options.port),
         );
         inspection.add("owner", self.owner);
         inspection

@@ -35,7 +35,7 @@ use crate::message::{
 use crate::meta::Offload;
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::options::keep_alive_bytes;
-use crate::net::stream::{PeerAddr, Stream};
+use crate::net::stream::{PeerAddr, Stream, canonical};
 #[cfg(feature = "tls")]
 use crate::proto::tcp::Handshake;
 use crate::proto::tcp::{Connection, Event};
@@ -80,7 +80,7 @@ impl Driver {
             stream,
             machine,
             owner,
-            remote_addr: remote_addr.into(),
+            remote_addr: canonical(remote_addr).into(),
             seat: None,
             refused: None,
             mailbox_pauses: 0,

@@ -38,7 +38,8 @@ use crate::message::Message;
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::options::{AtLimit, TcpServerOptions};
 use crate::net::socket::{
-    INHERITED, bind_addresses, bind_first, set_buffer_sizes, set_stream_options, unbound,
+    INHERITED, bind_addresses, bind_first, record_resolving, set_buffer_sizes, set_stream_options,
+    unbound,
 };
 use crate::net::stream::{Stream, UNSPECIFIED, canonical};
 #[cfg(unix)]
@@ -83,6 +84,8 @@ pub struct TcpServer {
     /// The second that the rate is counted in, and how many were accepted in it.
     rate: (u64, u32),
     counters: Counters,
+    /// How long `bind` was in the resolver.
+    resolving_ms: u64,
 }
 
 #[derive(Debug)]
@@ -172,7 +175,8 @@ impl TcpServer {
         options.validate()?;
         #[cfg(feature = "tls")]
         let tls = ServerSide::new(&options)?;
-        let addresses = bind_addresses(&options.host, options.port)?;
+        let (addresses, resolving_ms) =
+            bind_addresses(&options.host, options.port, &options.socket)?;
         let socket = bind_first(&addresses, |address| {
             let socket = unbound(address, Type::STREAM, Protocol::TCP, &options.socket)?;
             #[cfg(unix)]
@@ -193,6 +197,7 @@ impl TcpServer {
             tls,
         )?;
         let local_addr = server.local_addr();
+        server.resolving_ms = resolving_ms;
         if !local_addr.ip().is_unspecified() {
             // Saves each connection the question.
             server.hall = Arc::new(ConnectionLimiter::at(canonical(local_addr)));
@@ -378,6 +383,7 @@ impl TcpServer {
             errors_in_row: 0,
             rate: (0, 0),
             counters: Counters::default(),
+            resolving_ms: 0,
         }
     }
 
@@ -665,6 +671,7 @@ impl MetaProcess for TcpServer {
             #[cfg(unix)]
             Listener::Unix(listener, _) => cx.register_source(listener)?,
         }
+        record_resolving(&cx.services.logger, &self.options.host, self.resolving_ms);
         // Again: a name may have become a pool's since the spawn.
         if let Err(error) = cx.services.refuse_pools(self.owners()) {
             cx.services

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 
 use crate::base::log::Logger;
-use crate::net::options::{TcpConnectionOptions, TcpServerOptions};
+use crate::net::options::{Host, TcpConnectionOptions, TcpServerOptions};
 use crate::proto::tls::Tls;
 use crate::tls::{ServerTls, Setup, TlsClientOptions, TlsError};
 
@@ -52,7 +52,11 @@ impl ClientSide {
             tls = tls.with_insecure_skip_verify(true);
         }
         tls.config()?;
-        let name = tls.server_name_for(&options.host)?;
+        let name = match tls.server_name() {
+            Some(name) => Host::from(name).tls_name(),
+            None => options.host.tls_name(),
+        };
+        let name = TlsClientOptions::checked_name(&name)?;
         Ok(Some(Self { options: tls, name }))
     }
 
@@ -67,6 +71,42 @@ impl ClientSide {
             logger.warning(format_args!(
                 "insecure_skip_verify: the certificate of {address} is not checked"
             ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_to_verify_is_the_host_unless_one_is_given() {
+        let name = |host: &str, given: Option<&str>| {
+            let mut tls = TlsClientOptions::default().with_insecure_skip_verify(true);
+            if let Some(given) = given {
+                tls = tls.with_server_name(given);
+            }
+            let options = TcpConnectionOptions::default()
+                .with_host(host)
+                .with_tls(tls);
+            let side = ClientSide::new(&options).ok()??;
+            Some(side.name.to_str().into_owned())
+        };
+        for (host, given, expected) in [
+            ("a.test", None, Some("a.test")),
+            ("127.0.0.1", None, Some("127.0.0.1")),
+            ("[::1]", None, Some("::1")),
+            ("::1", None, Some("::1")),
+            ("fe80::1%2", None, Some("fe80::1")),
+            ("::ffff:127.0.0.1", None, Some("127.0.0.1")),
+            ("a.test", Some("b.test"), Some("b.test")),
+            ("a.test", Some("[::1]"), Some("::1")),
+            ("a.test", Some("[fe80::1%lo]"), Some("fe80::1")),
+            ("a.test", Some(""), None),
+            ("a.test", Some("a b"), None),
+            ("", None, None),
+        ] {
+            assert_eq!(name(host, given).as_deref(), expected, "{host} {given:?}");
         }
     }
 }
