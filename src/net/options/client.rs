@@ -141,6 +141,7 @@ impl TcpConnectionOptions {
 
     /// For a connection whose peer is known otherwise.
     pub(crate) fn validate_connected(&self) -> Result<(), ConfigError> {
+        self.host.validate()?;
         #[cfg(not(feature = "tls"))]
         check(
             !self.insecure_skip_verify,

@@ -328,7 +328,7 @@ impl From<SocketAddr> for Host {
 
 impl PartialEq<str> for Host {
     fn eq(&self, text: &str) -> bool {
-        *self == Self::from(text)
+        self.0 == Self::from(text).0
     }
 }
 

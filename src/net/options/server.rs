@@ -159,6 +159,7 @@ impl TcpServerOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.host.validate()?;
         check(
             !self.insecure_skip_verify,
             "insecure_skip_verify",

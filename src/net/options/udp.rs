@@ -98,6 +98,7 @@ impl UdpServerOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.host.validate()?;
         check(
             self.buffer_size > 0,
             "buffer_size",
