@@ -31,9 +31,18 @@ pub fn available_cores() -> usize {
 pub fn allow_descriptors(wanted: u64) {
     let limit = getrlimit(Resource::Nofile);
     let hard = limit.maximum.unwrap_or(u64::MAX);
-    let raised = Rlimit { current: Some(wanted), maximum: Some(hard.max(wanted)) };
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: Some(hard.max(wanted)),
+    };
     if setrlimit(Resource::Nofile, raised).is_err() {
         // An unprivileged user keeps the hard limit; a run that needs more fails at its own `connect`.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(hard.min(wanted)), maximum: limit.maximum });
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(hard.min(wanted)),
+                maximum: limit.maximum,
+            },
+        );
     }
 }

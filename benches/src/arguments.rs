@@ -28,7 +28,9 @@ impl Arguments {
                 parsed.words.push(item);
                 continue;
             };
-            let value = items.next_if(|next| !next.starts_with("--")).unwrap_or_else(|| "true".into());
+            let value = items
+                .next_if(|next| !next.starts_with("--"))
+                .unwrap_or_else(|| "true".into());
             parsed.options.insert(key.to_owned(), value);
         }
         parsed
@@ -58,17 +60,23 @@ impl Arguments {
     /// An option as a value, or none; ends the process with a message if it does not parse.
     pub fn optional<T: FromStr>(&self, key: &str) -> Option<T> {
         let text = self.text(key)?;
-        Some(text.parse().unwrap_or_else(|_| refuse(&format!("--{key} does not accept {text:?}"))))
+        Some(
+            text.parse()
+                .unwrap_or_else(|_| refuse(&format!("--{key} does not accept {text:?}"))),
+        )
     }
 
     /// An option that must be there; ends the process with a message if it is not.
     pub fn required<T: FromStr>(&self, key: &str) -> T {
-        self.optional(key).unwrap_or_else(|| refuse(&format!("--{key} is missing")))
+        self.optional(key)
+            .unwrap_or_else(|| refuse(&format!("--{key} is missing")))
     }
 
     /// A list separated by commas; empty if the option was not given.
     pub fn list(&self, key: &str) -> Vec<String> {
-        self.text(key).map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
+        self.text(key)
+            .map(|text| text.split(',').map(str::to_owned).collect())
+            .unwrap_or_default()
     }
 
     /// Ends the process if an option was given that nobody asked for; call it after the last question.

@@ -17,7 +17,10 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: vec![0; BUCKETS], count: 0 }
+        Self {
+            buckets: vec![0; BUCKETS],
+            count: 0,
+        }
     }
 }
 
@@ -72,7 +75,10 @@ mod tests {
     fn a_value_is_found_within_three_per_cent() {
         for nanos in [1_u64, 31, 32, 63, 64, 1_000, 123_456, 9_999_999_999] {
             let found = lower_edge(bucket(nanos));
-            assert!(found <= nanos && nanos - found <= nanos / 32, "{nanos} became {found}");
+            assert!(
+                found <= nanos && nanos - found <= nanos / 32,
+                "{nanos} became {found}"
+            );
         }
     }
 

@@ -28,8 +28,10 @@ pub fn switches_of(pid: u32) -> io::Result<u64> {
     let mut total = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         if let Ok(text) = fs::read_to_string(task?.path().join("status")) {
-            total +=
-                text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).map_or(0, first_number);
+            total += text
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))
+                .map_or(0, first_number);
         }
     }
     Ok(total)
@@ -38,9 +40,19 @@ pub fn switches_of(pid: u32) -> io::Result<u64> {
 /// The time that all cores together were busy for anybody since boot, in ticks of 10 ms.
 pub fn machine_cpu() -> io::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
-    let fields: Vec<u64> = stat.split_ascii_whitespace().skip(1).take(8).map_while(|f| f.parse().ok()).collect();
+    let fields: Vec<u64> = stat
+        .split_ascii_whitespace()
+        .skip(1)
+        .take(8)
+        .map_while(|f| f.parse().ok())
+        .collect();
     // user nice system idle iowait irq softirq steal
-    let busy: u64 = fields.iter().enumerate().filter(|(i, _)| !matches!(i, 3 | 4)).map(|(_, ticks)| ticks).sum();
+    let busy: u64 = fields
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !matches!(i, 3 | 4))
+        .map(|(_, ticks)| ticks)
+        .sum();
     Ok(Duration::from_millis(busy * 10))
 }
 
@@ -49,7 +61,10 @@ pub fn is_at_rest(pid: u32) -> io::Result<bool> {
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let stat = fs::read_to_string(task?.path().join("stat"))?;
         // The name before the state is in parentheses and may contain anything.
-        if !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S')) {
+        if !stat
+            .rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('S'))
+        {
             return Ok(false);
         }
     }
@@ -68,7 +83,11 @@ pub struct Memory {
 /// Reads the memory of a process from `smaps_rollup`.
 pub fn memory_of(pid: u32) -> io::Result<Memory> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let kib = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map_or(0, first_number);
+    let kib = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map_or(0, first_number)
+    };
     Ok(Memory {
         resident_bytes: kib("Rss:") * 1024,
         private_bytes: (kib("Private_Clean:") + kib("Private_Dirty:")) * 1024,
@@ -76,5 +95,8 @@ pub fn memory_of(pid: u32) -> io::Result<Memory> {
 }
 
 fn first_number(text: &str) -> u64 {
-    text.split_ascii_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
+    text.split_ascii_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0)
 }

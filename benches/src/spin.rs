@@ -22,7 +22,10 @@ impl Spin {
             return Self::default();
         }
         let turns = turns_per_micro.unwrap_or_else(calibrate);
-        Self { turns_per_message: micros * turns, turns_per_slow_message: slow_micros * turns }
+        Self {
+            turns_per_message: micros * turns,
+            turns_per_slow_message: slow_micros * turns,
+        }
     }
 
     /// Does the work for one message.
@@ -53,7 +56,9 @@ pub fn calibrate() -> u64 {
 fn turn(turns: u64) {
     let mut state = black_box(0x9E37_79B9_7F4A_7C15_u64);
     for _ in 0..turns {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
     }
     black_box(state);
 }

@@ -16,7 +16,10 @@ pub struct Spread {
 impl Spread {
     /// Summarises the figures; none if there are none.
     pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut sorted: Vec<f64> = figures.into_iter().filter(|figure| figure.is_finite()).collect();
+        let mut sorted: Vec<f64> = figures
+            .into_iter()
+            .filter(|figure| figure.is_finite())
+            .collect();
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
@@ -60,14 +63,26 @@ mod tests {
 
     #[test]
     fn an_even_number_has_its_median_between_the_middle_two() {
-        assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
+        assert_eq!(
+            Spread::of([4.0, 1.0, 3.0, 2.0]),
+            Some(Spread {
+                median: 2.5,
+                min: 1.0,
+                max: 4.0
+            })
+        );
         assert_eq!(Spread::of([]), None);
     }
 
     #[test]
     fn figures_keep_three_digits() {
         assert_eq!(
-            [short(6714.0), short(1_610_000.0), short(81_000.0), short(3.0)],
+            [
+                short(6714.0),
+                short(1_610_000.0),
+                short(81_000.0),
+                short(3.0)
+            ],
             ["6.71 k", "1.61 M", "81.0 k", "3.00"]
         );
     }

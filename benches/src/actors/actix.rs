@@ -17,7 +17,10 @@ impl Actix {
     /// Starts the arbiters.
     pub fn new(workers: usize) -> Self {
         let system = System::new();
-        Self { arbiters: (0..workers).map(|_| Arbiter::new()).collect(), _system: system }
+        Self {
+            arbiters: (0..workers).map(|_| Arbiter::new()).collect(),
+            _system: system,
+        }
     }
 
     /// Starts an actor on the arbiter that is its turn.
@@ -30,7 +33,15 @@ impl Actix {
 impl Subject for Actix {
     fn ping_pong(&self, rounds: u64) -> Result<(), Unsupported> {
         let finish = Finish::default();
-        let player = |number| self.start(number, Player { other: None, report: finish.reporter() });
+        let player = |number| {
+            self.start(
+                number,
+                Player {
+                    other: None,
+                    report: finish.reporter(),
+                },
+            )
+        };
         let (a, b) = (player(0), player(1));
         a.do_send(Meet(b.clone()));
         b.do_send(Meet(a.clone()));
@@ -41,12 +52,23 @@ impl Subject for Actix {
 
     fn flow(&self, flow: Flow, each: u64) -> Result<(), Unsupported> {
         let finish = Finish::default();
-        let consumer = |number| self.start(number, Consumer(Countdown::new(flow.expected(each), &finish)));
+        let consumer = |number| {
+            self.start(
+                number,
+                Consumer(Countdown::new(flow.expected(each), &finish)),
+            )
+        };
         let consumers: Vec<_> = (0..flow.consumers).map(consumer).collect();
         for number in 0..flow.producers {
             let targets = consumers[flow.targets(number)].to_vec();
             // One further than its consumer, so that a pair uses two arbiters where there are two.
-            self.start(number + 1, Producer { targets: deal(targets, each) }).do_send(Go);
+            self.start(
+                number + 1,
+                Producer {
+                    targets: deal(targets, each),
+                },
+            )
+            .do_send(Go);
         }
         finish.wait_for(flow.consumers);
         Ok(())
@@ -54,7 +76,15 @@ impl Subject for Actix {
 
     fn spawn_end(&self, count: u64) -> Result<(), Unsupported> {
         let (report, reports) = channel();
-        self.start(0, Parent { left: count / BATCH, alive: 0, report }).do_send(Go);
+        self.start(
+            0,
+            Parent {
+                left: count / BATCH,
+                alive: 0,
+                report,
+            },
+        )
+        .do_send(Go);
         reports.recv().expect("the parent reports");
         Ok(())
     }
@@ -74,7 +104,14 @@ impl Subject for Actix {
 
     fn timers(&self, count: u64) -> Result<(), Unsupported> {
         let (report, reports) = channel();
-        self.start(0, Clock { left: count, report }).do_send(Go);
+        self.start(
+            0,
+            Clock {
+                left: count,
+                report,
+            },
+        )
+        .do_send(Go);
         reports.recv().expect("the clock reports");
         Ok(())
     }

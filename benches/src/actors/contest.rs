@@ -52,8 +52,13 @@ pub struct Result {
 
 /// `actors one SUBJECT SCENARIO`: measures once in this process and prints the figure, or `-`.
 pub fn one(arguments: &Arguments) {
-    let (subject, scenario) = (arguments.word(1).unwrap_or_default(), arguments.word(2).unwrap_or_default());
-    let Some((_, build)) = SUBJECTS.iter().find(|(name, _)| *name == subject) else { refuse("unknown subject") };
+    let (subject, scenario) = (
+        arguments.word(1).unwrap_or_default(),
+        arguments.word(2).unwrap_or_default(),
+    );
+    let Some((_, build)) = SUBJECTS.iter().find(|(name, _)| *name == subject) else {
+        refuse("unknown subject")
+    };
     let Some((_, scenario, probe)) = SCENARIOS.iter().find(|(name, _, _)| *name == scenario) else {
         refuse("unknown scenario")
     };
@@ -63,7 +68,11 @@ pub fn one(arguments: &Arguments) {
     let figure = (|| {
         let count = match scenario {
             Scenario::IdleBytes => *probe,
-            _ => affordable(&|count| measure(&*subject, *scenario, count), *probe, target)?,
+            _ => affordable(
+                &|count| measure(&*subject, *scenario, count),
+                *probe,
+                target,
+            )?,
         };
         measure(&*subject, *scenario, count)
     })();
@@ -93,13 +102,29 @@ fn affordable(
 pub fn events(arguments: &Arguments) -> Vec<Event> {
     let chosen = arguments.list("scenarios");
     let workers = arguments.list("workers");
-    let default = |name: &str| if matches!(name, "ping-pong" | "fan-in") { vec![1, 2] } else { vec![2] };
+    let default = |name: &str| {
+        if matches!(name, "ping-pong" | "fan-in") {
+            vec![1, 2]
+        } else {
+            vec![2]
+        }
+    };
     let names = SCENARIOS.iter().map(|(name, _, _)| *name);
-    let names = names.filter(|name| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name));
+    let names =
+        names.filter(|name| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name));
     let with_workers = names.flat_map(|scenario| {
-        let given: Vec<usize> = workers.iter().filter_map(|count| count.parse().ok()).collect();
-        let counts = if given.is_empty() { default(scenario) } else { given };
-        counts.into_iter().map(move |workers| Event { scenario, workers })
+        let given: Vec<usize> = workers
+            .iter()
+            .filter_map(|count| count.parse().ok())
+            .collect();
+        let counts = if given.is_empty() {
+            default(scenario)
+        } else {
+            given
+        };
+        counts
+            .into_iter()
+            .map(move |workers| Event { scenario, workers })
     });
     with_workers.collect()
 }
@@ -118,27 +143,51 @@ pub fn minutes(events: &[Event], arguments: &Arguments) -> f64 {
 pub fn run(event: &Event, arguments: &Arguments) -> std::io::Result<Result> {
     let chosen = arguments.list("subjects");
     let names = SUBJECTS.iter().map(|(name, _)| *name);
-    let names = names.filter(|name| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name));
-    let mut entries: Vec<Entry> = names.map(|subject| Entry { subject, figures: Vec::new() }).collect();
+    let names =
+        names.filter(|name| chosen.is_empty() || chosen.iter().any(|chosen| chosen == name));
+    let mut entries: Vec<Entry> = names
+        .map(|subject| Entry {
+            subject,
+            figures: Vec::new(),
+        })
+        .collect();
     let target_ms = arguments.value("target-ms", 500_u64).to_string();
     for round in 1..=arguments.value("rounds", 7) {
         for index in order(entries.len(), round) {
             let entry = &mut entries[index];
             let mut command = tool("actors")?;
-            command.args(["one", entry.subject, event.scenario, "--target-ms", &target_ms]);
+            command.args([
+                "one",
+                entry.subject,
+                event.scenario,
+                "--target-ms",
+                &target_ms,
+            ]);
             command.args(["--workers", &event.workers.to_string()]);
             let output = command.output()?;
             let figure = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
-            eprintln!("{} · round {round} · {} · {figure:?}", event.label(), entry.subject);
+            eprintln!(
+                "{} · round {round} · {} · {figure:?}",
+                event.label(),
+                entry.subject
+            );
             entry.figures.push(figure);
         }
     }
-    Ok(Result { event: event.clone(), entries })
+    Ok(Result {
+        event: event.clone(),
+        entries,
+    })
 }
 
 impl Event {
     fn label(&self) -> String {
-        format!("{}, {} worker{}", self.scenario, self.workers, if self.workers == 1 { "" } else { "s" })
+        format!(
+            "{}, {} worker{}",
+            self.scenario,
+            self.workers,
+            if self.workers == 1 { "" } else { "s" }
+        )
     }
 
     fn less_is_better(&self) -> bool {
@@ -148,18 +197,44 @@ impl Event {
 
 /// The events of the document that the `actors` binary writes.
 pub fn read(document: &Value) -> Vec<Result> {
-    document["events"].as_array().into_iter().flatten().filter_map(Result::from_json).collect()
+    document["events"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Result::from_json)
+        .collect()
 }
 
 impl Result {
     fn from_json(event: &Value) -> Option<Self> {
-        let (scenario, _, _) = SCENARIOS.iter().find(|(name, _, _)| event["scenario"] == *name)?;
+        let (scenario, _, _) = SCENARIOS
+            .iter()
+            .find(|(name, _, _)| event["scenario"] == *name)?;
         let entry = |entry: &Value| {
-            let (subject, _) = SUBJECTS.iter().find(|(name, _)| entry["subject"] == *name)?;
-            Some(Entry { subject, figures: entry["figures"].as_array()?.iter().map(Value::as_f64).collect() })
+            let (subject, _) = SUBJECTS
+                .iter()
+                .find(|(name, _)| entry["subject"] == *name)?;
+            Some(Entry {
+                subject,
+                figures: entry["figures"]
+                    .as_array()?
+                    .iter()
+                    .map(Value::as_f64)
+                    .collect(),
+            })
         };
-        let entries = event["subjects"].as_array()?.iter().filter_map(entry).collect();
-        Some(Self { event: Event { scenario, workers: event["workers"].as_u64()? as usize }, entries })
+        let entries = event["subjects"]
+            .as_array()?
+            .iter()
+            .filter_map(entry)
+            .collect();
+        Some(Self {
+            event: Event {
+                scenario,
+                workers: event["workers"].as_u64()? as usize,
+            },
+            entries,
+        })
     }
 
     /// The event in words.
@@ -169,7 +244,11 @@ impl Result {
 
     /// What its figures are.
     pub fn unit(&self) -> &'static str {
-        if self.event.less_is_better() { "bytes/process" } else { "operations/s" }
+        if self.event.less_is_better() {
+            "bytes/process"
+        } else {
+            "operations/s"
+        }
     }
 
     fn entry(&self, subject: &str) -> Option<&Entry> {
@@ -183,42 +262,64 @@ impl Result {
 
     /// How much better than `base` a subject was, round by round; above 1 is better.
     pub fn ratio_of(&self, subject: &str, base: &str) -> Option<Spread> {
-        let pairs = self.entry(subject)?.figures.iter().zip(&self.entry(base)?.figures);
-        Spread::of(pairs.filter_map(|(own, base)| match self.event.less_is_better() {
-            true => Some((*base)? / (*own)?),
-            false => Some((*own)? / (*base)?),
-        }))
+        let pairs = self
+            .entry(subject)?
+            .figures
+            .iter()
+            .zip(&self.entry(base)?.figures);
+        Spread::of(
+            pairs.filter_map(|(own, base)| match self.event.less_is_better() {
+                true => Some((*base)? / (*own)?),
+                false => Some((*own)? / (*base)?),
+            }),
+        )
     }
 
     /// Longshore's goals in this event.
     pub fn checks(&self) -> Vec<Check> {
-        let goal = GOALS.iter().find(|(scenario, _, _)| *scenario == self.event.scenario);
+        let goal = GOALS
+            .iter()
+            .find(|(scenario, _, _)| *scenario == self.event.scenario);
         let ratio = goal.and_then(|(_, base, least)| {
             let median = (self.ratio_of("longshore", base)?.median * 100.0).round() / 100.0;
-            Some(Check { goal: format!("≥ {least:.2}"), found: format!("{base} {median:.2}"), met: median >= *least })
+            Some(Check {
+                goal: format!("≥ {least:.2}"),
+                found: format!("{base} {median:.2}"),
+                met: median >= *least,
+            })
         });
-        let bytes = self.spread_of("longshore").filter(|_| self.event.less_is_better()).map(|spread| Check {
-            goal: format!("≤ {MAX_IDLE_BYTES}"),
-            found: format!("bytes {:.0}", spread.median),
-            met: spread.median <= MAX_IDLE_BYTES,
-        });
+        let bytes = self
+            .spread_of("longshore")
+            .filter(|_| self.event.less_is_better())
+            .map(|spread| Check {
+                goal: format!("≤ {MAX_IDLE_BYTES}"),
+                found: format!("bytes {:.0}", spread.median),
+                met: spread.median <= MAX_IDLE_BYTES,
+            });
         ratio.into_iter().chain(bytes).collect()
     }
 
     /// A Markdown table, subjects downwards.
     pub fn markdown(&self) -> String {
         let (label, unit) = (self.label(), self.unit());
-        let mut text =
-            format!("### {label}\n\n| | {unit}, median (range) | vs {BASE} | verdict |\n|---|---|---|---|\n");
+        let mut text = format!(
+            "### {label}\n\n| | {unit}, median (range) | vs {BASE} | verdict |\n|---|---|---|---|\n"
+        );
         for entry in &self.entries {
-            let checks = if entry.subject == "longshore" { self.checks() } else { Vec::new() };
+            let checks = if entry.subject == "longshore" {
+                self.checks()
+            } else {
+                Vec::new()
+            };
             let verdict = Some(describe(&checks)).filter(|text| !text.is_empty());
             let figure = self
                 .spread_of(entry.subject)
                 .map(|s| format!("{} ({}–{})", short(s.median), short(s.min), short(s.max)));
             let ratio = self.ratio_of(entry.subject, BASE).map(Spread::as_ratio);
-            let columns = [figure, ratio, verdict].map(|column| column.unwrap_or_else(|| "–".into()));
-            writeln!(text, "| {} | {} |", entry.subject, columns.join(" | ")).expect("writing to a string");
+            let columns =
+                [figure, ratio, verdict].map(|column| column.unwrap_or_else(|| "–".into()));
+            writeln!(text, "| {} | {} |", entry.subject, columns.join(" | "))
+                .expect("writing to a string");
         }
         text
     }

@@ -13,11 +13,16 @@ impl Subject for Crossbeam {
     fn ping_pong(&self, rounds: u64) -> Result<(), Unsupported> {
         let ((to_a, a), (to_b, b)) = (unbounded(), unbounded());
         let (first, second) = (to_b.clone(), to_a.clone());
-        let players = [thread::spawn(move || play(&a, &first)), thread::spawn(move || play(&b, &second))];
+        let players = [
+            thread::spawn(move || play(&a, &first)),
+            thread::spawn(move || play(&b, &second)),
+        ];
         to_b.send(rounds * 2 - 1).expect("a player listens");
         // The last ball ends one player, and its sender the other.
         drop((to_a, to_b));
-        players.into_iter().for_each(|player| player.join().expect("a player does not panic"));
+        players
+            .into_iter()
+            .for_each(|player| player.join().expect("a player does not panic"));
         Ok(())
     }
 

@@ -17,7 +17,13 @@ pub struct Kameo(Runtime);
 impl Kameo {
     /// Starts the workers.
     pub fn new(workers: usize) -> Self {
-        Self(Builder::new_multi_thread().worker_threads(workers).enable_all().build().expect("a runtime starts"))
+        Self(
+            Builder::new_multi_thread()
+                .worker_threads(workers)
+                .enable_all()
+                .build()
+                .expect("a runtime starts"),
+        )
     }
 
     fn start(&self, role: Role) -> ActorRef<Role> {
@@ -29,7 +35,12 @@ impl Kameo {
 impl Subject for Kameo {
     fn ping_pong(&self, rounds: u64) -> Result<(), Unsupported> {
         let finish = Finish::default();
-        let player = || self.start(Role::Player { other: None, report: finish.reporter() });
+        let player = || {
+            self.start(Role::Player {
+                other: None,
+                report: finish.reporter(),
+            })
+        };
         let (a, b) = (player(), player());
         send(&a, Signal::Meet(b.clone()));
         send(&b, Signal::Meet(a.clone()));
@@ -45,7 +56,13 @@ impl Subject for Kameo {
         let consumers: Vec<_> = (0..flow.consumers).map(consumer).collect();
         for number in 0..flow.producers {
             let targets = consumers[flow.targets(number)].to_vec();
-            send(&self.start(Role::Producer { targets, left: each }), Signal::Go);
+            send(
+                &self.start(Role::Producer {
+                    targets,
+                    left: each,
+                }),
+                Signal::Go,
+            );
         }
         finish.wait_for(flow.consumers);
         Ok(())
@@ -53,7 +70,14 @@ impl Subject for Kameo {
 
     fn spawn_end(&self, count: u64) -> Result<(), Unsupported> {
         let (report, reports) = channel();
-        send(&self.start(Role::Parent { left: count / BATCH, alive: 0, report }), Signal::Go);
+        send(
+            &self.start(Role::Parent {
+                left: count / BATCH,
+                alive: 0,
+                report,
+            }),
+            Signal::Go,
+        );
         reports.recv().expect("the parent reports");
         Ok(())
     }
@@ -86,11 +110,23 @@ enum Signal {
 
 #[derive(Actor)]
 enum Role {
-    Player { other: Option<ActorRef<Self>>, report: Sender<()> },
+    Player {
+        other: Option<ActorRef<Self>>,
+        report: Sender<()>,
+    },
     Consumer(Countdown),
-    Producer { targets: Vec<ActorRef<Self>>, left: u64 },
-    Parent { left: u64, alive: u64, report: Sender<()> },
-    Child { parent: ActorRef<Self> },
+    Producer {
+        targets: Vec<ActorRef<Self>>,
+        left: u64,
+    },
+    Parent {
+        left: u64,
+        alive: u64,
+        report: Sender<()>,
+    },
+    Child {
+        parent: ActorRef<Self>,
+    },
 }
 
 impl Message<Signal> for Role {
@@ -100,18 +136,30 @@ impl Message<Signal> for Role {
         let myself = context.actor_ref();
         match (self, signal) {
             (Self::Player { other, .. }, Signal::Meet(met)) => *other = Some(met),
-            (Self::Player { other, report }, Signal::Ball(ball)) => match (ball.checked_sub(1), other) {
-                (Some(next), Some(other)) => send(other, Signal::Ball(next)),
-                _ => drop(report.send(())),
-            },
+            (Self::Player { other, report }, Signal::Ball(ball)) => {
+                match (ball.checked_sub(1), other) {
+                    (Some(next), Some(other)) => send(other, Signal::Ball(next)),
+                    _ => drop(report.send(())),
+                }
+            }
             (Self::Consumer(countdown), Signal::Ball(_)) => drop(countdown.count()),
             (Self::Producer { targets, left }, Signal::Go) => produce(myself, targets, left),
-            (Self::Parent { left: 0, report, .. }, Signal::Go) => drop(report.send(())),
+            (
+                Self::Parent {
+                    left: 0, report, ..
+                },
+                Signal::Go,
+            ) => drop(report.send(())),
             (Self::Parent { left, alive, .. }, Signal::Go) => {
                 (*left, *alive) = (*left - 1, BATCH);
                 for _ in 0..BATCH {
-                    let child = Self::Child { parent: myself.clone() };
-                    send(&Self::spawn_with_mailbox(child, mailbox::unbounded()), Signal::Go);
+                    let child = Self::Child {
+                        parent: myself.clone(),
+                    };
+                    send(
+                        &Self::spawn_with_mailbox(child, mailbox::unbounded()),
+                        Signal::Go,
+                    );
                 }
             }
             (Self::Parent { alive, .. }, Signal::Ended) => {

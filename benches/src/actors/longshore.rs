@@ -11,7 +11,10 @@ pub struct Longshore(Node);
 impl Longshore {
     /// Starts the workers.
     pub fn new(workers: usize) -> Self {
-        Self(Node::start(NodeOptions::from("bench@localhost").with_workers(workers)).expect("a node starts"))
+        Self(
+            Node::start(NodeOptions::from("bench@localhost").with_workers(workers))
+                .expect("a node starts"),
+        )
     }
 
     fn start(&self, role: Role) -> Pid {
@@ -33,7 +36,12 @@ fn once(role: Role) -> impl FnMut() -> Role + Send {
 impl Subject for Longshore {
     fn ping_pong(&self, rounds: u64) -> Result<(), Unsupported> {
         let finish = Finish::default();
-        let player = || self.start(Role::Player { other: None, report: finish.reporter() });
+        let player = || {
+            self.start(Role::Player {
+                other: None,
+                report: finish.reporter(),
+            })
+        };
         let (a, b) = (player(), player());
         self.send(a, Signal::Meet(b));
         self.send(b, Signal::Meet(a));
@@ -48,7 +56,13 @@ impl Subject for Longshore {
         let consumers: Vec<_> = (0..flow.consumers).map(consumer).collect();
         for number in 0..flow.producers {
             let targets = consumers[flow.targets(number)].to_vec();
-            self.send(self.start(Role::Producer { targets, left: each }), Signal::Go);
+            self.send(
+                self.start(Role::Producer {
+                    targets,
+                    left: each,
+                }),
+                Signal::Go,
+            );
         }
         finish.wait_for(flow.consumers);
         Ok(())
@@ -56,7 +70,14 @@ impl Subject for Longshore {
 
     fn spawn_end(&self, count: u64) -> Result<(), Unsupported> {
         let (report, reports) = channel();
-        self.send(self.start(Role::Parent { left: count / BATCH, alive: 0, report }), Signal::Go);
+        self.send(
+            self.start(Role::Parent {
+                left: count / BATCH,
+                alive: 0,
+                report,
+            }),
+            Signal::Go,
+        );
         reports.recv().expect("the parent reports");
         Ok(())
     }
@@ -64,7 +85,10 @@ impl Subject for Longshore {
     fn idle(&self, count: u64, measure: &mut dyn FnMut()) -> Result<(), Unsupported> {
         let finish = Finish::default();
         for _ in 0..count {
-            self.send(self.start(Role::Consumer(Countdown::new(1, &finish))), Signal::Ball(0));
+            self.send(
+                self.start(Role::Consumer(Countdown::new(1, &finish))),
+                Signal::Ball(0),
+            );
         }
         finish.wait_for(count);
         measure();
@@ -73,7 +97,13 @@ impl Subject for Longshore {
 
     fn timers(&self, count: u64) -> Result<(), Unsupported> {
         let (report, reports) = channel();
-        self.send(self.start(Role::Clock { left: count, report }), Signal::Go);
+        self.send(
+            self.start(Role::Clock {
+                left: count,
+                report,
+            }),
+            Signal::Go,
+        );
         reports.recv().expect("the clock reports");
         Ok(())
     }
@@ -87,27 +117,56 @@ enum Signal {
 }
 
 enum Role {
-    Player { other: Option<Pid>, report: Sender<()> },
+    Player {
+        other: Option<Pid>,
+        report: Sender<()>,
+    },
     Consumer(Countdown),
-    Producer { targets: Vec<Pid>, left: u64 },
-    Parent { left: u64, alive: u64, report: Sender<()> },
-    Child { parent: Pid },
-    Clock { left: u64, report: Sender<()> },
+    Producer {
+        targets: Vec<Pid>,
+        left: u64,
+    },
+    Parent {
+        left: u64,
+        alive: u64,
+        report: Sender<()>,
+    },
+    Child {
+        parent: Pid,
+    },
+    Clock {
+        left: u64,
+        report: Sender<()>,
+    },
 }
 
 impl Actor for Role {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
-        let Ok(signal) = message.downcast::<Signal>() else { return Ok(()) };
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        let Ok(signal) = message.downcast::<Signal>() else {
+            return Ok(());
+        };
         let myself = cx.pid();
         match (self, signal) {
             (Self::Player { other, .. }, Signal::Meet(met)) => *other = Some(met),
-            (Self::Player { other, report }, Signal::Ball(ball)) => match (ball.checked_sub(1), other) {
-                (Some(next), Some(other)) => drop(cx.send(*other, Signal::Ball(next))),
-                _ => drop(report.send(())),
-            },
+            (Self::Player { other, report }, Signal::Ball(ball)) => {
+                match (ball.checked_sub(1), other) {
+                    (Some(next), Some(other)) => drop(cx.send(*other, Signal::Ball(next))),
+                    _ => drop(report.send(())),
+                }
+            }
             (Self::Consumer(countdown), Signal::Ball(_)) => drop(countdown.count()),
             (Self::Producer { targets, left }, Signal::Go) => produce(cx, targets, left)?,
-            (Self::Parent { left: 0, report, .. }, Signal::Go) => drop(report.send(())),
+            (
+                Self::Parent {
+                    left: 0, report, ..
+                },
+                Signal::Go,
+            ) => drop(report.send(())),
             (Self::Parent { left, alive, .. }, Signal::Go) => {
                 (*left, *alive) = (*left - 1, BATCH);
                 for _ in 0..BATCH {

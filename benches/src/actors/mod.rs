@@ -60,10 +60,38 @@ pub struct Flow {
 /// The scenarios by name, with the operations of one run.
 pub const SCENARIOS: &[(&str, Scenario, u64)] = &[
     ("ping-pong", Scenario::PingPong, 400_000),
-    ("flood", Scenario::Flow(Flow { producers: 1, consumers: 1 }), 4_000_000),
-    ("two-pairs", Scenario::Flow(Flow { producers: 2, consumers: 2 }), 8_000_000),
-    ("fan-in", Scenario::Flow(Flow { producers: 8, consumers: 1 }), 4_000_000),
-    ("fan-out", Scenario::Flow(Flow { producers: 1, consumers: 8 }), 4_000_000),
+    (
+        "flood",
+        Scenario::Flow(Flow {
+            producers: 1,
+            consumers: 1,
+        }),
+        4_000_000,
+    ),
+    (
+        "two-pairs",
+        Scenario::Flow(Flow {
+            producers: 2,
+            consumers: 2,
+        }),
+        8_000_000,
+    ),
+    (
+        "fan-in",
+        Scenario::Flow(Flow {
+            producers: 8,
+            consumers: 1,
+        }),
+        4_000_000,
+    ),
+    (
+        "fan-out",
+        Scenario::Flow(Flow {
+            producers: 1,
+            consumers: 8,
+        }),
+        4_000_000,
+    ),
     ("spawn-end", Scenario::SpawnEnd, 200_000),
     ("idle-bytes", Scenario::IdleBytes, 100_000),
     ("timers", Scenario::Timers, 1_000_000),
@@ -80,7 +108,9 @@ pub const SUBJECTS: &[(&str, Build)] = &[
     ("kameo", |workers| Box::new(kameo::Kameo::new(workers))),
     ("std", |_| Box::new(std_threads::StdThreads)),
     ("crossbeam", |_| Box::new(crossbeam::Crossbeam)),
-    ("longshore", |workers| Box::new(longshore::Longshore::new(workers))),
+    ("longshore", |workers| {
+        Box::new(longshore::Longshore::new(workers))
+    }),
 ];
 
 /// What a subject answers to a scenario that it has no natural form of.
@@ -179,7 +209,10 @@ pub struct Countdown {
 impl Countdown {
     /// Reports after `count` messages.
     pub fn new(count: u64, finish: &Finish) -> Self {
-        Self { left: count, report: finish.reporter() }
+        Self {
+            left: count,
+            report: finish.reporter(),
+        }
     }
 
     /// Counts one; true if it was the last.

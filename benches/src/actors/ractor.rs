@@ -12,19 +12,35 @@ pub struct Ractor(Runtime);
 impl Ractor {
     /// Starts the workers.
     pub fn new(workers: usize) -> Self {
-        Self(Builder::new_multi_thread().worker_threads(workers).enable_all().build().expect("a runtime starts"))
+        Self(
+            Builder::new_multi_thread()
+                .worker_threads(workers)
+                .enable_all()
+                .build()
+                .expect("a runtime starts"),
+        )
     }
 
     fn start(&self, role: Role) -> ActorRef<Signal> {
-        let started = self.0.block_on(self.0.spawn(Actor::spawn(None, Player, role)));
-        started.expect("it does not panic").expect("an actor without a name starts").0
+        let started = self
+            .0
+            .block_on(self.0.spawn(Actor::spawn(None, Player, role)));
+        started
+            .expect("it does not panic")
+            .expect("an actor without a name starts")
+            .0
     }
 }
 
 impl Subject for Ractor {
     fn ping_pong(&self, rounds: u64) -> Result<(), Unsupported> {
         let finish = Finish::default();
-        let player = || self.start(Role::Player { other: None, report: finish.reporter() });
+        let player = || {
+            self.start(Role::Player {
+                other: None,
+                report: finish.reporter(),
+            })
+        };
         let (a, b) = (player(), player());
         send(&a, Signal::Meet(b.clone()));
         send(&b, Signal::Meet(a.clone()));
@@ -40,7 +56,13 @@ impl Subject for Ractor {
         let consumers: Vec<_> = (0..flow.consumers).map(consumer).collect();
         for number in 0..flow.producers {
             let targets = consumers[flow.targets(number)].to_vec();
-            send(&self.start(Role::Producer { targets, left: each }), Signal::Go);
+            send(
+                &self.start(Role::Producer {
+                    targets,
+                    left: each,
+                }),
+                Signal::Go,
+            );
         }
         finish.wait_for(flow.consumers);
         Ok(())
@@ -48,7 +70,14 @@ impl Subject for Ractor {
 
     fn spawn_end(&self, count: u64) -> Result<(), Unsupported> {
         let (report, reports) = channel();
-        send(&self.start(Role::Parent { left: count / BATCH, alive: 0, report }), Signal::Go);
+        send(
+            &self.start(Role::Parent {
+                left: count / BATCH,
+                alive: 0,
+                report,
+            }),
+            Signal::Go,
+        );
         reports.recv().expect("the parent reports");
         Ok(())
     }
@@ -69,7 +98,13 @@ impl Subject for Ractor {
 
     fn timers(&self, count: u64) -> Result<(), Unsupported> {
         let (report, reports) = channel();
-        send(&self.start(Role::Clock { left: count, report }), Signal::Go);
+        send(
+            &self.start(Role::Clock {
+                left: count,
+                report,
+            }),
+            Signal::Go,
+        );
         reports.recv().expect("the clock reports");
         Ok(())
     }
@@ -88,12 +123,27 @@ enum Signal {
 }
 
 enum Role {
-    Player { other: Option<ActorRef<Signal>>, report: Sender<()> },
+    Player {
+        other: Option<ActorRef<Signal>>,
+        report: Sender<()>,
+    },
     Consumer(Countdown),
-    Producer { targets: Vec<ActorRef<Signal>>, left: u64 },
-    Parent { left: u64, alive: u64, report: Sender<()> },
-    Child { parent: ActorRef<Signal> },
-    Clock { left: u64, report: Sender<()> },
+    Producer {
+        targets: Vec<ActorRef<Signal>>,
+        left: u64,
+    },
+    Parent {
+        left: u64,
+        alive: u64,
+        report: Sender<()>,
+    },
+    Child {
+        parent: ActorRef<Signal>,
+    },
+    Clock {
+        left: u64,
+        report: Sender<()>,
+    },
 }
 
 struct Player;
@@ -115,17 +165,31 @@ impl Actor for Player {
     ) -> Result<(), ActorProcessingErr> {
         match (role, signal) {
             (Role::Player { other, .. }, Signal::Meet(met)) => *other = Some(met),
-            (Role::Player { other, report }, Signal::Ball(ball)) => match (ball.checked_sub(1), other) {
-                (Some(next), Some(other)) => send(other, Signal::Ball(next)),
-                _ => drop(report.send(())),
-            },
+            (Role::Player { other, report }, Signal::Ball(ball)) => {
+                match (ball.checked_sub(1), other) {
+                    (Some(next), Some(other)) => send(other, Signal::Ball(next)),
+                    _ => drop(report.send(())),
+                }
+            }
             (Role::Consumer(countdown), Signal::Ball(_)) => drop(countdown.count()),
             (Role::Producer { targets, left }, Signal::Go) => produce(&myself, targets, left),
-            (Role::Parent { left: 0, report, .. }, Signal::Go) => drop(report.send(())),
+            (
+                Role::Parent {
+                    left: 0, report, ..
+                },
+                Signal::Go,
+            ) => drop(report.send(())),
             (Role::Parent { left, alive, .. }, Signal::Go) => {
                 (*left, *alive) = (*left - 1, BATCH);
                 for _ in 0..BATCH {
-                    let (child, _) = Self::spawn(None, Self, Role::Child { parent: myself.clone() }).await?;
+                    let (child, _) = Self::spawn(
+                        None,
+                        Self,
+                        Role::Child {
+                            parent: myself.clone(),
+                        },
+                    )
+                    .await?;
                     send(&child, Signal::Go);
                 }
             }
@@ -159,7 +223,9 @@ fn produce(myself: &ActorRef<Signal>, targets: &[ActorRef<Signal>], left: &mut u
 fn set_timers(myself: &ActorRef<Signal>, left: &mut u64, report: &Sender<()>) {
     for _ in 0..BURST.min(*left) {
         *left -= 1;
-        myself.send_after(far_ahead(*left), || Signal::Ended).abort();
+        myself
+            .send_after(far_ahead(*left), || Signal::Ended)
+            .abort();
     }
     match *left {
         0 => drop(report.send(())),

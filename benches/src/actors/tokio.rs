@@ -14,7 +14,13 @@ pub struct Tokio(Runtime);
 impl Tokio {
     /// Starts the workers.
     pub fn new(workers: usize) -> Self {
-        Self(Builder::new_multi_thread().worker_threads(workers).enable_all().build().expect("a runtime starts"))
+        Self(
+            Builder::new_multi_thread()
+                .worker_threads(workers)
+                .enable_all()
+                .build()
+                .expect("a runtime starts"),
+        )
     }
 }
 
@@ -34,12 +40,16 @@ impl Subject for Tokio {
         let consumers: Vec<UnboundedSender<u64>> = (0..flow.consumers)
             .map(|_| {
                 let (sender, receiver) = unbounded_channel();
-                self.0.spawn(consume(receiver, Countdown::new(flow.expected(each), &finish)));
+                self.0.spawn(consume(
+                    receiver,
+                    Countdown::new(flow.expected(each), &finish),
+                ));
                 sender
             })
             .collect();
         for producer in 0..flow.producers {
-            self.0.spawn(produce(consumers[flow.targets(producer)].to_vec(), each));
+            self.0
+                .spawn(produce(consumers[flow.targets(producer)].to_vec(), each));
         }
         finish.wait_for(flow.consumers);
         Ok(())
@@ -63,7 +73,9 @@ impl Subject for Tokio {
                 }
             }
         };
-        self.0.block_on(self.0.spawn(life)).expect("it does not panic");
+        self.0
+            .block_on(self.0.spawn(life))
+            .expect("it does not panic");
         Ok(())
     }
 
@@ -92,7 +104,9 @@ impl Subject for Tokio {
                 }
             }
         };
-        self.0.block_on(self.0.spawn(set_and_cancel)).expect("it does not panic");
+        self.0
+            .block_on(self.0.spawn(set_and_cancel))
+            .expect("it does not panic");
         Ok(())
     }
 }
@@ -102,7 +116,11 @@ pub(super) fn far_ahead(number: u64) -> Duration {
     Duration::from_millis(1_000 + number * 7_919 % 60_000)
 }
 
-async fn play(mut balls: UnboundedReceiver<u64>, other: UnboundedSender<u64>, report: std::sync::mpsc::Sender<()>) {
+async fn play(
+    mut balls: UnboundedReceiver<u64>,
+    other: UnboundedSender<u64>,
+    report: std::sync::mpsc::Sender<()>,
+) {
     while let Some(ball) = balls.recv().await {
         match ball.checked_sub(1) {
             Some(next) if other.send(next).is_ok() => {}
@@ -119,7 +137,10 @@ async fn consume(mut items: UnboundedReceiver<u64>, mut countdown: Countdown) {
 async fn produce(targets: Vec<UnboundedSender<u64>>, each: u64) {
     let mut targets = targets.iter().cycle();
     for number in 0..each {
-        let _ = targets.next().expect("a producer has a target").send(number);
+        let _ = targets
+            .next()
+            .expect("a producer has a target")
+            .send(number);
         if number % BURST == BURST - 1 {
             tokio::task::yield_now().await;
         }

@@ -22,7 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     arguments.refuse_unknown();
     let mut results = Vec::new();
     let events = contest::events(&arguments);
-    eprintln!("{} events, about {:.0} minutes", events.len(), contest::minutes(&events, &arguments));
+    eprintln!(
+        "{} events, about {:.0} minutes",
+        events.len(),
+        contest::minutes(&events, &arguments)
+    );
     for event in events {
         let result = contest::run(&event, &arguments)?;
         println!("{}", result.markdown());

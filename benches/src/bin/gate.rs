@@ -58,14 +58,26 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     if worse.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("worse than {}: {}; if that is meant, run the gate with --update", file.display(), worse.join(", "));
+    eprintln!(
+        "worse than {}: {}; if that is meant, run the gate with --update",
+        file.display(),
+        worse.join(", ")
+    );
     Ok(ExitCode::FAILURE)
 }
 
 /// The scenarios of the command line, or those of the file.
 fn chosen(arguments: &Arguments, baseline: &Baseline) -> (Task, Vec<Scenario>) {
-    let (update, only, all) = (arguments.list("update"), arguments.list("only"), arguments.flag("all"));
-    let task = if update.is_empty() { Task::Compare } else { Task::Store };
+    let (update, only, all) = (
+        arguments.list("update"),
+        arguments.list("only"),
+        arguments.flag("all"),
+    );
+    let task = if update.is_empty() {
+        Task::Compare
+    } else {
+        Task::Store
+    };
     let names = match (&update[..], &only[..]) {
         _ if all => return (task, SCENARIOS.to_vec()),
         ([], []) => baseline.names(),
@@ -74,7 +86,9 @@ fn chosen(arguments: &Arguments, baseline: &Baseline) -> (Task, Vec<Scenario>) {
         ([flag], _) if flag == "true" => baseline.names(),
         (update, _) => update.to_vec(),
     };
-    let find = |name: &String| scenario::find(name).unwrap_or_else(|| refuse(&format!("unknown scenario {name:?}")));
+    let find = |name: &String| {
+        scenario::find(name).unwrap_or_else(|| refuse(&format!("unknown scenario {name:?}")))
+    };
     (task, names.iter().map(find).collect())
 }
 
@@ -88,7 +102,10 @@ fn report(baseline: &Baseline, name: &str, cost: &Cost) -> Verdict {
         found.min,
         found.max,
         stored.map_or("–".into(), |stored| format!("{stored:.1}")),
-        stored.map_or("–".into(), |stored| format!("{:+.1} %", (found.median / stored - 1.0) * 100.0)),
+        stored.map_or("–".into(), |stored| format!(
+            "{:+.1} %",
+            (found.median / stored - 1.0) * 100.0
+        )),
         cost.allocations,
         cost.allocated_bytes,
         baseline.tolerance(name) * 100.0,

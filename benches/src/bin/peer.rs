@@ -8,8 +8,16 @@ use longshore_bench::peers::{Options, PEERS, Served};
 
 fn main() -> Served {
     let arguments = Arguments::from_env();
-    let names = || PEERS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join("|");
-    let name = arguments.word(0).unwrap_or_else(|| refuse(&format!("peer {}", names())));
+    let names = || {
+        PEERS
+            .iter()
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join("|")
+    };
+    let name = arguments
+        .word(0)
+        .unwrap_or_else(|| refuse(&format!("peer {}", names())));
     let Some((_, serve)) = PEERS.iter().find(|(known, _)| *known == name) else {
         refuse(&format!("unknown peer {name:?}, one of {}", names()));
     };

@@ -12,7 +12,8 @@
 use longshore_bench::arguments::{Arguments, refuse};
 use longshore_bench::table::plan::Row;
 use longshore_bench::table::{
-    campaign::Campaign, contender, estimate, markdown, outcome::Outcome, page, plan, profile, record, tools,
+    campaign::Campaign, contender, estimate, markdown, outcome::Outcome, page, plan, profile,
+    record, tools,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -36,17 +37,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ => refuse(USAGE),
     };
     if let Some(unknown) = tables.iter().find(|table| !plan::TABLES.contains(table)) {
-        refuse(&format!("no table {unknown:?}; there are {}", plan::TABLES.join(", ")));
+        refuse(&format!(
+            "no table {unknown:?}; there are {}",
+            plan::TABLES.join(", ")
+        ));
     }
     let rows: Vec<Row> = tables.iter().flat_map(|table| plan::rows(table)).collect();
-    if arguments.word(0) == Some("profile") { profile_rows(&rows, &arguments) } else { run(&rows, &arguments) }
+    if arguments.word(0) == Some("profile") {
+        profile_rows(&rows, &arguments)
+    } else {
+        run(&rows, &arguments)
+    }
 }
 
 fn list() -> Result<(), Box<dyn std::error::Error>> {
     for table in plan::TABLES {
-        plan::rows(table).iter().for_each(|row| println!("{table:12} {}", row.name));
+        plan::rows(table)
+            .iter()
+            .for_each(|row| println!("{table:12} {}", row.name));
     }
-    println!("\npeers: {}", contender::labels().collect::<Vec<_>>().join(", "));
+    println!(
+        "\npeers: {}",
+        contender::labels().collect::<Vec<_>>().join(", ")
+    );
     Ok(())
 }
 
@@ -67,7 +80,10 @@ fn run(rows: &[Row], arguments: &Arguments) -> Result<(), Box<dyn std::error::Er
     arguments.refuse_unknown();
     tools::build()?;
     let minutes = estimate::duration(&campaign, rows).as_secs_f64() / 60.0;
-    eprintln!("{} rows, about {minutes:.0} minutes on a quiet machine, longer if runs have to be repeated", rows.len());
+    eprintln!(
+        "{} rows, about {minutes:.0} minutes on a quiet machine, longer if runs have to be repeated",
+        rows.len()
+    );
     let mut outcomes: Vec<Outcome> = Vec::new();
     for row in rows {
         let outcome = campaign.run(row);
@@ -75,7 +91,10 @@ fn run(rows: &[Row], arguments: &Arguments) -> Result<(), Box<dyn std::error::Er
         outcomes.push(outcome);
         // After every row, so that an interrupted campaign keeps what it has.
         if let Some(file) = &file {
-            fs::write(file, record::document(&campaign, &outcomes, &earlier).to_string())?;
+            fs::write(
+                file,
+                record::document(&campaign, &outcomes, &earlier).to_string(),
+            )?;
         }
     }
     Ok(())

@@ -40,7 +40,9 @@ impl Baseline {
     pub fn read(file: &Path) -> io::Result<Self> {
         match fs::read_to_string(file) {
             Ok(text) => Ok(Self(serde_json::from_str(&text)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(json!({ "scenarios": {} }))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Self(json!({ "scenarios": {} })))
+            }
             Err(error) => Err(error),
         }
     }
@@ -53,12 +55,17 @@ impl Baseline {
 
     /// The compiler of the stored counts, if it is not the present one.
     pub fn other_compiler(&self) -> Option<&str> {
-        self.0["compiler"].as_str().filter(|stored| *stored != compiler())
+        self.0["compiler"]
+            .as_str()
+            .filter(|stored| *stored != compiler())
     }
 
     /// The scenarios in the file.
     pub fn names(&self) -> Vec<String> {
-        self.0["scenarios"].as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
+        self.0["scenarios"]
+            .as_object()
+            .map(|all| all.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Stores a cost; a tolerance that the file has stays.
@@ -80,14 +87,24 @@ impl Baseline {
 
     /// The share by which a scenario may be above its stored count.
     pub fn tolerance(&self, name: &str) -> f64 {
-        self.0["scenarios"][name]["tolerance"].as_f64().unwrap_or(TOLERANCE)
+        self.0["scenarios"][name]["tolerance"]
+            .as_f64()
+            .unwrap_or(TOLERANCE)
     }
 
     /// Compares a new cost with the stored one.
     pub fn judge(&self, name: &str, cost: &Cost) -> Verdict {
-        let Some(stored) = self.instructions(name) else { return Verdict::New };
-        let allocations = self.0["scenarios"][name]["allocations"].as_f64().unwrap_or(0.0);
-        let allowed = if allocations == 0.0 { 0.0 } else { allocations + ALLOCATION_SLACK };
+        let Some(stored) = self.instructions(name) else {
+            return Verdict::New;
+        };
+        let allocations = self.0["scenarios"][name]["allocations"]
+            .as_f64()
+            .unwrap_or(0.0);
+        let allowed = if allocations == 0.0 {
+            0.0
+        } else {
+            allocations + ALLOCATION_SLACK
+        };
         let share = cost.instructions.median / stored - 1.0;
         match self.tolerance(name) {
             tolerance if share > tolerance => Verdict::Worse,
@@ -100,7 +117,9 @@ impl Baseline {
 
 fn compiler() -> String {
     let output = Command::new("rustc").arg("--version").output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    output
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -109,8 +128,16 @@ mod tests {
     use crate::spread::Spread;
 
     fn cost(instructions: f64, allocations: f64) -> Cost {
-        let instructions = Spread { median: instructions, min: instructions, max: instructions };
-        Cost { instructions, allocations, allocated_bytes: 0.0 }
+        let instructions = Spread {
+            median: instructions,
+            min: instructions,
+            max: instructions,
+        };
+        Cost {
+            instructions,
+            allocations,
+            allocated_bytes: 0.0,
+        }
     }
 
     #[test]

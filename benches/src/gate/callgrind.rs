@@ -67,7 +67,9 @@ fn play(scenario: &Scenario, pairs: usize, place: &Path) -> io::Result<Vec<Count
     let mut play = Play::start(scenario, place)?;
     let (short, long) = scenario.windows;
     let windows = std::iter::once(long).chain((0..pairs).flat_map(|_| [short, long]));
-    let totals = windows.map(|operations| play.window(operations)).collect::<io::Result<Vec<_>>>();
+    let totals = windows
+        .map(|operations| play.window(operations))
+        .collect::<io::Result<Vec<_>>>();
     match (totals, play.end()) {
         (Ok(totals), Ok(())) => Ok(totals),
         // The scenario's own words say more than a broken pipe.
@@ -82,7 +84,10 @@ impl Play {
             .env("GLIBC_TUNABLES", BASELINE_ROUTINES)
             .args(["--tool=callgrind", "--quiet", "--fair-sched=yes"])
             .arg("--dump-before=window_ends")
-            .arg(format!("--callgrind-out-file={}", place.join("dump").display()))
+            .arg(format!(
+                "--callgrind-out-file={}",
+                place.join("dump").display()
+            ))
             .arg(program.get_program())
             .arg(scenario.name)
             .stdin(Stdio::piped())
@@ -91,10 +96,16 @@ impl Play {
             .spawn()?;
         let orders = child.stdin.take().expect("a piped input");
         let lines = BufReader::new(child.stdout.take().expect("a piped output"));
-        let mut play = Self { child, orders, lines, asker: None };
+        let mut play = Self {
+            child,
+            orders,
+            lines,
+            asker: None,
+        };
         let addr = play.line()?;
         if let Work::Serve(_, client) = scenario.work {
-            play.asker = Some(client.connect(addr.parse().map_err(io::Error::other)?, play.child.id())?);
+            play.asker =
+                Some(client.connect(addr.parse().map_err(io::Error::other)?, play.child.id())?);
         }
         Ok(play)
     }
@@ -105,9 +116,19 @@ impl Play {
         }
         writeln!(self.orders, "{operations}")?;
         let line = self.line()?;
-        let mut counts = line.split_ascii_whitespace().map_while(|word| word.parse().ok());
-        let mut next = || counts.next().ok_or_else(|| invalid(format!("no counts in {line:?}")));
-        Ok(Counts { instructions: 0, allocations: next()?, allocated_bytes: next()? })
+        let mut counts = line
+            .split_ascii_whitespace()
+            .map_while(|word| word.parse().ok());
+        let mut next = || {
+            counts
+                .next()
+                .ok_or_else(|| invalid(format!("no counts in {line:?}")))
+        };
+        Ok(Counts {
+            instructions: 0,
+            allocations: next()?,
+            allocated_bytes: next()?,
+        })
     }
 
     fn line(&mut self) -> io::Result<String> {
@@ -124,7 +145,9 @@ impl Play {
         let output = self.child.wait_with_output()?;
         match output.status.success() {
             true => Ok(()),
-            false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
+            false => Err(io::Error::other(
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            )),
         }
     }
 }
@@ -134,7 +157,11 @@ fn read_dumps(place: &Path) -> io::Result<BTreeMap<u64, u64>> {
     let mut dumps = BTreeMap::new();
     for entry in fs::read_dir(place)? {
         let profile = fs::read_to_string(entry?.path())?;
-        let field = |key| profile.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+        let field = |key| {
+            profile
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
+        };
         if let (Some(part), Some(instructions)) = (field("part:"), field("totals:")) {
             dumps.insert(part, instructions);
         }
@@ -147,7 +174,9 @@ fn windows_of(totals: &[Counts], instructions: &BTreeMap<u64, u64>) -> io::Resul
     let pairs = totals.windows(2).enumerate().map(|(index, ends)| {
         // Dumps are counted from 1, and the first belongs to the window that is left out.
         let part = index as u64 + 2;
-        let instructions = instructions.get(&part).ok_or_else(|| invalid(format!("callgrind wrote no dump {part}")))?;
+        let instructions = instructions
+            .get(&part)
+            .ok_or_else(|| invalid(format!("callgrind wrote no dump {part}")))?;
         Ok(Counts {
             instructions: *instructions,
             allocations: ends[1].allocations - ends[0].allocations,
@@ -161,15 +190,27 @@ fn cost(scenario: &Scenario, windows: &[Counts]) -> Cost {
     let operations = (scenario.windows.1 - scenario.windows.0) as f64;
     let each = |count: fn(&Counts) -> u64| {
         let median = |first: usize| {
-            let counts = windows.iter().skip(first).step_by(2).map(|window| count(window) as f64);
-            Spread::of(counts).expect("at least one pair of windows").median
+            let counts = windows
+                .iter()
+                .skip(first)
+                .step_by(2)
+                .map(|window| count(window) as f64);
+            Spread::of(counts)
+                .expect("at least one pair of windows")
+                .median
         };
         (median(1) - median(0)) / operations
     };
-    let pairs = windows.chunks_exact(2).map(|pair| pair[1].instructions as f64 - pair[0].instructions as f64);
-    let range = Spread::of(pairs.map(|difference| difference / operations)).expect("at least one pair of windows");
+    let pairs = windows
+        .chunks_exact(2)
+        .map(|pair| pair[1].instructions as f64 - pair[0].instructions as f64);
+    let range = Spread::of(pairs.map(|difference| difference / operations))
+        .expect("at least one pair of windows");
     Cost {
-        instructions: Spread { median: each(|window| window.instructions), ..range },
+        instructions: Spread {
+            median: each(|window| window.instructions),
+            ..range
+        },
         allocations: each(|window| window.allocations),
         allocated_bytes: each(|window| window.allocated_bytes),
     }
@@ -186,12 +227,26 @@ mod tests {
 
     #[test]
     fn a_window_in_which_a_table_grew_changes_nothing() {
-        let scenario = Scenario { windows: (10, 110), ..SCENARIOS[0] };
-        let window = |instructions, allocations| Counts { instructions, allocations, allocated_bytes: 0 };
+        let scenario = Scenario {
+            windows: (10, 110),
+            ..SCENARIOS[0]
+        };
+        let window = |instructions, allocations| Counts {
+            instructions,
+            allocations,
+            allocated_bytes: 0,
+        };
         let usual = [window(1_500, 3), window(6_500, 3)];
         let grown = [window(1_500, 3), window(9_000, 9)];
         let found = cost(&scenario, &[usual, grown, usual].concat());
-        assert_eq!(found.instructions, Spread { median: 50.0, min: 50.0, max: 75.0 });
+        assert_eq!(
+            found.instructions,
+            Spread {
+                median: 50.0,
+                min: 50.0,
+                max: 75.0
+            }
+        );
         assert_eq!(found.allocations, 0.0);
     }
 }

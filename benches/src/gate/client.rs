@@ -62,9 +62,11 @@ impl Client {
     /// Connects.
     pub fn connect(self, addr: SocketAddr, server_pid: u32) -> io::Result<Asker> {
         let sockets = match self {
-            Self::Tcp { connections } => {
-                Sockets::Streams((0..connections).map(|_| open(addr)).collect::<Result<_, _>>()?)
-            }
+            Self::Tcp { connections } => Sockets::Streams(
+                (0..connections)
+                    .map(|_| open(addr))
+                    .collect::<Result<_, _>>()?,
+            ),
             Self::Tls => {
                 let mut sockets = Sockets::Tls(Box::new(Tls::begin(open(addr)?, &Tls::shared()?)?));
                 sockets.send()?;
@@ -78,7 +80,10 @@ impl Client {
                 Sockets::Datagrams(socket, Box::default(), in_flight as usize)
             }
         };
-        Ok(Asker { server_pid, sockets })
+        Ok(Asker {
+            server_pid,
+            sockets,
+        })
     }
 }
 
@@ -138,16 +143,24 @@ impl Sockets {
 
     fn send(&mut self) -> io::Result<()> {
         match self {
-            Self::Streams(sockets) => sockets.iter_mut().try_for_each(|socket| socket.write_all(&MESSAGE)),
+            Self::Streams(sockets) => sockets
+                .iter_mut()
+                .try_for_each(|socket| socket.write_all(&MESSAGE)),
             Self::Tls(link) => {
                 link.write(&MESSAGE)?;
                 link.flush().map(drop)
             }
             Self::Datagrams(socket, batch, count) => {
-                (0..*count).for_each(|index| batch.outgoing(index, MESSAGE.len()).copy_from_slice(&MESSAGE));
+                (0..*count).for_each(|index| {
+                    batch
+                        .outgoing(index, MESSAGE.len())
+                        .copy_from_slice(&MESSAGE)
+                });
                 match batch.send(socket, *count)? == *count {
                     true => Ok(()),
-                    false => Err(io::Error::other("the socket's buffer is too small for a round")),
+                    false => Err(io::Error::other(
+                        "the socket's buffer is too small for a round",
+                    )),
                 }
             }
         }
@@ -184,6 +197,9 @@ fn open(addr: SocketAddr) -> io::Result<TcpStream> {
 fn compare(reply: &[u8]) -> io::Result<()> {
     match reply == MESSAGE {
         true => Ok(()),
-        false => Err(io::Error::new(ErrorKind::InvalidData, "wrong byte in an echo")),
+        false => Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "wrong byte in an echo",
+        )),
     }
 }

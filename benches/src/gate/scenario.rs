@@ -50,25 +50,94 @@ const DEEP_ECHO: (u64, u64) = (320, 1_600);
 
 /// All scenarios; the gate runs those that the file names, and all if asked to.
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "std-channel", windows: (1_000, 6_000), work: Work::Channel },
-    serve("epoll-tcp-echo", ECHO, "epoll", Client::Tcp { connections: 1 }),
+    Scenario {
+        name: "std-channel",
+        windows: (1_000, 6_000),
+        work: Work::Channel,
+    },
+    serve(
+        "epoll-tcp-echo",
+        ECHO,
+        "epoll",
+        Client::Tcp { connections: 1 },
+    ),
     serve("mio-tcp-echo", ECHO, "mio", Client::Tcp { connections: 1 }),
-    serve("tokio-tcp-echo", ECHO, "tokio-ct", Client::Tcp { connections: 1 }),
-    serve("tcp-echo", ECHO, "longshore", Client::Tcp { connections: 1 }),
-    serve("epoll-tcp-echo-50", BUSY_ECHO, "epoll", Client::Tcp { connections: 50 }),
-    serve("mio-tcp-echo-50", BUSY_ECHO, "mio", Client::Tcp { connections: 50 }),
-    serve("tokio-tcp-echo-50", BUSY_ECHO, "tokio-ct", Client::Tcp { connections: 50 }),
-    serve("tcp-echo-50", BUSY_ECHO, "longshore", Client::Tcp { connections: 50 }),
+    serve(
+        "tokio-tcp-echo",
+        ECHO,
+        "tokio-ct",
+        Client::Tcp { connections: 1 },
+    ),
+    serve(
+        "tcp-echo",
+        ECHO,
+        "longshore",
+        Client::Tcp { connections: 1 },
+    ),
+    serve(
+        "epoll-tcp-echo-50",
+        BUSY_ECHO,
+        "epoll",
+        Client::Tcp { connections: 50 },
+    ),
+    serve(
+        "mio-tcp-echo-50",
+        BUSY_ECHO,
+        "mio",
+        Client::Tcp { connections: 50 },
+    ),
+    serve(
+        "tokio-tcp-echo-50",
+        BUSY_ECHO,
+        "tokio-ct",
+        Client::Tcp { connections: 50 },
+    ),
+    serve(
+        "tcp-echo-50",
+        BUSY_ECHO,
+        "longshore",
+        Client::Tcp { connections: 50 },
+    ),
     serve("tokio-tls-echo", ECHO, "tokio-rustls-ct", Client::Tls),
     serve("tls-echo", ECHO, "longshore", Client::Tls),
-    serve("epoll-udp-echo", ECHO, "epoll", Client::Udp { in_flight: 1 }),
+    serve(
+        "epoll-udp-echo",
+        ECHO,
+        "epoll",
+        Client::Udp { in_flight: 1 },
+    ),
     serve("mio-udp-echo", ECHO, "mio", Client::Udp { in_flight: 1 }),
-    serve("tokio-udp-echo", ECHO, "tokio-ct", Client::Udp { in_flight: 1 }),
+    serve(
+        "tokio-udp-echo",
+        ECHO,
+        "tokio-ct",
+        Client::Udp { in_flight: 1 },
+    ),
     serve("udp-echo", ECHO, "longshore", Client::Udp { in_flight: 1 }),
-    serve("epoll-udp-echo-16", DEEP_ECHO, "epoll", Client::Udp { in_flight: 16 }),
-    serve("mio-udp-echo-16", DEEP_ECHO, "mio", Client::Udp { in_flight: 16 }),
-    serve("tokio-udp-echo-16", DEEP_ECHO, "tokio-ct", Client::Udp { in_flight: 16 }),
-    serve("udp-echo-16", DEEP_ECHO, "longshore", Client::Udp { in_flight: 16 }),
+    serve(
+        "epoll-udp-echo-16",
+        DEEP_ECHO,
+        "epoll",
+        Client::Udp { in_flight: 16 },
+    ),
+    serve(
+        "mio-udp-echo-16",
+        DEEP_ECHO,
+        "mio",
+        Client::Udp { in_flight: 16 },
+    ),
+    serve(
+        "tokio-udp-echo-16",
+        DEEP_ECHO,
+        "tokio-ct",
+        Client::Udp { in_flight: 16 },
+    ),
+    serve(
+        "udp-echo-16",
+        DEEP_ECHO,
+        "longshore",
+        Client::Udp { in_flight: 16 },
+    ),
     pass("tokio-ping-pong", (1_000, 6_000), "tokio", ping_pong),
     pass("ping-pong", (1_000, 6_000), "longshore", ping_pong),
     pass("tokio-flood", (4_096, 20_480), "tokio", flood),
@@ -77,17 +146,38 @@ pub const SCENARIOS: &[Scenario] = &[
     pass("spawn-end", (500, 2_500), "longshore", spawn_end),
 ];
 
-const fn serve(name: &'static str, windows: (u64, u64), peer: &'static str, client: Client) -> Scenario {
-    Scenario { name, windows, work: Work::Serve(peer, client) }
+const fn serve(
+    name: &'static str,
+    windows: (u64, u64),
+    peer: &'static str,
+    client: Client,
+) -> Scenario {
+    Scenario {
+        name,
+        windows,
+        work: Work::Serve(peer, client),
+    }
 }
 
-const fn pass(name: &'static str, windows: (u64, u64), subject: &'static str, play: fn(&dyn Subject, u64)) -> Scenario {
-    Scenario { name, windows, work: Work::Pass(subject, play) }
+const fn pass(
+    name: &'static str,
+    windows: (u64, u64),
+    subject: &'static str,
+    play: fn(&dyn Subject, u64),
+) -> Scenario {
+    Scenario {
+        name,
+        windows,
+        work: Work::Pass(subject, play),
+    }
 }
 
 /// Finds a scenario by name.
 pub fn find(name: &str) -> Option<Scenario> {
-    SCENARIOS.iter().find(|scenario| scenario.name == name).copied()
+    SCENARIOS
+        .iter()
+        .find(|scenario| scenario.name == name)
+        .copied()
 }
 
 impl Scenario {
@@ -96,7 +186,10 @@ impl Scenario {
         match self.work {
             Work::Serve(peer, client) => Stage::Serving(start(peer, client.mode())),
             Work::Pass(name, play) => {
-                let (_, build) = actors::SUBJECTS.iter().find(|(known, _)| *known == name).expect("a known subject");
+                let (_, build) = actors::SUBJECTS
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .expect("a known subject");
                 Stage::Passing(build(1), play)
             }
             Work::Channel => Stage::Channel,
@@ -135,7 +228,10 @@ fn start(peer: &str, mode: Mode) -> SocketAddr {
         files: None,
         bound: Some(bound),
     };
-    let (_, serve) = peers::PEERS.iter().find(|(name, _)| *name == peer).expect("a known peer");
+    let (_, serve) = peers::PEERS
+        .iter()
+        .find(|(name, _)| *name == peer)
+        .expect("a known peer");
     // It ends with the process.
     thread::spawn(move || serve(options).map_err(|error| eprintln!("{error}")));
     was_bound.recv().expect("the server binds")
@@ -154,7 +250,15 @@ fn ping_pong(subject: &dyn Subject, n: u64) {
 }
 
 fn flood(subject: &dyn Subject, n: u64) {
-    subject.flow(Flow { producers: 1, consumers: 1 }, n).expect("every subject floods");
+    subject
+        .flow(
+            Flow {
+                producers: 1,
+                consumers: 1,
+            },
+            n,
+        )
+        .expect("every subject floods");
 }
 
 fn spawn_end(subject: &dyn Subject, n: u64) {

@@ -24,7 +24,10 @@ pub struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { buffers: Box::new([[0; DATAGRAM_BYTES]; BATCH]), lengths: [0; BATCH] }
+        Self {
+            buffers: Box::new([[0; DATAGRAM_BYTES]; BATCH]),
+            lengths: [0; BATCH],
+        }
     }
 }
 
@@ -46,7 +49,15 @@ impl Batch {
         let count = self.call(BATCH, |headers, count| {
             // SAFETY: `headers` points to `count` headers whose one vector each points into `self.buffers`, which outlive
             // the call; the time-out may be null.
-            unsafe { libc::recvmmsg(socket.as_raw_fd(), headers, count, libc::MSG_DONTWAIT as _, null_mut()) }
+            unsafe {
+                libc::recvmmsg(
+                    socket.as_raw_fd(),
+                    headers,
+                    count,
+                    libc::MSG_DONTWAIT as _,
+                    null_mut(),
+                )
+            }
         });
         match count {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),

@@ -47,15 +47,31 @@ pub fn run<L: Link>(settings: &Settings) -> io::Result<Value> {
 }
 
 impl<L: Link> Visit<L> {
-    fn begin(settings: &Settings, shared: &L::Shared, poller: &Poller, index: usize) -> io::Result<Self> {
+    fn begin(
+        settings: &Settings,
+        shared: &L::Shared,
+        poller: &Poller,
+        index: usize,
+    ) -> io::Result<Self> {
         let began = Instant::now();
         let link = L::begin(connect_later(settings.addr)?, shared)?;
         poller.add(link.socket(), index, Interest::OUT)?;
-        Ok(Self { link, began, sent: 0, received: 0 })
+        Ok(Self {
+            link,
+            began,
+            sent: 0,
+            received: 0,
+        })
     }
 
     /// Writes and reads what is possible; true when the echo is complete.
-    fn advance(&mut self, flags: Interest, message: &[u8], poller: &Poller, index: usize) -> io::Result<bool> {
+    fn advance(
+        &mut self,
+        flags: Interest,
+        message: &[u8],
+        poller: &Poller,
+        index: usize,
+    ) -> io::Result<bool> {
         if self.sent < message.len() {
             self.sent += self.link.write(&message[self.sent..])?;
         }
@@ -70,10 +86,13 @@ impl<L: Link> Visit<L> {
     fn receive(&mut self, message: &[u8]) -> io::Result<bool> {
         let mut buffer = [0; MAX_MESSAGE_BYTES];
         match self.link.read(&mut buffer[..message.len() - self.received]) {
-            Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed before its echo")),
-            Ok(count) if buffer[..count] != message[self.received..self.received + count] => {
-                Err(io::Error::new(ErrorKind::InvalidData, "wrong byte in an echo"))
-            }
+            Ok(0) => Err(io::Error::new(
+                ErrorKind::UnexpectedEof,
+                "the server closed before its echo",
+            )),
+            Ok(count) if buffer[..count] != message[self.received..self.received + count] => Err(
+                io::Error::new(ErrorKind::InvalidData, "wrong byte in an echo"),
+            ),
             Ok(count) => {
                 self.received += count;
                 Ok(self.received == message.len())

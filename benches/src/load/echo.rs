@@ -54,7 +54,11 @@ pub fn run<L: Link>(settings: &Settings) -> io::Result<Value> {
     let mut poller = Poller::new()?;
     let mut conversations = Vec::with_capacity(count);
     for index in 0..count {
-        let kind = if index < settings.connections { Kind::Counted } else { Kind::Slow };
+        let kind = if index < settings.connections {
+            Kind::Counted
+        } else {
+            Kind::Slow
+        };
         let conversation = Conversation::new(L::open(settings.addr, &shared)?, kind);
         poller.add(conversation.link.socket(), index, Interest::IN)?;
         conversations.push(conversation);
@@ -89,10 +93,24 @@ impl Script {
 impl<L: Link> Conversation<L> {
     fn new(link: L, kind: Kind) -> Self {
         let sent_at = VecDeque::new();
-        Self { link, kind, sent: 0, received: 0, complete: 0, sent_at, wanted: Interest::IN, registered: Interest::IN }
+        Self {
+            link,
+            kind,
+            sent: 0,
+            received: 0,
+            complete: 0,
+            sent_at,
+            wanted: Interest::IN,
+            registered: Interest::IN,
+        }
     }
 
-    fn handle_event(&mut self, flags: Interest, script: &mut Script, meter: &mut Meter) -> io::Result<()> {
+    fn handle_event(
+        &mut self,
+        flags: Interest,
+        script: &mut Script,
+        meter: &mut Meter,
+    ) -> io::Result<()> {
         if flags.intersects(Interest::IN | Interest::HUP | Interest::ERR) {
             self.receive(script, meter)?;
         }
@@ -102,12 +120,18 @@ impl<L: Link> Conversation<L> {
     fn receive(&mut self, script: &mut Script, meter: &mut Meter) -> io::Result<()> {
         loop {
             let count = match self.link.read(&mut script.buffer) {
-                Ok(0) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed a connection")),
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        ErrorKind::UnexpectedEof,
+                        "the server closed a connection",
+                    ));
+                }
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            self.pattern(script).compare(self.received, &script.buffer[..count])?;
+            self.pattern(script)
+                .compare(self.received, &script.buffer[..count])?;
             self.received += count as u64;
             self.complete_messages(script.size, meter);
             if L::SHORT_READ_IS_EMPTY && count < script.buffer.len() {
@@ -123,7 +147,10 @@ impl<L: Link> Conversation<L> {
         }
         let now = Instant::now();
         for _ in self.complete..complete {
-            let sent_at = self.sent_at.pop_front().expect("more came back than was sent");
+            let sent_at = self
+                .sent_at
+                .pop_front()
+                .expect("more came back than was sent");
             match self.kind {
                 Kind::Counted => meter.count(size, Some(now - sent_at)),
                 Kind::Slow => meter.count_slow(),
@@ -133,14 +160,21 @@ impl<L: Link> Conversation<L> {
     }
 
     fn send(&mut self, script: &Script) -> io::Result<()> {
-        let depth = if self.kind == Kind::Slow { 1 } else { script.depth };
+        let depth = if self.kind == Kind::Slow {
+            1
+        } else {
+            script.depth
+        };
         let goal = (self.complete + depth as u64) * script.size as u64;
         if self.sent < goal {
             let unsent = depth - self.sent_at.len();
-            self.sent_at.extend(std::iter::repeat_n(Instant::now(), unsent));
+            self.sent_at
+                .extend(std::iter::repeat_n(Instant::now(), unsent));
         }
         while self.sent < goal {
-            let stretch = self.pattern(script).stretch(self.sent, (goal - self.sent) as usize);
+            let stretch = self
+                .pattern(script)
+                .stretch(self.sent, (goal - self.sent) as usize);
             match self.link.write(stretch) {
                 Ok(count) => self.sent += count as u64,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

@@ -23,8 +23,9 @@ pub fn run<L: Link>(settings: &Settings) -> io::Result<Value> {
     std::thread::sleep(SETTLE);
     let before = procfs::memory_of(pid)?;
     let opened = Instant::now();
-    let links: Vec<L> =
-        (0..settings.connections).map(|_| open_and_greet(settings, &shared)).collect::<io::Result<_>>()?;
+    let links: Vec<L> = (0..settings.connections)
+        .map(|_| open_and_greet(settings, &shared))
+        .collect::<io::Result<_>>()?;
     let seconds = opened.elapsed().as_secs_f64();
     std::thread::sleep(SETTLE);
     let cpu = procfs::cpu_of(pid)?;
@@ -62,6 +63,9 @@ fn open_and_greet<L: Link>(settings: &Settings, shared: &L::Shared) -> io::Resul
     }
     match &reply == MESSAGE {
         true => Ok(link),
-        false => Err(io::Error::new(ErrorKind::InvalidData, "wrong byte in an echo")),
+        false => Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "wrong byte in an echo",
+        )),
     }
 }

@@ -6,7 +6,9 @@
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, client::Resumption};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, client::Resumption,
+};
 use std::io::{self, ErrorKind, Read, Write};
 use std::{net::SocketAddr, net::TcpStream, sync::Arc, time::Duration};
 
@@ -41,7 +43,11 @@ pub trait Link: Sized {
 
 /// Starts to connect without waiting; closing the socket resets the connection, so that no port stays in TIME-WAIT.
 pub fn connect_later(addr: SocketAddr) -> io::Result<TcpStream> {
-    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if addr.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
@@ -127,7 +133,9 @@ impl Link for Tls {
             if self.session.read_tls(&mut self.socket)? == 0 {
                 return Ok(0);
             }
-            self.session.process_new_packets().map_err(io::Error::other)?;
+            self.session
+                .process_new_packets()
+                .map_err(io::Error::other)?;
             self.flush()?;
         }
     }

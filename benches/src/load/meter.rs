@@ -120,13 +120,28 @@ impl Meter {
     /// If nothing came back: a server that is silent has no rate.
     pub fn finish(self) -> io::Result<Value> {
         if self.bytes == 0 {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "not one byte within the measured window"));
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "not one byte within the measured window",
+            ));
         }
         let seconds = (self.end.at - self.begin.at).as_secs_f64();
         let own = (self.end.own - self.begin.own).as_secs_f64();
-        let server = self.end.server.saturating_sub(self.begin.server).as_secs_f64();
-        let machine = self.end.machine.saturating_sub(self.begin.machine).as_secs_f64();
-        let rate = if self.messages > 0 { self.messages as f64 } else { self.bytes as f64 } / seconds;
+        let server = self
+            .end
+            .server
+            .saturating_sub(self.begin.server)
+            .as_secs_f64();
+        let machine = self
+            .end
+            .machine
+            .saturating_sub(self.begin.machine)
+            .as_secs_f64();
+        let rate = if self.messages > 0 {
+            self.messages as f64
+        } else {
+            self.bytes as f64
+        } / seconds;
         Ok(json!({
             "messages": self.messages,
             "messages_total": self.messages + self.unmeasured_messages,
@@ -151,7 +166,10 @@ impl Times {
         Ok(Self {
             at: Instant::now(),
             own: procfs::own_cpu(),
-            server: server_pid.map(procfs::cpu_of).transpose()?.unwrap_or_default(),
+            server: server_pid
+                .map(procfs::cpu_of)
+                .transpose()?
+                .unwrap_or_default(),
             machine: procfs::machine_cpu()?,
         })
     }

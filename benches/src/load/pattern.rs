@@ -44,7 +44,12 @@ impl Pattern {
 
     fn repeat(once: Vec<u8>) -> Self {
         let period = once.len();
-        let bytes = once.iter().copied().cycle().take(period + MAX_STRETCH_BYTES).collect();
+        let bytes = once
+            .iter()
+            .copied()
+            .cycle()
+            .take(period + MAX_STRETCH_BYTES)
+            .collect();
         Self { bytes, period }
     }
 
@@ -64,7 +69,11 @@ impl Pattern {
         for part in received.chunks(MAX_STRETCH_BYTES) {
             let expected = self.stretch(position, part.len());
             if expected != part {
-                let offset = expected.iter().zip(part).take_while(|(a, b)| a == b).count();
+                let offset = expected
+                    .iter()
+                    .zip(part)
+                    .take_while(|(a, b)| a == b)
+                    .count();
                 let place = position + offset as u64;
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,

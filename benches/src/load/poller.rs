@@ -17,24 +17,44 @@ pub struct Poller {
 impl Poller {
     /// Opens an empty set.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(1024) })
+        Ok(Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(1024),
+        })
     }
 
     /// Adds a socket under an index.
     pub fn add(&self, socket: impl AsFd, index: usize, interest: Interest) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, socket, epoll::EventData::new_u64(index as u64), interest)?)
+        Ok(epoll::add(
+            &self.epoll,
+            socket,
+            epoll::EventData::new_u64(index as u64),
+            interest,
+        )?)
     }
 
     /// Changes what a socket is watched for.
     pub fn modify(&self, socket: impl AsFd, index: usize, interest: Interest) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, socket, epoll::EventData::new_u64(index as u64), interest)?)
+        Ok(epoll::modify(
+            &self.epoll,
+            socket,
+            epoll::EventData::new_u64(index as u64),
+            interest,
+        )?)
     }
 
     /// Waits at most `limit` and gives the number of ready sockets, to be read with [`Poller::event`].
     pub fn wait(&mut self, limit: Duration) -> io::Result<usize> {
-        let timeout = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: i64::from(limit.subsec_nanos()) };
+        let timeout = Timespec {
+            tv_sec: limit.as_secs() as i64,
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        };
         self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {
+        match epoll::wait(
+            &self.epoll,
+            spare_capacity(&mut self.events),
+            Some(&timeout),
+        ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(self.events.len()),
             Err(error) => Err(error.into()),
         }

@@ -38,7 +38,10 @@ impl Workload {
     ];
 
     fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, workload)| *workload)
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, workload)| *workload)
     }
 }
 
@@ -88,7 +91,9 @@ impl Settings {
             slow_connections: arguments.value("slow-connections", 0),
             warm_up: Duration::from_millis(arguments.value("warm-up-ms", 200)),
             duration: Duration::from_millis(arguments.value("duration-ms", 1_000)),
-            pinned: arguments.text("core").is_some_and(|cores| !cores.contains(',')),
+            pinned: arguments
+                .text("core")
+                .is_some_and(|cores| !cores.contains(',')),
         }
     }
 }

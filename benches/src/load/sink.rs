@@ -33,7 +33,9 @@ pub fn run(settings: &Settings) -> io::Result<Value> {
             meter.count_bytes(count);
         }
     }
-    sockets.into_iter().try_for_each(|(socket, _)| finish(&socket))?;
+    sockets
+        .into_iter()
+        .try_for_each(|(socket, _)| finish(&socket))?;
     meter.finish()
 }
 

@@ -28,7 +28,10 @@ struct Flow {
 pub fn run(settings: &Settings) -> io::Result<Value> {
     let size = settings.size_bytes;
     if !(NUMBER_BYTES..=1_472).contains(&size) {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "a datagram has 8 to 1472 bytes"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "a datagram has 8 to 1472 bytes",
+        ));
     }
     let pattern = Pattern::usual();
     let mut batch = Batch::default();
@@ -38,7 +41,11 @@ pub fn run(settings: &Settings) -> io::Result<Value> {
         let socket = UdpSocket::bind(("127.0.0.1", 0))?;
         socket.connect(settings.addr)?;
         poller.add(&socket, index, Interest::IN)?;
-        flows.push(Flow { socket, next: 0, in_flight: VecDeque::new() });
+        flows.push(Flow {
+            socket,
+            next: 0,
+            in_flight: VecDeque::new(),
+        });
     }
     let mut meter = Meter::start(settings)?;
     let mut looked_for_lost = Instant::now();
@@ -63,14 +70,24 @@ pub fn run(settings: &Settings) -> io::Result<Value> {
 }
 
 impl Flow {
-    fn fill(&mut self, settings: &Settings, pattern: &Pattern, batch: &mut Batch) -> io::Result<()> {
-        let wanted = settings.depth.saturating_sub(self.in_flight.len()).min(BATCH);
+    fn fill(
+        &mut self,
+        settings: &Settings,
+        pattern: &Pattern,
+        batch: &mut Batch,
+    ) -> io::Result<()> {
+        let wanted = settings
+            .depth
+            .saturating_sub(self.in_flight.len())
+            .min(BATCH);
         if wanted == 0 {
             return Ok(());
         }
         for index in 0..wanted {
             let number = self.next + index as u64;
-            let (head, tail) = batch.outgoing(index, settings.size_bytes).split_at_mut(NUMBER_BYTES);
+            let (head, tail) = batch
+                .outgoing(index, settings.size_bytes)
+                .split_at_mut(NUMBER_BYTES);
             head.copy_from_slice(&number.to_le_bytes());
             tail.copy_from_slice(pattern.stretch(number, tail.len()));
         }
@@ -79,19 +96,30 @@ impl Flow {
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             other => other?,
         };
-        self.in_flight.extend((0..sent as u64).map(|index| (self.next + index, now)));
+        self.in_flight
+            .extend((0..sent as u64).map(|index| (self.next + index, now)));
         self.next += sent as u64;
         Ok(())
     }
 
-    fn receive(&mut self, size: usize, pattern: &Pattern, batch: &mut Batch, meter: &mut Meter) -> io::Result<()> {
+    fn receive(
+        &mut self,
+        size: usize,
+        pattern: &Pattern,
+        batch: &mut Batch,
+        meter: &mut Meter,
+    ) -> io::Result<()> {
         let count = batch.receive(&self.socket)?;
         let now = Instant::now();
         for index in 0..count {
             let datagram = batch.incoming(index);
             let number = checked_number(datagram, size, pattern)?;
             // Nearly always the oldest.
-            if let Some(place) = self.in_flight.iter().position(|(waiting, _)| *waiting == number) {
+            if let Some(place) = self
+                .in_flight
+                .iter()
+                .position(|(waiting, _)| *waiting == number)
+            {
                 let (_, sent_at) = self.in_flight.remove(place).expect("just found");
                 meter.count(size, Some(now - sent_at));
             }
@@ -100,7 +128,11 @@ impl Flow {
     }
 
     fn give_up_lost(&mut self, meter: &mut Meter) {
-        while self.in_flight.front().is_some_and(|(_, sent_at)| sent_at.elapsed() > LOST_AFTER) {
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|(_, sent_at)| sent_at.elapsed() > LOST_AFTER)
+        {
             self.in_flight.pop_front();
             meter.count_lost();
         }
@@ -109,7 +141,10 @@ impl Flow {
 
 fn checked_number(datagram: &[u8], size: usize, pattern: &Pattern) -> io::Result<u64> {
     if datagram.len() != size {
-        return Err(io::Error::new(ErrorKind::InvalidData, "a datagram came back with another length"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "a datagram came back with another length",
+        ));
     }
     let (head, tail) = datagram.split_at(NUMBER_BYTES);
     let number = u64::from_le_bytes(head.try_into().expect("eight bytes"));

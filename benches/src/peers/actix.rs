@@ -16,8 +16,9 @@ pub fn serve(options: Options) -> Served {
     System::new().block_on(async move {
         // The first worker is the system's own thread, which also accepts.
         let others: Vec<Arbiter> = (1..options.workers).map(|_| Arbiter::new()).collect();
-        let arbiters: Vec<ArbiterHandle> =
-            std::iter::once(Arbiter::current()).chain(others.iter().map(Arbiter::handle)).collect();
+        let arbiters: Vec<ArbiterHandle> = std::iter::once(Arbiter::current())
+            .chain(others.iter().map(Arbiter::handle))
+            .collect();
         let listener = TcpListener::bind(options.addr).await?;
         options.announce(listener.local_addr()?)?;
         for arbiter in arbiters.iter().cycle() {
@@ -49,8 +50,14 @@ impl Connection {
     fn start(socket: TcpStream, options: Arc<Options>) {
         let (reader, writer) = split(socket);
         Self::create(|context| {
-            Self::add_stream(FramedRead::with_capacity(reader, BytesCodec::new(), options.buffer_bytes), context);
-            Self { writer: FramedWrite::new(writer, BytesCodec::new(), context), options }
+            Self::add_stream(
+                FramedRead::with_capacity(reader, BytesCodec::new(), options.buffer_bytes),
+                context,
+            );
+            Self {
+                writer: FramedWrite::new(writer, BytesCodec::new(), context),
+                options,
+            }
         });
     }
 }
@@ -63,7 +70,9 @@ impl WriteHandler<io::Error> for Connection {}
 
 impl StreamHandler<io::Result<BytesMut>> for Connection {
     fn handle(&mut self, chunk: io::Result<BytesMut>, context: &mut Self::Context) {
-        let Ok(chunk) = chunk else { return context.stop() };
+        let Ok(chunk) = chunk else {
+            return context.stop();
+        };
         self.options.spin.work(&chunk);
         if self.options.echoes() {
             self.writer.write(chunk.freeze());

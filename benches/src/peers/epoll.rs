@@ -23,9 +23,13 @@ pub fn serve(options: Options) -> Served {
     let listeners = listen::tcp_group(options.addr, options.workers)?;
     options.announce(listeners[0].local_addr()?)?;
     thread::scope(|scope| {
-        let loops = listeners.into_iter().map(|listener| scope.spawn(|| Loop::new(listener, &options)?.run()));
+        let loops = listeners
+            .into_iter()
+            .map(|listener| scope.spawn(|| Loop::new(listener, &options)?.run()));
         let loops: Vec<_> = loops.collect();
-        loops.into_iter().try_for_each(|handle| handle.join().expect("a loop does not panic"))
+        loops
+            .into_iter()
+            .try_for_each(|handle| handle.join().expect("a loop does not panic"))
     })?;
     Ok(())
 }
@@ -47,7 +51,13 @@ impl<'a> Loop<'a> {
     fn new(listener: TcpListener, options: &'a Options) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.add(&listener, LISTENER, Interest::IN)?;
-        Ok(Self { poller, listener, connections: Vec::new(), buffer: vec![0; SHARED_BUFFER_BYTES], options })
+        Ok(Self {
+            poller,
+            listener,
+            connections: Vec::new(),
+            buffer: vec![0; SHARED_BUFFER_BYTES],
+            options,
+        })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -76,15 +86,23 @@ impl<'a> Loop<'a> {
             if self.connections.len() <= index {
                 self.connections.resize_with(index + 1, || None);
             }
-            self.connections[index] = Some(Connection { socket, unsent: Unsent::default() });
+            self.connections[index] = Some(Connection {
+                socket,
+                unsent: Unsent::default(),
+            });
         }
     }
 
     fn serve(&mut self, index: usize, flags: Interest) {
-        let Some(connection) = &mut self.connections[index] else { return };
+        let Some(connection) = &mut self.connections[index] else {
+            return;
+        };
         let waited = !connection.unsent.is_empty();
         let served = match waited && flags.contains(Interest::OUT) {
-            true => connection.unsent.flush(&mut connection.socket).map(|()| true),
+            true => connection
+                .unsent
+                .flush(&mut connection.socket)
+                .map(|()| true),
             false => connection.answer(&mut self.buffer, self.options),
         };
         match served {
@@ -92,7 +110,9 @@ impl<'a> Loop<'a> {
                 let waits = !connection.unsent.is_empty();
                 if waits != waited {
                     let interest = if waits { Interest::OUT } else { Interest::IN };
-                    self.poller.modify(&connection.socket, index, interest).expect("a registered socket");
+                    self.poller
+                        .modify(&connection.socket, index, interest)
+                        .expect("a registered socket");
                 }
             }
             // Dropping the socket takes it out of the epoll set.

@@ -13,17 +13,25 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 /// Serves for ever.
 pub fn serve(options: Options) -> Served {
     options.require(&[Mode::Echo, Mode::Sink]);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(options.workers).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(options.workers)
+        .enable_all()
+        .build()?;
     let options = Arc::new(options);
     runtime.block_on(async {
         let listener = TcpListener::bind(options.addr).await?;
         options.announce(listener.local_addr()?)?;
         tokio::spawn(async move {
             loop {
-                let Ok((socket, _)) = listener.accept().await else { continue };
+                let Ok((socket, _)) = listener.accept().await else {
+                    continue;
+                };
                 let _ = socket.set_nodelay(true);
                 let (reader, writer) = socket.into_split();
-                let connection = Connection::spawn(Connection { writer, options: Arc::clone(&options) });
+                let connection = Connection::spawn(Connection {
+                    writer,
+                    options: Arc::clone(&options),
+                });
                 tokio::spawn(read(reader, connection, options.buffer_bytes));
             }
         })
@@ -55,7 +63,12 @@ async fn read(mut reader: OwnedReadHalf, connection: ActorRef<Connection>, buffe
     let mut buffer = vec![0; buffer_bytes];
     loop {
         match reader.read(&mut buffer).await {
-            Ok(count) if count > 0 && connection.tell(Chunk(buffer[..count].to_vec())).await.is_ok() => {}
+            Ok(count)
+                if count > 0
+                    && connection
+                        .tell(Chunk(buffer[..count].to_vec()))
+                        .await
+                        .is_ok() => {}
             _ => break,
         }
     }

@@ -8,7 +8,11 @@ const BACKLOG: i32 = 1_024;
 
 /// Opens a non-blocking listener; several may share one address.
 pub fn tcp(addr: SocketAddr) -> io::Result<TcpListener> {
-    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if addr.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -22,5 +26,7 @@ pub fn tcp(addr: SocketAddr) -> io::Result<TcpListener> {
 pub fn tcp_group(addr: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     let first = tcp(addr)?;
     let bound = first.local_addr()?;
-    std::iter::once(Ok(first)).chain((1..count).map(|_| tcp(bound))).collect()
+    std::iter::once(Ok(first))
+        .chain((1..count).map(|_| tcp(bound)))
+        .collect()
 }

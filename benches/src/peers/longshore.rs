@@ -15,10 +15,16 @@ pub fn serve(options: Options) -> Served {
     let options = Arc::new(options);
     let pool = match options.workers {
         1 => Vec::new(),
-        count => (0..count).map(|index| start_worker(&node, index, &options)).collect::<Result<_, _>>()?,
+        count => (0..count)
+            .map(|index| start_worker(&node, index, &options))
+            .collect::<Result<_, _>>()?,
     };
     let (bound, was_bound) = mpsc::channel();
-    let owner = Owner { options: Arc::clone(&options), pool, bound };
+    let owner = Owner {
+        options: Arc::clone(&options),
+        pool,
+        bound,
+    };
     node.spawn(move || owner.clone())?;
     let ports = if options.plain { 2 } else { 1 };
     for addr in was_bound.iter().take(ports) {
@@ -27,7 +33,11 @@ pub fn serve(options: Options) -> Served {
     Ok(node.wait()?)
 }
 
-fn start_worker(node: &Node, index: usize, options: &Arc<Options>) -> Result<Name, longshore::Error> {
+fn start_worker(
+    node: &Node,
+    index: usize,
+    options: &Arc<Options>,
+) -> Result<Name, longshore::Error> {
     let name = Name::from(format!("worker{index}"));
     let options = Arc::clone(options);
     node.spawn_register(name.clone(), move || Worker(Arc::clone(&options)))?;
@@ -61,7 +71,12 @@ impl Actor for Owner {
         self.bound.send(addr).map_err(|_| Reason::Shutdown)
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         answer(&self.options, cx, message)
     }
 }
@@ -70,8 +85,8 @@ impl Owner {
     fn bind_tcp(&self, cx: &mut Context<'_>, options: &Options) -> Result<(), Reason> {
         let mut server = TcpServerOptions::from(options.addr).with_process_pool(self.pool.clone());
         if options.mode == Mode::Tls {
-            let (chain, key) =
-                certificate::identity(options).map_err(|error| Reason::Error(error.to_string().into()))?;
+            let (chain, key) = certificate::identity(options)
+                .map_err(|error| Reason::Error(error.to_string().into()))?;
             server = server.with_cert_manager(CertManager::from_der(chain, key)?);
         }
         let server = TcpServer::bind(server)?;
@@ -85,7 +100,12 @@ impl Owner {
 struct Worker(Arc<Options>);
 
 impl Actor for Worker {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
         answer(&self.0, cx, message)
     }
 }

@@ -7,7 +7,11 @@ use message_io::node;
 /// Serves for ever.
 pub fn serve(options: Options) -> Served {
     options.require(&[Mode::Echo, Mode::Sink, Mode::Udp]);
-    let transport = if options.mode == Mode::Udp { Transport::Udp } else { Transport::Tcp };
+    let transport = if options.mode == Mode::Udp {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
     let (handler, listener) = node::split::<()>();
     let (_, bound) = handler.network().listen(transport, options.addr)?;
     options.announce(bound)?;

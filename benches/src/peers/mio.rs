@@ -39,9 +39,17 @@ impl<'a> Server<'a> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(options.addr)?;
         options.announce(listener.local_addr()?)?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
         let buffer = vec![0; SHARED_BUFFER_BYTES];
-        Ok(Self { poll, listener, connections: Vec::new(), free: Vec::new(), buffer, options })
+        Ok(Self {
+            poll,
+            listener,
+            connections: Vec::new(),
+            free: Vec::new(),
+            buffer,
+            options,
+        })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -68,17 +76,27 @@ impl<'a> Server<'a> {
             socket.set_nodelay(true)?;
             let index = self.free.pop().unwrap_or(self.connections.len());
             let both = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut socket, Token(index), both)?;
+            self.poll
+                .registry()
+                .register(&mut socket, Token(index), both)?;
             if index == self.connections.len() {
                 self.connections.push(None);
             }
-            self.connections[index] = Some(Connection { socket, unsent: Unsent::default() });
+            self.connections[index] = Some(Connection {
+                socket,
+                unsent: Unsent::default(),
+            });
         }
     }
 
     fn serve(&mut self, index: usize, event: &Event) {
-        let Some(connection) = &mut self.connections[index] else { return };
-        if !matches!(connection.handle_event(event, &mut self.buffer, self.options), Ok(true)) {
+        let Some(connection) = &mut self.connections[index] else {
+            return;
+        };
+        if !matches!(
+            connection.handle_event(event, &mut self.buffer, self.options),
+            Ok(true)
+        ) {
             self.connections[index] = None;
             self.free.push(index);
         }
@@ -87,7 +105,12 @@ impl<'a> Server<'a> {
 
 impl Connection {
     /// Serves one readiness event; false at the end of the stream.
-    fn handle_event(&mut self, event: &Event, buffer: &mut [u8], options: &Options) -> io::Result<bool> {
+    fn handle_event(
+        &mut self,
+        event: &Event,
+        buffer: &mut [u8],
+        options: &Options,
+    ) -> io::Result<bool> {
         let waited = !self.unsent.is_empty();
         if waited {
             self.unsent.flush(&mut self.socket)?;
@@ -98,7 +121,12 @@ impl Connection {
         Ok(true)
     }
 
-    fn answer_all(&mut self, closed: bool, buffer: &mut [u8], options: &Options) -> io::Result<bool> {
+    fn answer_all(
+        &mut self,
+        closed: bool,
+        buffer: &mut [u8],
+        options: &Options,
+    ) -> io::Result<bool> {
         while self.unsent.is_empty() {
             let count = match self.socket.read(buffer) {
                 Ok(0) => return Ok(false),
@@ -131,7 +159,8 @@ fn serve_udp(options: &Options) -> io::Result<()> {
     let mut events = Events::with_capacity(16);
     let mut socket = UdpSocket::bind(options.addr)?;
     options.announce(socket.local_addr()?)?;
-    poll.registry().register(&mut socket, LISTENER, Interest::READABLE)?;
+    poll.registry()
+        .register(&mut socket, LISTENER, Interest::READABLE)?;
     let mut buffer = vec![0; SHARED_BUFFER_BYTES];
     loop {
         wait(&mut poll, &mut events)?;

@@ -87,7 +87,11 @@ pub const PEERS: &[(&str, Serve)] = &[
 impl Options {
     /// Reads the options of `peer NAME …`.
     pub fn from_arguments(arguments: &Arguments, name: &str) -> Self {
-        let plain = if name.starts_with("tokio-rustls") { "tls" } else { "echo" };
+        let plain = if name.starts_with("tokio-rustls") {
+            "tls"
+        } else {
+            "echo"
+        };
         let mode = match arguments.text("mode").unwrap_or(plain) {
             "echo" => Mode::Echo,
             "sink" => Mode::Sink,
@@ -95,7 +99,10 @@ impl Options {
             "tls" => Mode::Tls,
             other => refuse(&format!("unknown mode {other:?}")),
         };
-        let (compute, slow) = (arguments.value("compute-us", 0), arguments.value("slow-us", 0));
+        let (compute, slow) = (
+            arguments.value("compute-us", 0),
+            arguments.value("slow-us", 0),
+        );
         Self {
             addr: arguments.value("addr", SocketAddr::from(([127, 0, 0, 1], 0))),
             workers: arguments.value("workers", 1),
@@ -103,7 +110,10 @@ impl Options {
             spin: Spin::new(compute, slow, arguments.optional("spin-turns")),
             mode,
             plain: arguments.flag("plain"),
-            files: arguments.text("cert").map(str::to_owned).zip(arguments.text("key").map(str::to_owned)),
+            files: arguments
+                .text("cert")
+                .map(str::to_owned)
+                .zip(arguments.text("key").map(str::to_owned)),
             bound: None,
         }
     }
@@ -120,7 +130,11 @@ impl Options {
 
     /// The same server without TLS, if there is to be one.
     pub fn plain_beside(&self) -> Option<Self> {
-        self.plain.then(|| Self { mode: Mode::Echo, plain: false, ..self.clone() })
+        self.plain.then(|| Self {
+            mode: Mode::Echo,
+            plain: false,
+            ..self.clone()
+        })
     }
 
     /// True if what was read is to be written back.

@@ -10,16 +10,23 @@ use tokio::net::{TcpListener, TcpStream};
 /// Serves for ever.
 pub fn serve(options: Options) -> Served {
     options.require(&[Mode::Echo, Mode::Sink]);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(options.workers).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(options.workers)
+        .enable_all()
+        .build()?;
     let options = Arc::new(options);
     runtime.block_on(async {
         let listener = TcpListener::bind(options.addr).await?;
         options.announce(listener.local_addr()?)?;
         tokio::spawn(async move {
             loop {
-                let Ok((socket, _)) = listener.accept().await else { continue };
+                let Ok((socket, _)) = listener.accept().await else {
+                    continue;
+                };
                 let options = Arc::clone(&options);
-                tokio::spawn(async move { Connection::spawn(None, Connection(Arc::clone(&options)), socket).await });
+                tokio::spawn(async move {
+                    Connection::spawn(None, Connection(Arc::clone(&options)), socket).await
+                });
             }
         })
         .await?;

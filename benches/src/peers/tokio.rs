@@ -12,13 +12,19 @@ use tokio_rustls::TlsAcceptor;
 
 /// Serves for ever on the work-stealing runtime.
 pub fn serve_multi_thread(options: Options) -> Served {
-    let runtime = Builder::new_multi_thread().worker_threads(options.workers).enable_all().build()?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(options.workers)
+        .enable_all()
+        .build()?;
     run(&runtime, options)
 }
 
 /// Serves for ever on the runtime of one thread.
 pub fn serve_current_thread(options: Options) -> Served {
-    run(&Builder::new_current_thread().enable_all().build()?, options)
+    run(
+        &Builder::new_current_thread().enable_all().build()?,
+        options,
+    )
 }
 
 fn run(runtime: &Runtime, options: Options) -> Served {
@@ -27,14 +33,24 @@ fn run(runtime: &Runtime, options: Options) -> Served {
     // Spawned, as `#[tokio::main]` servers do with their acceptor when they also wait for a signal.
     runtime.block_on(async move {
         match options.mode {
-            Mode::Udp => tokio::spawn(async move { serve_udp(&options).await.map_err(|error| error.to_string()) }),
+            Mode::Udp => {
+                tokio::spawn(
+                    async move { serve_udp(&options).await.map_err(|error| error.to_string()) },
+                )
+            }
             _ => tokio::spawn(async move {
                 if let Some(plain) = plain {
                     let (bound, is_bound) = oneshot::channel();
-                    tokio::spawn(async move { accept(plain, Some(bound)).await.map_err(|error| error.to_string()) });
+                    tokio::spawn(async move {
+                        accept(plain, Some(bound))
+                            .await
+                            .map_err(|error| error.to_string())
+                    });
                     is_bound.await.map_err(|error| error.to_string())?;
                 }
-                accept(options, None).await.map_err(|error| error.to_string())
+                accept(options, None)
+                    .await
+                    .map_err(|error| error.to_string())
             }),
         }
         .await??;
@@ -43,7 +59,9 @@ fn run(runtime: &Runtime, options: Options) -> Served {
 }
 
 async fn accept(options: Arc<Options>, bound: Option<oneshot::Sender<()>>) -> Served {
-    let tls = (options.mode == Mode::Tls).then(|| certificate::server_config(&options)).transpose()?;
+    let tls = (options.mode == Mode::Tls)
+        .then(|| certificate::server_config(&options))
+        .transpose()?;
     let tls = tls.map(TlsAcceptor::from);
     let listener = TcpListener::bind(options.addr).await?;
     options.announce(listener.local_addr()?)?;
@@ -51,7 +69,9 @@ async fn accept(options: Arc<Options>, bound: Option<oneshot::Sender<()>>) -> Se
         let _ = bound.send(());
     }
     loop {
-        let Ok((socket, _)) = listener.accept().await else { continue };
+        let Ok((socket, _)) = listener.accept().await else {
+            continue;
+        };
         let (options, tls) = (Arc::clone(&options), tls.clone());
         tokio::spawn(async move {
             socket.set_nodelay(true)?;
@@ -63,7 +83,10 @@ async fn accept(options: Arc<Options>, bound: Option<oneshot::Sender<()>>) -> Se
     }
 }
 
-async fn converse(mut socket: impl AsyncRead + AsyncWrite + Unpin, options: &Options) -> std::io::Result<()> {
+async fn converse(
+    mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    options: &Options,
+) -> std::io::Result<()> {
     let mut buffer = vec![0; options.buffer_bytes];
     loop {
         let count = socket.read(&mut buffer).await?;

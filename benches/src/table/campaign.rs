@@ -42,33 +42,52 @@ impl Campaign {
             max_other: arguments.value("max-other", 0.1),
             retries: arguments.value("retries", 2),
             peers: arguments.list("peers"),
-            counter: if arguments.flag("no-syscalls") { None } else { Counter::find() },
+            counter: if arguments.flag("no-syscalls") {
+                None
+            } else {
+                Counter::find()
+            },
             spin_turns: spin::calibrate(),
         }
     }
 
     /// The rounds of one row.
     pub fn rounds_of(&self, row: &Row) -> usize {
-        if row.metric == Metric::Bytes { self.rounds.min(IDLE_ROUNDS) } else { self.rounds }
+        if row.metric == Metric::Bytes {
+            self.rounds.min(IDLE_ROUNDS)
+        } else {
+            self.rounds
+        }
     }
 
     /// Runs one row: every round meets every contender once.
     pub fn run(&self, row: &Row) -> Outcome {
-        let mut cells: Vec<Cell> = entrants(row, &self.peers).into_iter().map(Cell::new).collect();
+        let mut cells: Vec<Cell> = entrants(row, &self.peers)
+            .into_iter()
+            .map(Cell::new)
+            .collect();
         for round in 1..=self.rounds_of(row) {
             for index in order(cells.len(), round) {
                 let cell = &mut cells[index];
-                let run = self.quiet_run(&cell.contender, row).map_err(|error| error.to_string());
+                let run = self
+                    .quiet_run(&cell.contender, row)
+                    .map_err(|error| error.to_string());
                 report(row, round, &cell.contender, &run);
                 cell.runs.push(run);
             }
         }
         if let Some(counter) = self.counter.filter(|_| row.has_messages()) {
             for cell in &mut cells {
-                cell.syscalls = counter.per_message(&cell.contender, row, self.spin_turns).ok();
+                cell.syscalls = counter
+                    .per_message(&cell.contender, row, self.spin_turns)
+                    .ok();
             }
         }
-        Outcome { row: row.clone(), method: self.describe(row), cells }
+        Outcome {
+            row: row.clone(),
+            method: self.describe(row),
+            cells,
+        }
     }
 
     /// Repeats a disturbed run and gives the quietest.
@@ -95,13 +114,19 @@ impl Campaign {
     /// The rounds and times of a row in words.
     fn describe(&self, row: &Row) -> String {
         let cores = match row.layout {
-            Layout::Split if affinity::available_cores() > 1 => "server on core 0, generator on core 1",
+            Layout::Split if affinity::available_cores() > 1 => {
+                "server on core 0, generator on core 1"
+            }
             Layout::Split | Layout::Shared => "server and generator on the same cores",
         };
         match row.metric {
             Metric::Bytes => format!("{} interleaved rounds, {cores}", self.rounds_of(row)),
             Metric::Rate | Metric::P99 => {
-                format!("{} interleaved rounds of {} ms, {cores}", self.rounds_of(row), self.duration_ms)
+                format!(
+                    "{} interleaved rounds of {} ms, {cores}",
+                    self.rounds_of(row),
+                    self.duration_ms
+                )
             }
         }
     }
@@ -110,8 +135,14 @@ impl Campaign {
 /// The order of a round: it starts with another contender each time, and every second one goes backwards, so that nobody
 /// always runs first, or always after the same one.
 pub fn order(count: usize, round: usize) -> Vec<usize> {
-    let step = if round.is_multiple_of(2) { count.saturating_sub(1) } else { 1 };
-    (0..count).map(|place| (round + place * step) % count).collect()
+    let step = if round.is_multiple_of(2) {
+        count.saturating_sub(1)
+    } else {
+        1
+    };
+    (0..count)
+        .map(|place| (round + place * step) % count)
+        .collect()
 }
 
 fn other_share(run: &Value) -> f64 {
@@ -121,10 +152,17 @@ fn other_share(run: &Value) -> f64 {
 
 fn report(row: &Row, round: usize, contender: &Contender, run: &Result<Value, String>) {
     let text = match run {
-        Ok(run) => format!("{:.0} {}", run["rate"].as_f64().unwrap_or(0.0), run["rate_unit"].as_str().unwrap_or("")),
+        Ok(run) => format!(
+            "{:.0} {}",
+            run["rate"].as_f64().unwrap_or(0.0),
+            run["rate_unit"].as_str().unwrap_or("")
+        ),
         Err(error) => format!("failed: {error}"),
     };
-    eprintln!("{} · round {round} · {} · {text}", row.name, contender.label);
+    eprintln!(
+        "{} · round {round} · {} · {text}",
+        row.name, contender.label
+    );
 }
 
 #[cfg(test)]
@@ -134,7 +172,8 @@ mod tests {
     #[test]
     fn every_round_meets_everybody_and_starts_with_another() {
         let rounds: Vec<Vec<usize>> = (1..=7).map(|round| order(11, round)).collect();
-        let firsts: std::collections::BTreeSet<usize> = rounds.iter().map(|round| round[0]).collect();
+        let firsts: std::collections::BTreeSet<usize> =
+            rounds.iter().map(|round| round[0]).collect();
         assert_eq!(firsts.len(), 7);
         assert_eq!(order(4, 1), [1, 2, 3, 0]);
         assert_eq!(order(4, 2), [2, 1, 0, 3]);

@@ -42,7 +42,13 @@ const fn contender(
     family: Family,
     modes: &'static [Mode],
 ) -> Contender {
-    Contender { label, peer, workers, family, modes }
+    Contender {
+        label,
+        peer,
+        workers,
+        family,
+        modes,
+    }
 }
 
 const CONTENDERS: &[Contender] = &[
@@ -81,13 +87,23 @@ pub fn entrants(row: &Row, chosen: &[String]) -> Vec<Contender> {
             && contender.fits(row.server_cores())
             && (row.field == Field::Everybody || contender.is_core())
     };
-    let on_list = |contender: &&Contender| chosen.is_empty() || chosen.iter().any(|label| label == contender.label);
-    CONTENDERS.iter().filter(takes_part).filter(on_list).copied().collect()
+    let on_list = |contender: &&Contender| {
+        chosen.is_empty() || chosen.iter().any(|label| label == contender.label)
+    };
+    CONTENDERS
+        .iter()
+        .filter(takes_part)
+        .filter(on_list)
+        .copied()
+        .collect()
 }
 
 /// Finds a contender by its label.
 pub fn find(label: &str) -> Option<Contender> {
-    CONTENDERS.iter().find(|contender| contender.label == label).copied()
+    CONTENDERS
+        .iter()
+        .find(|contender| contender.label == label)
+        .copied()
 }
 
 impl Contender {
@@ -99,7 +115,12 @@ impl Contender {
         match self.family {
             Family::Tokio | Family::Longshore => true,
             _ if cores == 1 => self.workers == 1,
-            _ => self.workers == 2 || !CONTENDERS.iter().any(|other| other.peer == self.peer && other.workers == 2),
+            _ => {
+                self.workers == 2
+                    || !CONTENDERS
+                        .iter()
+                        .any(|other| other.peer == self.peer && other.workers == 2)
+            }
         }
     }
 }

@@ -23,6 +23,10 @@ fn row_ms(campaign: &Campaign, row: &Row) -> u64 {
         Metric::Bytes => IDLE_RUN_MS,
         Metric::Rate | Metric::P99 => AROUND_A_RUN_MS + campaign.warm_up_ms + campaign.duration_ms,
     };
-    let counted_ms = if campaign.counter.is_some() && row.has_messages() { COUNTED_RUN_MS } else { 0 };
+    let counted_ms = if campaign.counter.is_some() && row.has_messages() {
+        COUNTED_RUN_MS
+    } else {
+        0
+    };
     contenders * (run_ms * campaign.rounds_of(row) as u64 + counted_ms)
 }

@@ -30,7 +30,11 @@ pub struct Outcome {
 impl Cell {
     /// A contender without runs.
     pub fn new(contender: Contender) -> Self {
-        Self { contender, runs: Vec::new(), syscalls: None }
+        Self {
+            contender,
+            runs: Vec::new(),
+            syscalls: None,
+        }
     }
 
     /// The compared figure of each round.
@@ -39,7 +43,10 @@ impl Cell {
             Metric::Rate | Metric::Bytes => "rate",
             Metric::P99 => "p99_us",
         };
-        self.runs.iter().map(|run| run.as_ref().ok()?[key].as_f64()).collect()
+        self.runs
+            .iter()
+            .map(|run| run.as_ref().ok()?[key].as_f64())
+            .collect()
     }
 
     /// Median and range of the compared figure.
@@ -58,23 +65,40 @@ impl Cell {
             let operations = messages.or_else(|| Some(run["bytes"].as_f64()? / 1_048_576.0))?;
             Some(run[key].as_f64()? * 1e6 / operations)
         };
-        self.runs.iter().map(|run| run.as_ref().ok().and_then(micros)).collect()
+        self.runs
+            .iter()
+            .map(|run| run.as_ref().ok().and_then(micros))
+            .collect()
     }
 
     /// A figure's median over the rounds.
     pub fn median(&self, key: &str) -> Option<f64> {
-        Spread::of(self.runs.iter().flatten().filter_map(|run| run[key].as_f64())).map(|spread| spread.median)
+        Spread::of(
+            self.runs
+                .iter()
+                .flatten()
+                .filter_map(|run| run[key].as_f64()),
+        )
+        .map(|spread| spread.median)
     }
 
     /// True if the generator was the limit in at least half of the runs.
     pub fn generator_limited(&self) -> bool {
-        let limited = self.runs.iter().flatten().filter(|run| run["generator_limited"] == true).count();
+        let limited = self
+            .runs
+            .iter()
+            .flatten()
+            .filter(|run| run["generator_limited"] == true)
+            .count();
         limited > 0 && limited * 2 >= self.runs.len()
     }
 
     /// The first error of its runs.
     pub fn error(&self) -> Option<&str> {
-        self.runs.iter().find_map(|run| run.as_ref().err()).map(String::as_str)
+        self.runs
+            .iter()
+            .find_map(|run| run.as_ref().err())
+            .map(String::as_str)
     }
 }
 
@@ -83,16 +107,26 @@ impl Outcome {
     pub fn best_of(&self, family: Family) -> Option<&Cell> {
         let metric = self.row.metric;
         let sign = if metric.more_is_better() { 1.0 } else { -1.0 };
-        let ranked = self.cells.iter().filter(|cell| cell.contender.family == family);
+        let ranked = self
+            .cells
+            .iter()
+            .filter(|cell| cell.contender.family == family);
         let ranked = ranked.filter_map(|cell| Some((cell.spread(metric)?.median * sign, cell)));
-        ranked.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, cell)| cell)
+        ranked
+            .max_by(|(one, _), (other, _)| one.total_cmp(other))
+            .map(|(_, cell)| cell)
     }
 
     /// The member of a family whose server used the least processor time for a message.
     pub fn thriftiest_of(&self, family: Family) -> Option<&Cell> {
-        let ranked = self.cells.iter().filter(|cell| cell.contender.family == family);
+        let ranked = self
+            .cells
+            .iter()
+            .filter(|cell| cell.contender.family == family);
         let ranked = ranked.filter_map(|cell| Some((cell.cpu_micros("server_cpu_s")?, cell)));
-        ranked.min_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, cell)| cell)
+        ranked
+            .min_by(|(one, _), (other, _)| one.total_cmp(other))
+            .map(|(_, cell)| cell)
     }
 
     /// The cell of a label.
@@ -104,10 +138,12 @@ impl Outcome {
     pub fn ratio(&self, cell: &Cell, base: &Cell) -> Option<Spread> {
         let metric = self.row.metric;
         let pairs = cell.figures(metric).into_iter().zip(base.figures(metric));
-        Spread::of(pairs.filter_map(|(own, base)| match metric.more_is_better() {
-            true => Some(own? / base?),
-            false => Some(base? / own?),
-        }))
+        Spread::of(
+            pairs.filter_map(|(own, base)| match metric.more_is_better() {
+                true => Some(own? / base?),
+                false => Some(base? / own?),
+            }),
+        )
     }
 
     /// How much less processor time than `base` a contender's server used for a message; above 1 is better.
@@ -115,6 +151,10 @@ impl Outcome {
     /// Less noisy than the rate: what others do to the machine changes when a server runs more than what it does.
     pub fn cpu_ratio(&self, cell: &Cell, base: &Cell) -> Option<Spread> {
         let [own, base] = [cell, base].map(|cell| cell.cpu_micros_by_round("server_cpu_s"));
-        Spread::of(own.into_iter().zip(base).filter_map(|(own, base)| Some(base? / own?)))
+        Spread::of(
+            own.into_iter()
+                .zip(base)
+                .filter_map(|(own, base)| Some(base? / own?)),
+        )
     }
 }

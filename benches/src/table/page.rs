@@ -41,19 +41,34 @@ pub fn write(results: &Path, readme: &Path) -> io::Result<()> {
     let outcomes = record::outcomes(&sockets);
     let events = contest::read(&actors);
     let summary = summary(&outcomes) + &actor_summary(&events);
-    let mut page = format!("# longshore beside its peers\n\n{}\n", conditions(&sockets, &actors));
-    write!(page, "![ratios to the best tokio flavour](plot.svg)\n\n## Summary\n\n{summary}\n").expect(IN_MEMORY);
+    let mut page = format!(
+        "# longshore beside its peers\n\n{}\n",
+        conditions(&sockets, &actors)
+    );
+    write!(
+        page,
+        "![ratios to the best tokio flavour](plot.svg)\n\n## Summary\n\n{summary}\n"
+    )
+    .expect(IN_MEMORY);
     if !notes.is_empty() {
         write!(page, "## What limits the lost rows\n\n{notes}\n").expect(IN_MEMORY);
     }
     if let Some(table) = Some(profile::render(&profiles)).filter(|table| !table.is_empty()) {
         let revision = profiles["environment"]["revision"].as_str().unwrap_or("–");
-        write!(page, "## Where the time goes\n\nRevision {revision}. {PROFILE}\n\n{table}\n").expect(IN_MEMORY);
+        write!(
+            page,
+            "## Where the time goes\n\nRevision {revision}. {PROFILE}\n\n{table}\n"
+        )
+        .expect(IN_MEMORY);
     }
     write!(page, "## Method\n\n{}\n## Sockets\n\n", method()).expect(IN_MEMORY);
-    outcomes.iter().for_each(|outcome| page.push_str(&(markdown::render(outcome) + "\n")));
+    outcomes
+        .iter()
+        .for_each(|outcome| page.push_str(&(markdown::render(outcome) + "\n")));
     page.push_str("## Actors\n\n");
-    events.iter().for_each(|event| page.push_str(&(event.markdown() + "\n")));
+    events
+        .iter()
+        .for_each(|event| page.push_str(&(event.markdown() + "\n")));
     fs::create_dir_all(results)?;
     fs::write(results.join("page.md"), page.trim_end().to_owned() + "\n")?;
     fs::write(results.join("plot.svg"), plot::render(&outcomes))?;
@@ -86,12 +101,29 @@ fn conditions(sockets: &Value, actors: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    for key in ["date", "revision", "compiler", "kernel", "processor", "cores"] {
-        writeln!(text, "| {key} | {} | {} |", field(sockets, key), field(actors, key)).expect(IN_MEMORY);
+    for key in [
+        "date",
+        "revision",
+        "compiler",
+        "kernel",
+        "processor",
+        "cores",
+    ] {
+        writeln!(
+            text,
+            "| {key} | {} | {} |",
+            field(sockets, key),
+            field(actors, key)
+        )
+        .expect(IN_MEMORY);
     }
-    let versions = [sockets, actors].into_iter().find_map(|document| document["environment"]["versions"].as_object());
-    let list =
-        versions.into_iter().flatten().map(|(name, version)| format!("{name} {}", version.as_str().unwrap_or("")));
+    let versions = [sockets, actors]
+        .into_iter()
+        .find_map(|document| document["environment"]["versions"].as_object());
+    let list = versions
+        .into_iter()
+        .flatten()
+        .map(|(name, version)| format!("{name} {}", version.as_str().unwrap_or("")));
     write!(
         text,
         "\nVersions: {}. Every single run is in `all.json` and `actors.json`.\n",
@@ -104,7 +136,11 @@ fn conditions(sockets: &Value, actors: &Value) -> String {
 /// The section of the crate's README, which is where it is kept.
 fn method() -> &'static str {
     let section = METHOD.split("## Method\n").nth(1).unwrap_or_default();
-    section.split("\n## ").next().unwrap_or_default().trim_start()
+    section
+        .split("\n## ")
+        .next()
+        .unwrap_or_default()
+        .trim_start()
 }
 
 /// One line for each row, with longshore's best flavour.
@@ -113,7 +149,9 @@ fn summary(outcomes: &[Outcome]) -> String {
         "| Workload | longshore | best tokio | ratio (range) | to epoll | decided by | goals |\n|---|---|---|---|---|---|---|\n",
     );
     for outcome in outcomes {
-        let Some(own) = verdict::champion(outcome) else { continue };
+        let Some(own) = verdict::champion(outcome) else {
+            continue;
+        };
         let decided = verdict::ratio(outcome, own, Family::Tokio);
         let by = decided.map(|(by, _)| match (by, outcome.row.metric) {
             (By::Cpu, _) => "server CPU",
@@ -125,7 +163,8 @@ fn summary(outcomes: &[Outcome]) -> String {
             figure(outcome, Some(own), by),
             figure(outcome, base(outcome, decided.map(|(by, _)| by)), by),
             decided.map(|(_, ratio)| ratio.as_ratio()),
-            verdict::ratio(outcome, own, Family::Epoll).map(|(_, ratio)| format!("{:.2}", ratio.median)),
+            verdict::ratio(outcome, own, Family::Epoll)
+                .map(|(_, ratio)| format!("{:.2}", ratio.median)),
             by.map(str::to_owned),
             Some(verdict::describe(&row_checks(outcome, own))).filter(|text| !text.is_empty()),
         ];
@@ -138,8 +177,15 @@ fn summary(outcomes: &[Outcome]) -> String {
 /// The champion's checks; a goal that only the flavour with two workers has is asked of that one.
 fn row_checks(outcome: &Outcome, champion: &Cell) -> Vec<verdict::Check> {
     let mut checks = verdict::checks(outcome, champion);
-    if let Some(two) = outcome.cell("longshore-2").filter(|_| champion.contender.workers == 1) {
-        checks.extend(verdict::checks(outcome, two).into_iter().filter(|check| check.found.starts_with("own")));
+    if let Some(two) = outcome
+        .cell("longshore-2")
+        .filter(|_| champion.contender.workers == 1)
+    {
+        checks.extend(
+            verdict::checks(outcome, two)
+                .into_iter()
+                .filter(|check| check.found.starts_with("own")),
+        );
     }
     checks
 }
@@ -157,7 +203,10 @@ fn figure(outcome: &Outcome, cell: Option<&Cell>, by: Option<&str>) -> Option<St
     let figure = match by {
         Some("server CPU") => format!("{:.2} µs", cell.cpu_micros("server_cpu_s")?),
         _ => {
-            let unit = match (outcome.row.metric, cell.runs.iter().flatten().next()?["rate_unit"].as_str()) {
+            let unit = match (
+                outcome.row.metric,
+                cell.runs.iter().flatten().next()?["rate_unit"].as_str(),
+            ) {
                 (Metric::P99, _) => " µs",
                 (Metric::Rate, Some("bytes/s")) => "B/s",
                 (Metric::Rate, _) => "/s",
@@ -178,10 +227,18 @@ fn actor_summary(events: &[contest::Result]) -> String {
     if events.is_empty() {
         return String::new();
     }
-    let mut text = String::from("\n| Actors | longshore | tokio | ratio (range) | goals |\n|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "\n| Actors | longshore | tokio | ratio (range) | goals |\n|---|---|---|---|---|\n",
+    );
     for event in events {
-        let figure = |subject| event.spread_of(subject).map_or("–".into(), |spread: Spread| short(spread.median));
-        let ratio = event.ratio_of("longshore", contest::BASE).map_or("–".into(), Spread::as_ratio);
+        let figure = |subject| {
+            event
+                .spread_of(subject)
+                .map_or("–".into(), |spread: Spread| short(spread.median))
+        };
+        let ratio = event
+            .ratio_of("longshore", contest::BASE)
+            .map_or("–".into(), Spread::as_ratio);
         let goals = Some(verdict::describe(&event.checks())).filter(|text| !text.is_empty());
         writeln!(
             text,
@@ -199,10 +256,18 @@ fn actor_summary(events: &[contest::Result]) -> String {
 
 /// Puts new text between the markers.
 fn replace(text: &str, new: &str) -> io::Result<String> {
-    let missing = || io::Error::new(io::ErrorKind::InvalidData, format!("no {BEGIN:?} … {END:?} in the README"));
+    let missing = || {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("no {BEGIN:?} … {END:?} in the README"),
+        )
+    };
     let (before, rest) = text.split_once(BEGIN).ok_or_else(missing)?;
     let (_, after) = rest.split_once(END).ok_or_else(missing)?;
-    Ok(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", new.trim_end()))
+    Ok(format!(
+        "{before}{BEGIN}\n\n{}\n\n{END}{after}",
+        new.trim_end()
+    ))
 }
 
 #[cfg(test)]
@@ -220,6 +285,10 @@ mod tests {
 
     #[test]
     fn the_method_is_found_in_the_readme() {
-        assert!(method().starts_with("- Rounds are interleaved"), "{}", method());
+        assert!(
+            method().starts_with("- Rounds are interleaved"),
+            "{}",
+            method()
+        );
     }
 }

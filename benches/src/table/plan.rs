@@ -54,9 +54,21 @@ pub struct Goals {
 }
 
 /// The usual goal: the best tokio flavour, and nearly the hand-written loop.
-const EQUAL: Goals = Goals { tokio: Some(1.0), epoll: Some(0.95), own: None, syscalls: None, bytes: None };
+const EQUAL: Goals = Goals {
+    tokio: Some(1.0),
+    epoll: Some(0.95),
+    own: None,
+    syscalls: None,
+    bytes: None,
+};
 /// No goal: the row is there to be seen.
-const NO_GOALS: Goals = Goals { tokio: None, epoll: None, own: None, syscalls: None, bytes: None };
+const NO_GOALS: Goals = Goals {
+    tokio: None,
+    epoll: None,
+    own: None,
+    syscalls: None,
+    bytes: None,
+};
 
 /// One line of a table: one workload for everybody who can serve it.
 #[derive(Clone, Debug)]
@@ -86,15 +98,30 @@ pub struct Row {
 }
 
 /// The tables in the order of the benchmark page.
-pub const TABLES: &[&str] =
-    &["tcp64", "deep", "large", "bulk", "connect", "udp", "tls", "both-cores", "idle", "compute", "slow"];
+pub const TABLES: &[&str] = &[
+    "tcp64",
+    "deep",
+    "large",
+    "bulk",
+    "connect",
+    "udp",
+    "tls",
+    "both-cores",
+    "idle",
+    "compute",
+    "slow",
+];
 
 /// Large messages: a read buffer of 8 KiB would be the row's only subject.
 const WIDE: &str = "--buffer 65536";
 
 /// The rows of one table; empty if there is no such table.
 pub fn rows(table: &str) -> Vec<Row> {
-    let table = TABLES.iter().find(|known| **known == table).copied().unwrap_or_default();
+    let table = TABLES
+        .iter()
+        .find(|known| **known == table)
+        .copied()
+        .unwrap_or_default();
     let row = |name: &str, mode, load: &str| Row {
         table,
         name: name.into(),
@@ -111,56 +138,115 @@ pub fn rows(table: &str) -> Vec<Row> {
     let echo = |name: &str, load: &str| row(name, Mode::Echo, &format!("tcp-echo {load}"));
     match table {
         "tcp64" => vec![
-            echo("TCP 64 B, 1 conn.", "--connections 1").aiming_at(Goals { syscalls: Some(3.0), ..EQUAL }),
-            echo("TCP 64 B, 50 conn.", "--connections 50").aiming_at(Goals { syscalls: Some(2.05), ..EQUAL }),
-            echo("TCP 64 B, 1,000 conn.", "--connections 1000").aiming_at(Goals { tokio: Some(1.05), ..EQUAL }),
+            echo("TCP 64 B, 1 conn.", "--connections 1").aiming_at(Goals {
+                syscalls: Some(3.0),
+                ..EQUAL
+            }),
+            echo("TCP 64 B, 50 conn.", "--connections 50").aiming_at(Goals {
+                syscalls: Some(2.05),
+                ..EQUAL
+            }),
+            echo("TCP 64 B, 1,000 conn.", "--connections 1000").aiming_at(Goals {
+                tokio: Some(1.05),
+                ..EQUAL
+            }),
         ],
-        "deep" => vec![echo("TCP 64 B, 50 conn. × 16 deep", "--connections 50 --depth 16").aiming_at(Goals {
-            tokio: Some(1.1),
-            epoll: Some(1.0),
-            ..NO_GOALS
-        })],
-        "large" => vec![echo("TCP 16 KiB, 50 conn.", "--connections 50 --size 16384").serving(WIDE)],
+        "deep" => vec![
+            echo(
+                "TCP 64 B, 50 conn. × 16 deep",
+                "--connections 50 --depth 16",
+            )
+            .aiming_at(Goals {
+                tokio: Some(1.1),
+                epoll: Some(1.0),
+                ..NO_GOALS
+            }),
+        ],
+        "large" => {
+            vec![echo("TCP 16 KiB, 50 conn.", "--connections 50 --size 16384").serving(WIDE)]
+        }
         "bulk" => bulk(row),
         "connect" => vec![row("connect, one message, close", Mode::Echo, "connect")],
         "udp" => [("64", 1), ("64", 4), ("1,200", 1), ("1,200", 4)]
             .map(|(size, sockets)| {
-                let load = format!("udp-echo --size {} --connections {sockets}", size.replace(',', ""));
-                let name = format!("UDP {size} B, {sockets} socket{}", if sockets == 1 { "" } else { "s" });
-                row(&name, Mode::Udp, &load).aiming_at(Goals { tokio: Some(1.05), ..NO_GOALS })
+                let load = format!(
+                    "udp-echo --size {} --connections {sockets}",
+                    size.replace(',', "")
+                );
+                let name = format!(
+                    "UDP {size} B, {sockets} socket{}",
+                    if sockets == 1 { "" } else { "s" }
+                );
+                row(&name, Mode::Udp, &load).aiming_at(Goals {
+                    tokio: Some(1.05),
+                    ..NO_GOALS
+                })
             })
             .to_vec(),
         "tls" => [
             row("TLS 64 B, 50 conn.", Mode::Tls, "tls-echo --connections 50"),
-            row("TLS 16 KiB, 8 conn.", Mode::Tls, "tls-echo --connections 8 --size 16384").serving(WIDE),
+            row(
+                "TLS 16 KiB, 8 conn.",
+                Mode::Tls,
+                "tls-echo --connections 8 --size 16384",
+            )
+            .serving(WIDE),
             row("TLS full handshakes", Mode::Tls, "tls-handshakes"),
         ]
-        .map(|row| Row { per_core: true, ..row.aiming_at(Goals { tokio: Some(1.0), ..NO_GOALS }) })
+        .map(|row| Row {
+            per_core: true,
+            ..row.aiming_at(Goals {
+                tokio: Some(1.0),
+                ..NO_GOALS
+            })
+        })
         .into_iter()
-        .chain([row("TCP 64 B, 1 conn., beside TLS handshakes: p99 in µs", Mode::Tls, "tcp-echo --connections 1")
-            .serving("--plain")
-            .beside("tls-handshakes")
-            .by(Metric::P99)
-            .aiming_at(NO_GOALS)])
+        .chain([row(
+            "TCP 64 B, 1 conn., beside TLS handshakes: p99 in µs",
+            Mode::Tls,
+            "tcp-echo --connections 1",
+        )
+        .serving("--plain")
+        .beside("tls-handshakes")
+        .by(Metric::P99)
+        .aiming_at(NO_GOALS)])
         .collect(),
         "both-cores" => [
             echo("both cores, 64 B, 50 conn.", "--connections 50"),
-            echo("both cores, 64 B, 50 conn. × 16 deep", "--connections 50 --depth 16"),
+            echo(
+                "both cores, 64 B, 50 conn. × 16 deep",
+                "--connections 50 --depth 16",
+            ),
         ]
         .map(|row| row.on(Layout::Shared).aiming_at(NO_GOALS))
         .to_vec(),
         "idle" => vec![
-            row("10,000 idle, bytes each", Mode::Echo, "idle --connections 10000")
-                .by(Metric::Bytes)
-                .aiming_at(Goals { bytes: Some(400.0), ..NO_GOALS }),
-            row("10,000 idle TLS, bytes each", Mode::Tls, "tls-idle --connections 10000")
-                .by(Metric::Bytes)
-                .aiming_at(NO_GOALS),
+            row(
+                "10,000 idle, bytes each",
+                Mode::Echo,
+                "idle --connections 10000",
+            )
+            .by(Metric::Bytes)
+            .aiming_at(Goals {
+                bytes: Some(400.0),
+                ..NO_GOALS
+            }),
+            row(
+                "10,000 idle TLS, bytes each",
+                Mode::Tls,
+                "tls-idle --connections 10000",
+            )
+            .by(Metric::Bytes)
+            .aiming_at(NO_GOALS),
         ],
         "compute" => [0, 10, 100]
             .map(|micros| {
                 let name = format!("handler of {micros} µs, both cores, 50 conn.");
-                let goals = Goals { tokio: Some(1.0), own: Some(1.8), ..NO_GOALS };
+                let goals = Goals {
+                    tokio: Some(1.0),
+                    own: Some(1.8),
+                    ..NO_GOALS
+                };
                 echo(&name, "--connections 50")
                     .serving(&format!("--compute-us {micros}"))
                     .on(Layout::Shared)
@@ -168,11 +254,14 @@ pub fn rows(table: &str) -> Vec<Row> {
             })
             .to_vec(),
         "slow" => vec![
-            echo("1 slow handler (20 ms), 50 fast conn.: p99 in µs", "--connections 50 --slow-connections 1")
-                .serving("--slow-us 20000")
-                .on(Layout::Shared)
-                .by(Metric::P99)
-                .aiming_at(NO_GOALS),
+            echo(
+                "1 slow handler (20 ms), 50 fast conn.: p99 in µs",
+                "--connections 50 --slow-connections 1",
+            )
+            .serving("--slow-us 20000")
+            .on(Layout::Shared)
+            .by(Metric::P99)
+            .aiming_at(NO_GOALS),
         ],
         _ => Vec::new(),
     }
@@ -180,11 +269,21 @@ pub fn rows(table: &str) -> Vec<Row> {
 
 fn bulk(row: impl Fn(&str, Mode, &str) -> Row) -> Vec<Row> {
     let one_way = [1, 8].map(|count| {
-        row(&format!("bulk one way, {count} conn."), Mode::Sink, &format!("sink --connections {count}")).serving(WIDE)
+        row(
+            &format!("bulk one way, {count} conn."),
+            Mode::Sink,
+            &format!("sink --connections {count}"),
+        )
+        .serving(WIDE)
     });
     let both_ways = [1, 8].map(|count| {
         let load = format!("bulk-echo --connections {count}");
-        row(&format!("bulk echo of 64 KiB, {count} conn."), Mode::Echo, &load).serving(WIDE)
+        row(
+            &format!("bulk echo of 64 KiB, {count} conn."),
+            Mode::Echo,
+            &load,
+        )
+        .serving(WIDE)
     });
     let [one, mut eight] = one_way;
     let [echo_one, mut echo_eight] = both_ways;
@@ -194,12 +293,18 @@ fn bulk(row: impl Fn(&str, Mode, &str) -> Row) -> Vec<Row> {
 
 /// The names of all rows in the order of the tables.
 pub fn names() -> impl Iterator<Item = String> {
-    TABLES.iter().flat_map(|table| rows(table)).map(|row| row.name)
+    TABLES
+        .iter()
+        .flat_map(|table| rows(table))
+        .map(|row| row.name)
 }
 
 /// Finds a row by its name.
 pub fn find(name: &str) -> Option<Row> {
-    TABLES.iter().flat_map(|table| rows(table)).find(|row| row.name == name)
+    TABLES
+        .iter()
+        .flat_map(|table| rows(table))
+        .find(|row| row.name == name)
 }
 
 impl Row {
@@ -246,7 +351,8 @@ mod tests {
     #[test]
     fn every_table_has_rows_and_no_two_rows_share_a_name() {
         let all: Vec<Row> = TABLES.iter().flat_map(|table| rows(table)).collect();
-        let names: std::collections::BTreeSet<&str> = all.iter().map(|row| row.name.as_str()).collect();
+        let names: std::collections::BTreeSet<&str> =
+            all.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names.len(), all.len());
         assert!(TABLES.iter().all(|table| !rows(table).is_empty()));
     }

@@ -31,7 +31,10 @@ const PEERS: &[(&str, &str)] = &[
 
 /// Draws all rows below each other.
 pub fn render(outcomes: &[Outcome]) -> String {
-    let rows: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.best_of(Family::Tokio).is_some()).collect();
+    let rows: Vec<&Outcome> = outcomes
+        .iter()
+        .filter(|outcome| outcome.best_of(Family::Tokio).is_some())
+        .collect();
     let bottom = TOP + LINE * rows.len() as f64;
     let mut body = legend();
     for tick in TICKS {
@@ -70,8 +73,16 @@ fn legend() -> String {
 
 fn axis(body: &mut String, tick: f64, bottom: f64) {
     let x = place(tick);
-    let (color, width) = if tick == 1.0 { ("#1971c2", 2.0) } else { ("#dee2e6", 1.0) };
-    let label = if tick == 1.0 { "tokio = 1".to_owned() } else { format!("{tick}") };
+    let (color, width) = if tick == 1.0 {
+        ("#1971c2", 2.0)
+    } else {
+        ("#dee2e6", 1.0)
+    };
+    let label = if tick == 1.0 {
+        "tokio = 1".to_owned()
+    } else {
+        format!("{tick}")
+    };
     writeln!(
         body,
         "<line x1=\"{x:.1}\" y1=\"{}\" x2=\"{x:.1}\" y2=\"{bottom}\" stroke=\"{color}\" stroke-width=\"{width}\"/>\
@@ -94,8 +105,13 @@ fn row(body: &mut String, outcome: &Outcome, top: f64, index: usize) {
         .expect("writing to a string");
     }
     let middle = top + LINE / 2.0;
-    writeln!(body, "<text x=\"14\" y=\"{}\">{}</text>", middle + 4.0, escape(&outcome.row.name))
-        .expect("writing to a string");
+    writeln!(
+        body,
+        "<text x=\"14\" y=\"{}\">{}</text>",
+        middle + 4.0,
+        escape(&outcome.row.name)
+    )
+    .expect("writing to a string");
     for (peer, color) in PEERS {
         if let Some((by, ratio)) = drawn(outcome, peer) {
             mark(body, peer, color, by, ratio, middle);
@@ -109,8 +125,13 @@ fn drawn(outcome: &Outcome, peer: &str) -> Option<(By, Spread)> {
     if peer == "longshore" {
         return ratio(verdict::champion(outcome)?);
     }
-    let flavours = outcome.cells.iter().filter(|cell| cell.contender.peer == peer);
-    flavours.filter_map(ratio).max_by(|(_, one), (_, other)| one.median.total_cmp(&other.median))
+    let flavours = outcome
+        .cells
+        .iter()
+        .filter(|cell| cell.contender.peer == peer);
+    flavours
+        .filter_map(ratio)
+        .max_by(|(_, one), (_, other)| one.median.total_cmp(&other.median))
 }
 
 fn mark(body: &mut String, peer: &str, color: &str, by: By, ratio: Spread, y: f64) {
@@ -133,7 +154,11 @@ fn mark(body: &mut String, peer: &str, color: &str, by: By, ratio: Spread, y: f6
     )
     .expect("writing to a string");
     if peer == "longshore" && !(LEAST..=MOST).contains(&ratio.median) {
-        let (x, anchor) = if ratio.median > MOST { (x - 9.0, "end") } else { (x + 9.0, "start") };
+        let (x, anchor) = if ratio.median > MOST {
+            (x - 9.0, "end")
+        } else {
+            (x + 9.0, "start")
+        };
         writeln!(
             body,
             "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"{anchor}\" fill=\"{color}\">{:.1}</text>",

@@ -26,7 +26,11 @@ const PEERS: &[&str] = &[
 /// The whole campaign. Rows of an `earlier` document that were not run again are kept.
 pub fn document(campaign: &Campaign, outcomes: &[Outcome], earlier: &[Value]) -> Value {
     let mut rows: Vec<Value> = outcomes.iter().map(row).collect();
-    let is_new = |old: &Value| !outcomes.iter().any(|outcome| old["name"] == outcome.row.name.as_str());
+    let is_new = |old: &Value| {
+        !outcomes
+            .iter()
+            .any(|outcome| old["name"] == outcome.row.name.as_str())
+    };
     rows.extend(earlier.iter().filter(|old| is_new(old)).cloned());
     // In the order of the plan, whoever was run last.
     rows.sort_by_key(|row| plan::names().position(|name| row["name"] == name.as_str()));
@@ -45,13 +49,26 @@ pub fn document(campaign: &Campaign, outcomes: &[Outcome], earlier: &[Value]) ->
 
 /// The rows of a document, with what was run; rows and contenders that the plan no longer has are left out.
 pub fn outcomes(document: &Value) -> Vec<Outcome> {
-    document["rows"].as_array().into_iter().flatten().filter_map(outcome).collect()
+    document["rows"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(outcome)
+        .collect()
 }
 
 fn outcome(row: &Value) -> Option<Outcome> {
-    let cells = row["contenders"].as_array()?.iter().filter_map(cell).collect();
+    let cells = row["contenders"]
+        .as_array()?
+        .iter()
+        .filter_map(cell)
+        .collect();
     let method = row["method"].as_str().unwrap_or_default().to_owned();
-    Some(Outcome { row: plan::find(row["name"].as_str()?)?, method, cells })
+    Some(Outcome {
+        row: plan::find(row["name"].as_str()?)?,
+        method,
+        cells,
+    })
 }
 
 fn cell(contender: &Value) -> Option<Cell> {
@@ -70,7 +87,10 @@ fn cell(contender: &Value) -> Option<Cell> {
 pub fn environment() -> Value {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or_default();
     json!({
         "date": today(),
         "versions": versions(),
@@ -121,29 +141,51 @@ fn contender(outcome: &Outcome, cell: &Cell) -> Value {
 
 /// What a program says, if it is there and succeeds.
 fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
-    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .next()
+        .map(str::to_owned)
 }
 
 fn versions() -> Map<String, Value> {
     let packages = LOCK_FILE.split("[[package]]").filter_map(|package| {
-        let field = |key: &str| package.lines().find_map(|line| line.strip_prefix(key)).map(|v| v.trim_matches('"'));
+        let field = |key: &str| {
+            package
+                .lines()
+                .find_map(|line| line.strip_prefix(key))
+                .map(|v| v.trim_matches('"'))
+        };
         Some((field("name = ")?, field("version = ")?))
     });
     // Some crates are there in several versions; the newest comes last and is the one that is measured.
-    packages.filter(|(name, _)| PEERS.contains(name)).map(|(name, version)| (name.into(), version.into())).collect()
+    packages
+        .filter(|(name, _)| PEERS.contains(name))
+        .map(|(name, version)| (name.into(), version.into()))
+        .collect()
 }
 
 /// The date in UTC, `2026-01-31`, by the usual arithmetic on days since 1970.
 fn today() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }

@@ -19,14 +19,33 @@ impl Server {
     /// Starts a contender for a row and waits until it is bound.
     pub fn start(contender: &Contender, row: &Row, spin_turns: u64) -> io::Result<Self> {
         let mut command = tool("peer")?;
-        command.arg(contender.peer).args(["--workers", &contender.workers.to_string()]);
-        command.args(["--mode", mode_name(row.mode), "--spin-turns", &spin_turns.to_string()]);
-        command.args(row.server.split_ascii_whitespace()).args(cores(row.layout, "0"));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        command
+            .arg(contender.peer)
+            .args(["--workers", &contender.workers.to_string()]);
+        command.args([
+            "--mode",
+            mode_name(row.mode),
+            "--spin-turns",
+            &spin_turns.to_string(),
+        ]);
+        command
+            .args(row.server.split_ascii_whitespace())
+            .args(cores(row.layout, "0"));
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
         let mut lines = BufReader::new(child.stdout.take().expect("a piped output")).lines();
-        let mut server = Self { child, addr: String::new(), addr_beside: String::new() };
-        let mut bound =
-            || lines.next().unwrap_or_else(|| Err(io::Error::other("the server ended before it was bound")));
+        let mut server = Self {
+            child,
+            addr: String::new(),
+            addr_beside: String::new(),
+        };
+        let mut bound = || {
+            lines
+                .next()
+                .unwrap_or_else(|| Err(io::Error::other("the server ended before it was bound")))
+        };
         server.addr = bound()?;
         if row.beside.is_some() {
             server.addr_beside = bound()?;
@@ -42,25 +61,45 @@ impl Server {
     /// Runs the generator against it and gives the JSON line, with that of the load beside in it.
     pub fn load(&self, row: &Row, warm_up_ms: u64, duration_ms: u64) -> io::Result<Value> {
         let arguments = |load: &str, addr: &str| {
-            let load = load.split_ascii_whitespace().map(str::to_owned).chain(cores(row.layout, "1"));
+            let load = load
+                .split_ascii_whitespace()
+                .map(str::to_owned)
+                .chain(cores(row.layout, "1"));
             let mut arguments: Vec<String> = load.collect();
-            let (pid, warm_up_ms, duration_ms) =
-                (self.pid().to_string(), warm_up_ms.to_string(), duration_ms.to_string());
+            let (pid, warm_up_ms, duration_ms) = (
+                self.pid().to_string(),
+                warm_up_ms.to_string(),
+                duration_ms.to_string(),
+            );
             arguments.extend(["--addr", addr, "--server-pid", &pid].map(str::to_owned));
-            arguments.extend(["--warm-up-ms", &warm_up_ms, "--duration-ms", &duration_ms].map(str::to_owned));
+            arguments.extend(
+                ["--warm-up-ms", &warm_up_ms, "--duration-ms", &duration_ms].map(str::to_owned),
+            );
             arguments
         };
         // Of the idle class: it gives way to the first one at once.
         let mut beside = Command::new("chrt");
-        beside.args(["--idle", "0"]).arg(tool("loadgen")?.get_program());
-        let beside =
-            row.beside.map(|load| beside.args(arguments(load, &self.addr_beside)).stdout(Stdio::piped()).spawn());
-        let output = tool("loadgen")?.args(arguments(&row.load, &self.addr)).stdin(Stdio::null()).output()?;
+        beside
+            .args(["--idle", "0"])
+            .arg(tool("loadgen")?.get_program());
+        let beside = row.beside.map(|load| {
+            beside
+                .args(arguments(load, &self.addr_beside))
+                .stdout(Stdio::piped())
+                .spawn()
+        });
+        let output = tool("loadgen")?
+            .args(arguments(&row.load, &self.addr))
+            .stdin(Stdio::null())
+            .output()?;
         let mut run = result(output)?;
         if let Some(beside) = beside {
             let beside = result(beside?.wait_with_output()?)?;
             let seconds = |run: &Value, key: &str| run[key].as_f64().unwrap_or_default();
-            run["other_cpu_s"] = (seconds(&run, "other_cpu_s") - seconds(&beside, "generator_cpu_s")).max(0.0).into();
+            run["other_cpu_s"] = (seconds(&run, "other_cpu_s")
+                - seconds(&beside, "generator_cpu_s"))
+            .max(0.0)
+            .into();
             run["beside"] = beside;
         }
         Ok(run)
@@ -70,7 +109,9 @@ impl Server {
 /// The JSON line of a generator that has ended.
 fn result(output: Output) -> io::Result<Value> {
     if !output.status.success() {
-        return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        return Err(io::Error::other(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ));
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -29,7 +29,11 @@ impl Counter {
     /// The better of the two that works here.
     pub fn find() -> Option<Self> {
         let works = |program: &str, arguments: &[&str]| {
-            let output = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let output = Command::new(program)
+                .args(arguments)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
             output.is_ok_and(|status| status.success())
         };
         if works("perf", &["stat", "-e", TRACEPOINT, "true"]) {
@@ -75,10 +79,17 @@ impl Counter {
         let pid = Pid::from_raw(counting.id() as i32).expect("a child's pid is not zero");
         kill_process(pid, Signal::INT)?;
         let mut report = String::new();
-        counting.stderr.take().expect("a piped output").read_to_string(&mut report)?;
+        counting
+            .stderr
+            .take()
+            .expect("a piped output")
+            .read_to_string(&mut report)?;
         counting.wait()?;
         let calls = match self {
-            Self::Perf => report.lines().find(|line| line.contains(TRACEPOINT)).and_then(|line| line.split(',').next()),
+            Self::Perf => report
+                .lines()
+                .find(|line| line.contains(TRACEPOINT))
+                .and_then(|line| line.split(',').next()),
             Self::Strace => {
                 // % time, seconds, usecs/call, calls, [errors,] "total"
                 let total = report.lines().find(|line| line.ends_with(" total"));
@@ -86,6 +97,8 @@ impl Counter {
             }
         };
         let missing = || io::Error::new(ErrorKind::InvalidData, format!("no count in: {report}"));
-        calls.and_then(|text| text.trim().parse().ok()).ok_or_else(missing)
+        calls
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or_else(missing)
     }
 }

@@ -5,7 +5,10 @@ use std::io;
 use std::process::Command;
 
 /// Large copies run in two speeds, decided at start; this makes all processes take the same one.
-const COPY_SPEED: (&str, &str) = ("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=1000000000");
+const COPY_SPEED: (&str, &str) = (
+    "GLIBC_TUNABLES",
+    "glibc.cpu.x86_rep_movsb_threshold=1000000000",
+);
 
 /// A command for another binary of this crate.
 pub fn tool(name: &str) -> io::Result<Command> {
@@ -18,9 +21,17 @@ pub fn tool(name: &str) -> io::Result<Command> {
 ///
 /// Does nothing if this process was not started by cargo.
 pub fn build() -> io::Result<()> {
-    let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
+    let Some(cargo) = env::var_os("CARGO") else {
+        return Ok(());
+    };
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--bins", "--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
+    command.args([
+        "build",
+        "--quiet",
+        "--bins",
+        "--manifest-path",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+    ]);
     if cfg!(debug_assertions) {
         eprintln!("note: without --release the figures mean nothing");
     } else {

@@ -70,10 +70,23 @@ pub fn checks(outcome: &Outcome, cell: &Cell) -> Vec<Check> {
         Some(at_least(name, goal?, by, ratio))
     };
     let own = || {
-        let alone = outcome.cell("longshore").filter(|_| cell.contender.workers > 1)?;
-        Some(at_least("own one worker", goals.own?, By::Rate, outcome.ratio(cell, alone)?))
+        let alone = outcome
+            .cell("longshore")
+            .filter(|_| cell.contender.workers > 1)?;
+        Some(at_least(
+            "own one worker",
+            goals.own?,
+            By::Rate,
+            outcome.ratio(cell, alone)?,
+        ))
     };
-    let bytes = || Some(at_most("bytes", goals.bytes?, cell.spread(Metric::Bytes)?.median));
+    let bytes = || {
+        Some(at_most(
+            "bytes",
+            goals.bytes?,
+            cell.spread(Metric::Bytes)?.median,
+        ))
+    };
     let calls = || Some(at_most("system calls", goals.syscalls?, cell.syscalls?));
     let checks = [
         against("tokio", goals.tokio, Family::Tokio),
@@ -98,12 +111,20 @@ fn at_least(name: &str, goal: f64, by: By, ratio: Spread) -> Check {
     let by = if by == By::Rate { "rate" } else { "CPU" };
     // As it is printed: a median of 0.997 is 1.00.
     let median = (ratio.median * 100.0).round() / 100.0;
-    Check { goal: format!("≥ {goal:.2} by {by}"), found: format!("{name} {median:.2}"), met: median >= goal }
+    Check {
+        goal: format!("≥ {goal:.2} by {by}"),
+        found: format!("{name} {median:.2}"),
+        met: median >= goal,
+    }
 }
 
 fn at_most(name: &str, goal: f64, found: f64) -> Check {
     let found = (found * 100.0).round() / 100.0;
-    Check { goal: format!("≤ {goal}"), found: format!("{name} {found}"), met: found <= goal }
+    Check {
+        goal: format!("≤ {goal}"),
+        found: format!("{name} {found}"),
+        met: found <= goal,
+    }
 }
 
 #[cfg(test)]
@@ -114,14 +135,27 @@ mod tests {
 
     fn cell(label: &str, rate: f64, cpu: f64, limited: bool) -> Cell {
         let run = json!({ "rate": rate, "messages": 1_000, "server_cpu_s": cpu, "generator_limited": limited });
-        Cell { runs: vec![Ok(run)], ..Cell::new(contender::find(label).expect("a contender")) }
+        Cell {
+            runs: vec![Ok(run)],
+            ..Cell::new(contender::find(label).expect("a contender"))
+        }
     }
 
     #[test]
     fn processor_time_decides_what_a_core_gives() {
-        let cells = vec![cell("tokio-rustls-ct", 100.0, 1.0, false), cell("longshore", 95.0, 0.9, false)];
-        let outcome = Outcome { row: plan::rows("tls").remove(2), method: String::new(), cells };
-        let found = describe(&checks(&outcome, champion(&outcome).expect("longshore runs")));
+        let cells = vec![
+            cell("tokio-rustls-ct", 100.0, 1.0, false),
+            cell("longshore", 95.0, 0.9, false),
+        ];
+        let outcome = Outcome {
+            row: plan::rows("tls").remove(2),
+            method: String::new(),
+            cells,
+        };
+        let found = describe(&checks(
+            &outcome,
+            champion(&outcome).expect("longshore runs"),
+        ));
         assert_eq!(found, "tokio 1.11 ≥ 1.00 by CPU: met");
     }
 
@@ -137,10 +171,24 @@ mod tests {
             ]
         };
         let found = |limited| {
-            let outcome = Outcome { row: row.clone(), method: String::new(), cells: cells(limited) };
-            describe(&checks(&outcome, champion(&outcome).expect("longshore runs")))
+            let outcome = Outcome {
+                row: row.clone(),
+                method: String::new(),
+                cells: cells(limited),
+            };
+            describe(&checks(
+                &outcome,
+                champion(&outcome).expect("longshore runs"),
+            ))
         };
-        assert!(found(false).starts_with("tokio 0.95 ≥ 1.00 by rate: **missed**; epoll 0.95 ≥ 0.95 by rate: met"));
-        assert!(found(true).starts_with("tokio 1.11 ≥ 1.00 by CPU: met; epoll 0.95 ≥ 0.95 by rate: met"));
+        assert!(
+            found(false).starts_with(
+                "tokio 0.95 ≥ 1.00 by rate: **missed**; epoll 0.95 ≥ 0.95 by rate: met"
+            )
+        );
+        assert!(
+            found(true)
+                .starts_with("tokio 1.11 ≥ 1.00 by CPU: met; epoll 0.95 ≥ 0.95 by rate: met")
+        );
     }
 }

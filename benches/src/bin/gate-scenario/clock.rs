@@ -22,7 +22,11 @@ static START_NS: OnceLock<i64> = OnceLock::new();
 /// Ends the process unless this clock has taken the place of the C library's. To be called before the first thread.
 pub fn check() {
     let look = Instant::now();
-    assert_eq!(look.elapsed(), Duration::from_nanos(STEP_NS as u64), "the wall clock would move the counts");
+    assert_eq!(
+        look.elapsed(),
+        Duration::from_nanos(STEP_NS as u64),
+        "the wall clock would move the counts"
+    );
 }
 
 /// Takes the place of the C library's function in this binary.
@@ -31,7 +35,10 @@ pub fn check() {
 ///
 /// As for the function that it replaces: `time` points to a time that may be written.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> libc::c_int {
+pub unsafe extern "C" fn clock_gettime(
+    clock: libc::clockid_t,
+    time: *mut libc::timespec,
+) -> libc::c_int {
     // SAFETY: the caller's promise, passed on to the system call.
     let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) };
     if result != 0 || clock != libc::CLOCK_MONOTONIC {

@@ -19,7 +19,9 @@ use std::io::{self, BufRead, Write};
 fn main() -> io::Result<()> {
     let arguments = Arguments::from_env();
     let name = arguments.word(0).unwrap_or_default();
-    let Some(scenario) = scenario::find(name) else { refuse(&format!("unknown scenario {name:?}")) };
+    let Some(scenario) = scenario::find(name) else {
+        refuse(&format!("unknown scenario {name:?}"))
+    };
     arguments.refuse_unknown();
     clock::check();
     let mut stage = scenario.set_up();
@@ -30,7 +32,9 @@ fn main() -> io::Result<()> {
     }
     let mut line = String::new();
     while input.read_line(&mut line)? > 0 {
-        let Ok(operations) = line.trim().parse() else { refuse(&format!("not a number of operations: {line:?}")) };
+        let Ok(operations) = line.trim().parse() else {
+            refuse(&format!("not a number of operations: {line:?}"))
+        };
         line.clear();
         stage.play(operations);
         window_ends();
