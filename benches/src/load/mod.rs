@@ -11,6 +11,7 @@
 
 pub mod batch;
 pub mod connect;
+pub mod conversation;
 pub mod echo;
 pub mod idle;
 pub mod link;
