@@ -91,10 +91,25 @@ impl Meter {
 
     /// Counts one message that came back (or, one way, was taken), with its latency where it has one.
     pub fn count(&mut self, bytes: usize, latency: Option<Duration>) {
+        if self.phase == Phase::Over {
+            return;
+        }
         self.messages += 1;
         self.bytes += bytes as u64;
         if let Some(latency) = latency {
             self.latencies.record(latency);
+        }
+    }
+
+    /// True if a message that was due then belongs to the measured window.
+    pub fn measures(&self, due: Instant) -> bool {
+        self.phase != Phase::WarmUp && due >= self.begin.at && due < self.ends
+    }
+
+    /// Records the latency of a message from when it was due, if that was in the window; the answer may come after it.
+    pub fn record_due(&mut self, due: Instant, answered: Instant) {
+        if self.measures(due) {
+            self.latencies.record(answered - due);
         }
     }
 

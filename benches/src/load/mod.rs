@@ -1,13 +1,15 @@
-//! The load generator: one thread, one epoll set, one closed loop per workload.
+//! The load generator: one thread, one epoll set, one loop per workload.
 //!
 //! ```text
-//!  settings ─> workload (echo, sink, connect, udp, idle) ─> meter ─> one JSON line
+//!  settings ─> workload (echo, open, sink, connect, udp, idle) ─> meter ─> one JSON line
+//!                 │ conversation: what is in flight on a connection
 //!                 │ link: plain or TLS socket
 //!                 └ pattern: the bytes that must come back
 //! ```
 //!
-//! Every echoed byte is compared; a wrong one ends the run with an error. A closed loop says nothing about behaviour
-//! under overload, and latencies are those of a loop that waits for its replies.
+//! Every echoed byte is compared; a wrong one ends the run with an error. All loops but `open` are closed: they send when
+//! an answer has come. A closed loop says nothing about behavior under overload, and its latencies are those of a client
+//! that waits for its answers.
 
 pub mod batch;
 pub mod connect;
@@ -16,6 +18,7 @@ pub mod echo;
 pub mod idle;
 pub mod link;
 pub mod meter;
+pub mod open;
 pub mod pattern;
 pub mod poller;
 pub mod settings;
@@ -31,6 +34,7 @@ pub fn run(settings: &Settings) -> io::Result<serde_json::Value> {
     match settings.workload {
         Workload::TcpEcho => echo::run::<Plain>(settings),
         Workload::TlsEcho => echo::run::<Tls>(settings),
+        Workload::OpenLoop => open::run::<Plain>(settings),
         Workload::Sink => sink::run(settings),
         Workload::Connect => connect::run::<Plain>(settings),
         Workload::TlsHandshakes => connect::run::<Tls>(settings),

@@ -1,15 +1,17 @@
 //! What one run of the generator does. It is read from the command line only.
 
 use crate::arguments::{Arguments, refuse};
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, str::FromStr, time::Duration};
 
-/// The closed loop to run.
+/// The loop to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
     /// Messages of one size over a fixed set of connections; bulk echo is this with large messages.
     TcpEcho,
     /// The same inside TLS.
     TlsEcho,
+    /// Messages that are due at times of their own, over a fixed set of connections.
+    OpenLoop,
     /// One way, as fast as the server takes it.
     Sink,
     /// Connect, one message, its echo, reset.
@@ -25,10 +27,11 @@ pub enum Workload {
 }
 
 impl Workload {
-    const NAMES: [(&'static str, Self); 9] = [
+    const NAMES: [(&'static str, Self); 10] = [
         ("tcp-echo", Self::TcpEcho),
         ("bulk-echo", Self::TcpEcho),
         ("tls-echo", Self::TlsEcho),
+        ("open-loop", Self::OpenLoop),
         ("sink", Self::Sink),
         ("connect", Self::Connect),
         ("tls-handshakes", Self::TlsHandshakes),
@@ -42,6 +45,27 @@ impl Workload {
             .iter()
             .find(|(known, _)| *known == name)
             .map(|(_, workload)| *workload)
+    }
+}
+
+/// How the times of an open loop follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrivals {
+    /// At random, independent of each other, as the clients of a server do.
+    Poisson,
+    /// At equal distances.
+    Fixed,
+}
+
+impl FromStr for Arrivals {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        match name {
+            "poisson" => Ok(Self::Poisson),
+            "fixed" => Ok(Self::Fixed),
+            _ => Err(()),
+        }
     }
 }
 
@@ -62,6 +86,10 @@ pub struct Settings {
     pub depth: usize,
     /// Extra connections whose messages ask the server for a slow handler; they are not counted.
     pub slow_connections: usize,
+    /// Messages that are due in a second on all connections of an open loop together.
+    pub rate: f64,
+    /// How their times follow each other.
+    pub arrivals: Arrivals,
     /// Time that is not measured.
     pub warm_up: Duration,
     /// Time that is measured.
@@ -89,6 +117,8 @@ impl Settings {
             connections: arguments.value("connections", 1),
             depth: arguments.value("depth", if bulk { 8 } else { at_once }),
             slow_connections: arguments.value("slow-connections", 0),
+            rate: positive(arguments.value("rate", 10_000.0)),
+            arrivals: arguments.value("arrivals", Arrivals::Poisson),
             warm_up: Duration::from_millis(arguments.value("warm-up-ms", 200)),
             duration: Duration::from_millis(arguments.value("duration-ms", 1_000)),
             pinned: arguments
@@ -98,11 +128,19 @@ impl Settings {
     }
 }
 
+fn positive(rate: f64) -> f64 {
+    match rate >= 1.0 && rate.is_finite() {
+        true => rate,
+        false => refuse("--rate is at least 1"),
+    }
+}
+
 fn usage() -> String {
     let names: Vec<&str> = Workload::NAMES.iter().map(|(name, _)| *name).collect();
     format!(
         "loadgen {} --addr IP:PORT [--server-pid PID] [--core N] [--size BYTES] [--connections N] [--depth N]\n  \
-         [--slow-connections N] [--warm-up-ms N] [--duration-ms N]",
+         [--slow-connections N] [--rate PER-SECOND] [--arrivals poisson|fixed]\n  \
+         [--warm-up-ms N] [--duration-ms N]",
         names.join("|")
     )
 }
