@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --manifest-path benches/Cargo.toml -- list
 //! cargo run --release --manifest-path benches/Cargo.toml -- table tcp64 --rounds 7
+//! cargo run --release --manifest-path benches/Cargo.toml -- table openloop --rates 60000 --connections 1000
 //! cargo run --release --manifest-path benches/Cargo.toml -- all --json benches/results/all.json
 //! cargo run --release --manifest-path benches/Cargo.toml -- table udp --json benches/results/all.json --merge
 //! cargo run --release --manifest-path benches/Cargo.toml -- profile tcp64,connect --rounds 3
@@ -22,6 +23,7 @@ use std::{fs, io};
 const USAGE: &str = "runner list | table NAME[,NAME…] | all | profile [NAME[,NAME…]] | page\n  \
     table, all: [--rounds N] [--duration-ms N] [--warm-up-ms N] [--peers A,B…] [--no-syscalls]\n             \
     [--max-other SHARE] [--retries N] [--json FILE [--merge]]\n  \
+    table openloop: [--rates N,N…] [--connections N,N…] [--arrivals poisson|fixed]\n  \
     profile: as table, but for --no-syscalls, --max-other, --retries and --merge\n  \
     page: [--results DIRECTORY] [--readme FILE]";
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
@@ -42,11 +44,38 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             plan::TABLES.join(", ")
         ));
     }
-    let rows: Vec<Row> = tables.iter().flat_map(|table| plan::rows(table)).collect();
+    let rows: Vec<Row> = tables
+        .iter()
+        .flat_map(|table| match *table {
+            "openloop" => open_loop(&arguments),
+            table => plan::rows(table),
+        })
+        .collect();
     if arguments.word(0) == Some("profile") {
         profile_rows(&rows, &arguments)
     } else {
         run(&rows, &arguments)
+    }
+}
+
+/// The rows of the open loop: those of the plan, or those that the options describe.
+fn open_loop(arguments: &Arguments) -> Vec<Row> {
+    let numbers = |key: &str| -> Vec<u32> {
+        let number = |text: &String| match text.parse() {
+            Ok(number) if number > 0 => number,
+            _ => refuse(&format!("--{key} does not accept {text:?}")),
+        };
+        arguments.list(key).iter().map(number).collect()
+    };
+    let or = |given: Vec<u32>, usual: &[u32]| match given.is_empty() {
+        true => usual.to_vec(),
+        false => given,
+    };
+    let rates = or(numbers("rates"), &plan::OPEN_LOOP_RATES);
+    let connections = or(numbers("connections"), &plan::OPEN_LOOP_CONNECTIONS);
+    match arguments.text("arrivals").unwrap_or("poisson") {
+        arrivals @ ("poisson" | "fixed") => plan::open_loop(&rates, &connections, arrivals),
+        other => refuse(&format!("--arrivals does not accept {other:?}")),
     }
 }
 

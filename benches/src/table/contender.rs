@@ -85,7 +85,13 @@ pub fn entrants(row: &Row, chosen: &[String]) -> Vec<Contender> {
     let takes_part = |contender: &&Contender| {
         contender.modes.contains(&row.mode)
             && contender.fits(row.server_cores())
-            && (row.field == Field::Everybody || contender.is_core())
+            && match row.field {
+                Field::Everybody => true,
+                Field::Core => contender.is_core(),
+                Field::OpenLoop => {
+                    ["longshore", "tokio-mt", "message-io"].contains(&contender.peer)
+                }
+            }
     };
     let on_list = |contender: &&Contender| {
         chosen.is_empty() || chosen.iter().any(|label| label == contender.label)

@@ -36,6 +36,8 @@ pub enum Field {
     Everybody,
     /// The loops, tokio and longshore: the others would only repeat what a smaller row says of them.
     Core,
+    /// Longshore, tokio's multi-thread runtime and message-io: what an open loop is asked about most often.
+    OpenLoop,
 }
 
 /// What longshore is to reach. Ratios are paired, above 1 is better; none means that there is no goal.
@@ -106,11 +108,17 @@ pub const TABLES: &[&str] = &[
     "connect",
     "udp",
     "tls",
+    "openloop",
     "both-cores",
     "idle",
     "compute",
     "slow",
 ];
+
+/// Messages in a second of the rows of the open loop.
+pub const OPEN_LOOP_RATES: [u32; 2] = [20_000, 60_000];
+/// Their connections.
+pub const OPEN_LOOP_CONNECTIONS: [u32; 2] = [50, 1_000];
 
 /// Large messages: a read buffer of 8 KiB would be the row's only subject.
 const WIDE: &str = "--buffer 65536";
@@ -122,19 +130,7 @@ pub fn rows(table: &str) -> Vec<Row> {
         .find(|known| **known == table)
         .copied()
         .unwrap_or_default();
-    let row = |name: &str, mode, load: &str| Row {
-        table,
-        name: name.into(),
-        mode,
-        load: load.into(),
-        server: String::new(),
-        beside: None,
-        layout: Layout::Split,
-        metric: Metric::Rate,
-        per_core: false,
-        field: Field::Everybody,
-        goals: EQUAL,
-    };
+    let row = |name: &str, mode, load: &str| Row::new(table, name, mode, load);
     let echo = |name: &str, load: &str| row(name, Mode::Echo, &format!("tcp-echo {load}"));
     match table {
         "tcp64" => vec![
@@ -211,11 +207,17 @@ pub fn rows(table: &str) -> Vec<Row> {
         .by(Metric::P99)
         .aiming_at(NO_GOALS)])
         .collect(),
+        "openloop" => open_loop(&OPEN_LOOP_RATES, &OPEN_LOOP_CONNECTIONS, "poisson"),
         "both-cores" => [
             echo("both cores, 64 B, 50 conn.", "--connections 50"),
             echo(
                 "both cores, 64 B, 50 conn. × 16 deep",
                 "--connections 50 --depth 16",
+            ),
+            row(
+                "both cores, UDP 64 B, 4 sockets",
+                Mode::Udp,
+                "udp-echo --connections 4",
             ),
         ]
         .map(|row| row.on(Layout::Shared).aiming_at(NO_GOALS))
@@ -267,6 +269,38 @@ pub fn rows(table: &str) -> Vec<Row> {
     }
 }
 
+/// A row for each number of connections and each rate; `arrivals` is `poisson` or `fixed`.
+pub fn open_loop(rates: &[u32], connections: &[u32], arrivals: &str) -> Vec<Row> {
+    let row = |connections: u32, rate: u32| {
+        let name = format!(
+            "open loop, 64 B, {} conn., {} k/s{}: p99 in µs",
+            thousands(connections),
+            f64::from(rate) / 1e3,
+            if arrivals == "poisson" { "" } else { ", fixed" },
+        );
+        let load =
+            format!("open-loop --connections {connections} --rate {rate} --arrivals {arrivals}");
+        Row {
+            field: Field::OpenLoop,
+            ..Row::new("openloop", &name, Mode::Echo, &load)
+                .by(Metric::P99)
+                .aiming_at(NO_GOALS)
+        }
+    };
+    connections
+        .iter()
+        .flat_map(|count| rates.iter().map(|rate| row(*count, *rate)))
+        .collect()
+}
+
+/// `1,000`, as numbers are written in names.
+fn thousands(number: u32) -> String {
+    match number / 1_000 {
+        0 => number.to_string(),
+        many => format!("{many},{:03}", number % 1_000),
+    }
+}
+
 fn bulk(row: impl Fn(&str, Mode, &str) -> Row) -> Vec<Row> {
     let one_way = [1, 8].map(|count| {
         row(
@@ -308,6 +342,23 @@ pub fn find(name: &str) -> Option<Row> {
 }
 
 impl Row {
+    /// A row of rates with the usual goals, server and generator on a core each.
+    fn new(table: &'static str, name: &str, mode: Mode, load: &str) -> Self {
+        Self {
+            table,
+            name: name.into(),
+            mode,
+            load: load.into(),
+            server: String::new(),
+            beside: None,
+            layout: Layout::Split,
+            metric: Metric::Rate,
+            per_core: false,
+            field: Field::Everybody,
+            goals: EQUAL,
+        }
+    }
+
     fn serving(mut self, arguments: &str) -> Self {
         self.server = arguments.into();
         self
