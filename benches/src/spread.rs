@@ -57,6 +57,19 @@ pub fn short(figure: f64) -> String {
     format!("{scaled:.digits$}{unit}")
 }
 
+/// A whole figure with its thousands apart: `12,671`.
+pub fn grouped(figure: f64) -> String {
+    let digits = format!("{figure:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +85,14 @@ mod tests {
             })
         );
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn thousands_are_apart() {
+        assert_eq!(
+            [0.0, 396.4, 12_671.0, 1_234_567.0].map(grouped),
+            ["0", "396", "12,671", "1,234,567"]
+        );
     }
 
     #[test]

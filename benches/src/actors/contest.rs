@@ -237,6 +237,11 @@ impl Result {
         })
     }
 
+    /// True if this is the scenario with that number of workers.
+    pub fn is(&self, scenario: &str, workers: usize) -> bool {
+        self.event.scenario == scenario && self.event.workers == workers
+    }
+
     /// The event in words.
     pub fn label(&self) -> String {
         self.event.label()

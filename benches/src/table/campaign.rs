@@ -3,7 +3,7 @@
 use super::contender::{Contender, entrants};
 use super::outcome::{Cell, Outcome};
 use super::plan::{Layout, Metric, Row};
-use super::{server::Server, syscalls::Counter};
+use super::{record, server::Server, syscalls::Counter};
 use crate::{affinity, arguments::Arguments, spin};
 use serde_json::Value;
 use std::io;
@@ -86,6 +86,7 @@ impl Campaign {
         Outcome {
             row: row.clone(),
             method: self.describe(row),
+            date: record::today(),
             cells,
         }
     }

@@ -12,6 +12,7 @@
 pub mod campaign;
 pub mod contender;
 pub mod estimate;
+pub mod front;
 pub mod markdown;
 pub mod outcome;
 pub mod page;

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub row: Row,
     /// How often, how long and where, in words.
     pub method: String,
+    /// The day of the runs.
+    pub date: String,
     /// Who ran it.
     pub cells: Vec<Cell>,
 }

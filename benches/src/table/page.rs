@@ -4,7 +4,8 @@
 //!  results/all.json     (runner all)  ┐            ┌─> results/page.md
 //!  results/actors.json  (actors)      │            │
 //!  results/profile.json (runner profile) ├─ write ─┼─> results/plot.svg
-//!  results/notes.md     (by hand)     ┘            └─> README.md, between two marker comments
+//!  results/notes.md     (by hand)     │            └─> README.md, between two marker comments
+//!  results/earlier.json (by hand)     ┘
 //! ```
 //!
 //! It runs nothing and decides nothing: verdicts come from [`verdict`] and from [`contest`].
@@ -12,7 +13,7 @@
 use super::contender::Family;
 use super::outcome::{Cell, Outcome};
 use super::verdict::{self, By};
-use super::{markdown, plan::Metric, plot, profile, record};
+use super::{front, markdown, plan::Metric, plot, profile, record};
 use crate::actors::contest;
 use crate::spread::{Spread, short};
 use serde_json::Value;
@@ -37,6 +38,7 @@ pub fn write(results: &Path, readme: &Path) -> io::Result<()> {
     let sockets = read_json(&results.join("all.json"))?;
     let actors = read_json(&results.join("actors.json"))?;
     let profiles = read_json(&results.join("profile.json"))?;
+    let earlier = read_json(&results.join("earlier.json"))?;
     let notes = read(&results.join("notes.md"))?;
     let outcomes = record::outcomes(&sockets);
     let events = contest::read(&actors);
@@ -73,11 +75,12 @@ pub fn write(results: &Path, readme: &Path) -> io::Result<()> {
     fs::write(results.join("page.md"), page.trim_end().to_owned() + "\n")?;
     fs::write(results.join("plot.svg"), plot::render(&outcomes))?;
     let text = fs::read_to_string(readme)?;
-    let picture = "![ratios to the best tokio flavour](benches/results/plot.svg)";
-    fs::write(readme, replace(&text, &format!("{picture}\n\n{summary}"))?)
+    let date = actors["environment"]["date"].as_str().unwrap_or("–");
+    let front = front::render(&outcomes, &events, date, &earlier);
+    fs::write(readme, replace(&text, &front)?)
 }
 
-const IN_MEMORY: &str = "writing to a string";
+pub(super) const IN_MEMORY: &str = "writing to a string";
 
 fn read(file: &Path) -> io::Result<String> {
     match fs::read_to_string(file) {
@@ -175,7 +178,7 @@ fn summary(outcomes: &[Outcome]) -> String {
 }
 
 /// The champion's checks; a goal that only the flavour with two workers has is asked of that one.
-fn row_checks(outcome: &Outcome, champion: &Cell) -> Vec<verdict::Check> {
+pub(super) fn row_checks(outcome: &Outcome, champion: &Cell) -> Vec<verdict::Check> {
     let mut checks = verdict::checks(outcome, champion);
     if let Some(two) = outcome
         .cell("longshore-2")

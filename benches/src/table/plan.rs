@@ -1,6 +1,7 @@
 //! The tables: what is sent, to which server mode, on which cores, and which figure counts.
 
 use crate::peers::Mode;
+use crate::spread::grouped;
 
 /// Where server and generator run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,7 +275,7 @@ pub fn open_loop(rates: &[u32], connections: &[u32], arrivals: &str) -> Vec<Row>
     let row = |connections: u32, rate: u32| {
         let name = format!(
             "open loop, 64 B, {} conn., {} k/s{}: p99 in µs",
-            thousands(connections),
+            grouped(f64::from(connections)),
             f64::from(rate) / 1e3,
             if arrivals == "poisson" { "" } else { ", fixed" },
         );
@@ -291,14 +292,6 @@ pub fn open_loop(rates: &[u32], connections: &[u32], arrivals: &str) -> Vec<Row>
         .iter()
         .flat_map(|count| rates.iter().map(|rate| row(*count, *rate)))
         .collect()
-}
-
-/// `1,000`, as numbers are written in names.
-fn thousands(number: u32) -> String {
-    match number / 1_000 {
-        0 => number.to_string(),
-        many => format!("{many},{:03}", number % 1_000),
-    }
 }
 
 fn bulk(row: impl Fn(&str, Mode, &str) -> Row) -> Vec<Row> {

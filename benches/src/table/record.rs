@@ -67,6 +67,7 @@ fn outcome(row: &Value) -> Option<Outcome> {
     Some(Outcome {
         row: plan::find(row["name"].as_str()?)?,
         method,
+        date: row["date"].as_str().unwrap_or("–").to_owned(),
         cells,
     })
 }
@@ -104,7 +105,7 @@ pub fn environment() -> Value {
 
 fn row(outcome: &Outcome) -> Value {
     json!({
-        "date": today(),
+        "date": outcome.date,
         "method": outcome.method,
         "table": outcome.row.table,
         "name": outcome.row.name,
@@ -170,7 +171,7 @@ fn versions() -> Map<String, Value> {
 }
 
 /// The date in UTC, `2026-01-31`, by the usual arithmetic on days since 1970.
-fn today() -> String {
+pub fn today() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

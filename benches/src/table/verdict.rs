@@ -150,6 +150,7 @@ mod tests {
         let outcome = Outcome {
             row: plan::rows("tls").remove(2),
             method: String::new(),
+            date: String::new(),
             cells,
         };
         let found = describe(&checks(
@@ -174,6 +175,7 @@ mod tests {
             let outcome = Outcome {
                 row: row.clone(),
                 method: String::new(),
+                date: String::new(),
                 cells: cells(limited),
             };
             describe(&checks(
