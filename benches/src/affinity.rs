@@ -1,4 +1,4 @@
-//! Where a process runs and how many descriptors it may open.
+//! The cores of a process and the number of descriptors it may open.
 //!
 //! Every binary pins itself, before its first thread, from an argument; nothing pins another process.
 

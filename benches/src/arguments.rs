@@ -1,6 +1,6 @@
 //! The command line: positional words, `--key value` pairs and `--flag`s.
 //!
-//! It does not know which options exist; a misspelt one is found by [`Arguments::refuse_unknown`].
+//! It does not know which options exist; [`Arguments::refuse_unknown`] finds a misspelled one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::{cell::RefCell, env, process, str::FromStr};
@@ -79,7 +79,7 @@ impl Arguments {
             .unwrap_or_default()
     }
 
-    /// Ends the process if an option was given that nobody asked for; call it after the last question.
+    /// Ends the process if an option was given that the program has not read; call it after the last read.
     pub fn refuse_unknown(&self) {
         let known = self.known.borrow();
         if let Some(key) = self.options.keys().find(|key| !known.contains(*key)) {

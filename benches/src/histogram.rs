@@ -31,13 +31,13 @@ impl Histogram {
         self.count += 1;
     }
 
-    /// Forgets everything.
+    /// Removes all durations.
     pub fn clear(&mut self) {
         self.buckets.fill(0);
         self.count = 0;
     }
 
-    /// The smallest bucket value that `share` (0 to 1) of all durations do not exceed; zero if there are none.
+    /// The smallest bucket value that `share` (0 to 1) of all durations do not exceed; zero without durations.
     pub fn quantile(&self, share: f64) -> Duration {
         let rank = (self.count as f64 * share).ceil() as u64;
         let mut seen = 0;

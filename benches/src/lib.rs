@@ -3,7 +3,7 @@
 //! ```text
 //!  runner ── starts ──> peer NAME  (peers: one echo server per library)
 //!     │                    ▲ sockets
-//!     └───── starts ──> loadgen    (load: one closed loop per workload, one JSON line)
+//!     └───── starts ──> loadgen    (load: one loop per workload, one JSON line)
 //!  table: what to run, rounds, ratios, Markdown, JSON, SVG
 //!  actors: message passing inside one process, no sockets
 //!  gate: instructions and allocations per operation against a stored file

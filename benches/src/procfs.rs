@@ -1,6 +1,6 @@
-//! What the kernel says about processes: processor time and memory.
+//! Processor time and memory of processes, from `/proc`.
 //!
-//! It reads `/proc` only; it never waits and keeps nothing between two calls.
+//! It never waits and keeps nothing between two calls.
 
 use rustix::time::{ClockId, clock_gettime};
 use std::{fs, io, time::Duration};
@@ -11,7 +11,7 @@ pub fn own_cpu() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// The processor time of all live threads of a process, in nanoseconds exact; a thread that ended is no longer counted.
+/// The processor time of all live threads of a process, exact to the nanosecond; threads that have ended do not count.
 pub fn cpu_of(pid: u32) -> io::Result<Duration> {
     let mut total = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -37,7 +37,7 @@ pub fn switches_of(pid: u32) -> io::Result<u64> {
     Ok(total)
 }
 
-/// The time that all cores together were busy for anybody since boot, in ticks of 10 ms.
+/// The time that all cores together were busy since boot, in ticks of 10 ms.
 pub fn machine_cpu() -> io::Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let fields: Vec<u64> = stat
@@ -76,7 +76,7 @@ pub fn is_at_rest(pid: u32) -> io::Result<bool> {
 pub struct Memory {
     /// Pages in memory, shared libraries included.
     pub resident_bytes: u64,
-    /// Pages that nobody else maps.
+    /// Pages that no other process maps.
     pub private_bytes: u64,
 }
 

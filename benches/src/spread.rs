@@ -1,4 +1,4 @@
-//! Median and range of a handful of figures. It is not statistics: with seven rounds the range says more than a variance.
+//! Median and range of a handful of figures. With seven rounds the range says more than a variance would.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Summarises the figures; none if there are none.
+    /// Summarizes the figures; none if there are none.
     pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures
             .into_iter()

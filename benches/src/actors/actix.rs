@@ -1,5 +1,5 @@
-//! Actix: an actor belongs to an arbiter, a thread; actors are dealt to the arbiters in turn. `do_send` ignores the bound
-//! of the mailbox, so it is unbounded here.
+//! Actix: an actor belongs to an arbiter, which is a thread; actors are assigned to the arbiters round robin. `do_send`
+//! ignores the bound of the mailbox, so it is unbounded here.
 
 use super::{BATCH, BURST, Countdown, Finish, Flow, Subject, Unsupported, tokio::far_ahead};
 use ::actix::prelude::*;
@@ -23,7 +23,7 @@ impl Actix {
         }
     }
 
-    /// Starts an actor on the arbiter that is its turn.
+    /// Starts an actor on the next arbiter.
     fn start<A: Actor<Context = Context<A>> + Send>(&self, number: u64, actor: A) -> Addr<A> {
         let arbiter = &self.arbiters[number as usize % self.arbiters.len()];
         A::start_in_arbiter(&arbiter.handle(), |_| actor)
@@ -61,7 +61,7 @@ impl Subject for Actix {
         let consumers: Vec<_> = (0..flow.consumers).map(consumer).collect();
         for number in 0..flow.producers {
             let targets = consumers[flow.targets(number)].to_vec();
-            // One further than its consumer, so that a pair uses two arbiters where there are two.
+            // The next arbiter after its consumer's, so that a pair uses two arbiters where there are two.
             self.start(
                 number + 1,
                 Producer {

@@ -1,4 +1,4 @@
-//! Repeats the scenarios: every measurement is a process of its own, rounds are interleaved, ratios are paired with tokio.
+//! Repeats the scenarios: every measurement runs in its own process, rounds are interleaved, ratios are paired with tokio.
 
 use super::{SCENARIOS, SUBJECTS, Scenario, Unsupported, measure};
 use crate::arguments::{Arguments, refuse};
@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 /// The subject that the others are compared with.
 pub const BASE: &str = "tokio";
 
-/// What longshore is to reach: at least this ratio to a subject in the same rounds.
+/// Longshore's goals: at least this ratio to a subject in the same rounds.
 const GOALS: &[(&str, &str, f64)] = &[
     ("ping-pong", BASE, 1.0),
     ("flood", BASE, 1.0),
     ("two-pairs", BASE, 1.0),
     ("fan-in", BASE, 1.0),
-    // Tokio is no measure here: it takes ten times as long.
+    // Tokio is no yardstick here: it takes ten times as long.
     ("spawn-end", "actix", 1.0),
 ];
 
-/// The bytes that an idle process may have.
+/// The goal for the bytes of an idle process.
 const MAX_IDLE_BYTES: f64 = 500.0;
 
 /// The options of [`events`] and [`run`].
@@ -43,7 +43,7 @@ struct Entry {
     figures: Vec<Option<f64>>,
 }
 
-/// An event with everybody's figures.
+/// An event with the figures of all subjects.
 #[derive(Clone, Debug)]
 pub struct Result {
     event: Event,
@@ -80,7 +80,7 @@ pub fn one(arguments: &Arguments) {
         Ok(figure) => println!("{figure}"),
         Err(Unsupported) => println!("-"),
     }
-    // Without unwinding what the subject has built: some runtimes wait for processes that wait for each other.
+    // Exits without dropping the subject: some runtimes wait in their drop for processes that wait for each other.
     std::process::exit(0)
 }
 
@@ -98,7 +98,7 @@ fn affordable(
     Ok(((count as f64 * scale) as u64 / 800).clamp(1, probe * 5 / 800) * 800)
 }
 
-/// The events that were asked for: ping-pong and fan-in with one and two workers, everything else with two.
+/// The events of the command line; by default ping-pong and fan-in with one and two workers, the others with two.
 pub fn events(arguments: &Arguments) -> Vec<Event> {
     let chosen = arguments.list("scenarios");
     let workers = arguments.list("workers");
@@ -129,7 +129,7 @@ pub fn events(arguments: &Arguments) -> Vec<Event> {
     with_workers.collect()
 }
 
-/// About how long the events take: every subject looks for its number of operations and then does them.
+/// Estimates how long the events take: every subject searches for its number of operations and then runs them.
 pub fn minutes(events: &[Event], arguments: &Arguments) -> f64 {
     let subjects = match arguments.list("subjects").len() {
         0 => SUBJECTS.len(),

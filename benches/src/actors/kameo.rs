@@ -97,7 +97,7 @@ impl Subject for Kameo {
 }
 
 fn send(actor: &ActorRef<Role>, signal: Signal) {
-    // Without waiting: the mailbox is unbounded. The other side may have ended with its scenario.
+    // `try_send` suffices because the mailbox is unbounded. The other side may have terminated with its scenario.
     let _ = actor.tell(signal).try_send();
 }
 

@@ -22,7 +22,7 @@ impl Longshore {
     }
 
     fn send(&self, to: Pid, signal: Signal) {
-        // The other side may have ended with its scenario.
+        // The other side may have terminated with its scenario.
         let _ = self.0.send(to, signal);
     }
 }

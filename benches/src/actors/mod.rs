@@ -4,12 +4,12 @@
 //! |---|---|
 //! | `ping-pong` | a round trip between two processes |
 //! | `flood`, `two-pairs`, `fan-in`, `fan-out` | a message from a producer to a consumer |
-//! | `spawn-end` | a process spawned, sent its last message, and ended |
+//! | `spawn-end` | a process is spawned, sent its last message, and terminates |
 //! | `idle-bytes` | (bytes) an idle process that has handled one message |
-//! | `timers` | a timer set far ahead and cancelled |
+//! | `timers` | a timer is set far ahead and canceled |
 //!
 //! All mailboxes are unbounded and every message is one word. A producer that is an actor sends a burst and then a message
-//! to itself, so that it gives way as an actor should; a task yields; a thread does neither.
+//! to itself, so that other actors run in between; a task yields; a thread does neither.
 //!
 //! A subject only builds its processes; [`measure`] times it and [`contest`] repeats and compares.
 
@@ -40,7 +40,7 @@ pub enum Scenario {
     PingPong,
     /// Producers and consumers.
     Flow(Flow),
-    /// A short life.
+    /// A process is spawned and terminates.
     SpawnEnd,
     /// Memory.
     IdleBytes,
@@ -48,7 +48,7 @@ pub enum Scenario {
     Timers,
 }
 
-/// Producers and consumers; as many of each means pairs, else every producer serves every consumer in turn.
+/// Producers and consumers. Equal numbers mean pairs, else every producer serves the consumers round robin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Processes that send.
@@ -113,11 +113,11 @@ pub const SUBJECTS: &[(&str, Build)] = &[
     }),
 ];
 
-/// What a subject answers to a scenario that it has no natural form of.
+/// The result of a scenario that a subject has no natural form of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsupported;
 
-/// One library. Every function returns when the last process has done its part.
+/// One library. Every function returns when the last process is done.
 pub trait Subject {
     /// Plays `rounds` round trips.
     fn ping_pong(&self, rounds: u64) -> Result<(), Unsupported>;
@@ -188,7 +188,7 @@ impl Default for Finish {
 }
 
 impl Finish {
-    /// A process's way to report.
+    /// The sender with which a process reports.
     pub fn reporter(&self) -> Sender<()> {
         self.sender.clone()
     }
@@ -199,7 +199,7 @@ impl Finish {
     }
 }
 
-/// A consumer's count down to its report.
+/// A consumer's countdown to its report.
 #[derive(Debug)]
 pub struct Countdown {
     left: u64,
@@ -215,12 +215,12 @@ impl Countdown {
         }
     }
 
-    /// Counts one; true if it was the last.
+    /// Counts one message; returns true if it was the last.
     #[inline]
     pub fn count(&mut self) -> bool {
         self.left -= 1;
         if self.left == 0 {
-            // The other end is gone only if the run was given up.
+            // The receiver is dropped only if the run was given up.
             let _ = self.report.send(());
         }
         self.left == 0

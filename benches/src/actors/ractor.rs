@@ -111,7 +111,7 @@ impl Subject for Ractor {
 }
 
 fn send(actor: &ActorRef<Signal>, signal: Signal) {
-    // The other side may have ended with its scenario.
+    // The other side may have terminated with its scenario.
     let _ = actor.cast(signal);
 }
 

@@ -5,7 +5,7 @@ use super::{BATCH, Countdown, Finish, Flow, Subject, Unsupported};
 use std::sync::mpsc::{Receiver, Sender, channel as unbounded};
 use std::thread;
 
-/// Threads and channels; nothing to start.
+/// Threads and channels; there is no runtime to start.
 #[derive(Clone, Copy, Debug)]
 pub struct StdThreads;
 
@@ -18,7 +18,7 @@ impl Subject for StdThreads {
             thread::spawn(move || play(&b, &second)),
         ];
         to_b.send(rounds * 2 - 1).expect("a player listens");
-        // The last ball ends one player, and its sender the other.
+        // The last ball ends one player, and the drop of its sender ends the other.
         drop((to_a, to_b));
         players
             .into_iter()

@@ -97,7 +97,7 @@ impl Subject for Tokio {
         let set_and_cancel = async move {
             for number in 0..count {
                 let mut timer = std::pin::pin!(tokio::time::sleep(far_ahead(number)));
-                // Polled once, so that it is registered; dropped, so that it is cancelled.
+                // The poll registers the timer, and the drop cancels it.
                 poll_fn(|context| Poll::Ready(timer.as_mut().poll(context).is_pending())).await;
                 if number % BURST == 0 {
                     tokio::task::yield_now().await;

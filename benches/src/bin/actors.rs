@@ -1,8 +1,8 @@
 //! Message passing inside one process, compared.
 //!
 //! ```text
-//! cargo run --release --manifest-path benches/Cargo.toml --bin actors -- --json benches/results/actors.json
-//! cargo run --release --manifest-path benches/Cargo.toml --bin actors -- --scenarios flood,fan-in --subjects tokio,actix
+//! cargo run --release --bin actors -- --json results/actors.json
+//! cargo run --release --bin actors -- --scenarios flood,fan-in --subjects tokio,actix
 //! ```
 
 use longshore_bench::{actors::contest, arguments::Arguments, table::record};
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if arguments.word(0) == Some("one") {
         contest::one(&arguments);
     }
-    // Asked for once before anything runs, so that a misspelt option is found at once.
+    // Reads every option before anything runs, so that a misspelled one is found at once.
     for key in contest::OPTIONS {
         arguments.text(key);
     }

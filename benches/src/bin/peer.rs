@@ -22,7 +22,7 @@ fn main() -> Served {
         refuse(&format!("unknown peer {name:?}, one of {}", names()));
     };
     let cores = arguments.list("core");
-    // Before the calibration of the handlers, which runs on the core that will serve.
+    // Pins before the handlers are calibrated, because the calibration must run on the core that serves.
     affinity::pin_to_list(&cores)?;
     let options = Options::from_arguments(&arguments, name);
     arguments.refuse_unknown();

@@ -1,13 +1,13 @@
-//! The comparison in one command.
+//! Runs the whole comparison in one command.
 //!
 //! ```text
-//! cargo run --release --manifest-path benches/Cargo.toml -- list
-//! cargo run --release --manifest-path benches/Cargo.toml -- table tcp64 --rounds 7
-//! cargo run --release --manifest-path benches/Cargo.toml -- table openloop --rates 60000 --connections 1000
-//! cargo run --release --manifest-path benches/Cargo.toml -- all --json benches/results/all.json
-//! cargo run --release --manifest-path benches/Cargo.toml -- table udp --json benches/results/all.json --merge
-//! cargo run --release --manifest-path benches/Cargo.toml -- profile tcp64,connect --rounds 3
-//! cargo run --release --manifest-path benches/Cargo.toml -- page
+//! cargo run --release -- list
+//! cargo run --release -- table tcp64 --rounds 7
+//! cargo run --release -- table openloop --rates 60000 --connections 1000
+//! cargo run --release -- all --json results/all.json
+//! cargo run --release -- table udp --json results/all.json --merge
+//! cargo run --release -- profile tcp64,connect --rounds 3
+//! cargo run --release -- page
 //! ```
 
 use longshore_bench::arguments::{Arguments, refuse};
@@ -118,7 +118,7 @@ fn run(rows: &[Row], arguments: &Arguments) -> Result<(), Box<dyn std::error::Er
         let outcome = campaign.run(row);
         println!("{}", markdown::render(&outcome));
         outcomes.push(outcome);
-        // After every row, so that an interrupted campaign keeps what it has.
+        // Writes after every row, so that an interrupted campaign keeps what it has.
         if let Some(file) = &file {
             fs::write(
                 file,

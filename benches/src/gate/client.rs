@@ -1,9 +1,9 @@
-//! Who asks a counted server: outside its process, so that nothing of it is counted, and not under valgrind.
+//! The client of a counted server. It runs outside the server's process, so that it is not counted, and not under valgrind.
 //!
-//! It asks in rounds: when every thread of the server sleeps, one message goes out on each connection (or the wanted
-//! number of datagrams from one socket), and then all echoes are waited for. While a round of several messages goes out the
-//! server is stopped, so that it finds all of them, as a busy server does: how many are there already when it looks would
-//! be a race. It notices the stop by an interrupted wait, once a round.
+//! It sends in rounds: when every thread of the server sleeps, it sends one message on each connection (or this many
+//! datagrams from one socket) and then waits for all echoes. While it sends a round of several messages the server is
+//! stopped by a signal, so that its next poll finds all of them, as a busy server's does; how many it would find otherwise
+//! is a race. The server sees the signal as one interrupted wait in each round.
 
 use crate::load::batch::Batch;
 use crate::load::link::{Link, Tls};
@@ -16,7 +16,7 @@ use std::thread::yield_now;
 use std::time::Duration;
 
 const MESSAGE: [u8; 64] = [7; 64];
-/// A server that is silent for so long has lost a message.
+/// A server that is silent for this long has lost a message.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a client does with messages of 64 bytes.
@@ -27,11 +27,11 @@ pub enum Client {
         /// How many, each with one message in flight.
         connections: u64,
     },
-    /// One stream inside TLS; its handshake is done before anything is counted.
+    /// One stream inside TLS; its handshake is complete before anything is counted.
     Tls,
     /// Datagrams from one socket.
     Udp {
-        /// How many are sent before any is waited for; at most [`BATCH`](crate::load::batch::BATCH).
+        /// How many are sent before the client waits; at most [`BATCH`](crate::load::batch::BATCH).
         in_flight: u64,
     },
 }
@@ -50,7 +50,7 @@ enum Sockets {
 }
 
 impl Client {
-    /// The server that it needs.
+    /// The mode of the server that it needs.
     pub fn mode(self) -> Mode {
         match self {
             Self::Tcp { .. } => Mode::Echo,
@@ -88,7 +88,7 @@ impl Client {
 }
 
 impl Asker {
-    /// Sends `count` messages, a multiple of those of a round, and waits for their echoes.
+    /// Sends `count` messages, which is a multiple of a round's, and waits for their echoes.
     pub fn ask(&mut self, count: u64) -> io::Result<()> {
         (0..count as usize / self.sockets.in_flight()).try_for_each(|_| {
             wait_for_rest(self.server_pid)?;
@@ -105,7 +105,7 @@ impl Asker {
     }
 }
 
-/// The server sleeps soon after the last answer of a round, so there is nothing to limit the wait.
+/// Waits without a limit, because the server sleeps soon after the last answer of a round.
 fn wait_for_rest(server_pid: u32) -> io::Result<()> {
     while !procfs::is_at_rest(server_pid)? {
         yield_now();
@@ -113,7 +113,7 @@ fn wait_for_rest(server_pid: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// A child process that is stopped for as long as this lives.
+/// A child process that stays stopped until this guard is dropped.
 struct Stopped(Pid);
 
 impl Stopped {
@@ -127,7 +127,7 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // Fails only if somebody has killed it; then the wait for the echoes says so.
+        // The signal fails only if the process was killed; then the wait for the echoes reports it.
         let _ = kill_process(self.0, Signal::CONT);
     }
 }

@@ -1,4 +1,4 @@
-//! What the gate runs, with as little else as possible: one thread that does the work, and one that waits for it.
+//! The scenarios of the gate, each with as little else as possible: one thread does the work, and one waits for it.
 
 use super::client::Client;
 use crate::actors::{self, Flow, Subject};
@@ -11,7 +11,7 @@ use std::thread;
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
-    /// How it is called in the file.
+    /// Its name in the file.
     pub name: &'static str,
     /// The operations of a short window and of a long one.
     pub windows: (u64, u64),
@@ -22,22 +22,22 @@ pub struct Scenario {
 /// Where the operations come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// A server of this name in the counted process, asked by a client in another.
+    /// A server of this name runs in the counted process, and a client in another process sends to it.
     Serve(&'static str, Client),
-    /// Message passing inside the counted process.
+    /// Messages are passed inside the counted process.
     Pass(&'static str, fn(&dyn Subject, u64)),
-    /// One thread sends itself one word: neither a library nor a scheduler, the count of the tools alone.
+    /// One thread sends itself one word without any library or scheduler, which counts the tools alone.
     Channel,
 }
 
-/// A scenario that is ready to be played.
+/// A scenario that is ready to run.
 #[expect(missing_debug_implementations, reason = "a subject is a whole runtime")]
 pub enum Stage {
-    /// The server serves; nothing is left to do.
+    /// The server serves its client.
     Serving(SocketAddr),
     /// The runtime runs.
     Passing(Box<dyn Subject>, fn(&dyn Subject, u64)),
-    /// Nothing is needed.
+    /// The scenario needs no runtime.
     Channel,
 }
 
@@ -206,7 +206,7 @@ impl Stage {
         }
     }
 
-    /// Does `n` operations, unless a client has them done.
+    /// Runs `n` operations, unless a client does that from outside.
     pub fn play(&mut self, n: u64) {
         match self {
             Self::Serving(_) => {}
@@ -232,7 +232,7 @@ fn start(peer: &str, mode: Mode) -> SocketAddr {
         .iter()
         .find(|(name, _)| *name == peer)
         .expect("a known peer");
-    // It ends with the process.
+    // The thread ends with the process.
     thread::spawn(move || serve(options).map_err(|error| eprintln!("{error}")));
     was_bound.recv().expect("the server binds")
 }

@@ -1,7 +1,7 @@
 //! Many datagrams in one system call, so that the UDP generator is cheaper than any server that answers one at a time.
 //!
-//! The only unsafe code of the generator: rustix has no `recvmmsg`. The buffers live in the structure whose pointers the
-//! kernel gets, and the pointers are written anew before every call.
+//! This is the only unsafe code of the generator: rustix has no `recvmmsg`. The buffers live in the structure whose
+//! pointers the kernel gets, and the pointers are written anew before every call.
 
 use std::io;
 use std::mem::zeroed;
@@ -43,7 +43,7 @@ impl Batch {
         &self.buffers[index][..self.lengths[index]]
     }
 
-    /// Receives what is there, at most [`BATCH`]; 0 if nothing is.
+    /// Receives the queued datagrams, at most [`BATCH`]; 0 if there are none.
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.lengths = [DATAGRAM_BYTES; BATCH];
         let count = self.call(BATCH, |headers, count| {
@@ -65,7 +65,7 @@ impl Batch {
         }
     }
 
-    /// Sends the first `count` datagrams; gives how many the kernel took.
+    /// Sends the first `count` datagrams; returns how many the kernel took.
     pub fn send(&mut self, socket: &UdpSocket, count: usize) -> io::Result<usize> {
         self.call(count, |headers, count| {
             // SAFETY: as in `receive`; the socket is connected, so no header needs a name.

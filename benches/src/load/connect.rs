@@ -38,7 +38,7 @@ pub fn run<L: Link>(settings: &Settings) -> io::Result<Value> {
             let (index, flags) = poller.event(number);
             if visits[index].advance(flags, message, &poller, index)? {
                 meter.count(message.len(), Some(visits[index].began.elapsed()));
-                // Dropping the old visit closes it; the linger time of zero makes that a reset.
+                // Dropping the old visit closes its socket, and the linger time of zero makes that a reset.
                 visits[index] = Visit::begin(settings, &shared, &poller, index)?;
             }
         }
@@ -64,7 +64,7 @@ impl<L: Link> Visit<L> {
         })
     }
 
-    /// Writes and reads what is possible; true when the echo is complete.
+    /// Writes and reads as far as the socket allows; true when the echo is complete.
     fn advance(
         &mut self,
         flags: Interest,

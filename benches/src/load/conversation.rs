@@ -1,7 +1,7 @@
-//! One connection of an echo workload: which messages were issued, what the socket has taken of them, and what came back.
+//! One connection of an echo workload: the messages that were issued, the bytes the socket has taken, and what came back.
 //!
 //! ```text
-//!  issue ──> issued ── transmit ──> sent ── the server ──> received ── whole messages ──> answered
+//!  issue ─> issued ─ transmit ─> sent ─ server ─> received ─ whole messages ─> answered
 //! ```
 //!
 //! A conversation does not decide when a message is issued: the closed loop issues one for each answer, the open loop
@@ -96,7 +96,7 @@ impl<L: Link> Conversation<L> {
         self.begun.extend(std::iter::repeat_n(at, count));
     }
 
-    /// Reads what the flags promise; `answer` gets the beginning of each message that came back, and the present.
+    /// Reads if the flags say so, and calls `answer` for each message that came back, with its beginning and the present.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! What an idle connection costs the server: open many, exchange one message on each, wait, read the server's memory.
 //!
-//! The base is taken after one connection was opened and closed, so that pools and lazy statics are not counted. Only user
-//! memory is seen; the kernel's socket structures are the same for everybody.
+//! The base is read after one connection was opened and closed, so that pools and lazy statics are not counted. Only user
+//! memory is read; the kernel's socket structures are the same for all servers.
 
 use super::link::Link;
 use super::settings::Settings;
@@ -49,7 +49,7 @@ pub fn run<L: Link>(settings: &Settings) -> io::Result<Value> {
 
 fn open_and_greet<L: Link>(settings: &Settings, shared: &L::Shared) -> io::Result<L> {
     let mut link = L::open(settings.addr, shared)?;
-    // One connection at a time: blocking is simplest, and no accept queue overflows.
+    // Opens one connection at a time: blocking is simplest, and no accept queue overflows.
     link.socket().set_nonblocking(false)?;
     link.write(MESSAGE)?;
     link.flush()?;

@@ -1,7 +1,7 @@
 //! One connection to the server, plain or TLS, non-blocking after it was opened.
 //!
 //! The TLS client trusts any certificate and skips the check of its signature: the generator must be cheaper than the
-//! server, and who the server is does not matter here. Sessions are never resumed.
+//! server, and the server's identity does not matter here. Sessions are never resumed.
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

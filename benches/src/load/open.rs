@@ -1,7 +1,7 @@
 //! The open loop: messages are due at times of their own, whatever the server does.
 //!
 //! ```text
-//!  arrivals ── due ──> a connection ── issue, transmit ──> server ──> latency = answered − due
+//!  arrivals ── due ──> connection ── issue, transmit ──> server ──> latency = answered − due
 //! ```
 //!
 //! A closed loop waits for a slow server and sends it less meanwhile, so its latencies leave out the messages that would
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 /// How long answers are waited for after the window.
 const GRACE: Duration = Duration::from_secs(2);
-/// If the next message is due sooner, the generator does not sleep.
+/// The generator does not sleep if the next message is due sooner than this.
 const SPIN: Duration = Duration::from_micros(200);
 /// A generator that is later than this with one message in a hundred is what limits a run.
 const LATE: Duration = Duration::from_micros(100);
@@ -68,7 +68,7 @@ pub fn run<L: Link>(settings: &Settings) -> io::Result<Value> {
     let mut run = meter.finish()?;
     run["rate_due"] = settings.rate.into();
     run["late_p99_us"] = (late.as_nanos() as f64 / 1e3).into();
-    // It never sleeps, so its processor time does not say whether it was the limit.
+    // The generator hardly sleeps, so its processor time does not say whether it was the limit.
     run["generator_limited"] = (late > LATE).into();
     Ok(run)
 }
@@ -147,7 +147,7 @@ impl Schedule {
             connections: settings.connections,
             next: begin,
             connection: 0,
-            // The same arrivals for every server.
+            // The seed is fixed, so that every server meets the same arrivals.
             random: fastrand::Rng::with_seed(1),
         };
         schedule.advance();
@@ -169,7 +169,7 @@ impl Schedule {
             }
             // A Poisson process split among the connections at random is one on each of them.
             Arrivals::Poisson => {
-                // In (0, 1], so that the logarithm is finite.
+                // The share is in (0, 1], so that its logarithm is finite.
                 let share = 1.0 - self.random.f64();
                 self.next += self.interval.mul_f64(-share.ln());
                 self.connection = self.random.usize(..self.connections);

@@ -2,7 +2,7 @@
 //!
 //! A stream is an endless repetition of one period, so any stretch can be borrowed and compared without building it. The
 //! usual period is prime and longer than a socket buffer's page, so bytes that were lost, doubled or swapped between
-//! connections do not go unseen.
+//! connections are found.
 
 use crate::spin::SLOW_MARK;
 use std::io;

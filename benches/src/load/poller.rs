@@ -43,7 +43,7 @@ impl Poller {
         )?)
     }
 
-    /// Waits at most `limit` and gives the number of ready sockets, to be read with [`Poller::event`].
+    /// Waits at most `limit` and returns the number of ready sockets, to be read with [`Poller::event`].
     pub fn wait(&mut self, limit: Duration) -> io::Result<usize> {
         let timeout = Timespec {
             tv_sec: limit.as_secs() as i64,
@@ -63,7 +63,7 @@ impl Poller {
     /// Index and flags of the `number`th ready socket of the last wait.
     pub fn event(&self, number: usize) -> (usize, Interest) {
         let event = self.events[number];
-        // Packed in the kernel's layout: copied, not borrowed.
+        // The struct is packed in the kernel's layout, so its fields are copied, not borrowed.
         let (data, flags) = (event.data, event.flags);
         (data.u64() as usize, flags)
     }

@@ -1,4 +1,4 @@
-//! What one run of the generator does. It is read from the command line only.
+//! The settings of one run of the generator, read from the command line.
 
 use crate::arguments::{Arguments, refuse};
 use std::{net::SocketAddr, str::FromStr, time::Duration};
@@ -51,7 +51,7 @@ impl Workload {
 /// How the times of an open loop follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrivals {
-    /// At random, independent of each other, as the clients of a server do.
+    /// Each is independent of the others, like the requests of many clients.
     Poisson,
     /// At equal distances.
     Fixed,

@@ -1,7 +1,7 @@
 //! The datagram loop: keep a window in flight on each socket, compare what comes back, account for what does not.
 //!
-//! A datagram carries its number, so order does not matter. One that is missing for 200 ms is lost and gives its place in
-//! the window back; its late echo is compared and then ignored.
+//! A datagram carries its number, so order does not matter. One that is missing for 200 ms is lost and frees its place in
+//! the window; its late echo is compared and then ignored.
 
 use super::batch::{BATCH, Batch};
 use super::meter::Meter;
@@ -114,7 +114,7 @@ impl Flow {
         for index in 0..count {
             let datagram = batch.incoming(index);
             let number = checked_number(datagram, size, pattern)?;
-            // Nearly always the oldest.
+            // It is nearly always the oldest.
             if let Some(place) = self
                 .in_flight
                 .iter()

@@ -9,12 +9,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::bytes::{Bytes, BytesMut};
 use tokio_util::codec::{BytesCodec, FramedRead};
 
-/// Serves for ever.
+/// Serves until the process is killed.
 pub fn serve(options: Options) -> Served {
     options.require(&[Mode::Echo, Mode::Sink]);
     let options = Arc::new(options);
     System::new().block_on(async move {
-        // The first worker is the system's own thread, which also accepts.
+        // The first worker is the system's own thread, which accepts as well.
         let others: Vec<Arbiter> = (1..options.workers).map(|_| Arbiter::new()).collect();
         let arbiters: Vec<ArbiterHandle> = std::iter::once(Arbiter::current())
             .chain(others.iter().map(Arbiter::handle))

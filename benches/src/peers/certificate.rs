@@ -1,4 +1,4 @@
-//! The servers' certificate: from files, or signed by itself at every start. ECDSA on P-256, as most sites have.
+//! The servers' certificate, from files or self-signed at every start: ECDSA on P-256, as most sites have.
 
 use super::Options;
 use rustls::ServerConfig;
@@ -19,7 +19,7 @@ pub fn identity(options: &Options) -> Result<Identity, Box<dyn Error>> {
     Ok((vec![signed.cert.der().clone()], key))
 }
 
-/// The server side of rustls with its defaults and the ring provider.
+/// Builds rustls's server configuration with its defaults and the ring provider.
 pub fn server_config(options: &Options) -> Result<Arc<ServerConfig>, Box<dyn Error>> {
     let (chain, key) = identity(options)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

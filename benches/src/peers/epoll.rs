@@ -1,7 +1,7 @@
-//! A raw level-triggered epoll loop: the floor that everybody else is measured against.
+//! A raw level-triggered epoll loop: the floor that all others are measured against.
 //!
-//! One read and one write per event, one shared buffer, a slab of connections indexed by descriptor. Several workers are
-//! several loops on one port. There are no time-outs and no limits.
+//! Each event costs one read and one write. The loop has one buffer and a slab of connections indexed by descriptor.
+//! Several workers are several loops on one port. There are no timeouts and no limits.
 
 use super::{Mode, Options, Served, listen, unsent::Unsent};
 use crate::load::poller::{Interest, Poller};
@@ -14,7 +14,7 @@ const LISTENER: usize = usize::MAX;
 const FOREVER: Duration = Duration::from_secs(3_600);
 const SHARED_BUFFER_BYTES: usize = 65_536;
 
-/// Serves for ever.
+/// Serves until the process is killed.
 pub fn serve(options: Options) -> Served {
     options.require(&[Mode::Echo, Mode::Sink, Mode::Udp]);
     if options.mode == Mode::Udp {

@@ -1,4 +1,4 @@
-//! Kameo: an actor per connection that owns the writing half; a task reads and tells each chunk to it. The mailbox has
+//! Kameo: an actor per connection owns the writing half, and a task reads and sends each chunk to it. The mailbox has
 //! kameo's default bound, so a slow writer stops its reader.
 
 use super::{Mode, Options, Served};
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// Serves for ever.
+/// Serves until the process is killed.
 pub fn serve(options: Options) -> Served {
     options.require(&[Mode::Echo, Mode::Sink]);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -9,7 +9,7 @@ use longshore::prelude::*;
 use longshore::tls::CertManager;
 use std::{net::SocketAddr, sync::Arc, sync::mpsc};
 
-/// Serves for ever.
+/// Serves until the process is killed.
 pub fn serve(options: Options) -> Served {
     let node = Node::start(NodeOptions::from("bench@localhost").with_workers(options.workers))?;
     let options = Arc::new(options);
@@ -115,7 +115,7 @@ fn answer(options: &Options, cx: &mut Context<'_>, message: Message) -> Result<(
         Message::Tcp(packet) => {
             options.spin.work(&packet.data);
             if options.echoes() {
-                // A client that has gone meanwhile is not the others' misfortune.
+                // The send fails if this client's connection has closed; the others go on.
                 let _ = cx.send_alias(packet.id, packet);
             }
         }

@@ -1,10 +1,10 @@
-//! message-io: one network thread of its own and one callback for every event. Always one worker.
+//! message-io: one network thread of its own and one callback for every event. It always has one worker.
 
 use super::{Mode, Options, Served};
 use message_io::network::{NetEvent, Transport};
 use message_io::node;
 
-/// Serves for ever.
+/// Serves until the process is killed.
 pub fn serve(options: Options) -> Served {
     options.require(&[Mode::Echo, Mode::Sink, Mode::Udp]);
     let transport = if options.mode == Mode::Udp {

@@ -1,6 +1,6 @@
 //! Plain mio: edge-triggered, one thread, one shared buffer.
 //!
-//! Reads stop at a short read, which epoll allows; both interests are registered once. Always one worker.
+//! Reading stops at a short read, which epoll(7) allows; both interests are registered once. It always has one worker.
 
 use super::{Mode, Options, Served, unsent::Unsent};
 use mio::net::{TcpListener, TcpStream, UdpSocket};
@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Read};
 const LISTENER: Token = Token(usize::MAX);
 const SHARED_BUFFER_BYTES: usize = 65_536;
 
-/// Serves for ever.
+/// Serves until the process is killed.
 pub fn serve(options: Options) -> Served {
     options.require(&[Mode::Echo, Mode::Sink, Mode::Udp]);
     match options.mode {
@@ -146,7 +146,7 @@ impl Connection {
     }
 }
 
-/// Waits for events; a wait that a signal has interrupted has none.
+/// Waits for events; there are none if a signal interrupted the wait.
 fn wait(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
     match poll.poll(events, None) {
         Err(error) if error.kind() != ErrorKind::Interrupted => Err(error),

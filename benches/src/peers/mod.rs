@@ -1,8 +1,8 @@
-//! One server per library, each in that library's natural style, all with the same three jobs.
+//! One server per library, each in that library's natural style, all with the same modes.
 //!
 //! | mode | what the server does |
 //! |---|---|
-//! | `echo` | writes back what it reads, after computing if it was told to |
+//! | `echo` | writes back what it reads, after computing if `--compute-us` says so |
 //! | `sink` | reads and discards, closes at the end of the stream |
 //! | `udp` | sends each datagram back |
 //! | `tls` | `echo` inside TLS |
@@ -58,11 +58,11 @@ pub struct Options {
     pub spin: Spin,
     /// What the server does.
     pub mode: Mode,
-    /// Beside TLS, on a port of its own that is announced first, the same without.
+    /// Serves plain TCP beside TLS, on a port of its own that is announced first.
     pub plain: bool,
     /// Certificate and key files; without them the server signs its own.
     pub files: Option<(String, String)>,
-    /// Who is told the bound address; without anybody it is printed.
+    /// Receives the bound address; without a receiver it is printed.
     pub bound: Option<Sender<SocketAddr>>,
 }
 
@@ -118,7 +118,7 @@ impl Options {
         }
     }
 
-    /// Tells the bound address: to a thread of this process, or as the first line of output, which a runner waits for.
+    /// Announces the bound address to a thread of this process, or as the first line of output, which the runner waits for.
     pub fn announce(&self, addr: SocketAddr) -> io::Result<()> {
         if let Some(bound) = &self.bound {
             return bound.send(addr).map_err(io::Error::other);

@@ -1,4 +1,4 @@
-//! Ractor: an actor per connection that owns the writing half; a task reads and casts each chunk to it.
+//! Ractor: an actor per connection owns the writing half, and a task reads and casts each chunk to it.
 
 use super::{Mode, Options, Served};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Serves for ever.
+/// Serves until the process is killed.
 pub fn serve(options: Options) -> Served {
     options.require(&[Mode::Echo, Mode::Sink]);
     let runtime = tokio::runtime::Builder::new_multi_thread()

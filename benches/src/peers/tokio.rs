@@ -1,6 +1,6 @@
 //! Tokio: one task per connection, `read` and `write_all` in a loop; the same with tokio-rustls.
 //!
-//! Two flavours of runtime. The datagram server is one task, because one socket has one reader.
+//! There are two flavors of runtime. The datagram server is one task, because one socket has one reader.
 
 use super::{Mode, Options, Served, certificate};
 use std::{error::Error, sync::Arc};
@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-/// Serves for ever on the work-stealing runtime.
+/// Serves on the work-stealing runtime until the process is killed.
 pub fn serve_multi_thread(options: Options) -> Served {
     let runtime = Builder::new_multi_thread()
         .worker_threads(options.workers)
@@ -19,7 +19,7 @@ pub fn serve_multi_thread(options: Options) -> Served {
     run(&runtime, options)
 }
 
-/// Serves for ever on the runtime of one thread.
+/// Serves on the runtime of one thread until the process is killed.
 pub fn serve_current_thread(options: Options) -> Served {
     run(
         &Builder::new_current_thread().enable_all().build()?,
@@ -30,7 +30,7 @@ pub fn serve_current_thread(options: Options) -> Served {
 fn run(runtime: &Runtime, options: Options) -> Served {
     let options = Arc::new(options);
     let plain = options.plain_beside().map(Arc::new);
-    // Spawned, as `#[tokio::main]` servers do with their acceptor when they also wait for a signal.
+    // The acceptor is a task, as in `#[tokio::main]` servers that also wait for a signal.
     runtime.block_on(async move {
         match options.mode {
             Mode::Udp => {

@@ -1,4 +1,4 @@
-//! The bytes a hand-written loop could not write yet. While there are any, the loop does not read that connection.
+//! The bytes that a hand-written loop could not write yet. While there are any, the loop does not read that connection.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -10,12 +10,12 @@ pub struct Unsent {
 }
 
 impl Unsent {
-    /// True if nothing waits.
+    /// True if no byte waits.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Writes what fits and keeps the rest; only to be called when nothing waits.
+    /// Writes what fits and keeps the rest; call it only when no byte waits.
     pub fn write(&mut self, socket: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
         match write_some(socket, bytes)? {
             count if count == bytes.len() => Ok(()),
@@ -26,11 +26,11 @@ impl Unsent {
         }
     }
 
-    /// Writes what waits, as far as it fits.
+    /// Writes the waiting bytes, as far as they fit.
     pub fn flush(&mut self, socket: &mut impl Write) -> io::Result<()> {
         self.written += write_some(socket, &self.bytes[self.written..])?;
         if self.written == self.bytes.len() {
-            // Freed, not kept: an idle connection of a hand-written loop holds no buffer.
+            // The buffer is freed, because an idle connection of a hand-written loop holds none.
             *self = Self::default();
         }
         Ok(())

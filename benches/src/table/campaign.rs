@@ -24,9 +24,9 @@ pub struct Campaign {
     pub max_other: f64,
     /// Repetitions of a disturbed run.
     pub retries: usize,
-    /// Labels to run; everybody if empty.
+    /// Labels to run; empty means all.
     pub peers: Vec<String>,
-    /// Who counts system calls, if anybody.
+    /// The tool that counts system calls, if there is one.
     pub counter: Option<Counter>,
     /// Turns of a computing handler in a microsecond, the same for all servers.
     pub spin_turns: u64,
@@ -91,7 +91,7 @@ impl Campaign {
         }
     }
 
-    /// Repeats a disturbed run and gives the quietest.
+    /// Repeats a disturbed run and returns the quietest.
     fn quiet_run(&self, contender: &Contender, row: &Row) -> io::Result<Value> {
         let mut quietest = self.one_run(contender, row)?;
         for _ in 0..self.retries {
@@ -133,8 +133,8 @@ impl Campaign {
     }
 }
 
-/// The order of a round: it starts with another contender each time, and every second one goes backwards, so that nobody
-/// always runs first, or always after the same one.
+/// The order of a round: it starts with another contender each time, and every second one goes backwards, so that no
+/// contender always runs first, or always after the same one.
 pub fn order(count: usize, round: usize) -> Vec<usize> {
     let step = if round.is_multiple_of(2) {
         count.saturating_sub(1)

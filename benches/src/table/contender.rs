@@ -1,4 +1,4 @@
-//! Who takes part: a peer with a number of workers, and the family it is compared as.
+//! The contenders: a peer with a number of workers, and the family it is compared as.
 
 use super::plan::{Field, Row};
 use crate::peers::Mode;
@@ -8,22 +8,22 @@ use crate::peers::Mode;
 pub enum Family {
     /// The floor.
     Epoll,
-    /// One of the flavours of which the best is the base of the ratios.
+    /// One of the flavors of which the best is the base of the ratios.
     Tokio,
     /// The library itself.
     Longshore,
-    /// Everybody else.
+    /// All others.
     Other,
 }
 
 /// One server configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Contender {
-    /// How it is called in tables.
+    /// Its name in tables.
     pub label: &'static str,
     /// The name for the `peer` binary.
     pub peer: &'static str,
-    /// Its threads.
+    /// How many threads it has.
     pub workers: usize,
     /// What it is compared as.
     pub family: Family,
@@ -77,16 +77,16 @@ pub fn labels() -> impl Iterator<Item = &'static str> {
     CONTENDERS.iter().map(|contender| contender.label)
 }
 
-/// Everybody who has the mode and, if a list is given, is on it.
+/// The contenders that have the mode and, if a list is given, are on it.
 ///
-/// On one core the second worker is left to tokio and longshore, whose default it is; on both cores everybody who can has
-/// as many workers as cores.
+/// On one core only tokio and longshore run with a second worker as well; on both cores all have as many workers as cores,
+/// if they can.
 pub fn entrants(row: &Row, chosen: &[String]) -> Vec<Contender> {
     let takes_part = |contender: &&Contender| {
         contender.modes.contains(&row.mode)
             && contender.fits(row.server_cores())
             && match row.field {
-                Field::Everybody => true,
+                Field::All => true,
                 Field::Core => contender.is_core(),
                 Field::OpenLoop => {
                     ["longshore", "tokio-mt", "message-io"].contains(&contender.peer)

@@ -1,11 +1,11 @@
-//! How long a campaign will take, said before it begins.
+//! Estimates how long a campaign takes.
 
 use super::campaign::Campaign;
 use super::contender::entrants;
 use super::plan::{Metric, Row};
 use std::time::Duration;
 
-/// A server's start and end, the generator's, and what both say.
+/// The start and the end of the server and of the generator, and what they print.
 const AROUND_A_RUN_MS: u64 = 250;
 /// Ten thousand connections opened twice, and the pauses between.
 const IDLE_RUN_MS: u64 = 5_000;

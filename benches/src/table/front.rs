@@ -3,10 +3,11 @@
 //! ```text
 //!  all.json, actors.json ─┐
 //!                         ├─> ten rows: longshore, tokio, ratio, the others, date
-//!  earlier.json ──────────┘   (figures whose single runs were not kept, until a campaign has the row)
+//!  earlier.json ──────────┘
 //! ```
 //!
-//! The base is tokio's multi-thread runtime, which is its default, and not the best flavor of the row as on the page.
+//! `earlier.json` has figures whose single runs were not kept; a row of the campaign replaces them. The base is tokio's
+//! multi-thread runtime, which is its default, and not the best flavor of the row as on the page.
 
 use super::contender::{Contender, Family};
 use super::outcome::{Cell, Outcome};

@@ -10,8 +10,7 @@ use std::fmt::Write;
 pub fn render(outcome: &Outcome) -> String {
     let mut text = format!("### {}\n\n{}.", outcome.row.name, outcome.method);
     if let Some(base) = outcome.best_of(Family::Tokio) {
-        write!(text, " Best tokio flavour: {}.", base.contender.label)
-            .expect("writing to a string");
+        write!(text, " Best tokio flavor: {}.", base.contender.label).expect("writing to a string");
     }
     text.push_str("\n\n| | median (range) | rate vs best tokio | rate vs epoll | p50 µs | p99 µs | server CPU µs/op | CPU vs thriftiest tokio | generator CPU µs/op | system calls/op | verdict | remarks |\n");
     text.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|\n");

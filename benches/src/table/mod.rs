@@ -1,9 +1,9 @@
 //! The runner: which servers meet which workload, how often, and what the figures say.
 //!
 //! ```text
-//!  plan ── rows ──> campaign ── server + loadgen per run ──> outcome ── ratios ──> markdown, plot, record (JSON)
-//!            contender ┘  ├ syscalls (one extra run)
-//!                         └ profile (by itself)
+//!  plan ── rows ──> campaign ── server + loadgen per run ──> outcome ── ratios ──┐
+//!            contender ┘  ├ syscalls (one extra run)                              │
+//!                         └ profile (by itself)      markdown, plot, record <─────┘
 //! ```
 //!
 //! Rounds are interleaved (A B C … A B C …), every run starts a fresh server, and ratios are paired within a round, so

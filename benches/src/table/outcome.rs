@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The runs of one contender in one row, one entry per round; a failed run keeps its place.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    /// Who ran.
+    /// The contender.
     pub contender: Contender,
     /// What the generator printed, or why it did not.
     pub runs: Vec<Result<Value, String>>,
@@ -16,7 +16,7 @@ pub struct Cell {
     pub syscalls: Option<f64>,
 }
 
-/// One row with everybody's runs.
+/// One row with the runs of all contenders.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// What was run.
@@ -25,7 +25,7 @@ pub struct Outcome {
     pub method: String,
     /// The day of the runs.
     pub date: String,
-    /// Who ran it.
+    /// The contenders with their runs.
     pub cells: Vec<Cell>,
 }
 
@@ -150,7 +150,7 @@ impl Outcome {
 
     /// How much less processor time than `base` a contender's server used for a message; above 1 is better.
     ///
-    /// Less noisy than the rate: what others do to the machine changes when a server runs more than what it does.
+    /// It is less noisy than the rate: other load on the machine changes when a server runs more than what it does.
     pub fn cpu_ratio(&self, cell: &Cell, base: &Cell) -> Option<Spread> {
         let [own, base] = [cell, base].map(|cell| cell.cpu_micros_by_round("server_cpu_s"));
         Spread::of(

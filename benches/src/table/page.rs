@@ -1,11 +1,11 @@
 //! The benchmark page, the plot and the README's summary, made from the files of earlier runs.
 //!
 //! ```text
-//!  results/all.json     (runner all)  ┐            ┌─> results/page.md
-//!  results/actors.json  (actors)      │            │
+//!  results/all.json     (runner all)     ┐
+//!  results/actors.json  (actors)         │         ┌─> results/page.md
 //!  results/profile.json (runner profile) ├─ write ─┼─> results/plot.svg
-//!  results/notes.md     (by hand)     │            └─> README.md, between two marker comments
-//!  results/earlier.json (by hand)     ┘
+//!  results/notes.md     (by hand)        │         └─> README.md, between two markers
+//!  results/earlier.json (by hand)        ┘
 //! ```
 //!
 //! It runs nothing and decides nothing: verdicts come from [`verdict`] and from [`contest`].
@@ -49,7 +49,7 @@ pub fn write(results: &Path, readme: &Path) -> io::Result<()> {
     );
     write!(
         page,
-        "![ratios to the best tokio flavour](plot.svg)\n\n## Summary\n\n{summary}\n"
+        "![ratios to the best tokio flavor](plot.svg)\n\n## Summary\n\n{summary}\n"
     )
     .expect(IN_MEMORY);
     if !notes.is_empty() {
@@ -146,7 +146,7 @@ fn method() -> &'static str {
         .trim_start()
 }
 
-/// One line for each row, with longshore's best flavour.
+/// One line for each row, with longshore's best flavor.
 fn summary(outcomes: &[Outcome]) -> String {
     let mut text = String::from(
         "| Workload | longshore | best tokio | ratio (range) | to epoll | decided by | goals |\n|---|---|---|---|---|---|---|\n",
@@ -177,7 +177,7 @@ fn summary(outcomes: &[Outcome]) -> String {
     text
 }
 
-/// The champion's checks; a goal that only the flavour with two workers has is asked of that one.
+/// The champion's checks, and the goals that only the flavor with two workers has.
 pub(super) fn row_checks(outcome: &Outcome, champion: &Cell) -> Vec<verdict::Check> {
     let mut checks = verdict::checks(outcome, champion);
     if let Some(two) = outcome

@@ -30,33 +30,33 @@ impl Metric {
     }
 }
 
-/// Who takes part in a row.
+/// Which contenders take part in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// Everybody who can.
-    Everybody,
-    /// The loops, tokio and longshore: the others would only repeat what a smaller row says of them.
+    /// All that have the mode.
+    All,
+    /// The loops, tokio and longshore. The others would only repeat what a smaller row says of them.
     Core,
-    /// Longshore, tokio's multi-thread runtime and message-io: what an open loop is asked about most often.
+    /// Longshore, tokio's multi-thread runtime and message-io.
     OpenLoop,
 }
 
-/// What longshore is to reach. Ratios are paired, above 1 is better; none means that there is no goal.
+/// Longshore's goals. Ratios are paired, above 1 is better; none means that there is no goal.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Goals {
-    /// At least this ratio to the best tokio flavour.
+    /// At least this ratio to the best tokio flavor.
     pub tokio: Option<f64>,
     /// At least this ratio to the epoll loop.
     pub epoll: Option<f64>,
     /// With two workers, at least this ratio to itself with one.
     pub own: Option<f64>,
-    /// At most so many system calls per message.
+    /// At most this many system calls per message.
     pub syscalls: Option<f64>,
-    /// At most so many bytes per connection.
+    /// At most this many bytes per connection.
     pub bytes: Option<f64>,
 }
 
-/// The usual goal: the best tokio flavour, and nearly the hand-written loop.
+/// The usual goal: the best tokio flavor, and nearly the hand-written loop.
 const EQUAL: Goals = Goals {
     tokio: Some(1.0),
     epoll: Some(0.95),
@@ -64,7 +64,7 @@ const EQUAL: Goals = Goals {
     syscalls: None,
     bytes: None,
 };
-/// No goal: the row is there to be seen.
+/// No goal: the row is shown for information.
 const NO_GOALS: Goals = Goals {
     tokio: None,
     epoll: None,
@@ -73,7 +73,7 @@ const NO_GOALS: Goals = Goals {
     bytes: None,
 };
 
-/// One line of a table: one workload for everybody who can serve it.
+/// One line of a table: one workload for all contenders that can serve it.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// The table it belongs to.
@@ -92,11 +92,11 @@ pub struct Row {
     pub layout: Layout,
     /// What is compared.
     pub metric: Metric,
-    /// What counts is what a core gives: the processor time decides, not the rate.
+    /// True if the processor time decides, and not the rate, because the row is about what a core gives.
     pub per_core: bool,
-    /// Who takes part.
+    /// Which contenders take part.
     pub field: Field,
-    /// What longshore is to reach.
+    /// Longshore's goals.
     pub goals: Goals,
 }
 
@@ -121,7 +121,7 @@ pub const OPEN_LOOP_RATES: [u32; 2] = [20_000, 60_000];
 /// Their connections.
 pub const OPEN_LOOP_CONNECTIONS: [u32; 2] = [50, 1_000];
 
-/// Large messages: a read buffer of 8 KiB would be the row's only subject.
+/// The read buffer for large messages: one of 8 KiB would dominate the row.
 const WIDE: &str = "--buffer 65536";
 
 /// The rows of one table; empty if there is no such table.
@@ -347,7 +347,7 @@ impl Row {
             layout: Layout::Split,
             metric: Metric::Rate,
             per_core: false,
-            field: Field::Everybody,
+            field: Field::All,
             goals: EQUAL,
         }
     }

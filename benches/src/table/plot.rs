@@ -1,7 +1,8 @@
-//! Ratios to the best tokio flavour, a line for each row and a mark for each peer: an SVG written by hand.
+//! Draws the ratios to the best tokio flavor as an SVG: a line for each row and a mark for each peer.
 //!
-//! The axis is logarithmic, so that twice as good and half as good are equally far from tokio. Of a peer with several flavours the best is
-//! drawn; where processor time decides (see [`verdict`]) the mark is hollow. What lies beyond the axis is drawn at its end with its figure.
+//! The axis is logarithmic, so that twice as good and half as good are equally far from tokio. Of a peer with several
+//! flavors the best is drawn; where processor time decides (see [`verdict`]) the mark is hollow. A ratio beyond the axis is
+//! drawn at its end with its figure.
 
 use super::contender::Family;
 use super::outcome::{Cell, Outcome};
@@ -54,7 +55,7 @@ pub fn render(outcomes: &[Outcome]) -> String {
 fn legend() -> String {
     let mut text = format!(
         "<text x=\"{middle}\" y=\"20\" text-anchor=\"middle\" font-size=\"14\" font-weight=\"bold\">\
-         Ratio to the best tokio flavour, to the right is better</text>\n\
+         Ratio to the best tokio flavor, to the right is better</text>\n\
          <text x=\"14\" y=\"60\" fill=\"#666\" font-size=\"11\">hollow: server CPU per message decides</text>\n",
         middle = WIDTH / 2.0
     );
@@ -119,17 +120,17 @@ fn row(body: &mut String, outcome: &Outcome, top: f64, index: usize) {
     }
 }
 
-/// The deciding ratio of a peer's best flavour.
+/// The deciding ratio of a peer's best flavor.
 fn drawn(outcome: &Outcome, peer: &str) -> Option<(By, Spread)> {
     let ratio = |cell: &Cell| verdict::ratio(outcome, cell, Family::Tokio);
     if peer == "longshore" {
         return ratio(verdict::champion(outcome)?);
     }
-    let flavours = outcome
+    let flavors = outcome
         .cells
         .iter()
         .filter(|cell| cell.contender.peer == peer);
-    flavours
+    flavors
         .filter_map(ratio)
         .max_by(|(_, one), (_, other)| one.median.total_cmp(&other.median))
 }

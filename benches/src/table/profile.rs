@@ -4,11 +4,12 @@
 //!  server (fresh) ◀── perf record
 //!        ▲ load          │ samples
 //!     loadgen            ▼
-//!        └─ µs for an operation × shares = µs in the kernel, in the program, in the C library, in single functions
+//!        └─ µs for an operation × shares = µs in the kernel, in the program,
+//!           in the C library, in single functions
 //! ```
 //!
-//! Runs are interleaved as those of a campaign are. The figures are for whoever asks what limits a row; they decide nothing,
-//! because a server that is sampled is a little slower.
+//! Runs are interleaved like those of a campaign. The figures show what limits a row; they decide nothing, because a server
+//! that is sampled is a little slower.
 
 use super::campaign::{Campaign, order};
 use super::contender::{Contender, entrants};
@@ -24,14 +25,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::{env, fs, io, process, thread::sleep, time::Duration};
 
-/// Samples in a second: not a divisor of the timer's frequency.
+/// Samples in a second. The number must not divide the timer's frequency.
 const FREQUENCY: &str = "4999";
 const ATTACH: Duration = Duration::from_millis(300);
 /// Functions that are named for each contender, in the kernel and outside of it.
 const NAMED: usize = 3;
 /// Functions that are kept for each run.
 const KEPT: usize = 40;
-/// One flavour of each family is enough to see where the time goes.
+/// One flavor of each family is enough to see where the time goes.
 const ONE_CORE: [&str; 4] = ["epoll", "tokio-ct", "tokio-rustls-ct", "longshore"];
 const BOTH_CORES: [&str; 4] = ["epoll-2", "tokio-2", "tokio-rustls-2", "longshore-2"];
 
@@ -41,13 +42,13 @@ const BOTH_CORES: [&str; 4] = ["epoll-2", "tokio-2", "tokio-rustls-2", "longshor
 ///
 /// If `perf` is missing or may not sample, or if a run fails.
 pub fn profile(campaign: &Campaign, row: &Row) -> io::Result<Value> {
-    let flavours = if row.layout == Layout::Shared {
+    let flavors = if row.layout == Layout::Shared {
         BOTH_CORES
     } else {
         ONE_CORE
     };
     let chosen = if campaign.peers.is_empty() {
-        flavours.map(str::to_owned).to_vec()
+        flavors.map(str::to_owned).to_vec()
     } else {
         campaign.peers.clone()
     };
@@ -69,7 +70,7 @@ pub fn profile(campaign: &Campaign, row: &Row) -> io::Result<Value> {
     Ok(json!({ "name": row.name, "contenders": contenders.collect::<Vec<_>>() }))
 }
 
-/// Whether a row can be profiled: there must be processor time to look at.
+/// Returns whether a row can be profiled, which takes processor time in the window.
 pub fn is_profiled(row: &Row) -> bool {
     row.metric != Metric::Bytes
 }
@@ -193,7 +194,7 @@ impl Samples {
 
 impl Drop for Samples {
     fn drop(&mut self) {
-        // It may not have been written.
+        // `perf` may have failed before it wrote the file.
         let _ = fs::remove_file(&self.0);
     }
 }

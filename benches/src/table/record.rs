@@ -32,7 +32,7 @@ pub fn document(campaign: &Campaign, outcomes: &[Outcome], earlier: &[Value]) ->
             .any(|outcome| old["name"] == outcome.row.name.as_str())
     };
     rows.extend(earlier.iter().filter(|old| is_new(old)).cloned());
-    // In the order of the plan, whoever was run last.
+    // The order is the plan's, whichever row was run last.
     rows.sort_by_key(|row| plan::names().position(|name| row["name"] == name.as_str()));
     json!({
         "environment": environment(),
@@ -41,7 +41,7 @@ pub fn document(campaign: &Campaign, outcomes: &[Outcome], earlier: &[Value]) ->
             "duration_ms": campaign.duration_ms,
             "warm_up_ms": campaign.warm_up_ms,
             "max_other": campaign.max_other,
-            "ratio": "paired by round; above 1 is better; base: the tokio flavour with the best median",
+            "ratio": "paired by round; above 1 is better; base: the tokio flavor with the best median",
         },
         "rows": rows,
     })
@@ -140,7 +140,7 @@ fn contender(outcome: &Outcome, cell: &Cell) -> Value {
     })
 }
 
-/// What a program says, if it is there and succeeds.
+/// The first line that a program prints, if it is installed and succeeds.
 fn first_line(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
@@ -163,7 +163,7 @@ fn versions() -> Map<String, Value> {
         };
         Some((field("name = ")?, field("version = ")?))
     });
-    // Some crates are there in several versions; the newest comes last and is the one that is measured.
+    // Some crates are locked in several versions; the newest comes last and is the one that is measured.
     packages
         .filter(|(name, _)| PEERS.contains(name))
         .map(|(name, version)| (name.into(), version.into()))

@@ -1,4 +1,4 @@
-//! One server process: started, asked for its address, ended when dropped.
+//! One server process. Its first line is its address, and dropping it kills it.
 
 use super::{contender::Contender, plan::Layout, plan::Row, tools::tool};
 use crate::{affinity, peers::Mode};
@@ -77,7 +77,7 @@ impl Server {
             );
             arguments
         };
-        // Of the idle class: it gives way to the first one at once.
+        // The idle class makes it yield to the first generator at once.
         let mut beside = Command::new("chrt");
         beside
             .args(["--idle", "0"])
@@ -118,7 +118,7 @@ fn result(output: Output) -> io::Result<Value> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // An error means that the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

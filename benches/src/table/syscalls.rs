@@ -1,8 +1,8 @@
-//! System calls per message, from an extra run: counted by `perf stat` where its tracepoint may be used, else by
-//! `strace`, which slows the server down and so changes how much it can batch.
+//! System calls per message, from an extra run. `perf stat` counts them where its tracepoint may be used, else `strace`,
+//! which slows the server down and so changes how much it can batch.
 //!
-//! The server meets a short and a long load, and the difference is divided: what the connections cost that are opened and closed
-//! is in both.
+//! The server meets a short and a long load, and the difference is divided, so that the cost of opening and closing the
+//! connections cancels.
 
 use super::server::Server;
 use super::{contender::Contender, plan::Row};
@@ -16,12 +16,12 @@ const ATTACH: Duration = Duration::from_millis(300);
 const SHORT_MS: u64 = 100;
 const LONG_MS: u64 = 700;
 
-/// Who counts.
+/// The tool that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
-    /// The kernel, at full speed.
+    /// `perf stat`: the server runs at full speed.
     Perf,
-    /// A debugger, at a fraction of it.
+    /// `strace`: the server runs at a fraction of it.
     Strace,
 }
 
@@ -42,7 +42,7 @@ impl Counter {
         works("strace", &["-c", "true"]).then_some(Self::Strace)
     }
 
-    /// Runs the workload once and gives system calls per message.
+    /// Runs the workload once and returns system calls per message.
     pub fn per_message(self, contender: &Contender, row: &Row, spin_turns: u64) -> io::Result<f64> {
         let server = Server::start(contender, row, spin_turns)?;
         let (few_calls, few) = self.count(&server, row, SHORT_MS)?;

@@ -1,10 +1,10 @@
-//! The other binaries of this crate, which lie beside the running one.
+//! Finds the other binaries of this crate, which lie beside the running one.
 
 use std::env;
 use std::io;
 use std::process::Command;
 
-/// Large copies run in two speeds, decided at start; this makes all processes take the same one.
+/// Large copies run at one of two speeds, decided at start; this setting makes all processes use the same one.
 const COPY_SPEED: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.cpu.x86_rep_movsb_threshold=1000000000",
@@ -17,7 +17,7 @@ pub fn tool(name: &str) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Builds all binaries with the features of the running one: `cargo run` has built that one only.
+/// Builds all binaries, because `cargo run` builds the running one only.
 ///
 /// Does nothing if this process was not started by cargo.
 pub fn build() -> io::Result<()> {

@@ -50,7 +50,7 @@ pub fn ratio(outcome: &Outcome, cell: &Cell, family: Family) -> Option<(By, Spre
     Some((by, ratio))
 }
 
-/// Longshore in its best flavour: that with the best deciding figure.
+/// Longshore in its best flavor, which is that with the best deciding figure.
 pub fn champion(outcome: &Outcome) -> Option<&Cell> {
     let best = outcome.best_of(Family::Longshore)?;
     match deciding(outcome, best, Family::Tokio) {
@@ -59,7 +59,7 @@ pub fn champion(outcome: &Outcome) -> Option<&Cell> {
     }
 }
 
-/// Every goal of the row for one of longshore's flavours; none for others.
+/// Every goal of the row for one of longshore's flavors; none for others.
 pub fn checks(outcome: &Outcome, cell: &Cell) -> Vec<Check> {
     let goals = outcome.row.goals;
     if cell.contender.family != Family::Longshore {
@@ -109,7 +109,7 @@ pub fn describe(checks: &[Check]) -> String {
 
 fn at_least(name: &str, goal: f64, by: By, ratio: Spread) -> Check {
     let by = if by == By::Rate { "rate" } else { "CPU" };
-    // As it is printed: a median of 0.997 is 1.00.
+    // The median is compared as it is printed: 0.997 is 1.00.
     let median = (ratio.median * 100.0).round() / 100.0;
     Check {
         goal: format!("≥ {goal:.2} by {by}"),

@@ -1,4 +1,4 @@
-//! How often the allocator was called, and for how many bytes.
+//! Counts the calls of the allocator and the bytes they asked for.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

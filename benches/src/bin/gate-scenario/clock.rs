@@ -1,17 +1,18 @@
-//! The time that the counted code sees: it passes with the looks at it, not with the wall clock.
+//! The clock that the counted code sees: every read advances it, and nothing else does.
 //!
-//! Valgrind is some fifty times slower than the processor, and how much slower depends on the machine and its load. Whatever
-//! asks the clock would do another amount of work in every run: a busy worker polls aside when half a
-//! millisecond has passed, and a monitor that finds a worker in the same task twice turns the poll loop itself. Here every
-//! look finds the clock [`STEP_NS`] further, so that the first costs the same in every run. The clock is an hour
-//! ahead of the kernel's, and a timed wait goes to the kernel as a deadline: none ends before the scenario, so the monitor
-//! never looks.
+//! Valgrind is some fifty times slower than the processor, by a factor that depends on the machine and its load. Code that
+//! reads the wall clock would do another amount of work in every run: a busy worker polls out of turn when half a
+//! millisecond has passed, and a monitor that finds a worker in the same task twice runs the poll loop itself. Here every
+//! read advances the clock by [`STEP_NS`], so that these polls cost the same in every run. The clock is an hour ahead of
+//! the kernel's, and a timed wait goes to the kernel as a deadline, so no such wait ends before the scenario, and the
+//! monitor never runs.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// What one look costs: about what eight echoed messages, between two looks of a busy worker, cost without valgrind.
+/// How far one read advances the clock: by about the time of eight echoed messages without valgrind, which is what a busy
+/// worker handles between two reads.
 const STEP_NS: i64 = 50_000;
 const SECOND_NS: i64 = 1_000_000_000;
 const AHEAD_NS: i64 = 3_600 * SECOND_NS;
@@ -19,7 +20,7 @@ const AHEAD_NS: i64 = 3_600 * SECOND_NS;
 static LOOKS: AtomicI64 = AtomicI64::new(0);
 static START_NS: OnceLock<i64> = OnceLock::new();
 
-/// Ends the process unless this clock has taken the place of the C library's. To be called before the first thread.
+/// Ends the process unless this clock has replaced the C library's. Call it before the first thread starts.
 pub fn check() {
     let look = Instant::now();
     assert_eq!(
@@ -29,11 +30,11 @@ pub fn check() {
     );
 }
 
-/// Takes the place of the C library's function in this binary.
+/// Replaces the C library's function in this binary.
 ///
 /// # Safety
 ///
-/// As for the function that it replaces: `time` points to a time that may be written.
+/// The same as for the function that it replaces: `time` points to a time that may be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn clock_gettime(
     clock: libc::clockid_t,

@@ -1,10 +1,10 @@
-//! `gate-scenario NAME`: does what it is told on standard input, one window of operations at a time.
+//! `gate-scenario NAME`: reads numbers of operations on standard input and runs one window for each.
 //!
 //! ```text
 //!  gate                           gate-scenario, under callgrind
 //!   │ <──────────── address ──────────── │   or "-" if there is no server
-//!   │ ── operations of a window ───────> │   does them; a server's have been asked for by then
-//!   │                                    │   window_ends(): callgrind writes what was counted since the last time
+//!   │ ── operations of a window ───────> │   runs them; a server has served them by then
+//!   │                                    │   window_ends(): callgrind writes the counts
 //!   │ <────── allocations, bytes ─────── │   since the start of the process
 //! ```
 //!
@@ -41,11 +41,11 @@ fn main() -> io::Result<()> {
         let (calls, bytes) = allocations::so_far();
         writeln!(output, "{calls} {bytes}")?;
     }
-    // Servers of a scenario serve for ever.
+    // The server of a scenario has no end of its own.
     std::process::exit(0)
 }
 
-/// Callgrind is told to write its counts on entering this function.
+/// Callgrind writes its counts on entering this function (`--dump-before`).
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn window_ends() {
