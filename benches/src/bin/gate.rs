@@ -1,12 +1,12 @@
-//! Instructions and allocations per operation, compared with a stored file; the exit status is 1 if any got worse.
+//! Compares instructions and allocations per operation with a stored file; the exit status is 1 if any got worse.
 //!
 //! ```text
-//! cargo run --release --manifest-path benches/Cargo.toml --bin gate                       # all that the file names
-//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --all              # and the peers, to compare
-//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --only tcp-echo,tokio-tcp-echo
-//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --update           # stores what the file names
-//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --update tcp-echo  # stores this one
-//! cargo run --release --manifest-path benches/Cargo.toml --bin gate -- --only tcp-echo --keep /tmp/dumps
+//! cargo run --release --bin gate                       # all that the file names
+//! cargo run --release --bin gate -- --all              # and the peers, to compare
+//! cargo run --release --bin gate -- --only tcp-echo,tokio-tcp-echo
+//! cargo run --release --bin gate -- --update           # stores what the file names
+//! cargo run --release --bin gate -- --update tcp-echo  # stores this one
+//! cargo run --release --bin gate -- --only tcp-echo --keep /tmp/dumps
 //! ```
 
 use longshore_bench::arguments::{Arguments, refuse};
@@ -19,6 +19,9 @@ use std::process::ExitCode;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gate.json");
 
+/// How often a scenario runs that is stored: the range of the runs decides its tolerance.
+const STORED_RUNS: usize = 5;
+
 /// What to do with the counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Task {
@@ -30,10 +33,18 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let arguments = Arguments::from_env();
     let file: PathBuf = arguments.value("file", FILE.into());
     let pairs = arguments.value("pairs", 9);
+    let runs: Option<usize> = arguments.optional("runs");
     let keep: Option<PathBuf> = arguments.optional("keep");
     let mut baseline = Baseline::read(&file)?;
     let (task, scenarios) = chosen(&arguments, &baseline);
     arguments.refuse_unknown();
+    let runs = match task {
+        Task::Compare => runs.unwrap_or(1),
+        Task::Store => runs.unwrap_or(STORED_RUNS),
+    };
+    if task == Task::Store && runs < 3 {
+        refuse("--update needs the range of at least --runs 3");
+    }
     tools::build()?;
     if let Some(other) = baseline.other_compiler() {
         eprintln!("note: the stored counts are for {other}");
@@ -43,7 +54,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     );
     let mut worse = Vec::new();
     for scenario in &scenarios {
-        let cost = callgrind::measure(scenario, pairs, keep.as_deref())?;
+        let cost = callgrind::measure_runs(scenario, pairs, runs, keep.as_deref())?;
         if report(&baseline, scenario.name, &cost) == Verdict::Worse {
             worse.push(scenario.name);
         }

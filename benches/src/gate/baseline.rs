@@ -2,27 +2,32 @@
 //!
 //! ```json
 //! { "compiler": "rustc 1.88.0", "scenarios": { "std-channel":
-//!   { "instructions": 120.0, "allocations": 0.03, "allocated_bytes": 8.1, "tolerance": 0.01 } } }
+//!   { "instructions": 120.0, "allocations": 0.03, "allocated_bytes": 8.1,
+//!     "tolerance": 0.01 } } }
 //! ```
 
 use super::callgrind::Cost;
+use crate::spread::Spread;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 use std::{fs, io};
 
-/// A count may be this much above the stored one where the file does not say otherwise.
+/// How far a count may be above the stored one, if the stored runs agreed within [`AGREEMENT`].
 pub const TOLERANCE: f64 = 0.01;
 
-/// Allocations per operation may be this much above the stored ones, unless those are none: the blocks of a queue do not
-/// divide into every window. None is exact.
+/// The range of runs that agree, as a share of their median. Where runs differ more, twice their range is tolerated.
+pub const AGREEMENT: f64 = 0.005;
+
+/// How far allocations per operation may be above the stored ones, unless those are zero: the blocks of a queue do not
+/// divide into every window. Zero is exact.
 pub const ALLOCATION_SLACK: f64 = 0.002;
 
 /// The stored file.
 #[derive(Clone, Debug)]
 pub struct Baseline(Value);
 
-/// What a new cost means.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Within the tolerance.
@@ -68,15 +73,14 @@ impl Baseline {
             .unwrap_or_default()
     }
 
-    /// Stores a cost; a tolerance that the file has stays.
+    /// Stores a cost, with the tolerance that its range asks for.
     pub fn store(&mut self, name: &str, cost: &Cost) {
-        let tolerance = self.tolerance(name);
         let round = |figure: f64| (figure * 1_000.0).round() / 1_000.0;
         self.0["scenarios"][name] = json!({
             "instructions": round(cost.instructions.median),
             "allocations": round(cost.allocations),
             "allocated_bytes": round(cost.allocated_bytes),
-            "tolerance": tolerance,
+            "tolerance": tolerance_for(cost.instructions),
         });
     }
 
@@ -115,6 +119,15 @@ impl Baseline {
     }
 }
 
+/// The tolerance of a count whose runs had this range, rounded up to a tenth of a per cent.
+fn tolerance_for(runs: Spread) -> f64 {
+    let range = (runs.max - runs.min) / runs.median;
+    match range <= AGREEMENT {
+        true => TOLERANCE,
+        false => (2.0 * range * 1_000.0).ceil() / 1_000.0,
+    }
+}
+
 fn compiler() -> String {
     let output = Command::new("rustc").arg("--version").output();
     output
@@ -125,7 +138,6 @@ fn compiler() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spread::Spread;
 
     fn cost(instructions: f64, allocations: f64) -> Cost {
         let instructions = Spread {
@@ -138,6 +150,18 @@ mod tests {
             allocations,
             allocated_bytes: 0.0,
         }
+    }
+
+    #[test]
+    fn runs_that_differ_are_tolerated_at_twice_their_range() {
+        let runs = |min, max| Spread {
+            median: 1_000.0,
+            min,
+            max,
+        };
+        assert_eq!(tolerance_for(runs(998.0, 1_003.0)), 0.01);
+        assert_eq!(tolerance_for(runs(997.0, 1_003.0)), 0.012);
+        assert_eq!(tolerance_for(runs(990.0, 1_020.0)), 0.06);
     }
 
     #[test]

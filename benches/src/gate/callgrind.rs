@@ -1,5 +1,5 @@
-//! One scenario under callgrind: windows of operations, their instructions from its dumps, their allocations from the
-//! scenario's own lines.
+//! Runs one scenario under callgrind in windows of operations. Instructions come from callgrind's dumps, allocations from
+//! the lines that the scenario prints.
 
 use super::client::Asker;
 use super::scenario::{Scenario, Work};
@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::{env, fs, process};
 
-/// The C library chooses its copy routines by the processor. With these it chooses those that every x86-64 has.
+/// The C library chooses its copy routines by the processor. With these settings it chooses those of every x86-64.
 const BASELINE_ROUTINES: &str = "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM,\
      -SSSE3,-SSE4_1,-SSE4_2,-BMI1,-BMI2,-LZCNT,-MOVBE,-POPCNT";
 
 /// What one operation costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cost {
-    /// User-space instructions, with the range over the pairs of windows.
+    /// User-space instructions, with the range over the pairs of windows, or over the runs if there were several.
     pub instructions: Spread,
     /// Calls of the allocator.
     pub allocations: f64,
@@ -34,7 +34,7 @@ struct Counts {
     allocated_bytes: u64,
 }
 
-/// A scenario that runs under callgrind, and who asks its server.
+/// A scenario that runs under callgrind, and the client of its server.
 struct Play {
     child: Child,
     orders: ChildStdin,
@@ -42,11 +42,37 @@ struct Play {
     asker: Option<Asker>,
 }
 
-/// Measures a scenario by `pairs` of a short and a long window: start-up and all that a window costs at its ends cancel
-/// in their difference, and the median leaves out what happens in few windows, such as a table that grows.
+/// Measures a scenario `runs` times, at least once; the figures are the medians of the runs.
+///
+/// # Errors
+///
+/// If valgrind is not there, or the scenario fails.
+pub fn measure_runs(
+    scenario: &Scenario,
+    pairs: usize,
+    runs: usize,
+    keep: Option<&Path>,
+) -> io::Result<Cost> {
+    let costs = (0..runs.max(1)).map(|_| measure(scenario, pairs, keep));
+    let costs = costs.collect::<io::Result<Vec<Cost>>>()?;
+    if let [only] = costs[..] {
+        return Ok(only);
+    }
+    let spread = |figure: fn(&Cost) -> f64| {
+        Spread::of(costs.iter().map(figure)).expect("at least one run was measured")
+    };
+    Ok(Cost {
+        instructions: spread(|cost| cost.instructions.median),
+        allocations: spread(|cost| cost.allocations).median,
+        allocated_bytes: spread(|cost| cost.allocated_bytes).median,
+    })
+}
+
+/// Measures a scenario by `pairs` of a short and a long window. Start-up and the costs at the ends of a window cancel in
+/// their difference, and the median leaves out what happens in few windows, such as a table that grows.
 ///
 /// The dumps stay in `keep` if that is given, for `callgrind_annotate`.
-pub fn measure(scenario: &Scenario, pairs: usize, keep: Option<&Path>) -> io::Result<Cost> {
+fn measure(scenario: &Scenario, pairs: usize, keep: Option<&Path>) -> io::Result<Cost> {
     let place: PathBuf = match keep {
         Some(place) => place.join(scenario.name),
         None => env::temp_dir().join(format!("gate-{}-{}", process::id(), scenario.name)),
@@ -62,7 +88,7 @@ pub fn measure(scenario: &Scenario, pairs: usize, keep: Option<&Path>) -> io::Re
     cost
 }
 
-/// Plays one window to warm up and then the pairs; gives the allocations up to the end of each window.
+/// Runs one window to warm up and then the pairs; returns the allocations up to the end of each window.
 fn play(scenario: &Scenario, pairs: usize, place: &Path) -> io::Result<Vec<Counts>> {
     let mut play = Play::start(scenario, place)?;
     let (short, long) = scenario.windows;
@@ -72,7 +98,7 @@ fn play(scenario: &Scenario, pairs: usize, place: &Path) -> io::Result<Vec<Count
         .collect::<io::Result<Vec<_>>>();
     match (totals, play.end()) {
         (Ok(totals), Ok(())) => Ok(totals),
-        // The scenario's own words say more than a broken pipe.
+        // The scenario's own error explains more than a broken pipe.
         (_, Err(error)) | (Err(error), _) => Err(error),
     }
 }
@@ -139,7 +165,7 @@ impl Play {
         }
     }
 
-    /// Lets the scenario end by the end of its input.
+    /// Closes the scenario's input and waits for it to exit.
     fn end(self) -> io::Result<()> {
         drop((self.orders, self.asker));
         let output = self.child.wait_with_output()?;
@@ -169,7 +195,7 @@ fn read_dumps(place: &Path) -> io::Result<BTreeMap<u64, u64>> {
     Ok(dumps)
 }
 
-/// Joins the two kinds of counts; the first window, which also started everything, is left out.
+/// Joins the two kinds of counts. The first window is left out, because start-up belongs to it.
 fn windows_of(totals: &[Counts], instructions: &BTreeMap<u64, u64>) -> io::Result<Vec<Counts>> {
     let pairs = totals.windows(2).enumerate().map(|(index, ends)| {
         // Dumps are counted from 1, and the first belongs to the window that is left out.
