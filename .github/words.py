@@ -43,7 +43,7 @@ REPLACED = {
         waits_again waits_flush waits_step Wishes wishes SLICE SLICES tell tell_all tell_watcher Alarm Fire
         Mark Passed handle_passed owe_writable more_due halt_deadlines is_halted settle conclude assume_ready
         Hall Seat NoSeat Legacy unannounced announce Letter Parcel Packed Hand in_hand Estate see_off dissolve
-        raise_barrier BarrierToken unstick one_more turn_aside wake_somebody share_backlog WORTH_A_WAKE_UP_NS
+        raise_barrier unstick one_more turn_aside wake_somebody share_backlog WORTH_A_WAKE_UP_NS
         Rack Shelf Shelves Cutting met_earlier StepCost BriefStep is_brief Fed unmapped Asker AnswerProcess
         guarded drop_guarded pardon_rustls TcpCommand meta_timer""",
     "src/bridge": "ring turn unhandled marked fire()",
