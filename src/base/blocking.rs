@@ -14,6 +14,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::base::inside::RuntimeId;
+use crate::base::unwind::{catch_panic, drop_catching};
+
 /// A thread without a job ends after this.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -24,6 +27,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Blocking(Arc<Inner>);
 
 struct Inner {
+    runtime: RuntimeId,
     name: &'static str,
     /// Threads at once.
     limit: usize,
@@ -40,9 +44,10 @@ struct State {
 }
 
 impl Blocking {
-    /// Threads of that name, at most `limit` at once.
-    pub(crate) fn new(name: &'static str, limit: usize) -> Self {
+    /// Threads of that name inside that runtime, at most `limit` at once.
+    pub(crate) fn new(runtime: RuntimeId, name: &'static str, limit: usize) -> Self {
         Self(Arc::new(Inner {
+            runtime,
             name,
             limit,
             state: Mutex::default(),
@@ -86,15 +91,20 @@ impl Blocking {
     pub(crate) fn stop(&self) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.stopped = true;
-        state.jobs.clear();
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
         self.0.job.notify_all();
+        // A job may own what the user has made, whose `drop` must find the lock free.
+        jobs.into_iter().for_each(drop_catching);
     }
 }
 
 impl Inner {
     fn work(&self) {
+        let _inside = self.runtime.enter();
         while let Some(job) = self.next() {
-            job();
+            // A job that panics must not take its thread out of the count.
+            drop_catching(catch_panic(job));
         }
     }
 
@@ -120,6 +130,54 @@ impl Inner {
                 return None;
             }
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn jobs_run_inside_the_runtime_and_a_panic_ends_no_thread() {
+        let runtime = RuntimeId::new();
+        let blocking = Blocking::new(runtime, "test", 1);
+        let (sender, places) = mpsc::channel();
+        assert!(blocking.run(|| panic!("a job")).is_ok());
+        assert!(
+            blocking
+                .run(move || sender.send(runtime.is_inside()).expect("the test listens"))
+                .is_ok()
+        );
+        let place = places.recv_timeout(Duration::from_secs(30));
+        assert_eq!(place, Ok(true));
+        blocking.stop();
+    }
+
+    #[test]
+    fn job_that_is_dropped_at_the_stop_finds_the_lock_free() {
+        struct Asks(Blocking, mpsc::Sender<bool>);
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                let is_refused = self.0.run(|| ()).is_err();
+                self.1.send(is_refused).expect("the test listens");
+            }
+        }
+        let blocking = Blocking::new(RuntimeId::new(), "test", 1);
+        let (release, blocked) = mpsc::channel::<()>();
+        assert!(
+            blocking
+                .run(move || assert!(blocked.recv().is_err()))
+                .is_ok()
+        );
+        let (sender, refusals) = mpsc::channel();
+        let asks = Asks(blocking.clone(), sender);
+        assert!(blocking.run(move || drop(asks)).is_ok());
+        let stopping = thread::spawn(move || blocking.stop());
+        let refusal = refusals.recv_timeout(Duration::from_secs(30));
+        assert_eq!(refusal, Ok(true), "the drop waits for the lock of the stop");
+        stopping.join().expect("no panic");
+        drop(release);
     }
 }
 

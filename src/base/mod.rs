@@ -1,6 +1,8 @@
-//! What every layer uses: the choice between std and loom, panics of user code, log records, threads for blocking work.
+//! What every layer uses: the choice between std and loom, panics of user code, log records, threads for blocking work,
+//! and which runtimes a thread is inside of.
 
 pub(crate) mod blocking;
+pub(crate) mod inside;
 pub(crate) mod log;
 pub(crate) mod sync;
 pub(crate) mod unwind;

@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Timer { to: Alias, deadline_ms: u64 },
     /// A question about itself.
     Inspect { to: Alias, reply: InspectReply },
+    /// Drop a message that no receiver took: its `drop` is code of the user, which must not run in the turn of the loop.
+    Discard(CompactMessage),
     /// The node stops: take in nothing new.
     StopAccepting,
     /// The node stops: finish.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::base::inside::RuntimeId;
 use crate::error::RequestError;
 use crate::id::{Pid, Ref};
 use crate::inspect::Inspection;
@@ -40,12 +41,10 @@ impl Reply {
         }))
     }
 
-    pub(crate) fn to_outside() -> (Self, PendingReply) {
+    pub(crate) fn to_outside(runtime: RuntimeId) -> (Self, PendingReply) {
         let slot = Arc::new(Slot::default());
-        (
-            Self(Some(Requester::Outside(Arc::clone(&slot)))),
-            PendingReply(slot),
-        )
+        let reply = Self(Some(Requester::Outside(Arc::clone(&slot))));
+        (reply, PendingReply { slot, runtime })
     }
 
     /// Answers.
@@ -132,14 +131,19 @@ impl Slot {
 
 /// An answer that is still to come, for callers outside of the node: wait for it on a thread, or await it on any
 /// executor.
-pub struct PendingReply(Arc<Slot>);
+pub struct PendingReply {
+    slot: Arc<Slot>,
+    /// The node that was asked, whose own threads must not wait for it.
+    runtime: RuntimeId,
+}
 
 impl PendingReply {
     /// Waits until `deadline`.
     ///
     /// # Errors
     ///
-    /// [`RequestError::Timeout`] at the deadline, or whatever ended the request without an answer.
+    /// [`RequestError::Timeout`] at the deadline, or whatever ended the request without an answer. Inside the runtime of
+    /// the node that was asked it does not wait: [`RequestError::WouldBlockRuntime`], unless the answer is there.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -154,7 +158,24 @@ impl PendingReply {
     /// # Ok(()) }
     /// ```
     pub fn wait_until(self, deadline: Instant) -> Result<Message, RequestError> {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.runtime.is_inside() {
+            let mut state = self
+                .slot
+                .state
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let result = state.result.take();
+            return result.unwrap_or(Err(RequestError::WouldBlockRuntime));
+        }
+        self.wait(deadline)
+    }
+
+    fn wait(self, deadline: Instant) -> Result<Message, RequestError> {
+        let mut state = self
+            .slot
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(result) = state.result.take() {
                 return result;
@@ -164,7 +185,7 @@ impl PendingReply {
                 return Err(RequestError::Timeout);
             }
             state = self
-                .0
+                .slot
                 .filled
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner)
@@ -172,9 +193,9 @@ impl PendingReply {
         }
     }
 
-    /// Waits for so long.
+    /// Waits at most for `timeout`, inside the runtime too: for callers who know that another thread answers.
     pub(crate) fn wait_for(self, timeout: Duration) -> Result<Message, RequestError> {
-        self.wait_until(Instant::now() + timeout)
+        self.wait(Instant::now() + timeout)
     }
 }
 
@@ -182,11 +203,19 @@ impl Future for PendingReply {
     type Output = Result<Message, RequestError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // The executor's waker is cloned and dropped while the lock is free: it is code of the program.
+        let waker = context.waker().clone();
+        let mut state = self
+            .slot
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(result) = state.result.take() {
             return Poll::Ready(result);
         }
-        state.waker = Some(context.waker().clone());
+        let previous = state.waker.replace(waker);
+        drop(state);
+        drop(previous);
         Poll::Pending
     }
 }
@@ -217,7 +246,7 @@ mod tests {
 
     #[test]
     fn dropping_the_reply_answers_at_once() {
-        let (reply, promise) = Reply::to_outside();
+        let (reply, promise) = Reply::to_outside(RuntimeId::NONE);
         drop(reply);
         let result = promise.wait_until(Instant::now() + Duration::from_secs(60));
         assert_eq!(result.unwrap_err(), RequestError::Dropped);
@@ -225,7 +254,7 @@ mod tests {
 
     #[test]
     fn nobody_answering_is_a_timeout() {
-        let (_reply, promise) = Reply::to_outside();
+        let (_reply, promise) = Reply::to_outside(RuntimeId::NONE);
         assert_eq!(
             promise.wait_until(Instant::now()).unwrap_err(),
             RequestError::Timeout

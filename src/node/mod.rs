@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use self::core::Core;
 use crate::actor::{Actor, Pool, make};
 use crate::base::blocking::Blocking;
+use crate::base::inside::RuntimeId;
 use crate::bridge::Deliver;
 use crate::bridge::Timers;
 use crate::bridge::request::{PendingReply, Reply};
@@ -80,10 +81,10 @@ impl Node {
         options.validate()?;
         let workers = options.workers.unwrap_or_else(default_workers);
         let stripes = options.stripes.unwrap_or(workers);
-        let clock = Clock::new();
+        let (runtime, clock) = (RuntimeId::new(), Clock::new());
         let (poller, registry, interrupt) = Poller::new().map_err(Error::Start)?;
         let signal = stop::Signal::new();
-        let scheduler = Arc::new(Scheduler::new(workers, clock, interrupt.clone()));
+        let scheduler = Arc::new(Scheduler::new(runtime, workers, clock, interrupt.clone()));
         let wakers = StripeWakers::new(stripes, Arc::clone(&scheduler));
         let commands = Arc::new(Commands::new(wakers.clone(), signal.waker()));
         let timers = Arc::new(Timers::new(clock, interrupt));
@@ -95,7 +96,7 @@ impl Node {
             options.bounds(),
             signal.waker(),
         ));
-        let blocking = Blocking::new("longshore-blocking", 4);
+        let blocking = Blocking::new(runtime, "longshore-blocking", 4);
         let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
         let services = Arc::new(Services {
             registry,
@@ -105,7 +106,7 @@ impl Node {
             pool: options.buffer_pool.clone().unwrap_or_default(),
             blocking: blocking.clone(),
             #[cfg(feature = "tls")]
-            handshakes: Blocking::new("longshore-handshakes", workers),
+            handshakes: Blocking::new(runtime, "longshore-handshakes", workers),
             logger: options.logger.clone(),
             spawn_queues: Services::spawn_queues(stripes),
         });
@@ -142,6 +143,10 @@ impl Node {
     /// ```
     pub fn name(&self) -> &Name {
         &self.0.name
+    }
+
+    fn runtime(&self) -> RuntimeId {
+        self.0.core.scheduler.runtime()
     }
 
     fn processes(&self) -> &Arc<Processes> {
@@ -319,12 +324,13 @@ impl Node {
         self.processes().send_exit(Pid::NODE, to.into(), reason)
     }
 
-    /// Asks and waits for the answer, at most `timeout`. Not for threads of the runtime; use
+    /// Asks and waits for the answer, at most `timeout`. Not from inside the node's runtime; use
     /// [`Context::request`](crate::Context::request) there.
     ///
     /// # Errors
     ///
-    /// Why there is no answer. If the receiver ends, panics or drops the request, that is known at once.
+    /// Why there is no answer. If the receiver ends, panics or drops the request, that is known at once, and so is
+    /// [`RequestError::WouldBlockRuntime`].
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -378,7 +384,7 @@ impl Node {
         to: impl Into<Target>,
         message: T,
     ) -> Result<PendingReply, RequestError> {
-        let (reply, promise) = Reply::to_outside();
+        let (reply, promise) = Reply::to_outside(self.runtime());
         let sent = self
             .processes()
             .call(Pid::NODE, to.into(), Message::new(message), reply);
@@ -410,7 +416,7 @@ impl Node {
     ) -> Result<Inspection, RequestError> {
         self.check_outside()?;
         let deadline = far(timeout);
-        let (reply, promise) = Reply::to_outside();
+        let (reply, promise) = Reply::to_outside(self.runtime());
         self.processes()
             .inspect(target.into(), reply)
             .map_err(RequestError::NotDelivered)?;
@@ -419,7 +425,7 @@ impl Node {
     }
 
     fn check_outside(&self) -> Result<(), RequestError> {
-        if self.0.core.scheduler.is_worker_thread() {
+        if self.runtime().is_inside() {
             Err(RequestError::WouldBlockRuntime)
         } else {
             Ok(())
@@ -489,8 +495,9 @@ impl Node {
     /// connections send what they have accepted and end; processes get an exit signal, [`Reason::Shutdown`], and those
     /// that do not end are killed; threads end. Returns when every `terminate` has run, or what a deadline cut off.
     ///
-    /// Called inside a process it cannot wait: the node is then stopped by a thread of its own, and an empty report returns
-    /// at once. Called twice, the second call waits for the first.
+    /// Called inside the node's runtime (a callback, a `Drop` or a logger that a thread of the node runs, the `init` of a
+    /// process that is being spawned) it cannot wait: the node is then stopped by a thread of its own, and an empty report
+    /// returns at once. Called twice, the second call waits for the first.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -509,7 +516,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] if a deadline cut something off.
+    /// [`Error::Stopped`] if a deadline cut something off; [`RequestError::WouldBlockRuntime`] at once if it is called
+    /// inside the node's runtime, which would wait for itself.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -521,7 +529,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn wait(&self) -> Result<(), Error> {
-        let report = self.0.stopper.wait();
+        let report = self.0.stopper.wait()?;
         if report.is_clean() {
             Ok(())
         } else {

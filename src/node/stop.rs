@@ -20,6 +20,7 @@ use super::far;
 use crate::base::unwind::drop_catching;
 use crate::bridge::Command;
 use crate::error::Reason;
+use crate::error::RequestError;
 use crate::id::{Pid, Target};
 use crate::scheduler::Threads;
 
@@ -212,19 +213,15 @@ impl Stopper {
     }
 
     pub(super) fn stop(self: &Arc<Self>, options: StopOptions) -> StopReport {
-        if self.core.scheduler.is_worker_thread() || self.core.processes.is_starting_here() {
-            // Inside a process, which the stop waits for.
-            self.stop_in_background(options);
-            return StopReport::default();
+        if self.is_inside() {
+            // The stop waits for the code that calls it.
+            return self.stop_in_background(options);
         }
         let threads = {
             let mut state = lock(&self.state);
             match std::mem::replace(&mut *state, State::Stopping) {
                 State::Running(threads) => threads,
-                State::Stopping => {
-                    drop(state);
-                    return self.wait();
-                }
+                State::Stopping => return self.wait_for_report(state),
                 State::Stopped(report) => {
                     *state = State::Stopped(report.clone());
                     return report;
@@ -237,9 +234,17 @@ impl Stopper {
         report
     }
 
-    fn stop_in_background(self: &Arc<Self>, options: StopOptions) {
-        if !matches!(*lock(&self.state), State::Running(_)) {
-            return;
+    /// Whether the calling thread runs code that a stop waits for.
+    fn is_inside(&self) -> bool {
+        self.core.scheduler.runtime().is_inside()
+    }
+
+    /// Returns the report of a node that has stopped, otherwise an empty one.
+    fn stop_in_background(self: &Arc<Self>, options: StopOptions) -> StopReport {
+        match &*lock(&self.state) {
+            State::Running(_) => {}
+            State::Stopping => return StopReport::default(),
+            State::Stopped(report) => return report.clone(),
         }
         let stopper = Arc::clone(self);
         let started = thread::Builder::new()
@@ -254,11 +259,19 @@ impl Stopper {
                 .logger
                 .warning(format_args!("cannot stop the node: {error}"));
         }
+        StopReport::default()
     }
 
-    /// Waits for a stop that somebody else runs.
-    pub(super) fn wait(&self) -> StopReport {
-        let mut state = lock(&self.state);
+    /// Waits for a stop that another thread runs. Inside the runtime it returns an error instead of waiting.
+    pub(super) fn wait(&self) -> Result<StopReport, RequestError> {
+        let state = lock(&self.state);
+        if self.is_inside() && !matches!(*state, State::Stopped(_)) {
+            return Err(RequestError::WouldBlockRuntime);
+        }
+        Ok(self.wait_for_report(state))
+    }
+
+    fn wait_for_report(&self, mut state: MutexGuard<'_, State>) -> StopReport {
         loop {
             if let State::Stopped(report) = &*state {
                 return report.clone();
@@ -272,6 +285,8 @@ impl Stopper {
 
     /// The phases.
     fn run(&self, threads: Threads, options: StopOptions) -> StopReport {
+        // This thread ends what no worker ends: it runs `terminate` and `Drop` of the user.
+        let _inside = self.core.scheduler.runtime().enter();
         let mut report = StopReport::default();
         let core = &self.core;
         let unsent_before = core.io.services.commands.unsent();

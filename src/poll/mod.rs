@@ -6,7 +6,8 @@
 //!                                        stripe 1 ┴ …
 //! ```
 //!
-//! A turn waits for events, files them with their stripes and fires due timers; it runs no user code and no meta-process.
+//! A turn waits for events, files them with their stripes and fires due timers. It runs no user code and no meta-process:
+//! a message that no receiver takes is dropped by a stripe. The stripes run both.
 //! A stripe with something to do is one task in the run queue, so socket calls and TLS are stolen like any other work.
 //!
 //! This half of the crate knows nothing of actors: it delivers through [`Deliver`](crate::bridge::Deliver) and gets

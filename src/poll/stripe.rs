@@ -373,6 +373,7 @@ impl Run<'_> {
             Command::Acked { to, mark } => self.call(to, |meta, cx| meta.handle_ack(cx, mark)),
             Command::Timer { to, deadline_ms } => self.time(to, deadline_ms),
             Command::Inspect { to, reply } => self.inspect(to, reply),
+            Command::Discard(message) => drop_catching(message),
             Command::StopAccepting => {
                 self.inner.phase = Phase::Closed;
                 self.notify_all_watchers(|meta, cx| meta.handle_stop(cx));

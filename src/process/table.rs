@@ -39,11 +39,6 @@ const BACKLOG_NS: u64 = 100_000;
 /// or is the one that spawns.
 const CLOSE_WAIT: Duration = Duration::from_millis(250);
 
-thread_local! {
-    /// Where the table is, a process of which is being started on this thread; 0 for none.
-    static STARTING: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
 /// All processes of a node.
 pub(crate) struct Processes {
     cells: Arena<Cell>,
@@ -489,6 +484,8 @@ impl Processes {
         behavior: Box<dyn Behavior>,
     ) -> Result<Pid, SpawnError> {
         let bounds = options.bounds(self.default_bounds)?;
+        // The calling thread may be one of the program's: until this returns it runs code of the process.
+        let _inside = self.scheduler.runtime().enter();
         if self.stopping.load(Ordering::Acquire) {
             return Err(SpawnError::Stopping);
         }
@@ -536,7 +533,7 @@ impl Processes {
     /// question behind the signal is answered, or dropped, when their stripe has come so far.
     fn wait_until_closed(&self, metas: HashSet<Alias>) {
         let ask = |alias: Alias| {
-            let (reply, promise) = Reply::to_outside();
+            let (reply, promise) = Reply::to_outside(self.scheduler.runtime());
             self.commands.push(
                 alias.stripe(),
                 Command::Inspect {
@@ -576,9 +573,7 @@ impl Processes {
             processes: self,
             life: &mut body.life,
         };
-        let outer = STARTING.replace(self.address());
         let outcome = catch_panic(|| body.behavior.init(&mut env));
-        STARTING.set(outer);
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return Err(SpawnError::Init(reason)),
@@ -595,15 +590,6 @@ impl Processes {
                 .map_err(|_| SpawnError::NoParent)?;
         }
         Ok(())
-    }
-
-    /// Whether a process of this node is being started on the calling thread, which may be anybody's: it is in `init`.
-    pub(crate) fn is_starting_here(&self) -> bool {
-        STARTING.get() == self.address()
-    }
-
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
     }
 
     /// One activation of a process. `true`: it has more to do.
@@ -883,8 +869,11 @@ impl Deliver for Processes {
     fn handle_expired(&self, fire: TimerEvent) {
         match fire {
             TimerEvent::Send { to, from, message } => {
-                // The sender of a timer's message is not there to take it back.
-                drop_catching(self.send(from, to, message.into(), Priority::Normal));
+                // The sender of a timer's message is not there to take it back, and the caller holds the poll.
+                if let Err(error) = self.send(from, to, message.into(), Priority::Normal) {
+                    let refused = error.into_message().into();
+                    self.commands.push(0, Command::Discard(refused));
+                }
             }
             TimerEvent::Request(pid, request) => {
                 let _ = self.post(

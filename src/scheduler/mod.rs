@@ -39,6 +39,7 @@ use std::thread::{self, JoinHandle, Thread};
 
 use crossbeam_queue::SegQueue;
 
+use crate::base::inside::RuntimeId;
 use crate::time::clock::Clock;
 use idle::{Idle, Sleeper, WakeMonitor};
 pub(crate) use schedule::Schedule;
@@ -124,7 +125,7 @@ pub(crate) trait Executor: Send + Sync + 'static {
 
 /// See the module.
 pub(crate) struct Scheduler {
-    id: u64,
+    runtime: RuntimeId,
     workers: Box<[Worker]>,
     global: SegQueue<Task>,
     idle: Idle,
@@ -141,16 +142,15 @@ pub(crate) struct Scheduler {
 }
 
 thread_local! {
-    /// The scheduler and the number of the worker that this thread is.
-    static CURRENT: Cell<(u64, usize)> = const { Cell::new((0, 0)) };
+    /// The runtime and the number of the worker that this thread is.
+    static CURRENT: Cell<(RuntimeId, usize)> = const { Cell::new((RuntimeId::NONE, 0)) };
 }
 
 impl Scheduler {
     /// `interrupt` makes a blocking [`Executor::turn`] return.
-    pub(crate) fn new(workers: usize, clock: Clock, interrupt: Waker) -> Self {
-        static IDS: AtomicU64 = AtomicU64::new(1);
+    pub(crate) fn new(runtime: RuntimeId, workers: usize, clock: Clock, interrupt: Waker) -> Self {
         Self {
-            id: IDS.fetch_add(1, Ordering::Relaxed),
+            runtime,
             workers: std::iter::repeat_with(Worker::new).take(workers).collect(),
             global: SegQueue::new(),
             idle: Idle::new(workers),
@@ -181,14 +181,20 @@ impl Scheduler {
         };
         for index in 0..self.workers.len() {
             let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
-            let body = move || worker::work(&scheduler, &*executor, index);
+            let body = move || {
+                let _inside = scheduler.runtime.enter();
+                worker::work(&scheduler, &*executor, index);
+            };
             let handle = thread::Builder::new()
                 .name(format!("{name}-{index}"))
                 .spawn(body);
             threads.handles.push(handle.inspect_err(|_| self.stop())?);
         }
         let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
-        let body = move || monitor::watch(&scheduler, &*executor);
+        let body = move || {
+            let _inside = scheduler.runtime.enter();
+            monitor::watch(&scheduler, &*executor);
+        };
         threads.handles.push(
             thread::Builder::new()
                 .name(format!("{name}-monitor"))
@@ -197,14 +203,14 @@ impl Scheduler {
         Ok(threads)
     }
 
-    /// Whether the calling thread is one of the workers.
-    pub(crate) fn is_worker_thread(&self) -> bool {
-        self.current().is_some()
+    /// The identity of the node that this scheduler runs.
+    pub(crate) fn runtime(&self) -> RuntimeId {
+        self.runtime
     }
 
     fn current(&self) -> Option<usize> {
-        let (id, worker) = CURRENT.get();
-        (id == self.id).then_some(worker)
+        let (runtime, worker) = CURRENT.get();
+        (runtime == self.runtime).then_some(worker)
     }
 
     /// Queues a task.

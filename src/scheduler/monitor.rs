@@ -1,7 +1,8 @@
 //! The monitor: user code cannot stop the I/O.
 //!
 //! A thread that looks at the workers every few milliseconds while the node is busy, and sleeps without a timeout while
-//! it is idle. It runs no user code.
+//! it is idle. It runs no process. Callbacks of meta-processes, and `Drop` of what is sent to them, run on it in step 2: so
+//! it is inside the runtime like a worker, and a meta-process that blocks there holds up all sockets of its node.
 //!
 //! 1. A worker that is in the same handler at two looks in a row is *stuck*: it no longer counts as awake. A stripe does
 //!    not block, but may have many sockets to serve; it is stuck after [`STRIPE_LOOKS`]. What waits in a stuck worker's

@@ -150,7 +150,7 @@ struct Runner<'a> {
 
 /// The life of a worker thread.
 pub(super) fn work(scheduler: &Scheduler, executor: &dyn Executor, index: usize) {
-    CURRENT.set((scheduler.id, index));
+    CURRENT.set((scheduler.runtime, index));
     let this = &scheduler.workers[index];
     this.thread.get_or_init(thread::current);
     let mut runner = Runner {

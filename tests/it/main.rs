@@ -17,6 +17,7 @@ mod faults;
 mod flow;
 mod framing;
 mod host;
+mod inside;
 mod listener;
 mod messages;
 mod meta;

@@ -1,0 +1,119 @@
+//! Which runtimes the calling thread is inside of.
+//!
+//! User code runs on many threads of a node: the workers, the monitor when every worker is stuck, the threads of the
+//! blocking pools, and the thread that stops the node and drops what is left. A thread of the program runs it too, in the
+//! `init` of a process that it spawns. A call that waits for the node on one of these threads waits for itself. So each
+//! of them *enters* the runtime for as long as it may run user code, and every blocking call asks
+//! [`RuntimeId::is_inside`] before it waits.
+//!
+//! ```text
+//!            enter                       enter (another node: `init` on a worker of this one)
+//!  outside ────────▶ inside of node 1 ────────────▶ inside of nodes 1 and 2
+//!          ◀────────                  ◀────────────
+//!            drop                        drop
+//! ```
+//!
+//! 1. `enter` adds the runtime to the thread's list, unless it is in it already.
+//! 2. Dropping what `enter` returned removes what it added.
+//!
+//! What it does not do: it does not know threads that user code starts by itself. A handler that joins such a thread waits
+//! for whatever that thread waits for.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The identity of one node's runtime in this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RuntimeId(u64);
+
+thread_local! {
+    /// The runtimes that this thread is inside of: none or one, and two where nodes are nested.
+    static ENTERED: RefCell<Vec<RuntimeId>> = const { RefCell::new(Vec::new()) };
+}
+
+impl RuntimeId {
+    /// No runtime.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// Returns an identity that no other node of this program has.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Transition 1. The thread is inside until the result is dropped.
+    #[must_use]
+    pub(crate) fn enter(self) -> Entered {
+        // A thread that is about to end has no list any more; it runs no user code that could wait either.
+        let is_new = ENTERED.try_with(|entered| {
+            let mut entered = entered.borrow_mut();
+            let is_new = !entered.contains(&self);
+            if is_new {
+                entered.push(self);
+            }
+            is_new
+        });
+        Entered {
+            runtime: is_new.unwrap_or(false).then_some(self),
+            stays_on_its_thread: PhantomData,
+        }
+    }
+
+    /// Returns whether a wait of the calling thread for this runtime could be a wait for itself.
+    pub(crate) fn is_inside(self) -> bool {
+        ENTERED
+            .try_with(|entered| entered.borrow().contains(&self))
+            .unwrap_or(false)
+    }
+}
+
+/// The stay of one thread inside a runtime.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    /// `None` if the thread was inside before.
+    runtime: Option<RuntimeId>,
+    stays_on_its_thread: PhantomData<*const ()>,
+}
+
+/// Transition 2.
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime {
+            // The list is gone only while the thread ends, and then there is nothing to remove.
+            let _ = ENTERED.try_with(|entered| {
+                entered.borrow_mut().retain(|other| *other != runtime);
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thread_is_inside_until_its_first_stay_ends() {
+        let (one, other) = (RuntimeId::new(), RuntimeId::new());
+        assert!(!one.is_inside());
+        let first = one.enter();
+        let second = one.enter();
+        let nested = other.enter();
+        drop(second);
+        assert!(one.is_inside(), "the first stay goes on");
+        assert!(other.is_inside());
+        drop(first);
+        assert!(!one.is_inside());
+        assert!(other.is_inside(), "stays need not end in order");
+        drop(nested);
+        assert!(!other.is_inside());
+    }
+
+    #[test]
+    fn stay_of_one_thread_is_not_that_of_another() {
+        let runtime = RuntimeId::new();
+        let _stay = runtime.enter();
+        let is_inside = std::thread::spawn(move || runtime.is_inside()).join();
+        assert!(!is_inside.expect("no panic"));
+    }
+}
