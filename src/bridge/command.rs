@@ -44,22 +44,6 @@ pub(crate) enum Command {
     Finish,
 }
 
-impl Command {
-    /// Whether it may start a time that its sender counts from the send: an order, in contrast to data and news.
-    #[inline]
-    pub(crate) fn starts_deadline(&self) -> bool {
-        !matches!(
-            self,
-            Self::Message {
-                message: CompactMessage::Tcp(_) | CompactMessage::Other(_),
-                ..
-            } | Self::Resume { .. }
-                | Self::Acked { .. }
-                | Self::Timer { .. }
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use mio::{Interest, Token};
 
+use super::actions::{Actions, Again};
 use super::{MetaProcess, Services};
 use crate::bridge::Undelivered;
 use crate::bridge::send_quota::SendQuota;
-use crate::bridge::{Command, Commands, TimerEvent};
+use crate::bridge::{Command, Commands};
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
@@ -23,29 +24,15 @@ use crate::message::SendError;
 #[cfg(feature = "tls")]
 use crate::proto::tcp::Handshake;
 
-/// What is to become of a step of a handshake that takes about a tenth of a millisecond.
+/// Where a moderate handshake step, about a tenth of a millisecond of computation, is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offload {
-    /// It is the last thing that the activation does.
-    Compute,
-    /// It asks to be that in one of the next activations.
-    Wait,
-    /// Enough others wait: it is computed elsewhere, which costs a quarter of it and holds up nobody.
-    Lend,
-}
-
-/// What a callback asks its stripe for.
-#[derive(Debug, Default)]
-pub(crate) struct Wishes {
-    /// To be called again, when others have had their turn.
-    pub(crate) again: bool,
-    /// With `again`: because what it has read is to be handled, and there is more. Before the others, if this was its turn.
-    pub(crate) more: bool,
-    pub(crate) flush: bool,
-    /// To compute a brief step of its handshake.
-    pub(crate) step: bool,
-    /// The next time it wants to be called; `u64::MAX` for never. `None`: as before.
-    pub(crate) deadline_ms: Option<u64>,
+    /// In this callback, which is the last one of the activation.
+    Inline,
+    /// In this way in one of the next activations: the callback requests that and does not read.
+    Defer,
+    /// On a thread of its own. Enough others wait already, and the journey costs a quarter of the step.
+    Spawn,
 }
 
 /// The meta-process as its callbacks see it: its identity, and everything it can do. No call blocks.
@@ -53,20 +40,40 @@ pub struct MetaContext<'a> {
     pub(crate) services: &'a Services,
     pub(crate) alias: Alias,
     pub(crate) parent: Pid,
-    pub(crate) wishes: &'a mut Wishes,
+    /// What the callback has requested so far.
+    pub(crate) actions: Actions,
     /// A buffer to read into, shared by the meta-processes of a stripe; empty between callbacks.
     pub(crate) scratch: &'a mut Buffer,
     pub(crate) now_ms: u64,
-    /// Bytes that may still be read in this activation: a connection that finds none reads in a later one. The last read,
+    /// Bytes that may still be read in this activation; a connection that finds none reads in a later one. The last read,
     /// or batch of datagrams, may exceed it.
-    pub(crate) room: usize,
-    #[cfg_attr(
-        not(feature = "tls"),
-        allow(dead_code, reason = "handshakes look at it")
-    )]
+    pub(crate) read_budget: usize,
     pub(crate) offload: Offload,
     /// In `terminate`: bytes that were accepted and never sent.
     pub(crate) unsent: u64,
+}
+
+impl<'a> MetaContext<'a> {
+    /// The context of a callback at time zero that may not read and has nothing unsent.
+    #[inline]
+    pub(crate) fn new(
+        services: &'a Services,
+        alias: Alias,
+        parent: Pid,
+        scratch: &'a mut Buffer,
+    ) -> Self {
+        Self {
+            services,
+            alias,
+            parent,
+            actions: Actions::default(),
+            scratch,
+            now_ms: 0,
+            read_budget: 0,
+            offload: Offload::Spawn,
+            unsent: 0,
+        }
+    }
 }
 
 impl MetaContext<'_> {
@@ -258,7 +265,7 @@ impl MetaContext<'_> {
         let deadline_ms = delay.map_or(u64::MAX, |delay| {
             self.services.timers.clock().deadline_ms(delay)
         });
-        self.wishes.deadline_ms = Some(deadline_ms);
+        self.actions.deadline_ms = Some(deadline_ms);
     }
 
     /// Has [`MetaProcess::ready`] called again soon, after other meta-processes had their turn.
@@ -270,7 +277,12 @@ impl MetaContext<'_> {
     /// # Ok(()) }) }
     /// ```
     pub fn call_again(&mut self) {
-        self.wishes.again = true;
+        self.actions.again = Again::Behind;
+    }
+
+    /// Has `ready` called again before the other meta-processes: there is more to read, and the budget is spent.
+    pub(crate) fn call_next(&mut self) {
+        self.actions.again = Again::Next;
     }
 
     /// Has [`MetaProcess::flush`] called at the end of this batch.
@@ -283,7 +295,7 @@ impl MetaContext<'_> {
     /// ```
     #[inline]
     pub fn flush_later(&mut self) {
-        self.wishes.flush = true;
+        self.actions.flush = true;
     }
 
     /// Buffers of the node.
@@ -348,9 +360,21 @@ impl MetaContext<'_> {
         }
     }
 
-    /// Has a step of a handshake done on a thread that holds up nobody; it comes back as a message.
+    /// Has `ready` called once more as the last callback of an activation, with time for a moderate handshake step.
     #[cfg(feature = "tls")]
-    pub(crate) fn lend(&self, mut handshake: Handshake) {
+    pub(crate) fn request_handshake_step(&mut self) {
+        self.actions.handshake_step = true;
+    }
+
+    /// Takes the time anew for this callback, rounded up: its command starts a deadline that the sender measures from the
+    /// moment of the send, which is later than the begin of the activation and inside a millisecond.
+    pub(crate) fn start_deadlines_now(&mut self) {
+        self.now_ms = self.services.timers.clock().deadline_ms(Duration::ZERO);
+    }
+
+    /// Computes a handshake step on a thread of the handshake pool; it returns as a message.
+    #[cfg(feature = "tls")]
+    pub(crate) fn offload(&self, mut handshake: Handshake) {
         let (remote, logger) = (self.remote(), self.services.logger.clone());
         let outcome = self.services.handshakes.run(move || {
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handshake.run())) {
@@ -372,7 +396,7 @@ impl MetaContext<'_> {
             }
         });
         if let Err(job) = outcome {
-            // No thread to be had: late is better than never.
+            // The pool has stopped or cannot start a thread. A late step is better than a connection that hangs.
             job();
         }
     }
@@ -380,7 +404,7 @@ impl MetaContext<'_> {
     /// Sets the next time `handle_timer` is called, in milliseconds of the node's clock.
     #[inline]
     pub(crate) fn set_deadline(&mut self, deadline_ms: u64) {
-        self.wishes.deadline_ms = Some(deadline_ms);
+        self.actions.deadline_ms = Some(deadline_ms);
     }
 }
 
@@ -412,9 +436,4 @@ impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Services").finish_non_exhaustive()
     }
-}
-
-/// A timer of a meta-process.
-pub(crate) fn meta_timer(alias: Alias, deadline_ms: u64) -> TimerEvent {
-    TimerEvent::Meta(alias, deadline_ms)
 }

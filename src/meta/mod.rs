@@ -15,12 +15,14 @@
 //! A terminated meta-process is never seen again: its alias is stale, commands on their way to it are dropped, requests
 //! among them are answered with an error.
 
+mod actions;
 mod context;
 mod readiness;
 mod services;
 
+pub(crate) use actions::Again;
 pub use context::MetaContext;
-pub(crate) use context::{Offload, Wishes, meta_timer};
+pub(crate) use context::Offload;
 pub use readiness::Readiness;
 pub(crate) use services::{PendingSpawn, Services};
 

@@ -29,7 +29,6 @@ pub(crate) struct Services {
     pub(crate) pool: BufferPool,
     pub(crate) blocking: Blocking,
     /// Where long handshakes compute.
-    #[cfg(feature = "tls")]
     pub(crate) handshakes: Blocking,
     pub(crate) logger: Logger,
     /// For each stripe, what is to be born on it.

@@ -232,7 +232,7 @@ impl UdpServer {
 
     /// Copies a datagram out of the scratch buffer and gives it to the owner.
     fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, addr: SocketAddr) {
-        cx.room = cx.room.saturating_sub(length);
+        cx.read_budget = cx.read_budget.saturating_sub(length);
         let pool: &BufferPool = self
             .options
             .buffer_pool
@@ -341,7 +341,7 @@ impl MetaProcess for UdpServer {
 
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
         self.readable |= readiness.is_readable();
-        if readiness.is_writable() && !readiness.is_again() {
+        if readiness.is_writable() {
             self.writable = true;
             if self.machine.wants_transmit() {
                 cx.flush_later();

@@ -160,7 +160,7 @@ impl UnixDatagramServer {
     }
 
     fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, from: Option<&Path>) {
-        cx.room = cx.room.saturating_sub(length);
+        cx.read_budget = cx.read_budget.saturating_sub(length);
         let limit = if self.options.buffer_pool.is_some() {
             LARGEST
         } else {

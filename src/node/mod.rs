@@ -105,7 +105,6 @@ impl Node {
             timers,
             pool: options.buffer_pool.clone().unwrap_or_default(),
             blocking: blocking.clone(),
-            #[cfg(feature = "tls")]
             handshakes: Blocking::new(runtime, "longshore-handshakes", workers),
             logger: options.logger.clone(),
             spawn_queues: Services::spawn_queues(stripes),

@@ -360,7 +360,6 @@ impl Stopper {
     fn end_threads(&self, threads: Threads, options: StopOptions, report: &mut StopReport) {
         threads.stop();
         self.core.blocking.stop();
-        #[cfg(feature = "tls")]
         self.core.io.services.handshakes.stop();
         let deadline = far(options.kill_timeout);
         while !threads.are_finished() && Instant::now() < deadline {

@@ -13,6 +13,7 @@
 //! This half of the crate knows nothing of actors: it delivers through [`Deliver`](crate::bridge::Deliver) and gets
 //! commands through `bridge`.
 
+mod entries;
 mod poller;
 mod stripe;
 

@@ -1,101 +1,80 @@
 //! A stripe: meta-processes that are driven together, by one worker at a time.
 //!
-//! One activation, in this order, each part bounded so that a stripe cannot keep its worker:
+//! One activation has five parts, in this order, each bounded so that a stripe cannot keep its worker:
 //!
-//! 1. spawn_queues: new meta-processes get their slot and their `init`; what these spawn is born later;
-//! 2. those that asked to be called again, and those that are ready, in the order in which they came, until they have read
-//!    a [`SLICE`]: that is handled first, while it is in the cache. One that has more is the next to be called, [`SLICES`]
-//!    times in a row;
-//! 3. commands, in the order in which they were sent; those born meanwhile before the command that is for them;
-//! 4. flush: every meta-process that asked for it writes what 2 and 3 have produced, once;
-//! 5. with TLS, one brief step of a handshake, so that everything that takes less time than it goes first.
+//! 1. Spawns: each queued meta-process is inserted into its slot and its `init` runs. Meta-processes spawned by these
+//!    `init`s wait for the next activation.
+//! 2. Readiness: ready meta-processes run in arrival order until the activation has read [`READ_BUDGET`] bytes. The
+//!    owners then process those bytes while they are still in cache. A meta-process with more to read is the first of
+//!    the next activation, at most [`MAX_CONSECUTIVE`] times in a row.
+//! 3. Commands, in the order in which they were sent. A spawn that was queued meanwhile precedes the command for it.
+//! 4. Flushes: every meta-process that requested it writes what parts 2 and 3 have produced, once.
+//! 5. With TLS, one moderate step of a handshake, so that all cheaper work precedes it.
 //!
-//! A meta-process that returns an error, panics, or gets a kill ends here: its alias becomes stale, `terminate` is called,
-//! watchers are told, its parent forgets it, it is dropped.
+//! A meta-process has at most one place in the queue of part 2, however many events arrive while it waits there.
 //!
-//! What it does not do: it does not decide when it runs (`scheduler`), nor what a meta-process does.
+//! A callback runs, then its requested actions are applied. A meta-process terminates when a
+//! callback returns an error or panics, or when it is killed. Its alias becomes stale, `terminate` runs, watchers are
+//! notified, its parent removes it, and the value is dropped.
+//!
+//! What a stripe does not do: it does not decide when it runs (`scheduler`), nor what a meta-process does.
 
 use std::collections::VecDeque;
 
+use super::entries::Entries;
 use super::poller::Ready;
 use crate::base::sync::Mutex;
 use crate::base::unwind::{catch_panic, drop_catching};
-use crate::bridge::Command;
-use crate::bridge::Watcher;
 use crate::bridge::request::InspectReply;
+use crate::bridge::{Command, Watcher};
 use crate::error::Reason;
-use crate::id::{Alias, Pid, Target};
+use crate::id::{Alias, Target};
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
-use crate::meta::{
-    MetaContext, MetaProcess, Offload, PendingSpawn, Readiness, Services, Wishes, meta_timer,
-};
-use crate::time::wheel::TimerKey;
+use crate::meta::{Again, MetaContext, MetaProcess, Offload, PendingSpawn, Readiness, Services};
 
-/// Brief steps of handshakes that wait. Each activation computes one, so this is how many it takes until the last is done.
-const STEPS: usize = 8;
-/// Bytes after which nobody else is called to read in an activation: they are handled first, while they are in the cache.
-const SLICE: usize = 128 * 1024;
-/// How often in a row a connection with much to read may go on before the others have their turn.
-const SLICES: u32 = 4;
-/// Commands in one activation.
+/// Moderate handshake steps that may wait. Each activation computes one, so the last one waits this many activations.
+const WAITING_STEPS: usize = 8;
+/// Bytes that one activation reads before the remaining meta-processes wait for the next one.
+const READ_BUDGET: usize = 128 * 1024;
+/// Activations in a row that begin with the same meta-process because it had more to read.
+const MAX_CONSECUTIVE: u32 = 4;
+/// Commands handled in one activation.
 const COMMANDS: usize = 4096;
-/// Room of the buffer that is read into, in bytes: any datagram, and one byte to see that it was longer.
+/// Capacity of the read buffer in bytes: the largest datagram, and one byte that shows that it was longer.
 const SCRATCH: usize = 64 * 1024 + 1;
 
 /// See the module.
 pub(super) struct Stripe {
     index: usize,
-    /// Readiness that has not been looked at.
+    /// Readiness that the poller has filed since the last activation.
     ready: Mutex<Vec<Ready>>,
-    /// Locked by whoever runs the stripe, which the schedule word makes one worker at a time.
+    /// Locked by the worker that runs the stripe. The schedule word makes that one worker at a time.
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    entries: Vec<Option<Entry>>,
-    /// Those that are to be called.
-    queue: VecDeque<Ready>,
-    /// How often in a row one was called and had more.
-    slices: u32,
+    entries: Entries,
+    /// Meta-processes with pending readiness.
+    queue: VecDeque<Alias>,
+    /// Activations in a row in which one meta-process had more to read.
+    consecutive: u32,
     flush: Vec<Alias>,
     scratch: Buffer,
-    /// Those that wait to compute a brief step of a handshake, at most [`STEPS`].
+    /// Meta-processes that wait to compute a moderate handshake step, at most [`WAITING_STEPS`].
     steps: VecDeque<Alias>,
     phase: Phase,
 }
 
-/// What the node has told its meta-processes; who is born later is told at its birth.
+/// Shutdown phase of the node. A meta-process spawned later receives the current phase right after `init`.
 #[derive(Clone, Copy, Debug, Default)]
 enum Phase {
     #[default]
     Open,
-    /// Take in nothing new.
+    /// Nothing new is accepted.
     Closed,
     Finishing,
-}
-
-struct Entry {
-    meta: Box<dyn MetaProcess>,
-    parent: Pid,
-    /// Of its alias, whose slot is the place of this entry.
-    generation: u32,
-    /// Boxed, because most have none, and there may be many.
-    timer: Option<Box<Alarm>>,
-    watchers: Option<Box<Vec<Watcher>>>,
-    /// What the poll has told and it has not been called for.
-    news: Readiness,
-    waits_again: bool,
-    waits_flush: bool,
-    waits_step: bool,
-}
-
-/// The timer of a meta-process. It is moved to an earlier time at once, to a later one when it fires.
-struct Alarm {
-    armed_ms: u64,
-    deadline_ms: u64,
-    key: TimerKey,
 }
 
 impl Stripe {
@@ -107,7 +86,7 @@ impl Stripe {
         }
     }
 
-    /// Files readiness for the next activation; `ready` is empty afterwards.
+    /// Files readiness for the next activation and leaves `ready` empty.
     pub(super) fn file(&self, ready: &mut Vec<Ready>) {
         let mut filed = self.ready.lock();
         if filed.is_empty() {
@@ -117,33 +96,25 @@ impl Stripe {
         }
     }
 
-    /// One activation. `true`: there is more to do.
+    /// Runs one activation. Returns whether there is more to do.
     pub(super) fn run(&self, services: &Services) -> bool {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         if inner.scratch.capacity() == 0 {
             inner.scratch = services.pool.get(SCRATCH);
         }
-        let now_ms = services.timers.clock().now_ms();
-        let mut run = Run {
-            inner,
-            services,
-            stripe: self.index,
-            now_ms,
-            room: SLICE,
-            computes: false,
-        };
-        run.insert_pending();
-        // What the newborn have read does not count against those that live.
-        run.room = SLICE;
+        let mut run = Run::new(self.index, inner, services);
+        run.start_pending();
+        // Reads in `init` do not take from the budget of the meta-processes that were here before.
+        run.read_budget = READ_BUDGET;
         run.call_ready(&self.ready);
         let mut budget = COMMANDS;
         while budget > 0
             && let Some(command) = services.commands.pop(self.index)
         {
-            // Whoever spawns sends afterwards, from another thread while this one is here: what the command is for may
-            // have come since spawn_queues were looked at.
-            run.insert_pending();
+            // Another thread may have queued a spawn and then a command for it since the spawn queue was last
+            // drained. Drain it again, so that the target of this command exists.
+            run.start_pending();
             run.handle_command(command);
             budget -= 1;
         }
@@ -152,28 +123,19 @@ impl Stripe {
         !inner.queue.is_empty() || !inner.flush.is_empty() || !inner.steps.is_empty() || budget == 0
     }
 
-    /// The meta-processes that live.
+    /// Returns the live meta-processes.
     pub(super) fn aliases(&self) -> Vec<Alias> {
-        self.inner.lock().aliases(self.index)
+        self.inner.lock().entries.aliases(self.index)
     }
 
-    /// Ends everything that is left. Returns how many it were.
+    /// Terminates the remaining meta-processes and returns their number.
     pub(super) fn end_all(&self, services: &Services) -> usize {
         let Some(mut guard) = self.inner.try_lock() else {
             return 0;
         };
-        let inner = &mut *guard;
-        let now_ms = services.timers.clock().now_ms();
-        let mut run = Run {
-            inner,
-            services,
-            stripe: self.index,
-            now_ms,
-            room: SLICE,
-            computes: false,
-        };
-        run.insert_pending();
-        let aliases = run.inner.aliases(self.index);
+        let mut run = Run::new(self.index, &mut guard, services);
+        run.start_pending();
+        let aliases = run.inner.entries.aliases(self.index);
         for alias in &aliases {
             run.end(*alias, &Reason::Shutdown);
         }
@@ -184,72 +146,59 @@ impl Stripe {
     }
 }
 
-impl Inner {
-    /// The meta-processes that live.
-    fn aliases(&self, stripe: usize) -> Vec<Alias> {
-        let alias = |(slot, entry): (usize, &Option<Entry>)| {
-            Some(Alias::new(stripe, slot as u32, entry.as_ref()?.generation))
-        };
-        self.entries.iter().enumerate().filter_map(alias).collect()
-    }
-}
-
 /// An activation under way.
 struct Run<'a> {
     inner: &'a mut Inner,
     services: &'a Services,
     stripe: usize,
+    /// When the activation began.
     now_ms: u64,
-    /// Bytes that may still be read; see [`MetaContext::room`].
-    room: usize,
-    /// Whether who is called now may compute a brief step of its handshake.
+    /// Bytes that may still be read; see [`MetaContext::read_budget`].
+    read_budget: usize,
+    /// The callback of part 5 runs: it may compute a moderate handshake step.
     computes: bool,
 }
 
-impl Run<'_> {
-    #[inline]
-    fn insert_pending(&mut self) {
-        if !self.services.spawn_queues[self.stripe].is_empty() {
-            self.insert_all_pending();
+impl<'a> Run<'a> {
+    fn new(stripe: usize, inner: &'a mut Inner, services: &'a Services) -> Self {
+        Self {
+            inner,
+            services,
+            stripe,
+            now_ms: services.timers.clock().now_ms(),
+            read_budget: READ_BUDGET,
+            computes: false,
         }
     }
 
-    /// All that wait now. What these spawn comes later, so that a family without an end holds up nobody.
+    // ---- Spawns ----
+
+    #[inline]
+    fn start_pending(&mut self) {
+        if !self.services.spawn_queues[self.stripe].is_empty() {
+            self.start_all_pending();
+        }
+    }
+
+    /// Starts what is queued now, and not what these `init`s spawn, so that a meta-process that spawns in `init` without
+    /// end cannot starve the stripe.
     #[cold]
-    fn insert_all_pending(&mut self) {
+    fn start_all_pending(&mut self) {
         for _ in 0..self.services.spawn_queues[self.stripe].len() {
-            let Some(newborn) = self.services.spawn_queues[self.stripe].pop() else {
+            let Some(pending) = self.services.spawn_queues[self.stripe].pop() else {
                 break;
             };
-            self.insert_spawned(newborn);
+            self.start(pending);
         }
     }
 
-    fn insert_spawned(&mut self, newborn: PendingSpawn) {
+    fn start(&mut self, pending: PendingSpawn) {
         let PendingSpawn {
             alias,
             parent,
             meta,
-        } = newborn;
-        let slot = alias.slot() as usize;
-        if self.inner.entries.len() <= slot {
-            self.inner.entries.resize_with(slot + 1, || None);
-        }
-        debug_assert!(
-            self.inner.entries[slot].is_none(),
-            "a slot is given away after its release"
-        );
-        self.inner.entries[slot] = Some(Entry {
-            meta,
-            parent,
-            generation: alias.generation(),
-            timer: None,
-            watchers: None,
-            news: Readiness::default(),
-            waits_again: false,
-            waits_flush: false,
-            waits_step: false,
-        });
+        } = pending;
+        self.inner.entries.insert(alias, parent, meta);
         self.call(alias, |meta, cx| meta.init(cx));
         match self.inner.phase {
             Phase::Open => {}
@@ -258,63 +207,80 @@ impl Run<'_> {
         }
     }
 
-    /// Those that ask to be called again come in a later activation. What has been read is handled before more is read, while
-    /// it is in the cache: so a full slice ends this part, and so does one that has more to read.
+    // ---- Readiness ----
+
     fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
         for Ready { alias, readiness } in ready.lock().drain(..) {
-            let Some(entry) = self.entry(alias) else {
-                continue;
-            };
-            // One place in the queue, however much news comes while it waits there.
-            let is_queued = !entry.news.is_empty();
-            entry.news = entry.news.with(readiness, true);
-            if !is_queued {
-                self.inner.queue.push_back(Ready { alias, readiness });
-            }
+            self.queue(alias, readiness);
         }
+        // Meta-processes that ask to be called again are queued behind this number and run in a later activation.
         for _ in 0..self.inner.queue.len() {
-            let Some(next) = self.inner.queue.pop_front() else {
+            let Some(alias) = self.inner.queue.pop_front() else {
                 break;
             };
-            if self.call_one(next) || self.room == 0 {
+            let has_more = self.call_one(alias) == Again::Next;
+            // Stop reading once the budget is spent: the owners should process what was read while it is still in
+            // cache, and the remaining meta-processes keep their place in the queue.
+            if has_more || self.read_budget == 0 {
                 break;
             }
         }
     }
 
-    /// `true`: it has more. It is the next one then, or, when it has been that for a while, the last one.
+    /// Adds readiness to what is pending for a meta-process, and queues it behind the others unless it is queued.
     #[inline]
-    fn call_one(
-        &mut self,
-        Ready {
-            alias,
-            mut readiness,
-        }: Ready,
-    ) -> bool {
-        match self.entry(alias) {
-            Some(entry) if readiness.is_again() => entry.waits_again = false,
-            Some(entry) => readiness = std::mem::take(&mut entry.news),
-            None => {}
+    fn queue(&mut self, alias: Alias, readiness: Readiness) {
+        if let Some(entry) = self.inner.entries.get_mut(alias) {
+            let was_queued = !entry.pending.is_empty();
+            entry.pending = entry.pending.with(readiness, true);
+            if !was_queued {
+                self.inner.queue.push_back(alias);
+            }
         }
-        let has_more = self.call_for_more(alias, |meta, cx| meta.ready(cx, readiness));
-        self.inner.slices = if has_more { self.inner.slices + 1 } else { 0 };
-        if self.inner.slices == SLICES {
-            self.inner.slices = 0;
-        } else if has_more && let Some(last) = self.inner.queue.pop_back() {
-            self.inner.queue.push_front(last);
-        }
-        has_more
     }
+
+    /// Calls the first meta-process of the queue, and queues it again if it asks for that.
+    #[inline]
+    fn call_one(&mut self, alias: Alias) -> Again {
+        let Some(entry) = self.inner.entries.get_mut(alias) else {
+            return Again::No;
+        };
+        let readiness = std::mem::take(&mut entry.pending);
+        let again = self.run_callback(alias, |meta, cx| meta.ready(cx, readiness));
+        match again {
+            Again::No => self.inner.consecutive = 0,
+            Again::Behind => {
+                self.inner.consecutive = 0;
+                self.queue(alias, Readiness::AGAIN);
+            }
+            Again::Next => self.queue_next(alias),
+        }
+        again
+    }
+
+    /// Queues a meta-process that has more to read: before the others, or behind them after [`MAX_CONSECUTIVE`] times.
+    fn queue_next(&mut self, alias: Alias) {
+        self.inner.consecutive += 1;
+        if self.inner.consecutive == MAX_CONSECUTIVE {
+            self.inner.consecutive = 0;
+            self.queue(alias, Readiness::AGAIN);
+        } else if let Some(entry) = self.inner.entries.get_mut(alias) {
+            entry.pending = Readiness::AGAIN;
+            self.inner.queue.push_front(alias);
+        }
+    }
+
+    // ---- Flushes and handshake steps ----
 
     fn flush(&mut self) {
         let mut flush = std::mem::take(&mut self.inner.flush);
         for alias in flush.drain(..) {
-            if let Some(entry) = self.entry(alias) {
-                entry.waits_flush = false;
+            if let Some(entry) = self.inner.entries.get_mut(alias) {
+                entry.awaits_flush = false;
                 self.call(alias, |meta, cx| meta.flush(cx));
             }
         }
-        // A flush may ask for another one: it comes later.
+        // A flush that was requested by a flush belongs to the next activation; otherwise the memory is kept.
         if self.inner.flush.is_empty() {
             self.inner.flush = flush;
         }
@@ -324,27 +290,20 @@ impl Run<'_> {
         let Some(alias) = self.inner.steps.pop_front() else {
             return;
         };
-        if let Some(entry) = self.entry(alias) {
-            entry.waits_step = false;
-            // It may read, whatever the others have read.
-            (self.room, self.computes) = (SLICE, true);
+        if let Some(entry) = self.inner.entries.get_mut(alias) {
+            entry.awaits_step = false;
+            // The step has to be read first, although the others may have spent the budget.
+            (self.read_budget, self.computes) = (READ_BUDGET, true);
             self.call(alias, |meta, cx| meta.ready(cx, Readiness::AGAIN));
             self.computes = false;
             self.flush();
         }
     }
 
+    // ---- Commands ----
+
     fn handle_command(&mut self, command: Command) {
-        let starts_deadline = command.starts_deadline();
-        if starts_deadline {
-            // It may have come long after the activation began, and what counts from it in whole milliseconds must not
-            // be short of the rest of this one.
-            self.now_ms = self.services.timers.clock().now_ms() + 1;
-        }
         match command {
-            Command::Message { to, .. } | Command::Call { to, .. } if self.entry(to).is_none() => {
-                drop_catching(command)
-            }
             Command::Message { to, from, message } => self.call(to, |meta, cx| {
                 meta.handle_message(cx, from, message.unpack())
             }),
@@ -352,8 +311,9 @@ impl Run<'_> {
                 let (message, reply) = *call;
                 meta.handle_call(cx, from, message, reply)
             }),
-            // Of a parent that has ended between adopting its child and handing it over: it comes again behind the birth.
-            Command::Exit { to, reason } if self.entry(to).is_none() => {
+            Command::Exit { to, reason } if self.inner.entries.get_mut(to).is_none() => {
+                // The parent terminated after it adopted this child but before the child was queued here. Requeue
+                // the exit, so that it is handled after the spawn.
                 if self.services.commands.is_live(to) {
                     self.services
                         .commands
@@ -364,172 +324,41 @@ impl Run<'_> {
                 to,
                 reason: Reason::Kill,
             } => self.end(to, &Reason::Kill),
-            Command::Exit { to, reason } => {
-                self.call(to, |meta, cx| meta.handle_exit(cx, reason.clone()))
-            }
+            Command::Exit { to, reason } => self.call(to, |meta, cx| meta.handle_exit(cx, reason)),
             Command::Watch { to, watcher } => self.watch(to, watcher),
-            Command::Unwatch { to, watcher } => self.unwatch(to, &watcher),
+            Command::Unwatch { to, watcher } => {
+                if let Some(entry) = self.inner.entries.get_mut(to) {
+                    entry.unwatch(&watcher);
+                }
+            }
             Command::Resume { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
             Command::Acked { to, mark } => self.call(to, |meta, cx| meta.handle_ack(cx, mark)),
-            Command::Timer { to, deadline_ms } => self.time(to, deadline_ms),
+            Command::Timer { to, deadline_ms } => self.timer_fired(to, deadline_ms),
             Command::Inspect { to, reply } => self.inspect(to, reply),
             Command::Discard(message) => drop_catching(message),
             Command::StopAccepting => {
                 self.inner.phase = Phase::Closed;
-                self.notify_all_watchers(|meta, cx| meta.handle_stop(cx));
+                self.notify_all(|meta, cx| meta.handle_stop(cx));
             }
             Command::Finish => {
                 self.inner.phase = Phase::Finishing;
-                self.notify_all_watchers(|meta, cx| meta.handle_finish(cx));
+                self.notify_all(|meta, cx| meta.handle_finish(cx));
             }
         }
-        if starts_deadline {
-            self.now_ms -= 1;
-        }
     }
 
-    fn entry(&mut self, alias: Alias) -> Option<&mut Entry> {
-        self.inner
-            .entries
-            .get_mut(alias.slot() as usize)?
-            .as_mut()
-            .filter(|entry| entry.generation == alias.generation())
-    }
-
-    /// Calls a meta-process, does what it asks for, and ends it if it says so. Nothing happens if it has ended.
-    #[inline]
-    fn call(
-        &mut self,
-        alias: Alias,
-        call: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
-    ) {
-        self.call_for_more(alias, call);
-    }
-
-    /// The same. `true`: it has more to do, and has become the last of the queue.
-    #[inline]
-    fn call_for_more(
-        &mut self,
-        alias: Alias,
-        call: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
-    ) -> bool {
-        let Inner {
-            entries,
-            scratch,
-            queue,
-            flush,
-            steps,
-            ..
-        } = &mut *self.inner;
-        let Some(Some(entry)) = entries.get_mut(alias.slot() as usize) else {
-            return false;
-        };
-        if entry.generation != alias.generation() {
-            return false;
-        }
-        let mut wishes = Wishes::default();
-        let mut cx = MetaContext {
-            services: self.services,
-            alias,
-            parent: entry.parent,
-            wishes: &mut wishes,
-            scratch,
-            now_ms: self.now_ms,
-            room: self.room,
-            offload: match self.computes {
-                true => Offload::Compute,
-                false if steps.len() < STEPS => Offload::Wait,
-                false => Offload::Lend,
-            },
-            unsent: 0,
-        };
-        let outcome = catch_panic(|| call(&mut *entry.meta, &mut cx));
-        self.room = cx.room;
-        let reason = match outcome {
-            Ok(Ok(())) => {
-                let is_queued = wishes.again && !std::mem::replace(&mut entry.waits_again, true);
-                if is_queued {
-                    queue.push_back(Ready {
-                        alias,
-                        readiness: Readiness::AGAIN,
-                    });
-                }
-                if wishes.flush && !std::mem::replace(&mut entry.waits_flush, true) {
-                    flush.push(alias);
-                }
-                if wishes.step && !std::mem::replace(&mut entry.waits_step, true) {
-                    steps.push_back(alias);
-                }
-                if let Some(deadline_ms) = wishes.deadline_ms
-                    && (deadline_ms != u64::MAX || entry.timer.is_some())
-                {
-                    self.set_timer(alias, deadline_ms);
-                }
-                return wishes.more && is_queued;
-            }
-            Ok(Err(reason)) => reason,
-            Err(payload) => {
-                // What it had read is for nobody else.
-                self.inner.scratch.clear();
-                let reason = Reason::from_panic(&*payload);
-                drop_catching(payload);
-                self.services
-                    .logger
-                    .warning(format_args!("meta-process {alias} ended: {reason}"));
-                reason
-            }
-        };
-        self.end(alias, &reason);
-        false
-    }
-
-    /// A timer that moves later stays armed as it is: [`Run::time`] moves it when it fires.
-    fn set_timer(&mut self, alias: Alias, deadline_ms: u64) {
-        let services = self.services;
-        let Some(entry) = self.entry(alias) else {
-            return;
-        };
-        if let Some(alarm) = &mut entry.timer
-            && alarm.armed_ms <= deadline_ms
-            && deadline_ms != u64::MAX
+    fn timer_fired(&mut self, alias: Alias, armed_ms: u64) {
+        let (now_ms, timers) = (self.now_ms, &self.services.timers);
+        if let Some(entry) = self.inner.entries.get_mut(alias)
+            && entry.timer_fired(alias, armed_ms, now_ms, timers)
         {
-            alarm.deadline_ms = deadline_ms;
-            return;
-        }
-        if let Some(alarm) = entry.timer.take() {
-            services.timers.cancel(alarm.key);
-        }
-        if deadline_ms != u64::MAX {
-            let key = services
-                .timers
-                .at(deadline_ms, meta_timer(alias, deadline_ms));
-            entry.timer = Some(Box::new(Alarm {
-                armed_ms: deadline_ms,
-                deadline_ms,
-                key,
-            }));
-        }
-    }
-
-    /// A timer has fired at `armed_ms`.
-    fn time(&mut self, alias: Alias, armed_ms: u64) {
-        let now_ms = self.now_ms.max(armed_ms);
-        let Some(entry) = self.entry(alias) else {
-            return;
-        };
-        let Some(alarm) = entry.timer.take_if(|alarm| alarm.armed_ms == armed_ms) else {
-            return;
-        };
-        if alarm.deadline_ms > now_ms {
-            self.set_timer(alias, alarm.deadline_ms);
-        } else {
             self.call(alias, |meta, cx| meta.handle_timer(cx));
         }
     }
 
     fn watch(&mut self, alias: Alias, watcher: Watcher) {
-        match self.entry(alias) {
-            Some(entry) => entry.watchers.get_or_insert_default().push(watcher),
+        match self.inner.entries.get_mut(alias) {
+            Some(entry) => entry.watch(watcher),
             None => self
                 .services
                 .deliver
@@ -537,21 +366,10 @@ impl Run<'_> {
         }
     }
 
-    fn unwatch(&mut self, alias: Alias, watcher: &Watcher) {
-        if let Some(entry) = self.entry(alias)
-            && let Some(watchers) = &mut entry.watchers
-        {
-            watchers.retain(|other| other != watcher);
-            if watchers.is_empty() {
-                entry.watchers = None;
-            }
-        }
-    }
-
     fn inspect(&mut self, alias: Alias, reply: InspectReply) {
         let quota = self.services.commands.quota(alias);
         let (queued, refused) = quota.map_or((0, 0), |quota| (quota.queued(), quota.refused()));
-        let Some(entry) = self.entry(alias) else {
+        let Some(entry) = self.inner.entries.get_mut(alias) else {
             return;
         };
         let (meta, parent) = (&entry.meta, entry.parent);
@@ -566,50 +384,104 @@ impl Run<'_> {
         reply.send(inspection);
     }
 
-    fn notify_all_watchers(
+    fn notify_all(
         &mut self,
         what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
     ) {
-        for alias in self.inner.aliases(self.stripe) {
+        for alias in self.inner.entries.aliases(self.stripe) {
             self.call(alias, what);
         }
     }
 
-    /// The end of a meta-process.
-    fn end(&mut self, alias: Alias, reason: &Reason) {
-        let slot = alias.slot() as usize;
-        let Some(place) = self.inner.entries.get_mut(slot) else {
-            return;
+    // ---- Callbacks ----
+
+    /// Runs a callback outside part 2. A request to be called again, however urgent, is queued behind the others.
+    #[inline]
+    fn call(
+        &mut self,
+        alias: Alias,
+        callback: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
+    ) {
+        if self.run_callback(alias, callback) != Again::No {
+            self.queue(alias, Readiness::AGAIN);
+        }
+    }
+
+    /// Runs a callback, applies its requested actions, and terminates the meta-process on an error or a panic. Returns
+    /// whether it is to be called again. A stale alias drops the callback.
+    #[inline]
+    fn run_callback(
+        &mut self,
+        alias: Alias,
+        callback: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
+    ) -> Again {
+        let services = self.services;
+        let inner = &mut *self.inner;
+        let Some(entry) = inner.entries.get_mut(alias) else {
+            drop_catching(callback);
+            return Again::No;
         };
-        let Some(mut entry) = place.take_if(|entry| entry.generation == alias.generation()) else {
+        let mut cx = MetaContext::new(services, alias, entry.parent, &mut inner.scratch);
+        cx.now_ms = self.now_ms;
+        cx.read_budget = self.read_budget;
+        cx.offload = match self.computes {
+            true => Offload::Inline,
+            false if inner.steps.len() < WAITING_STEPS => Offload::Defer,
+            false => Offload::Spawn,
+        };
+        let outcome = catch_panic(|| callback(&mut *entry.meta, &mut cx));
+        self.read_budget = cx.read_budget;
+        let actions = cx.actions;
+        if !matches!(outcome, Ok(Ok(()))) {
+            self.end_after(alias, outcome);
+            return Again::No;
+        }
+        if actions.flush && !std::mem::replace(&mut entry.awaits_flush, true) {
+            inner.flush.push(alias);
+        }
+        if actions.handshake_step && !std::mem::replace(&mut entry.awaits_step, true) {
+            inner.steps.push_back(alias);
+        }
+        if let Some(deadline_ms) = actions.deadline_ms {
+            entry.set_timer(alias, deadline_ms, &services.timers);
+        }
+        actions.again
+    }
+
+    /// Terminates a meta-process whose callback has failed.
+    #[cold]
+    fn end_after(&mut self, alias: Alias, outcome: std::thread::Result<Result<(), Reason>>) {
+        let reason = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(reason)) => reason,
+            Err(payload) => {
+                // Discard the read buffer: it may hold another connection's bytes.
+                self.inner.scratch.clear();
+                let reason = Reason::from_panic(&*payload);
+                drop_catching(payload);
+                self.services
+                    .logger
+                    .warning(format_args!("meta-process {alias} ended: {reason}"));
+                reason
+            }
+        };
+        self.end(alias, &reason);
+    }
+
+    /// Terminates a meta-process.
+    fn end(&mut self, alias: Alias, reason: &Reason) {
+        let Some(mut entry) = self.inner.entries.remove(alias) else {
             return;
         };
         let services = self.services;
-        if let Some(alarm) = entry.timer.take() {
-            services.timers.cancel(alarm.key);
-        }
+        entry.cancel_timer(&services.timers);
         let unsent = services.commands.retire(alias) as u64;
-        let mut cx = MetaContext {
-            services,
-            alias,
-            parent: entry.parent,
-            wishes: &mut Wishes::default(),
-            scratch: &mut self.inner.scratch,
-            now_ms: self.now_ms,
-            room: 0,
-            offload: Offload::Lend,
-            unsent,
-        };
+        let mut cx = MetaContext::new(services, alias, entry.parent, &mut self.inner.scratch);
+        cx.now_ms = self.now_ms;
+        cx.unsent = unsent;
         drop_catching(catch_panic(|| entry.meta.terminate(&mut cx, reason)));
-        for watcher in entry
-            .watchers
-            .take()
-            .into_iter()
-            .flat_map(|watchers| *watchers)
-        {
-            services
-                .deliver
-                .notify(watcher, Target::Alias(alias), reason);
+        for watcher in entry.take_watchers() {
+            services.deliver.notify(watcher, Target::Alias(alias), reason);
         }
         services.deliver.disown(entry.parent, alias);
         drop_catching(entry.meta);

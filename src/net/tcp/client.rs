@@ -473,6 +473,7 @@ impl TcpConnection {
         }
         if self.then_close.is_none() {
             self.then_close = Some(reason);
+            cx.start_deadlines_now();
             let close_ms = cx
                 .now_ms
                 .saturating_add(millis(self.options.limits.close_timeout));

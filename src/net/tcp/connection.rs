@@ -287,15 +287,18 @@ impl Driver {
             && self.readable
             && self.machine.wants_read()
         {
-            if reads == 0 || cx.room == 0 {
+            if reads == 0 || cx.read_budget == 0 {
                 // One that has not had its turn is not the next to have another one.
-                cx.wishes.more = reads < READS;
-                cx.call_again();
+                if reads < READS {
+                    cx.call_next();
+                } else {
+                    cx.call_again();
+                }
                 break;
             }
             #[cfg(feature = "tls")]
-            if cx.offload == Offload::Wait && self.machine.expects_brief_step() {
-                cx.wishes.step = true;
+            if cx.offload == Offload::Defer && self.machine.expects_brief_step() {
+                cx.request_handshake_step();
                 break;
             }
             reads -= 1;
@@ -322,7 +325,7 @@ impl Driver {
             }
             Ok(read) => {
                 scratch.grow(read);
-                cx.room = cx.room.saturating_sub(read);
+                cx.read_budget = cx.read_budget.saturating_sub(read);
                 self.readable =
                     read == room_bytes || self.reads_on || !self.stream.short_read_is_empty();
                 #[cfg(feature = "tls")]
@@ -343,12 +346,12 @@ impl Driver {
     /// Computes a step of the handshake with what has been read, or lends it.
     #[cfg(feature = "tls")]
     fn step_handshake(&mut self, cx: &mut MetaContext<'_>) {
-        let has_time = cx.offload == Offload::Compute;
+        let has_time = cx.offload == Offload::Inline;
         match self.machine.lend_handshake(cx.scratch, has_time, cx.now_ms) {
             None => self.machine.receive(cx.scratch, cx.now_ms),
             Some(handshake) => {
                 cx.scratch.clear();
-                cx.lend(handshake);
+                cx.offload(handshake);
             }
         }
     }
@@ -453,6 +456,7 @@ impl MetaProcess for Driver {
             }
             message => match message.downcast::<SocketCommand>() {
                 Ok(command) => {
+                    cx.start_deadlines_now();
                     self.handle_command(cx, command);
                     self.drive(cx)
                 }
@@ -640,6 +644,7 @@ impl Driver {
         reason: DisconnectReason,
     ) -> Result<(), Reason> {
         cx.quota().close(cx.alias.generation());
+        cx.start_deadlines_now();
         self.machine.close(reason, cx.now_ms);
         self.drive(cx)
     }

@@ -1,0 +1,35 @@
+//! What a callback wants done once it has returned: one typed set, filled through [`MetaContext`](super::MetaContext)
+//! and applied by the stripe in one place.
+//!
+//! | action | requested with | the stripe |
+//! |---|---|---|
+//! | again | `call_again`, `call_next` | queues another `ready`, behind the others or before them |
+//! | flush | `flush_later` | calls `flush` once, at the end of the activation |
+//! | handshake step | `request_handshake_step` | calls `ready` with time to compute one moderate step |
+//! | deadline | `set_timer`, `set_deadline` | arms, moves or cancels the timer |
+//!
+//! A callback returns `Result<(), Reason>`, so that a meta-process that wants nothing writes `Ok(())`. The set travels
+//! in the context instead of the result: it is as large as the result, and most callbacks request nothing.
+//!
+//! After an error or a panic none is applied.
+
+/// The requested actions of one callback.
+#[derive(Default)]
+pub(crate) struct Actions {
+    pub(crate) again: Again,
+    pub(crate) flush: bool,
+    pub(crate) handshake_step: bool,
+    /// The next time of `handle_timer` in milliseconds of the node's clock, `u64::MAX` for never. `None` keeps the timer.
+    pub(crate) deadline_ms: Option<u64>,
+}
+
+/// Whether `ready` is to be called again without an event, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Again {
+    #[default]
+    No,
+    /// After the meta-processes that are queued now.
+    Behind,
+    /// Before them, in the next activation: there is more to read, and what was read should be processed first.
+    Next,
+}

@@ -1,0 +1,164 @@
+//! The meta-processes of one stripe, by the slot of their alias, each with its timer, its watchers and what it waits for.
+//!
+//! A slot is free, or holds the entry of one generation. A lookup with an alias of another generation finds nothing, so a
+//! stale alias never reaches the meta-process that uses its slot now.
+//!
+//! The timer of an entry is armed lazily: only an earlier deadline, or none, touches the wheel. A later deadline is
+//! remembered, and the timer is armed again when it fires early.
+//!
+//! This module calls no callback.
+
+use crate::bridge::{TimerEvent, Timers, Watcher};
+use crate::id::{Alias, Pid};
+use crate::meta::{MetaProcess, Readiness};
+use crate::time::wheel::TimerKey;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Entries(Vec<Option<Entry>>);
+
+/// One meta-process.
+pub(super) struct Entry {
+    pub(super) meta: Box<dyn MetaProcess>,
+    pub(super) parent: Pid,
+    generation: u32,
+    /// Boxed, because most meta-processes have none.
+    timer: Option<Box<ArmedTimer>>,
+    watchers: Option<Box<Vec<Watcher>>>,
+    /// Readiness that has not been delivered yet. The alias is in the stripe's queue while there is any.
+    pub(super) pending: Readiness,
+    /// The alias is in the stripe's list of flushes.
+    pub(super) awaits_flush: bool,
+    /// The alias is in the stripe's queue of handshake steps.
+    pub(super) awaits_step: bool,
+}
+
+/// A timer in the wheel.
+struct ArmedTimer {
+    armed_ms: u64,
+    /// At or after `armed_ms`.
+    deadline_ms: u64,
+    key: TimerKey,
+}
+
+impl Entries {
+    /// Puts a meta-process into the slot of its alias, which must be free.
+    pub(super) fn insert(&mut self, alias: Alias, parent: Pid, meta: Box<dyn MetaProcess>) {
+        let slot = alias.slot() as usize;
+        if self.0.len() <= slot {
+            self.0.resize_with(slot + 1, || None);
+        }
+        debug_assert!(
+            self.0[slot].is_none(),
+            "a slot is allocated after it was freed"
+        );
+        self.0[slot] = Some(Entry {
+            meta,
+            parent,
+            generation: alias.generation(),
+            timer: None,
+            watchers: None,
+            pending: Readiness::default(),
+            awaits_flush: false,
+            awaits_step: false,
+        });
+    }
+
+    /// Returns the entry of a live meta-process.
+    #[inline]
+    pub(super) fn get_mut(&mut self, alias: Alias) -> Option<&mut Entry> {
+        self.0
+            .get_mut(alias.slot() as usize)?
+            .as_mut()
+            .filter(|entry| entry.generation == alias.generation())
+    }
+
+    /// Frees the slot of a live meta-process.
+    pub(super) fn remove(&mut self, alias: Alias) -> Option<Entry> {
+        self.0
+            .get_mut(alias.slot() as usize)?
+            .take_if(|entry| entry.generation == alias.generation())
+    }
+
+    /// Returns the aliases of all live meta-processes, in the order of their slots.
+    pub(super) fn aliases(&self, stripe: usize) -> Vec<Alias> {
+        let alias = |(slot, entry): (usize, &Option<Entry>)| {
+            Some(Alias::new(stripe, slot as u32, entry.as_ref()?.generation))
+        };
+        self.0.iter().enumerate().filter_map(alias).collect()
+    }
+}
+
+impl Entry {
+    // ---- The timer ----
+
+    /// Arms the timer for `deadline_ms`, moves it there, or cancels it if that is `u64::MAX`.
+    #[inline]
+    pub(super) fn set_timer(&mut self, alias: Alias, deadline_ms: u64, timers: &Timers) {
+        match &mut self.timer {
+            None if deadline_ms == u64::MAX => {}
+            Some(timer) if timer.armed_ms <= deadline_ms && deadline_ms != u64::MAX => {
+                timer.deadline_ms = deadline_ms;
+            }
+            _ => self.rearm(alias, deadline_ms, timers),
+        }
+    }
+
+    fn rearm(&mut self, alias: Alias, deadline_ms: u64, timers: &Timers) {
+        self.cancel_timer(timers);
+        if deadline_ms != u64::MAX {
+            let key = timers.at(deadline_ms, TimerEvent::Meta(alias, deadline_ms));
+            self.timer = Some(Box::new(ArmedTimer {
+                armed_ms: deadline_ms,
+                deadline_ms,
+                key,
+            }));
+        }
+    }
+
+    pub(super) fn cancel_timer(&mut self, timers: &Timers) {
+        if let Some(timer) = self.timer.take() {
+            timers.cancel(timer.key);
+        }
+    }
+
+    /// Takes the expiry of the timer that was armed for `armed_ms`, and returns whether its deadline has come by
+    /// `now_ms`. A timer whose deadline was moved is armed again; the expiry of one that was replaced means nothing.
+    pub(super) fn timer_fired(
+        &mut self,
+        alias: Alias,
+        armed_ms: u64,
+        now_ms: u64,
+        timers: &Timers,
+    ) -> bool {
+        let Some(timer) = self.timer.take_if(|timer| timer.armed_ms == armed_ms) else {
+            return false;
+        };
+        let is_early = timer.deadline_ms > now_ms.max(armed_ms);
+        if is_early {
+            self.rearm(alias, timer.deadline_ms, timers);
+        }
+        !is_early
+    }
+
+    // ---- Watchers ----
+
+    pub(super) fn watch(&mut self, watcher: Watcher) {
+        self.watchers.get_or_insert_default().push(watcher);
+    }
+
+    pub(super) fn unwatch(&mut self, watcher: &Watcher) {
+        if let Some(watchers) = &mut self.watchers {
+            watchers.retain(|other| other != watcher);
+            if watchers.is_empty() {
+                self.watchers = None;
+            }
+        }
+    }
+
+    pub(super) fn take_watchers(&mut self) -> Vec<Watcher> {
+        self.watchers
+            .take()
+            .map_or_else(Vec::new, |watchers| *watchers)
+    }
+}
