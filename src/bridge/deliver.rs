@@ -11,8 +11,8 @@ use crate::message::{Message, MessageReply};
 /// What an acknowledgement stands behind: it is delivered after this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
-    /// Some of the data.
-    Data,
+    /// Data, of which this many bytes are acknowledged when the owner comes to it.
+    Data(u32),
     /// The end of the data: the peer has ended its side.
     End,
 }

@@ -3,6 +3,7 @@
 //!
 //! | action | requested with | the stripe |
 //! |---|---|---|
+//! | become | `become_meta` | replaces the meta-process; alias, quota, watchers and timer stay |
 //! | again | `call_again`, `call_next` | queues another `ready`, behind the others or before them |
 //! | flush | `flush_later` | calls `flush` once, at the end of the activation |
 //! | handshake step | `request_handshake_step` | calls `ready` with time to compute one moderate step |
@@ -11,7 +12,9 @@
 //! A callback returns `Result<(), Reason>`, so that a meta-process that wants nothing writes `Ok(())`. The set travels
 //! in the context instead of the result: it is as large as the result, and most callbacks request nothing.
 //!
-//! After an error or a panic none is applied.
+//! After an error or a panic only *become* is applied, because `terminate` belongs to the successor then.
+
+use super::MetaProcess;
 
 /// The requested actions of one callback.
 #[derive(Default)]
@@ -21,6 +24,7 @@ pub(crate) struct Actions {
     pub(crate) handshake_step: bool,
     /// The next time of `handle_timer` in milliseconds of the node's clock, `u64::MAX` for never. `None` keeps the timer.
     pub(crate) deadline_ms: Option<u64>,
+    pub(crate) successor: Option<Box<dyn MetaProcess>>,
 }
 
 /// Whether `ready` is to be called again without an event, and when.

@@ -21,7 +21,6 @@ use crate::memory::buffer::{Buffer, BufferPool};
 use crate::message::CompactMessage;
 use crate::message::Message;
 use crate::message::SendError;
-#[cfg(feature = "tls")]
 use crate::proto::tcp::Handshake;
 
 /// Where a moderate handshake step, about a tenth of a millisecond of computation, is to run.
@@ -361,9 +360,14 @@ impl MetaContext<'_> {
     }
 
     /// Has `ready` called once more as the last callback of an activation, with time for a moderate handshake step.
-    #[cfg(feature = "tls")]
     pub(crate) fn request_handshake_step(&mut self) {
         self.actions.handshake_step = true;
+    }
+
+    /// Replaces this meta-process with `successor` when the callback returns, even with an error. The alias stays, and so
+    /// do the quota, the watchers and the timer; `init` of the successor is not called.
+    pub(crate) fn become_meta(&mut self, successor: Box<dyn MetaProcess>) {
+        self.actions.successor = Some(successor);
     }
 
     /// Takes the time anew for this callback, rounded up: its command starts a deadline that the sender measures from the
@@ -373,7 +377,6 @@ impl MetaContext<'_> {
     }
 
     /// Computes a handshake step on a thread of the handshake pool; it returns as a message.
-    #[cfg(feature = "tls")]
     pub(crate) fn offload(&self, mut handshake: Handshake) {
         let (remote, logger) = (self.remote(), self.services.logger.clone());
         let outcome = self.services.handshakes.run(move || {

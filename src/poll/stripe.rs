@@ -432,6 +432,9 @@ impl<'a> Run<'a> {
         let outcome = catch_panic(|| callback(&mut *entry.meta, &mut cx));
         self.read_budget = cx.read_budget;
         let actions = cx.actions;
+        if let Some(successor) = actions.successor {
+            drop_catching(std::mem::replace(&mut entry.meta, successor));
+        }
         if !matches!(outcome, Ok(Ok(()))) {
             self.end_after(alias, outcome);
             return Again::No;
@@ -481,7 +484,9 @@ impl<'a> Run<'a> {
         cx.unsent = unsent;
         drop_catching(catch_panic(|| entry.meta.terminate(&mut cx, reason)));
         for watcher in entry.take_watchers() {
-            services.deliver.notify(watcher, Target::Alias(alias), reason);
+            services
+                .deliver
+                .notify(watcher, Target::Alias(alias), reason);
         }
         services.deliver.disown(entry.parent, alias);
         drop_catching(entry.meta);

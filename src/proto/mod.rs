@@ -6,5 +6,5 @@ pub(crate) mod output;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod script;
 pub(crate) mod tcp;
-#[cfg(feature = "tls")]
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub(crate) mod tls;

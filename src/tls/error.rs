@@ -196,6 +196,11 @@ pub enum TlsError {
 }
 
 impl TlsError {
+    /// Returns whether the peer has refused the session with an alert.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
     /// Sorts what rustls says about a connection by whose fault it is.
     pub(crate) fn from_session(error: rustls::Error) -> Self {
         use rustls::Error as E;

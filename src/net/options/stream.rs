@@ -59,7 +59,6 @@ impl StreamOptions<'_> {
             low_water_mark: limits.low_water_mark,
             half_open: self.half_open,
             close_on_full_mailbox: self.close_on_full_mailbox,
-            #[cfg(feature = "tls")]
             handshake_timeout: limits.handshake_timeout.map(millis),
             idle_timeout: limits.idle_timeout.map(millis),
             write_timeout: limits.write_timeout.map(millis),

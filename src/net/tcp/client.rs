@@ -1,18 +1,21 @@
 //! A connection that this side opens.
 //!
 //! ```text
-//!  connect ─▶ TcpConnection ─ spawn_meta ─▶ resolving ─▶ connecting ─▶ established (Driver)
+//!  connect ─▶ TcpConnection ─ spawn_meta ─▶ resolving ─▶ connecting ─▶ becomes the Driver
 //!               │ literal address: the attempt has begun       │  │ next address
 //!               └ drop: closed                                 │  ▼
 //!                                       deadline, exit, no address left: Disconnect
 //! ```
 //!
-//! Neither resolving nor connecting blocks anybody: names go to a thread of the blocking pool, the attempt waits for
+//! Neither resolving nor connecting blocks a worker: names go to a thread of the blocking pool, the attempt waits for
 //! writability. All addresses of a name are tried in turn within one deadline. A Unix domain socket whose backlog is full
 //! is tried again until then.
 //!
-//! Data that is sent early waits here; the quota cell counts it like any other. A close or an exit signal with data
-//! waiting is done when that data has gone out, within the close deadline; without any it ends the attempt at once.
+//! Once the transport is established this meta-process *becomes* the driver of the connection: the stripe replaces it, and
+//! the alias, the quota, the watchers and the timer stay. So nothing here is about an established connection.
+//!
+//! Data that is sent early waits here; the quota counts it like any other. A close or an exit signal while data waits is
+//! carried out when that data has gone out, within the close deadline; without any it ends the attempt at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,9 +26,7 @@ use mio::net::TcpStream;
 use socket2::{Protocol, SockRef, Type};
 
 use super::connection::Driver;
-#[cfg(feature = "tls")]
 use super::tls::ClientSide;
-use crate::bridge::Ack;
 use crate::bridge::SocketCommand;
 use crate::error::ConnectError;
 use crate::error::{DisconnectReason, Reason};
@@ -65,7 +66,6 @@ pub struct TcpConnection {
     state: State,
     owner: Pid,
     settings: Option<Arc<Settings>>,
-    #[cfg(feature = "tls")]
     tls: Option<ClientSide>,
     addresses: VecDeque<SocketAddr>,
     /// Commands and data that came before the connection.
@@ -93,7 +93,7 @@ enum State {
         address: SocketAddr,
         registered: bool,
     },
-    Established(Box<Driver>),
+    /// The attempt has failed, or has become the connection.
     Over,
 }
 
@@ -118,7 +118,6 @@ impl TcpConnection {
     pub fn connect(options: impl Into<TcpConnectionOptions>) -> Result<Self, ConnectError> {
         let options = options.into();
         options.validate()?;
-        #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
         let state = match options.host.address(options.port) {
             Some(address) => {
@@ -133,25 +132,15 @@ impl TcpConnection {
             }
             None => State::Named,
         };
-        Ok(Self::new(
-            options,
-            state,
-            #[cfg(feature = "tls")]
-            tls,
-        ))
+        Ok(Self::new(options, state, tls))
     }
 
-    fn new(
-        options: TcpConnectionOptions,
-        state: State,
-        #[cfg(feature = "tls")] tls: Option<ClientSide>,
-    ) -> Self {
+    fn new(options: TcpConnectionOptions, state: State, tls: Option<ClientSide>) -> Self {
         Self {
             options,
             state,
             owner: Pid::NODE,
             settings: None,
-            #[cfg(feature = "tls")]
             tls,
             addresses: VecDeque::new(),
             early: Vec::new(),
@@ -190,19 +179,13 @@ impl TcpConnection {
     ) -> Result<Self, ConnectError> {
         let (path, options) = (path.as_ref(), options.into());
         options.validate_connected()?;
-        #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Path {
             path: path.display().to_string(),
             source,
         };
         let state = begin_unix(path, &options.socket).map_err(failed)?;
-        Ok(Self::new(
-            options,
-            state,
-            #[cfg(feature = "tls")]
-            tls,
-        ))
+        Ok(Self::new(options, state, tls))
     }
 
     /// Takes over a Unix domain socket that is connected already.
@@ -233,7 +216,6 @@ impl TcpConnection {
     ) -> Result<Self, ConnectError> {
         let options = options.into();
         options.validate_connected()?;
-        #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Path {
             path: "the given socket".into(),
@@ -249,7 +231,6 @@ impl TcpConnection {
                 address: crate::net::stream::UNSPECIFIED,
                 registered: false,
             },
-            #[cfg(feature = "tls")]
             tls,
         ))
     }
@@ -281,7 +262,6 @@ impl TcpConnection {
             options.host = address.into();
         }
         options.port = address.port();
-        #[cfg(feature = "tls")]
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Connect { address, source };
         stream.set_nonblocking(true).map_err(failed)?;
@@ -300,7 +280,6 @@ impl TcpConnection {
                 address,
                 registered: false,
             },
-            #[cfg(feature = "tls")]
             tls,
         ))
     }
@@ -403,8 +382,12 @@ impl TcpConnection {
         Err(told)
     }
 
-    /// The attempt has come to something, as the readiness tells.
-    fn conclude(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+    /// Checks whether the attempt has succeeded or failed, after an event.
+    fn finish_connect(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        readiness: Readiness,
+    ) -> Result<(), Reason> {
         let State::Connecting {
             stream, address, ..
         } = &self.state
@@ -434,7 +417,6 @@ impl TcpConnection {
             return Ok(());
         };
         let settings = self.settings(cx);
-        #[cfg(feature = "tls")]
         let machine = match &self.tls {
             Some(tls) => {
                 tls.warn(&cx.services.logger, address);
@@ -447,21 +429,21 @@ impl TcpConnection {
             }
             None => Connection::new(settings, cx.now_ms),
         };
-        #[cfg(not(feature = "tls"))]
-        let machine = Connection::new(settings, cx.now_ms);
         let mut driver = Box::new(Driver::new(stream, machine, self.owner, address));
-        driver.assume_ready(readiness);
+        driver.adopt_readiness(readiness);
+        // The deadline of the attempt.
         cx.set_deadline(u64::MAX);
         for message in std::mem::take(&mut self.early) {
-            driver.prepare(cx, message);
+            driver.replay_early(cx, message);
         }
-        let mut outcome = driver.established(cx);
+        let mut outcome = driver.drive(cx);
         if let Some(reason) = self.then_close.take()
             && outcome.is_ok()
         {
             outcome = driver.finish(cx, reason);
         }
-        self.state = State::Established(driver);
+        // Even if it has ended at once: the Disconnect is the driver's then.
+        cx.become_meta(driver);
         outcome
     }
 
@@ -498,7 +480,7 @@ impl TcpConnection {
                 self.state = state;
                 cx.set_deadline(self.deadline_ms);
                 self.watch(cx)?;
-                self.conclude(cx, Readiness::default())
+                self.finish_connect(cx, Readiness::default())
             }
             Err(error) => self.over(DisconnectReason::Connect(error.kind())),
         }
@@ -587,28 +569,24 @@ impl MetaProcess for TcpConnection {
             State::Busy(_) => self.try_again(cx),
             _ => {
                 self.watch(cx)?;
-                self.conclude(cx, Readiness::default())
+                self.finish_connect(cx, Readiness::default())
             }
         }
     }
 
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
-        match &mut self.state {
-            State::Established(driver) => driver.ready(cx, readiness),
-            _ if readiness.is_writable() => self.conclude(cx, readiness),
-            _ => Ok(()),
+        if readiness.is_writable() {
+            self.finish_connect(cx, readiness)?;
         }
+        Ok(())
     }
 
     fn handle_message(
         &mut self,
         cx: &mut MetaContext<'_>,
-        from: Pid,
+        _from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        if let State::Established(driver) = &mut self.state {
-            return driver.handle_message(cx, from, message);
-        }
         match message.downcast::<Resolved>() {
             Ok(Resolved(found)) => return self.resolved(cx, found),
             Err(Message::Tcp(packet)) if packet.data.is_empty() => {}
@@ -628,59 +606,28 @@ impl MetaProcess for TcpConnection {
         Ok(())
     }
 
-    fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        match &mut self.state {
-            State::Established(driver) => driver.flush(cx),
-            _ => Ok(()),
-        }
-    }
-
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        match &mut self.state {
-            State::Established(driver) => driver.handle_timer(cx),
-            _ if cx.now_ms < self.deadline_ms => {
-                cx.set_deadline(self.deadline_ms);
-                #[cfg(unix)]
-                self.try_again(cx)?;
-                Ok(())
-            }
-            _ if self.then_close.is_some() => self.over(DisconnectReason::CloseTimeout),
-            _ => self.over(DisconnectReason::ConnectTimeout),
+        if cx.now_ms < self.deadline_ms {
+            cx.set_deadline(self.deadline_ms);
+            #[cfg(unix)]
+            self.try_again(cx)?;
+            return Ok(());
         }
-    }
-
-    fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        match &mut self.state {
-            State::Established(driver) => driver.handle_resume(cx),
-            _ => Ok(()),
-        }
-    }
-
-    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, mark: Ack) -> Result<(), Reason> {
-        match &mut self.state {
-            State::Established(driver) => driver.handle_ack(cx, mark),
-            _ => Ok(()),
-        }
+        self.over(match self.then_close {
+            Some(_) => DisconnectReason::CloseTimeout,
+            None => DisconnectReason::ConnectTimeout,
+        })
     }
 
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
-        match &mut self.state {
-            State::Established(driver) => driver.handle_exit(cx, reason),
-            _ => self.finish(cx, DisconnectReason::Exit(reason)),
-        }
+        self.finish(cx, DisconnectReason::Exit(reason))
     }
 
     fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        match &mut self.state {
-            State::Established(driver) => driver.handle_finish(cx),
-            _ => self.finish(cx, DisconnectReason::NodeStop),
-        }
+        self.finish(cx, DisconnectReason::NodeStop)
     }
 
     fn handle_inspect(&self) -> Inspection {
-        if let State::Established(driver) = &self.state {
-            return driver.handle_inspect();
-        }
         let mut inspection = Inspection::default();
         inspection.add("kind", "tcp connection");
         let state = match self.state {
@@ -697,9 +644,6 @@ impl MetaProcess for TcpConnection {
     }
 
     fn terminate(&mut self, cx: &mut MetaContext<'_>, reason: &Reason) {
-        if let State::Established(driver) = &mut self.state {
-            return MetaProcess::terminate(&mut **driver, cx, reason);
-        }
         if self.owner != cx.parent {
             cx.services.deliver.disown(self.owner, cx.alias);
         }

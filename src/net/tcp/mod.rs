@@ -4,8 +4,9 @@ mod accept;
 mod client;
 mod connection;
 mod server;
-#[cfg(feature = "tls")]
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
+mod window;
 
 pub use client::TcpConnection;
 pub use server::TcpServer;

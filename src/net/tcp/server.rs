@@ -27,7 +27,6 @@ use socket2::{Protocol, SockRef, Type};
 
 use super::accept::ConnectionLimiter;
 use super::connection::Driver;
-#[cfg(feature = "tls")]
 use super::tls::ServerSide;
 use crate::bridge::SocketCommand;
 use crate::error::Reason;
@@ -72,7 +71,6 @@ pub struct TcpServer {
     options: TcpServerOptions,
     settings: Option<Arc<Settings>>,
     hall: Arc<ConnectionLimiter>,
-    #[cfg(feature = "tls")]
     tls: Option<ServerSide>,
     spare: Option<File>,
     state: State,
@@ -173,7 +171,6 @@ impl TcpServer {
     pub fn bind(options: impl Into<TcpServerOptions>) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
-        #[cfg(feature = "tls")]
         let tls = ServerSide::new(&options)?;
         let (addresses, resolving_ms) =
             bind_addresses(&options.host, options.port, &options.socket)?;
@@ -190,12 +187,7 @@ impl TcpServer {
             socket.listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX))?;
             Ok(socket)
         })?;
-        let mut server = Self::over_tcp(
-            std::net::TcpListener::from(socket),
-            options,
-            #[cfg(feature = "tls")]
-            tls,
-        )?;
+        let mut server = Self::over_tcp(std::net::TcpListener::from(socket), options, tls)?;
         let local_addr = server.local_addr();
         server.resolving_ms = resolving_ms;
         if !local_addr.ip().is_unspecified() {
@@ -234,7 +226,6 @@ impl TcpServer {
     ) -> Result<Self, BindError> {
         let (path, options) = (path.as_ref(), options.into());
         options.validate_unix()?;
-        #[cfg(feature = "tls")]
         let tls = ServerSide::new(&options)?;
         let failed = |source| BindError::Bind {
             address: path.display().to_string(),
@@ -249,7 +240,6 @@ impl TcpServer {
         Ok(Self::new(
             Listener::Unix(listener, Some(file)),
             options,
-            #[cfg(feature = "tls")]
             tls,
         ))
     }
@@ -285,7 +275,6 @@ impl TcpServer {
     ) -> Result<Self, BindError> {
         let options = options.into();
         options.validate_unix()?;
-        #[cfg(feature = "tls")]
         let tls = ServerSide::new(&options)?;
         let failed = |source| BindError::Bind {
             address: "the given socket".into(),
@@ -296,7 +285,6 @@ impl TcpServer {
         Ok(Self::new(
             Listener::Unix(UnixListener::from_std(listener), None),
             options,
-            #[cfg(feature = "tls")]
             tls,
         ))
     }
@@ -323,7 +311,6 @@ impl TcpServer {
     ) -> Result<Self, BindError> {
         let options = options.into();
         options.validate()?;
-        #[cfg(feature = "tls")]
         let tls = ServerSide::new(&options)?;
         let failed = |source| BindError::Bind {
             address: "the given socket".into(),
@@ -338,18 +325,13 @@ impl TcpServer {
             options.keep_alive_period,
         )
         .map_err(failed)?;
-        Self::over_tcp(
-            listener,
-            options,
-            #[cfg(feature = "tls")]
-            tls,
-        )
+        Self::over_tcp(listener, options, tls)
     }
 
     fn over_tcp(
         listener: std::net::TcpListener,
         options: TcpServerOptions,
-        #[cfg(feature = "tls")] tls: Option<ServerSide>,
+        tls: Option<ServerSide>,
     ) -> Result<Self, BindError> {
         let local_addr = listener.local_addr().map_err(|source| BindError::Bind {
             address: "the given socket".into(),
@@ -358,22 +340,16 @@ impl TcpServer {
         Ok(Self::new(
             Listener::Tcp(TcpListener::from_std(listener), local_addr),
             options,
-            #[cfg(feature = "tls")]
             tls,
         ))
     }
 
-    fn new(
-        listener: Listener,
-        options: TcpServerOptions,
-        #[cfg(feature = "tls")] tls: Option<ServerSide>,
-    ) -> Self {
+    fn new(listener: Listener, options: TcpServerOptions, tls: Option<ServerSide>) -> Self {
         Self {
             listener,
             options,
             settings: None,
             hall: Arc::new(ConnectionLimiter::default()),
-            #[cfg(feature = "tls")]
             tls,
             spare: spare_descriptor(),
             state: State::Accepting,
@@ -519,10 +495,7 @@ impl TcpServer {
     }
 
     fn max_handshakes(&self) -> Option<usize> {
-        #[cfg(feature = "tls")]
-        return self.tls.as_ref().and(self.options.tls.max_handshakes);
-        #[cfg(not(feature = "tls"))]
-        None
+        self.tls.as_ref().and_then(ServerSide::max_handshakes)
     }
 
     /// Chooses the owner and starts the connection. If it cannot be started the socket is closed, counted and logged.
@@ -593,13 +566,10 @@ impl TcpServer {
             .settings
             .get_or_insert_with(|| self.options.stream().settings(&cx.services.pool));
         let settings = Arc::clone(settings);
-        #[cfg(feature = "tls")]
         let machine = match &self.tls {
             Some(tls) => Connection::with_tls(settings, tls.accept()?, cx.now_ms),
             None => Connection::new(settings, cx.now_ms),
         };
-        #[cfg(not(feature = "tls"))]
-        let machine = Connection::new(settings, cx.now_ms);
         Ok(Driver::new(stream, machine, owner, remote_addr))
     }
 

@@ -12,7 +12,10 @@ use crate::tls::{ServerTls, Setup, TlsClientOptions, TlsError};
 
 /// The TLS of a listener.
 #[derive(Debug)]
-pub(super) struct ServerSide(ServerTls);
+pub(super) struct ServerSide {
+    tls: ServerTls,
+    max_handshakes: Option<usize>,
+}
 
 impl ServerSide {
     /// `None`: the options ask for no TLS.
@@ -20,13 +23,22 @@ impl ServerSide {
         if options.cert_manager.is_none() && options.tls.is_default() {
             return Ok(None);
         }
-        ServerTls::new(options.cert_manager.clone(), options.tls.clone()).map(|tls| Some(Self(tls)))
+        let tls = ServerTls::new(options.cert_manager.clone(), options.tls.clone())?;
+        Ok(Some(Self {
+            tls,
+            max_handshakes: options.tls.max_handshakes,
+        }))
     }
 
     /// The machine of one handshake.
     pub(super) fn accept(&self) -> Result<Tls, TlsError> {
-        let Setup { config, is_brief } = self.0.setup()?;
+        let Setup { config, is_brief } = self.tls.setup()?;
         Ok(Tls::server(config)?.with_brief_steps(is_brief))
+    }
+
+    /// Handshakes at once; `None` is no limit.
+    pub(super) fn max_handshakes(&self) -> Option<usize> {
+        self.max_handshakes
     }
 }
 
@@ -65,7 +77,7 @@ impl ClientSide {
         Tls::client(Arc::clone(&self.options.config()?), self.name.clone())
     }
 
-    /// Says loudly that nobody is verified.
+    /// Logs a warning if the certificate of the peer is not verified.
     pub(super) fn warn(&self, logger: &Logger, address: SocketAddr) {
         if self.options.is_insecure_skip_verify() {
             logger.warning(format_args!(

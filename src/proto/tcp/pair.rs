@@ -43,7 +43,6 @@ struct Side {
     peer_finished: bool,
     ended: Option<DisconnectReason>,
     /// A step of the handshake that is computed elsewhere.
-    #[cfg(feature = "tls")]
     lent: Option<Handshake>,
 }
 
@@ -70,7 +69,6 @@ impl World {
             low_water_mark: 8 * 1024,
             half_open: false,
             close_on_full_mailbox: false,
-            #[cfg(feature = "tls")]
             handshake_timeout: Some(400),
             idle_timeout: (setup & 16 != 0).then_some(500),
             write_timeout: Some(200),
@@ -89,7 +87,6 @@ impl World {
             connected: false,
             peer_finished: false,
             ended: None,
-            #[cfg(feature = "tls")]
             lent: None,
         });
         // Most scripts leave the wires alone: a damaged session is soon over.
@@ -140,7 +137,7 @@ impl World {
         let mut calls = 10_000;
         let mut failed = false;
         let done = this.machine.transmit(
-            &mut |slices| {
+            |slices| {
                 calls -= 1;
                 assert!(calls > 0, "writing does not end");
                 assert!(!this.fin, "a write after FIN");
@@ -175,10 +172,6 @@ impl World {
     }
 
     /// The other side reads at most `bytes` of what `side` has sent; `lend`: what it computes for a handshake is done later.
-    #[cfg_attr(
-        not(feature = "tls"),
-        allow(unused_variables, reason = "only handshakes are lent")
-    )]
     fn deliver(&mut self, side: usize, bytes: usize, lend: bool) {
         let is_gone =
             self.sides[side].ended.is_some() || self.sides[side].machine.ended().is_some();
@@ -197,8 +190,8 @@ impl World {
                 .pool
                 .copy_from_slice(&this.wire[..count]);
             this.wire.drain(..count);
-            #[cfg(feature = "tls")]
-            if lend && let Some(handshake) = other.machine.lend_handshake(&read, false, self.now_ms)
+            if lend
+                && let Some(handshake) = other.machine.offload_handshake(&read, false, self.now_ms)
             {
                 other.lent = Some(handshake);
                 return;
@@ -213,14 +206,12 @@ impl World {
         }
     }
 
-    #[cfg(not(feature = "tls"))]
-    fn take_back(&self, _side: usize) {}
-
-    #[cfg(feature = "tls")]
     fn take_back(&mut self, side: usize) {
         if let Some(mut handshake) = self.sides[side].lent.take() {
             handshake.run();
-            self.sides[side].machine.take_back(handshake, self.now_ms);
+            self.sides[side]
+                .machine
+                .resume_handshake(handshake, self.now_ms);
         }
     }
 
@@ -484,10 +475,7 @@ impl World {
 
 impl Connection {
     fn is_tls(&self) -> bool {
-        #[cfg(feature = "tls")]
-        return self.is_encrypted;
-        #[cfg(not(feature = "tls"))]
-        return false;
+        self.is_encrypted
     }
 }
 

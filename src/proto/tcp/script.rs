@@ -122,7 +122,6 @@ impl World {
             low_water_mark: LOW,
             half_open: limits & 1 != 0,
             close_on_full_mailbox: false,
-            #[cfg(feature = "tls")]
             handshake_timeout: None,
             idle_timeout: when(2, 300),
             write_timeout: when(4, 200),
@@ -178,7 +177,7 @@ impl World {
             18 => self.read_error(error_kind(script.byte())),
             19 => match script.byte() {
                 byte @ 0..=127 => self.machine.pause(byte & 1 == 0, self.now_ms),
-                byte => self.machine.hold(byte & 1 == 0, self.now_ms),
+                byte => self.machine.set_owner_blocked(byte & 1 == 0, self.now_ms),
             },
             20 => self.reframe(script.byte()),
             21 => self.shutdown_write(),
@@ -186,7 +185,7 @@ impl World {
             _ => match script.byte() {
                 0..=31 => self.abort(),
                 32..=95 => self.owner_handled_the_end(),
-                96..=127 => self.machine.owe_writable(),
+                96..=127 => self.machine.request_writable_event(),
                 _ => self.pass(u64::from(script.byte())),
             },
         }
@@ -241,7 +240,7 @@ impl World {
         let mut error = None;
         let (sent, now_ms) = (&mut self.sent, self.now_ms);
         let done = self.machine.transmit(
-            &mut |slices| {
+            |slices| {
                 calls = calls.checked_sub(1).expect("writing does not end");
                 let offered: usize = slices.iter().map(|slice| slice.len()).sum();
                 assert!(offered > 0, "a write of nothing");

@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use std::io::IoSlice;
+
 use super::*;
 use crate::error::FrameError;
 use crate::proto::framing::HeaderFraming;
@@ -39,7 +41,6 @@ fn settings(framing: Framing) -> Settings {
         low_water_mark: 10,
         half_open: false,
         close_on_full_mailbox: false,
-        #[cfg(feature = "tls")]
         handshake_timeout: Some(1_000),
         idle_timeout: None,
         write_timeout: Some(WRITE),
@@ -95,7 +96,7 @@ fn gathered(slices: &[IoSlice<'_>]) -> Vec<u8> {
 fn transmit(machine: &mut Connection, mut room: usize, now_ms: u64) -> String {
     let mut taken = Vec::new();
     machine.transmit(
-        &mut |slices| {
+        |slices| {
             if room == 0 {
                 return Err(ErrorKind::WouldBlock.into());
             }
@@ -115,7 +116,7 @@ fn transmit(machine: &mut Connection, mut room: usize, now_ms: u64) -> String {
 }
 
 fn refuse(machine: &mut Connection, kind: ErrorKind, now_ms: u64) {
-    machine.transmit(&mut |_| Err(kind.into()), now_ms);
+    machine.transmit(|_| Err(kind.into()), now_ms);
 }
 
 fn ended(machine: &Connection) -> Option<DisconnectReason> {
@@ -207,7 +208,7 @@ fn writable_is_not_told_when_more_output_is_not_welcome() {
         |machine: &mut Connection| machine.send(Buffer::from(vec![0; 200]), 0),
     ] {
         let mut machine = open();
-        machine.owe_writable();
+        machine.request_writable_event();
         spoil(&mut machine);
         assert_eq!(events(&mut machine, 0), [""; 0]);
     }
@@ -348,7 +349,7 @@ fn short_and_interrupted_writes_go_on_where_they_were() {
     send(&mut machine, "def", 0);
     let mut interrupted = false;
     let done = machine.transmit(
-        &mut |slices| {
+        |slices| {
             if !std::mem::replace(&mut interrupted, true) {
                 return Err(ErrorKind::Interrupted.into());
             }
@@ -464,14 +465,14 @@ fn accepted_bytes_that_are_still_on_their_way_go_before_fin() {
     let mut machine = open();
     send(&mut machine, "one ", 0);
     machine.close(DisconnectReason::LocalClose, 0);
-    machine.expect(7);
+    machine.await_in_flight(7);
     assert_eq!(transmit(&mut machine, usize::MAX, 0), "one ");
     assert!(
         !machine.wants_transmit(),
         "nothing to do before the rest is here"
     );
     send(&mut machine, "two", 0);
-    machine.expect(3);
+    machine.await_in_flight(3);
     assert_eq!(transmit(&mut machine, usize::MAX, 0), "two|FIN");
 }
 
@@ -484,7 +485,7 @@ fn commands_after_the_end_do_nothing() {
     machine.shutdown_write();
     machine.peer_end_handled(0);
     machine.pause(false, 0);
-    machine.owe_writable();
+    machine.request_writable_event();
     send(&mut machine, "late", 0);
     machine.receive_end(0);
     machine.fail(ErrorKind::TimedOut);
@@ -554,7 +555,7 @@ fn peer_is_not_idle_while_the_owner_takes_nothing() {
     assert_eq!(machine.next_deadline(), u64::MAX);
     machine.pause(false, 5_000);
     assert_eq!(machine.next_deadline(), 6_000);
-    machine.hold(true, 5_500);
+    machine.set_owner_blocked(true, 5_500);
     assert_eq!(machine.next_deadline(), u64::MAX);
 }
 

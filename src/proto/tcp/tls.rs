@@ -6,16 +6,18 @@
 //!                └ a step of the handshake: computed here, or lent, run elsewhere, and taken back
 //! ```
 //!
-//! What it does not do: nothing here knows how TLS works; that is `proto::tls`.
+//! Nothing here knows how TLS works; that is `proto::tls`. Without the feature `tls` that module has a session type
+//! without values, and the compiler removes what is here.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::{Connection, Phase, ReadSide, Settings, TAKE, Transmitted, WriteSide, first_reason};
+use super::receive::{ReadSide, TAKE};
+use super::send::{OutputLevel, Transmitted, WriteSide};
+use super::{Connection, Phase, Settings, first_reason};
 use crate::error::DisconnectReason;
 use crate::memory::buffer::{Buffer, BufferPool};
-use crate::proto::tls::{CryptoCost, FeedOutcome, StreamEnd, Tls};
-use crate::tls::TlsError;
+use crate::proto::tls::{CryptoCost, FeedOutcome, StreamEnd, Tls, TlsError};
 
 /// Plaintext given to TLS at once.
 const TLS_CHUNK: usize = 64 * 1024;
@@ -56,29 +58,22 @@ impl Connection {
         connection.tls = Some(tls);
         connection.is_encrypted = true;
         connection.phase = Phase::Handshaking;
-        connection.flags.connected_due = false;
-        connection.deadline_ms = deadline_ms;
+        connection.pending.connected = false;
+        connection.times.end_ms = deadline_ms;
         connection
     }
 
     /// What the handshake agreed on.
+    #[cfg(feature = "tls")]
     pub(crate) fn tls_info(&self) -> Option<Box<crate::tls::TlsInfo>> {
         self.tls.as_ref().map(|tls| Box::new(tls.info()))
     }
 
-    /// Whether bytes that are read now are a step of the handshake.
-    #[inline]
-    pub(crate) fn is_handshaking(&self) -> bool {
-        matches!(self.phase, Phase::Handshaking)
-    }
-
-    /// Whether the handshake's next step is a brief one, as far as can be known before it has come.
-    pub(crate) fn expects_brief_step(&self) -> bool {
-        self.is_handshaking()
-            && self
-                .tls
-                .as_ref()
-                .is_some_and(|tls| tls.step_cost(1) == CryptoCost::Brief)
+    /// Returns whether the next step of the handshake is a moderate one, as far as can be known before it has come.
+    pub(super) fn expects_moderate_step(&self) -> bool {
+        self.tls
+            .as_ref()
+            .is_some_and(|tls| tls.step_cost(1) == CryptoCost::Brief)
     }
 
     // ---- Coming in ----
@@ -135,15 +130,15 @@ impl Connection {
     }
 
     fn complete_handshake(&mut self, now_ms: u64) {
-        self.flags.connected_due = !matches!(self.phase, Phase::Ended(_));
+        self.pending.connected = !matches!(self.phase, Phase::Ended(_));
         if matches!(self.phase, Phase::Handshaking) {
             self.phase = Phase::Open;
             if !matches!(self.write, WriteSide::Broken(_)) {
-                self.deadline_ms = u64::MAX;
+                self.times.end_ms = u64::MAX;
             }
         }
         if !self.output.is_empty() {
-            self.waiting_ms = now_ms;
+            self.times.waiting_ms = now_ms;
         }
     }
 
@@ -152,9 +147,7 @@ impl Connection {
         let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
         match (&self.phase, &self.write) {
             // Neither the peer's last words nor our answer matter, unless they are that it never accepted us.
-            (Phase::Closing(first), WriteSide::Finished)
-                if matches!(error, TlsError::Refused { .. }) =>
-            {
+            (Phase::Closing(first), WriteSide::Finished) if error.is_refusal() => {
                 return self.end(first_reason(first, reason));
             }
             (Phase::Closing(_), WriteSide::Finished) => return self.end_closing(),
@@ -168,7 +161,7 @@ impl Connection {
         } else {
             self.close(reason, now_ms);
         }
-        self.deadline_ms = self.deadline_ms.min(now_ms.saturating_add(LINGER_MS));
+        self.times.end_ms = self.times.end_ms.min(now_ms.saturating_add(LINGER_MS));
     }
 
     /// What is wrong with the end of the stream coming now, if TLS has something against it.
@@ -189,15 +182,15 @@ impl Connection {
     // ---- Steps of the handshake elsewhere ----
 
     /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
-    /// Nothing is read or written until [`Connection::take_back`]. `None`: the step costs less than the journey, or it is
+    /// Nothing is read or written until [`Connection::resume_handshake`]. `None`: the step costs less than the journey, or it is
     /// brief and `has_time` says that there is time for such.
-    pub(crate) fn lend_handshake(
+    pub(crate) fn offload_handshake(
         &mut self,
         ciphertext: &[u8],
         has_time: bool,
         now_ms: u64,
     ) -> Option<Handshake> {
-        if !self.is_handshaking() {
+        if !matches!(self.phase, Phase::Handshaking) {
             return None;
         }
         let tls = self
@@ -207,7 +200,7 @@ impl Connection {
                 CryptoCost::Brief => !has_time,
                 CryptoCost::Long => true,
             })?;
-        self.active_ms = now_ms;
+        self.times.active_ms = now_ms;
         let pool = self.settings.pool.clone();
         Some(Handshake {
             tls,
@@ -219,7 +212,7 @@ impl Connection {
     }
 
     /// Goes on after a step of the handshake.
-    pub(crate) fn take_back(&mut self, handshake: Handshake, now_ms: u64) {
+    pub(crate) fn resume_handshake(&mut self, handshake: Handshake, now_ms: u64) {
         let Handshake {
             tls, plain, fed, ..
         } = handshake;
@@ -233,24 +226,34 @@ impl Connection {
         }
     }
 
-    /// Whether a step of the handshake is under way elsewhere.
+    /// Returns whether a step of the handshake is computed elsewhere.
     #[inline]
-    pub(super) fn is_lent(&self) -> bool {
+    pub(super) fn is_offloaded(&self) -> bool {
         self.is_encrypted && self.tls.is_none()
     }
 
     // ---- Going out ----
 
-    /// Whether output and the end of writing wait for the handshake. A closing connection that has nothing to send gives it
-    /// up instead.
+    /// Returns whether output and the end of writing wait for the handshake. A closing connection that has nothing to send
+    /// gives the handshake up instead.
     #[inline]
-    pub(super) fn waits_for_handshake(&self, tls: &Tls) -> bool {
-        tls.is_handshaking() && !(self.is_closing() && self.is_complete())
+    pub(super) fn waits_for_handshake(&self) -> bool {
+        match &self.tls {
+            Some(tls) => tls.is_handshaking() && !(self.is_closing() && self.is_complete()),
+            None => true,
+        }
     }
 
-    /// Whether all that is to be sent is what ends the handshake on this side: tickets for the next session, as a rule.
-    pub(crate) fn has_only_tickets(&self) -> bool {
-        self.accepts()
+    /// Returns whether TLS has ended this side, so that FIN may follow.
+    pub(super) fn close_notify_has_left(&self) -> bool {
+        self.is_notified && self.tls.as_ref().is_some_and(|tls| !tls.wants_transmit())
+    }
+
+    /// Returns whether all that is to be sent is what ends the handshake on this side: tickets for the next session.
+    #[inline]
+    pub(super) fn has_only_tickets(&self) -> bool {
+        self.is_encrypted
+            && self.accepts()
             && self.output.is_empty()
             && self.tls.as_ref().is_some_and(Tls::wants_transmit)
     }
@@ -260,7 +263,8 @@ impl Connection {
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
         now_ms: u64,
     ) -> Result<Transmitted, (usize, DisconnectReason)> {
-        let (closing, more_due) = (self.is_closing(), self.flags.more_due);
+        let is_closing = self.is_closing();
+        let all_arrived = self.in_flight == 0;
         let Some(tls) = &mut self.tls else {
             return Ok(Transmitted::default());
         };
@@ -283,17 +287,16 @@ impl Connection {
                     }
                 }
             }
+            let is_complete = self.output.is_empty() && all_arrived;
             // As in `waits_for_handshake`.
-            let given_up = closing && self.output.is_empty() && !more_due;
-            let waits = tls.is_handshaking() && !given_up;
-            if !waits
-                && self.output.is_empty()
-                && matches!(self.write, WriteSide::Finishing)
-                && !more_due
-            {
+            let waits = tls.is_handshaking() && !(is_closing && is_complete);
+            if !waits && is_complete && matches!(self.write, WriteSide::Finishing) {
                 tls.close_notify();
+                self.is_notified = true;
                 // Nothing can follow it, even if it waits for the socket.
-                self.flags.dropped |= !cfg!(planted_bug);
+                if !cfg!(planted_bug) {
+                    self.level = OutputLevel::Dropped;
+                }
             }
             if !tls.wants_transmit() {
                 return Ok(done);

@@ -56,7 +56,7 @@ use rustls::{
     ServerConfig, ServerConnection,
 };
 
-use crate::tls::{TlsError, TlsInfo};
+pub(crate) use crate::tls::{TlsError, TlsInfo};
 
 /// What a step of a handshake takes to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,7 +35,7 @@ impl Pair {
     fn transmit(&mut self, side: usize, mut room: usize, now_ms: u64) -> Transmitted {
         let wire = &mut self.wires[side];
         let done = self.sides[side].transmit(
-            &mut |slices| {
+            |slices| {
                 let offered = gathered(slices);
                 let part = offered.len().min(room);
                 room -= part;
@@ -328,23 +328,25 @@ fn lent_handshake_comes_back_with_its_data() {
     pair.transmit(CLIENT, usize::MAX, 0);
     let hello = std::mem::take(&mut pair.wires[CLIENT]);
     let mut lent = pair.sides[SERVER]
-        .lend_handshake(&hello, false, 0)
+        .offload_handshake(&hello, false, 0)
         .expect("it is handshaking");
     assert!(!pair.sides[SERVER].wants_read() && !pair.sides[SERVER].wants_transmit());
     lent.run();
-    pair.sides[SERVER].take_back(lent, 0);
+    pair.sides[SERVER].resume_handshake(lent, 0);
     pair.transmit(SERVER, usize::MAX, 0);
     pair.deliver(SERVER, 0);
     pair.transmit(CLIENT, usize::MAX, 0);
     let rest = std::mem::take(&mut pair.wires[CLIENT]);
     let mut lent = pair.sides[SERVER]
-        .lend_handshake(&rest, false, 0)
+        .offload_handshake(&rest, false, 0)
         .expect("it is still handshaking");
     lent.run();
-    pair.sides[SERVER].take_back(lent, 0);
+    pair.sides[SERVER].resume_handshake(lent, 0);
     assert_eq!(pair.events(SERVER), ["Connected", &at_once]);
     assert!(
-        pair.sides[SERVER].lend_handshake(b"", false, 0).is_none(),
+        pair.sides[SERVER]
+            .offload_handshake(b"", false, 0)
+            .is_none(),
         "the handshake is done"
     );
 }
@@ -359,7 +361,11 @@ fn end_of_a_handshake_that_costs_little_is_not_lent() {
     pair.deliver(SERVER, 0);
     pair.transmit(CLIENT, usize::MAX, 0);
     let rest = pair.wires[CLIENT].clone();
-    assert!(pair.sides[SERVER].lend_handshake(&rest, false, 0).is_none());
+    assert!(
+        pair.sides[SERVER]
+            .offload_handshake(&rest, false, 0)
+            .is_none()
+    );
     pair.deliver(CLIENT, 0);
     assert_eq!(pair.events(SERVER), ["Connected", "at once"]);
 }
@@ -380,7 +386,7 @@ fn brief_step_is_lent_only_when_there_is_no_time_for_it() {
         let server = &mut pair.sides[SERVER];
         server.tls = server.tls.take().map(|tls| tls.with_brief_steps(is_brief));
         assert_eq!(
-            server.lend_handshake(&hello, has_time, 0).is_some(),
+            server.offload_handshake(&hello, has_time, 0).is_some(),
             lent,
             "brief: {is_brief}, time: {has_time}"
         );
@@ -393,11 +399,11 @@ fn lent_handshake_that_comes_back_after_the_end_does_nothing() {
     pair.transmit(CLIENT, usize::MAX, 0);
     let hello = std::mem::take(&mut pair.wires[CLIENT]);
     let mut lent = pair.sides[SERVER]
-        .lend_handshake(&hello, false, 0)
+        .offload_handshake(&hello, false, 0)
         .expect("it is handshaking");
     assert_eq!(expire(&mut pair.sides[SERVER]), 1_000);
     lent.run();
-    pair.sides[SERVER].take_back(lent, 1_001);
+    pair.sides[SERVER].resume_handshake(lent, 1_001);
     assert_eq!(pair.ended(SERVER), Some(DisconnectReason::HandshakeTimeout));
     assert!(pair.events(SERVER).is_empty() && !pair.sides[SERVER].wants_transmit());
 }

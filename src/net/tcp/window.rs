@@ -1,0 +1,163 @@
+//! The delivery window: how many delivered bytes the owner of a connection may have unhandled, and the message that its
+//! mailbox refused.
+//!
+//! A mailbox is bounded in messages. The window bounds in bytes what one connection has in it, so an owner that answers
+//! each byte with a byte never has more to send than its output takes, and an echo to a peer that does not read is bounded
+//! by itself.
+//!
+//! ```text
+//!   |◀───────────────── unacked ─────────────────▶|
+//!   |◀── covered by the ack in flight ──▶|
+//! ```
+//!
+//! Transitions:
+//!
+//! 1. `delivered`: the bytes are unacked. Once they are half the limit and no acknowledgement is in flight, the caller is
+//!    to request one behind the data, which covers all of them.
+//! 2. `acked`: that many bytes have been handled. When the acknowledgement in flight has returned as a whole, the next one
+//!    may be due, as in 1.
+//! 3. `refuse`: the mailbox was full. Nothing is delivered until the caller takes the message again.
+//!
+//! The window is *blocked* while a message is refused or the limit is reached. It never stays blocked: half the limit is
+//! reached before the limit, so an acknowledgement is in flight then, and the mailbox that refused resumes its senders.
+//!
+//! What it does not do: it delivers nothing, and does not know who acknowledges.
+
+use crate::message::CompactMessage;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct DeliveryWindow {
+    /// Boxed, because few connections have one, and all have the place for it.
+    refused: Option<Box<CompactMessage>>,
+    limit: u32,
+    unacked: u32,
+    /// Bytes that the acknowledgement in flight covers; 0 if there is none.
+    ack_in_flight: u32,
+    /// What [`DeliveryWindow::blocked_change`] has returned last.
+    was_blocked: bool,
+}
+
+impl DeliveryWindow {
+    /// A window of `limit` bytes, at least one.
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            refused: None,
+            limit: limit.max(1),
+            unacked: 0,
+            ack_in_flight: 0,
+            was_blocked: false,
+        }
+    }
+
+    /// Counts delivered bytes. Returns the bytes of an acknowledgement that is to be requested behind them.
+    #[inline]
+    pub(super) fn delivered(&mut self, bytes: usize) -> Option<u32> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.unacked = self.unacked.saturating_add(bytes);
+        self.next_ack()
+    }
+
+    /// Counts handled bytes. Returns the bytes of the next acknowledgement, as `delivered` does.
+    pub(super) fn acked(&mut self, bytes: u32) -> Option<u32> {
+        self.unacked = self.unacked.saturating_sub(bytes);
+        self.ack_in_flight = self.ack_in_flight.saturating_sub(bytes);
+        self.next_ack()
+    }
+
+    #[inline]
+    fn next_ack(&mut self) -> Option<u32> {
+        // An ack is a message of its own: half the limit is rare enough, and leaves the other half for its journey.
+        let is_due = self.ack_in_flight == 0 && self.unacked >= self.limit.div_ceil(2);
+        is_due.then(|| {
+            self.ack_in_flight = self.unacked;
+            self.unacked
+        })
+    }
+
+    /// Keeps a message that the mailbox refused.
+    pub(super) fn refuse(&mut self, message: CompactMessage) {
+        self.refused = Some(Box::new(message));
+    }
+
+    /// Takes the refused message, to deliver it again.
+    #[inline]
+    pub(super) fn take_refused(&mut self) -> Option<CompactMessage> {
+        self.refused.take().map(|message| *message)
+    }
+
+    #[inline]
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Bytes that were delivered and not acknowledged.
+    pub(super) fn unacked(&self) -> u32 {
+        self.unacked
+    }
+
+    /// Returns whether the limit is reached.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.unacked >= self.limit
+    }
+
+    /// Returns whether the window is blocked, if that has changed since the last call.
+    #[inline]
+    pub(super) fn blocked_change(&mut self) -> Option<bool> {
+        let is_blocked = self.has_refused() || self.is_full();
+        (is_blocked != std::mem::replace(&mut self.was_blocked, is_blocked)).then_some(is_blocked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+
+    #[test]
+    fn one_acknowledgement_is_in_flight_from_half_the_limit_on() {
+        let mut window = DeliveryWindow::new(100);
+        assert_eq!(window.delivered(49), None);
+        assert_eq!(window.delivered(1), Some(50));
+        assert_eq!(window.delivered(49), None, "one is in flight");
+        assert_eq!(window.blocked_change(), None);
+        assert_eq!(window.delivered(1), None);
+        assert_eq!(window.blocked_change(), Some(true));
+        assert_eq!(window.acked(50), Some(50), "the other half is due at once");
+        assert_eq!(window.blocked_change(), Some(false));
+        assert_eq!(window.acked(50), None);
+        assert_eq!(window.unacked(), 0);
+    }
+
+    #[test]
+    fn acknowledgement_in_parts_is_in_flight_until_its_last_part() {
+        let mut window = DeliveryWindow::new(10);
+        assert_eq!(window.delivered(10), Some(10));
+        assert_eq!(window.delivered(10), None);
+        assert_eq!(window.acked(4), None);
+        assert_eq!(window.acked(6), Some(10));
+    }
+
+    #[test]
+    fn full_window_always_has_an_acknowledgement_in_flight() {
+        for limit in [0, 1, 2, 3, u32::MAX] {
+            let mut window = DeliveryWindow::new(limit);
+            let requested = window.delivered(usize::MAX);
+            assert_eq!((requested, window.is_full()), (Some(u32::MAX), true));
+            assert_eq!(window.delivered(usize::MAX), None);
+            assert_eq!(window.acked(u32::MAX), None);
+            assert_eq!(window.unacked(), 0);
+        }
+    }
+
+    #[test]
+    fn refused_message_blocks_until_it_is_taken() {
+        let mut window = DeliveryWindow::new(100);
+        window.refuse(Message::new(7_u8).into());
+        assert_eq!(window.blocked_change(), Some(true));
+        assert_eq!(window.blocked_change(), None, "reported once");
+        assert!(window.take_refused().is_some() && !window.has_refused());
+        assert_eq!(window.blocked_change(), Some(false));
+    }
+}

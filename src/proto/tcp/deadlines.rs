@@ -1,0 +1,164 @@
+//! Deadlines of a connection: what they count from, the next one, and what happens when it has come.
+//!
+//! | deadline | counts from | while | at its end |
+//! |---|---|---|---|
+//! | handshake, close, reading on after a failed write | set once | always | ends |
+//! | write | the last progress of waiting output | not in a handshake, which has its own | ends with an abort |
+//! | linger | the last byte in either direction | closing, our FIN is sent | ends |
+//! | frame | the first byte of an incomplete frame | open, and reading goes on | closes |
+//! | idle | the last byte in either direction | open, and the owner takes input | closes |
+//! | keep-alive | the last byte sent | open for writing | the keep-alive bytes are due |
+
+use super::{Connection, Phase, WriteSide, first_reason};
+use crate::error::DisconnectReason;
+
+/// Points in time in milliseconds; `u64::MAX` for one that does not exist.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    /// End of the handshake, of closing, or of reading on after a failed write.
+    pub(super) end_ms: u64,
+    /// The last byte moved in either direction.
+    pub(super) active_ms: u64,
+    /// The last byte was sent.
+    pub(super) written_ms: u64,
+    /// Output, ciphertext included, has waited without progress since then.
+    pub(super) waiting_ms: u64,
+    /// A frame has been incomplete, and could be read on, since then.
+    pub(super) frame_ms: u64,
+}
+
+impl Deadlines {
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self {
+            end_ms: u64::MAX,
+            active_ms: now_ms,
+            written_ms: now_ms,
+            waiting_ms: u64::MAX,
+            frame_ms: u64::MAX,
+        }
+    }
+}
+
+/// The deadline that counts from `since_ms`, or `u64::MAX` without a timeout.
+fn after(since_ms: u64, timeout_ms: Option<u64>) -> u64 {
+    timeout_ms.map_or(u64::MAX, |timeout_ms| since_ms.saturating_add(timeout_ms))
+}
+
+impl Connection {
+    /// The time of the next call of [`Connection::handle_timeout`], `u64::MAX` for never.
+    #[inline]
+    pub(super) fn next_deadline(&self) -> u64 {
+        let times = &self.times;
+        // Most connections watch nothing but the output, and have none that waits.
+        let nothing_waits = times.end_ms & times.waiting_ms & times.frame_ms == u64::MAX;
+        if nothing_waits && self.watches_nothing && matches!(self.phase, Phase::Open) {
+            return u64::MAX;
+        }
+        self.earliest_deadline()
+    }
+
+    fn earliest_deadline(&self) -> u64 {
+        if matches!(self.phase, Phase::Ended(_)) {
+            return u64::MAX;
+        }
+        let (times, settings) = (&self.times, &*self.settings);
+        let mut deadline_ms = times.end_ms;
+        if self.counts_waiting() {
+            deadline_ms = deadline_ms.min(after(times.waiting_ms, settings.write_timeout));
+        }
+        if self.lingers() {
+            deadline_ms = deadline_ms.min(after(times.active_ms, Some(settings.linger_timeout)));
+        }
+        if matches!(self.phase, Phase::Open) {
+            deadline_ms = deadline_ms.min(after(times.frame_ms, settings.frame_timeout));
+            if !self.owner.takes_nothing() {
+                deadline_ms = deadline_ms.min(after(times.active_ms, settings.idle_timeout));
+            }
+            if matches!(self.write, WriteSide::Open) {
+                deadline_ms = deadline_ms.min(self.keep_alive_ms());
+            }
+        }
+        deadline_ms
+    }
+
+    fn keep_alive_ms(&self) -> u64 {
+        let keep_alive = self.settings.write_keep_alive.as_ref();
+        after(
+            self.times.written_ms,
+            keep_alive.map(|(period_ms, _)| *period_ms),
+        )
+    }
+
+    /// Handles the deadlines that have come; an early call does nothing. Returns whether the keep-alive bytes are to be
+    /// sent, if the quota accepts them.
+    pub(crate) fn handle_timeout(&mut self, now_ms: u64) -> bool {
+        let (times, settings) = (&self.times, &*self.settings);
+        let lingered =
+            self.lingers() && after(times.active_ms, Some(settings.linger_timeout)) <= now_ms;
+        let is_over = times.end_ms <= now_ms || lingered;
+        let too_slow =
+            self.counts_waiting() && after(times.waiting_ms, settings.write_timeout) <= now_ms;
+        match (&self.phase, &self.write) {
+            (Phase::Ended(_), _) => {}
+            (Phase::Closing(_), WriteSide::Finished) if is_over => self.end_closing(),
+            (Phase::Closing(first), _) if too_slow => {
+                self.abandon(first_reason(first, DisconnectReason::SlowReader));
+            }
+            (Phase::Closing(first), _) if is_over => {
+                self.abandon(first_reason(first, DisconnectReason::CloseTimeout));
+            }
+            (Phase::Closing(_), _) => {}
+            _ if too_slow => self.abandon(DisconnectReason::SlowReader),
+            (_, WriteSide::Broken(broken)) if is_over => self.end((**broken).clone()),
+            (Phase::Handshaking, _) if is_over => self.end(DisconnectReason::HandshakeTimeout),
+            (Phase::Handshaking, _) => {}
+            (Phase::Open, _) => return self.handle_open_timeout(now_ms),
+        }
+        false
+    }
+
+    fn handle_open_timeout(&mut self, now_ms: u64) -> bool {
+        let (times, settings) = (&self.times, &*self.settings);
+        if after(times.frame_ms, settings.frame_timeout) <= now_ms {
+            self.close(DisconnectReason::FrameTimeout, now_ms);
+        } else if !self.owner.takes_nothing()
+            && after(times.active_ms, settings.idle_timeout) <= now_ms
+        {
+            self.close(DisconnectReason::IdleTimeout, now_ms);
+        } else if matches!(self.write, WriteSide::Open) && self.keep_alive_ms() <= now_ms {
+            if !(cfg!(planted_bug) && self.is_above_high()) {
+                self.times.written_ms = now_ms;
+            }
+            return self.output.is_empty();
+        }
+        false
+    }
+
+    /// What the peer must do in time begins anew when the owner takes input again.
+    pub(super) fn restart_deadlines(&mut self, now_ms: u64) {
+        self.times.active_ms = now_ms;
+        if self.owner.takes_nothing() {
+            self.times.frame_ms = u64::MAX;
+        }
+    }
+
+    /// Returns whether our FIN is sent and only the peer's end is awaited. A peer that still sends is waited for until the
+    /// close deadline, because closing on its data would be a reset, which can overtake our last bytes.
+    #[inline]
+    fn lingers(&self) -> bool {
+        self.is_closing() && matches!(self.write, WriteSide::Finished)
+    }
+
+    /// The write deadline does not count while the handshake, which has its own deadline, keeps the output waiting.
+    #[inline]
+    fn counts_waiting(&self) -> bool {
+        !matches!(self.phase, Phase::Handshaking)
+    }
+
+    fn abandon(&mut self, reason: DisconnectReason) {
+        self.end(reason);
+        if let Phase::Ended(end) = &mut self.phase {
+            end.is_abandoned = true;
+        }
+    }
+}

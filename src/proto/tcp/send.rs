@@ -1,0 +1,261 @@
+//! What goes to the peer: the owner's bytes, and the end of our side behind them.
+//!
+//! ```text
+//!   Open ──1──▶ Finishing ──2──▶ Finished          1  shutdown_write, or close
+//!     │             │                              2  everything accepted has been sent, then FIN
+//!     └──────3──────┴──▶ Broken                    3  a write failed: the rest is dropped, reading goes on
+//! ```
+//!
+//! Bytes that a sender's quota has accepted may still be in the command queue when writing ends. They are *in flight*: the
+//! driver reports their number once, when the quota is closed, each arriving message reduces it, and FIN waits for zero.
+
+use std::io::{self, IoSlice};
+
+use super::receive::ReadSide;
+use super::{Connection, Phase, first_reason};
+use crate::error::DisconnectReason;
+use crate::memory::buffer::Buffer;
+
+/// What [`Connection::transmit`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Transmitted {
+    /// Bytes of the owner that left, before encryption.
+    pub(crate) bytes: usize,
+    /// The socket takes no more now.
+    pub(crate) blocked: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum WriteSide {
+    Open,
+    /// FIN follows when the output is empty.
+    Finishing,
+    /// FIN is sent.
+    Finished,
+    /// A write failed; this reason waits for the end of the input.
+    Broken(Box<DisconnectReason>),
+}
+
+/// Where the output stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OutputLevel {
+    Low,
+    /// It has risen above the high mark and not yet fallen to the low mark.
+    AboveHigh,
+    /// It was dropped: nothing that is sent now leaves.
+    Dropped,
+}
+
+impl Connection {
+    /// Queues bytes that the quota has accepted. If none can leave any more they are dropped; the quota keeps counting
+    /// them, as unsent.
+    pub(crate) fn send(&mut self, data: Buffer, now_ms: u64) {
+        let leaves = matches!(self.write, WriteSide::Open | WriteSide::Finishing)
+            && self.level != OutputLevel::Dropped;
+        if !leaves || matches!(self.phase, Phase::Ended(_)) {
+            return;
+        }
+        if self.output.is_empty() && !data.is_empty() {
+            self.times.waiting_ms = now_ms;
+        }
+        self.counters.messages_out += 1;
+        self.in_flight = self.in_flight.saturating_sub(data.len());
+        self.output.push(data);
+        if self.queued() > self.settings.high_water_mark as usize && !self.is_above_high() {
+            self.level = OutputLevel::AboveHigh;
+            self.counters.high_water += 1;
+        }
+    }
+
+    /// Bytes of the owner that the socket has not taken.
+    #[inline]
+    pub(super) fn queued(&self) -> usize {
+        self.output.len() + self.sealed as usize
+    }
+
+    #[inline]
+    pub(super) fn is_above_high(&self) -> bool {
+        self.level == OutputLevel::AboveHigh
+    }
+
+    /// Sets what the quota counts, now that it is closed. What has not arrived here yet is waited for before FIN.
+    #[inline]
+    pub(super) fn await_in_flight(&mut self, accepted_bytes: usize) {
+        if self.level != OutputLevel::Dropped {
+            self.in_flight = accepted_bytes.saturating_sub(self.queued());
+        }
+    }
+
+    pub(super) fn drop_output(&mut self) {
+        self.output.clear();
+        self.times.waiting_ms = u64::MAX;
+        self.level = OutputLevel::Dropped;
+        self.in_flight = 0;
+    }
+
+    /// Ends writing after what is queued; reading goes on.
+    pub(super) fn shutdown_write(&mut self) {
+        if matches!(self.write, WriteSide::Open) {
+            self.write = WriteSide::Finishing;
+        }
+    }
+
+    /// Returns whether bytes that are sent now have a chance to leave.
+    #[inline]
+    pub(super) fn accepts(&self) -> bool {
+        matches!(self.write, WriteSide::Open)
+            && !matches!(self.phase, Phase::Closing(_) | Phase::Ended(_))
+    }
+
+    /// Returns whether more output is welcome. A `Writable` event is accurate only then, and is dropped otherwise.
+    #[inline]
+    pub(super) fn takes_output(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+            && matches!(self.write, WriteSide::Open)
+            && !self.is_above_high()
+    }
+
+    /// Returns whether everything that was accepted has left the output.
+    #[inline]
+    pub(super) fn is_complete(&self) -> bool {
+        self.output.is_empty() && self.in_flight == 0
+    }
+
+    /// Returns whether [`Connection::transmit`] or a FIN is due.
+    #[inline]
+    pub(super) fn wants_transmit(&self) -> bool {
+        if !matches!(self.write, WriteSide::Open | WriteSide::Finishing)
+            || matches!(self.phase, Phase::Ended(_))
+        {
+            return false;
+        }
+        if self.is_encrypted {
+            if let Some(tls) = &self.tls
+                && tls.wants_transmit()
+            {
+                return true;
+            }
+            if self.waits_for_handshake() {
+                return false;
+            }
+        }
+        !self.output.is_empty()
+            || (matches!(self.write, WriteSide::Finishing) && self.in_flight == 0)
+    }
+
+    /// Returns whether the write side of the socket is to be shut down now.
+    #[inline]
+    pub(super) fn shutdown_is_due(&self) -> bool {
+        matches!(self.write, WriteSide::Finishing)
+            && self.is_complete()
+            && !matches!(self.phase, Phase::Ended(_))
+            && (!self.is_encrypted || self.close_notify_has_left())
+    }
+
+    /// FIN is sent.
+    pub(super) fn shutdown_done(&mut self, now_ms: u64) {
+        self.write = WriteSide::Finished;
+        self.times.active_ms = now_ms;
+        self.maybe_finish();
+    }
+
+    /// Writes what is queued through `write`, until it is gone or the socket takes no more.
+    pub(crate) fn transmit(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        now_ms: u64,
+    ) -> Transmitted {
+        // What leaves the socket, which under TLS is not what leaves the owner's output.
+        let mut moved = 0;
+        let mut count = |slices: &[IoSlice<'_>]| write(slices).inspect(|written| moved += written);
+        let result = if !self.wants_transmit() {
+            Ok(Transmitted::default())
+        } else if self.is_encrypted {
+            self.transmit_tls(&mut count, now_ms)
+        } else {
+            self.transmit_plain(&mut count)
+        };
+        let transmitted = result.unwrap_or_else(|(bytes, reason)| {
+            self.break_writing(reason, now_ms);
+            Transmitted {
+                bytes,
+                blocked: false,
+            }
+        });
+        self.counters.bytes_out += transmitted.bytes as u64;
+        if moved > 0 {
+            self.times.active_ms = now_ms;
+            self.times.written_ms = now_ms;
+        }
+        if !self.has_output() {
+            self.times.waiting_ms = u64::MAX;
+        } else if moved > 0 || self.times.waiting_ms == u64::MAX {
+            self.times.waiting_ms = now_ms;
+        }
+        if self.is_above_high() && self.queued() <= self.settings.low_water_mark as usize {
+            self.level = OutputLevel::Low;
+            self.pending.writable = true;
+        }
+        transmitted
+    }
+
+    /// Returns whether bytes wait for the socket.
+    #[inline]
+    fn has_output(&self) -> bool {
+        !self.output.is_empty()
+            || self
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.wants_transmit() && self.wants_transmit())
+    }
+
+    #[inline]
+    fn transmit_plain(
+        &mut self,
+        write: &mut impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Result<Transmitted, (usize, DisconnectReason)> {
+        let mut done = Transmitted::default();
+        while !self.output.is_empty() {
+            let mut offered = 0;
+            let result = self.output.with_slices(usize::MAX, |slices| {
+                offered = slices.iter().map(|slice| slice.len()).sum();
+                write(slices)
+            });
+            match result {
+                Ok(written) => {
+                    self.output.advance(written);
+                    done.bytes += written;
+                    if written < offered {
+                        done.blocked = true;
+                        return Ok(done);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    done.blocked = true;
+                    return Ok(done);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((done.bytes, DisconnectReason::from_io(error.kind()))),
+            }
+        }
+        Ok(done)
+    }
+
+    /// A write failed. What the peer sent before is still read; then the connection ends with this reason.
+    fn break_writing(&mut self, reason: DisconnectReason, now_ms: u64) {
+        if self.is_closing() && self.queued() == 0 {
+            // Only our close_notify was left. The peer has received everything and has closed.
+            return self.end_closing();
+        }
+        self.drop_output();
+        let close_ms = now_ms.saturating_add(self.settings.close_timeout);
+        self.times.end_ms = self.times.end_ms.min(close_ms);
+        self.write = WriteSide::Broken(Box::new(reason.clone()));
+        match &self.phase {
+            // A closing connection discards its input: there is nothing to wait for.
+            Phase::Closing(first) => self.end(first_reason(first, reason)),
+            _ if self.read == ReadSide::Ended => self.end(reason),
+            _ => {}
+        }
+    }
+}
