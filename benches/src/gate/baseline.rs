@@ -3,11 +3,10 @@
 //! ```json
 //! { "compiler": "rustc 1.88.0", "scenarios": { "std-channel":
 //!   { "instructions": 120.0, "allocations": 0.03, "allocated_bytes": 8.1,
-//!     "tolerance": 0.01 } } }
+//!     "range": 0.001, "tolerance": 0.01 } } }
 //! ```
 
 use super::callgrind::Cost;
-use crate::spread::Spread;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -73,14 +72,20 @@ impl Baseline {
             .unwrap_or_default()
     }
 
-    /// Stores a cost, with the tolerance that its range asks for.
+    /// Stores a cost, with the range of its runs and the tolerance that this range asks for.
+    ///
+    /// A wider range that the file has stays: it was seen on another processor, or in another build.
     pub fn store(&mut self, name: &str, cost: &Cost) {
         let round = |figure: f64| (figure * 1_000.0).round() / 1_000.0;
+        let runs = cost.instructions;
+        let seen = self.0["scenarios"][name]["range"].as_f64().unwrap_or(0.0);
+        let range = seen.max((runs.max - runs.min) / runs.median);
         self.0["scenarios"][name] = json!({
             "instructions": round(cost.instructions.median),
             "allocations": round(cost.allocations),
             "allocated_bytes": round(cost.allocated_bytes),
-            "tolerance": tolerance_for(cost.instructions),
+            "range": (range * 10_000.0).ceil() / 10_000.0,
+            "tolerance": tolerance_for(range),
         });
     }
 
@@ -119,9 +124,8 @@ impl Baseline {
     }
 }
 
-/// The tolerance of a count whose runs had this range, rounded up to a tenth of a per cent.
-fn tolerance_for(runs: Spread) -> f64 {
-    let range = (runs.max - runs.min) / runs.median;
+/// The tolerance of a count whose runs had this range, as shares; rounded up to a tenth of a per cent.
+fn tolerance_for(range: f64) -> f64 {
     match range <= AGREEMENT {
         true => TOLERANCE,
         false => (2.0 * range * 1_000.0).ceil() / 1_000.0,
@@ -138,6 +142,7 @@ fn compiler() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spread::Spread;
 
     fn cost(instructions: f64, allocations: f64) -> Cost {
         let instructions = Spread {
@@ -154,14 +159,27 @@ mod tests {
 
     #[test]
     fn runs_that_differ_are_tolerated_at_twice_their_range() {
-        let runs = |min, max| Spread {
-            median: 1_000.0,
-            min,
-            max,
+        let mut stored = Baseline(json!({ "scenarios": {} }));
+        let mut tolerance = |min, max| {
+            let instructions = Spread {
+                median: 1_000.0,
+                min,
+                max,
+            };
+            stored.store(
+                "echo",
+                &Cost {
+                    instructions,
+                    ..cost(0.0, 0.0)
+                },
+            );
+            stored.tolerance("echo")
         };
-        assert_eq!(tolerance_for(runs(998.0, 1_003.0)), 0.01);
-        assert_eq!(tolerance_for(runs(997.0, 1_003.0)), 0.012);
-        assert_eq!(tolerance_for(runs(990.0, 1_020.0)), 0.06);
+        assert_eq!(tolerance(998.0, 1_003.0), 0.01);
+        assert_eq!(tolerance(997.0, 1_003.0), 0.012);
+        assert_eq!(tolerance(990.0, 1_020.0), 0.06);
+        // A range that was seen once is not forgotten.
+        assert_eq!(tolerance(998.0, 1_003.0), 0.06);
     }
 
     #[test]
