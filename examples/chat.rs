@@ -1,4 +1,4 @@
-//! A chat room: one actor, one TCP port, a line is a message.
+//! A chat room: one actor, one TCP port, and each line is a message.
 //!
 //! ```text
 //! cargo run --release --example chat -- 127.0.0.1:7000
@@ -11,7 +11,7 @@ use longshore::prelude::*;
 
 struct Room {
     address: String,
-    /// Everybody who is connected, with a name as soon as they have said one.
+    /// The connected guests; a guest has a name after the first line.
     guests: HashMap<Alias, Option<String>>,
 }
 
@@ -72,7 +72,7 @@ impl Room {
     }
 }
 
-/// Somebody who left a moment ago, or who reads too slowly, misses the line; nobody waits for them.
+/// A guest whose connection has just closed, or who reads too slowly, misses the line; the others do not wait.
 fn say(cx: &mut Context<'_>, guest: Alias, text: &str) {
     let _ = cx.send_alias(guest, MessageTcp::new(guest, text));
 }

@@ -1,5 +1,5 @@
 //! An event source of your own on the poll loop: a meta-process that runs a program and carries bytes to and from it. Each
-//! TCP connection gets its own run of the program, as inetd would do it. A line `?` asks the meta-process for its counters.
+//! TCP connection gets its own run of the program, as with inetd. A line `?` asks the meta-process for its counters.
 //!
 //! ```text
 //! cargo run --release --example custom_meta -- 127.0.0.1:7000 sed -u 's/^/you said: /'
@@ -19,12 +19,12 @@ use longshore::{BufferPool, SendErrorKind};
 /// Bytes that may wait for the program before sends to it are refused.
 const OUTPUT_LIMIT: u32 = 1 << 20;
 
-/// The meta-process: a state machine that is called when its socket is ready and when it gets mail. It must never block.
+/// The meta-process: a state machine that runs when its socket is ready and when a message arrives. It must never block.
 struct Program {
     child: Child,
     /// Our end; the program has the other one as its standard input and output.
     pipe: UnixStream,
-    /// Who gets the program's output.
+    /// The connection that receives the program's output.
     connection: Alias,
     output: Buffer,
     lines: u64,
@@ -49,7 +49,7 @@ impl Program {
         })
     }
 
-    /// Program to connection, until there is nothing to read: readiness is told only once.
+    /// Program to connection, until the read would block: readiness is reported only once.
     fn read(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let pool: BufferPool = cx.buffer_pool().clone();
         loop {
@@ -137,7 +137,7 @@ impl MetaProcess for Program {
     }
 }
 
-/// Gives each connection its program and tells each of the other's end.
+/// Gives each connection its program, and ends each when the other has ended.
 struct Inetd {
     address: String,
     command: Vec<String>,

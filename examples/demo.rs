@@ -1,5 +1,5 @@
-//! A tour: a TCP server whose connections go to named workers in turn, a UDP server whose datagrams a pool spreads, and a
-//! client connection that talks to the first.
+//! A tour: a TCP server whose connections are assigned to named workers round robin, a UDP server whose datagrams a pool
+//! spreads, and a client connection that talks to the first.
 //!
 //! ```text
 //! cargo run --release --example demo -- 127.0.0.1:7000
@@ -9,7 +9,7 @@
 
 use longshore::prelude::*;
 
-/// Owns TCP connections: everything about one of them comes to the same process.
+/// Owns TCP connections: all messages of a connection come to the same process.
 struct Handler;
 
 impl Actor for Handler {
@@ -27,7 +27,7 @@ impl Actor for Handler {
             Message::Tcp(packet) => {
                 let mut answer = Buffer::from(format!("{me}: "));
                 answer.extend_from_slice(&packet.data);
-                // A peer that has left meanwhile needs no answer.
+                // A peer whose connection has closed needs no answer.
                 let _ = cx.send_alias(packet.id, MessageTcp::new(packet.id, answer));
             }
             Message::TcpDisconnect(end) => println!("{me}: {} has ended: {}", end.id, end.reason),
@@ -37,7 +37,7 @@ impl Actor for Handler {
     }
 }
 
-/// A worker of the pool: answers whatever datagram it gets.
+/// A worker of the pool: answers every datagram it gets.
 struct Answerer;
 
 impl Actor for Answerer {
@@ -57,7 +57,7 @@ impl Actor for Answerer {
     }
 }
 
-/// Opens a connection to the server and says something.
+/// Opens a connection to the server and sends a line.
 struct Client {
     server: std::net::SocketAddr,
 }

@@ -29,8 +29,8 @@ impl Actor for Echo {
         _from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        // The message that came is the one to send back. A connection that has ended meanwhile, or a peer that does not
-        // read, gives it back: the bytes are dropped.
+        // The message that came is the one to send back. If the connection has closed, or if its peer does not read, the
+        // send returns the message, and its bytes are dropped.
         let _ = match message {
             Message::Tcp(packet) => cx.send_alias(packet.id, packet),
             Message::Udp(packet) => cx.send_alias(packet.id, packet),

@@ -1,19 +1,19 @@
-//! Echoes over TLS. Makes its certificates on the first run, or takes yours; replaces them while it runs.
+//! Echoes over TLS. It makes its certificates on the first run, or takes yours, and replaces them while it runs.
 //!
 //! ```text
-//! cargo run --release --example tls_echo -- 127.0.0.1:7443 [--certs FOLDER] [--cert CHAIN.pem --key KEY.pem]
-//!                                           [--client-ca CA.pem] [--alpn NAME]... [--workers N]
+//! cargo run --release --example tls_echo -- 127.0.0.1:7443 [--certs FOLDER]
+//!     [--cert CHAIN.pem --key KEY.pem] [--client-ca CA.pem] [--alpn NAME]... [--workers N]
 //!
-//! F=target/tls_echo                        # where the certificates are: ca.pem, server.pem, other.pem, client.pem, …
-//! openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem -verify_return_error
-//! openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem -servername other.test     # SNI: another certificate
-//! openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem -alpn echo                 # with --alpn echo
-//! openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem -cert $F/client.pem -key $F/client.key
-//!                                          # with --client-ca target/tls_echo/ca.pem
+//! F=target/tls_echo                # ca.pem, server.pem, other.pem, client.pem and their keys
+//! C="openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem"
+//! $C -verify_return_error
+//! $C -servername other.test        # SNI: another certificate
+//! $C -alpn echo                    # with --alpn echo
+//! $C -cert $F/client.pem -key $F/client.key  # with --client-ca target/tls_echo/ca.pem
 //! ```
 //!
-//! The line `reload` on standard input reads the certificate files again; `renew` makes new ones first, of the same authority.
-//! Connections that are open stay open.
+//! The line `reload` on standard input reads the certificate files again; `renew` first makes new ones of the same
+//! authority. Open connections stay open.
 
 use std::fs;
 use std::io::{self, BufRead};
@@ -45,7 +45,7 @@ impl Actor for Echo {
     ) -> Result<(), Reason> {
         match message {
             Message::Tcp(packet) => drop(cx.send_alias(packet.id, packet)),
-            // After the handshake; one that fails never gets here, it is logged.
+            // Arrives after the handshake. A handshake that fails is logged instead.
             Message::TcpConnect(connect) => {
                 if let Some(tls) = &connect.tls {
                     let alpn = tls
@@ -137,7 +137,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(node.wait()?) // standard input has ended; the server goes on
 }
 
-/// Writes an authority, if there is none yet, and two servers and a client that it vouches for.
+/// Writes an authority, if there is none yet, and certificates of it for two servers and a client.
 fn make_certificates(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     fs::create_dir_all(folder)?;
     let key = match fs::read_to_string(folder.join("ca.key")) {

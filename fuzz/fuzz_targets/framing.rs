@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     let outcome = in_reads(&framing, &sizes, stream, &POOL);
     assert_eq!(POOL.outstanding(), 0, "a buffer is lost");
     match framing {
-        // Frames are what was read; only their bytes are the same.
+        // Raw frames end where a read ended, so only their bytes together are compared.
         Framing::Raw => assert_eq!((outcome.0.concat(), outcome.1), (expected.concat(), end)),
         _ => assert_eq!(
             outcome,
@@ -123,7 +123,7 @@ fn in_reads(
     (frames, Ok(left))
 }
 
-/// `<digits>:<bytes>,` as a frame, and a zero byte as a sign of life.
+/// `<digits>:<bytes>,` is a frame, and a zero byte is a keep-alive.
 struct Netstring;
 
 impl FrameDecoder for Netstring {
