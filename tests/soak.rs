@@ -3,7 +3,7 @@
 //! ```text
 //! cargo test --release --test soak -- --nocapture                                  # ten seconds
 //! LONGSHORE_SOAK_SECONDS=3600 cargo test --release --test soak -- --nocapture      # an hour
-//! LONGSHORE_SOAK_SEED=7 …                                                          # other dice
+//! LONGSHORE_SOAK_SEED=7 …                                                          # another seed
 //! ```
 //!
 //! Rounds of three phases:
@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use longshore::prelude::*;
 use longshore::{HeaderFraming, SendErrorKind, SocketOptions, TcpLimits};
 
@@ -39,28 +40,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 const HEADER: usize = 12;
 /// Memory may be this much more than after the first rounds.
 const GROWTH: usize = 24 << 20;
-
-// ---- Dice ----
-
-/// A small generator of its own: the same seed throws the same dice.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33
-    }
-
-    fn below(&mut self, sides: u64) -> u64 {
-        self.roll() % sides
-    }
-
-    fn one_in(&mut self, sides: u64) -> bool {
-        self.below(sides) == 0
-    }
-}
 
 // ---- What everybody knows ----
 
@@ -108,10 +87,15 @@ impl World {
 
 // ---- The node's side ----
 
+/// True once in `sides` calls on average.
+fn one_in(random: &mut Rng, sides: u64) -> bool {
+    random.u64(..sides) == 0
+}
+
 /// The parent of everything: keeps owners and the listener alive.
 struct Keeper {
     world: Arc<World>,
-    dice: Dice,
+    random: Rng,
     watched: HashMap<Ref, Option<&'static str>>,
 }
 
@@ -119,7 +103,7 @@ impl Keeper {
     fn start_owner(&mut self, cx: &mut Context<'_>, name: &'static str) -> Result<(), Reason> {
         let owner = Owner {
             world: Arc::clone(&self.world),
-            dice: Dice(self.dice.roll() | 1),
+            random: self.random.fork(),
             open: HashMap::new(),
         };
         let options = SpawnOptions::default().with_name(name).with_data_bound(64);
@@ -239,7 +223,7 @@ impl Actor for Listener {
 /// Echoes, and misbehaves in a storm.
 struct Owner {
     world: Arc<World>,
-    dice: Dice,
+    random: Rng,
     open: HashMap<Alias, bool>,
 }
 
@@ -267,11 +251,11 @@ impl Owner {
     }
 
     fn misbehave(&mut self, cx: &mut Context<'_>, id: Alias) {
-        if !self.world.storm.load(Relaxed) || !self.dice.one_in(40) {
+        if !self.world.storm.load(Relaxed) || !one_in(&mut self.random, 40) {
             return;
         }
         // The connection may have ended meanwhile.
-        let _ = match self.dice.below(5) {
+        let _ = match self.random.u64(..5) {
             0 => cx.close(id),
             1 => cx.abort(id),
             2 => cx.shutdown_write(id),
@@ -280,7 +264,7 @@ impl Owner {
                 cx.send_after(
                     cx.pid(),
                     Chaos::Resume(id),
-                    Duration::from_millis(1 + self.dice.below(50)),
+                    Duration::from_millis(1 + self.random.u64(..50)),
                 );
                 cx.pause_reading(id)
             }
@@ -363,7 +347,7 @@ fn frame(nonce: u64, number: u64, length: usize) -> Vec<u8> {
 
 struct Client {
     world: Arc<World>,
-    dice: Dice,
+    random: Rng,
 }
 
 impl Client {
@@ -383,7 +367,7 @@ impl Client {
     }
 
     fn act(&mut self) {
-        if self.dice.one_in(8) {
+        if one_in(&mut self.random, 8) {
             return self.datagrams();
         }
         // A listener that is killed takes what waited for it along.
@@ -392,7 +376,7 @@ impl Client {
         };
         stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
         stream.set_write_timeout(Some(LIMIT)).expect("a timeout");
-        match self.dice.below(12) {
+        match self.random.u64(..12) {
             0 => drop(stream),
             1 => reset(stream),
             2 => self.garbage(stream),
@@ -405,11 +389,11 @@ impl Client {
     /// Sends frames, ends its side, and gets every frame back.
     fn exchange(&mut self, stream: TcpStream) {
         let must_be_complete = !self.world.storm.load(Relaxed);
-        let nonce = self.dice.roll() << 20;
-        let count = 1 + self.dice.below(30);
-        let dribbles = self.dice.one_in(10);
+        let nonce = u64::from(self.random.u32(..)) << 20;
+        let count = 1 + self.random.u64(..30);
+        let dribbles = one_in(&mut self.random, 10);
         let lengths: Vec<usize> = (0..count)
-            .map(|_| if self.dice.one_in(5) { self.dice.below(8_000) } else { self.dice.below(100) } as usize)
+            .map(|_| if one_in(&mut self.random, 5) { self.random.u64(..8_000) } else { self.random.u64(..100) } as usize)
             .collect();
         let sent: Vec<u8> = lengths
             .iter()
@@ -487,8 +471,8 @@ impl Client {
 
     /// Leaves with frames on their way.
     fn leave_midway(&mut self, mut stream: TcpStream) {
-        let _ = stream.write_all(&frame(2, 2, 5_000)[..1 + self.dice.below(4_000) as usize]);
-        if self.dice.one_in(2) {
+        let _ = stream.write_all(&frame(2, 2, 5_000)[..1 + self.random.u64(..4_000) as usize]);
+        if one_in(&mut self.random, 2) {
             reset(stream);
         }
     }
@@ -501,7 +485,7 @@ impl Client {
             .expect("a timeout");
         let mut room = [0; 2_000];
         for number in 0..10_u64 {
-            let bytes = frame(3, number, self.dice.below(1_000) as usize);
+            let bytes = frame(3, number, self.random.u64(..1_000) as usize);
             let _ = socket.send_to(&bytes, addr);
             // Lost ones are lost; those that come are whole.
             if let Ok((length, from)) = socket.recv_from(&mut room) {
@@ -576,18 +560,18 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// Lets time pass while chaos reigns.
-fn storm(node: &Node, world: &World, dice: &mut Dice) {
+fn storm(node: &Node, world: &World, random: &mut Rng) {
     world.storm.store(true, Relaxed);
     let end = Instant::now() + STORM;
     while Instant::now() < end {
-        thread::park_timeout(Duration::from_millis(1 + dice.below(40)));
-        let owner = OWNERS[dice.below(OWNERS.len() as u64) as usize];
+        thread::park_timeout(Duration::from_millis(1 + random.u64(..40)));
+        let owner = OWNERS[random.u64(..OWNERS.len() as u64) as usize];
         // Whoever is meant may be gone just now.
-        match dice.below(6) {
+        match random.u64(..6) {
             0 => drop(node.send(owner, Chaos::Panic)),
             1 => drop(node.send(owner, Chaos::Fail)),
             2 => drop(node.send_exit(owner, Reason::Kill)),
-            3 if dice.one_in(3) => drop(node.send_exit("listener", Reason::error("chaos"))),
+            3 if one_in(random, 3) => drop(node.send_exit("listener", Reason::error("chaos"))),
             _ => {}
         }
     }
@@ -628,12 +612,12 @@ fn nothing_is_lost_and_nothing_grows() {
     }));
     let seconds = setting("LONGSHORE_SOAK_SECONDS", 10);
     let seed = setting("LONGSHORE_SOAK_SEED", 0x5eed_1e55) | 1;
-    let mut dice = Dice(seed);
+    let mut random = Rng::with_seed(seed);
     let world = Arc::new(World::default());
     let node = Node::start(NodeOptions::from("soak@localhost").with_workers(2)).expect("a node");
     let keeper = Keeper {
         world: Arc::clone(&world),
-        dice: Dice(seed ^ 0xffff),
+        random: Rng::with_seed(seed ^ 0xffff),
         watched: HashMap::new(),
     };
     node.spawn_register("keeper", || keeper).expect("a keeper");
@@ -641,7 +625,7 @@ fn nothing_is_lost_and_nothing_grows() {
         .map(|number| {
             let client = Client {
                 world: Arc::clone(&world),
-                dice: Dice((seed + number * 0x9e37_79b9) | 1),
+                random: Rng::with_seed((seed + number * 0x9e37_79b9) | 1),
             };
             thread::spawn(move || client.run())
         })
@@ -652,7 +636,7 @@ fn nothing_is_lost_and_nothing_grows() {
     let mut failure = None;
     while failure.is_none() && (rounds < 3 || began.elapsed() < Duration::from_secs(seconds)) {
         world.open.store(true, Relaxed);
-        storm(&node, &world, &mut dice);
+        storm(&node, &world, &mut random);
         // Between storm and calm everybody comes to rest, so that what begins in the calm has seen no storm.
         if let Err(problem) = quiet(&node, &world, None) {
             failure = Some(problem);

@@ -9,8 +9,8 @@ use std::time::Instant;
 use longshore::prelude::*;
 
 use crate::support::{
-    Owner, Random, Until, alone, books_until, connect, descriptors_allowed, eventually, frames,
-    node, scaled,
+    Owner, Until, alone, books_until, connect, descriptors_allowed, eventually, frames, node,
+    scaled,
 };
 
 /// Tells the client process what to do.
@@ -136,11 +136,11 @@ fn drive(streams: &mut [TcpStream], first: usize, rounds: usize) {
 fn batch(connection: usize, round: usize, bytes: &mut Vec<u8>) {
     bytes.clear();
     for number in round * PIPELINE..(round + 1) * PIPELINE {
-        let mut random = Random(((connection as u64) << 32 | number as u64) + 1);
-        let filler = random.below(200) as usize;
+        let mut random = fastrand::Rng::with_seed(((connection as u64) << 32 | number as u64) + 1);
+        let filler = random.u64(..200) as usize;
         bytes.extend_from_slice(&(8 + filler as u16).to_be_bytes());
         bytes.extend_from_slice(&(connection as u32).to_be_bytes());
         bytes.extend_from_slice(&(number as u32).to_be_bytes());
-        bytes.extend((0..filler).map(|_| random.next() as u8));
+        bytes.extend((0..filler).map(|_| random.u8(..)));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use longshore::prelude::*;
 
-use crate::support::{PATIENCE, Random, alone, node, scaled};
+use crate::support::{PATIENCE, alone, node, scaled};
 
 const PROCESSES: usize = 64;
 /// Messages a process sends before it lets others run.
@@ -16,7 +16,7 @@ struct Peer {
     index: usize,
     peers: Vec<Pid>,
     left: u64,
-    random: Random,
+    random: fastrand::Rng,
     next_out: [u64; PROCESSES],
     next_in: [u64; PROCESSES],
     /// What all have sent to this one, as far as they have told, and how many have.
@@ -38,7 +38,7 @@ impl Peer {
     fn send_batch(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         for _ in 0..BATCH.min(self.left) {
             self.left -= 1;
-            let to = self.random.below(PROCESSES as u64) as usize;
+            let to = self.random.u64(..PROCESSES as u64) as usize;
             let number = self.next_out[to];
             self.next_out[to] += 1;
             cx.send(
@@ -125,7 +125,7 @@ fn ten_million_messages_arrive_once_and_in_order() {
                     index,
                     peers: Vec::new(),
                     left: share,
-                    random: Random(index as u64 + 1),
+                    random: fastrand::Rng::with_seed(index as u64 + 1),
                     next_out: [0; PROCESSES],
                     next_in: [0; PROCESSES],
                     totals: (0, 0),

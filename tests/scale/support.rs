@@ -91,22 +91,6 @@ pub(crate) fn node(workers: usize) -> Node {
     Node::start(NodeOptions::from("scale@localhost").with_workers(workers)).unwrap()
 }
 
-/// Numbers that look random and are the same each time.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
-
 /// Frames of the tests: a length of two bytes, then that many.
 pub(crate) fn frames() -> Framing {
     Framing::header(

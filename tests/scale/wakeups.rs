@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 
-use crate::support::{PATIENCE, Random, Witness, alone, node, scaled, spawn_job};
+use crate::support::{PATIENCE, Witness, alone, node, scaled, spawn_job};
 
 /// Counts what it gets.
 struct Counter(Arc<AtomicU64>);
@@ -27,7 +27,7 @@ fn million_sends_to_idle_nodes_are_all_handled() {
         let node = node(workers);
         let count = Arc::new(AtomicU64::new(0));
         let pid = node.spawn(|| Counter(Arc::clone(&count))).unwrap();
-        let mut random = Random(workers as u64);
+        let mut random = fastrand::Rng::with_seed(workers as u64);
         let start = Instant::now();
         for round in 1..=rounds {
             node.send(pid, ()).unwrap();
@@ -44,7 +44,7 @@ fn million_sends_to_idle_nodes_are_all_handled() {
                 }
             }
             // Now and then the node gets time to fall asleep; mostly the next send meets it on its way.
-            for _ in 0..random.below(400) {
+            for _ in 0..random.u64(..400) {
                 std::hint::spin_loop();
             }
         }
@@ -63,12 +63,12 @@ fn send_just_after_a_blocking_handler_is_not_lost() {
     for workers in [1, 2] {
         let node = node(workers);
         let (witness, seen) = Witness::spawn(&node);
-        let mut random = Random(workers as u64);
+        let mut random = fastrand::Rng::with_seed(workers as u64);
         for round in 0..rounds {
             let (sender, ended) = std::sync::mpsc::channel();
             for _ in 0..workers {
                 let sender = sender.clone();
-                let block = Duration::from_micros(9_000 + random.below(3_000));
+                let block = Duration::from_micros(9_000 + random.u64(..3_000));
                 let pid = spawn_job(&node, move || {
                     sleep(block);
                     let _ = sender.send(());
@@ -81,7 +81,7 @@ fn send_just_after_a_blocking_handler_is_not_lost() {
             for number in 0..8 {
                 // From the moment the handler ends until the monitor's turn is over for sure.
                 let pause = Instant::now();
-                while pause.elapsed() < Duration::from_micros(random.below(400)) {
+                while pause.elapsed() < Duration::from_micros(random.u64(..400)) {
                     std::hint::spin_loop();
                 }
                 node.send(witness, number).unwrap();
