@@ -4,5 +4,8 @@
 pub(crate) mod blocking;
 pub(crate) mod inside;
 pub(crate) mod log;
+#[cfg(test)]
+#[cfg(test)]
+pub(crate) mod option_rows;
 pub(crate) mod sync;
 pub(crate) mod unwind;

@@ -165,3 +165,22 @@ impl From<String> for NodeOptions {
         Self::from(name.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_has_a_row() {
+        crate::base::option_rows::option_rows!(NodeOptions {
+            name,
+            workers,
+            stripes,
+            max_processes,
+            mailbox_bound,
+            data_bound,
+            buffer_pool,
+            logger
+        });
+    }
+}

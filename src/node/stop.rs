@@ -384,3 +384,18 @@ impl Stopper {
             .for_each(drop_catching);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_has_a_row() {
+        crate::base::option_rows::option_rows!(StopOptions {
+            drain_timeout,
+            flush_timeout,
+            exit_timeout,
+            kill_timeout,
+        });
+    }
+}

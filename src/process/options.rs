@@ -69,3 +69,18 @@ impl SpawnOptions {
         Ok(bounds)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_has_a_row() {
+        crate::base::option_rows::option_rows!(SpawnOptions {
+            name,
+            mailbox_bound,
+            data_bound,
+            link
+        });
+    }
+}

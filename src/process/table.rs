@@ -18,7 +18,7 @@ use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::{InspectReply, PendingReply, Reply};
 use crate::bridge::{Ack, Command, Commands, Deliver, TimerEvent, Timers, Undelivered, Watcher};
 use crate::error::Reason;
-use crate::error::{RequestError, SendErrorKind, SpawnError};
+use crate::error::{ConfigError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::Inspection;
 use crate::memory::arena::{Arena, IndexAllocator};
@@ -445,6 +445,9 @@ impl Processes {
 
     /// Gives a process a name.
     fn take_name(&self, name: &Name, pid: Pid) -> Result<(), SpawnError> {
+        if name.as_str().is_empty() {
+            return Err(ConfigError::new("name", "must not be empty").into());
+        }
         match self.names.lock().entry(name.clone()) {
             Entry::Occupied(_) => Err(SpawnError::NameTaken(name.clone())),
             Entry::Vacant(entry) => {

@@ -330,6 +330,14 @@ impl HeaderFraming {
             );
             return Err(ConfigError::new("length_position", problem));
         }
+        let largest = u64::MAX >> (64 - 8 * self.length_size.min(8) as u32);
+        if self.length_includes_header && largest < self.header_size as u64 {
+            let problem = format!(
+                "is {}: a length so small cannot count the header of {} bytes",
+                self.length_size, self.header_size
+            );
+            return Err(ConfigError::new("length_size", problem));
+        }
         validate_length("max_length", self.max_length, self.header_size)
     }
 }
@@ -519,6 +527,19 @@ mod tests {
             assert_eq!(error.field(), field, "{framing:?}");
             assert_eq!(error.to_string(), format!("{field}: {}", error.problem()));
         }
+    }
+
+    #[test]
+    fn every_option_has_a_row() {
+        crate::base::option_rows::option_rows!(HeaderFraming {
+            header_size,
+            length_position,
+            length_size,
+            byte_order,
+            length_includes_header,
+            max_length,
+            strip_header,
+        });
     }
 
     #[test]

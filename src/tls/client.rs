@@ -9,6 +9,7 @@ use rustls::sign::SingleCertAndKey;
 
 use super::cert_manager::CertManager;
 use super::cert_set::CertSet;
+use super::checks;
 use super::error::TlsError;
 use super::lock;
 use super::provider::provider;
@@ -69,7 +70,7 @@ impl TlsClientOptions {
         self
     }
 
-    /// Sets the application protocols, the most wanted first. A server that knows only others refuses; one that does not
+    /// Sets the application protocols, the most wanted first, of 1 to 255 bytes each and 8 KiB together. A server that knows only others refuses; one that does not
     /// know ALPN goes on without, and then `TlsInfo::alpn` is `None`.
     #[must_use]
     pub fn with_alpn<P: Into<Vec<u8>>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
@@ -99,10 +100,11 @@ impl TlsClientOptions {
         self.with(|parts| parts.insecure_skip_verify = skip)
     }
 
-    /// Hands over a complete rustls config, in place of everything but the server name.
+    /// Hands over a complete rustls config, in place of everything but the server name. The first connect tries it in memory.
     #[must_use]
     pub fn with_config(mut self, config: Arc<ClientConfig>) -> Self {
         self.given = Some(config);
+        self.built = Arc::default();
         self
     }
 
@@ -116,6 +118,23 @@ impl TlsClientOptions {
         self.parts.insecure_skip_verify
     }
 
+    /// The field that is wrong, and what is wrong with it.
+    pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
+        if let Err(problem) = checks::alpn(&self.parts.alpn) {
+            return Some(("alpn", problem));
+        }
+        let no_roots = |roots: &Roots| roots.store().is_empty();
+        if self.parts.roots.as_ref().is_some_and(no_roots) {
+            return Some(("roots", "has no root certificate".to_owned()));
+        }
+        None
+    }
+
+    /// Whether it has a certificate of its own.
+    pub(crate) fn has_certificate(&self) -> bool {
+        self.parts.certificate.is_some()
+    }
+
     /// Returns the config for a connection that begins now; also what validates the options at creation.
     ///
     /// # Errors
@@ -123,10 +142,18 @@ impl TlsClientOptions {
     /// [`TlsError::NoRoots`], [`TlsError::Conflict`] or [`TlsError::Config`].
     pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
         if let Some(config) = &self.given {
-            return match self.parts.any() {
-                Some(option) => Err(TlsError::Conflict { option }),
-                None => Ok(Arc::clone(config)),
-            };
+            if let Some(option) = self.parts.any() {
+                return Err(TlsError::Conflict { option });
+            }
+            let mut built = lock(&self.built);
+            if built.is_none() {
+                checks::client_config(config)?;
+                *built = Some(Built {
+                    version: None,
+                    config: Arc::clone(config),
+                });
+            }
+            return Ok(Arc::clone(config));
         }
         let mut built = lock(&self.built);
         let version = self.parts.certificate.as_ref().map(CertManager::version);
@@ -213,5 +240,46 @@ impl Parts {
             version,
             config: Arc::new(config),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_has_a_row() {
+        // Without `..`: a new option does not compile until it is named here.
+        let TlsClientOptions {
+            parts:
+                Parts {
+                    roots: _,
+                    alpn: _,
+                    certificate: _,
+                    no_resumption: _,
+                    insecure_skip_verify: _,
+                },
+            server_name: _,
+            given: _,
+            built: _,
+        } = TlsClientOptions::default();
+        let rows = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/it/tls/options.rs"
+        ));
+        for row in [
+            "roots",
+            "alpn",
+            "certificate",
+            "resumption",
+            "insecure_skip_verify",
+            "server_name",
+            "config",
+        ] {
+            assert!(
+                rows.contains(&format!("(\"{row}\"")) || rows.contains(&format!("\"{row}\",")),
+                "{row}"
+            );
+        }
     }
 }

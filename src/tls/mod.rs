@@ -87,6 +87,9 @@
 //! | input before a handshake is done | 32 KiB | fixed |
 //! | handshakes under way at one listener | 4,096; more connections wait in the backlog | [`TlsServerOptions::max_handshakes`] |
 //! | handshakes computed at once on threads of their own | as many as workers | fixed; the others wait in turn |
+//! | application protocols | 255 bytes each, 8 KiB together | [`TlsServerOptions::alpn`] |
+//! | names of authorities that a server shows to clients | 16 KiB; above that it shows none | [`ClientAuth`] |
+//! | sessions that a server keeps | 2^20 | [`ServerResumption::Store`] |
 //! | output that waits | as on a plain connection, and counted in plaintext until the socket has it; beside it at most 64 KiB of ciphertext | [`TcpLimits::output_limit`](crate::TcpLimits::output_limit) |
 //! | input that waits | one read, 64 KiB at most; a full mailbox of the owner stops reading | [`TcpServerOptions::read_buffer_size`](crate::TcpServerOptions::read_buffer_size) |
 //! | records of one key in TLS 1.2 with AES-GCM | 2^24, then the connection ends with a reason | RFC 8446 section 5.5 |
@@ -114,6 +117,7 @@
 mod cert_manager;
 mod cert_set;
 mod cert_source;
+mod checks;
 mod client;
 mod error;
 mod info;
@@ -129,6 +133,7 @@ mod verifier;
 pub use cert_manager::CertManager;
 pub use cert_set::UnknownName;
 pub use cert_source::CertSource;
+pub(crate) use checks::{HANDSHAKE_LIMIT_BYTES, REFUSED_BY_RESOLVER};
 pub use client::TlsClientOptions;
 pub use error::{CertError, Origin, TlsError};
 pub use info::TlsInfo;

@@ -10,12 +10,24 @@ use rustls::server::{
 
 use super::cert_manager::CertManager;
 use super::cert_set::CertSet;
+use super::checks;
 use super::error::TlsError;
 use super::lock;
 use super::provider::{provider, ticketer};
 use super::roots::Roots;
 
+/// The most sessions that a server keeps.
+const MAX_SESSIONS: usize = 1 << 20;
+
+/// The most bytes of names of roots that a server shows to its clients: with a chain of certificates they stay below what our
+/// own clients take of a handshake.
+const HINT_BYTES: usize = 16 * 1024;
+
 /// Says whether a server asks its clients for certificates.
+///
+/// The server tells its clients the names of the roots, so that they can choose a certificate. Names of more than 16 KiB
+/// together are left out, because clients refuse a handshake that long; the client then makes a free choice (RFC 8446 section
+/// 4.2.4).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum ClientAuth {
@@ -41,7 +53,7 @@ pub enum ServerResumption {
     Tickets,
     /// The server keeps at most this many sessions, about a kilobyte each.
     Store {
-        /// The number of sessions.
+        /// The number of sessions, from 1 to 2^20. Room for them is made at once.
         sessions: usize,
     },
 }
@@ -57,7 +69,8 @@ pub enum ServerResumption {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsServerOptions {
-    /// Application protocols, the most wanted first. A client that offers only others is refused; one that offers none is served.
+    /// Application protocols, the most wanted first, of 1 to 255 bytes each and 8 KiB together. A client that offers only others
+    /// is refused; one that offers none is served.
     pub alpn: Vec<Vec<u8>>,
     /// Client certificates.
     pub client_auth: ClientAuth,
@@ -66,7 +79,8 @@ pub struct TlsServerOptions {
     /// Handshakes of one listener that may be under way; more connections wait in the backlog, so that in a storm those that
     /// have begun are done before their deadline. Peers that say nothing hold a place until theirs. 4,096 by default.
     pub max_handshakes: Option<usize>,
-    /// A complete rustls config in place of the certificate manager and of everything above but `max_handshakes`; early data must be off in it.
+    /// A complete rustls config in place of the certificate manager and of everything above but `max_handshakes`; early data
+    /// must be off in it. A handshake in memory tries it once when the listener is bound.
     pub config: Option<Arc<ServerConfig>>,
 }
 
@@ -120,7 +134,32 @@ impl TlsServerOptions {
 
     /// Whether nothing asks for TLS.
     pub(crate) fn is_default(&self) -> bool {
-        self.config.is_none() && self.first_explicit_option().is_none()
+        self.config.is_none()
+            && self.first_explicit_option().is_none()
+            && self.max_handshakes == Self::default().max_handshakes
+    }
+
+    /// The field that is wrong, and what is wrong with it.
+    pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
+        if let Err(problem) = checks::alpn(&self.alpn) {
+            return Some(("alpn", problem));
+        }
+        if let ClientAuth::Optional(roots) | ClientAuth::Required(roots) = &self.client_auth
+            && roots.store().is_empty()
+        {
+            return Some(("client_auth", "has no root certificate".to_owned()));
+        }
+        if let ServerResumption::Store { sessions } = self.resumption
+            && !(1..=MAX_SESSIONS).contains(&sessions)
+        {
+            let problem = format!("has room for {sessions} sessions, must be 1 to {MAX_SESSIONS}");
+            return Some(("resumption", problem));
+        }
+        if self.max_handshakes == Some(0) {
+            let problem = "must be at least 1; `None` is no limit";
+            return Some(("max_handshakes", problem.to_owned()));
+        }
+        None
     }
 
     fn first_explicit_option(&self) -> Option<&'static str> {
@@ -198,6 +237,7 @@ impl ServerTls {
             if config.max_early_data_size != 0 {
                 return Err(TlsError::EarlyData);
             }
+            checks::server_config(&config)?;
             // Nobody knows its keys.
             return Ok(Self(Source::Given(Setup {
                 config,
@@ -213,7 +253,9 @@ impl ServerTls {
             is_brief,
             resumption: options.resumption,
         };
-        let built = Mutex::new(recipe.build(certs.current())?);
+        let built = recipe.build(certs.current())?;
+        checks::server_config(&built.setup.config)?;
+        let built = Mutex::new(built);
         Ok(Self(Source::Managed {
             certs,
             recipe,
@@ -279,15 +321,36 @@ impl Recipe {
 }
 
 fn verifier(client_auth: ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let builder = match client_auth {
+    let (roots, is_required) = match client_auth {
         ClientAuth::None => return Ok(Arc::new(NoClientAuth)),
-        ClientAuth::Optional(roots) => {
-            WebPkiClientVerifier::builder_with_provider(roots.store(), provider())
-                .allow_unauthenticated()
-        }
-        ClientAuth::Required(roots) => {
-            WebPkiClientVerifier::builder_with_provider(roots.store(), provider())
-        }
+        ClientAuth::Optional(roots) => (roots.store(), false),
+        ClientAuth::Required(roots) => (roots.store(), true),
     };
+    // Each name stands behind its length, in two bytes (RFC 8446 section 4.2.4).
+    let hints = roots.subjects();
+    let hint_bytes: usize = hints.iter().map(|name| name.as_ref().len() + 2).sum();
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    if hint_bytes > HINT_BYTES {
+        builder = builder.clear_root_hint_subjects();
+    }
+    if !is_required {
+        builder = builder.allow_unauthenticated();
+    }
     builder.build().map_err(TlsError::from_config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_has_a_row() {
+        crate::base::option_rows::option_rows!(TlsServerOptions {
+            alpn,
+            client_auth,
+            resumption,
+            max_handshakes,
+            config
+        });
+    }
 }

@@ -23,6 +23,7 @@ mod messages;
 mod meta;
 mod network;
 mod nodes;
+mod options;
 mod pool;
 mod processes;
 mod relations;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Host, SocketOptions, StreamOptions, TcpLimits, check, positive};
+use super::{Host, SocketOptions, StreamOptions, TcpLimits, check, check_family, named, positive};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
@@ -148,6 +148,19 @@ impl TcpConnectionOptions {
             "insecure_skip_verify",
             "needs the feature `tls`",
         )?;
+        check_family(&self.host, &self.socket)?;
+        named("process", self.process.as_slice())?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            if let Some((field, problem)) = tls.problem() {
+                return Err(ConfigError::new(field, problem));
+            }
+            check(
+                self.cert_manager.is_none() || !tls.has_certificate(),
+                "cert_manager",
+                "`tls` has a certificate already",
+            )?;
+        }
         positive("connect_timeout", self.connect_timeout)?;
         self.stream().validate()
     }

@@ -29,6 +29,7 @@ pub(crate) use stream::{StreamOptions, keep_alive_bytes};
 pub use udp::UdpServerOptions;
 
 use crate::error::ConfigError;
+use crate::id::Name;
 
 fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), ConfigError> {
     if holds {
@@ -49,11 +50,26 @@ fn positive(field: &'static str, time: Option<Duration>) -> Result<(), ConfigErr
 
 /// As much as Linux takes, see tcp(7).
 fn keep_alive_time(field: &'static str, time: Option<Duration>) -> Result<(), ConfigError> {
-    positive(field, time)?;
     check(
-        time.is_none_or(|time| time.as_secs() <= 32_767),
+        time.is_none_or(|time| (1..=32_767).contains(&time.as_secs())),
         field,
-        "must be at most 32,767 s",
+        "must be between 1 and 32,767 s; `None` is off",
+    )
+}
+
+/// A process without a name cannot be meant.
+fn named(field: &'static str, names: &[Name]) -> Result<(), ConfigError> {
+    let have_text = names.iter().all(|name| !name.as_str().is_empty());
+    check(have_text, field, "has an empty name")
+}
+
+/// A socket that takes IPv6 alone has no use for an IPv4 address, nor for one that is mapped into IPv6.
+fn check_family(host: &Host, socket: &SocketOptions) -> Result<(), ConfigError> {
+    let is_v4 = host.ip().is_some_and(|ip| ip.to_canonical().is_ipv4());
+    check(
+        !(socket.only_v6 && is_v4),
+        "only_v6",
+        "the host is an IPv4 address",
     )
 }
 
@@ -61,6 +77,94 @@ fn keep_alive_time(field: &'static str, time: Option<Duration>) -> Result<(), Co
 mod tests {
     use super::*;
     use crate::proto::framing::Framing;
+
+    #[test]
+    fn every_option_has_a_row() {
+        use crate::base::option_rows::option_rows;
+
+        option_rows!(TcpServerOptions {
+            host,
+            port,
+            process_pool,
+            #[cfg(feature = "tls")]
+            cert_manager,
+            #[cfg(feature = "tls")]
+            tls,
+            read_buffer_size,
+            buffer_pool,
+            keep_alive_period,
+            insecure_skip_verify,
+            framing,
+            half_open,
+            close_on_full_mailbox,
+            write_keep_alive,
+            limits,
+            socket,
+            max_connections,
+            at_limit,
+            accept_rate,
+            max_connections_per_ip,
+        });
+        option_rows!(TcpConnectionOptions {
+            host,
+            port,
+            process,
+            #[cfg(feature = "tls")]
+            cert_manager,
+            #[cfg(feature = "tls")]
+            tls,
+            insecure_skip_verify,
+            connect_timeout,
+            local_addr,
+            read_buffer_size,
+            buffer_pool,
+            keep_alive_period,
+            framing,
+            half_open,
+            close_on_full_mailbox,
+            write_keep_alive,
+            limits,
+            socket,
+        });
+        option_rows!(TcpLimits {
+            output_limit,
+            high_water_mark,
+            low_water_mark,
+            handshake_timeout,
+            idle_timeout,
+            write_timeout,
+            frame_timeout,
+            close_timeout,
+            linger_timeout,
+        });
+        option_rows!(SocketOptions {
+            nodelay,
+            backlog,
+            reuse_port,
+            only_v6,
+            keep_alive_interval,
+            keep_alive_count,
+            reset_on_close,
+            user_timeout,
+            file_mode,
+            recv_buffer_size,
+            send_buffer_size,
+        });
+        option_rows!(UdpServerOptions {
+            host,
+            port,
+            process,
+            buffer_size,
+            buffer_pool,
+            peer,
+            broadcast,
+            multicast,
+            output_limit,
+            report_errors,
+            segmentation_offload,
+            socket,
+        });
+    }
 
     #[test]
     fn wrong_option_is_named() {

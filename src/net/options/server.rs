@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Host, SocketOptions, StreamOptions, TcpLimits, check};
+use super::{Host, SocketOptions, StreamOptions, TcpLimits, check, check_family, named};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
@@ -165,12 +165,12 @@ impl TcpServerOptions {
             "insecure_skip_verify",
             "a server has no server to verify; use it on clients",
         )?;
+        check_family(&self.host, &self.socket)?;
+        named("process_pool", &self.process_pool)?;
         #[cfg(feature = "tls")]
-        check(
-            self.tls.max_handshakes != Some(0),
-            "max_handshakes",
-            "must be at least 1; `None` is no limit",
-        )?;
+        if let Some((field, problem)) = self.tls.problem() {
+            return Err(ConfigError::new(field, problem));
+        }
         check(
             self.max_connections != Some(0),
             "max_connections",

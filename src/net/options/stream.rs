@@ -35,7 +35,18 @@ impl StreamOptions<'_> {
             "read_buffer_size",
             "must be at most 64 KiB",
         )?;
+        self.socket.validate()?;
         keep_alive_time("keep_alive_period", self.keep_alive_period)?;
+        let has_period = self.keep_alive_period.is_some();
+        for (field, is_set) in [
+            (
+                "keep_alive_interval",
+                self.socket.keep_alive_interval.is_some(),
+            ),
+            ("keep_alive_count", self.socket.keep_alive_count.is_some()),
+        ] {
+            check(has_period || !is_set, field, "needs a keep_alive_period")?;
+        }
         if let Some((period, bytes)) = self.write_keep_alive {
             positive("write_keep_alive", Some(*period))?;
             check(!bytes.is_empty(), "write_keep_alive", "needs bytes to send")?;
@@ -43,8 +54,7 @@ impl StreamOptions<'_> {
             check(fit, "write_keep_alive", "must not exceed output_limit")?;
         }
         self.framing.validate()?;
-        self.limits.validate()?;
-        self.socket.validate()
+        self.limits.validate()
     }
 
     /// The settings of the machine; `pool` is the node's, for when there is none in the options.

@@ -1,12 +1,13 @@
 //! Options of datagram sockets.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::{Host, SocketOptions, check};
+use super::{Host, SocketOptions, check, check_family, named};
 use crate::bridge::send_quota::MAX_LIMIT;
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
+use crate::message::datagram_bytes;
 
 /// Options of a [`UdpServer`](crate::UdpServer).
 ///
@@ -37,7 +38,7 @@ pub struct UdpServerOptions {
     /// Allow sending to broadcast addresses.
     pub broadcast: bool,
     /// Multicast groups to join.
-    pub multicast: Vec<std::net::IpAddr>,
+    pub multicast: Vec<IpAddr>,
     /// Bytes that may wait to be sent before sends are refused; a datagram counts as 64 bytes at least. 1 MiB by default.
     pub output_limit: u32,
     /// Tell the owner of each datagram that could not be sent, with a `MessageUdpError`; by default they are counted.
@@ -86,7 +87,7 @@ impl UdpServerOptions {
         /// Sets [`broadcast`](Self::broadcast).
         with_broadcast, broadcast: plain bool;
         /// Sets [`multicast`](Self::multicast).
-        with_multicast, multicast: plain Vec<std::net::IpAddr>;
+        with_multicast, multicast: plain Vec<IpAddr>;
         /// Sets [`output_limit`](Self::output_limit), bytes.
         with_output_limit, output_limit: plain u32;
         /// Sets [`report_errors`](Self::report_errors).
@@ -105,21 +106,56 @@ impl UdpServerOptions {
             "must be at least 1 byte",
         )?;
         check(
-            self.output_limit > 0,
+            self.output_limit as usize >= datagram_bytes(0),
             "output_limit",
-            "must be at least 1 byte",
+            "must be at least 64 bytes, which is what a datagram counts",
         )?;
         check(
             self.output_limit <= MAX_LIMIT,
             "output_limit",
             "must be below 2^30 bytes",
         )?;
-        let groups = self.multicast.iter().all(std::net::IpAddr::is_multicast);
-        check(
-            groups,
-            "multicast",
-            "holds an address that is no multicast group",
-        )?;
+        named("process", self.process.as_slice())?;
+        check_family(&self.host, &self.socket)?;
+        self.validate_groups()?;
+        if let Some(peer) = self.peer {
+            check(peer.port() != 0, "peer", "needs a port")?;
+            let reached = self.reaches(peer.ip());
+            check(
+                reached,
+                "peer",
+                "is of a family that the host does not have",
+            )?;
+        }
         self.socket.validate()
+    }
+
+    fn validate_groups(&self) -> Result<(), ConfigError> {
+        for (index, group) in self.multicast.iter().enumerate() {
+            let problem = if !group.is_multicast() {
+                "holds an address that is no multicast group"
+            } else if self.multicast[..index].contains(group) {
+                "holds a group twice"
+            } else if !self.reaches(*group) {
+                "holds a group of a family that the host does not have"
+            } else {
+                continue;
+            };
+            return Err(ConfigError::new("multicast", problem));
+        }
+        Ok(())
+    }
+
+    /// Whether a socket of this host has the family of the address: the unspecified one of IPv6, all interfaces and names
+    /// may have both.
+    fn reaches(&self, ip: IpAddr) -> bool {
+        match (self.host.ip(), ip.to_canonical()) {
+            (_, IpAddr::V4(_)) if self.socket.only_v6 => false,
+            (Some(host), ip) if !host.is_unspecified() => {
+                host.to_canonical().is_ipv4() == ip.is_ipv4()
+            }
+            (Some(IpAddr::V4(_)), IpAddr::V6(_)) => false,
+            _ => true,
+        }
     }
 }

@@ -44,7 +44,6 @@ mod tests;
     )
 )]
 pub(crate) use fuzz::{fuzz_session, fuzz_tls};
-use receive::HANDSHAKE_LIMIT_BYTES;
 pub(crate) use receive::{FeedOutcome, StreamEnd};
 
 use std::fmt;
@@ -56,6 +55,7 @@ use rustls::{
     ServerConfig, ServerConnection,
 };
 
+use crate::tls::{HANDSHAKE_LIMIT_BYTES, REFUSED_BY_RESOLVER};
 pub(crate) use crate::tls::{TlsError, TlsInfo};
 
 /// What a step of a handshake takes to compute.
@@ -254,7 +254,6 @@ impl Session {
 
     /// Says what rustls' error means here; it knows neither what was never TLS nor what our resolver refused.
     fn explain(&self, error: rustls::Error) -> TlsError {
-        const REFUSED_BY_RESOLVER: &str = "no server certificate chain resolved";
         match error {
             rustls::Error::InvalidMessage(_) if self.is_first_message() => TlsError::NotTls(error),
             rustls::Error::General(text) if text == REFUSED_BY_RESOLVER => {

@@ -6,11 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rustls::{Connection, ProtocolVersion};
 
 use super::{Failure, Session, Tls};
-use crate::tls::TlsError;
-
-/// How much a peer may send before the handshake is done. Chains with large RSA keys stay under 10 KB; rustls alone would hold
-/// 82 KB for a client hello that claims to be long.
-pub(crate) const HANDSHAKE_LIMIT_BYTES: usize = 32 * 1024;
+use crate::tls::{HANDSHAKE_LIMIT_BYTES, TlsError};
 
 /// More than a client's Finished takes with what may surround it, and less than a certificate with the proof of its key.
 pub(super) const FINISHED_LIMIT_BYTES: usize = 256;

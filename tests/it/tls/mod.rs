@@ -9,6 +9,7 @@
 mod closing;
 mod hostile;
 mod openssl;
+mod options;
 mod refusals;
 mod sessions;
 mod volume;
