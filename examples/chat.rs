@@ -81,15 +81,10 @@ fn main() -> Result<(), longshore::Error> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:7000".into());
-    let node = Node::start("chat@localhost")?;
-    node.spawn(|| Room {
+    let report = Node::run("chat@localhost", || Room {
         address,
         guests: HashMap::new(),
-    })?;
-
-    let stopper = node.clone();
-    ctrlc::set_handler(move || drop(stopper.stop())).expect("the only handler");
-    node.wait()?; // until Ctrl-C
-    println!("{}", node.stop()); // stopped already: what was cut off
+    })?; // until Ctrl-C
+    println!("{report}"); // what was cut off
     Ok(())
 }

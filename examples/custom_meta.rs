@@ -214,18 +214,13 @@ fn main() -> Result<(), longshore::Error> {
     if command.is_empty() {
         command = ["sed", "-u", "s/^/you said: /"].map(String::from).to_vec();
     }
-    let node = Node::start("inetd@localhost")?;
-    node.spawn(|| Inetd {
+    let report = Node::run("inetd@localhost", || Inetd {
         address,
         command,
         programs: HashMap::new(),
         connections: HashMap::new(),
         questions: HashMap::new(),
-    })?;
-
-    let stopper = node.clone();
-    ctrlc::set_handler(move || drop(stopper.stop())).expect("the only handler");
-    node.wait()?; // until Ctrl-C
-    println!("{}", node.stop()); // stopped already: what was cut off
+    })?; // until Ctrl-C
+    println!("{report}"); // what was cut off
     Ok(())
 }

@@ -123,12 +123,7 @@ fn main() -> Result<(), longshore::Error> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:7000".into());
-    let node = Node::start("demo@localhost")?;
-    node.spawn(|| Demo { address })?;
-
-    let stopper = node.clone();
-    ctrlc::set_handler(move || drop(stopper.stop())).expect("the only handler");
-    node.wait()?; // until Ctrl-C
-    println!("{}", node.stop()); // stopped already: what was cut off
+    let report = Node::run("demo@localhost", || Demo { address })?; // until Ctrl-C
+    println!("{report}"); // what was cut off
     Ok(())
 }

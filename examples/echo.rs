@@ -54,12 +54,7 @@ fn main() -> Result<(), longshore::Error> {
             _ => address = argument,
         }
     }
-    let node = Node::start(options)?;
-    node.spawn(|| Echo { address })?;
-
-    let stopper = node.clone();
-    ctrlc::set_handler(move || drop(stopper.stop())).expect("the only handler");
-    node.wait()?; // until Ctrl-C
-    println!("{}", node.stop()); // stopped already: what was cut off
+    let report = Node::run(options, || Echo { address })?; // until Ctrl-C
+    println!("{report}"); // what was cut off
     Ok(())
 }

@@ -18,7 +18,9 @@
 use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
+use std::thread;
 
+use longshore::Level;
 use longshore::prelude::*;
 use longshore::tls::{CertManager, CertSource, ClientAuth, Roots, TlsServerOptions};
 use rcgen::{
@@ -113,28 +115,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         tls = tls.with_client_auth(ClientAuth::Required(Roots::from_pem_file(file)?));
     }
 
-    let node = Node::start(node.with_logger(|level, text| eprintln!("{level:?}: {text}")))?;
     let options = server
         .with_cert_manager(certs.clone())
         .with_tls(tls.with_alpn(alpn));
-    node.spawn(|| Echo { options })?;
-    for line in io::stdin().lock().lines() {
-        let outcome = match line?.trim() {
-            "reload" => certs
-                .reload()
-                .map(|count| format!("{count} certificates read again")),
-            "renew" => {
-                make_certificates(&folder)?;
-                certs
-                    .reload()
-                    .map(|count| format!("{count} certificates made and read"))
-            }
+    thread::spawn(move || obey(&folder, &certs));
+    // Failed handshakes are records of level `Info`.
+    Node::run(node.with_log_level(Level::Info), || Echo { options })?;
+    Ok(())
+}
+
+/// Does what the lines of standard input say, until it ends; the server goes on without it.
+fn obey(folder: &Path, certs: &CertManager) {
+    for line in io::stdin().lock().lines().map_while(Result::ok) {
+        let outcome = match line.trim() {
+            "reload" => reload(certs),
+            "renew" => make_certificates(folder).and_then(|()| reload(certs)),
             _ => Ok("the lines `reload` and `renew` mean something here".into()),
         };
         // A bad file leaves the certificates as they were.
         eprintln!("{}", outcome.unwrap_or_else(|error| error.to_string()));
     }
-    Ok(node.wait()?) // standard input has ended; the server goes on
+}
+
+fn reload(certs: &CertManager) -> Result<String, Box<dyn std::error::Error>> {
+    Ok(format!("{} certificates read again", certs.reload()?))
 }
 
 /// Writes an authority, if there is none yet, and certificates of it for two servers and a client.

@@ -35,9 +35,8 @@
 //! }
 //!
 //! fn main() -> Result<(), longshore::Error> {
-//!     let node = Node::start("echo@localhost")?;
-//!     node.spawn(|| Echo)?; // a factory, so that a supervisor can restart it
-//!     node.wait()
+//!     Node::run("echo@localhost", || Echo)?; // until Echo ends, or Ctrl-C
+//!     Ok(())
 //! }
 //! ```
 //!
@@ -72,7 +71,7 @@
 //! | 7 | | `meta`: the contract of a meta-process | |
 //! | 6 | | `bridge`: commands, quotas, wakers, delivery | |
 //! | 5 | `proto`: framing, TLS, output, without sockets | | `scheduler`: workers, idle, monitor |
-//! | 4 | | `message` | |
+//! | 4 | | `message`, `record` | |
 //! | 3 | | `error`, `inspect`, `time` | |
 //! | 2 | | `id`, `memory`, `tls` | |
 //! | 1 | | `base` | |
@@ -98,13 +97,14 @@ mod node;
 mod poll;
 mod process;
 mod proto;
+mod record;
 mod scheduler;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
 pub use actor::{Actor, Context, Pool, PoolCommand, Timer};
-pub use base::log::Level;
+pub use bridge::monitor::Monitor;
 pub use bridge::request::{PendingReply, Reply};
 pub use error::{
     BindError, ConfigError, ConnectError, DisconnectReason, FrameError, Reason, RequestError,
@@ -132,6 +132,7 @@ pub use net::unix_datagram::UnixDatagramServer;
 pub use node::{Error, Node, NodeOptions, StopOptions, StopReport};
 pub use process::SpawnOptions;
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
+pub use record::{Level, Logger, ParseLevelError, Record};
 
 /// What most programs need: `use longshore::prelude::*;`.
 pub mod prelude {

@@ -13,7 +13,7 @@ const ROWS: [&[&str]; 10] = [
     &["meta"],
     &["bridge"],
     &["proto", "scheduler"],
-    &["message"],
+    &["message", "record"],
     &["error", "inspect", "time"],
     &["id", "memory", "tls"],
     &["base"],
@@ -35,6 +35,7 @@ const PLACES: [(&str, &[&str]); 7] = [
         "Instant::now",
         &[
             "time/clock.rs",
+            "bridge/monitor.rs",
             "bridge/request.rs",
             "node/mod.rs",
             "node/stop.rs",

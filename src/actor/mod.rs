@@ -2,6 +2,7 @@
 
 mod context;
 mod pool;
+mod records;
 mod sockets;
 
 pub use context::{Context, Timer};
@@ -148,5 +149,9 @@ impl<A: Actor> Behavior for ActorBehavior<A> {
 
     fn terminate(&mut self, env: &mut ProcessContext<'_>, reason: &Reason) {
         self.0.terminate(&mut Context::new(env), reason);
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<A>()
     }
 }

@@ -373,6 +373,10 @@ impl Behavior for Pool {
         }
     }
 
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+
     fn is_pool(&self) -> bool {
         true
     }

@@ -60,6 +60,13 @@ impl RuntimeId {
         }
     }
 
+    /// Returns whether the calling thread is inside of any runtime.
+    pub(crate) fn is_inside_any() -> bool {
+        ENTERED
+            .try_with(|entered| !entered.borrow().is_empty())
+            .unwrap_or(false)
+    }
+
     /// Returns whether a wait of the calling thread for this runtime could be a wait for itself.
     pub(crate) fn is_inside(self) -> bool {
         ENTERED

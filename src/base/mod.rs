@@ -1,9 +1,8 @@
-//! What every layer uses: the choice between std and loom, panics of user code, log records, threads for blocking work,
+//! What every layer uses: the choice between std and loom, panics of user code, threads for blocking work,
 //! and which runtimes a thread is inside of.
 
 pub(crate) mod blocking;
 pub(crate) mod inside;
-pub(crate) mod log;
 #[cfg(test)]
 #[cfg(test)]
 pub(crate) mod option_rows;

@@ -1,12 +1,15 @@
 //! How the I/O half reaches processes: the trait [`Deliver`], which the process table implements.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::monitor::EndNotice;
 use super::timer_event::TimerEvent;
 use crate::error::Reason;
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::message::CompactMessage;
 use crate::message::{Message, MessageReply};
+use crate::record::Level;
 
 /// What an acknowledgement stands behind: it is delivered after this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub enum Ack {
 pub(crate) enum Watcher {
     Link(Pid),
     Monitor(Pid, Ref),
+    /// Outside of the node.
+    Outside(Arc<EndNotice>),
 }
 
 /// Why a delivery failed. The message comes back.
@@ -71,6 +76,9 @@ pub(crate) trait Deliver: Send + Sync {
 
     /// Whether the process spreads its messages over workers.
     fn is_pool(&self, pid: Pid) -> bool;
+
+    /// The level of records of the process and its sockets, if it differs from the node's.
+    fn log_level(&self, pid: Pid) -> Option<Level>;
 
     /// Whether the process lives.
     fn is_alive(&self, pid: Pid) -> bool;

@@ -12,6 +12,7 @@
 mod command;
 mod commands;
 mod deliver;
+pub(crate) mod monitor;
 mod queue;
 pub(crate) mod request;
 pub(crate) mod send_quota;

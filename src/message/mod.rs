@@ -7,6 +7,7 @@
 //!
 //! This module does not queue or route: mailboxes are in `process`, commands to meta-processes in `bridge`.
 
+pub(crate) mod message_type;
 mod packed;
 mod send_error;
 mod user;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Alias, Ref, Target};
 use crate::memory::buffer::Buffer;
+pub(crate) use message_type::MessageType;
 pub(crate) use packed::CompactMessage;
 pub use send_error::SendError;
 pub use user::UserMessage;
@@ -127,6 +129,36 @@ impl Message {
         match self {
             Self::User(value) => value.downcast_ref(),
             _ => None,
+        }
+    }
+
+    /// The name of the type that this carries, as [`std::any::type_name`] gives it: for records
+    /// and for people, not for decisions.
+    ///
+    /// ```
+    /// use longshore::Message;
+    ///
+    /// assert_eq!(Message::new(7_u32).type_name(), "u32");
+    /// ```
+    pub fn type_name(&self) -> &'static str {
+        self.message_type().name().unwrap_or("nothing")
+    }
+
+    pub(crate) fn message_type(&self) -> MessageType {
+        match self {
+            Self::Tcp(_) => MessageType::TCP,
+            Self::TcpConnect(_) => MessageType::TCP_CONNECT,
+            Self::TcpDisconnect(_) => MessageType::TCP_DISCONNECT,
+            Self::TcpPeerClosed(_) => MessageType::TCP_PEER_CLOSED,
+            Self::TcpWritable(_) => MessageType::TCP_WRITABLE,
+            Self::Udp(_) => MessageType::UDP,
+            #[cfg(unix)]
+            Self::UnixDatagram(_) => MessageType::UNIX_DATAGRAM,
+            Self::UdpError(_) => MessageType::UDP_ERROR,
+            Self::Exit(_) => MessageType::EXIT,
+            Self::Down(_) => MessageType::DOWN,
+            Self::Reply(_) => MessageType::REPLY,
+            Self::User(value) => value.message_type(),
         }
     }
 

@@ -17,7 +17,7 @@
 
 use std::cell::RefCell;
 
-use super::{Message, MessageTcp, UserMessage};
+use super::{Message, MessageTcp, MessageType, UserMessage};
 use crate::memory::magazine::{Depot, ThreadCache};
 
 /// Boxes that travel between threads together.
@@ -59,6 +59,19 @@ impl CompactMessage {
     /// Drops the message and keeps its box: for those that are dropped by the thousand.
     pub(crate) fn discard(self) {
         drop(self.unpack());
+    }
+
+    /// The type of the message.
+    #[inline]
+    pub(crate) fn message_type(&self) -> MessageType {
+        match self {
+            Self::Tcp(_) => MessageType::TCP,
+            Self::User(value) => value.message_type(),
+            Self::Other(Boxed(message)) => message
+                .as_ref()
+                .as_ref()
+                .map_or(MessageType::NONE, Message::message_type),
+        }
     }
 
     /// What it counts against the output limit of the meta-process that it is sent to.

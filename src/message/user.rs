@@ -12,9 +12,10 @@ use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::hash::{Hash, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::message_type::{self, MessageType, Word};
 use crate::memory::magazine::{Depot, ThreadCache};
 
 /// Types that boxes are kept of, at most.
@@ -43,7 +44,14 @@ impl UserMessage {
             *place = Some(value);
             return Self(empty);
         }
+        message_type::note::<T, Option<T>>();
         Self(Box::new(Some(value)))
+    }
+
+    /// The type of the value.
+    #[inline]
+    pub(crate) fn message_type(&self) -> MessageType {
+        MessageType::of((*self.0).type_id())
     }
 
     /// Takes the value out, or gives the message back if it has another type.
@@ -91,22 +99,7 @@ static DEPOTS: Mutex<BTreeMap<TypeId, Arc<Depot<Empty>>>> = Mutex::new(BTreeMap:
 /// Places where a type can be; the first that is its own or free is its.
 #[inline]
 fn places(of: TypeId) -> impl Iterator<Item = usize> {
-    /// A `TypeId` is a good hash already, and gives itself to the hasher as one word.
-    #[derive(Default)]
-    struct Word(u64);
-    impl Hasher for Word {
-        fn finish(&self) -> u64 {
-            self.0
-        }
-        fn write(&mut self, bytes: &[u8]) {
-            bytes
-                .iter()
-                .for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-        }
-        fn write_u64(&mut self, word: u64) {
-            self.0 = word;
-        }
-    }
+    // A `TypeId` is a good hash already.
     let mut word = Word::default();
     of.hash(&mut word);
     let first = word.finish() as usize;

@@ -22,6 +22,7 @@ use crate::message::CompactMessage;
 use crate::message::Message;
 use crate::message::SendError;
 use crate::proto::tcp::Handshake;
+use crate::record::{Kind, Level, Record};
 
 /// Where a moderate handshake step, about a tenth of a millisecond of computation, is to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,6 +311,29 @@ impl MetaContext<'_> {
         &self.services.pool
     }
 
+    /// Makes a record of this meta-process, with its alias. It is made only if the level of its
+    /// parent, or else of the node, allows it. See
+    /// [`Context::log`](crate::Context::log) for its limits.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// cx.log(longshore::Level::Info, "the device is ready");
+    /// # Ok(()) }) }
+    /// ```
+    pub fn log(&mut self, level: Level, text: impl fmt::Display) {
+        self.record(level, Kind::Program, |record| record.set_text(text));
+    }
+
+    /// Makes a record of this meta-process.
+    pub(crate) fn record(&self, level: Level, kind: Kind, fill: impl FnOnce(&mut Record)) {
+        let own = self.services.deliver.log_level(self.parent);
+        self.services.log.record(level, kind, own, |record| {
+            record.alias = Some(self.alias);
+            fill(record);
+        });
+    }
+
     /// Counts off bytes of [`MessageTcp`](crate::MessageTcp) or [`MessageUdp`](crate::MessageUdp) that no longer wait.
     /// `true`: a send had been refused, and there is room again.
     ///
@@ -378,16 +402,17 @@ impl MetaContext<'_> {
 
     /// Computes a handshake step on a thread of the handshake pool; it returns as a message.
     pub(crate) fn offload(&self, mut handshake: Handshake) {
-        let (remote, logger) = (self.remote(), self.services.logger.clone());
+        let (remote, log) = (self.remote(), self.services.log.clone());
         let outcome = self.services.handshakes.run(move || {
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handshake.run())) {
                 Ok(()) => remote.send(handshake),
                 Err(payload) => {
                     let reason = Reason::from_panic(&*payload);
-                    logger.warning(format_args!(
-                        "meta-process {} ended: {reason}",
-                        remote.alias
-                    ));
+                    log.record(Level::Error, Kind::MetaEnded, None, |record| {
+                        record.set_text("meta-process ended in a handshake");
+                        record.alias = Some(remote.alias);
+                        record.reason = Some(reason.clone());
+                    });
                     remote.commands.push(
                         remote.alias.stripe(),
                         Command::Exit {

@@ -187,6 +187,18 @@ pub trait MetaProcess: Send + 'static {
         ("", &[])
     }
 
+    /// The type, for records.
+    #[doc(hidden)]
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
+
+    /// Whether a message of its own says why it ends. Then its end is no record of level `Error`.
+    #[doc(hidden)]
+    fn reports_end(&self) -> bool {
+        false
+    }
+
     /// Bytes of [`MessageTcp`](crate::MessageTcp) or [`MessageUdp`](crate::MessageUdp) that may wait for this
     /// meta-process before sends to it are refused; it counts them off with [`MetaContext::sent`].
     fn output_limit(&self) -> u32 {

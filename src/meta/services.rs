@@ -7,11 +7,11 @@ use mio::Registry;
 
 use super::MetaProcess;
 use crate::base::blocking::Blocking;
-use crate::base::log::Logger;
 use crate::bridge::{Commands, Deliver, Timers};
 use crate::error::{ConfigError, SpawnError};
 use crate::id::{Alias, Name, Pid};
 use crate::memory::buffer::BufferPool;
+use crate::record::Log;
 
 /// A meta-process on its way to its stripe.
 pub(crate) struct PendingSpawn {
@@ -30,7 +30,7 @@ pub(crate) struct Services {
     pub(crate) blocking: Blocking,
     /// Where long handshakes compute.
     pub(crate) handshakes: Blocking,
-    pub(crate) logger: Logger,
+    pub(crate) log: Log,
     /// For each stripe, what is to be born on it.
     pub(crate) spawn_queues: Box<[SegQueue<PendingSpawn>]>,
 }

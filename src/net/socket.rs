@@ -7,8 +7,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::options::{Host, SocketOptions};
-use crate::base::log::Logger;
 use crate::error::BindError;
+use crate::record::{Kind, Level, Log};
 use crate::time::clock::Clock;
 
 /// From here on a resolver that blocks is a record, in milliseconds.
@@ -44,11 +44,15 @@ pub(super) fn bind_addresses(
 }
 
 /// A record of a name that took long to resolve: so long the caller of `bind`, a worker as a rule, has done nothing else.
-pub(super) fn record_resolving(logger: &Logger, host: &Host, took_ms: u64) {
+pub(super) fn record_resolving(log: &Log, host: &Host, took_ms: u64) {
     if took_ms >= LONG_RESOLVING_MS {
-        logger.warning(format_args!(
-            "bind: resolving {host} took {took_ms} ms, in which its thread was blocked"
-        ));
+        log.text(
+            Level::Warn,
+            Kind::SlowResolve,
+            format_args!(
+                "bind: resolving {host} took {took_ms} ms, in which its thread was blocked"
+            ),
+        );
     }
 }
 

@@ -334,7 +334,7 @@ impl UdpServer {
 impl MetaProcess for UdpServer {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.find_owner(cx);
-        record_resolving(&cx.services.logger, &self.options.host, self.resolving_ms);
+        record_resolving(&cx.services.log, &self.options.host, self.resolving_ms);
         cx.register_source(&mut self.socket)?;
         Ok(())
     }

@@ -2,8 +2,10 @@
 
 use std::io;
 
+use super::StopReport;
 use crate::error::Reason;
 use crate::error::{BindError, ConfigError, ConnectError, RequestError, SpawnError};
+use crate::id::{Name, Pid};
 use crate::message::SendError;
 
 /// Any error that an embedding program meets.
@@ -34,7 +36,19 @@ pub enum Error {
     /// Input or output of the embedding program, so that `main` can use `?` on it.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A node has stopped, and a deadline cut something off; the text is that of the [`StopReport`](crate::StopReport).
+    /// A node has stopped, and a deadline cut something off.
     #[error("the node stopped: {0}")]
-    Stopped(Reason),
+    Stopped(StopReport),
+    /// The root process of [`Node::run`](crate::Node::run) ended, and its reason was neither `Normal` nor `Shutdown`.
+    #[error("the root process {pid} ({actor}) ended: {reason}")]
+    Root {
+        /// The process.
+        pid: Pid,
+        /// The name that it was spawned with.
+        name: Option<Name>,
+        /// The type of its actor.
+        actor: &'static str,
+        /// Why it ended.
+        reason: Reason,
+    },
 }

@@ -5,6 +5,10 @@
 pub(crate) mod core;
 mod error;
 mod options;
+mod records;
+mod run;
+#[cfg(all(feature = "signals", unix))]
+mod signals;
 mod sockets;
 mod stop;
 
@@ -34,6 +38,7 @@ use crate::message::{Message, Priority};
 use crate::meta::Services;
 use crate::poll::{Io, Poller};
 use crate::process::{Behavior, Processes, SpawnOptions};
+use crate::record::Log;
 use crate::scheduler::{Executor, Scheduler};
 use crate::time::clock::Clock;
 use stop::Stopper;
@@ -82,6 +87,9 @@ impl Node {
         let workers = options.workers.unwrap_or_else(default_workers);
         let stripes = options.stripes.unwrap_or(workers);
         let (runtime, clock) = (RuntimeId::new(), Clock::new());
+        let level = options.log_level;
+        let level = level.unwrap_or_else(|| options.logger.default_level());
+        let log = Log::new(runtime, options.logger.clone(), level, clock);
         let (poller, registry, interrupt) = Poller::new().map_err(Error::Start)?;
         let signal = stop::Signal::new();
         let scheduler = Arc::new(Scheduler::new(runtime, workers, clock, interrupt.clone()));
@@ -92,6 +100,7 @@ impl Node {
             Arc::clone(&scheduler),
             Arc::clone(&commands),
             Arc::clone(&timers),
+            log.clone(),
             options.max_processes,
             options.bounds(),
             signal.waker(),
@@ -106,7 +115,7 @@ impl Node {
             pool: options.buffer_pool.clone().unwrap_or_default(),
             blocking: blocking.clone(),
             handshakes: Blocking::new(runtime, "longshore-handshakes", workers),
-            logger: options.logger.clone(),
+            log,
             spawn_queues: Services::spawn_queues(stripes),
         });
         processes.attach_services(Arc::downgrade(&services));
@@ -457,7 +466,9 @@ impl Node {
         &self.0.core.io.services.pool
     }
 
-    /// Counts of what the node holds now: `processes`, `meta_processes`, `timers`, `buffers` (handed out), `workers`.
+    /// Counts of what the node holds now: `processes`, `meta_processes`, `timers`, `buffers` (handed out), `workers`;
+    /// and of its records since the start: `records_written`, `records_left_out` (by the rate limit), `records_lost` (the
+    /// logger was too slow).
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -474,6 +485,10 @@ impl Node {
         counts.add("timers", core.io.services.timers.pending());
         counts.add("buffers", core.io.services.pool.outstanding());
         counts.add("workers", core.scheduler.workers());
+        let records = core.processes.log.counts();
+        counts.add("records_written", records.written);
+        counts.add("records_left_out", records.left_out);
+        counts.add("records_lost", records.lost);
         counts
     }
 
@@ -532,7 +547,7 @@ impl Node {
         if report.is_clean() {
             Ok(())
         } else {
-            Err(Error::Stopped(Reason::error(report)))
+            Err(Error::Stopped(report))
         }
     }
 }

@@ -1,12 +1,10 @@
 //! How a node is started.
 
-use std::fmt;
-
-use crate::base::log::{Level, Logger};
 use crate::error::ConfigError;
 use crate::id::{Alias, Name};
 use crate::memory::buffer::BufferPool;
 use crate::process::Bounds;
+use crate::record::{Level, Logger};
 use crate::scheduler::MAX_PROCESSES;
 
 /// Most workers of a node.
@@ -38,7 +36,11 @@ pub struct NodeOptions {
     pub data_bound: u32,
     /// Where buffers come from. `None`: a pool of the node's own.
     pub buffer_pool: Option<BufferPool>,
-    pub(crate) logger: Logger,
+    /// Where records go. Standard error by default.
+    pub logger: Logger,
+    /// Level of the records that are made. `None`: `Warn` for standard error, `Info` for another
+    /// logger. A process can have a level of its own, and both can be changed while the node runs.
+    pub log_level: Option<Level>,
 }
 
 impl Default for NodeOptions {
@@ -52,6 +54,7 @@ impl Default for NodeOptions {
             data_bound: 1_024,
             buffer_pool: None,
             logger: Logger::default(),
+            log_level: None,
         }
     }
 }
@@ -99,13 +102,18 @@ impl NodeOptions {
         self
     }
 
-    /// Gets the log records of the runtime. The function is called on threads of the runtime and should not block.
+    /// Sets where records go: a [`Logger`], or a closure that gets each
+    /// [`Record`](crate::Record).
     #[must_use]
-    pub fn with_logger(
-        mut self,
-        sink: impl Fn(Level, fmt::Arguments<'_>) + Send + Sync + 'static,
-    ) -> Self {
-        self.logger = Logger::new(sink);
+    pub fn with_logger(mut self, logger: impl Into<Logger>) -> Self {
+        self.logger = logger.into();
+        self
+    }
+
+    /// Sets the level of the records that are made.
+    #[must_use]
+    pub fn with_log_level(mut self, level: impl Into<Option<Level>>) -> Self {
+        self.log_level = level.into();
         self
     }
 

@@ -22,6 +22,7 @@ use crate::bridge::Command;
 use crate::error::Reason;
 use crate::error::RequestError;
 use crate::id::{Pid, Target};
+use crate::record::{Kind, Level};
 use crate::scheduler::Threads;
 
 /// How long each phase of a stop may take.
@@ -253,11 +254,11 @@ impl Stopper {
                 stopper.stop(options);
             });
         if let Err(error) = started {
-            self.core
-                .io
-                .services
-                .logger
-                .warning(format_args!("cannot stop the node: {error}"));
+            self.core.io.services.log.text(
+                Level::Error,
+                Kind::StopFailed,
+                format_args!("cannot stop the node: {error}"),
+            );
         }
         StopReport::default()
     }
@@ -299,6 +300,7 @@ impl Stopper {
         self.end_processes(options, &mut report);
         self.end_threads(threads, options, &mut report);
         report.unsent_bytes = core.io.services.commands.unsent() - unsent_before;
+        core.processes.log.end(options.kill_timeout);
         report
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Entry {
     pub(super) awaits_flush: bool,
     /// The alias is in the stripe's queue of handshake steps.
     pub(super) awaits_step: bool,
+    /// When it was spawned, on the node's clock.
+    pub(super) born_ms: u64,
 }
 
 /// A timer in the wheel.
@@ -43,7 +45,13 @@ struct ArmedTimer {
 
 impl Entries {
     /// Puts a meta-process into the slot of its alias, which must be free.
-    pub(super) fn insert(&mut self, alias: Alias, parent: Pid, meta: Box<dyn MetaProcess>) {
+    pub(super) fn insert(
+        &mut self,
+        alias: Alias,
+        parent: Pid,
+        meta: Box<dyn MetaProcess>,
+        now_ms: u64,
+    ) {
         let slot = alias.slot() as usize;
         if self.0.len() <= slot {
             self.0.resize_with(slot + 1, || None);
@@ -61,6 +69,7 @@ impl Entries {
             pending: Readiness::default(),
             awaits_flush: false,
             awaits_step: false,
+            born_ms: now_ms,
         });
     }
 

@@ -15,6 +15,7 @@
 
 mod entries;
 mod poller;
+mod records;
 mod stripe;
 
 use std::fmt;

@@ -11,6 +11,7 @@ use crate::base::sync::Mutex;
 use crate::bridge::TimerEvent;
 use crate::id::Alias;
 use crate::meta::{Readiness, Services};
+use crate::record::{Kind, Level};
 use crate::scheduler::Wait;
 
 /// Events taken from the operating system at once.
@@ -94,7 +95,9 @@ impl Poller {
         if let Err(error) = state.poll.poll(&mut state.events, timeout) {
             // A signal: what was due is looked at now, the rest in the next turn.
             if error.kind() != io::ErrorKind::Interrupted {
-                services.logger.warning(format_args!("poll: {error}"));
+                services
+                    .log
+                    .text(Level::Warn, Kind::PollFailed, format_args!("poll: {error}"));
             }
             state.events.clear();
         }

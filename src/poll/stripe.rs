@@ -23,6 +23,7 @@ use std::collections::VecDeque;
 
 use super::entries::Entries;
 use super::poller::Ready;
+use super::records::{Cause, record_end};
 use crate::base::sync::Mutex;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::InspectReply;
@@ -31,6 +32,7 @@ use crate::error::Reason;
 use crate::id::{Alias, Target};
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
+use crate::message::MessageType;
 use crate::meta::{Again, MetaContext, MetaProcess, Offload, PendingSpawn, Readiness, Services};
 
 /// Moderate handshake steps that may wait. Each activation computes one, so the last one waits this many activations.
@@ -157,6 +159,10 @@ struct Run<'a> {
     read_budget: usize,
     /// The callback of part 5 runs: it may compute a moderate handshake step.
     computes: bool,
+    /// The type of the message that is handled now.
+    handling: MessageType,
+    /// An exit signal is handled now: an end that follows from it was asked for.
+    is_signaled: bool,
 }
 
 impl<'a> Run<'a> {
@@ -168,6 +174,8 @@ impl<'a> Run<'a> {
             now_ms: services.timers.clock().now_ms(),
             read_budget: READ_BUDGET,
             computes: false,
+            handling: MessageType::NONE,
+            is_signaled: false,
         }
     }
 
@@ -198,7 +206,8 @@ impl<'a> Run<'a> {
             parent,
             meta,
         } = pending;
-        self.inner.entries.insert(alias, parent, meta);
+        let entries = &mut self.inner.entries;
+        entries.insert(alias, parent, meta, self.now_ms);
         self.call(alias, |meta, cx| meta.init(cx));
         match self.inner.phase {
             Phase::Open => {}
@@ -304,13 +313,21 @@ impl<'a> Run<'a> {
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Message { to, from, message } => self.call(to, |meta, cx| {
-                meta.handle_message(cx, from, message.unpack())
-            }),
-            Command::Call { to, from, call } => self.call(to, |meta, cx| {
-                let (message, reply) = *call;
-                meta.handle_call(cx, from, message, reply)
-            }),
+            Command::Message { to, from, message } => {
+                self.handling = message.message_type();
+                self.call(to, |meta, cx| {
+                    meta.handle_message(cx, from, message.unpack())
+                });
+                self.handling = MessageType::NONE;
+            }
+            Command::Call { to, from, call } => {
+                self.handling = call.0.message_type();
+                self.call(to, |meta, cx| {
+                    let (message, reply) = *call;
+                    meta.handle_call(cx, from, message, reply)
+                });
+                self.handling = MessageType::NONE;
+            }
             Command::Exit { to, reason } if self.inner.entries.get_mut(to).is_none() => {
                 // The parent terminated after it adopted this child but before the child was queued here. Requeue
                 // the exit, so that it is handled after the spawn.
@@ -324,7 +341,11 @@ impl<'a> Run<'a> {
                 to,
                 reason: Reason::Kill,
             } => self.end(to, &Reason::Kill),
-            Command::Exit { to, reason } => self.call(to, |meta, cx| meta.handle_exit(cx, reason)),
+            Command::Exit { to, reason } => {
+                self.is_signaled = true;
+                self.call(to, |meta, cx| meta.handle_exit(cx, reason));
+                self.is_signaled = false;
+            }
             Command::Watch { to, watcher } => self.watch(to, watcher),
             Command::Unwatch { to, watcher } => {
                 if let Some(entry) = self.inner.entries.get_mut(to) {
@@ -454,20 +475,26 @@ impl<'a> Run<'a> {
     /// Terminates a meta-process whose callback has failed.
     #[cold]
     fn end_after(&mut self, alias: Alias, outcome: std::thread::Result<Result<(), Reason>>) {
-        let reason = match outcome {
+        let (reason, has_panicked) = match outcome {
             Ok(Ok(())) => return,
-            Ok(Err(reason)) => reason,
+            Ok(Err(reason)) => (reason, false),
             Err(payload) => {
                 // Discard the read buffer: it may hold another connection's bytes.
                 self.inner.scratch.clear();
                 let reason = Reason::from_panic(&*payload);
                 drop_catching(payload);
-                self.services
-                    .logger
-                    .warning(format_args!("meta-process {alias} ended: {reason}"));
-                reason
+                (reason, true)
             }
         };
+        let cause = Cause {
+            handling: self.handling,
+            has_panicked,
+            is_signaled: self.is_signaled,
+            now_ms: self.now_ms,
+        };
+        if let Some(entry) = self.inner.entries.get_mut(alias) {
+            record_end(self.services, alias, entry, &reason, cause);
+        }
         self.end(alias, &reason);
     }
 

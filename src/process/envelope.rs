@@ -8,8 +8,8 @@ use std::fmt;
 use crate::bridge::Ack;
 use crate::bridge::request::{InspectReply, Reply};
 use crate::id::{Alias, Pid};
-use crate::message::CompactMessage;
 use crate::message::UserMessage;
+use crate::message::{CompactMessage, MessageType};
 use crate::message::{Message, MessageDown, MessageExit, MessageReply};
 
 /// What a mailbox holds.
@@ -39,6 +39,22 @@ pub(crate) enum Payload {
     Barrier(BarrierToken),
     /// A question about the process itself.
     Inspect(InspectReply),
+}
+
+impl Payload {
+    /// The type of what the process is about to handle.
+    #[inline]
+    pub(crate) fn message_type(&self) -> MessageType {
+        match self {
+            Self::Message(message) => message.message_type(),
+            Self::Call(call) => call.0.message_type(),
+            Self::Exit { .. } => MessageType::EXIT,
+            Self::Answer(_) => MessageType::REPLY,
+            Self::Down(_) => MessageType::DOWN,
+            Self::Ack(..) | Self::Barrier(_) => MessageType::NONE,
+            Self::Inspect(_) => MessageType::INSPECT,
+        }
+    }
 }
 
 impl From<CompactMessage> for Payload {

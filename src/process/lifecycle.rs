@@ -48,6 +48,9 @@ pub(crate) trait Behavior: Send {
         self.handle_message(env, from, message.unpack())
     }
 
+    /// The type of the actor, for records.
+    fn type_name(&self) -> &'static str;
+
     /// Whether messages are spread over workers; such a process cannot own connections.
     fn is_pool(&self) -> bool {
         false
@@ -64,6 +67,10 @@ pub(crate) struct ProcessInfo {
     /// Its last activation has left it a backlog.
     pub(super) has_backlog: bool,
     pub(crate) handled: u64,
+    /// When it was spawned, on the node's clock.
+    pub(super) born_ms: u64,
+    /// An exit signal of another process terminates it.
+    pub(super) is_signaled: bool,
     /// Messages sent in this activation.
     pub(crate) sent: u32,
     /// Requests under way, with the timer that ends the wait.
@@ -78,14 +85,16 @@ pub(super) struct Process {
 }
 
 impl ProcessInfo {
-    pub(super) fn new(pid: Pid, parent: Pid, name: Option<Name>) -> Self {
+    pub(super) fn new(pid: Pid, parent: Pid, born_ms: u64) -> Self {
         Self {
             pid,
             parent,
-            name,
+            name: None,
             trap_exit: false,
             has_backlog: false,
             handled: 0,
+            born_ms,
+            is_signaled: false,
             sent: 0,
             requests: None,
         }
@@ -206,6 +215,7 @@ impl Process {
         if link && signal.reason == Reason::Normal {
             return Ok(());
         }
+        self.life.is_signaled = true;
         Err(signal.reason)
     }
 }
@@ -380,15 +390,15 @@ impl fmt::Debug for ProcessContext<'_> {
     }
 }
 
-/// The payload that tells a watcher.
-pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> (Pid, Payload) {
+/// The payload for a watcher that is a process; another watcher is notified here.
+pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> Option<(Pid, Payload)> {
     match watcher {
         Watcher::Link(pid) => {
             let signal = Box::new(MessageExit {
                 from: target,
                 reason: reason.clone(),
             });
-            (*pid, Payload::Exit { signal, link: true })
+            Some((*pid, Payload::Exit { signal, link: true }))
         }
         Watcher::Monitor(pid, monitor) => {
             let down = Box::new(MessageDown {
@@ -396,7 +406,11 @@ pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> (Pid
                 target,
                 reason: reason.clone(),
             });
-            (*pid, Payload::Down(down))
+            Some((*pid, Payload::Down(down)))
+        }
+        Watcher::Outside(notice) => {
+            notice.notify(reason);
+            None
         }
     }
 }

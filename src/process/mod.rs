@@ -19,6 +19,7 @@ mod lane;
 mod lifecycle;
 mod mailbox;
 mod options;
+mod records;
 mod relations;
 mod table;
 

@@ -3,6 +3,7 @@
 use super::mailbox::Bounds;
 use crate::error::ConfigError;
 use crate::id::Name;
+use crate::record::Level;
 
 /// How a process is spawned.
 ///
@@ -24,6 +25,8 @@ pub struct SpawnOptions {
     pub data_bound: Option<u32>,
     /// Link the new process with the one that spawns it.
     pub link: bool,
+    /// Level of the records of this process and of its sockets. `None`: the node's.
+    pub log_level: Option<Level>,
 }
 
 impl SpawnOptions {
@@ -52,6 +55,13 @@ impl SpawnOptions {
     #[must_use]
     pub fn with_link(mut self) -> Self {
         self.link = true;
+        self
+    }
+
+    /// Sets the level of the records of this process and of its sockets.
+    #[must_use]
+    pub fn with_log_level(mut self, level: Level) -> Self {
+        self.log_level = Some(level);
         self
     }
 

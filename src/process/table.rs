@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::mailbox::{Batch, Bounds, Class, Mailbox, PushError, Pushed};
 use super::relations::Relations;
 use crate::base::sync::Mutex;
 use crate::base::unwind::{catch_panic, drop_catching};
+use crate::bridge::monitor::EndNotice;
 use crate::bridge::request::{InspectReply, PendingReply, Reply};
 use crate::bridge::{Ack, Command, Commands, Deliver, TimerEvent, Timers, Undelivered, Watcher};
 use crate::error::Reason;
@@ -26,6 +27,7 @@ use crate::message::CompactMessage;
 use crate::message::UserMessage;
 use crate::message::{Message, MessageExit, MessageReply, Priority, SendError};
 use crate::meta::{MetaProcess, Services};
+use crate::record::{Level, Log};
 use crate::scheduler::{MAX_PROCESSES, Place, Scheduler, Task};
 
 /// Messages a process handles, or sends, before it goes to the back of the queue: one handled counts as much as
@@ -41,12 +43,13 @@ const CLOSE_WAIT: Duration = Duration::from_millis(250);
 
 /// All processes of a node.
 pub(crate) struct Processes {
-    cells: Arena<Cell>,
+    pub(super) cells: Arena<Cell>,
     slots: IndexAllocator,
     names: Mutex<HashMap<Name, Pid>>,
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) commands: Arc<Commands>,
     pub(crate) timers: Arc<Timers>,
+    pub(crate) log: Log,
     default_bounds: Bounds,
     refs: AtomicU64,
     live: AtomicUsize,
@@ -62,9 +65,14 @@ pub(crate) struct Processes {
 /// Three cache lines: two for those who send, and the one of the worker that runs the process.
 #[derive(Default)]
 #[repr(C, align(64))]
-struct Cell {
+pub(super) struct Cell {
     mailbox: Mailbox,
+    /// The type of the message that the process handles, or has handled last. Written by the
+    /// worker that runs it, read by any thread.
+    pub(super) handling: AtomicU64,
     is_pool: AtomicBool,
+    /// The code of the level of the process; 0 for the node's.
+    pub(super) log_level: AtomicU8,
     body: ProcessSlot,
 }
 
@@ -87,6 +95,7 @@ impl Processes {
         scheduler: Arc<Scheduler>,
         commands: Arc<Commands>,
         timers: Arc<Timers>,
+        log: Log,
         limit: u32,
         default_bounds: Bounds,
         emptied: Waker,
@@ -99,6 +108,7 @@ impl Processes {
             scheduler,
             commands,
             timers,
+            log,
             default_bounds,
             refs: AtomicU64::new(1),
             live: AtomicUsize::new(0),
@@ -150,6 +160,12 @@ impl Processes {
     #[inline]
     fn mailbox(&self, pid: Pid) -> Option<&Mailbox> {
         self.cells.get(pid.index()).map(|cell| &cell.mailbox)
+    }
+
+    /// The cell of a process that is alive.
+    pub(super) fn live_cell(&self, pid: Pid) -> Option<&Cell> {
+        let cell = self.cells.get(pid.index())?;
+        cell.mailbox.is_open(pid.generation()).then_some(cell)
     }
 
     /// Changes the relations of a process; `None` if it is gone.
@@ -418,9 +434,27 @@ impl Processes {
     // ---- Watching ----
 
     pub(crate) fn notify_watcher(&self, watcher: Watcher, target: Target, reason: &Reason) {
-        let (pid, payload) = notice(&watcher, target, reason);
+        let Some((pid, payload)) = notice(&watcher, target, reason) else {
+            return;
+        };
         // A watcher that is gone needs no news.
         let _ = self.post(pid, Pid::NODE, payload, Class::Urgent, Place::Back);
+    }
+
+    /// Has `notice` report the end of the target, or that there is none.
+    pub(crate) fn watch_from_outside(&self, target: Target, notice: Arc<EndNotice>) {
+        let watcher = Watcher::Outside(notice);
+        match self.locate(target) {
+            Ok(Target::Pid(pid)) => {
+                // A notice that finds no process is dropped, which reports that.
+                self.with_relations(pid, |relations| relations.watchers.push(watcher));
+            }
+            Ok(Target::Alias(alias)) => {
+                let command = Command::Watch { to: alias, watcher };
+                self.commands.push(alias.stripe(), command);
+            }
+            _ => drop(watcher),
+        }
     }
 
     pub(super) fn unwatch(&self, target: &Target, watcher: Watcher) {
@@ -486,6 +520,18 @@ impl Processes {
         options: &SpawnOptions,
         behavior: Box<dyn Behavior>,
     ) -> Result<Pid, SpawnError> {
+        self.spawn_watched(parent, options, behavior, None)
+    }
+
+    /// As [`Processes::spawn`], with a watcher from the first moment on, so that it misses no
+    /// end. It is notified of a failed start as well.
+    pub(crate) fn spawn_watched(
+        self: &Arc<Self>,
+        parent: Pid,
+        options: &SpawnOptions,
+        behavior: Box<dyn Behavior>,
+        watcher: Option<Watcher>,
+    ) -> Result<Pid, SpawnError> {
         let bounds = options.bounds(self.default_bounds)?;
         // The calling thread may be one of the program's: until this returns it runs code of the process.
         let _inside = self.scheduler.runtime().enter();
@@ -497,12 +543,18 @@ impl Processes {
         let pid = Pid::new(index, cell.mailbox.open(bounds));
         self.live.fetch_add(1, Ordering::AcqRel);
         cell.is_pool.store(behavior.is_pool(), Ordering::Relaxed);
+        cell.handling.store(0, Ordering::Relaxed);
+        let level = options.log_level.map_or(0, Level::code);
+        cell.log_level.store(level, Ordering::Relaxed);
         let mut body = Box::new(Process {
-            life: ProcessInfo::new(pid, parent, None),
+            life: ProcessInfo::new(pid, parent, self.timers.clock().now_ms()),
             batch: Batch::default(),
             behavior,
         });
 
+        if let Some(watcher) = watcher {
+            self.with_relations(pid, |relations| relations.watchers.push(watcher));
+        }
         let started = self.start(&mut body, options);
         match started {
             Ok(()) => {
@@ -616,6 +668,7 @@ impl Processes {
         };
         let body = slot.take().expect("the body that has just run");
         drop(slot);
+        self.record_end(&body.life, &*body.behavior, &reason);
         self.end(cell, body, reason, true);
         false
     }
@@ -637,6 +690,8 @@ impl Processes {
             let Some(envelope) = next else {
                 return Activation::Idle;
             };
+            let handling = envelope.payload.message_type().to_word();
+            cell.handling.store(handling, Ordering::Relaxed);
             if let Err(reason) = body.handle(self, envelope) {
                 return Activation::End(reason);
             }
@@ -684,7 +739,9 @@ impl Processes {
                 life: &mut body.life,
             };
             if let Err(payload) = catch_panic(|| body.behavior.terminate(&mut env, &reason)) {
+                let panic = Reason::from_panic(&*payload);
                 drop_catching(payload);
+                self.record_panic_at_end(&body.life, &*body.behavior, panic);
             }
         }
         body.life.forget_all_requests(self);
@@ -918,6 +975,10 @@ impl Deliver for Processes {
                 .cells
                 .get(pid.index())
                 .is_some_and(|cell| cell.is_pool.load(Ordering::Relaxed))
+    }
+
+    fn log_level(&self, pid: Pid) -> Option<Level> {
+        Self::log_level(self, pid)
     }
 
     fn is_alive(&self, pid: Pid) -> bool {

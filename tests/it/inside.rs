@@ -590,7 +590,7 @@ fn record_is_written_inside_the_runtime() {
     let (sink, sender) = (Arc::clone(&known), Mutex::new(sender));
     let options = NodeOptions::from("inside@localhost")
         .with_workers(1)
-        .with_logger(move |_, _| {
+        .with_logger(move |_: &longshore::Record| {
             let known = sink.lock().expect("no panic").take();
             if let Some((node, silent)) = known {
                 let sender = sender.lock().expect("no panic");

@@ -26,8 +26,11 @@ mod nodes;
 mod options;
 mod pool;
 mod processes;
+mod records;
 mod relations;
 mod requests;
+#[cfg(unix)]
+mod run;
 mod scheduling;
 mod stop;
 mod stories;

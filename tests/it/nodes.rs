@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{DisconnectReason, Level, SpawnError, StopOptions};
+use longshore::{DisconnectReason, Level, Record, SpawnError, StopOptions};
 
 use crate::support::*;
 
@@ -236,9 +236,9 @@ fn dropping_the_last_handle_stops_the_node_also_inside_an_actor() {
 fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
     silence_expected_panics();
     let (sender, records) = mpsc::channel();
-    let options = NodeOptions::from("test@localhost").with_logger(move |level, text| {
+    let options = NodeOptions::from("test@localhost").with_logger(move |record: &Record| {
         sender
-            .send((level, text.to_string()))
+            .send((record.level, record.text.clone()))
             .expect("the test listens");
         panic!("in the logger");
     });
@@ -249,7 +249,7 @@ fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
         // Closed, and with bytes unread a reset.
         let _ = read_out(&mut client(addr));
         let (level, text) = records.recv_timeout(LIMIT).expect("a record");
-        assert_eq!(level, Level::Warning);
+        assert_eq!(level, Level::Warn);
         assert_eq!(text, format!("{addr}: no process of the pool is alive"));
         assert_eq!(inspect(&node, listener).number("no_owner"), Some(refused));
     }

@@ -419,7 +419,7 @@ impl TcpConnection {
         let settings = self.settings(cx);
         let machine = match &self.tls {
             Some(tls) => {
-                tls.warn(&cx.services.logger, address);
+                tls.warn(&cx.services.log, address);
                 match tls.connect() {
                     Ok(tls) => Connection::with_tls(settings, tls, cx.now_ms),
                     Err(error) => {
@@ -541,6 +541,11 @@ fn in_progress(error: &io::Error) -> bool {
 }
 
 impl MetaProcess for TcpConnection {
+    /// The owner gets a Disconnect.
+    fn reports_end(&self) -> bool {
+        true
+    }
+
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         // Without the process that was named, the parent is told.
         self.owner = cx.parent;

@@ -33,6 +33,7 @@ use crate::meta::{MetaContext, MetaProcess, Offload, Readiness};
 use crate::net::options::keep_alive_bytes;
 use crate::net::stream::{PeerAddr, Stream, canonical};
 use crate::proto::tcp::{Able, Connection, Event, Handshake, Input, Output};
+use crate::record::{Kind, Level};
 
 /// Reads in one call.
 const READS: u32 = 16;
@@ -438,6 +439,11 @@ impl Driver {
 }
 
 impl MetaProcess for Driver {
+    /// The owner gets a Disconnect.
+    fn reports_end(&self) -> bool {
+        true
+    }
+
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if self.owner != cx.parent {
             // An idle connection delivers nothing that would find its owner gone. An owner that is gone now is found by
@@ -570,10 +576,12 @@ impl MetaProcess for Driver {
             self.count_end(cx, seat, &disconnect);
             if !seat.is_announced() {
                 seat.handshake_failed();
-                cx.services.logger.info(format_args!(
-                    "connection of {} not established: {disconnect}",
-                    self.remote_addr.get()
-                ));
+                let peer = self.remote_addr.get();
+                cx.record(Level::Info, Kind::NotEstablished, |record| {
+                    record.set_text(format_args!(
+                        "connection of {peer} not established: {disconnect}"
+                    ));
+                });
                 return;
             }
         }

@@ -44,6 +44,7 @@ use crate::net::stream::{Stream, UNSPECIFIED, canonical};
 #[cfg(unix)]
 use crate::net::unix::{self, SocketFile};
 use crate::proto::tcp::{Connection, Settings};
+use crate::record::{Kind, Level};
 
 /// Accepts in one activation.
 const ACCEPTS: u32 = 64;
@@ -471,12 +472,20 @@ impl TcpServer {
         }
     }
 
+    fn warn(&self, cx: &MetaContext<'_>, kind: Kind, text: fmt::Arguments<'_>) {
+        cx.record(Level::Warn, kind, |record| {
+            record.set_text(format_args!("{}: {text}", self.listener));
+        });
+    }
+
     /// Looks again later, the next time later still.
     fn back_off(&mut self, cx: &mut MetaContext<'_>, what: &'static str, error: &io::Error) {
         if self.back_off_ms == BACK_OFF_MS.0 {
-            cx.services
-                .logger
-                .warning(format_args!("{}: cannot accept: {error}", self.listener));
+            self.warn(
+                cx,
+                Kind::AcceptFailed,
+                format_args!("cannot accept: {error}"),
+            );
         }
         self.wait(cx, what, cx.now_ms + self.back_off_ms);
         self.back_off_ms = (self.back_off_ms * 2).min(BACK_OFF_MS.1);
@@ -503,10 +512,11 @@ impl TcpServer {
         let number = self.counters.accepted;
         let Some(owner) = self.owner(cx, number) else {
             self.counters.no_owner += 1;
-            cx.services.logger.warning(format_args!(
-                "{}: no process of the pool is alive",
-                self.listener
-            ));
+            self.warn(
+                cx,
+                Kind::NoOwner,
+                format_args!("no process of the pool is alive"),
+            );
             return;
         };
         let over = self
@@ -537,10 +547,11 @@ impl TcpServer {
             });
         if let Err(reason) = started {
             self.counters.errors += 1;
-            cx.services.logger.warning(format_args!(
-                "{}: connection not started: {reason}",
-                self.listener
-            ));
+            self.warn(
+                cx,
+                Kind::ConnectionNotStarted,
+                format_args!("connection not started: {reason}"),
+            );
         }
     }
 
@@ -641,14 +652,9 @@ impl MetaProcess for TcpServer {
             #[cfg(unix)]
             Listener::Unix(listener, _) => cx.register_source(listener)?,
         }
-        record_resolving(&cx.services.logger, &self.options.host, self.resolving_ms);
+        record_resolving(&cx.services.log, &self.options.host, self.resolving_ms);
         // Again: a name may have become a pool's since the spawn.
-        if let Err(error) = cx.services.refuse_pools(self.owners()) {
-            cx.services
-                .logger
-                .warning(format_args!("listener not started: {error}"));
-            return Err(error.into());
-        }
+        cx.services.refuse_pools(self.owners())?;
         Ok(())
     }
 

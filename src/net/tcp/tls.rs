@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
-use crate::base::log::Logger;
 use crate::net::options::{Host, TcpConnectionOptions, TcpServerOptions};
 use crate::proto::tls::Tls;
+use crate::record::{Kind, Level, Log};
 use crate::tls::{ServerTls, Setup, TlsClientOptions, TlsError};
 
 /// The TLS of a listener.
@@ -78,11 +78,13 @@ impl ClientSide {
     }
 
     /// Logs a warning if the certificate of the peer is not verified.
-    pub(super) fn warn(&self, logger: &Logger, address: SocketAddr) {
+    pub(super) fn warn(&self, log: &Log, address: SocketAddr) {
         if self.options.is_insecure_skip_verify() {
-            logger.warning(format_args!(
-                "insecure_skip_verify: the certificate of {address} is not checked"
-            ));
+            log.text(
+                Level::Warn,
+                Kind::Unverified,
+                format_args!("insecure_skip_verify: the certificate of {address} is not checked"),
+            );
         }
     }
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 
 use longshore::prelude::*;
 use longshore::tls::{CertManager, CertSource, Roots, TlsClientOptions};
-use longshore::{DisconnectReason, MessageTcpDisconnect};
+use longshore::{DisconnectReason, MessageTcpDisconnect, Record};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
@@ -115,9 +115,9 @@ impl Site {
         let certs = issue(&authority).manager();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
-        let node = node_with(
-            options.with_logger(move |_, text| lines.lock().unwrap().push(text.to_string())),
-        );
+        let node = node_with(options.with_logger(move |record: &Record| {
+            lines.lock().unwrap().push(record.text.clone());
+        }));
         Self {
             authority,
             certs,

@@ -1,0 +1,39 @@
+//! What a process does with records.
+
+use std::fmt;
+
+use super::Context;
+use crate::record::Level;
+
+impl Context<'_> {
+    /// Makes a record of this process, with its pid, its name and the type of the message in
+    /// hand. It is made only if the level of the process, or else of the node, allows it.
+    ///
+    /// The text is escaped and cut at about 1 KiB. Records of programs are not limited in rate;
+    /// more than the logger can write are counted and lost.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let (open, limit) = (95, 100);
+    /// cx.log(longshore::Level::Warn, format_args!("{open} of {limit} tables are taken"));
+    /// # Ok(()) }) }
+    /// ```
+    pub fn log(&mut self, level: Level, text: impl fmt::Display) {
+        let env = self.env();
+        env.processes.record_own(env.life, level, &text);
+    }
+
+    /// Sets the level of the records of this process and of its sockets; `None`: the node's.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// cx.set_log_level(longshore::Level::Trace);
+    /// # Ok(()) }) }
+    /// ```
+    pub fn set_log_level(&mut self, level: impl Into<Option<Level>>) {
+        let env = self.env();
+        env.processes.set_log_level(env.life.pid, level.into());
+    }
+}

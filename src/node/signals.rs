@@ -1,0 +1,104 @@
+//! Signals of the operating system, for [`Node::run`](super::Node::run).
+//!
+//! For SIGINT and SIGTERM, in the order in which the handler runs them:
+//!
+//! 1. `idle` is set: no `run` is under way, and the signal has its default action. Registered
+//!    once for the life of the program, because a handler cannot be taken back.
+//! 2. `second` is set: the signal is the second one of a run, and has its default action.
+//! 3. `second` becomes set.
+//! 4. A byte wakes the thread of the run, which reports the signal.
+//!
+//! 2 to 4 exist once for each run under way, so two nodes both stop at the first signal.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{SigId, flag, low_level};
+
+const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+
+/// The runs under way, and the flag of action 1 once it is registered.
+static RUNS: Mutex<(usize, Option<Arc<AtomicBool>>)> = Mutex::new((0, None));
+
+/// Catches the signals of one run until it is dropped.
+pub(super) struct Stop {
+    registered: Vec<SigId>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Stop {
+    /// From now on the first signal calls `forward`, on a thread of its own.
+    pub(super) fn install(forward: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        enter()?;
+        let mut this = Self {
+            registered: Vec::new(),
+            thread: None,
+        };
+        let (mut reader, writer) = UnixStream::pair()?;
+        let second = Arc::new(AtomicBool::new(false));
+        for signal in SIGNALS {
+            let is_second = Arc::clone(&second);
+            let id = flag::register_conditional_default(signal, is_second)?;
+            this.registered.push(id);
+            let id = flag::register(signal, Arc::clone(&second))?;
+            this.registered.push(id);
+            let id = low_level::pipe::register(signal, writer.try_clone()?)?;
+            this.registered.push(id);
+        }
+        let wait = move || {
+            // Zero bytes: the writers are closed, the run has ended.
+            if matches!(reader.read(&mut [0]), Ok(1..)) {
+                forward();
+            }
+        };
+        let builder = thread::Builder::new().name("longshore-signals".into());
+        this.thread = Some(builder.spawn(wait)?);
+        Ok(this)
+    }
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        // Before the actions of this run go: a signal in between must not be lost.
+        leave();
+        for id in self.registered.drain(..) {
+            low_level::unregister(id);
+        }
+        if let Some(thread) = self.thread.take() {
+            // It calls `forward`, which cannot panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A run begins.
+fn enter() -> io::Result<()> {
+    let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
+    if runs.1.is_none() {
+        let idle = Arc::new(AtomicBool::new(false));
+        for signal in SIGNALS {
+            flag::register_conditional_default(signal, Arc::clone(&idle))?;
+        }
+        runs.1 = Some(idle);
+    }
+    runs.0 += 1;
+    set_idle(&runs);
+    Ok(())
+}
+
+/// A run ends.
+fn leave() {
+    let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
+    runs.0 -= 1;
+    set_idle(&runs);
+}
+
+fn set_idle((runs, idle): &(usize, Option<Arc<AtomicBool>>)) {
+    if let Some(idle) = idle {
+        idle.store(*runs == 0, Ordering::SeqCst);
+    }
+}

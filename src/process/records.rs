@@ -1,0 +1,91 @@
+//! The records that a process makes: its own, and the one of its end.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Processes;
+use super::lifecycle::{Behavior, ProcessInfo};
+use crate::error::Reason;
+use crate::id::Pid;
+use crate::message::MessageType;
+use crate::record::{Kind, Level, Record};
+
+impl Processes {
+    /// The level of a process, if it differs from the node's. `None` for one that is gone.
+    pub(crate) fn log_level(&self, pid: Pid) -> Option<Level> {
+        let cell = self.live_cell(pid)?;
+        Level::from_code(cell.log_level.load(Ordering::Relaxed))
+    }
+
+    /// Sets the level of a process; `None`: the node's. Returns whether the process is alive.
+    pub(crate) fn set_log_level(&self, pid: Pid, level: Option<Level>) -> bool {
+        let Some(cell) = self.live_cell(pid) else {
+            return false;
+        };
+        let code = level.map_or(0, Level::code);
+        cell.log_level.store(code, Ordering::Relaxed);
+        true
+    }
+
+    /// A record that a process makes about itself.
+    pub(crate) fn record_own(&self, life: &ProcessInfo, level: Level, text: &dyn fmt::Display) {
+        let own = self.log_level(life.pid);
+        self.log.record(level, Kind::Program, own, |record| {
+            record.set_text(text);
+            self.identify(life, record);
+        });
+    }
+
+    /// The record of an end that nobody asked for. `Normal` and `Shutdown` have none; an exit
+    /// signal of another process is `Debug`, because the sender knows.
+    pub(super) fn record_end(&self, life: &ProcessInfo, behavior: &dyn Behavior, reason: &Reason) {
+        if matches!(reason, Reason::Normal | Reason::Shutdown) {
+            return;
+        }
+        let level = if life.is_signaled {
+            Level::Debug
+        } else {
+            Level::Error
+        };
+        let own = self.log_level(life.pid);
+        self.log.record(level, Kind::ProcessEnded, own, |record| {
+            record.set_text("process ended");
+            self.identify(life, record);
+            record.actor = Some(behavior.type_name());
+            record.reason = Some(reason.clone());
+            let age_ms = self.timers.clock().now_ms().saturating_sub(life.born_ms);
+            record.lifetime = Some(Duration::from_millis(age_ms));
+        });
+    }
+
+    /// The record of a panic in `terminate`, which changes nothing about the end.
+    pub(super) fn record_panic_at_end(
+        &self,
+        life: &ProcessInfo,
+        behavior: &dyn Behavior,
+        reason: Reason,
+    ) {
+        self.log
+            .record(Level::Error, Kind::ProcessEnded, None, |record| {
+                record.set_text("process panicked in terminate");
+                self.identify(life, record);
+                record.actor = Some(behavior.type_name());
+                record.reason = Some(reason);
+            });
+    }
+
+    fn identify(&self, life: &ProcessInfo, record: &mut Record) {
+        record.pid = Some(life.pid);
+        record.name.clone_from(&life.name);
+        record.message = self.handling(life.pid).name();
+    }
+
+    /// The type of the message that a process handles, or has handled last.
+    fn handling(&self, pid: Pid) -> MessageType {
+        let cell = self.cells.get(pid.index());
+        cell.map_or(MessageType::NONE, |cell| {
+            MessageType::from_word(cell.handling.load(Ordering::Relaxed))
+        })
+    }
+}
