@@ -188,7 +188,8 @@ mod tests {
             mailbox_bound,
             data_bound,
             buffer_pool,
-            logger
+            logger,
+            log_level
         });
     }
 }

@@ -208,9 +208,13 @@ impl Process {
                 processes,
                 life: &mut self.life,
             };
-            return self
+            let reason = signal.reason.clone();
+            let outcome = self
                 .behavior
                 .handle_message(&mut env, from, Message::Exit(signal));
+            // The process obeys a signal that it has trapped.
+            self.life.is_signaled = outcome.as_ref().is_err_and(|ended| *ended == reason);
+            return outcome;
         }
         if link && signal.reason == Reason::Normal {
             return Ok(());

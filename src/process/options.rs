@@ -90,7 +90,8 @@ mod tests {
             name,
             mailbox_bound,
             data_bound,
-            link
+            link,
+            log_level
         });
     }
 }

@@ -722,7 +722,16 @@ fn every_option_of_a_node_works_or_is_refused_by_name() {
         ("data_bound", new().with_data_bound(0), "data_bound"),
         ("data_bound", new().with_data_bound(1), WORKS),
         ("data_bound", new().with_data_bound(u32::MAX), WORKS),
-        ("logger", new().with_logger(|_, _| ()), WORKS),
+        (
+            "logger",
+            new().with_logger(|_: &longshore::Record| ()),
+            WORKS,
+        ),
+        (
+            "log_level",
+            new().with_log_level(longshore::Level::Trace),
+            WORKS,
+        ),
         (
             "buffer_pool",
             new().with_buffer_pool(BufferPool::new()),
@@ -751,6 +760,11 @@ fn every_option_of_a_spawn_works_or_is_refused_by_name() {
     let node = node();
     let new = SpawnOptions::default;
     let rows: Rows<SpawnOptions> = vec![
+        (
+            "log_level",
+            new().with_log_level(longshore::Level::Trace),
+            WORKS,
+        ),
         ("name", new().with_name(""), "name"),
         ("name", new().with_name("n".repeat(100_000)), WORKS),
         (

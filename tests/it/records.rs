@@ -149,6 +149,39 @@ fn end_that_was_asked_for_is_no_error() {
 }
 
 #[test]
+fn trapped_signal_that_is_obeyed_is_no_error_and_another_reason_is_one() {
+    struct Traps;
+    impl Actor for Traps {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            cx.trap_exit(true);
+            Ok(())
+        }
+        fn handle_message(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
+            match message {
+                Message::Exit(exit) if exit.reason == Reason::error("go") => Err(exit.reason),
+                _ => Err(Reason::error("surprised")),
+            }
+        }
+    }
+    let (node, records) = recording(Level::Debug);
+    for (reason, level) in [("go", Level::Debug), ("what?", Level::Error)] {
+        let pid = node.spawn(|| Traps).expect("spawned");
+        node.send_exit(pid, Reason::error(reason)).expect("alive");
+        let record = next(&records, "process_ended");
+        assert_eq!(
+            (record.level, record.message),
+            (level, Some("longshore::MessageExit"))
+        );
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn cascade_over_links_is_one_error() {
     silence_expected_panics();
     let (node, records) = recording(Level::Info);

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use crate::base::log::Logger;
 use crate::error::ConfigError;
 use crate::net::options::{TcpConnectionOptions, TcpServerOptions};
 use crate::proto::tls::{Tls, TlsError};
+use crate::record::Log;
 
 /// No value has this type.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl ClientSide {
         match self.0 {}
     }
 
-    pub(super) fn warn(&self, _: &Logger, _: SocketAddr) {
+    pub(super) fn warn(&self, _: &Log, _: SocketAddr) {
         match self.0 {}
     }
 }
