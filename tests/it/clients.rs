@@ -1,4 +1,4 @@
-//! Connections that this side opens.
+//! Outgoing connections.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -21,7 +21,7 @@ fn accept(listener: &TcpListener) -> std::net::TcpStream {
     stream
 }
 
-/// A port on which nobody listens.
+/// A port without a listener.
 fn closed_port() -> SocketAddr {
     peer().1
 }
@@ -50,7 +50,7 @@ fn a_closed_port_is_told_as_refused() {
             );
         }
     }
-    // By name: found out after the spawn, for whichever of its addresses came last.
+    // By name, the failure shows after the spawn and names the last address that was tried.
     let alias = probe.connect_to(("localhost", addr.port()));
     let ended = probe.disconnect();
     assert_eq!(
@@ -70,7 +70,7 @@ fn a_name_is_resolved_and_connected_to_without_blocking_the_process() {
     let probe = Probe::spawn(&node);
     let (listener, addr) = peer();
     let alias = probe.connect_to(("localhost", addr.port()));
-    // The process goes on.
+    // The process continues.
     probe.run(|_| ());
     let mut stream = accept(&listener);
     let connected = probe.connect();
@@ -112,7 +112,7 @@ fn a_name_that_does_not_resolve_is_told_with_the_resolvers_text() {
 fn an_attempt_that_is_not_answered_ends_at_its_deadline() {
     let node = node();
     let probe = Probe::spawn(&node);
-    // A backlog that is full: further connects wait for ever.
+    // With a full backlog, further connects wait without end.
     let socket =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket
@@ -136,7 +136,7 @@ fn an_attempt_that_is_not_answered_ends_at_its_deadline() {
     let started = Instant::now();
     let alias = probe.connect_to(TcpConnectionOptions::from(addr).with_connect_timeout(timeout));
     assert_eq!(inspect(&node, alias).value("state"), Some("connecting"));
-    // What waits to be sent is told as unsent.
+    // Queued bytes are reported as unsent.
     probe.write(alias, "never");
     let ended = probe.disconnect();
     assert_eq!(
@@ -145,7 +145,7 @@ fn an_attempt_that_is_not_answered_ends_at_its_deadline() {
     );
     assert!(started.elapsed() >= timeout);
 
-    // An exit, an abort and the end of the node end an attempt too.
+    // An exit, an abort and the node's stop also end an attempt.
     for kind in 0..3 {
         let alias = probe.connect_to(TcpConnectionOptions::from(addr).with_connect_timeout(LIMIT));
         let reason = match kind {
@@ -204,7 +204,7 @@ fn what_is_sent_before_it_is_connected_goes_out_first_and_within_the_limit() {
         assert_eq!(read(&mut stream, 4), b"one ");
         assert_eq!(read(&mut stream, 4), b"two ");
         assert_eq!(kinds[..2], [Ok(()), Ok(())]);
-        // The attempt may be through before the third.
+        // The attempt may have succeeded before the third.
         assert!(
             [Ok(()), Err(SendErrorKind::OutputFull)].contains(&kinds[2]),
             "{:?}",
@@ -252,7 +252,7 @@ fn the_named_process_owns_the_connection_and_a_missing_one_is_told() {
     assert_eq!(owner.connect().id, alias);
     stream.write_all(b"x").expect("written");
     assert_eq!(owner.bytes(1), b"x");
-    // The end of its owner ends it.
+    // The end of its owner closes it.
     node.send_exit(owner.pid, Reason::Shutdown)
         .expect("it lives");
     assert_eq!(read_to_end(&mut stream), b"");
@@ -337,7 +337,7 @@ fn a_socket_that_is_taken_over_needs_no_port_beside_its_host() {
 
 #[test]
 fn what_is_asked_for_before_it_is_connected_holds_from_the_first_byte_on() {
-    // With one worker nothing is resolved before the process has said everything.
+    // With one worker no name is resolved before the handler has returned.
     let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
     let probe = Probe::spawn(&node);
     let (listener, addr) = peer();
@@ -409,7 +409,7 @@ fn an_attempt_that_is_ended_with_data_waiting_keeps_the_reason_of_its_end() {
         (end.reason, end.unsent),
         (DisconnectReason::Exit(reason), 5)
     );
-    // But an abort is one, whatever was asked for before.
+    // An abort is reported as an abort, whatever was requested before.
     let alias = waiting();
     probe.run(move |cx| {
         cx.send_exit_meta(alias, Reason::Shutdown).expect("alive");
@@ -427,7 +427,7 @@ fn an_attempt_that_is_ended_with_data_waiting_keeps_the_reason_of_its_end() {
     );
 }
 
-/// That the connection is made, the answer and the end are one piece of news then, told once.
+/// The connection's success, the answer and the end arrive in one readiness event, which comes once.
 #[test]
 fn a_server_that_answers_and_closes_at_once_is_heard_to_the_end() {
     const EACH: usize = 100;

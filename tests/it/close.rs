@@ -1,4 +1,4 @@
-//! The end of a connection: what was accepted before it arrives, or the Disconnect says how much did not.
+//! The end of a connection: what was accepted before it arrives, or the Disconnect states how many bytes did not.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
@@ -11,12 +11,12 @@ use longshore::{SendErrorKind, TcpLimits};
 
 use crate::support::*;
 
-/// How often each race is run.
+/// Runs of each race.
 const RUNS: usize = if cfg!(debug_assertions) { 150 } else { 1_000 };
-/// More than the kernel takes from a sender whose peer does not read.
+/// More bytes than the kernel takes from a sender whose peer does not read.
 const MUCH: usize = 16 << 20;
 
-/// Bytes of a run: lengths from one byte to several writes, contents that show a gap or a repetition.
+/// The bytes of a run. Lengths go from one byte to several writes, and the contents show a gap or a repetition.
 fn payload(run: usize) -> Vec<u8> {
     let length = [1, 100, 1_460, 5_000, 65_536, 70_001, 300_000][run % 7] + run;
     (0..length)
@@ -31,7 +31,7 @@ fn limits() -> TcpLimits {
         .with_close_timeout(Duration::from_secs(20))
 }
 
-/// Sends the bytes in pieces, then ends the connection in that way, all in one go.
+/// Sends the bytes in pieces and then ends the connection in the given way, all in one handler.
 fn send_then(
     probe: &Probe,
     to: Alias,
@@ -51,7 +51,7 @@ fn send_then(
         let late = cx
             .send_alias(to, MessageTcp::new(to, "late"))
             .map_err(|error| error.kind());
-        // An exit signal is on its way, a close is known at once.
+        // An exit signal travels to the stripe, while a close takes effect at once.
         assert!(
             matches!(
                 late,
@@ -227,7 +227,7 @@ fn data_together_with_the_end_arrives_before_it() {
     stop_clean(&node);
 }
 
-/// Linux keeps what has been received when a reset comes. What the sender's kernel has not sent is gone, so a run sends no
+/// Linux keeps received bytes when a reset comes, but discards what the sender's kernel has not sent. So a run sends no
 /// more than goes out at once.
 #[cfg(target_os = "linux")]
 #[test]
@@ -290,7 +290,7 @@ fn abort_resets_and_counts_what_was_not_sent() {
     stop_clean(&node);
 }
 
-/// What ends a connection whose peer reads nothing, and how long that may take.
+/// Ways to end a connection whose peer reads nothing, and how long each may take.
 #[test]
 fn every_end_works_on_a_connection_whose_peer_reads_nothing() {
     const CLOSE: Duration = Duration::from_millis(200);
@@ -341,7 +341,7 @@ fn every_end_works_on_a_connection_whose_peer_reads_nothing() {
             "{reason}: {:?}",
             begun.elapsed()
         );
-        // A part is not to be taken for the whole.
+        // The peer must not take a part for the whole.
         assert_eq!(
             read_out(&mut client),
             Err(ErrorKind::ConnectionReset),
@@ -361,11 +361,11 @@ fn every_end_works_on_a_connection_whose_peer_reads_nothing() {
     stop_clean(&node);
 }
 
-/// The close comes to the stripe in an activation that has begun long before: its time counts from the close.
+/// The close reaches the stripe in an activation that began long before: the close timeout counts from the close.
 #[test]
 fn close_timeout_counts_from_the_close() {
     const CLOSE: Duration = Duration::from_millis(100);
-    /// Holds its stripe up until the gate is dropped.
+    /// Blocks its stripe until the gate is dropped.
     struct Hold(mpsc::Sender<()>, mpsc::Receiver<()>);
     impl MetaProcess for Hold {
         fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
@@ -486,7 +486,7 @@ fn owner_that_ends_leaves_its_last_words_to_the_peer() {
             Err(Reason::Normal)
         });
         owner.end();
-        // Its being gone shows when there is something for it.
+        // The connection notices that its owner has terminated when data arrives for it.
         client.write_all(b"?").expect("written");
         assert!(read_to_end(&mut client) == bytes, "run {run}");
         parent.start(|_| Err(Reason::Normal));
@@ -510,7 +510,7 @@ fn peer_that_goes_on_sending_still_gets_our_last_bytes() {
                 .expect("accepted");
             cx.close(alias).expect("alive");
         });
-        // It reads a little, and writes, until the end.
+        // The peer reads a little, and writes, until the end.
         let mut got = Vec::new();
         let mut room = vec![0; 16 << 10];
         loop {

@@ -1,4 +1,4 @@
-//! Listeners and their connections: beginnings, ends, owners.
+//! Listeners and their connections: creation, ends, owners.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -73,7 +73,7 @@ fn wrong_options_are_named_before_anything_is_bound() {
         field(options().with_write_keep_alive(never_fits)),
         "write_keep_alive"
     );
-    // What the kernel would refuse, without a name for it.
+    // The kernel would refuse these values without naming the field.
     assert_eq!(
         field(options().with_keep_alive_period(Duration::from_secs(32_768))),
         "keep_alive_period"
@@ -198,7 +198,7 @@ fn an_empty_host_serves_both_families() {
     parent.spawn_meta(server);
     let four = client(SocketAddr::from(([127, 0, 0, 1], port)));
     let connect = parent.connect();
-    // Told as what it is, and not as an IPv6 address that stands for it.
+    // The address is reported as IPv4, and not as the IPv6 address that it is mapped to.
     assert_eq!(connect.remote_addr, four.local_addr().expect("an address"));
     assert_eq!(connect.local_addr, four.peer_addr().expect("an address"));
     drop(four);
@@ -270,7 +270,7 @@ fn missing_and_dead_names_of_the_process_pool_are_skipped() {
         node.send_exit(probe.pid, Reason::Kill).expect("it lives");
     }
     wait_for_count(&node, "processes", 1);
-    // Nobody is left: closed and counted, and accepting goes on.
+    // No owner is left: the connection is closed and counted, and the listener continues to accept.
     let mut lonely = client(addr);
     assert_eq!(read_out(&mut lonely).unwrap_or_default(), b"");
     wait_for(&node, listener, "no_owner", 1);
@@ -348,7 +348,7 @@ fn a_listener_recovers_by_itself_when_descriptors_are_free_again() {
             for _ in 0..20 {
                 parent.connect();
             }
-            // Nothing is left for the listener.
+            // No descriptor is left for the listener.
             let mut hoard = Vec::new();
             clients.push(std::net::TcpStream::connect(addr).expect("in the backlog"));
             parent.connect();
@@ -360,12 +360,12 @@ fn a_listener_recovers_by_itself_when_descriptors_are_free_again() {
             wait_until("an accept to fail", || {
                 inspect(&node, listener).number("accept_errors") > Some(0)
             });
-            // Live connections go on.
+            // Live connections continue.
             established.write_all(b"x").expect("written");
             assert_eq!(parent.bytes(1), b"x");
             parent.write(id, "y");
             assert_eq!(read(&mut established, 1), b"y");
-            // Free again: the next one is served, without news from the kernel.
+            // A descriptor is free again: the next connection is served without an event from the kernel.
             drop(hoard);
             let _next = std::net::TcpStream::connect(addr).expect("in the backlog");
             parent.connect();
@@ -445,7 +445,7 @@ fn many_ends_at_once_give_one_disconnect() {
         let id = parent.connect().id;
         let inside = node.clone();
         let ending = std::thread::spawn(move || {
-            // Whoever comes late finds it ended.
+            // A late monitor finds the connection ended.
             let _ = if round % 2 == 0 {
                 inside.close(id)
             } else {
@@ -453,7 +453,7 @@ fn many_ends_at_once_give_one_disconnect() {
             };
             let _ = inside.abort(id);
         });
-        // It may have been reset.
+        // The client may have been reset.
         let _ = stream.write_all(b"some bytes");
         match round % 3 {
             0 => reset(stream),
@@ -671,7 +671,7 @@ fn an_alias_is_never_used_again_and_a_stale_one_reaches_nobody() {
     stop_clean(&node);
 }
 
-/// A read ends where it was, as if there were nothing behind it.
+/// Urgent data ends a read, as if no bytes followed.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_urgent_byte_is_not_data_and_holds_nothing_back() {
@@ -731,7 +731,7 @@ fn messages_that_mean_nothing_to_a_connection_take_none_of_its_output_limit() {
     let owner = Probe::spawn(&node);
     let (addr, _) = owner.listen(TcpServerOptions::default());
     let to = addr;
-    // While it connects, and when it is connected.
+    // First while it connects, and then when it is connected.
     let id = owner.run(move |cx| {
         let client = TcpConnection::connect(("localhost", addr.port())).expect("an attempt");
         let id = cx.spawn_meta(client).expect("spawned");
@@ -812,7 +812,7 @@ fn a_connection_whose_owner_has_ended_is_closed_when_bytes_come() {
     owner.connect();
     node.send_exit(owner.pid, Reason::Kill).expect("it lives");
     owner.end();
-    // It may be closed already.
+    // The connection may be closed already.
     let _ = stream.write_all(b"anybody there?");
     let _ = read_out(&mut stream);
     wait_for_count(&node, "meta_processes", 1);
@@ -837,7 +837,7 @@ fn a_connection_whose_owner_ends_with_the_peers_end_in_its_mailbox_is_closed() {
         node.send_exit(owner.pid, Reason::Kill).expect("it lives");
         drop(gate);
         owner.end();
-        // Nothing more will ever come from the peer.
+        // The peer has shut down its side, so no event will come from it.
         wait_until("the connection to be closed", || {
             count(&node, "meta_processes") == 1
         });
@@ -860,7 +860,7 @@ fn an_idle_connection_ends_with_its_owner() {
     owner.connect();
     stream.shutdown(Shutdown::Write).expect("shut down");
     owner.peer_closed();
-    // Its owner has been told everything, and ends: nobody will ever close it.
+    // Its owner has received every event, and ends, so no close can come from it.
     node.send_exit(owner.pid, Reason::Shutdown)
         .expect("it lives");
     owner.end();
@@ -881,7 +881,7 @@ fn keep_alive_bytes_are_written_after_a_period_without_writes_only() {
     let started = Instant::now();
     let mut stream = client(addr);
     let id = owner.connect().id;
-    // Busy: as long as writes come more often than the period nothing else is written. A slow machine may pause.
+    // Busy: while writes come more often than the period, no keep-alive is written. A slow machine may pause.
     let mut longest = Duration::ZERO;
     let mut last = Instant::now();
     let mut written = 0;
@@ -898,13 +898,13 @@ fn keep_alive_bytes_are_written_after_a_period_without_writes_only() {
             "keep-alive between writes"
         );
     }
-    // Idle: one for each period, not more.
+    // Idle: one keep-alive in each period, not more.
     let idle_since = Instant::now();
     while read(&mut stream, 1) != b"*" {}
     for _ in 0..3 {
         assert_eq!(read(&mut stream, 1), b"*");
     }
-    // The first may have been due at once, when the last write is long past.
+    // The first may be due at once, if the last write is long past.
     assert!(
         idle_since.elapsed() >= PERIOD * 2,
         "{:?}",

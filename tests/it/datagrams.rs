@@ -1,4 +1,4 @@
-//! UDP.
+//! UDP sockets.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -7,7 +7,7 @@ use longshore::{BufferPool, SendErrorKind, UdpServer};
 
 use crate::support::*;
 
-/// Sends by the meta-process.
+/// Sends a datagram through the meta-process.
 fn send(probe: &Probe, id: Alias, addr: SocketAddr, data: impl Into<Buffer>) {
     let data = data.into();
     probe
@@ -55,7 +55,7 @@ fn returned_buffers_do_not_shrink_later_datagrams() {
             "{} bytes in round {round}",
             packet.data.len()
         );
-        // What goes back to the pool has been cut down in every way.
+        // The buffers that return to the pool have been split and truncated in every way.
         packet.data.truncate(1);
         match round % 3 {
             0 => drop(packet),
@@ -87,7 +87,7 @@ fn a_datagram_longer_than_the_buffer_is_cut_and_flagged() {
         assert_eq!((&packet.data[..], packet.truncated), (got, truncated));
     }
     assert_eq!(inspect(&node, id).number("truncated"), Some(1));
-    // With a pool the size is ignored.
+    // With a pool of the user's, `buffer_size` is ignored.
     let options = UdpServerOptions::default()
         .with_buffer_size(10)
         .with_buffer_pool(BufferPool::new());
@@ -106,7 +106,7 @@ fn a_datagram_that_cannot_be_sent_ends_nothing_and_is_counted() {
     let (addr, id) = probe.listen_udp(options);
     let socket = udp_client();
     let to = socket.local_addr().expect("an address");
-    // Too long, of the wrong family, to port 0.
+    // Too long, to another address family, to port 0.
     send(&probe, id, to, vec![0; 65_508]);
     let error = probe.udp_error();
     assert_eq!((error.id, error.addr, error.length), (id, Some(to), 65_508));
@@ -118,7 +118,7 @@ fn a_datagram_that_cannot_be_sent_ends_nothing_and_is_counted() {
     assert_eq!(probe.udp_error().addr, Some(nowhere));
     assert_eq!(inspect(&node, id).number("send_errors"), Some(3));
     assert_eq!(inspect(&node, id).number("queued_bytes"), Some(0));
-    // Nobody there: the network tells, or not; the server lives.
+    // No socket is bound there: the network may report it, and the server continues.
     let closed = UdpSocket::bind("127.0.0.1:0")
         .expect("bound")
         .local_addr()
@@ -162,12 +162,12 @@ fn a_socket_connected_to_a_peer_hears_that_peer_only_and_outlives_its_absence() 
             .with_peer(peer_addr)
             .with_report_errors(true),
     );
-    // A stranger's datagram does not pass, the peer's does.
+    // A datagram from another address is dropped, and the peer's is delivered.
     udp_client().send_to(b"stranger", addr).expect("sent");
     peer.send_to(b"peer", addr).expect("sent");
     let packet = probe.udp();
     assert_eq!((packet.addr, &packet.data[..]), (peer_addr, &b"peer"[..]));
-    // The address of the message does not matter.
+    // The address in the message is ignored.
     send(
         &probe,
         id,
@@ -175,7 +175,7 @@ fn a_socket_connected_to_a_peer_hears_that_peer_only_and_outlives_its_absence() 
         "to the peer",
     );
     assert_eq!(receive(&peer), b"to the peer");
-    // Gone: it is told, and nothing ends. Back: it goes on.
+    // When the peer is gone, an error is reported, and the socket continues; when it is back, datagrams arrive again.
     drop(peer);
     send(&probe, id, peer_addr, "anybody?");
     let error = probe.udp_error();
@@ -200,7 +200,7 @@ fn datagrams_for_a_missing_process_are_dropped_and_counted_until_it_is_there() {
     socket.send_to(b"lost", addr).expect("sent");
     wait_for(&node, id, "dropped", 1);
     let handler = Probe::named(&node, "handler");
-    // The one that finds the name gone looks it up for the next.
+    // The datagram that finds the name gone triggers the lookup for the next one.
     socket.send_to(b"first", addr).expect("sent");
     socket.send_to(b"second", addr).expect("sent");
     let packet = handler.udp();
@@ -325,7 +325,7 @@ fn a_flood_of_tiny_datagrams_does_not_stop_other_sockets() {
         let socket = udp_client();
         let mut sent = 0_u64;
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            // The kernel may have no room for it.
+            // The kernel's buffer may be full.
             sent += u64::from(socket.send_to(b"x", addr).is_ok());
         }
         sent

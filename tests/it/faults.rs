@@ -1,4 +1,4 @@
-//! Connections that do not come about, and sockets of other kinds.
+//! Connection attempts that fail, and sockets of other kinds.
 
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -9,7 +9,7 @@ use longshore::{ConnectError, SocketOptions, TcpLimits};
 
 use crate::support::*;
 
-/// Why a connection did not come about, be it told at creation or by the one and only message.
+/// Why an attempt failed, from the error at creation or from its only message.
 fn failure(probe: &Probe, options: impl Into<TcpConnectionOptions>) -> DisconnectReason {
     match TcpConnection::connect(options) {
         Ok(connection) => {
@@ -35,7 +35,7 @@ fn closed_port_refuses() {
         failure(&probe, closed),
         DisconnectReason::Connect(ErrorKind::ConnectionRefused)
     );
-    // By name every address of it is tried, off the loop.
+    // For a name, every address of it is tried, off the loop.
     let by_name = failure(&probe, ("localhost", closed.port()));
     assert_eq!(
         by_name,
@@ -151,7 +151,7 @@ fn options_of_the_socket_reach_the_kernel() {
     let options = TcpConnectionOptions::from(listener.local_addr().expect("an address"))
         .with_keep_alive_period(Duration::from_secs(5))
         .with_socket(socket);
-    // The same path as for a connection of its own, over a socket that can be looked at.
+    // Takes the same path as a connection of its own, over a socket that the test can examine.
     let stream = std::net::TcpStream::connect(listener.local_addr().expect("an address"))
         .expect("connected");
     let seen = socket2::Socket::from(stream.try_clone().expect("a clone"));
@@ -273,7 +273,7 @@ mod unix {
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
     use std::path::PathBuf;
 
-    /// A path of its own, removed at the end.
+    /// A path that is removed at the end.
     struct Place(PathBuf);
 
     impl Place {
@@ -356,7 +356,7 @@ mod unix {
         stop_clean(&node);
     }
 
-    /// An accepted socket has not those of its listener.
+    /// An accepted Unix socket does not inherit the buffer sizes of its listener.
     #[cfg(target_os = "linux")]
     #[test]
     fn buffer_sizes_hold_for_both_ends_in_the_file_system() {
@@ -394,7 +394,7 @@ mod unix {
         stop_clean(&node);
     }
 
-    /// A read ends at them, as if there were nothing behind them.
+    /// A read ends at passed descriptors, as if no bytes followed.
     #[test]
     fn descriptors_that_come_along_hold_nothing_back() {
         const CLIENT: &str = "import socket, sys
@@ -510,7 +510,7 @@ sys.stdin.read()";
                 (alias, text.as_bytes(), false)
             );
             assert_eq!(packet.path.as_ref(), Some(&theirs.0));
-            // What came is what goes back.
+            // The received bytes go back unchanged.
             probe
                 .run(move |cx| cx.send_alias(alias, *packet))
                 .expect("accepted");
@@ -524,7 +524,7 @@ sys.stdin.read()";
             .run(move |cx| cx.send_alias(alias, packet))
             .expect("accepted");
         assert_eq!(probe.udp_error().error, ErrorKind::NotFound);
-        // A receiver that sleeps costs its own datagrams.
+        // A receiver that does not read loses its own datagrams only.
         let sleeper = theirs.0.clone();
         probe.run(move |cx| {
             for _ in 0..1_000 {
@@ -560,7 +560,7 @@ sys.stdin.read()";
     }
 }
 
-/// A stream that its peer has reset, and whose error was read by the one who made it: nothing but the hang-up tells.
+/// A stream that its peer has reset and whose error was read before: only the hang-up event shows it.
 fn reset_stream() -> std::net::TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let stream = client(listener.local_addr().expect("an address"));
@@ -576,7 +576,7 @@ fn reset_stream() -> std::net::TcpStream {
 fn stream_that_was_reset_before_it_is_given_ends_at_once() {
     let node = node();
     let probe = Probe::spawn(&node);
-    // Without a deadline it would wait for ever.
+    // Without a deadline it would wait without end.
     let options = TcpConnectionOptions::default().with_connect_timeout(None);
     let stream = TcpConnection::from_std(reset_stream(), options).expect("taken over");
     probe.spawn_meta(stream);

@@ -1,4 +1,4 @@
-//! Flow control in both directions: nothing is lost, nothing grows.
+//! Flow control in both directions: no byte is lost, and no queue grows.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -27,7 +27,7 @@ fn resident() -> usize {
         * 1024
 }
 
-/// Sends numbered blocks, keeps the one that is refused, and goes on when it is told that there is room.
+/// Sends numbered blocks, keeps the one that is refused, and continues after the Writable event.
 struct Producer {
     server: Option<TcpServer>,
     left: std::ops::Range<usize>,
@@ -164,12 +164,12 @@ fn message_larger_than_the_limit_comes_back_at_once() {
     stop_clean(&node);
 }
 
-/// Echoes; what cannot be sent is dropped. Forwards the ends.
+/// Echoes, drops what cannot be sent, and forwards Disconnects.
 fn echo_and_tell(ends: mpsc::Sender<(Instant, DisconnectReason, u64)>) -> impl Actor {
     Script(move |cx: &mut Context<'_>, _: Pid, message: Message| {
         match message {
             Message::Tcp(packet) => {
-                // Refused: the peer does not read, and does not get everything.
+                // The send is refused because the peer does not read, so the peer does not get everything.
                 let _ = cx.send_alias(packet.id, packet);
             }
             Message::TcpDisconnect(end) => {
@@ -185,7 +185,7 @@ fn echo_and_tell(ends: mpsc::Sender<(Instant, DisconnectReason, u64)>) -> impl A
 fn stall(client: &mut TcpStream) {
     client.set_nonblocking(true).expect("non-blocking");
     let bytes = vec![1; 64 << 10];
-    // Another error: its time was up while others were being stalled.
+    // Another error means that its timeout passed while the test stalled the others.
     while client.write(&bytes).is_ok() {}
 }
 
@@ -222,7 +222,7 @@ fn thousand_peers_that_never_read_are_bounded_in_memory_and_time_and_others_are_
             let before = resident();
             let mut peers: Vec<TcpStream> = (0..PEERS).map(|_| client(addr)).collect();
             peers.iter_mut().for_each(stall);
-            // The others do not notice.
+            // The others are not affected.
             let mut slowest = Duration::ZERO;
             for number in 0..500_u32 {
                 let begun = Instant::now();
@@ -230,7 +230,7 @@ fn thousand_peers_that_never_read_are_bounded_in_memory_and_time_and_others_are_
                 slowest = slowest.max(begun.elapsed());
             }
             let grown = resident().saturating_sub(before);
-            // An owner's mailbox holds what it has not handled, and each connection what it has read: one buffer each.
+            // An owner's mailbox holds the unhandled messages, and each connection one buffer of what it has read.
             assert!(
                 grown < PEERS * LIMIT_BYTES as usize,
                 "{} KiB for each peer",
@@ -245,7 +245,7 @@ fn thousand_peers_that_never_read_are_bounded_in_memory_and_time_and_others_are_
                         Ok(end) => break end,
                         Err(_) => assert!(begun.elapsed() < LIMIT, "a stalled peer does not end"),
                     }
-                    // A server that was slow took all that some of them had written.
+                    // A slow server may have taken everything that some of them wrote.
                     peers.iter_mut().for_each(stall);
                 };
                 assert_eq!(reason, DisconnectReason::SlowReader);
@@ -300,7 +300,7 @@ fn full_mailbox_with_1000_connections_pauses_them_all_and_loses_nothing() {
                     client.write_all(&frame.to_be_bytes()).expect("written");
                 }
             }
-            // All that the owner cannot take is held back; what lies in its mailbox is bounded.
+            // The connections hold back what the owner cannot take, so its mailbox is bounded.
             wait_until("all connections to be paused", || {
                 let (mut delivered, mut paused) = (0, 0);
                 for alias in &aliases {
@@ -316,7 +316,7 @@ fn full_mailbox_with_1000_connections_pauses_them_all_and_loses_nothing() {
                 );
                 paused >= PEERS - BOUND as usize
             });
-            // They leave, one half before the owner goes on.
+            // They close, one half of them before the owner continues.
             let rest = clients.split_off(PEERS / 2);
             drop(clients);
             drop(gate);
@@ -569,7 +569,7 @@ fn close_while_connecting_ends_the_attempt_at_once_if_nothing_waits() {
 
 #[test]
 fn small_writes_of_one_turn_leave_together() {
-    // A second worker would write the first of them while the others are being sent.
+    // A second worker would write the first message while the handler sends the others.
     let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
     let probe = Probe::spawn(&node);
     let (addr, _) = probe.listen(TcpServerOptions::default());
@@ -612,7 +612,7 @@ fn peer_that_takes_its_time_over_a_frame_is_closed_at_the_deadline_of_the_frame(
     let begun = Instant::now();
     let mut dribbling = client.try_clone().expect("a clone");
     let dribble = thread::spawn(move || {
-        // One byte after the other: the connection is never idle.
+        // The client sends byte by byte, so the connection is never idle.
         while dribbling.write_all(b"x").is_ok() {
             thread::park_timeout(Duration::from_millis(5));
         }
@@ -625,7 +625,7 @@ fn peer_that_takes_its_time_over_a_frame_is_closed_at_the_deadline_of_the_frame(
     stop_clean(&node);
 }
 
-/// Sends back what it gets and takes no refusal: the simplest server there is.
+/// Sends back what it gets and treats a refusal as an error: the simplest server possible.
 struct PlainEcho {
     server: Option<TcpServer>,
 }
@@ -690,7 +690,7 @@ fn echo_that_takes_no_refusal_loses_nothing_to_a_peer_that_writes_all_it_can_bef
     stop_clean(&node);
 }
 
-/// What is delivered behind a mark can be more than the limit, and then another mark must follow.
+/// More than the limit can be delivered behind an ack marker, and then another marker must follow.
 #[test]
 fn reading_goes_on_after_more_than_the_limit_came_behind_a_middling_amount() {
     let node = node();
@@ -762,7 +762,7 @@ fn nothing_is_delivered_behind_the_message_that_a_full_mailbox_cost() {
         let bytes: Vec<u8> = (0..10_000_u32).flat_map(u32::to_be_bytes).collect();
         client.write_all(&bytes).expect("written");
         drop(client);
-        // The owner handles them meanwhile, so that there is room again.
+        // The owner handles them meanwhile, which frees room.
         let (got, end) = owner.bytes_to_disconnect();
         assert!(got == bytes[..got.len()], "run {run}: a gap");
         assert_eq!(end.reason, DisconnectReason::MailboxFull);
@@ -770,7 +770,7 @@ fn nothing_is_delivered_behind_the_message_that_a_full_mailbox_cost() {
     stop_clean(&node);
 }
 
-/// Both fill their outputs before either reads. One that reads whatever waits to be sent frees both.
+/// Both sides fill their outputs before either reads. A side that reads regardless of its queued output frees both.
 #[test]
 fn two_sides_that_send_unasked_do_not_wait_for_each_other_if_one_reads_on() {
     let node = node();
@@ -808,7 +808,7 @@ fn two_sides_that_send_unasked_do_not_wait_for_each_other_if_one_reads_on() {
                 );
                 ended += 1;
             }
-            // What drained before the end of writing came to it.
+            // The Writable event of what drained before the end of writing arrived.
             Message::TcpWritable(_) => {}
             other => panic!("{other:?}"),
         }

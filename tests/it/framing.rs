@@ -1,4 +1,4 @@
-//! Framing over real sockets: what the decoder's own tables promise, told from the other end.
+//! Framing over real sockets: the claims of the decoder's unit tests, seen from the other end.
 
 use std::io::Write;
 
@@ -7,7 +7,7 @@ use longshore::{BufferPool, ByteOrder, DisconnectReason, FrameError, HeaderFrami
 
 use crate::support::*;
 
-/// A way to cut what is sent into writes, each of which the peer's kernel may hand over by itself.
+/// A way to cut the stream into writes, each of which the peer's kernel may deliver alone.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Whole,
@@ -26,7 +26,7 @@ fn write(stream: &mut std::net::TcpStream, bytes: &[u8], cut: Cut) {
     }
 }
 
-/// Sends a stream in several cuts and insists on the frames.
+/// Sends a stream in several cuts and checks the frames.
 #[track_caller]
 fn delivers(framing: &Framing, stream: &[u8], frames: &[&[u8]]) {
     let node = node();
@@ -55,7 +55,7 @@ fn delivers(framing: &Framing, stream: &[u8], frames: &[&[u8]]) {
     stop_clean(&node);
 }
 
-/// Sends a stream and insists that the connection ends for that reason after those frames.
+/// Sends a stream and checks that the connection ends with this reason after these frames.
 #[track_caller]
 fn refuses(framing: Framing, stream: &[u8], frames: &[&[u8]], error: FrameError) {
     let node = node();
@@ -68,7 +68,7 @@ fn refuses(framing: Framing, stream: &[u8], frames: &[&[u8]], error: FrameError)
         } else {
             1
         }) {
-            // It may be closed before the last byte.
+            // The server may close before the last byte.
             if peer.write_all(piece).is_err() {
                 break;
             }
@@ -77,7 +77,7 @@ fn refuses(framing: Framing, stream: &[u8], frames: &[&[u8]], error: FrameError)
         for frame in frames {
             assert_eq!(&owner.tcp().data[..], *frame);
         }
-        // The peer sees the end; it does not have to end its side for that.
+        // The peer sees the end without having to end its own side.
         let _ = read_out(&mut peer);
         drop(peer);
         assert_eq!(
@@ -138,7 +138,7 @@ fn every_width_position_and_order_of_a_length_is_understood() {
     }
 }
 
-/// As [`delivers`], with one node for the whole table and one cut for each row.
+/// The same as [`delivers`], with one node for the whole table and one cut for each row.
 #[track_caller]
 fn delivers_fast(framing: &Framing, stream: &[u8], frames: &[&[u8]]) {
     use std::cell::RefCell;
@@ -209,7 +209,7 @@ fn a_length_of_zero_or_below_the_header_is_refused_if_it_counts_the_header() {
         };
         refuses(includes.clone(), &stream, &[b"\0\0\0\x05x"], error);
     }
-    // Otherwise it is a frame without payload.
+    // With the header included, this is a frame without payload.
     delivers(
         &Framing::header(header()),
         &[0; 12],
@@ -238,7 +238,7 @@ fn a_frame_above_the_maximum_is_refused_at_its_header_without_memory_for_it() {
         max: 1 << 20,
     };
     assert_eq!(ended.reason, DisconnectReason::Frame(error));
-    // Below the limit memory grows with the bytes that arrive.
+    // Below the limit, memory grows only with the bytes that arrive.
     let mut peer = client(addr);
     peer.write_all(&[0, 0x0f, 0, 0, 1, 2, 3]).expect("written");
     let id = owner.connect().id;
@@ -269,7 +269,7 @@ fn one_byte_of_a_large_frame_at_a_time_arrives_as_one_frame() {
     write(&mut peer, &frame, Cut::Bytes);
     owner.connect();
     assert!(owner.tcp().data[..] == frame[..]);
-    // And a frame over many reads.
+    // Then a frame that takes many reads.
     let large = [
         (1_000_000_u32).to_be_bytes().as_slice(),
         &vec![3; 1_000_000],
@@ -318,7 +318,7 @@ fn framing_changes_on_a_live_connection_from_the_first_undelivered_byte() {
     outside.connect();
     assert_eq!(outside.tcp().data, "hello");
     let id = outside.tcp().id;
-    // The change is behind the greeting; an answer to an inspection comes behind it.
+    // The change of framing is queued after the greeting, and the answer to an inspection after the change.
     inspect(&node, id);
     peer.write_all(b"\0\0\0\x03a\nb\0\0\0\x05lines")
         .expect("written");
@@ -327,7 +327,7 @@ fn framing_changes_on_a_live_connection_from_the_first_undelivered_byte() {
     inspect(&node, id);
     peer.write_all(b"last\n").expect("written");
     assert_eq!(outside.tcp().data, "last");
-    // Bytes of a frame that has begun are looked at again.
+    // The bytes of an incomplete frame are decoded again.
     peer.write_all(b"abcd").expect("written");
     wait_for(&node, id, "bytes_in", 13 + 7 + 9 + 5 + 4);
     outside

@@ -1,4 +1,4 @@
-//! Listeners: limits, pauses, and a lack of descriptors that ends by itself.
+//! Listeners: limits, pauses, and a shortage of descriptors that ends by itself.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -128,7 +128,7 @@ fn accept_rate_holds_a_burst_back_and_loses_none_of_it() {
     for _ in 1..20 {
         probe.connect();
     }
-    // Five in the first second or what is left of it, five in each later one.
+    // Five in what is left of the first second, and five in each later one.
     assert!(
         begun.elapsed() >= Duration::from_millis(1_900),
         "{:?}",
@@ -287,7 +287,7 @@ fn socket_that_listens_already_is_taken_over() {
     stop_clean(&node);
 }
 
-/// A socket that a service manager has handed over is still its own, too.
+/// A socket from a service manager is also still open in the service manager.
 #[cfg(target_os = "linux")]
 #[test]
 fn listener_whose_socket_was_ended_by_somebody_else_waits_quietly_and_recovers() {
@@ -332,7 +332,7 @@ fn listener_whose_socket_was_ended_by_somebody_else_waits_quietly_and_recovers()
 
 // ---- A lack of descriptors ----
 
-/// A server in a process of its own that may have few descriptors.
+/// A server in a process of its own with a low limit of descriptors.
 struct Starved {
     child: Child,
     input: Option<ChildStdin>,
@@ -342,7 +342,7 @@ struct Starved {
 
 const CHILD: &str = "LONGSHORE_STARVED";
 
-/// Echoes until its input ends; a line of input asks for the counters of the listener.
+/// Echoes until its input ends; a line of input requests the counters of the listener.
 #[test]
 fn child_that_serves_with_few_descriptors() {
     if std::env::var_os(CHILD).is_none() {
@@ -369,7 +369,7 @@ impl Starved {
         Self::start_under("", descriptors)
     }
 
-    /// Starts it as the argument of another command.
+    /// Starts the server as the argument of another command.
     fn start_under(command: &str, descriptors: usize) -> Self {
         let program = std::env::current_exe().expect("the test binary");
         let mut child = Command::new("sh")
@@ -431,7 +431,7 @@ impl Starved {
         })
     }
 
-    /// Ends it in order and insists that it was content.
+    /// Ends the server in order and checks that it reported success.
     fn finish(mut self) {
         drop(self.input.take());
         let deadline = Instant::now() + LIMIT;
@@ -450,8 +450,8 @@ impl Drop for Starved {
     }
 }
 
-/// System calls of a process in that time, if there is something to count them with. Without `futex`: that is the monitor
-/// of the scheduler, which looks around for a while after each wake-up.
+/// Counts the system calls of a process in this time, if strace is installed. `futex` does not count, because the monitor
+/// of the scheduler runs for a while after each wake-up.
 fn system_calls(pid: u32, time: Duration) -> Option<u64> {
     let seconds = time.as_secs().to_string();
     let output = Command::new("timeout")
@@ -494,7 +494,7 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
             clients.pop_front();
         }
     }
-    // Many of the flood have left again; when only those are left that stay, nothing moves any more.
+    // Many clients of the flood have closed again. The counters stand still when only the others are left.
     wait_until("the descriptors to run out", || {
         let (accepted, exhausted) = (server.count("accepted"), server.count("exhausted"));
         wait_until("two more attempts", || {
@@ -502,7 +502,7 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
         });
         server.count("accepted") == accepted
     });
-    // The connections that it has are served meanwhile.
+    // Meanwhile the open connections are served.
     exchange(&mut served, b"during", b"during");
     let time = Duration::from_secs(4);
     match system_calls(server.child.id(), time) {
@@ -513,10 +513,10 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
         None => println!("skipped: system calls are not counted without strace"),
     }
     let exhausted = server.count("exhausted");
-    // One look for each descriptor that a connection gave back, and a few of the timer.
+    // One attempt for each descriptor that a connection freed, and a few by the timer.
     assert!(exhausted < FLOOD as u64, "{exhausted} vain attempts");
     assert!(server.count("shed") > 0, "nobody was told");
-    // No connect comes any more, and still those in the backlog get their turn.
+    // No new connect comes, and the connections in the backlog are still accepted.
     clients.drain(..clients.len() - 10);
     let mut last = clients.pop_back().expect("the last one");
     bounded(&last);
@@ -526,7 +526,7 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
         .and_then(|()| last.read_exact(&mut [0; 7]))
     {
         Ok(()) => {}
-        // It may have been the one that was told that there is no room.
+        // This client may be the one that was refused for lack of room.
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
     assert!(
@@ -542,7 +542,7 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
     server.finish();
 }
 
-/// Errors that no network produces on demand, by strace.
+/// Errors that no network produces on demand, injected by strace.
 #[cfg(target_os = "linux")]
 #[test]
 fn errors_of_single_accepts_and_interrupted_calls_change_nothing() {

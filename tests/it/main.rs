@@ -1,7 +1,7 @@
-//! Everything a user can see, over real loopback sockets: one binary, one file for each theme.
+//! Tests of everything a user can see, over real loopback sockets: one binary, one file for each subject.
 //!
-//! The names of the tests are sentences that can be false. Nothing sleeps to wait for something: every wait is for a
-//! message, for a byte or for a condition, and ends at [`support::LIMIT`]. Ports come from the operating system.
+//! The name of a test is a sentence that can be false. No test sleeps to wait for an event: every wait is for a message,
+//! for a byte or for a condition, and ends at [`support::LIMIT`]. Ports come from the operating system.
 
 #![allow(
     unreachable_pub,

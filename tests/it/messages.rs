@@ -38,7 +38,7 @@ fn lanes_are_looked_at_before_every_message_in_their_order() {
     ];
     assert_eq!(seen, expected);
 
-    // Also in the middle of a long main lane.
+    // The same holds in the middle of a long main lane.
     let gate = probe.block();
     let (to, inside) = (probe.pid, node.clone());
     for number in 0..500_u32 {
@@ -164,7 +164,7 @@ fn a_bound_counts_what_has_been_taken_but_not_handled() {
     while node.send(pid, ()).is_ok() {
         accepted += 1;
     }
-    // One is being handled, four wait; or the first had not been taken yet when the rest came.
+    // One is being handled and four wait, or the first had not been taken yet when the rest came.
     assert!((4..=5).contains(&accepted), "{accepted}");
     for round in 0..50 {
         step.send(()).expect("it waits");

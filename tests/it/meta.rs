@@ -1,4 +1,4 @@
-//! Meta-processes in general: a user's own one, told from outside.
+//! Meta-processes in general: a user's own meta-process, observed from outside.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -12,7 +12,7 @@ use longshore::{Inspection, RequestError, SendErrorKind, SpawnError, StopOptions
 
 use crate::support::*;
 
-/// What the own meta-process tells the test.
+/// What the meta-process reports to the test.
 #[derive(Debug)]
 enum Told {
     Init(Alias, Pid),
@@ -23,7 +23,7 @@ enum Told {
     End(Reason),
 }
 
-/// A meta-process that tells everything it sees, and does what it is sent.
+/// A meta-process that reports every callback and runs what it is sent.
 struct Own {
     tell: Sender<Told>,
     source: Option<UnixStream>,
@@ -132,7 +132,7 @@ fn end(told: &Receiver<Told>) -> Reason {
     }
 }
 
-/// An own meta-process that has begun, as a child of the probe.
+/// A started meta-process of this kind, as a child of the probe.
 fn own(parent: &Probe) -> (Alias, Receiver<Told>) {
     let (own, told) = Own::new();
     let alias = parent.spawn_meta(own);
@@ -218,7 +218,7 @@ fn meta_process_spawns_a_child_of_the_same_parent() {
         panic!("init comes first")
     };
     assert_eq!((me, its_parent), (child, parent.pid));
-    // All flat under the process: the end of the first does not touch the second, the end of the parent does.
+    // All are children of the process: the end of the first does not affect the second, the end of the parent does.
     parent
         .run(move |cx| cx.send_exit_meta(alias, Reason::Shutdown))
         .expect("it lives");
@@ -287,7 +287,7 @@ fn links_and_monitors_on_an_alias_get_its_reason() {
         });
         let monitor = watching.run(move |cx| cx.monitor(alias));
         plain.run(move |cx| cx.link(alias)).expect("it lives");
-        // The links and the monitor travel to the loop by themselves; the call comes behind them.
+        // The links and the monitor travel to the loop on their own, and the call is queued after them.
         node.call(alias, "x", LIMIT).expect("answered");
         node.send_exit_meta(alias, reason.clone())
             .expect("it lives");
@@ -389,7 +389,7 @@ fn requests_to_a_meta_process_that_drops_them_panics_or_ends_are_answered_at_onc
         RequestError::Dropped
     );
     assert_eq!(end(&told), Reason::Panic("asked to".into()));
-    // Two in a row from one handler: the second finds the meta-process ended by the first.
+    // One handler sends two messages: the second finds the meta-process terminated by the first.
     let (alias, _told) = own(&parent);
     let requests = parent.run(move |cx| {
         [
@@ -550,7 +550,7 @@ fn a_timer_that_is_withdrawn_does_not_fire() {
     }
     node.call(alias, "x", LIMIT).expect("answered");
     let timers = count(&node, "timers");
-    // A slow machine may have fired it before it was withdrawn.
+    // On a slow machine the timer may have fired before it was canceled.
     if told.try_recv().is_err() {
         assert_eq!(timers, 0);
     }
@@ -581,7 +581,7 @@ fn failing_init_of_a_meta_process_ends_it_with_the_reason() {
     );
     let down = parent.down();
     assert_eq!(down.monitor, monitor);
-    // The monitor may come to the loop before or after the end.
+    // The monitor may reach the loop before or after the end.
     assert!(
         [Reason::error("no"), Reason::NoProcess].contains(&down.reason),
         "{}",
@@ -593,7 +593,7 @@ fn failing_init_of_a_meta_process_ends_it_with_the_reason() {
 
 #[test]
 fn a_family_without_an_end_does_not_hold_up_its_stripe() {
-    /// Spawns the next one and fails.
+    /// Spawns the next meta-process and fails.
     struct Heir(Arc<AtomicBool>);
     impl MetaProcess for Heir {
         fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
@@ -603,7 +603,7 @@ fn a_family_without_an_end_does_not_hold_up_its_stripe() {
             Err(Reason::Normal)
         }
     }
-    // One worker and one stripe: whoever does not give way has both.
+    // There is one worker and one stripe, so a meta-process that does not yield occupies both.
     let node = node_with(
         NodeOptions::from("test@localhost")
             .with_workers(1)
@@ -684,8 +684,8 @@ fn a_newborn_that_sends_to_its_child_is_heard() {
     }
 }
 
-/// The stripe learns of the stop while it is at something else, and before it comes to a meta-process that spawns a
-/// listener: nobody has told that one.
+/// The stop reaches the stripe while it runs another meta-process, and before it runs one that spawns a listener: that
+/// meta-process does not know the stop yet.
 #[test]
 fn a_listener_that_is_born_during_a_stop_is_closed_at_once() {
     struct Late(Option<TcpServer>);
@@ -715,7 +715,7 @@ fn a_listener_that_is_born_during_a_stop_is_closed_at_once() {
     node.send_alias(busy, hold).expect("accepted");
     is_busy.recv_timeout(LIMIT).expect("the stripe is at it");
     parent.spawn_meta(Late(Some(server)));
-    // Keeps the stop in its first phase.
+    // Holds the stop in its first phase.
     let held = patient.block();
     let mut options = StopOptions::default();
     options.drain_timeout = 2 * LIMIT;
@@ -825,15 +825,15 @@ fn panics_of_a_meta_process_end_it_alone() {
         }
         wait_for_count(&node, "meta_processes", 0);
     }
-    // The message finds its receiver ended by the message before it.
+    // The message finds its receiver terminated by the message before it.
     let alias = parent.spawn_meta(Hurt("", None));
     parent.run(move |cx| {
         cx.send_alias(alias, "end").expect("accepted");
-        // Refused, on a machine that is that slow, it comes back and stays unexploded.
+        // On a very slow machine the send is refused, and the message comes back without a panic.
         let _ = std::mem::ManuallyDrop::new(cx.send_alias(alias, Bomb));
     });
     wait_for_count(&node, "meta_processes", 0);
-    // The only worker is still there, and serves.
+    // The only worker is alive and serves.
     let (addr, _) = parent.listen(TcpServerOptions::default());
     let _client = client(addr);
     parent.connect();
@@ -855,7 +855,7 @@ fn what_is_sent_right_after_the_spawn_is_never_lost() {
         }
     }
     const EACH: usize = 100_000;
-    // One stripe, so that one worker runs it while the other spawns.
+    // There is one stripe, so that one worker runs it while the other spawns.
     let node = node_with(
         NodeOptions::from("test@localhost")
             .with_workers(2)
