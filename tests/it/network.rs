@@ -1,5 +1,5 @@
-//! What a network can do to a connection, in a network of its own: a namespace with nftables. Needs root, `unshare`, `ip` and
-//! `nft`; without them the tests say that they were skipped.
+//! What a network can do to a connection, tested in a network namespace with nftables. The tests need root, `unshare`, `ip`
+//! and `nft`; without them they print that they were skipped.
 
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
@@ -54,7 +54,7 @@ fn sh(command: &str) {
     assert!(status.success(), "{command}");
 }
 
-/// From now on this happens to packets that match.
+/// Adds a rule for matching packets, in force from now on.
 fn rule(rule: &str) {
     sh(&format!("nft add rule ip t in {rule}"));
 }
@@ -109,7 +109,7 @@ fn attempts_tell_what_the_network_says() {
             failure(&probe, nowhere),
             DisconnectReason::Connect(ErrorKind::NetworkUnreachable)
         );
-        // Four ports, and then none.
+        // There are four ports, and then none.
         sh("sysctl -qw net.ipv4.ip_local_port_range='40000 40003'");
         for _ in 0..4 {
             probe.connect_to(to());
@@ -131,7 +131,7 @@ fn connections_tell_what_became_of_their_network() {
         || {
             let node = node();
             let probe = Probe::spawn(&node);
-            // A reset out of nowhere.
+            // A reset that the peer did not send.
             let (addr, _) = probe.listen(TcpServerOptions::default());
             let peer = client(addr);
             let connect = probe.connect();
@@ -144,7 +144,7 @@ fn connections_tell_what_became_of_their_network() {
             assert_eq!((end.reason, end.bytes_out), (DisconnectReason::Reset, 4));
             no_rules();
             drop(peer);
-            // A peer that vanishes with data on the way.
+            // A peer that vanishes while data is in flight.
             let socket = SocketOptions::default().with_user_timeout(Duration::from_secs(1));
             let (addr, _) = probe.listen(TcpServerOptions::default().with_socket(socket));
             let peer = client(addr);
@@ -181,7 +181,7 @@ fn lossy_network_costs_datagrams_and_nothing_else() {
             ));
             let client: UdpSocket = udp_client();
             for number in 0..1_000_u32 {
-                // A datagram that the filter drops is told to the sender as refused, here.
+                // On loopback a datagram that the filter drops is reported to the sender as refused.
                 let _ = client.send_to(&number.to_be_bytes(), addr);
             }
             no_rules();
@@ -197,7 +197,7 @@ fn lossy_network_costs_datagrams_and_nothing_else() {
                 last = Some(number);
                 got += 1;
             }
-            // What the kernel had no room for has nothing to do with the network.
+            // The kernel's own drops for lack of room are not the network's.
             got += inspect(&node, alias)
                 .number("kernel_drops")
                 .expect("a count");

@@ -1,4 +1,4 @@
-//! Nodes: beginning, end, several of them.
+//! Nodes: start, stop, and several of them.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use longshore::{DisconnectReason, Level, Record, SpawnError, StopOptions};
 
 use crate::support::*;
 
-/// Owns a listener, and tells of its end.
+/// Owns a listener and reports its own end.
 struct Serving {
     addr: Sender<SocketAddr>,
     ended: Arc<AtomicUsize>,
@@ -70,7 +70,7 @@ fn stop_returns_after_every_terminate_and_frees_the_ports() {
     }
     TcpListener::bind(addr).expect("free");
     assert_eq!(read_to_end(&mut stream), b"", "closed in order");
-    // Stopped is stopped.
+    // A second stop changes nothing.
     assert!(node.stop().is_clean());
     node.wait().expect("it has stopped");
     assert_eq!(
@@ -91,7 +91,7 @@ fn stop_handles_what_is_in_the_mailboxes_and_sends_what_is_accepted() {
     for number in 0..1_000_u32 {
         node.send(owner.pid, number).expect("delivered");
     }
-    // Below the high water mark: no message tells that it has drained.
+    // The output stays below the high mark, so no event reports that it has drained.
     owner.start(move |cx| Ok(cx.send_alias(id, MessageTcp::new(id, vec![1; 200_000]))?));
     let stopping = {
         let node = node.clone();
@@ -142,7 +142,7 @@ fn stop_from_init_works_on_whatever_thread_spawns() {
     struct Stopper(Node);
     impl Actor for Stopper {
         fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
-            // It cannot wait for the end of the process that it is called in.
+            // A stop cannot wait for the end of the process that calls it.
             assert!(self.0.stop().is_clean(), "an empty report, at once");
             Ok(())
         }
@@ -159,7 +159,7 @@ fn stop_from_init_works_on_whatever_thread_spawns() {
         let waiting = node.clone();
         within_limit("wait", move || waiting.wait()).expect("a clean stop");
     }
-    // Another node can be waited for.
+    // A process can wait for the stop of another node.
     let (node, other) = (node(), node());
     let (_, ended) = serving(&other);
     let ended_by_then = Arc::clone(&ended);
@@ -246,7 +246,7 @@ fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
     let parent = Probe::spawn(&node);
     let (addr, listener) = parent.listen(TcpServerOptions::default().with_process_pool(["nobody"]));
     for refused in 1..3 {
-        // Closed, and with bytes unread a reset.
+        // The connection is closed; with unread bytes the kernel sends a reset.
         let _ = read_out(&mut client(addr));
         let (level, text) = records.recv_timeout(LIMIT).expect("a record");
         assert_eq!(level, Level::Warn);
@@ -403,7 +403,7 @@ fn nodes_of_one_program_know_nothing_of_each_other_and_talk_over_sockets() {
     let id = probes[0].connect().id;
     probes[1].write(connection, "over");
     assert_eq!(probes[0].bytes(4), b"over");
-    // A call into another node from inside a process of this one: it blocks a worker of this one only.
+    // A call to another node from inside a process of this one blocks a worker of this one only.
     let (other, to) = (nodes[2].clone(), probes[2].pid);
     let (sender, answer) = mpsc::channel();
     probes[0].start(move |_| {
@@ -460,7 +460,7 @@ fn starting_and_stopping_leaves_no_thread_and_no_descriptor() {
                 assert_eq!(ended.load(Ordering::SeqCst), 1);
             };
             round(2);
-            // The resolver's threads linger some seconds by themselves.
+            // The resolver's threads stay for some seconds.
             wait_until("one thread", || threads() <= 2);
             let (descriptors_before, threads_before) = (descriptors(), threads());
             for number in 0..200 {
@@ -493,7 +493,7 @@ fn a_node_that_cannot_start_says_why_and_leaves_nothing() {
             while let Ok(file) = std::fs::File::open("/dev/null") {
                 hoard.push(file);
             }
-            // It needs three: the poll, its registry, the waker.
+            // A node needs three descriptors: the poll, its registry, the waker.
             for _ in 0..3 {
                 let error = Node::start("poor@localhost").expect_err("no descriptor is left");
                 assert!(matches!(error, longshore::Error::Start(_)), "{error}");
@@ -506,7 +506,7 @@ fn a_node_that_cannot_start_says_why_and_leaves_nothing() {
     );
 }
 
-/// Each thing that a node needs is refused once; two workers and the monitor are three threads.
+/// Each resource of a node is refused once; two workers and the monitor are three threads.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing() {
@@ -523,7 +523,7 @@ fn a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing() {
         &commands,
         "nodes::a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing",
         || {
-            // The first thread of a thread; the harness has had it as well.
+            // The first spawn of a thread opens what stays open, as the test harness has done before.
             std::thread::spawn(|| ()).join().expect("no panic");
             let before = (threads(), descriptors());
             let options = || NodeOptions::from("refused@localhost").with_workers(2);
@@ -535,7 +535,7 @@ fn a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing() {
     );
 }
 
-/// Stops its node as the first thing it does.
+/// Stops its node in `init`.
 #[derive(Default)]
 struct Stopping;
 
@@ -557,7 +557,7 @@ async fn a_node_runs_inside_a_tokio_program_and_serves_its_sockets() {
         }
     });
     talking.await.expect("no panic");
-    // Dropping the last handle in a task blocks it for a moment, and nothing more.
+    // Dropping the last handle in a task would block the task for a moment.
     tokio::task::spawn_blocking(move || stop_clean(&node))
         .await
         .expect("no panic");

@@ -1,4 +1,4 @@
-//! Pools.
+//! Pools of workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use longshore::{DisconnectReason, PoolCommand, RequestError, SendErrorKind, Spaw
 
 use crate::support::*;
 
-/// A worker that tells its number for each message, and answers requests with it.
+/// A worker that reports its number for each message, and answers requests with it.
 struct Worker {
     number: usize,
     tell: Sender<(usize, Pid, String)>,
@@ -51,7 +51,7 @@ impl Actor for Worker {
     }
 }
 
-/// A pool whose workers are numbered from 1 in the order of their making.
+/// A pool whose workers are numbered from 1 in the order of their spawns.
 fn pool(size: usize) -> (Pool, Receiver<(usize, Pid, String)>) {
     let (tell, told) = mpsc::channel();
     let mut number = 0;
@@ -135,7 +135,7 @@ fn a_worker_that_dies_is_replaced_in_its_place() {
 
 #[test]
 fn a_worker_whose_init_fails_is_tried_again_and_the_pool_lives_on() {
-    /// Starts, but its replacement fails a few times.
+    /// Starts, while its replacement fails a few times.
     struct Moody(usize);
     impl Actor for Moody {
         fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
@@ -250,7 +250,7 @@ fn full_workers_are_skipped_and_nothing_is_dropped() {
     }
     wait_for(&node, pid, "held_back", 8);
     assert_eq!(inspect(&node, pid).number("dropped"), Some(0));
-    // One more request is more than it holds: an error at once.
+    // One more request exceeds the bound and fails at once.
     let error = node.call(pid, (), LIMIT).expect_err("full");
     assert_eq!(
         error,
@@ -306,7 +306,7 @@ fn the_end_of_a_pool_ends_its_workers() {
         let (three, _told) = pool(3);
         let pid = node.spawn_pool(options(), three).expect("spawned");
         assert_eq!(count(&node, "processes"), 4);
-        // From a process: the stop of the node would be told apart otherwise.
+        // The exit comes from a process, because the pool treats the node's stop differently.
         node.send_exit(pid, reason).expect("it lives");
         wait_until("the pool to end, or to stay for a normal exit", || {
             count(&node, "processes") == 0 || inspect_now(&node, pid)
@@ -323,7 +323,7 @@ fn inspect_now(node: &Node, pid: Pid) -> bool {
     node.inspect(pid, LIMIT).is_ok()
 }
 
-/// Insists that the error names the field and the pool.
+/// Checks that the error names the field and the pool.
 #[track_caller]
 fn refuses(refused: Result<Alias, SpawnError>, field: &str) {
     let Err(SpawnError::Option(error)) = refused else {
@@ -355,7 +355,7 @@ fn a_pool_cannot_own_connections_and_the_spawn_says_why() {
 
 #[test]
 fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
-    /// Holds up its stripe until something comes.
+    /// Blocks its stripe until the channel has a value.
     struct Obstacle(Receiver<()>);
     impl MetaProcess for Obstacle {
         fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
@@ -397,7 +397,7 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
     }
     let (down, disconnect) = (down.expect("told"), disconnect.expect("told"));
     assert_eq!(down.target, Target::Alias(server));
-    // The monitor comes to the loop after the end.
+    // The monitor reaches the loop after the end.
     assert_eq!(down.reason, Reason::NoProcess);
     assert_eq!(disconnect.id, client);
     let DisconnectReason::Exit(reason) = disconnect.reason else {

@@ -1,4 +1,4 @@
-//! Processes: how they begin, how they end, and what is left of them.
+//! Processes: how they start, how they terminate, and what remains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ fn init_may_spawn_send_set_timers_and_start_meta_processes() {
     stop_clean(&node);
 }
 
-/// What a process does in `init` before it fails.
+/// Acquires one of each resource in `init` before it fails.
 fn litter(
     cx: &mut Context<'_>,
     port: Sender<std::net::SocketAddr>,
@@ -83,13 +83,13 @@ fn failing_or_panicking_init_gives_the_error_and_leaves_nothing_behind() {
         };
         assert_eq!(error, SpawnError::Init(reason.clone()));
 
-        // All of it is gone by now: whoever spawns may try again at once.
+        // All of it is freed by now, so the caller may try again at once.
         assert_eq!(node.whereis("unlucky"), None);
         assert_eq!(count(&node, "processes"), 1);
         assert_eq!(count(&node, "meta_processes"), 0);
         let addr = port.recv_timeout(LIMIT).expect("the port");
         TcpServer::bind(addr).expect("the port is free");
-        // The exit is urgent, the request is not.
+        // The exit is urgent and overtakes the request.
         for _ in 0..2 {
             match other.seen() {
                 Seen::Call(_, _, reply) => reply.send(()),
@@ -116,7 +116,7 @@ fn a_port_of_a_failed_init_is_free_for_the_next_attempt_also_on_the_only_worker(
     let parent = Probe::spawn(&node);
     let addr = TcpServer::bind("127.0.0.1:0").expect("bound").local_addr();
     parent.run(move |cx| {
-        /// Takes the port, and then starts with the last attempt only.
+        /// Binds the port, and starts with the last attempt only.
         struct Stubborn(std::net::SocketAddr, u32);
         impl Actor for Stubborn {
             fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
@@ -299,7 +299,7 @@ fn terminate_finds_the_process_out_of_the_table_and_everybody_told() {
                 .send(me, "me")
                 .is_err_and(|error| error.kind() == SendErrorKind::NoProcess);
             let nameless = cx.whereis("watched").is_none() && cx.name().is_none();
-            // Told before: whatever is sent now comes behind the Down.
+            // Monitors were notified before, so messages that are sent now arrive behind the Down.
             let _ = cx.send(self.0, "after");
             let _ = self.1.send((gone, nameless));
         }
@@ -326,7 +326,7 @@ fn terminate_finds_the_process_out_of_the_table_and_everybody_told() {
     stop_clean(&node);
 }
 
-/// Where the process of [`panics_in_every_callback_end_that_process_only`] panics.
+/// The callback in which the process of [`panics_in_every_callback_end_that_process_only`] panics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     Message,
@@ -395,7 +395,7 @@ impl Actor for Panicking {
 #[test]
 fn panics_in_every_callback_end_that_process_only() {
     silence_expected_panics();
-    // One worker: were it lost, nothing would go on.
+    // There is one worker: if it were lost, no process would run.
     let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
     let watcher = Probe::spawn(&node);
     for place in [
@@ -438,7 +438,7 @@ fn panics_in_every_callback_end_that_process_only() {
             }
             Place::DropOfQueuedMessage => {
                 watcher.run(move |cx| {
-                    // Both wait when the process begins to run: one worker.
+                    // There is one worker, so both messages wait when the process begins to run.
                     cx.send(pid, ()).expect("delivered");
                     cx.send(pid, Bomb).expect("delivered");
                 });

@@ -5,7 +5,7 @@ use longshore::prelude::*;
 
 use crate::support::*;
 
-/// Has a process end in the way that gives the reason.
+/// Ends a process in the way that has this reason.
 fn end_with(node: &Node, probe: &Probe, reason: &Reason) {
     match reason {
         Reason::Panic(text) => {
@@ -147,7 +147,7 @@ fn trapped_link_gives_each_reason_as_a_message() {
         let other = Probe::spawn(&node);
         let pid = other.pid;
         trapping.run(move |cx| cx.link(pid)).expect("it lives");
-        // Twice is once.
+        // A second link changes nothing.
         trapping.run(move |cx| cx.link(pid)).expect("it lives");
         end_with(&node, &other, &reason);
         let exit = trapping.exit();
@@ -201,7 +201,7 @@ fn nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor() {
     end_with(&node, &other, &Reason::error("custom"));
     one.saw_nothing();
 
-    // Not even what is on its way already.
+    // Signals that are already in flight are discarded as well.
     let other = Probe::spawn(&node);
     let pid = other.pid;
     let monitor = one.run(move |cx| {
@@ -217,8 +217,8 @@ fn nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor() {
     });
     wait_for_count(&node, "processes", 1);
     drop(gate);
-    // Signals go before the deed of the main lane: so they came first, and are seen; taken back inside the handler that
-    // was running they are not.
+    // Signals overtake messages of the main lane, so they arrived first and are seen. The handler that was running took the
+    // relations back, so signals behind it are not seen.
     let (first, second) = (one.next().1, one.next().1);
     assert!(matches!(
         (&first, &second),
@@ -286,7 +286,7 @@ fn spawning_with_a_link_ends_the_child_with_its_parent() {
     );
     end_with(&node, &parent, &Reason::error("custom"));
     wait_for_count(&node, "processes", 0);
-    // A child that fails in init does not take its parent with it.
+    // A child that fails in `init` does not end its linked parent.
     let parent = Probe::spawn(&node);
     let failed = parent.run(|cx| {
         struct Failing;
@@ -325,7 +325,7 @@ fn every_monitor_and_every_link_tells_exactly_once_while_their_targets_end() {
             Ok(())
         });
     }
-    // Some are watched already, some are not yet.
+    // Some targets are watched by now, others are not.
     for target in &targets {
         node.send_exit(*target, Reason::Shutdown)
             .expect("it lives, or is dying");

@@ -1,4 +1,4 @@
-//! Requests: answered once, or told at once why not.
+//! Requests: answered once, or failed at once with a reason.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use longshore::{PendingReply, RequestError, SendErrorKind};
 
 use crate::support::*;
 
-/// Short enough to wait for.
+/// A timeout that a test can wait for.
 const SOON: Duration = Duration::from_millis(30);
 
 #[test]
@@ -60,7 +60,7 @@ fn a_request_may_be_answered_later_and_by_another_process() {
         [0, 1, 2].map(|number: u8| cx.request(to, number, LIMIT).expect("delivered"))
     });
     let replies: Vec<Reply> = (0..3).map(|_| asked.call().2).collect();
-    // Backwards, and from elsewhere.
+    // The replies are sent in reverse order, from another process.
     for (number, reply) in replies.into_iter().enumerate().rev() {
         other.run(move |_| reply.send(number));
     }
@@ -98,7 +98,7 @@ fn a_request_that_nobody_answers_times_out_and_the_late_answer_is_dropped() {
     );
     asked.call().2.send("late");
     assert_eq!(count(&node, "timers"), 0);
-    // An answer in time, and the timeout comes no more.
+    // After an answer in time the timeout does not fire.
     let request = asking
         .run(move |cx| cx.request(to, (), SOON))
         .expect("delivered");
@@ -119,7 +119,7 @@ fn a_request_whose_callee_drops_it_panics_or_ends_is_answered_at_once() {
     let node = node();
     let asking = Probe::spawn(&node);
 
-    // Dropped by the handler that most actors have.
+    // The default handler drops the request.
     struct Default;
     impl Actor for Default {}
     let idle = node.spawn(|| Default).expect("spawned");
@@ -158,7 +158,7 @@ fn a_request_whose_callee_drops_it_panics_or_ends_is_answered_at_once() {
         );
     }
 
-    // It waits in the mailbox of a process that is killed; and it has been taken and kept by one that is.
+    // One request waits in the mailbox of a process that is killed, and one was taken and kept by a process that is killed.
     let asked = Probe::spawn(&node);
     let to = asked.pid;
     let kept = asking
@@ -278,7 +278,7 @@ fn the_end_of_whoever_asks_withdraws_its_timeouts() {
     node.send_exit(asking.pid, Reason::Kill).expect("it lives");
     asking.end();
     wait_for_count(&node, "timers", 0);
-    // Its answers go nowhere, and disturb nobody.
+    // The answers have no receiver, and no other process is affected.
     for _ in 0..100 {
         asked.call().2.send(());
     }
@@ -295,7 +295,7 @@ fn inspecting_a_process_goes_before_its_mail() {
     }
     let (inside, pid) = (node.clone(), probe.pid);
     let inspecting = std::thread::spawn(move || inside.inspect(pid, LIMIT).expect("an inspection"));
-    // The inspection lies in the mailbox as the eleventh message before the gate opens.
+    // The inspection is the eleventh message in the mailbox before the gate opens.
     drop(gate);
     let inspection = inspecting.join().expect("no panic");
     assert_eq!(inspection.value("name"), Some("busy"));
@@ -340,7 +340,7 @@ async fn promises_are_awaited_and_messages_sent_from_tasks_of_tokio() {
     }
     let dropped = node.request(pid, "no number").expect("delivered");
     assert_eq!(dropped.await.expect_err("dropped"), RequestError::Dropped);
-    // And the other way: a task waits for what an actor sends it.
+    // The opposite direction: a task waits for a message of an actor.
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let probe = Probe::spawn(&node);
     let inside = node.clone();

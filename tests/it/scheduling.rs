@@ -1,4 +1,4 @@
-//! What a handler that blocks cannot stop.
+//! Handlers that block: what continues nevertheless.
 
 use std::io::Write;
 use std::sync::atomic::AtomicU32;
@@ -16,7 +16,7 @@ fn a_message_that_comes_while_the_only_worker_awake_blocks_is_handled() {
     let (blocked, other) = (Probe::spawn(&node), Probe::spawn(&node));
     for round in 0..20_u32 {
         let gate = blocked.block();
-        // At once: before the monitor knows that the worker is stuck.
+        // The message is sent before the monitor has marked the worker stuck.
         node.send(other.pid, round).expect("delivered");
         assert_eq!(other.value::<u32>(), round);
         drop(gate);
@@ -48,8 +48,8 @@ fn what_a_handler_sends_before_and_while_it_blocks_is_handled() {
     stop_clean(&node);
 }
 
-/// Everybody waits for everybody else: the client for all replies, the processes for its messages. One worker could do it
-/// all, half as fast.
+/// All wait for each other: the client for all replies, the processes for its messages. One worker could do all of it, half
+/// as fast.
 #[test]
 fn processes_with_long_handlers_run_side_by_side() {
     struct Computes(Arc<AtomicU32>, mpsc::Sender<bool>);
@@ -112,7 +112,7 @@ fn sockets_and_timers_are_served_while_every_worker_blocks() {
     let timer_to = owner.pid;
     let gates = (one.block(), two.block());
     let _clients: Vec<_> = (0..10).map(|_| client(addr)).collect();
-    // The answer comes from the poll loop; no process runs.
+    // The answer comes from the poll loop, while no process runs.
     wait_for(&node, listener, "accepted", 10);
     owner.saw_nothing_yet();
     drop(gates);
@@ -238,7 +238,7 @@ fn a_process_that_sends_a_lot_lets_the_receiver_come_to_it() {
     stop_clean(&node);
 }
 
-/// Tells how many bursts had been sent when its first message came.
+/// Reports how many bursts had been sent when its first message arrived.
 struct Receiver {
     bursts: Arc<AtomicU32>,
     seen: Option<mpsc::Sender<u32>>,
@@ -247,14 +247,14 @@ struct Receiver {
 impl Actor for Receiver {
     fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
         if let Some(seen) = self.seen.take() {
-            // The test may have given up.
+            // The test may have ended.
             let _ = seen.send(self.bursts.load(Relaxed));
         }
         Ok(())
     }
 }
 
-/// Answers short messages; what floods is longer.
+/// Answers short messages; those of a flood are longer.
 struct Patient;
 
 impl Actor for Patient {
@@ -279,7 +279,7 @@ fn connections_that_always_have_more_to_read_do_not_hold_up_the_others() {
         Node::start(NodeOptions::from("bulk@localhost").with_workers(1)).expect("a node starts");
     node.spawn_register("patient", || Patient).expect("spawned");
     let parent = Probe::spawn(&node);
-    // So that the reader is slower than the writers.
+    // The small buffer makes the reader slower than the writers.
     let options = TcpServerOptions::default()
         .with_read_buffer_size(64)
         .with_process_pool(["patient"]);
@@ -297,7 +297,7 @@ fn connections_that_always_have_more_to_read_do_not_hold_up_the_others() {
     for number in 0..100_u32 {
         exchange(&mut other, &number.to_be_bytes(), &number.to_be_bytes());
     }
-    // Nobody who comes now waits for them either.
+    // New connections do not wait for the floods either.
     exchange(&mut client(addr), b"new", b"new");
     for flood in floods {
         flood

@@ -1,4 +1,4 @@
-//! Stopping a node: everything that was accepted goes out, what does not is told, and nothing is left.
+//! Stopping a node: accepted output is sent, the report counts the rest, and no resource remains.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -13,7 +13,7 @@ use longshore::{StopOptions, TcpLimits};
 
 use crate::support::*;
 
-/// Echoes; what is refused is dropped.
+/// Echoes, and drops what is refused.
 struct Echo {
     tcp: Option<TcpServer>,
     udp: Option<UdpServer>,
@@ -65,7 +65,7 @@ fn stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_n
             let (threads_before, descriptors_before) = (threads(), descriptors());
             let node = node();
             let addr = Echo::start(&node);
-            // Peers that write and do not read, until nobody takes more.
+            // Peers that write without reading, until neither the kernels nor the server take more.
             let mut slow: Vec<TcpStream> = (0..SLOW)
                 .map(|_| {
                     let client = client(addr);
@@ -81,7 +81,7 @@ fn stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_n
             while vain < 3 {
                 let writes: usize = slow.iter_mut().map(fill).sum();
                 vain = if writes == 0 { vain + 1 } else { 0 };
-                // A server that is only slow would take more after this.
+                // A server that is merely slow would take more after this exchange.
                 exchange(&mut other, b"x", b"x");
             }
             drop(other);
@@ -104,7 +104,7 @@ fn stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_n
                                 started.send(()).expect("the test listens");
                             }
                         }
-                        // Until the end: connects that are refused, datagrams that nobody gets.
+                        // Until the end of the test: connects that are refused and datagrams without a receiver.
                         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
                         while !over.load(Ordering::Relaxed) {
                             drop(TcpStream::connect(addr));
@@ -161,7 +161,7 @@ fn stop_sends_what_was_accepted_to_peers_that_read() {
             thread::spawn(move || read_to_end(&mut client).len())
         })
         .collect();
-    // The connects come first: once something is written, a connection may tell that it is writable again.
+    // The Connects are taken first, because a Writable event may arrive once bytes are written.
     let connections: Vec<_> = (0..PEERS).map(|_| probe.connect().id).collect();
     for &alias in &connections {
         probe.write(alias, vec![1; EACH]);
@@ -229,7 +229,7 @@ fn stop_from_inside_ends_the_node_and_whoever_waits_is_told() {
     );
 }
 
-/// The `init` of a process runs on the thread that spawns it, here one that the node does not know.
+/// The `init` of a process runs on the thread that spawns it, here on one that is not a worker.
 #[test]
 fn stop_in_an_init_does_not_wait_for_itself() {
     struct Stops(Node);

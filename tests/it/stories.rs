@@ -1,4 +1,4 @@
-//! The stories of `behaviour.md`: servers, clients and datagrams, told from both ends.
+//! Whole scenarios: servers, clients and datagrams, seen from both ends.
 
 use longshore::DisconnectReason;
 use longshore::prelude::*;

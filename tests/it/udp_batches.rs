@@ -1,4 +1,4 @@
-//! Datagrams that leave together: nobody can tell, neither by what arrives nor by what is an error.
+//! Datagrams that leave together: neither the datagrams nor the errors differ from single sends.
 
 #[cfg(target_os = "linux")]
 use std::io::ErrorKind;
@@ -11,19 +11,19 @@ use longshore::prelude::*;
 
 use crate::support::*;
 
-/// A node with one worker: what a callback sends is flushed after it, together.
+/// A node with one worker, so that all sends of a callback are flushed together after it.
 fn lone_worker() -> Node {
     node_with(NodeOptions::from("test@localhost").with_workers(1))
 }
 
-/// Bytes that say where they belong.
+/// Bytes that identify their datagram.
 fn numbered(number: usize, length: usize) -> Vec<u8> {
     (0..length)
         .map(|place| (number * 31 + place) as u8)
         .collect()
 }
 
-/// Sends all of it from one callback.
+/// Sends all datagrams from one callback.
 #[track_caller]
 fn send_all(probe: &Probe, socket: Alias, datagrams: Vec<(SocketAddr, Vec<u8>)>) {
     probe
@@ -98,7 +98,7 @@ fn mix_of_sizes_and_peers_arrives_as_if_sent_one_by_one() {
     let clients: [UdpSocket; 3] = std::array::from_fn(|_| udp_client());
     let addr = |peer: usize| clients[peer].local_addr().expect("an address");
     for round in 0..50_usize {
-        // Runs of one size and one peer of every length, ended by each of the others.
+        // Runs of every length with one size and one peer, each ended by every other combination.
         let plan: Vec<(usize, usize)> = (0..40)
             .map(|number| {
                 let step = (number * (round + 3)) / 7;
@@ -188,7 +188,7 @@ fn peer_that_is_gone_for_a_while_costs_no_datagram_of_a_batch() {
             .map(|number| (absent, numbered(number, 64)))
             .collect()
     };
-    // Each is told that it was for nobody, at the next chance: the next burst, or before it.
+    // Each refusal is reported at the next chance, which is the next burst or earlier.
     for round in 0..4 {
         send_all(&probe, id, burst(round * 16));
         let error = probe.udp_error();
@@ -215,7 +215,7 @@ fn peer_that_is_gone_for_a_while_costs_no_datagram_of_a_batch() {
 }
 
 const CHILD: &str = "LONGSHORE_BATCHES";
-/// Bursts of the child, and datagrams in each.
+/// The child's bursts, and the datagrams in each.
 const BURSTS: usize = 20;
 const BURST: usize = 16;
 
@@ -259,7 +259,7 @@ fn child_that_sends_bursts() {
     stop_clean(&node);
 }
 
-/// Runs the child under strace, with a fault if there is one: how often it called `sendmsg` and `sendto`.
+/// Runs the child under strace, with a fault if one is given, and counts its calls of `sendmsg` and `sendto`.
 #[cfg(target_os = "linux")]
 fn sends_of_child(offload: &str, fault: Option<&str>) -> Option<(usize, usize)> {
     if !Command::new("strace")
@@ -305,7 +305,7 @@ fn sends_of_child(offload: &str, fault: Option<&str>) -> Option<(usize, usize)> 
 #[test]
 fn burst_leaves_in_few_system_calls_unless_the_option_is_off() {
     if let Some((batches, singles)) = sends_of_child("on", None) {
-        // One a burst, if the flush came after the whole of it; and the question whether the kernel knows how.
+        // One call for each burst, if the flush came after all of it, and the probe whether the kernel supports it.
         assert!(
             batches > BURSTS / 2 && batches + singles <= BURSTS * BURST / 4,
             "{batches} and {singles} calls"
@@ -320,15 +320,15 @@ fn burst_leaves_in_few_system_calls_unless_the_option_is_off() {
 #[test]
 fn socket_that_cannot_cut_batches_still_sends_everything() {
     let all = BURSTS * BURST;
-    // strace counts in each thread: the question comes from the test's, the batches from the worker's.
+    // strace counts in each thread: the test's thread probes for support, and the worker's sends the batches.
     for (fault, batches, singles) in [
-        // The answer to the question is that it is known, and then it does not work.
+        // The probe succeeds, and then the sends fail.
         ("error=EINVAL:when=1+", 2..=2, all..=all),
         ("error=EIO:when=2+", 2..=4, all - 2 * BURST..=all - 2),
-        // The answer is another one: it is not tried.
+        // The probe fails, so batches are not tried.
         ("error=EIO:when=1+", 1..=1, all..=all),
         ("error=ENOSYS:when=1+", 1..=1, all..=all),
-        // Not the fault of the socket: the next batch is tried again.
+        // The socket is not at fault, so the next batch is tried again.
         ("error=EMSGSIZE:when=2+2", BURSTS / 2..=all, 1..=all),
         ("error=EINTR:when=2+2", BURSTS / 2..=all, 0..=all),
     ] {

@@ -1,4 +1,4 @@
-//! What can go wrong with datagrams: each fault costs one datagram at most, is told or counted, and ends nobody.
+//! Faults of datagrams: each costs one datagram at most, is reported or counted, and ends neither socket nor process.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -130,7 +130,7 @@ fn datagram_that_cannot_be_sent_is_only_counted_if_nobody_asked() {
     stop_clean(&node);
 }
 
-/// A port of UDP that nobody has, kept free by a socket of TCP only in the mind of whoever runs this.
+/// A UDP port without a socket. Another program may bind it before the test sends.
 fn closed_port() -> SocketAddr {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
         .expect("a socket")
@@ -149,7 +149,7 @@ fn closed_port_of_a_connected_peer_is_told_and_costs_no_datagram() {
             .with_peer(peer)
             .with_report_errors(true),
     );
-    // Each refusal comes back at the next chance, be it a receive or a send.
+    // Each refusal is reported at the next chance, which is a receive or a send.
     for _ in 0..3 {
         probe
             .run(move |cx| datagram(cx, alias, peer, "anybody there?"))
@@ -219,7 +219,7 @@ fn output_is_bounded_even_for_empty_datagrams() {
     let to = closed_port();
     let (accepted, refusal) = probe.run(move |cx| {
         let mut accepted = 0;
-        // Nothing is sent while this callback keeps the one who would do it waiting, or a part of it is.
+        // While this callback blocks its worker, the socket sends none of it, or only a part.
         loop {
             match cx.send_alias(alias, MessageUdp::new(alias, to, "")) {
                 Ok(()) => accepted += 1,

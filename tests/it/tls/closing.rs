@@ -1,4 +1,4 @@
-//! Ends: clean, truncated, half, under load; and pressure in both directions.
+//! Ends of TLS connections: clean, truncated, half-closed, under load; and pressure in both directions.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use longshore::TcpLimits;
 
 use super::*;
 
-/// A server's probe and a rustls client, connected.
+/// A server's probe and its connected rustls client.
 fn pair(
     site: &Site,
     options: TcpServerOptions,
@@ -20,7 +20,7 @@ fn pair(
     (server, id, raw)
 }
 
-/// The Disconnect, behind news of room.
+/// The Disconnect, after Writable events.
 #[track_caller]
 fn last(probe: &Probe) -> Box<MessageTcpDisconnect> {
     loop {
@@ -32,7 +32,7 @@ fn last(probe: &Probe) -> Box<MessageTcpDisconnect> {
     }
 }
 
-/// Moves what rustls has queued into one buffer.
+/// Moves the queued records of rustls into one buffer.
 fn ciphertext(raw: &mut Raw) -> Vec<u8> {
     let mut bytes = Vec::new();
     while raw.conn.wants_write() {
@@ -150,7 +150,7 @@ fn half_closed_sides_still_get_what_the_other_sends() {
         user.run(move |cx| {
             cx.send_alias(here, MessageTcp::new(here, "question"))
                 .unwrap();
-            cx.shutdown_write(here).unwrap(); // perhaps before the handshake is done
+            cx.shutdown_write(here).unwrap(); // perhaps before the handshake is complete
         });
         let there = server.connect().id;
         assert_eq!(server.bytes(8), b"question");
@@ -189,7 +189,7 @@ fn damaged_record_ends_the_session_with_an_alert() {
         let keep = bytes.clone();
         *bytes.last_mut().unwrap() ^= 1;
         raw.sock.write_all(&bytes).unwrap();
-        // More of it, which must not turn our alert into a reset.
+        // More bytes, which must not turn our alert into a reset.
         for _ in 0..20 {
             if raw.sock.write_all(&keep).is_err() {
                 break;
@@ -264,7 +264,7 @@ fn sender_is_refused_at_the_limit_and_told_when_a_slow_reader_has_read() {
         .with_high_water_mark(200_000)
         .with_low_water_mark(50_000);
     let (server, id, mut raw) = pair(&site, site.server().with_limits(limits), &TLS13);
-    // Until the kernel's buffers are full too, and the limit bites.
+    // Sends until the kernel's buffers are full as well and the limit applies.
     let sent: u64 = wait_refused(&server, id);
     let queued = inspect(&site.node, id).number("queued_bytes").unwrap();
     assert!((200_000..=300_000).contains(&queued), "{queued}");

@@ -1,4 +1,4 @@
-//! Peers that do not speak TLS, or not to the end. The listener and its other connections do not notice.
+//! Peers that do not speak TLS, or stop halfway. The listener and its other connections are not affected.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use longshore::TcpLimits;
 
 use super::*;
 
-/// What a hostile peer does with its socket, and what it gets: all bytes up to the end.
+/// What a hostile peer does with its socket, and what it receives: all bytes up to the end.
 type Attack = fn(&mut TcpStream, &[u8]);
 
 const ATTACKS: [(&str, Attack, &str); 9] = [
@@ -113,13 +113,13 @@ fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
             "{what}: {:?}",
             begun.elapsed()
         );
-        // Whoever does not speak TLS is told so in TLS; whoever says nothing just sees the end.
+        // A peer that does not speak TLS gets an alert; a silent peer just sees the end.
         if let ("plain text" | "http", Ok(bytes)) = (what, &ended) {
             assert_eq!((bytes[0], bytes.len()), (21, 7), "{what}: an alert");
         }
         wait_for(&site.node, listener, "handshakes_failed", failed + 1);
         site.logged(&["not established", reason]);
-        // The others.
+        // The other connections.
         live.write_all(b"still").unwrap();
         live.flush().unwrap();
         assert_eq!(owner.bytes(5), b"still", "{what}");
@@ -152,7 +152,7 @@ fn handshakes_beyond_the_limit_wait_in_the_backlog() {
     user.connect();
     owner.connect();
     wait_for(&site.node, listener, "handshaking", 0);
-    // Those that are done hold no place.
+    // Completed handshakes hold no permit.
     for _ in 0..5 {
         dial(&user, addr, &site.client());
         user.connect();

@@ -1,9 +1,9 @@
-//! TLS, seen from both ends: by processes, by rustls, by the `openssl` program, and by peers that mean harm.
+//! TLS, seen from both ends: by processes, by rustls, by the `openssl` program, and by hostile peers.
 //!
 //! ```text
 //!   Site: an authority, a certificate for server.test, a node that keeps its log
 //!    ├─ listen ── Probe::listen with TLS ◀──── dial: a Probe's client connection
-//!    └─ raw ── rustls over a std socket, for what no process would do
+//!    └─ raw ── rustls over a std socket, for what no process does
 //! ```
 
 mod closing;
@@ -93,7 +93,7 @@ impl Issued {
     }
 }
 
-/// Where a test takes place.
+/// The surroundings of a test.
 struct Site {
     authority: Authority,
     certs: CertManager,
@@ -156,7 +156,7 @@ impl Site {
             .with_no_client_auth()
     }
 
-    /// Waits for a line of the log that has all these words, and takes it out.
+    /// Waits for a line of the log that has all these words, and removes it.
     #[track_caller]
     fn logged(&self, words: &[&str]) -> String {
         let mut found = None;
@@ -176,7 +176,7 @@ impl Site {
     }
 }
 
-/// A directory with certificates in files; gone at the end.
+/// A directory with certificates in files, removed on drop.
 struct Files(PathBuf);
 
 impl Files {
@@ -210,7 +210,7 @@ fn dial(probe: &Probe, addr: SocketAddr, tls: &TlsClientOptions) -> Alias {
     probe.connect_to(TcpConnectionOptions::from(addr).with_tls(tls.clone()))
 }
 
-/// The words of a reason that TLS gave.
+/// The text of a reason from TLS.
 #[track_caller]
 fn tls_text(disconnect: &MessageTcpDisconnect) -> String {
     match &disconnect.reason {
@@ -219,7 +219,7 @@ fn tls_text(disconnect: &MessageTcpDisconnect) -> String {
     }
 }
 
-/// A process that sends back what it gets, however slowly the peer reads: what is refused waits, and reading with it.
+/// A process that sends back what it gets, however slowly the peer reads: a refused message is kept, and reading pauses.
 fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
     let (sender, addr) = std::sync::mpsc::channel();
     struct Echo(
@@ -278,7 +278,7 @@ fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
 
 type Raw = StreamOwned<ClientConnection, TcpStream>;
 
-/// A client whose handshake is done.
+/// A client with a completed handshake.
 #[track_caller]
 fn raw(addr: SocketAddr, config: &Arc<ClientConfig>) -> Raw {
     let mut raw = raw_unfinished(addr, config);
@@ -297,7 +297,7 @@ fn raw_unfinished(addr: SocketAddr, config: &Arc<ClientConfig>) -> Raw {
     )
 }
 
-/// Sends and gets it back.
+/// Sends bytes and reads them back.
 #[track_caller]
 fn round_trip(raw: &mut Raw, bytes: &[u8]) {
     raw.write_all(bytes).unwrap();
@@ -307,7 +307,7 @@ fn round_trip(raw: &mut Raw, bytes: &[u8]) {
     assert!(back == bytes, "other bytes came back");
 }
 
-/// Bytes that show any loss, repetition or change of order.
+/// Bytes in which any loss, repetition or change of order shows.
 fn pattern(from: u64, bytes: &mut [u8]) {
     for (index, byte) in bytes.iter_mut().enumerate() {
         let at = from + index as u64;

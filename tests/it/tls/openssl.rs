@@ -1,4 +1,4 @@
-//! The `openssl` program at the other end, as client and as server. Skipped, with a line that says so, where there is none.
+//! The `openssl` program as client and as server. Without it the tests print that they were skipped.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -7,7 +7,7 @@ use longshore::tls::{ClientAuth, TlsServerOptions};
 
 use super::*;
 
-/// Whether there is an openssl, and says so if not.
+/// Returns whether openssl is installed, and prints a line if not.
 fn is_missing() -> bool {
     let missing = !Command::new("openssl")
         .arg("version")
@@ -31,7 +31,7 @@ impl Files {
         command
     }
 
-    /// Runs `s_client`; it says one line, and ends when that line has come back, or by itself. Returns all that it prints.
+    /// Runs `s_client`, which sends one line and exits when that line has come back, or earlier. Returns all that it prints.
     fn client(&self, addr: SocketAddr, arguments: &str) -> String {
         let mut command = self.command("s_client");
         command.arg("-connect").arg(addr.to_string()).args([
@@ -43,7 +43,7 @@ impl Files {
         ]);
         let mut child = command.args(arguments.split_whitespace()).spawn().unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // It may have ended without having read it.
+        // It may have exited without reading the line.
         let _ = stdin.write_all(b"there and back\n");
         let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let reader = std::thread::spawn(move || {
@@ -51,7 +51,7 @@ impl Files {
             let mut printed = String::new();
             for line in BufReader::new(stdout).split(b'\n') {
                 let line = String::from_utf8_lossy(&line.unwrap()).into_owned();
-                // It may stand behind something without an end of line.
+                // The line may follow text without an end of line.
                 if line.ends_with("there and back") {
                     stdin = None; // close_notify, then the end
                 }
@@ -99,7 +99,7 @@ impl Files {
                 .strip_prefix("ACCEPT ")
                 .map(|addr| addr.trim().parse().unwrap())
         });
-        // What it prints later must not fill the pipe.
+        // Later output must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Server {
             child,
@@ -281,7 +281,7 @@ fn openssl_client_needs_its_certificate_where_one_is_required() {
     stop_clean(&site.node);
 }
 
-/// Says a line to `s_server -rev`, and closes; returns whether the session was resumed.
+/// Sends a line to `s_server -rev` and closes; returns whether the session was resumed.
 #[track_caller]
 fn talk(user: &Probe, addr: SocketAddr, tls: &TlsClientOptions) -> bool {
     let here = dial(user, addr, tls);

@@ -1,11 +1,11 @@
-//! Handshakes that fail, each with a reason to act on, at the client as its Disconnect, at the server in log and count.
+//! Handshakes that fail, each with a precise reason: in the client's Disconnect, and in the server's log and counters.
 
 use longshore::tls::{ClientAuth, TlsServerOptions, UnknownName};
 use longshore::{BindError, ConnectError};
 
 use super::*;
 
-/// Dials, and insists that the server's owner hears nothing. Returns the client's reason and the server's log line.
+/// Connects, and checks that the server's owner receives nothing. Returns the client's reason and the server's log line.
 #[track_caller]
 fn refused(site: &Site, options: TcpServerOptions, tls: &TlsClientOptions) -> (String, String) {
     let (server, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
@@ -108,7 +108,7 @@ fn missing_client_certificate_is_told_in_both_versions() {
         &["certificate was not accepted", "no certificates"],
     );
 
-    // TLS 1.3: the client believes that it is connected until the alert comes. What it sends goes nowhere.
+    // In TLS 1.3 the client counts as connected until the alert comes. What it sends is discarded.
     let (owner, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
     let (addr, listener) = owner.listen(options);
     let here = dial(&user, addr, &site.client());
@@ -182,7 +182,7 @@ fn server_that_hangs_up_in_the_handshake_is_told() {
     dial(&user, rude.local_addr().unwrap(), &site.client());
     let (mut peer, _) = rude.accept().unwrap();
     read(&mut peer, 100);
-    // An alert close_notify, in the clear.
+    // A close_notify alert in plain text.
     peer.write_all(&[21, 3, 3, 0, 2, 1, 0]).unwrap();
     peer.shutdown(std::net::Shutdown::Write).unwrap();
     assert_has(

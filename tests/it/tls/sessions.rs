@@ -1,11 +1,11 @@
-//! Sessions that come about: what was agreed on, what is resumed, whose certificate it was.
+//! Sessions that succeed: what was negotiated, what is resumed, and which certificate was used.
 
 use longshore::tls::{ClientAuth, TlsInfo, TlsServerOptions};
 use rustls::{CipherSuite, ProtocolVersion};
 
 use super::*;
 
-/// One visit: both Connects, a word each way, an orderly end.
+/// One connection: both Connects, a message each way, an orderly end.
 #[track_caller]
 fn visit(
     server: &Probe,
@@ -148,7 +148,7 @@ fn certificate_is_chosen_by_name_and_shown_both_ways() {
         site.server()
             .with_tls(TlsServerOptions::default().with_client_auth(auth)),
     );
-    // The client's certificate by its option, as the listener's.
+    // The client sets its certificate by the same kind of option as the listener.
     let options = TcpConnectionOptions::from(addr)
         .with_cert_manager(own.manager())
         .with_tls(site.client().with_server_name("other.test"));

@@ -1,4 +1,4 @@
-//! Much of it: swaps under load, a large stream past a slow reader, records cut at every byte.
+//! TLS in volume: certificate swaps under load, a large stream to a slow reader, records cut at every byte.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::*;
 
-/// A thousand handshakes, and sessions that live all the while, beside a hundred swaps. `swap` gets a number, a certificate,
-/// and what it must call just before handshakes may see that certificate.
+/// Makes a thousand handshakes, beside open sessions and a hundred swaps. `swap` gets a number, a certificate, and a closure
+/// that it must call just before handshakes may see that certificate.
 fn handshake_beside_swaps(
     site: &Site,
     first: &Issued,
@@ -33,7 +33,7 @@ fn handshake_beside_swaps(
     thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| {
-                // With resumption: a ticket of an old certificate must not bring it back.
+                // Sessions are resumed, and a ticket of an old certificate must not bring that certificate back.
                 let config = Arc::new(site.rustls(&TLS13));
                 for _ in 0..EACH {
                     let oldest = done.load(Ordering::SeqCst);
@@ -54,7 +54,7 @@ fn handshake_beside_swaps(
             });
         }
         for (number, issued) in (1..).zip(&certificates) {
-            // Spread over the handshakes, the last ones included.
+            // The swaps are spread over all handshakes.
             while handshakes.load(Ordering::SeqCst) < number * CLIENTS * EACH / (SWAPS + 1) {
                 thread::park_timeout(Duration::from_micros(200));
             }
@@ -95,14 +95,14 @@ fn handshakes_during_reloads_from_disk_see_the_old_or_the_new_certificate_and_ne
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     };
     handshake_beside_swaps(&site, &first, |number, issued, begin| {
-        // Until `begin`, a handshake that finds the new certificate is a failure.
+        // A handshake that finds the new certificate before `begin` is a failure.
         if number % 2 == 0 {
             files.store("next", issued);
             std::fs::rename(files.0.join("next.pem"), &chain).unwrap();
             refused_by_name(["live.pem", "live.key"]);
             std::fs::rename(files.0.join("next.key"), &key).unwrap();
         } else {
-            // What `fs::write` leaves for a moment: an empty file.
+            // An empty file, as `fs::write` leaves it for a moment.
             std::fs::write(&key, "").unwrap();
             refused_by_name(["live.key", "no private key"]);
             std::fs::write(&key, issued.key.serialize_pem()).unwrap();
@@ -147,7 +147,7 @@ fn large_stream_past_a_slow_reader_is_whole_and_takes_little_memory() {
             let (mut highest, mut sent, mut got) = (0, 0u64, 0u64);
             let (mut block, mut expected) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
             while got < TOTAL {
-                // Writes as long as anything is taken, and reads only then, a little at a time.
+                // Writes while the socket takes bytes, and then reads, a little at a time.
                 while sent < TOTAL {
                     if !tls.wants_write() {
                         let length = block.len().min((TOTAL - sent) as usize);
@@ -188,7 +188,7 @@ fn large_stream_past_a_slow_reader_is_whole_and_takes_little_memory() {
                 TOTAL >> 20,
                 grown >> 10
             );
-            // 4 MiB of output, 32 messages of 64 KiB in the mailbox, and what the client here holds; the rest is the allocator's.
+            // 4 MiB of output, 32 messages of 64 KiB in the mailbox, and the client's own buffers; the rest is the allocator's.
             assert!(grown < 32 << 20, "{grown}");
             drop((tls, reader, writer));
             stop_clean(&site.node);
@@ -216,7 +216,7 @@ fn carry_cut_at(listener: &TcpListener, to: SocketAddr, at: usize) {
                     return;
                 }
                 if !first.is_empty() && !second.is_empty() {
-                    // Time for the first part to be read alone; if it is not, this cut is one fewer tried.
+                    // Gives the server time to read the first part alone; if it does not, this cut is not tested.
                     thread::park_timeout(Duration::from_micros(500));
                 }
                 if to.write_all(second).is_err() {
@@ -237,7 +237,7 @@ fn stream_cut_at_every_byte_carries_the_same_session() {
         let server = echo(&site.node, site.server());
         let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = proxy.local_addr().unwrap();
-        // A handshake and its data take about 1,500 bytes towards the client.
+        // A handshake and its data take about 1,500 bytes in the direction of the client.
         const CUTS: usize = 1_600;
         const STEP: usize = if cfg!(debug_assertions) { 4 } else { 1 };
         let carrier = thread::spawn(move || {
@@ -275,7 +275,7 @@ fn stream_cut_at_every_byte_carries_the_same_session() {
     }
 }
 
-/// More hellos at once than a stripe computes in place: some wait for their turn there, the others are computed elsewhere.
+/// More hellos at once than a stripe computes inline: some are deferred there, the others are offloaded.
 #[test]
 fn handshakes_that_begin_all_at_once_are_all_done_and_a_session_goes_on_meanwhile() {
     const AT_ONCE: usize = 60;
@@ -299,7 +299,7 @@ fn handshakes_that_begin_all_at_once_are_all_done_and_a_session_goes_on_meanwhil
     stop_clean(&site.node);
 }
 
-/// Reads every byte, and answers nothing.
+/// Reads every byte without answering.
 struct Sum(u64);
 
 impl Actor for Sum {
