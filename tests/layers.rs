@@ -1,11 +1,11 @@
-//! Who may know whom, held true by reading `src/` as text: the table of the crate's first page, and where foreign crates
-//! and the clock may be named.
+//! Checks by reading `src/` as text which module names which, by the table of the crate's first page, and where foreign
+//! crates and the clock may be named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules, from the top row to the bottom row. Those of one row do not know each other.
+/// Modules, from the top row to the bottom row. Those of one row do not name each other.
 const ROWS: [&[&str]; 10] = [
     &["node"],
     &["poll", "actor"],
@@ -22,7 +22,7 @@ const ROWS: [&[&str]; 10] = [
 /// The halves of the runtime, which never name each other.
 const HALVES: [&[&str]; 2] = [&["poll", "net", "proto"], &["actor", "process"]];
 
-/// Where a text may stand: in files whose path begins so.
+/// Where a text may occur: in files whose path begins like this.
 const PLACES: [(&str, &[&str]); 7] = [
     ("mio::", &["poll/", "meta/", "net/"]),
     ("socket2::", &["net/"]),
@@ -146,7 +146,7 @@ fn is_for_tests(attribute: &str) -> bool {
         && (attribute.contains("test") || attribute.contains("fuzzing"))
 }
 
-/// What is left without comments, and without the modules of tests at the end of the file.
+/// The text without comments, and without the test modules at the end of the file.
 fn code(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let end = (0..lines.len())
@@ -216,7 +216,7 @@ fn modules_know_lower_rows_only_and_the_halves_never_name_each_other() {
     let sources = sources();
     let wrong = violations(&sources);
     assert!(wrong.is_empty(), "{wrong:#?}");
-    // The reading works: an import that is known to exist has been found.
+    // The reading works if it finds an import that is known to exist.
     let stripe = sources
         .iter()
         .find(|source| source.path == "poll/stripe.rs")

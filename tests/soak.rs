@@ -1,21 +1,21 @@
-//! A soak: random faults, pauses, kills and churn for as long as it is told, with every invariant checked while it runs.
+//! A soak test: random faults, pauses, kills and churn for a given time, with every invariant checked while it runs.
 //!
 //! ```text
-//! cargo test --release --test soak -- --nocapture                                  # ten seconds
-//! LONGSHORE_SOAK_SECONDS=3600 cargo test --release --test soak -- --nocapture      # an hour
-//! LONGSHORE_SOAK_SEED=7 …                                                          # another seed
+//! cargo test --release --test soak -- --nocapture                              # ten seconds
+//! LONGSHORE_SOAK_SECONDS=3600 cargo test --release --test soak -- --nocapture  # an hour
+//! LONGSHORE_SOAK_SEED=7 …                                                      # another seed
 //! ```
 //!
 //! Rounds of three phases:
 //!
 //! 1. *storm*: clients behave in every way; owners and the listener are killed, panic, close, abort and pause at random.
 //!    What a client gets back is always a prefix of what it sent.
-//! 2. *calm*: no more of that; a client that begins now and behaves gets everything back.
-//! 3. *quiet*: nobody is connected; descriptors, meta-processes, buffers, timers and slots are what they were in the first
-//!    round, and memory does not grow.
+//! 2. *calm*: faults end; a well-behaved client that begins now gets everything back.
+//! 3. *quiet*: no client is connected; descriptors, meta-processes, buffers, timers and slots are what they were in the
+//!    first round, and memory does not grow.
 //!
-//! All the time: each connection is Connect, data in order, one Disconnect; what was not sent is told, and only by a
-//! reason that allows it.
+//! In every phase a connection is Connect, data in order, one Disconnect. Unsent bytes are reported, and only with a reason
+//! that allows them.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -41,30 +41,30 @@ const HEADER: usize = 12;
 /// Memory may be this much more than after the first rounds.
 const GROWTH: usize = 24 << 20;
 
-// ---- What everybody knows ----
+// ---- Shared state ----
 
-/// The state of the world.
+/// What the node's side and the clients share.
 #[derive(Default)]
 struct World {
     addr: Mutex<Option<SocketAddr>>,
     storm: AtomicBool,
-    /// Clients may begin something.
+    /// Clients may begin a new connection.
     open: AtomicBool,
     over: AtomicBool,
-    /// Clients that are in the middle of something.
+    /// Clients with work in progress.
     active: AtomicUsize,
     complete: AtomicU64,
     cut: AtomicU64,
     datagrams: AtomicU64,
     disconnects: AtomicU64,
     kills: AtomicU64,
-    /// The highest slot that any connection had.
+    /// The highest slot of all connections.
     slot_max: AtomicU64,
     broken: Mutex<Vec<String>>,
 }
 
 impl World {
-    /// An invariant does not hold.
+    /// Records that an invariant does not hold.
     fn broken(&self, what: String) {
         self.broken
             .lock()
@@ -92,7 +92,7 @@ fn one_in(random: &mut Rng, sides: u64) -> bool {
     random.u64(..sides) == 0
 }
 
-/// The parent of everything: keeps owners and the listener alive.
+/// The root process: keeps owners and the listener alive.
 struct Keeper {
     world: Arc<World>,
     random: Rng,
@@ -181,7 +181,7 @@ impl Actor for Listener {
         let tcp = TcpServer::bind(options)?;
         let addr = tcp.local_addr();
         cx.spawn_meta(tcp)?;
-        // The same number may be taken by somebody else's socket of UDP.
+        // The UDP port of the same number may belong to another program.
         if let Ok(udp) = UdpServer::bind(addr) {
             cx.spawn_meta(udp)?;
         }
@@ -208,7 +208,7 @@ impl Actor for Listener {
     }
 
     fn terminate(&mut self, _: &mut Context<'_>, _: &Reason) {
-        // Whoever monitors it is told first, and may have started the next one.
+        // Its monitors are notified first, and may have started the next one.
         let mut addr = self
             .world
             .addr
@@ -220,14 +220,14 @@ impl Actor for Listener {
     }
 }
 
-/// Echoes, and misbehaves in a storm.
+/// Echoes, and injects faults in a storm.
 struct Owner {
     world: Arc<World>,
     random: Rng,
     open: HashMap<Alias, bool>,
 }
 
-/// What chaos tells an owner.
+/// The faults that the test injects into an owner.
 enum Chaos {
     Panic,
     Fail,
@@ -244,7 +244,7 @@ impl Owner {
         let Err(error) = cx.send_alias(id, packet) else {
             return;
         };
-        // The output is bounded by its own: reading stops before the limit is reached.
+        // Reading pauses before the output reaches its limit.
         if !matches!(error.kind(), SendErrorKind::NoMeta | SendErrorKind::Closing) {
             self.world.broken(format!("an echo was refused: {error}"));
         }
@@ -323,7 +323,7 @@ impl Actor for Owner {
             other => match other.downcast::<Chaos>() {
                 Ok(Chaos::Panic) => panic!("chaos"),
                 Ok(Chaos::Fail) => return Err(Reason::error("chaos")),
-                // Gone by now, perhaps.
+                // The target may have terminated by now.
                 Ok(Chaos::Resume(id)) => drop(cx.resume_reading(id)),
                 Err(other) => self
                     .world
@@ -358,7 +358,7 @@ impl Client {
                 continue;
             }
             self.world.active.fetch_add(1, Relaxed);
-            // Looked at after it is known that somebody is active: the quiet phase waits for all of these.
+            // `open` is read after the client counts as active, because the quiet phase waits for all active clients.
             if self.world.open.load(Relaxed) {
                 self.act();
             }
@@ -370,7 +370,7 @@ impl Client {
         if one_in(&mut self.random, 8) {
             return self.datagrams();
         }
-        // A listener that is killed takes what waited for it along.
+        // A killed listener resets the connections in its backlog.
         let Ok(stream) = TcpStream::connect_timeout(&self.world.addr(), LIMIT) else {
             return;
         };
@@ -386,7 +386,7 @@ impl Client {
         }
     }
 
-    /// Sends frames, ends its side, and gets every frame back.
+    /// Sends frames, shuts down its side, and gets every frame back.
     fn exchange(&mut self, stream: TcpStream) {
         let must_be_complete = !self.world.storm.load(Relaxed);
         let nonce = u64::from(self.random.u32(..)) << 20;
@@ -469,7 +469,7 @@ impl Client {
         }
     }
 
-    /// Leaves with frames on their way.
+    /// Closes with frames in flight.
     fn leave_midway(&mut self, mut stream: TcpStream) {
         let _ = stream.write_all(&frame(2, 2, 5_000)[..1 + self.random.u64(..4_000) as usize]);
         if one_in(&mut self.random, 2) {
@@ -487,7 +487,7 @@ impl Client {
         for number in 0..10_u64 {
             let bytes = frame(3, number, self.random.u64(..1_000) as usize);
             let _ = socket.send_to(&bytes, addr);
-            // Lost ones are lost; those that come are whole.
+            // Datagrams may be lost; those that arrive are whole.
             if let Ok((length, from)) = socket.recv_from(&mut room) {
                 self.world.datagrams.fetch_add(1, Relaxed);
                 let number = u64::from_be_bytes(room[4..12].try_into().expect("8 bytes")) ^ 3;
@@ -501,7 +501,7 @@ impl Client {
     }
 }
 
-/// Reads to the end, whatever it is.
+/// Reads to any kind of end.
 fn read_all(mut stream: TcpStream) -> (Vec<u8>, Option<ErrorKind>) {
     let mut got = Vec::new();
     let end = stream.read_to_end(&mut got).err().map(|error| error.kind());
@@ -514,7 +514,7 @@ fn reset(stream: TcpStream) {
 
 // ---- The rounds ----
 
-/// What a quiet node holds.
+/// The resources of a quiet node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Held {
     descriptors: usize,
@@ -559,14 +559,14 @@ fn setting(name: &str, default: u64) -> u64 {
         .unwrap_or(default)
 }
 
-/// Lets time pass while chaos reigns.
+/// Injects faults for some time.
 fn storm(node: &Node, world: &World, random: &mut Rng) {
     world.storm.store(true, Relaxed);
     let end = Instant::now() + STORM;
     while Instant::now() < end {
         thread::park_timeout(Duration::from_millis(1 + random.u64(..40)));
         let owner = OWNERS[random.u64(..OWNERS.len() as u64) as usize];
-        // Whoever is meant may be gone just now.
+        // The target may have terminated just now.
         match random.u64(..6) {
             0 => drop(node.send(owner, Chaos::Panic)),
             1 => drop(node.send(owner, Chaos::Fail)),
@@ -577,7 +577,7 @@ fn storm(node: &Node, world: &World, random: &mut Rng) {
     }
 }
 
-/// Waits until nothing is under way, and looks at what is held then.
+/// Waits until no client is active, and then reads the resources in use.
 fn quiet(node: &Node, world: &World, expected: Option<Held>) -> Result<Held, String> {
     world.open.store(false, Relaxed);
     let deadline = Instant::now() + LIMIT;
@@ -637,7 +637,7 @@ fn nothing_is_lost_and_nothing_grows() {
     while failure.is_none() && (rounds < 3 || began.elapsed() < Duration::from_secs(seconds)) {
         world.open.store(true, Relaxed);
         storm(&node, &world, &mut random);
-        // Between storm and calm everybody comes to rest, so that what begins in the calm has seen no storm.
+        // All clients finish between storm and calm, so that a client of the calm has seen no storm.
         if let Err(problem) = quiet(&node, &world, None) {
             failure = Some(problem);
             break;

@@ -1,4 +1,4 @@
-//! User code cannot stop the I/O: handlers that block.
+//! Handlers that block: user code cannot stop the I/O.
 
 use std::io::Write;
 use std::sync::mpsc;
@@ -13,9 +13,9 @@ use crate::support::{
 
 /// How long the handlers of these tests block.
 const BLOCK: Duration = Duration::from_secs(1);
-/// What others may feel of it.
+/// How long others may be delayed by it.
 const STALL: Duration = Duration::from_millis(10);
-/// A loaded machine takes the processor away from anybody for longer than that; the best attempt counts.
+/// A loaded machine takes the processor away for longer than this, so the best attempt counts.
 const ATTEMPTS: usize = 5;
 
 fn listen(node: &Node) -> (Pid, std::net::SocketAddr) {
@@ -71,7 +71,7 @@ fn one_sleeping_handler_stalls_others_for_less_than_10_ms() {
     }
 }
 
-/// Fires every 5 ms and says so.
+/// Reports its timer every 5 ms.
 struct Ticker(mpsc::Sender<Instant>);
 
 impl MetaProcess for Ticker {
@@ -81,13 +81,13 @@ impl MetaProcess for Ticker {
     }
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        // Nobody listens any more: the test is over.
+        // The receiver is dropped because the test has ended.
         let _ = self.0.send(Instant::now());
         self.init(cx)
     }
 }
 
-/// Spawns the meta-processes it is sent and tells their aliases.
+/// Spawns the meta-processes it is sent and reports their aliases.
 struct Parent(mpsc::Sender<Alias>);
 
 impl Actor for Parent {
@@ -168,7 +168,7 @@ fn all_workers_blocked_still_accepts_reads_and_fires_timers() {
             "{workers} workers, all blocked: 20 accepted and 4,096 bytes read after {:?}, {ticks} ticks until then",
             in_time - last
         );
-        // What came meanwhile is delivered.
+        // Messages that arrived meanwhile are delivered.
         for _ in 0..new.len() {
             spawned.recv_timeout(PATIENCE).unwrap();
         }
@@ -176,7 +176,7 @@ fn all_workers_blocked_still_accepts_reads_and_fires_timers() {
     }
 }
 
-/// Sent by a handler that has been found stuck: nobody looks at its queue of his own accord.
+/// The message is sent by a handler that is marked stuck: no worker looks at its queue without a wake-up.
 #[test]
 fn message_of_a_stuck_handler_is_handled_before_it_ends() {
     let _turn = alone();
@@ -215,7 +215,7 @@ impl Actor for Late {
     }
 }
 
-/// What waits behind a handler that blocks is run by the others, also when they always have work of their own.
+/// Other workers run the tasks that are queued behind a blocking handler, also while they always have work of their own.
 #[test]
 fn tasks_behind_a_stuck_handler_do_not_wait_for_it() {
     let _turn = alone();
@@ -240,7 +240,7 @@ fn tasks_behind_a_stuck_handler_do_not_wait_for_it() {
     node.stop_with(longshore::StopOptions::default().with_timeout(Duration::from_millis(100)));
 }
 
-/// Always has mail.
+/// Always has a message.
 struct Busy;
 
 impl Actor for Busy {

@@ -1,4 +1,4 @@
-//! Connections that come and go.
+//! Connections that open and close.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ fn use_and_close(stream: &mut TcpStream, number: usize) {
     }
 }
 
-/// Every tenth connection ends in order, the others by a reset.
+/// Every tenth connection is closed in order, the others are reset.
 fn close(stream: TcpStream, number: usize) {
     if number.is_multiple_of(10) {
         drop(stream)

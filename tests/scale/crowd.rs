@@ -1,4 +1,4 @@
-//! Many connections at once. The clients are a process of their own, because both ends of so many connections are more
+//! Many connections at once. The clients run in a process of their own, because both ends of all connections take more
 //! descriptors than most systems allow one process.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,10 +13,10 @@ use crate::support::{
     scaled,
 };
 
-/// Tells the client process what to do.
+/// Sends the client process an order.
 const ORDERS: &str = "LONGSHORE_SCALE_CROWD";
 const OWNERS: [&str; 4] = ["owner1", "owner2", "owner3", "owner4"];
-/// Frames on their way on one connection at once.
+/// Frames in flight on one connection at once.
 const PIPELINE: usize = 5;
 
 #[test]
@@ -52,7 +52,7 @@ fn ten_thousand_connections_keep_every_byte_in_order() {
         lines.any(|line| line.unwrap().contains("all open")),
         "the clients failed"
     );
-    // They have the connections in turn, each as many as the others.
+    // The owners get the connections round robin, each the same number.
     let share = connections / OWNERS.len();
     books_until(&node, &owners, Until::Open(share));
     assert_eq!(
@@ -87,7 +87,7 @@ fn ten_thousand_connections_keep_every_byte_in_order() {
     );
 }
 
-/// Opens the connections, waits for a word, sends and compares.
+/// Opens the connections, waits for an order, sends and compares.
 #[test]
 #[ignore = "the other process of the test above"]
 fn clients() {

@@ -11,7 +11,7 @@ const PROCESSES: usize = 64;
 /// Messages a process sends before it lets others run.
 const BATCH: u64 = 100;
 
-/// Sends to random others, numbers its messages for each of them, and checks the numbers it gets.
+/// Sends to random processes, numbers its messages for each of them, and checks the numbers it gets.
 struct Peer {
     index: usize,
     peers: Vec<Pid>,
@@ -19,7 +19,7 @@ struct Peer {
     random: fastrand::Rng,
     next_out: [u64; PROCESSES],
     next_in: [u64; PROCESSES],
-    /// What all have sent to this one, as far as they have told, and how many have.
+    /// How many messages the others have sent to this process by their reports, and how many have reported.
     totals: (u64, usize),
     received: u64,
     done: Sender<Result<u64, String>>,
@@ -31,7 +31,7 @@ struct Numbered {
     from: usize,
     number: u64,
 }
-/// How many messages have been sent to this process by all others.
+/// How many messages one process has sent to this one.
 struct Total(u64);
 
 impl Peer {
@@ -54,7 +54,7 @@ impl Peer {
             cx.send(cx.pid(), More).map_err(Reason::error)?;
             return Ok(());
         }
-        // Behind everything that was sent: what each is to have got from here.
+        // The counts are queued behind all messages: each process gets the number that it must have received from this one.
         for (to, sent) in self.next_out.into_iter().enumerate() {
             cx.send(self.peers[to], Total(sent))
                 .map_err(Reason::error)?;

@@ -1,4 +1,4 @@
-//! An idle node does nothing.
+//! An idle node makes no system calls.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use longshore::prelude::*;
 
 use crate::support::{Owner, Witness, alone, connect, eventually, node, round_trip};
 
-/// How often each thread of the runtime has given up its processor, or had it taken.
+/// How often each thread of the runtime has yielded its processor or was preempted.
 fn switches() -> BTreeMap<String, u64> {
     let mut switches = BTreeMap::new();
     for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
@@ -33,7 +33,7 @@ fn switches() -> BTreeMap<String, u64> {
     switches
 }
 
-/// Without a system call a thread can neither sleep nor wake up, so a second without a change is a second without one.
+/// A thread needs a system call to sleep and to wake up, so a second without a change is a second without system calls.
 #[test]
 fn idle_node_makes_no_system_call() {
     let _turn = alone();
@@ -48,12 +48,12 @@ fn idle_node_makes_no_system_call() {
         round_trip(&mut stream, b"a connection that has been used");
         node.send(witness, 1_u64).unwrap();
         seen.recv().unwrap();
-        // A thread has its name once it has begun.
+        // A thread has its name only after it has started.
         eventually("the workers and the monitor have started", || {
             switches().len() == workers + 1
         });
         let mut last = switches();
-        // The monitor goes to sleep some looks after the last worker.
+        // The monitor sleeps some checks after the last worker.
         eventually("a second without any system call", || {
             std::thread::sleep(Duration::from_secs(1));
             let now = switches();
@@ -61,7 +61,7 @@ fn idle_node_makes_no_system_call() {
         });
         std::thread::sleep(Duration::from_secs(1));
         assert_eq!(switches(), last, "woke up without a reason");
-        // And it is not dead.
+        // The node still serves.
         round_trip(&mut stream, b"awake");
         println!("{workers} workers: no thread of the node ran in two idle seconds");
         assert!(node.stop().is_clean());

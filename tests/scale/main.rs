@@ -1,11 +1,11 @@
-//! Scale: many connections, many processes, many messages, long waits, and what they cost.
+//! Tests of scale: many connections, many processes, many messages, long waits, and what they cost.
 //!
 //! ```text
 //! cargo test --release --test scale -- --nocapture
 //! ```
 //!
-//! The tests run one at a time, because they count descriptors, threads and bytes of the whole program. Each prints what
-//! it ran: without optimisation the counts are smaller.
+//! The tests run one at a time, because they count descriptors, threads and bytes of the whole program. Each prints the
+//! counts it used: without optimization they are smaller.
 
 mod blocked;
 mod churn;

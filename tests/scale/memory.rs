@@ -1,4 +1,4 @@
-//! What an idle connection and an idle process cost.
+//! The memory of an idle connection and of an idle process.
 //!
 //! ```text
 //! cargo test --release --test scale memory -- --nocapture
@@ -29,7 +29,7 @@ impl Measure {
         }
     }
 
-    /// Prints the growth since then, for each of `count`; returns the bytes asked for.
+    /// Prints the growth since then, for each of `count`; returns the bytes that were allocated.
     fn report(&self, what: &str, count: usize) -> f64 {
         let now = Self::now();
         let each = |grown: i64| grown as f64 / count as f64;
@@ -55,7 +55,7 @@ fn memory_of_an_idle_connection_is_below_600_bytes() {
     let server = TcpServer::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr();
     node.send(owner, server).unwrap();
-    // Warm up what belongs to the node: scratch buffers, pools, queues.
+    // Warm up the node's own structures: scratch buffers, pools, queues.
     let mut warm: Vec<_> = (0..8).map(|_| connect(address)).collect();
     for stream in &mut warm {
         round_trip(stream, &[1; 64]);
@@ -89,7 +89,7 @@ fn memory_of_an_idle_connection_is_below_600_bytes() {
     assert!(node.stop().is_clean());
 }
 
-/// Echoes and remembers nothing.
+/// Echoes without keeping state.
 #[derive(Default)]
 struct QuietOwner;
 

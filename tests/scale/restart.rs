@@ -8,7 +8,7 @@ use crate::support::{
     Owner, alone, connect, descriptors, eventually, heap_bytes, node, round_trip, scaled, threads,
 };
 
-/// One life: a process, a listener, a connection that is used, a stop.
+/// Starts a node, a process and a listener, uses a connection, and stops the node.
 fn cycle(workers: usize) {
     let node = node(workers);
     let owner = node.spawn(Owner::new).unwrap();

@@ -1,4 +1,4 @@
-//! What the tests of this binary share: taking turns, counting what the program holds, an owner that keeps books.
+//! Shared by the tests of this binary: the lock that runs one at a time, counts of resources, an owner that keeps records.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use longshore::HeaderFraming;
 use longshore::prelude::*;
 
-/// Long enough for anything that should happen on a loaded machine.
+/// Long enough for every wait on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Keeps the other tests of this binary away.
+/// Holds the lock that keeps the other tests of this binary from running.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The larger count with optimisation, the smaller without.
+/// The larger count with optimization, the smaller without.
 pub(crate) fn scaled<T>(release: T, debug: T) -> T {
     if cfg!(debug_assertions) {
         debug
@@ -28,7 +28,7 @@ pub(crate) fn scaled<T>(release: T, debug: T) -> T {
     }
 }
 
-/// Makes room for so many descriptors. `false`, with the reason printed: it is not allowed here.
+/// Raises the limit of descriptors to this number. Returns `false`, and prints the reason, where that is not allowed.
 pub(crate) fn descriptors_allowed(needed: u64) -> bool {
     let (soft, hard) = rlimit::Resource::NOFILE.get().unwrap();
     if soft >= needed {
@@ -77,7 +77,7 @@ pub(crate) fn resident_bytes() -> i64 {
         * 4096
 }
 
-/// Waits for something that tells nobody when it happens.
+/// Waits for a condition that no event reports.
 pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done() {
@@ -100,14 +100,14 @@ pub(crate) fn frames() -> Framing {
     )
 }
 
-/// What an [`Owner`] has seen.
+/// The records of an [`Owner`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Books {
     pub(crate) connected: u64,
     pub(crate) disconnected: u64,
     pub(crate) messages: u64,
     pub(crate) open: usize,
-    /// The first thing that was not as it should be.
+    /// The first violation of an invariant.
     pub(crate) wrong: Option<String>,
 }
 
@@ -123,10 +123,10 @@ pub(crate) struct Owner {
     waiting: Option<(Until, Reply)>,
 }
 
-/// Asks an [`Owner`] to forget the aliases it has seen.
+/// Makes an [`Owner`] forget the aliases it has seen.
 pub(crate) struct Forget;
 
-/// A request that an [`Owner`] answers when it has come so far.
+/// A request that an [`Owner`] answers when it has reached these counts.
 #[derive(Clone, Copy)]
 pub(crate) enum Until {
     Open(usize),
@@ -216,7 +216,7 @@ impl Actor for Owner {
             Message::Tcp(packet) => {
                 self.receive(&packet);
                 if self.echo {
-                    // A connection that has ended meanwhile gives it back.
+                    // The send returns the message if the connection has closed meanwhile.
                     let _ = cx.send_alias(packet.id, packet);
                 }
             }
@@ -270,7 +270,7 @@ impl Actor for Owner {
     }
 }
 
-/// Makes an error of a message that nobody expected.
+/// Turns an unexpected message into an error.
 trait Unexpected {
     fn error_debug(message: Message) -> Reason;
 }
@@ -281,12 +281,12 @@ impl Unexpected for Reason {
     }
 }
 
-/// What the owners have seen together by now.
+/// The sum of the owners' records by now.
 pub(crate) fn books(node: &Node, owners: &[Pid]) -> Books {
     ask(node, owners, ())
 }
 
-/// What the owners have seen together when each of them has come so far.
+/// The sum of the owners' records when each of them has reached these counts.
 pub(crate) fn books_until(node: &Node, owners: &[Pid], until: Until) -> Books {
     ask(node, owners, until)
 }
@@ -329,7 +329,7 @@ pub(crate) fn spawn_job(node: &Node, job: impl FnOnce() + Send + 'static) -> Pid
     pid
 }
 
-/// A process that tells a channel about each message, by its number.
+/// A process that sends the number of each message to a channel.
 pub(crate) struct Witness(Sender<u64>);
 
 impl Witness {
@@ -346,7 +346,7 @@ impl Actor for Witness {
         _: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        // Nobody listens any more: the test is over.
+        // The receiver is dropped because the test has ended.
         let _ = self
             .0
             .send(message.downcast().map_err(Reason::error_debug)?);
@@ -370,7 +370,7 @@ pub(crate) fn round_trip(stream: &mut TcpStream, bytes: &[u8]) {
     assert_eq!(back, bytes);
 }
 
-/// Closes with a reset, so that no port waits for its time to pass.
+/// Closes with a reset, so that no port stays in TIME-WAIT.
 pub(crate) fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream)
         .set_linger(Some(Duration::ZERO))

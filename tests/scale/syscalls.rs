@@ -4,10 +4,10 @@
 //! cargo test --release --test scale syscalls -- --ignored --nocapture
 //! ```
 //!
-//! How it is counted: `strace -f -c` over a server that echoes N messages of 64 bytes, and over one that echoes many more;
-//! the difference is what messages cost, without what a start costs. Two clients are measured at 50 connections: one that
-//! keeps one message on its way on each, and sends the next when all are back (the server finds all of them ready), and
-//! one that answers each as it comes.
+//! `strace -f -c` counts the calls of a server that echoes N messages of 64 bytes, and of one that echoes many more; the
+//! difference is the cost of the messages without the cost of the start. Two clients are measured at 50 connections: one
+//! keeps one message in flight on each and sends the next when all are back, so that the server finds all of them ready;
+//! the other answers each as it comes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -47,7 +47,7 @@ fn echo_binary() -> PathBuf {
         .join("examples/echo")
 }
 
-/// Runs the server under strace with those arguments, then `client` against it; what the server called.
+/// Runs the server under strace with these arguments and `client` against it; returns the server's calls.
 fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
     let table = std::env::temp_dir().join(format!("longshore-strace-{}", std::process::id()));
     let mut strace = Command::new("strace")
@@ -60,7 +60,7 @@ fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
         .spawn()
         .unwrap();
     let mut address = String::new();
-    // Kept until the end: the example says goodbye.
+    // The pipe is kept open until the end, because the example prints its report at its end.
     let mut lines = BufReader::new(strace.stdout.take().unwrap());
     lines.read_line(&mut address).unwrap();
     client(address.trim().parse().unwrap());
@@ -87,10 +87,10 @@ fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
         .collect()
 }
 
-/// Calls for each message beyond those of a start: the sum, and a line for people.
+/// Calls for each message without those of the start: the sum, and a line to print.
 ///
-/// The monitor looks every 3 to 5 ms while the node is busy, and under strace a message takes several times as long as
-/// without: its looks are told apart by the time and not counted, because they are calls for each second.
+/// The monitor wakes every 3 to 5 ms while the node is busy, and under strace a message takes several times as long as
+/// without. Its calls are recognized by their timeout and not counted, because they are calls for each second.
 fn per_message(
     arguments: &[&str],
     client: impl Fn(SocketAddr, usize),
@@ -191,8 +191,8 @@ fn system_calls_stay_within_their_budget() {
     }
     let messages = scaled(20_000, 5_000);
     for arguments in [&["--workers", "1"][..], &[]] {
-        // `budget` is what is asked for. With several workers it is not reached each time: helpers are woken, which costs
-        // futex calls. That is said, and `limit` keeps it from becoming worse.
+        // `budget` is the goal. With several workers it is not reached each time, because waking helpers costs futex calls. The
+        // test prints that, and `limit` keeps it from becoming worse.
         let within = |what: &str, client: fn(SocketAddr, usize), budget: f64, limit: f64| {
             let mut best = f64::MAX;
             // A loaded machine lets the server find fewer connections ready at once: the best attempt counts.

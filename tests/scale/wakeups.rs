@@ -1,4 +1,4 @@
-//! No wake-up is lost: sends from outside to nodes that are just going to sleep.
+//! No wake-up is lost: sends from outside to nodes that are about to sleep.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +43,7 @@ fn million_sends_to_idle_nodes_are_all_handled() {
                     );
                 }
             }
-            // Now and then the node gets time to fall asleep; mostly the next send meets it on its way.
+            // Sometimes the node gets time to fall asleep; mostly the next send arrives while it is about to.
             for _ in 0..random.u64(..400) {
                 std::hint::spin_loop();
             }
@@ -54,8 +54,8 @@ fn million_sends_to_idle_nodes_are_all_handled() {
     }
 }
 
-/// While the monitor turns the poll for a blocked worker, that worker comes back and wants to sleep in the poll: a wake-up
-/// that comes now must not be taken by the monitor's turn.
+/// While the monitor polls for a blocked worker, that worker returns and is about to sleep in the poll. The monitor's poll
+/// must not consume a wake-up that comes now.
 #[test]
 fn send_just_after_a_blocking_handler_is_not_lost() {
     let _turn = alone();
@@ -79,7 +79,7 @@ fn send_just_after_a_blocking_handler_is_not_lost() {
                 ended.recv().unwrap();
             }
             for number in 0..8 {
-                // From the moment the handler ends until the monitor's turn is over for sure.
+                // From the moment the handler returns until the monitor's poll has surely returned.
                 let pause = Instant::now();
                 while pause.elapsed() < Duration::from_micros(random.u64(..400)) {
                     std::hint::spin_loop();

@@ -1,8 +1,8 @@
-//! What the tests share.
+//! Shared by the tests.
 //!
 //! ```text
 //!  test thread                                  node
-//!    Probe ── run(|cx| …) ───────────────────▶ actor: does it inside, gives the result back
+//!    Probe ── run(|cx| …) ───────────────────▶ actor: runs it inside, returns the result
 //!    Probe ◀── next(), connect(), data() … ─── actor: forwards everything that it receives
 //!    client(addr) ───── std socket ──────────▶ listener under test
 //! ```
@@ -22,7 +22,7 @@ use longshore::{
     MessageUdpError, RequestError,
 };
 
-/// Every wait of a test ends here. Far beyond what anything takes, on a loaded machine too.
+/// Every wait of a test ends after this time, which is far more than any of them takes on a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// A node of two workers, which stops at the end of the test.
@@ -35,7 +35,7 @@ pub fn node_with(options: NodeOptions) -> Node {
     Node::start(options).expect("the node starts")
 }
 
-/// Stops a node and insists that nothing was cut off and nothing is left.
+/// Stops a node and checks that nothing was cut off and no resource remains.
 pub fn stop_clean(node: &Node) {
     let report = node.stop();
     assert!(report.is_clean(), "{report}");
@@ -43,7 +43,7 @@ pub fn stop_clean(node: &Node) {
     assert_eq!(count(node, "meta_processes"), 0);
 }
 
-/// One of [`Node::counts`].
+/// Reads one of [`Node::counts`].
 pub fn count(node: &Node, what: &str) -> u64 {
     node.counts().number(what).expect(what)
 }
@@ -65,13 +65,13 @@ pub fn wait_for(node: &Node, target: impl Into<Target>, what: &str, value: impl 
     });
 }
 
-/// Inspects.
+/// Inspects a target.
 #[track_caller]
 pub fn inspect(node: &Node, target: impl Into<Target>) -> Inspection {
     node.inspect(target, LIMIT).expect("an inspection")
 }
 
-/// Waits until a condition holds that no message tells.
+/// Waits until a condition holds that no message reports.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
@@ -81,7 +81,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Runs code on a thread of its own and insists that it ends in time: for calls that could hang.
+/// Runs code that could hang on a thread of its own and checks that it returns in time.
 #[track_caller]
 pub fn within_limit<R: Send + 'static>(what: &str, code: impl FnOnce() -> R + Send + 'static) -> R {
     let (done, result) = mpsc::channel();
@@ -96,14 +96,14 @@ pub fn within_limit<R: Send + 'static>(what: &str, code: impl FnOnce() -> R + Se
     }
 }
 
-/// Runs the body in a process of its own, for what counts the threads or descriptors of the whole process, or changes
+/// Runs the body in a process of its own, for tests that count the threads or descriptors of the whole process or change
 /// its limits. `test` is the path of the calling test in this binary, without the name of the crate.
 pub fn alone(test: &str, body: impl FnOnce()) {
     alone_under(&[&[]], test, body);
 }
 
-/// Runs the body once for each command, in a process that is the argument of the command. A command that is not there is
-/// skipped.
+/// Runs the body once for each command, in a process that is the argument of the command. A command that is not installed
+/// is skipped.
 pub fn alone_under(commands: &[&[&str]], test: &str, body: impl FnOnce()) {
     if std::env::var_os(ALONE).is_some_and(|name| name == test) {
         return body();
@@ -145,7 +145,7 @@ fn run_alone(command: &[&str], test: &str) {
         told.contains("1 passed"),
         "no test has the name {test}:\n{told}"
     );
-    // Reasons for skipping are for whoever reads.
+    // The output says why a test was skipped.
     for line in told
         .lines()
         .chain(erred.lines())
@@ -169,7 +169,7 @@ pub fn descriptors() -> usize {
 
 // ---- Clients ----
 
-/// A client by the means of std, whose reads and writes end at the limit.
+/// A client made of a std socket, whose reads and writes end at the limit.
 #[track_caller]
 pub fn client(addr: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&addr, LIMIT).expect("a connection");
@@ -177,21 +177,21 @@ pub fn client(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Lets reads and writes end at the limit.
+/// Sets the timeouts of reads and writes to the limit.
 pub fn bounded(stream: &TcpStream) {
     stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
     stream.set_write_timeout(Some(LIMIT)).expect("a timeout");
     stream.set_nodelay(true).expect("nodelay");
 }
 
-/// A UDP socket by the means of std, whose reads end at the limit.
+/// A UDP socket of std, whose reads end at the limit.
 pub fn udp_client() -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
     socket
 }
 
-/// Sends a datagram and gives back the answer.
+/// Sends a datagram and returns the answer.
 #[track_caller]
 pub fn ask(socket: &UdpSocket, addr: SocketAddr, data: &[u8]) -> Vec<u8> {
     socket.send_to(data, addr).expect("sent");
@@ -207,7 +207,7 @@ pub fn receive(socket: &UdpSocket) -> Vec<u8> {
     bytes
 }
 
-/// Reads exactly so many bytes.
+/// Reads exactly this many bytes.
 #[track_caller]
 pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
@@ -215,7 +215,7 @@ pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Writes bytes and reads as many as the answer has.
+/// Writes bytes and checks the answer.
 #[track_caller]
 pub fn exchange(stream: &mut TcpStream, bytes: &[u8], answer: &[u8]) {
     stream.write_all(bytes).expect("written");
@@ -226,7 +226,7 @@ pub fn exchange(stream: &mut TcpStream, bytes: &[u8], answer: &[u8]) {
     );
 }
 
-/// Reads what is left up to the orderly end.
+/// Reads up to the orderly end.
 #[track_caller]
 pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -234,7 +234,7 @@ pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// Reads until the connection is over, and tells how: `Ok` for an orderly end.
+/// Reads to the end of the connection; `Ok` if it was orderly.
 #[track_caller]
 pub fn read_out(stream: &mut TcpStream) -> Result<Vec<u8>, ErrorKind> {
     let mut bytes = Vec::new();
@@ -247,11 +247,11 @@ pub fn read_out(stream: &mut TcpStream) -> Result<Vec<u8>, ErrorKind> {
     }
 }
 
-/// A listener that accepts nothing and whose backlog is full: whoever connects to it waits.
+/// A listener that accepts nothing and whose backlog is full, so that connects to it wait.
 #[derive(Debug)]
 pub struct Unaccepting {
     pub addr: SocketAddr,
-    /// The connections that fill it go on trying for as long as they live.
+    /// The connections that fill it retry for as long as they live.
     _sockets: Vec<socket2::Socket>,
 }
 
@@ -292,14 +292,14 @@ pub fn reset(stream: TcpStream) {
 
 // ---- Probe ----
 
-/// What a probe's actor tells.
+/// What a probe's actor reports.
 #[derive(Debug)]
 pub enum Seen {
     /// A message.
     Message(Pid, Message),
     /// A request.
     Call(Pid, Message, Reply),
-    /// The end.
+    /// The process terminates.
     End(Reason),
 }
 
@@ -313,7 +313,7 @@ pub struct Probe {
 
 type Deed = Box<dyn FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send>;
 
-/// Something to do inside.
+/// A closure to run inside the process.
 struct Do(Deed);
 
 /// The actor of a [`Probe`].
@@ -339,10 +339,10 @@ impl Actor for ProbeActor {
         match message.downcast::<Do>() {
             Ok(Do(deed)) => deed(cx),
             Err(message) => {
-                // It may trap exits; the stop of the node is to end it nevertheless.
+                // It may trap exits, and the node's stop must end it nevertheless.
                 let is_stop = matches!(&message, Message::Exit(exit)
                     if exit.from == Target::Pid(Pid::NODE) && exit.reason == Reason::Shutdown);
-                // Nobody may listen any more.
+                // The test may have dropped the receiver.
                 let _ = self.seen.send(Seen::Message(from, message));
                 if is_stop {
                     Err(Reason::Shutdown)
@@ -388,7 +388,7 @@ impl Probe {
         Self::try_spawn(node, options, |_| Ok(())).expect("a probe")
     }
 
-    /// Spawns a probe whose `init` does something.
+    /// Spawns a probe whose `init` runs a closure.
     pub fn try_spawn(
         node: &Node,
         options: SpawnOptions,
@@ -407,7 +407,7 @@ impl Probe {
         })
     }
 
-    /// Does something inside the process and gives the result back.
+    /// Runs a closure inside the process and returns its result.
     #[track_caller]
     pub fn run<R: Send + 'static>(
         &self,
@@ -421,7 +421,7 @@ impl Probe {
         result.recv_timeout(LIMIT).expect("the deed is done")
     }
 
-    /// Has something done inside the process, later; an error ends it.
+    /// Runs a closure inside the process, without waiting; an error terminates the process.
     #[track_caller]
     pub fn start(
         &self,
@@ -432,14 +432,14 @@ impl Probe {
             .expect("the probe lives");
     }
 
-    /// Occupies the process until the result is dropped, and returns when it is occupied.
+    /// Blocks the process until the returned gate is dropped; returns once it is blocked.
     #[track_caller]
     pub fn block(&self) -> Gate {
         let (gate, opened) = mpsc::channel();
         let (blocked, is_blocked) = mpsc::channel();
         self.start(move |_| {
             let _ = blocked.send(());
-            // An error: the gate was dropped. Both open it; the limit ends a test that forgot it.
+            // An error means that the gate was dropped. Both open it, and the limit ends a test that forgot it.
             let _ = opened.recv_timeout(LIMIT);
             Ok(())
         });
@@ -481,25 +481,25 @@ impl Probe {
             .expect("accepted");
     }
 
-    /// What the actor saw next.
+    /// The next thing that the actor saw.
     #[track_caller]
     pub fn seen(&self) -> Seen {
         self.seen.recv_timeout(LIMIT).expect("something is seen")
     }
 
-    /// What the actor has seen by now, if anything. What the probe was sent before is handled by then.
+    /// What the actor has seen by now, if anything. Everything sent to the probe before this call is handled by then.
     #[track_caller]
     pub fn seen_by_now(&self) -> Option<Seen> {
         self.run(|_| ());
         self.seen.try_recv().ok()
     }
 
-    /// What is left to see of a node that has stopped.
+    /// What the actor saw of a node that has stopped.
     pub fn seen_after_stop(&self) -> Option<Seen> {
         self.seen.try_recv().ok()
     }
 
-    /// Insists that the actor has not run since.
+    /// Checks that the actor has not run since.
     #[track_caller]
     pub fn saw_nothing_yet(&self) {
         if let Ok(seen) = self.seen.try_recv() {
@@ -507,7 +507,7 @@ impl Probe {
         }
     }
 
-    /// Insists that nothing has come that was sent before this call.
+    /// Checks that no message arrived that was sent before this call.
     #[track_caller]
     pub fn saw_nothing(&self) {
         if let Some(seen) = self.seen_by_now() {
@@ -542,7 +542,7 @@ impl Probe {
         }
     }
 
-    /// Why the process ended.
+    /// Why the process terminated.
     #[track_caller]
     pub fn end(&self) -> Reason {
         match self.seen() {
@@ -572,21 +572,21 @@ macro_rules! expectations {
 expectations! {
     /// The next message is bytes of a connection.
     tcp: Tcp(MessageTcp);
-    /// The next message tells a connection.
+    /// The next message is a Connect.
     connect: TcpConnect(Box<MessageTcpConnect>);
-    /// The next message tells the end of a connection.
+    /// The next message is a Disconnect.
     disconnect: TcpDisconnect(Box<MessageTcpDisconnect>);
-    /// The next message tells the peer's end.
+    /// The next message reports that the peer has shut down its side.
     peer_closed: TcpPeerClosed(MessageTcpPeerClosed);
-    /// The next message tells of room.
+    /// The next message is a Writable event.
     writable: TcpWritable(MessageTcpWritable);
     /// The next message is a datagram.
     udp: Udp(MessageUdp);
-    /// The next message tells of a datagram that was not sent.
+    /// The next message reports a datagram that was not sent.
     udp_error: UdpError(Box<MessageUdpError>);
     /// The next message is a trapped exit.
     exit: Exit(Box<MessageExit>);
-    /// The next message tells the end of something monitored.
+    /// The next message is the Down of a monitor.
     down: Down(Box<MessageDown>);
     /// The next message is an answer.
     reply: Reply(Box<MessageReply>);
@@ -604,7 +604,7 @@ impl Probe {
         bytes
     }
 
-    /// Data up to the Disconnect, joined.
+    /// The data up to the Disconnect, joined.
     #[track_caller]
     pub fn bytes_to_disconnect(&self) -> (Vec<u8>, Box<MessageTcpDisconnect>) {
         let mut bytes = Vec::new();
@@ -626,11 +626,11 @@ impl Probe {
     }
 }
 
-/// Keeps a process occupied; dropping it lets it go on.
+/// Keeps a process blocked; dropping it lets the process continue.
 #[derive(Debug)]
 pub struct Gate(#[expect(dead_code, reason = "dropping it is what counts")] Sender<()>);
 
-/// An actor made of a closure.
+/// An actor that is a closure.
 pub struct Script<F>(pub F);
 
 impl<F> Actor for Script<F>
@@ -659,7 +659,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Fails like a test of this binary would, and is not reported on standard error as one.
+/// Panics like a failing test, without a report on standard error.
 pub fn silence_expected_panics() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
