@@ -3,7 +3,7 @@
 #
 #     examples/check.sh [DIRECTORY WITH THE EXAMPLES]      (without it they are built here)
 #
-# Ports are the system's choice, every wait has a limit, and only processes that were started here are ended.
+# The system chooses the ports, every wait has a limit, and the script ends only processes that it started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -60,7 +60,7 @@ run() {
 
 has_ended() { ! kill -0 "$1" 2>/dev/null; }
 
-# finish: stops the example as Ctrl-C does; its status tells whether anything was cut off.
+# finish: stops the example as Ctrl-C does; its status says whether anything was cut off.
 finish() {
     kill -TERM "$server"
     within 20 has_ended "$server" || fail "does not stop"
@@ -88,7 +88,7 @@ say() { printf '%s\n' "$2" >&"${in[$1]}"; }
 hear() {
     local line=''
     IFS= read -r -t 10 -u "${out[$1]}" line || fail "$1 hears nothing, expected: $2"
-    # shellcheck disable=SC2053 # a pattern is what is wanted
+    # shellcheck disable=SC2053 # $2 is a pattern
     [[ $line == $2 ]] || fail "$1 hears '$line', expected: $2"
 }
 leave() {
@@ -101,7 +101,7 @@ leave() {
 # ---- echo ----
 run echo 127.0.0.1:0
 head -c 1000000 /dev/urandom >"$work/bytes"
-# The end of the input is told to the server (-N); everything comes back before the connection ends.
+# The client shuts down its side at the end of its input (-N); everything comes back before the connection closes.
 timeout 20 nc -N 127.0.0.1 "$port" <"$work/bytes" | cmp - "$work/bytes" || fail "nc does not get its bytes back"
 timeout 20 socat -t 10 - "TCP:127.0.0.1:$port" <"$work/bytes" | cmp - "$work/bytes" || fail "socat does not"
 open udp nc -u 127.0.0.1 "$port"
@@ -164,13 +164,13 @@ finish
 if [ -x "$bin/tls_echo" ]; then
     certs=$work/certs
     run tls_echo 127.0.0.1:0 --certs "$certs" --alpn echo
-    # -quiet ends with the server, not with the input: the input stays open and the client is ended here.
+    # -quiet ends with the server and not with the input, so the input stays open and the client is killed here.
     s_client() { openssl s_client -connect "127.0.0.1:$port" -CAfile "$certs/ca.pem" -verify_return_error "$@"; }
     open tls openssl s_client -connect "127.0.0.1:$port" -CAfile "$certs/ca.pem" -verify_return_error -quiet
     say tls "over tls"
     hear tls "over tls"
     leave tls
-    # No pipe: with `pipefail` a grep that stops at its match would fail the client.
+    # There is no pipe: with `pipefail` a grep that stops at its match would fail the client.
     s_client -servername other.test -alpn echo </dev/null >"$work/other" 2>&1 || fail "openssl does not connect"
     grep -q 'ALPN protocol: echo' "$work/other" || fail "no application protocol"
     openssl x509 -noout -ext subjectAltName -in "$work/other" | grep -q other.test || fail "the wrong certificate"
