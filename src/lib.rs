@@ -122,8 +122,8 @@ pub use message::{
 };
 pub use meta::{MetaContext, MetaProcess, Readiness};
 pub use net::options::{
-    AtLimit, Host, SocketOptions, TcpConnectionOptions, TcpLimits, TcpServerOptions,
-    UdpServerOptions,
+    AtLimit, ConnectionOptions, Host, SocketOptions, TcpConnectionOptions, TcpLimits,
+    TcpServerOptions, UdpServerOptions,
 };
 pub use net::tcp::{TcpConnection, TcpServer};
 pub use net::udp::UdpServer;

@@ -71,6 +71,14 @@ pub(crate) struct Settings {
     pub(crate) write_keep_alive: Option<(u64, Vec<u8>)>,
 }
 
+impl Settings {
+    /// Returns the keep-alive bytes in a buffer, if they are to be sent at all.
+    pub(crate) fn keep_alive_bytes(&self) -> Option<Buffer> {
+        let (_, bytes) = self.write_keep_alive.as_ref()?;
+        Some(self.pool.copy_from_slice(bytes))
+    }
+}
+
 /// What the owner gets, in order.
 #[derive(Debug)]
 pub(crate) enum Event {

@@ -91,7 +91,7 @@
 //! | names of authorities that a server shows to clients | 16 KiB; above that it shows none | [`ClientAuth`] |
 //! | sessions that a server keeps | 2^20 | [`ServerResumption::Store`] |
 //! | output that waits | as on a plain connection, and counted in plaintext until the socket has it; beside it at most 64 KiB of ciphertext | [`TcpLimits::output_limit`](crate::TcpLimits::output_limit) |
-//! | input that waits | one read, 64 KiB at most; a full mailbox of the owner stops reading | [`TcpServerOptions::read_buffer_size`](crate::TcpServerOptions::read_buffer_size) |
+//! | input that waits | one read, 64 KiB at most; a full mailbox of the owner stops reading | [`ConnectionOptions::read_buffer_size`](crate::ConnectionOptions::read_buffer_size) |
 //! | records of one key in TLS 1.2 with AES-GCM | 2^24, then the connection ends with a reason | RFC 8446 section 5.5 |
 //!
 //! Not done, on purpose: early data (it can be replayed), renegotiation, TLS 1.1 and older.

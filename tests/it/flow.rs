@@ -709,7 +709,7 @@ fn reading_goes_on_after_more_than_the_limit_came_behind_a_middling_amount() {
         ),
     ] {
         let probe = Probe::spawn(&node);
-        let framed = !matches!(options.framing, Framing::Raw);
+        let framed = !matches!(options.connection.framing, Framing::Raw);
         let (addr, _) = probe.listen(options);
         let mut client = client(addr);
         let alias = probe.connect().id;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Host, SocketOptions, StreamOptions, TcpLimits, check, check_family, named, positive};
+use super::{
+    ConnectionOptions, Host, SocketOptions, TcpLimits, check, check_family, named, positive,
+};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
@@ -43,26 +45,8 @@ pub struct TcpConnectionOptions {
     pub connect_timeout: Option<Duration>,
     /// The local address to connect from.
     pub local_addr: Option<SocketAddr>,
-    /// Bytes read at once, at most. 64 KiB by default and at most.
-    pub read_buffer_size: usize,
-    /// Where buffers of received bytes come from. `None`: the node's pool.
-    pub buffer_pool: Option<BufferPool>,
-    /// Keep-alive probes after so long without traffic, in whole seconds, from 1 to 32,767 (RFC 9293 section 3.8.4, tcp(7)).
-    /// `None`, the default: none.
-    pub keep_alive_period: Option<Duration>,
-    /// How bytes become messages.
-    pub framing: Framing,
-    /// The owner decides what happens after the peer's FIN; see
-    /// [`TcpServerOptions::half_open`](crate::TcpServerOptions::half_open).
-    pub half_open: bool,
-    /// Close the connection when its owner's mailbox is full, instead of pausing it.
-    pub close_on_full_mailbox: bool,
-    /// Bytes to send after so long without a write. Off by default.
-    pub write_keep_alive: Option<(Duration, Vec<u8>)>,
-    /// Limits and deadlines.
-    pub limits: TcpLimits,
-    /// Options of the socket.
-    pub socket: SocketOptions,
+    /// Options of each connection.
+    pub connection: ConnectionOptions,
 }
 
 impl Default for TcpConnectionOptions {
@@ -78,23 +62,17 @@ impl Default for TcpConnectionOptions {
             insecure_skip_verify: false,
             connect_timeout: Some(Duration::from_secs(10)),
             local_addr: None,
-            read_buffer_size: 64 * 1024,
-            buffer_pool: None,
-            keep_alive_period: None,
-            framing: Framing::Raw,
-            half_open: false,
-            close_on_full_mailbox: false,
-            write_keep_alive: None,
-            limits: TcpLimits::default(),
-            socket: SocketOptions::default(),
+            connection: ConnectionOptions::default(),
         }
     }
 }
 
 impl TcpConnectionOptions {
-    stream_options!();
+    connection_setters!(connection);
 
     setters! {
+        /// Sets [`connection`](Self::connection).
+        with_connection, connection: plain ConnectionOptions;
         /// Sets [`host`](Self::host).
         with_host, host: into Host;
         /// Sets [`port`](Self::port).
@@ -148,7 +126,7 @@ impl TcpConnectionOptions {
             "insecure_skip_verify",
             "needs the feature `tls`",
         )?;
-        check_family(&self.host, &self.socket)?;
+        check_family(&self.host, &self.connection.socket)?;
         named("process", self.process.as_slice())?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
@@ -162,6 +140,6 @@ impl TcpConnectionOptions {
             )?;
         }
         positive("connect_timeout", self.connect_timeout)?;
-        self.stream().validate()
+        self.connection.validate()
     }
 }

@@ -1,9 +1,9 @@
 //! Options of listeners, connections and UDP sockets, validated where they are used, naming the field.
 //!
 //! ```text
-//!  TcpServerOptions ─┐                            ┌ TcpLimits
-//!                    ├─ StreamOptions (a view) ─▶ ┼ Framing …  ─▶ Settings of a connection
-//!  TcpConnectionOptions                           └ SocketOptions ◀─ UdpServerOptions
+//!  TcpServerOptions ─────┐                        ┌ TcpLimits
+//!                        ├▶ ConnectionOptions ──▶ ┼ Framing …  ─▶ Settings of a connection
+//!  TcpConnectionOptions ─┘                        └ SocketOptions ◀─ UdpServerOptions
 //! ```
 
 #[macro_use]
@@ -11,21 +11,21 @@ mod setters;
 
 mod address;
 mod client;
+mod connection;
 pub(crate) mod host;
 mod limits;
 mod server;
 mod socket;
-mod stream;
 mod udp;
 
 use std::time::Duration;
 
 pub use client::TcpConnectionOptions;
+pub use connection::ConnectionOptions;
 pub use host::Host;
 pub use limits::TcpLimits;
 pub use server::{AtLimit, TcpServerOptions};
 pub use socket::SocketOptions;
-pub(crate) use stream::{StreamOptions, keep_alive_bytes};
 pub use udp::UdpServerOptions;
 
 use crate::error::ConfigError;
@@ -90,21 +90,12 @@ mod tests {
             cert_manager,
             #[cfg(feature = "tls")]
             tls,
-            read_buffer_size,
-            buffer_pool,
-            keep_alive_period,
             insecure_skip_verify,
-            framing,
-            half_open,
-            close_on_full_mailbox,
-            write_keep_alive,
-            limits,
-            socket,
             max_connections,
             at_limit,
             accept_rate,
             max_connections_per_ip,
-        });
+        } nested connection);
         option_rows!(TcpConnectionOptions {
             host,
             port,
@@ -116,6 +107,8 @@ mod tests {
             insecure_skip_verify,
             connect_timeout,
             local_addr,
+        } nested connection);
+        option_rows!(ConnectionOptions {
             read_buffer_size,
             buffer_pool,
             keep_alive_period,

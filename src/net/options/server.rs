@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Host, SocketOptions, StreamOptions, TcpLimits, check, check_family, named};
+use super::{ConnectionOptions, Host, SocketOptions, TcpLimits, check, check_family, named};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
@@ -54,29 +54,8 @@ pub struct TcpServerOptions {
     /// How TLS is done; needs `cert_manager`, or a complete configuration of its own.
     #[cfg(feature = "tls")]
     pub tls: TlsServerOptions,
-    /// Bytes read at once, at most. 64 KiB by default and at most.
-    pub read_buffer_size: usize,
-    /// Where buffers of received bytes come from. `None`: the node's pool.
-    pub buffer_pool: Option<BufferPool>,
-    /// Keep-alive probes after so long without traffic, in whole seconds, from 1 to 32,767 (RFC 9293 section 3.8.4, tcp(7)).
-    /// `None`, the default: none.
-    pub keep_alive_period: Option<Duration>,
     /// Only for clients: setting it on a server is an error.
     pub insecure_skip_verify: bool,
-    /// How bytes become messages.
-    pub framing: Framing,
-    /// The owner decides what happens after the peer's FIN: it gets a `MessageTcpPeerClosed`, can still send, and closes
-    /// when it is done. Off by default: the connection closes by itself when the owner has handled everything received and
-    /// all that it sent while doing so has gone out. Turn it on where replies are made later, or by another process.
-    pub half_open: bool,
-    /// Close a connection whose owner's mailbox is full, instead of pausing it.
-    pub close_on_full_mailbox: bool,
-    /// Bytes to send after so long without a write. Off by default.
-    pub write_keep_alive: Option<(Duration, Vec<u8>)>,
-    /// Limits and deadlines of each connection.
-    pub limits: TcpLimits,
-    /// Options of the listening socket and of accepted ones.
-    pub socket: SocketOptions,
     /// Connections at once. `None`: no limit.
     pub max_connections: Option<usize>,
     /// What happens with more.
@@ -85,6 +64,8 @@ pub struct TcpServerOptions {
     pub accept_rate: Option<u32>,
     /// Connections at once from one IP address; more are closed. `None`: no limit.
     pub max_connections_per_ip: Option<usize>,
+    /// Options of each connection.
+    pub connection: ConnectionOptions,
 }
 
 impl Default for TcpServerOptions {
@@ -97,28 +78,22 @@ impl Default for TcpServerOptions {
             cert_manager: None,
             #[cfg(feature = "tls")]
             tls: TlsServerOptions::default(),
-            read_buffer_size: 64 * 1024,
-            buffer_pool: None,
-            keep_alive_period: None,
             insecure_skip_verify: false,
-            framing: Framing::Raw,
-            half_open: false,
-            close_on_full_mailbox: false,
-            write_keep_alive: None,
-            limits: TcpLimits::default(),
-            socket: SocketOptions::default(),
             max_connections: None,
             at_limit: AtLimit::Wait,
             accept_rate: None,
             max_connections_per_ip: None,
+            connection: ConnectionOptions::default(),
         }
     }
 }
 
 impl TcpServerOptions {
-    stream_options!();
+    connection_setters!(connection);
 
     setters! {
+        /// Sets [`connection`](Self::connection).
+        with_connection, connection: plain ConnectionOptions;
         /// Sets [`host`](Self::host).
         with_host, host: into Host;
         /// Sets [`port`](Self::port).
@@ -165,7 +140,7 @@ impl TcpServerOptions {
             "insecure_skip_verify",
             "a server has no server to verify; use it on clients",
         )?;
-        check_family(&self.host, &self.socket)?;
+        check_family(&self.host, &self.connection.socket)?;
         named("process_pool", &self.process_pool)?;
         #[cfg(feature = "tls")]
         if let Some((field, problem)) = self.tls.problem() {
@@ -186,7 +161,7 @@ impl TcpServerOptions {
             "max_connections_per_ip",
             "must be at least 1",
         )?;
-        self.stream().validate()
+        self.connection.validate()
     }
 
     #[cfg(unix)]

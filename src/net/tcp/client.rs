@@ -184,7 +184,7 @@ impl TcpConnection {
             path: path.display().to_string(),
             source,
         };
-        let state = begin_unix(path, &options.socket).map_err(failed)?;
+        let state = begin_unix(path, &options.connection.socket).map_err(failed)?;
         Ok(Self::new(options, state, tls))
     }
 
@@ -222,7 +222,7 @@ impl TcpConnection {
             source,
         };
         stream.set_nonblocking(true).map_err(failed)?;
-        set_buffer_sizes(&SockRef::from(&stream), &options.socket).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&stream), &options.connection.socket).map_err(failed)?;
         let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
         Ok(Self::new(
             options,
@@ -265,11 +265,11 @@ impl TcpConnection {
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Connect { address, source };
         stream.set_nonblocking(true).map_err(failed)?;
-        set_buffer_sizes(&SockRef::from(&stream), &options.socket).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&stream), &options.connection.socket).map_err(failed)?;
         set_stream_options(
             &SockRef::from(&stream),
-            &options.socket,
-            options.keep_alive_period,
+            &options.connection.socket,
+            options.connection.keep_alive_period,
         )
         .map_err(failed)?;
         let stream = Stream::Tcp(TcpStream::from_std(stream));
@@ -458,7 +458,7 @@ impl TcpConnection {
             cx.start_deadlines_now();
             let close_ms = cx
                 .now_ms
-                .saturating_add(millis(self.options.limits.close_timeout));
+                .saturating_add(millis(self.options.connection.limits.close_timeout));
             self.deadline_ms = self.deadline_ms.min(close_ms);
             cx.set_deadline(self.deadline_ms);
         }
@@ -471,7 +471,7 @@ impl TcpConnection {
         let State::Busy(path) = &self.state else {
             return Ok(());
         };
-        match begin_unix(path, &self.options.socket) {
+        match begin_unix(path, &self.options.connection.socket) {
             Ok(State::Busy(_)) => {
                 cx.set_deadline(self.deadline_ms.min(cx.now_ms.saturating_add(BUSY_MS)));
                 Ok(())
@@ -490,18 +490,23 @@ impl TcpConnection {
         let options = &self.options;
         Arc::clone(
             self.settings
-                .get_or_insert_with(|| options.stream().settings(&cx.services.pool)),
+                .get_or_insert_with(|| options.connection.settings(&cx.services.pool)),
         )
     }
 }
 
 /// Begins to connect.
 fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stream> {
-    let socket = unbound(address, Type::STREAM, Protocol::TCP, &options.socket)?;
+    let socket = unbound(
+        address,
+        Type::STREAM,
+        Protocol::TCP,
+        &options.connection.socket,
+    )?;
     set_stream_options(
         &SockRef::from(&socket),
-        &options.socket,
-        options.keep_alive_period,
+        &options.connection.socket,
+        options.connection.keep_alive_period,
     )?;
     if let Some(local) = options.local_addr {
         socket.bind(&mapped_for(local, address.is_ipv6()).into())?;
@@ -671,7 +676,7 @@ impl MetaProcess for TcpConnection {
     }
 
     fn output_limit(&self) -> u32 {
-        self.options.limits.output_limit
+        self.options.connection.limits.output_limit
     }
 }
 

@@ -30,7 +30,6 @@ use crate::message::{
     MessageTcpPeerClosed, MessageTcpWritable,
 };
 use crate::meta::{MetaContext, MetaProcess, Offload, Readiness};
-use crate::net::options::keep_alive_bytes;
 use crate::net::stream::{PeerAddr, Stream, canonical};
 use crate::proto::tcp::{Able, Connection, Event, Handshake, Input, Output};
 use crate::record::{Kind, Level};
@@ -495,7 +494,7 @@ impl MetaProcess for Driver {
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if self.machine.handle_timeout(cx.now_ms)
-            && let Some(bytes) = keep_alive_bytes(&self.machine.settings)
+            && let Some(bytes) = self.machine.settings.keep_alive_bytes()
             && cx
                 .quota()
                 .reserve(cx.alias.generation(), bytes.len())

@@ -174,18 +174,23 @@ impl TcpServer {
         options.validate()?;
         let tls = ServerSide::new(&options)?;
         let (addresses, resolving_ms) =
-            bind_addresses(&options.host, options.port, &options.socket)?;
+            bind_addresses(&options.host, options.port, &options.connection.socket)?;
         let socket = bind_first(&addresses, |address| {
-            let socket = unbound(address, Type::STREAM, Protocol::TCP, &options.socket)?;
+            let socket = unbound(
+                address,
+                Type::STREAM,
+                Protocol::TCP,
+                &options.connection.socket,
+            )?;
             #[cfg(unix)]
             socket.set_reuse_address(true)?;
             set_stream_options(
                 &SockRef::from(&socket),
-                &options.socket,
-                options.keep_alive_period,
+                &options.connection.socket,
+                options.connection.keep_alive_period,
             )?;
             socket.bind(&address.into())?;
-            socket.listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX))?;
+            socket.listen(i32::try_from(options.connection.socket.backlog).unwrap_or(i32::MAX))?;
             Ok(socket)
         })?;
         let mut server = Self::over_tcp(std::net::TcpListener::from(socket), options, tls)?;
@@ -233,9 +238,9 @@ impl TcpServer {
             source,
         };
         let (socket, file) =
-            unix::bind(path, Type::STREAM, options.socket.file_mode).map_err(failed)?;
+            unix::bind(path, Type::STREAM, options.connection.socket.file_mode).map_err(failed)?;
         socket
-            .listen(i32::try_from(options.socket.backlog).unwrap_or(i32::MAX))
+            .listen(i32::try_from(options.connection.socket.backlog).unwrap_or(i32::MAX))
             .map_err(failed)?;
         let listener = UnixListener::from_std(socket.into());
         Ok(Self::new(
@@ -319,11 +324,11 @@ impl TcpServer {
         };
         refuse_not_listening(&SockRef::from(&listener)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        set_buffer_sizes(&SockRef::from(&listener), &options.socket).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&listener), &options.connection.socket).map_err(failed)?;
         set_stream_options(
             &SockRef::from(&listener),
-            &options.socket,
-            options.keep_alive_period,
+            &options.connection.socket,
+            options.connection.keep_alive_period,
         )
         .map_err(failed)?;
         Self::over_tcp(listener, options, tls)
@@ -564,18 +569,18 @@ impl TcpServer {
     ) -> Result<Driver, Reason> {
         #[cfg(unix)]
         if let Stream::Unix(stream) = &stream {
-            set_buffer_sizes(&SockRef::from(stream), &self.options.socket)?;
+            set_buffer_sizes(&SockRef::from(stream), &self.options.connection.socket)?;
         }
         if !INHERITED && let Stream::Tcp(stream) = &stream {
             set_stream_options(
                 &SockRef::from(stream),
-                &self.options.socket,
-                self.options.keep_alive_period,
+                &self.options.connection.socket,
+                self.options.connection.keep_alive_period,
             )?;
         }
         let settings = self
             .settings
-            .get_or_insert_with(|| self.options.stream().settings(&cx.services.pool));
+            .get_or_insert_with(|| self.options.connection.settings(&cx.services.pool));
         let settings = Arc::clone(settings);
         let machine = match &self.tls {
             Some(tls) => Connection::with_tls(settings, tls.accept()?, cx.now_ms),
