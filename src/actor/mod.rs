@@ -4,6 +4,8 @@ mod context;
 mod pool;
 mod records;
 mod sockets;
+#[cfg(test)]
+mod supervisor;
 
 pub use context::{Context, Timer};
 pub use pool::{Pool, PoolCommand};
