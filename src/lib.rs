@@ -55,6 +55,7 @@
 //! | [`Buffer`], [`BufferPool`] | bytes that return to their pool when they are dropped |
 //! | [`Pid`], [`Alias`], [`Ref`], [`Name`] | who is who; never used again |
 //! | [`Reason`], [`DisconnectReason`] | why something ended |
+//! | [`Supervisor`], [`Child`] | a process that starts, restarts and ends others |
 //! | [`Pool`] | one process that spreads what it gets over workers |
 //! | [`tls`] | certificates and trust, with the feature `tls` |
 //!
@@ -103,7 +104,10 @@ mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use actor::{Actor, Context, Pool, PoolCommand, Timer};
+pub use actor::{
+    Actor, AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Context, Pool,
+    PoolCommand, Restart, Shutdown, Supervisor, Timer,
+};
 pub use bridge::monitor::Monitor;
 pub use bridge::request::{PendingReply, Reply};
 pub use error::{
@@ -137,11 +141,11 @@ pub use record::{Level, Logger, ParseLevelError, Record};
 /// What most programs need: `use longshore::prelude::*;`.
 pub mod prelude {
     pub use crate::{
-        Actor, Alias, Buffer, Context, DisconnectReason, Framing, Message, MessageTcp,
+        Actor, Alias, Buffer, Child, Context, DisconnectReason, Framing, Message, MessageTcp,
         MessageTcpConnect, MessageTcpDisconnect, MessageUdp, MetaContext, MetaProcess, Name, Node,
-        NodeOptions, Pid, Pool, Priority, Readiness, Reason, Ref, Reply, SpawnOptions, Target,
-        TcpConnection, TcpConnectionOptions, TcpServer, TcpServerOptions, Timer, UdpServer,
-        UdpServerOptions,
+        NodeOptions, Pid, Pool, Priority, Readiness, Reason, Ref, Reply, Restart, Shutdown,
+        SpawnOptions, Supervisor, Target, TcpConnection, TcpConnectionOptions, TcpServer,
+        TcpServerOptions, Timer, UdpServer, UdpServerOptions,
     };
 }
 

@@ -4,12 +4,16 @@ mod context;
 mod pool;
 mod records;
 mod sockets;
-#[cfg(test)]
 mod supervisor;
 
 pub use context::{Context, Timer};
 pub use pool::{Pool, PoolCommand};
 pub(crate) use sockets::finish;
+pub use supervisor::{
+    AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Restart, Shutdown,
+    Supervisor,
+};
+pub(crate) use supervisor::{ChildCommand, ChildVerb};
 
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::Reply;

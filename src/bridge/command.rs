@@ -1,5 +1,7 @@
 //! A command: what a stripe does for one of its meta-processes, or for all of them.
 
+use std::task::Waker;
+
 use super::deliver::{Ack, Watcher};
 use super::request::{InspectReply, Reply};
 use crate::error::Reason;
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Inspect { to: Alias, reply: InspectReply },
     /// Drop a message that no receiver took: its `drop` is code of the user, which must not run in the turn of the loop.
     Discard(CompactMessage),
+    /// Wake this when the stripe has come here.
+    Confirm { to: Alias, confirmed: Waker },
     /// The node stops: take in nothing new.
     StopAccepting,
     /// The node stops: finish.

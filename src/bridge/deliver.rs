@@ -68,7 +68,10 @@ pub(crate) trait Deliver: Send + Sync {
     /// Has `alias` get an exit when `pid` ends: a child of it, or a connection that it owns. `false`: it is gone.
     fn adopt(&self, pid: Pid, alias: Alias) -> bool;
 
-    /// Takes that back.
+    /// As `adopt`, for one that holds an address: it is closed before the process's `terminate`.
+    fn adopt_listener(&self, pid: Pid, alias: Alias) -> bool;
+
+    /// Takes either back.
     fn disown(&self, pid: Pid, alias: Alias);
 
     /// The process that holds the name.

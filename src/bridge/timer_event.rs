@@ -12,6 +12,8 @@ pub(crate) enum TimerEvent {
         from: Pid,
         message: Message,
     },
+    /// Send a message of a process to itself, which a full mailbox cannot refuse.
+    Control { to: Pid, message: Message },
     /// Tell a meta-process that its deadline has come.
     Meta(Alias, u64),
     /// End the wait for a request.

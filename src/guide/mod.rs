@@ -8,6 +8,7 @@
 //! | [`flow_control`] | what happens when somebody is slow, and every limit |
 //! | [`closing`] | how connections end, and how the owner is told |
 //! | [`processes`] | exit signals, links, monitors, names, panics |
+//! | [`supervision`] | who starts a process again that has failed, and ends those that have not |
 //! | [`pools`] | one name, many workers |
 //! | [`timers_and_requests`] | later, and questions with answers |
 //! | [`meta_processes`] | an event source of your own on the loop |
@@ -26,6 +27,8 @@ pub mod flow_control {}
 pub mod closing {}
 #[doc = include_str!("processes.md")]
 pub mod processes {}
+#[doc = include_str!("supervision.md")]
+pub mod supervision {}
 #[doc = include_str!("pools.md")]
 pub mod pools {}
 #[doc = include_str!("timers_and_requests.md")]

@@ -181,6 +181,13 @@ pub trait MetaProcess: Send + 'static {
         let _ = (cx, reason);
     }
 
+    /// Whether it holds an address that a successor of its parent will bind. It is then ended, and
+    /// its stripe has confirmed that, before the parent's `terminate` is called and before links
+    /// and monitors of the parent are notified.
+    fn is_listener(&self) -> bool {
+        false
+    }
+
     /// The option that names processes to own a connection, and those names.
     #[doc(hidden)]
     fn owners(&self) -> (&'static str, &[Name]) {

@@ -51,7 +51,12 @@ impl Services {
     ) -> Result<Alias, SpawnError> {
         self.refuse_pools(meta.owners())?;
         let alias = self.commands.allocate(meta.output_limit())?;
-        if parent != Pid::NODE && !self.deliver.adopt(parent, alias) {
+        let adopted = match meta.is_listener() {
+            _ if parent == Pid::NODE => true,
+            true => self.deliver.adopt_listener(parent, alias),
+            false => self.deliver.adopt(parent, alias),
+        };
+        if !adopted {
             self.commands.retire(alias);
             self.commands.recycle(alias);
             return Err(SpawnError::NoParent);

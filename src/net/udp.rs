@@ -391,6 +391,10 @@ impl MetaProcess for UdpServer {
         Err(reason)
     }
 
+    fn is_listener(&self) -> bool {
+        true
+    }
+
     fn handle_inspect(&self) -> Inspection {
         let mut inspection = Inspection::default();
         inspection.add("kind", "udp server");

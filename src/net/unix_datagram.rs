@@ -288,6 +288,10 @@ impl MetaProcess for UnixDatagramServer {
         Ok(())
     }
 
+    fn is_listener(&self) -> bool {
+        true
+    }
+
     fn handle_inspect(&self) -> Inspection {
         let mut inspection = Inspection::default();
         inspection.add("kind", "unix datagram server");

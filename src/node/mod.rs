@@ -2,6 +2,7 @@
 //!
 //! Only this module knows both processes and meta-processes.
 
+mod children;
 pub(crate) mod core;
 mod error;
 mod options;
@@ -16,12 +17,13 @@ pub use error::Error;
 pub use options::NodeOptions;
 pub use stop::{StopOptions, StopReport};
 
+use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::core::Core;
-use crate::actor::{Actor, Pool, make};
+use crate::actor::{Actor, Pool, Supervisor, make};
 use crate::base::blocking::Blocking;
 use crate::base::inside::RuntimeId;
 use crate::bridge::Deliver;
@@ -37,7 +39,7 @@ use crate::message::SendError;
 use crate::message::{Message, Priority};
 use crate::meta::Services;
 use crate::poll::{Io, Poller};
-use crate::process::{Behavior, Processes, SpawnOptions};
+use crate::process::{Behavior, Processes, SpawnOptions, StartReport};
 use crate::record::Log;
 use crate::scheduler::{Executor, Scheduler};
 use crate::time::clock::Clock;
@@ -161,8 +163,9 @@ impl Node {
         &self.0.core.processes
     }
 
-    /// Spawns a process; its `init` runs now, on this thread. The factory makes the actor, so that whoever restarts it
-    /// can make another.
+    /// Spawns a process; its `init` runs now, on this thread. To have it restarted, make it the child of a
+    /// [`Supervisor`], whose factory may be called again. For a supervisor this waits until its children have started,
+    /// unless it is called inside a process.
     ///
     /// # Errors
     ///
@@ -229,7 +232,33 @@ impl Node {
         options: SpawnOptions,
         factory: impl FnOnce() -> A,
     ) -> Result<Pid, SpawnError> {
-        self.spawn_behavior(&options, make(factory)?)
+        let behavior = make(factory)?;
+        if TypeId::of::<A>() == TypeId::of::<Supervisor>() && !self.runtime().is_inside() {
+            return self.spawn_supervisor(&options, behavior);
+        }
+        self.spawn_behavior(&options, behavior)
+    }
+
+    /// Spawns a supervisor, and waits until its children have started.
+    fn spawn_supervisor(
+        &self,
+        options: &SpawnOptions,
+        behavior: Box<dyn Behavior>,
+    ) -> Result<Pid, SpawnError> {
+        let (reply, started) = Reply::to_outside(self.runtime());
+        let report = Some(StartReport::Outside(reply));
+        let pid = self
+            .processes()
+            .spawn_watched(Pid::NODE, options, behavior, None, report)?;
+        // The children have start timeouts; without an answer it was killed.
+        let outcome = started
+            .wait_until(far(Duration::MAX))
+            .ok()
+            .and_then(|message| message.downcast::<Result<(), Reason>>().ok());
+        outcome
+            .unwrap_or(Err(Reason::Kill))
+            .map(|()| pid)
+            .map_err(SpawnError::Init)
     }
 
     /// Spawns a pool; see [`Pool`].

@@ -126,9 +126,9 @@ impl Node {
             EndNotice::call(move |reason| drop(events.send(Event::RootEnded(reason.clone()))));
         let watcher = Watcher::Outside(notice);
         let behavior = make(factory)?;
-        let pid = self
-            .processes()
-            .spawn_watched(Pid::NODE, options, behavior, Some(watcher))?;
+        let pid =
+            self.processes()
+                .spawn_watched(Pid::NODE, options, behavior, Some(watcher), None)?;
         Ok(pid)
     }
 

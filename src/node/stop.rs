@@ -343,19 +343,19 @@ impl Stopper {
     fn end_processes(&self, options: StopOptions, report: &mut StopReport) {
         let processes = &self.core.processes;
         let all_ended = || processes.live() == 0;
-        let signal_all = |reason: &Reason| {
-            let pids = processes.pids();
-            for pid in &pids {
+        let signal_all = |pids: &[Pid], reason: &Reason| {
+            for pid in pids {
                 // It may have ended just now.
                 let _ = processes.send_exit(Pid::NODE, Target::Pid(*pid), reason.clone());
             }
-            pids
         };
-        signal_all(&Reason::Shutdown);
+        // Supervisors end their children, in order.
+        signal_all(&processes.unsupervised(), &Reason::Shutdown);
         if self.signal.wait(options.exit_timeout, all_ended) {
             return;
         }
-        report.killed = signal_all(&Reason::Kill);
+        report.killed = processes.pids();
+        signal_all(&report.killed, &Reason::Kill);
         self.signal.wait(options.kill_timeout, all_ended);
     }
 

@@ -20,6 +20,7 @@
 //! What a stripe does not do: it does not decide when it runs (`scheduler`), nor what a meta-process does.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use super::entries::Entries;
 use super::poller::Ready;
@@ -357,6 +358,7 @@ impl<'a> Run<'a> {
             Command::Timer { to, deadline_ms } => self.timer_fired(to, deadline_ms),
             Command::Inspect { to, reply } => self.inspect(to, reply),
             Command::Discard(message) => drop_catching(message),
+            Command::Confirm { to, confirmed } => self.confirm(to, confirmed),
             Command::StopAccepting => {
                 self.inner.phase = Phase::Closed;
                 self.notify_all(|meta, cx| meta.handle_stop(cx));
@@ -365,6 +367,17 @@ impl<'a> Run<'a> {
                 self.inner.phase = Phase::Finishing;
                 self.notify_all(|meta, cx| meta.handle_finish(cx));
             }
+        }
+    }
+
+    /// An exit signal that came before the spawn was queued again, and so is what stands behind it.
+    fn confirm(&mut self, to: Alias, confirmed: Waker) {
+        let is_spawned = self.inner.entries.get_mut(to).is_some();
+        if !is_spawned && self.services.commands.is_live(to) {
+            let command = Command::Confirm { to, confirmed };
+            self.services.commands.push(self.stripe, command);
+        } else {
+            confirmed.wake();
         }
     }
 

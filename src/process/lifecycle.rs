@@ -9,6 +9,7 @@ use super::Processes;
 use super::envelope::{Envelope, Payload};
 use super::mailbox::Batch;
 use super::relations::Monitored;
+use super::spawn::StartReport;
 use crate::bridge::request::Reply;
 use crate::bridge::{Command, TimerEvent, Watcher};
 use crate::error::Reason;
@@ -73,8 +74,22 @@ pub(crate) struct ProcessInfo {
     pub(super) is_signaled: bool,
     /// Messages sent in this activation.
     pub(crate) sent: u32,
+    cold: Option<Box<ColdState>>,
+}
+
+/// Rarely used state of a process, allocated on first use.
+#[derive(Debug, Default)]
+struct ColdState {
     /// Requests under way, with the timer that ends the wait.
-    requests: Option<Box<HashMap<Ref, TimerKey>>>,
+    requests: HashMap<Ref, TimerKey>,
+    /// To whom its start is to be reported.
+    start_report: Option<StartReport>,
+}
+
+impl ColdState {
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.start_report.is_none()
+    }
 }
 
 /// A process between its activations.
@@ -85,7 +100,13 @@ pub(super) struct Process {
 }
 
 impl ProcessInfo {
-    pub(super) fn new(pid: Pid, parent: Pid, born_ms: u64) -> Self {
+    pub(super) fn new(pid: Pid, parent: Pid, born_ms: u64, report: Option<StartReport>) -> Self {
+        let cold = report.map(|report| {
+            Box::new(ColdState {
+                start_report: Some(report),
+                ..ColdState::default()
+            })
+        });
         Self {
             pid,
             parent,
@@ -96,34 +117,43 @@ impl ProcessInfo {
             born_ms,
             is_signaled: false,
             sent: 0,
-            requests: None,
+            cold,
         }
     }
 
     /// Ends the wait for a request. `false`: nobody waits for it (any more).
     fn forget_request(&mut self, request: Ref, processes: &Processes) -> bool {
-        let Some(requests) = &mut self.requests else {
+        let Some(cold) = &mut self.cold else {
             return false;
         };
-        let Some(timer) = requests.remove(&request) else {
+        let Some(timer) = cold.requests.remove(&request) else {
             return false;
         };
         processes.timers.cancel(timer);
-        if requests.is_empty() {
-            self.requests = None;
-        }
+        self.free_cold_state();
         true
     }
 
     pub(super) fn forget_all_requests(&mut self, processes: &Processes) {
         for timer in self
-            .requests
+            .cold
             .take()
             .into_iter()
-            .flat_map(|requests| requests.into_values())
+            .flat_map(|cold| cold.requests.into_values())
         {
             processes.timers.cancel(timer);
         }
+    }
+
+    /// To whom the start of this process is to be reported, once.
+    pub(crate) fn take_start_report(&mut self) -> Option<StartReport> {
+        let report = self.cold.as_mut()?.start_report.take();
+        self.free_cold_state();
+        report
+    }
+
+    fn free_cold_state(&mut self) {
+        self.cold.take_if(|cold| cold.is_empty());
     }
 }
 
@@ -261,10 +291,8 @@ impl ProcessContext<'_> {
             .processes
             .timers
             .after(timeout, TimerEvent::Request(pid, request));
-        self.life
-            .requests
-            .get_or_insert_default()
-            .insert(request, timer);
+        let cold = self.life.cold.get_or_insert_default();
+        cold.requests.insert(request, timer);
         (
             request,
             Reply::to_process(pid, request, Arc::clone(self.processes) as _),

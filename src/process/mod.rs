@@ -7,13 +7,12 @@
 //!                                             nothing is left                          end
 //! ```
 //!
-//! The end, in this order: out of the table (sends fail from here on), name freed, links and monitors told,
-//! meta-processes ended, `terminate` called, mail dropped (requests in it are answered with an error), cell recycled. The
-//! name is free before anybody is told, so that whoever gets a `Down` can register it again.
+//! The order of an end is on the page of `end`, the two ways to start on that of `spawn`.
 //!
 //! What a process does with a message is behind [`Behavior`]; the actor half of the crate implements it. Sockets are
 //! reached through `command` only.
 
+mod end;
 pub(crate) mod envelope;
 mod lane;
 mod lifecycle;
@@ -21,9 +20,11 @@ mod mailbox;
 mod options;
 mod records;
 mod relations;
+mod spawn;
 mod table;
 
 pub(crate) use lifecycle::{Behavior, ProcessContext};
 pub(crate) use mailbox::Bounds;
 pub use options::SpawnOptions;
+pub(crate) use spawn::{StartReport, Started};
 pub(crate) use table::Processes;

@@ -39,7 +39,13 @@ impl Processes {
 
     /// The record of an end that nobody asked for. `Normal` and `Shutdown` have none; an exit
     /// signal of another process is `Debug`, because the sender knows.
-    pub(super) fn record_end(&self, life: &ProcessInfo, behavior: &dyn Behavior, reason: &Reason) {
+    /// `actor`: the type's name, if its factory has returned.
+    pub(super) fn record_end(
+        &self,
+        life: &ProcessInfo,
+        actor: Option<&'static str>,
+        reason: &Reason,
+    ) {
         if matches!(reason, Reason::Normal | Reason::Shutdown) {
             return;
         }
@@ -52,7 +58,7 @@ impl Processes {
         self.log.record(level, Kind::ProcessEnded, own, |record| {
             record.set_text("process ended");
             self.identify(life, record);
-            record.actor = Some(behavior.type_name());
+            record.actor = actor;
             record.reason = Some(reason.clone());
             let age_ms = self.timers.clock().now_ms().saturating_sub(life.born_ms);
             record.lifetime = Some(Duration::from_millis(age_ms));

@@ -14,6 +14,8 @@ use crate::id::{Alias, Name, Ref, Target};
 pub(crate) struct Relations {
     /// Meta-processes that end with this process: its children, and connections that it owns.
     pub(crate) metas: HashSet<Alias>,
+    /// Those of `metas` that hold an address which a successor will bind.
+    pub(crate) listeners: Vec<Alias>,
     /// Processes and meta-processes this one is linked to.
     pub(crate) links: HashSet<Target>,
     /// Processes that want to be told of the end of this one, apart from links.

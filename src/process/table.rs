@@ -1,22 +1,22 @@
 //! The process table: cells that are recycled, names, and everything that reaches a process from outside of it.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
-use std::time::Duration;
 
-use super::SpawnOptions;
+use super::end::Closing;
 use super::envelope::{BarrierToken, Payload};
-use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo, notice, timed_out};
-use super::mailbox::{Batch, Bounds, Class, Mailbox, PushError, Pushed};
+use super::lifecycle::{Process, ProcessInfo, notice, timed_out};
+use super::mailbox::{Bounds, Class, Mailbox, PushError, Pushed};
 use super::relations::Relations;
-use crate::base::sync::Mutex;
+use super::spawn::Starting;
+use crate::base::sync::{Mutex, MutexGuard};
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::monitor::EndNotice;
-use crate::bridge::request::{InspectReply, PendingReply, Reply};
+use crate::bridge::request::{InspectReply, Reply};
 use crate::bridge::{Ack, Command, Commands, Deliver, TimerEvent, Timers, Undelivered, Watcher};
 use crate::error::Reason;
 use crate::error::{ConfigError, RequestError, SendErrorKind, SpawnError};
@@ -36,24 +36,19 @@ const BUDGET: u32 = 64;
 const SENDS: u32 = 4;
 /// How long a process with a backlog may go on after its budget.
 const BACKLOG_NS: u64 = 100_000;
-/// How long the spawn of a process that fails waits for its meta-processes to end. Their stripe takes microseconds, or
-/// milliseconds if this is the only worker and the monitor has to step in. It takes longer only if a meta-process blocks,
-/// or is the one that spawns.
-const CLOSE_WAIT: Duration = Duration::from_millis(250);
-
 /// All processes of a node.
 pub(crate) struct Processes {
     pub(super) cells: Arena<Cell>,
-    slots: IndexAllocator,
-    names: Mutex<HashMap<Name, Pid>>,
+    pub(super) slots: IndexAllocator,
+    pub(super) names: Mutex<HashMap<Name, Pid>>,
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) commands: Arc<Commands>,
     pub(crate) timers: Arc<Timers>,
     pub(crate) log: Log,
-    default_bounds: Bounds,
+    pub(super) default_bounds: Bounds,
     refs: AtomicU64,
-    live: AtomicUsize,
-    stopping: AtomicBool,
+    pub(super) live: AtomicUsize,
+    pub(super) stopping: AtomicBool,
     /// Woken when the last process has ended.
     emptied: Waker,
     /// What starts meta-processes; set once the I/O half exists.
@@ -66,22 +61,26 @@ pub(crate) struct Processes {
 #[derive(Default)]
 #[repr(C, align(64))]
 pub(super) struct Cell {
-    mailbox: Mailbox,
+    pub(super) mailbox: Mailbox,
     /// The type of the message that the process handles, or has handled last. Written by the
     /// worker that runs it, read by any thread.
     pub(super) handling: AtomicU64,
-    is_pool: AtomicBool,
+    pub(super) is_pool: AtomicBool,
     /// The code of the level of the process; 0 for the node's.
     pub(super) log_level: AtomicU8,
-    body: ProcessSlot,
+    /// A supervisor ends it when the node stops.
+    pub(super) is_supervised: AtomicBool,
+    pub(super) stage: Mutex<Stage>,
 }
 
-struct ProcessSlot(Mutex<Option<Box<Process>>>);
-
-impl Default for ProcessSlot {
-    fn default() -> Self {
-        Self(Mutex::new(None))
-    }
+/// What is in a cell. Locked by the worker that runs it.
+#[derive(Default)]
+pub(super) enum Stage {
+    #[default]
+    Vacant,
+    Starting(Box<Starting>),
+    Living(Box<Process>),
+    Closing(Box<Closing>),
 }
 
 enum Activation {
@@ -180,7 +179,7 @@ impl Processes {
     // ---- Sending ----
 
     /// Puts a payload in a mailbox and gets the process to run.
-    fn post(
+    pub(super) fn post(
         &self,
         to: Pid,
         from: Pid,
@@ -478,7 +477,7 @@ impl Processes {
     // ---- Names ----
 
     /// Gives a process a name.
-    fn take_name(&self, name: &Name, pid: Pid) -> Result<(), SpawnError> {
+    pub(super) fn take_name(&self, name: &Name, pid: Pid) -> Result<(), SpawnError> {
         if name.as_str().is_empty() {
             return Err(ConfigError::new("name", "must not be empty").into());
         }
@@ -507,156 +506,26 @@ impl Processes {
     /// Gives the name of the running process back.
     pub(crate) fn unregister(&self, life: &mut ProcessInfo) -> Option<Name> {
         let name = life.name.take()?;
-        self.names.lock().remove(&name);
+        let mut names = self.names.lock();
+        // A process that was given up has lost it, perhaps to its successor.
+        if names.get(&name) == Some(&life.pid) {
+            names.remove(&name);
+        }
         Some(name)
     }
 
     // ---- ProcessInfo ----
-
-    /// Starts a process: `init` runs on this thread. On failure nothing is left behind.
-    pub(crate) fn spawn(
-        self: &Arc<Self>,
-        parent: Pid,
-        options: &SpawnOptions,
-        behavior: Box<dyn Behavior>,
-    ) -> Result<Pid, SpawnError> {
-        self.spawn_watched(parent, options, behavior, None)
-    }
-
-    /// As [`Processes::spawn`], with a watcher from the first moment on, so that it misses no
-    /// end. It is notified of a failed start as well.
-    pub(crate) fn spawn_watched(
-        self: &Arc<Self>,
-        parent: Pid,
-        options: &SpawnOptions,
-        behavior: Box<dyn Behavior>,
-        watcher: Option<Watcher>,
-    ) -> Result<Pid, SpawnError> {
-        let bounds = options.bounds(self.default_bounds)?;
-        // The calling thread may be one of the program's: until this returns it runs code of the process.
-        let _inside = self.scheduler.runtime().enter();
-        if self.stopping.load(Ordering::Acquire) {
-            return Err(SpawnError::Stopping);
-        }
-        let index = self.slots.take().ok_or(SpawnError::Limit("processes"))?;
-        let cell = self.cells.ensure(index);
-        let pid = Pid::new(index, cell.mailbox.open(bounds));
-        self.live.fetch_add(1, Ordering::AcqRel);
-        cell.is_pool.store(behavior.is_pool(), Ordering::Relaxed);
-        cell.handling.store(0, Ordering::Relaxed);
-        let level = options.log_level.map_or(0, Level::code);
-        cell.log_level.store(level, Ordering::Relaxed);
-        let mut body = Box::new(Process {
-            life: ProcessInfo::new(pid, parent, self.timers.clock().now_ms()),
-            batch: Batch::default(),
-            behavior,
-        });
-
-        if let Some(watcher) = watcher {
-            self.with_relations(pid, |relations| relations.watchers.push(watcher));
-        }
-        let started = self.start(&mut body, options);
-        match started {
-            Ok(()) => {
-                let mut slot = cell.body.0.lock();
-                *slot = Some(body);
-                // The mailbox has been in the scheduled state since it was opened. Once it is idle another worker may
-                // run the process, and waits for the lock that is held here.
-                if !cell.mailbox.settle() {
-                    self.scheduler.push(Task::process(index), Place::Next);
-                }
-                drop(slot);
-                Ok(pid)
-            }
-            Err(error) => {
-                let reason = if let SpawnError::Init(reason) = &error {
-                    reason.clone()
-                } else {
-                    Reason::Normal
-                };
-                let metas = self
-                    .with_relations(pid, |relations| relations.metas.clone())
-                    .unwrap_or_default();
-                self.end(cell, body, reason, false);
-                self.wait_until_closed(metas);
-                Err(error)
-            }
-        }
-    }
-
-    /// Waits until meta-processes have got their exit signal, so that whoever spawns finds their ports free again. A
-    /// question behind the signal is answered, or dropped, when their stripe has come so far.
-    fn wait_until_closed(&self, metas: HashSet<Alias>) {
-        let ask = |alias: Alias| {
-            let (reply, promise) = Reply::to_outside(self.scheduler.runtime());
-            self.commands.push(
-                alias.stripe(),
-                Command::Inspect {
-                    to: alias,
-                    reply: InspectReply::new(reply),
-                },
-            );
-            promise
-        };
-        let asked: Vec<PendingReply> = metas.into_iter().map(ask).collect();
-        for promise in asked {
-            if promise
-                .wait_for(CLOSE_WAIT)
-                .is_err_and(|error| error == RequestError::Timeout)
-            {
-                return;
-            }
-        }
-    }
-
-    fn start(
-        self: &Arc<Self>,
-        body: &mut Process,
-        options: &SpawnOptions,
-    ) -> Result<(), SpawnError> {
-        // Again, now that the process is in the table: pairs with the fence in `stop_spawning`. Either the stop is seen
-        // here, or whoever stops finds the process and signals it.
-        fence(Ordering::SeqCst);
-        if self.stopping.load(Ordering::Relaxed) {
-            return Err(SpawnError::Stopping);
-        }
-        if let Some(name) = &options.name {
-            self.take_name(name, body.life.pid)?;
-            body.life.name = Some(name.clone());
-        }
-        let mut env = ProcessContext {
-            processes: self,
-            life: &mut body.life,
-        };
-        let outcome = catch_panic(|| body.behavior.init(&mut env));
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => return Err(SpawnError::Init(reason)),
-            Err(payload) => {
-                let reason = Reason::from_panic(&*payload);
-                drop_catching(payload);
-                return Err(SpawnError::Init(reason));
-            }
-        }
-        // After `init`: its failure is told by the error, not by a signal as well. The parent cannot end before, it is
-        // the one that spawns.
-        if options.link && env.life.parent != Pid::NODE {
-            env.link(Target::Pid(env.life.parent))
-                .map_err(|_| SpawnError::NoParent)?;
-        }
-        Ok(())
-    }
 
     /// One activation of a process. `true`: it has more to do.
     pub(crate) fn run(self: &Arc<Self>, index: u32) -> bool {
         let Some(cell) = self.cells.get(index) else {
             return false;
         };
-        let mut slot = cell.body.0.lock();
-        let Some(body) = slot.as_mut() else {
-            return false;
+        let mut stage = cell.stage.lock();
+        let Stage::Living(process) = &mut *stage else {
+            return self.run_rarely(cell, stage);
         };
-        let reason = match catch_panic(|| self.activate(cell, body)) {
+        let reason = match catch_panic(|| self.activate(cell, process)) {
             Ok(Activation::Idle) => return false,
             Ok(Activation::More) => return true,
             Ok(Activation::End(reason)) => reason,
@@ -666,11 +535,38 @@ impl Processes {
                 reason
             }
         };
-        let body = slot.take().expect("the body that has just run");
-        drop(slot);
-        self.record_end(&body.life, &*body.behavior, &reason);
-        self.end(cell, body, reason, true);
+        let Stage::Living(process) = std::mem::take(&mut *stage) else {
+            unreachable!("the process that has just run")
+        };
+        drop(stage);
+        let actor = process.behavior.type_name();
+        self.record_end(&process.life, Some(actor), &reason);
+        self.end(cell, *process, reason);
         false
+    }
+
+    /// The first activation of a deferred process, or the one behind the end of its listeners.
+    #[cold]
+    fn run_rarely(self: &Arc<Self>, cell: &Cell, mut stage: MutexGuard<'_, Stage>) -> bool {
+        match std::mem::take(&mut *stage) {
+            Stage::Vacant | Stage::Living(_) => false,
+            Stage::Starting(starting) => match self.start_deferred(cell, *starting) {
+                Ok(process) => {
+                    *stage = Stage::Living(process);
+                    !cell.mailbox.settle()
+                }
+                Err(closing) => {
+                    drop(stage);
+                    self.continue_end(cell, *closing);
+                    false
+                }
+            },
+            Stage::Closing(closing) => {
+                drop(stage);
+                self.finish_end(*closing);
+                false
+            }
+        }
     }
 
     /// Handles messages up to the budget. A process with a backlog, whose messages are handled in no time, goes on for
@@ -712,91 +608,20 @@ impl Processes {
     }
 
     #[cold]
-    fn resume(&self, waiters: &mut Vec<Alias>) {
+    pub(super) fn resume(&self, waiters: &mut Vec<Alias>) {
         for alias in waiters.drain(..) {
             self.commands
                 .push(alias.stripe(), Command::Resume { to: alias });
         }
     }
 
-    /// The end of a process, in the order of the module's page.
-    fn end(
-        self: &Arc<Self>,
-        cell: &Cell,
-        mut body: Box<Process>,
-        reason: Reason,
-        was_started: bool,
-    ) {
-        let pid = body.life.pid;
-        let mut remains = cell.mailbox.close(&mut body.batch);
-        self.unregister(&mut body.life);
-        if let Some(relations) = remains.relations.take() {
-            self.notify_related(pid, *relations, &reason);
-        }
-        if was_started {
-            let mut env = ProcessContext {
-                processes: self,
-                life: &mut body.life,
-            };
-            if let Err(payload) = catch_panic(|| body.behavior.terminate(&mut env, &reason)) {
-                let panic = Reason::from_panic(&*payload);
-                drop_catching(payload);
-                self.record_panic_at_end(&body.life, &*body.behavior, panic);
-            }
-        }
-        body.life.forget_all_requests(self);
-        self.resume(&mut remains.waiters);
-        for envelope in remains.envelopes {
-            drop_catching(envelope);
-        }
-        drop_catching(body);
-        if !remains.retired {
+    /// Frees the cell of a process that has ended.
+    pub(super) fn free(&self, pid: Pid, retired: bool) {
+        if !retired {
             self.slots.give(pid.index());
         }
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.emptied.wake_by_ref();
-        }
-    }
-
-    /// Tells everybody who is related to `pid` that it has ended.
-    fn notify_related(&self, pid: Pid, relations: Relations, reason: &Reason) {
-        let me = Target::Pid(pid);
-        for target in relations.links {
-            match target {
-                Target::Pid(other) => self.notify_watcher(Watcher::Link(other), me.clone(), reason),
-                Target::Alias(alias) => {
-                    let unwatch = Command::Unwatch {
-                        to: alias,
-                        watcher: Watcher::Link(pid),
-                    };
-                    self.commands.push(alias.stripe(), unwatch);
-                    if *reason != Reason::Normal {
-                        self.commands.push(
-                            alias.stripe(),
-                            Command::Exit {
-                                to: alias,
-                                reason: reason.clone(),
-                            },
-                        );
-                    }
-                }
-                Target::Name(_) => {}
-            }
-        }
-        for watcher in relations.watchers {
-            self.notify_watcher(watcher, me.clone(), reason);
-        }
-        for (monitor, monitored) in relations.monitors {
-            self.unwatch(&monitored.target, Watcher::Monitor(pid, monitor));
-        }
-        for alias in relations.metas {
-            self.commands.push(
-                alias.stripe(),
-                Command::Exit {
-                    to: alias,
-                    reason: reason.clone(),
-                },
-            );
         }
     }
 
@@ -806,6 +631,19 @@ impl Processes {
     pub(crate) fn stop_spawning(&self) {
         self.stopping.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// All processes that live and have no supervisor.
+    pub(crate) fn unsupervised(&self) -> Vec<Pid> {
+        let is_free = |pid: &Pid| {
+            let cell = self.cells.get(pid.index());
+            cell.is_some_and(|cell| !cell.is_supervised.load(Ordering::Relaxed))
+        };
+        self.pids().into_iter().filter(is_free).collect()
     }
 
     /// All processes that live, and their names as far as they have one.
@@ -834,16 +672,15 @@ impl Processes {
 
     /// Ends what will never run again, because the workers have ended: everything but `terminate`.
     pub(crate) fn end_all(self: &Arc<Self>, reason: &Reason) {
-        for pid in self.pids() {
-            let Some(cell) = self.cells.get(pid.index()) else {
+        let mut index = 1;
+        while let Some(cell) = self.cells.get(index) {
+            index += 1;
+            let Some(mut stage) = cell.stage.try_lock() else {
                 continue;
             };
-            let Some(mut slot) = cell.body.0.try_lock() else {
-                continue;
-            };
-            let Some(body) = slot.take() else { continue };
-            drop(slot);
-            self.end(cell, body, reason.clone(), true);
+            let found = std::mem::take(&mut *stage);
+            drop(stage);
+            self.end_now(cell, found, reason);
         }
     }
 
@@ -935,6 +772,9 @@ impl Deliver for Processes {
                     self.commands.push(0, Command::Discard(refused));
                 }
             }
+            TimerEvent::Control { to, message } => {
+                let _ = self.deliver_control(to, to, message);
+            }
             TimerEvent::Request(pid, request) => {
                 let _ = self.post(
                     pid,
@@ -961,8 +801,19 @@ impl Deliver for Processes {
             .is_some()
     }
 
+    fn adopt_listener(&self, pid: Pid, alias: Alias) -> bool {
+        self.with_relations(pid, |relations| {
+            relations.listeners.push(alias);
+            relations.metas.insert(alias)
+        })
+        .is_some()
+    }
+
     fn disown(&self, pid: Pid, alias: Alias) {
-        self.with_relations(pid, |relations| relations.metas.remove(&alias));
+        self.with_relations(pid, |relations| {
+            relations.listeners.retain(|listener| *listener != alias);
+            relations.metas.remove(&alias)
+        });
     }
 
     fn resolve(&self, name: &Name) -> Option<Pid> {

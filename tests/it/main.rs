@@ -34,6 +34,7 @@ mod run;
 mod scheduling;
 mod stop;
 mod stories;
+mod supervisors;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;

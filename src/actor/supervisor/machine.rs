@@ -158,7 +158,7 @@ enum Phase {
     Frozen,
     /// The children are taken down.
     Ending(Cause),
-    Ended,
+    Ended(Cause),
 }
 
 /// See the module.
@@ -377,7 +377,7 @@ impl Machine {
     /// Returns why the supervisor ends, once that is decided.
     pub(crate) fn cause(&self) -> Option<Cause> {
         match self.phase {
-            Phase::Ending(cause) => Some(cause),
+            Phase::Ending(cause) | Phase::Ended(cause) => Some(cause),
             _ => None,
         }
     }
@@ -394,7 +394,7 @@ impl Machine {
     }
 
     fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Ending(_) | Phase::Ended)
+        matches!(self.phase, Phase::Ending(_) | Phase::Ended(_))
     }
 
     /// The child, if this is its latest process.

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// An end is *orderly* if its reason is [`Reason::Normal`](crate::Reason::Normal) or
 /// [`Reason::Shutdown`](crate::Reason::Shutdown).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Restart {
+pub enum Restart {
     /// After every end. The default.
     #[default]
     Permanent,
@@ -20,7 +20,7 @@ pub(crate) enum Restart {
 
 /// How a supervisor ends a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Shutdown {
+pub enum Shutdown {
     /// By [`Reason::Kill`](crate::Reason::Kill), at once.
     Kill,
     /// By [`Reason::Shutdown`](crate::Reason::Shutdown), and by a kill if the child has not ended
@@ -41,7 +41,7 @@ impl Default for Shutdown {
 /// Whether a supervisor ends, with [`Reason::Shutdown`](crate::Reason::Shutdown), when children
 /// that are *significant* have ended by themselves and are not restarted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum AutoShutdown {
+pub enum AutoShutdown {
     /// It does not. The default.
     #[default]
     Never,

@@ -710,6 +710,10 @@ impl MetaProcess for TcpServer {
         Err(Reason::Shutdown)
     }
 
+    fn is_listener(&self) -> bool {
+        true
+    }
+
     fn handle_inspect(&self) -> Inspection {
         let mut inspection = Inspection::default();
         inspection.add(

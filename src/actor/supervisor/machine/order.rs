@@ -11,7 +11,7 @@ impl Machine {
     /// Begins what has become possible by a change of the child `changed`.
     pub(super) fn advance(&mut self, changed: ChildId, now: Duration) {
         match (self.phase, self.rules.kind) {
-            (Phase::Built | Phase::Frozen | Phase::Ended, _) => {}
+            (Phase::Built | Phase::Frozen | Phase::Ended(_), _) => {}
             (Phase::Ending(_), _) => self.advance_end(now),
             (Phase::Up, Kind::OneForOne | Kind::Dynamic) => {
                 if self
@@ -105,7 +105,7 @@ impl Machine {
             }
             return;
         }
-        self.phase = Phase::Ended;
+        self.phase = Phase::Ended(cause);
         self.actions.push_back(Action::End(cause));
     }
 }

@@ -1,0 +1,240 @@
+//! The end of a process.
+//!
+//! ```text
+//!            1, 2                  3                     4 … 7
+//!  Living ──────────▶ Closing ───────────▶ (a worker) ──────────▶ Vacant
+//!             │      listeners close                   ▲
+//!             └──────────── it has no listener ────────┘
+//! ```
+//!
+//! 1. The mailbox is closed: the pid is out of the table, and every send fails from here on.
+//! 2. The name is free. Listeners get an exit signal, and a confirmation is queued behind it.
+//! 3. The last stripe confirms that its listeners are closed, and queues the process once more.
+//!    Meanwhile no worker is held.
+//! 4. `terminate` is called.
+//! 5. The other meta-processes get an exit signal.
+//! 6. Links and monitors are notified, so that one who starts a successor finds name and ports free
+//!    and the predecessor's `terminate` done.
+//! 7. Messages are dropped (requests among them are answered with an error), and the cell is free.
+//!
+//! Bad interleaving: a stripe confirms before the process is in its cell as Closing, the worker that
+//! takes the confirmation finds nothing to finish, and the process stays for ever. Excluded: the
+//! cell is locked from before the first confirmation is queued until the process is in it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+
+use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
+use super::mailbox::{Batch, ClosedMailbox};
+use super::relations::Relations;
+use super::table::{Cell, Processes, Stage};
+use crate::base::unwind::{catch_panic, drop_catching};
+use crate::bridge::{Command, Watcher};
+use crate::error::Reason;
+use crate::id::{Alias, Pid, Target};
+use crate::scheduler::{Place, Task};
+
+/// A process that is out of the table.
+pub(super) struct Closing {
+    life: ProcessInfo,
+    /// With `terminate` still to be called, if `init` has returned.
+    behavior: Option<Box<dyn Behavior>>,
+    was_started: bool,
+    remains: ClosedMailbox,
+    reason: Reason,
+}
+
+/// Counts the confirmations of stripes, and queues the process at the last one.
+struct Confirmations {
+    left: AtomicUsize,
+    processes: Weak<Processes>,
+    index: u32,
+}
+
+impl Wake for Confirmations {
+    fn wake(self: Arc<Self>) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(processes) = self.processes.upgrade()
+        {
+            let task = Task::process(self.index);
+            processes.scheduler.push(task, Place::Back);
+        }
+    }
+}
+
+impl Processes {
+    /// Ends a process that has started; it goes on after its listeners have been closed.
+    pub(super) fn end(self: &Arc<Self>, cell: &Cell, process: Process, reason: Reason) {
+        let closing = self.close_started(cell, process, reason);
+        self.continue_end(cell, closing);
+    }
+
+    fn close_started(&self, cell: &Cell, process: Process, reason: Reason) -> Closing {
+        let Process {
+            life,
+            batch,
+            behavior,
+        } = process;
+        let mut closing = self.close(cell, life, batch, Some(behavior), reason);
+        closing.was_started = true;
+        closing
+    }
+
+    /// Steps 1 and 2, but for the listeners.
+    pub(super) fn close(
+        &self,
+        cell: &Cell,
+        mut life: ProcessInfo,
+        mut batch: Batch,
+        behavior: Option<Box<dyn Behavior>>,
+        reason: Reason,
+    ) -> Closing {
+        let remains = cell.mailbox.close(&mut batch);
+        self.unregister(&mut life);
+        Closing {
+            life,
+            behavior,
+            was_started: false,
+            remains,
+            reason,
+        }
+    }
+
+    /// Closes the listeners and leaves the rest to the last confirmation.
+    pub(super) fn continue_end(self: &Arc<Self>, cell: &Cell, mut closing: Closing) {
+        let listeners = closing.take_listeners();
+        if listeners.is_empty() {
+            return self.finish_end(closing);
+        }
+        let waker = Waker::from(Arc::new(Confirmations {
+            left: AtomicUsize::new(listeners.len()),
+            processes: Arc::downgrade(self),
+            index: closing.life.pid.index(),
+        }));
+        let mut stage = cell.stage.lock();
+        for to in listeners {
+            self.exit_meta(to, &closing.reason);
+            let confirmed = waker.clone();
+            self.commands
+                .push(to.stripe(), Command::Confirm { to, confirmed });
+        }
+        *stage = Stage::Closing(Box::new(closing));
+    }
+
+    /// Steps 4 to 7.
+    pub(super) fn finish_end(self: &Arc<Self>, closing: Closing) {
+        let Closing {
+            mut life,
+            mut behavior,
+            was_started,
+            mut remains,
+            reason,
+        } = closing;
+        let pid = life.pid;
+        if let Some(behavior) = behavior.as_mut().filter(|_| was_started) {
+            let mut env = ProcessContext {
+                processes: self,
+                life: &mut life,
+            };
+            if let Err(payload) = catch_panic(|| behavior.terminate(&mut env, &reason)) {
+                let panic = Reason::from_panic(&*payload);
+                drop_catching(payload);
+                self.record_panic_at_end(&life, &**behavior, panic);
+            }
+        }
+        if let Some(relations) = remains.relations.take() {
+            self.notify_related(pid, *relations, &reason);
+        }
+        life.forget_all_requests(self);
+        self.resume(&mut remains.waiters);
+        for envelope in remains.envelopes {
+            drop_catching(envelope);
+        }
+        drop_catching(behavior);
+        drop_catching(life);
+        self.free(pid, remains.retired);
+    }
+
+    /// Ends what is in a cell without waiting: nothing runs any more that would confirm.
+    pub(super) fn end_now(self: &Arc<Self>, cell: &Cell, stage: Stage, reason: &Reason) {
+        let closing = match stage {
+            Stage::Vacant => return,
+            Stage::Starting(starting) => {
+                let life = starting.into_life();
+                self.close(cell, life, Batch::default(), None, reason.clone())
+            }
+            Stage::Living(process) => self.close_started(cell, *process, reason.clone()),
+            Stage::Closing(closing) => *closing,
+        };
+        self.finish_end(closing);
+    }
+
+    /// Takes the name and the meta-processes from a process whose handler does not return, so that
+    /// they are not in the way of its successor.
+    pub(crate) fn abandon(&self, pid: Pid) {
+        self.names.lock().retain(|_, holder| *holder != pid);
+        let metas = self.with_relations(pid, |relations| {
+            relations.listeners.clear();
+            std::mem::take(&mut relations.metas)
+        });
+        for alias in metas.into_iter().flatten() {
+            self.exit_meta(alias, &Reason::Kill);
+        }
+    }
+
+    pub(super) fn exit_meta(&self, to: Alias, reason: &Reason) {
+        let reason = reason.clone();
+        self.commands
+            .push(to.stripe(), Command::Exit { to, reason });
+    }
+
+    /// Steps 5 and 6.
+    fn notify_related(&self, pid: Pid, relations: Relations, reason: &Reason) {
+        for alias in relations.metas {
+            self.exit_meta(alias, reason);
+        }
+        let me = Target::Pid(pid);
+        for target in relations.links {
+            match target {
+                Target::Pid(other) => {
+                    self.notify_watcher(Watcher::Link(other), me.clone(), reason);
+                }
+                Target::Alias(alias) => {
+                    let unwatch = Command::Unwatch {
+                        to: alias,
+                        watcher: Watcher::Link(pid),
+                    };
+                    self.commands.push(alias.stripe(), unwatch);
+                    if *reason != Reason::Normal {
+                        self.exit_meta(alias, reason);
+                    }
+                }
+                Target::Name(_) => {}
+            }
+        }
+        for watcher in relations.watchers {
+            self.notify_watcher(watcher, me.clone(), reason);
+        }
+        for (monitor, monitored) in relations.monitors {
+            self.unwatch(&monitored.target, Watcher::Monitor(pid, monitor));
+        }
+    }
+}
+
+impl Closing {
+    /// The meta-processes that are closed before `terminate`: listeners, and all if `init` failed.
+    pub(super) fn take_listeners(&mut self) -> Vec<Alias> {
+        let Some(relations) = &mut self.remains.relations else {
+            return Vec::new();
+        };
+        let listeners = std::mem::take(&mut relations.listeners);
+        if !self.was_started {
+            return std::mem::take(&mut relations.metas).into_iter().collect();
+        }
+        for listener in &listeners {
+            relations.metas.remove(listener);
+        }
+        listeners
+    }
+}

@@ -1,0 +1,335 @@
+//! The start of a process: at once on the spawner's thread, or deferred to a worker.
+//!
+//! | | [`Processes::spawn`] | [`ProcessContext::spawn_child`] |
+//! |---|---|---|
+//! | factory and `init` run | on the calling thread | on a worker, as the first activation |
+//! | the pid is known | when `init` has returned | at once |
+//! | a failure is | an error | the process's end, with the reason |
+//! | a success is | the return value | a [`Started`] to the parent |
+//!
+//! A deferred process is in the table from the call on: it can be sent to, monitored and killed; a
+//! signal is handled after `init`. The parent's monitor is set before the process can run, and a
+//! failure arrives as its `Down`, when the ports that `init` had bound are free again.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
+
+use super::SpawnOptions;
+use super::end::Closing;
+use super::envelope::Payload;
+use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
+use super::mailbox::{Batch, Class};
+use super::relations::Monitored;
+use super::table::{Cell, Processes, Stage};
+use crate::base::unwind::{catch_panic, drop_catching};
+use crate::bridge::request::{InspectReply, PendingReply, Reply};
+use crate::bridge::{Command, Watcher};
+use crate::error::{Reason, RequestError, SpawnError};
+use crate::id::{Alias, Pid, Ref, Target};
+use crate::message::Message;
+use crate::record::Level;
+use crate::scheduler::{Place, Task};
+
+/// How long the spawn of a process that fails waits for its meta-processes to end. Their stripe takes microseconds, or
+/// milliseconds if this is the only worker and the monitor has to step in. It takes longer only if a meta-process blocks,
+/// or is the one that spawns.
+const CLOSE_WAIT: Duration = Duration::from_millis(250);
+
+type Factory = Box<dyn FnOnce() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
+
+/// A message to the parent: this process, which was spawned deferred, has started.
+#[derive(Debug)]
+pub(crate) struct Started(pub(crate) Pid);
+
+/// To whom the start of a process is reported, once.
+#[derive(Debug)]
+pub(crate) enum StartReport {
+    /// To its parent, by [`Started`].
+    Parent(Pid),
+    /// To a thread outside of the node, by `Result<(), Reason>`.
+    Outside(Reply),
+}
+
+impl StartReport {
+    /// The process `pid` has started.
+    pub(crate) fn started(self, processes: &Processes, pid: Pid) {
+        match self {
+            Self::Parent(parent) => {
+                let message = Payload::Message(Message::new(Started(pid)).into());
+                // In the lane of the `Down`, so that it is handled first. A parent that has ended
+                // needs no report.
+                let _ = processes.post(parent, pid, message, Class::Urgent, Place::Next);
+            }
+            Self::Outside(reply) => reply.send(Ok::<(), Reason>(())),
+        }
+    }
+
+    /// It has not, and ends. A parent learns that from its monitor.
+    pub(crate) fn failed(self, reason: Reason) {
+        if let Self::Outside(reply) = self {
+            reply.send(Err::<(), Reason>(reason));
+        }
+    }
+}
+
+/// A deferred process before its first activation.
+pub(super) struct Starting {
+    life: ProcessInfo,
+    factory: Factory,
+}
+
+impl Starting {
+    /// What is left of it when it never runs.
+    pub(super) fn into_life(self) -> ProcessInfo {
+        self.life
+    }
+}
+
+impl Processes {
+    /// Starts a process: `init` runs on this thread. On failure nothing is left behind.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        parent: Pid,
+        options: &SpawnOptions,
+        behavior: Box<dyn Behavior>,
+    ) -> Result<Pid, SpawnError> {
+        self.spawn_watched(parent, options, behavior, None, None)
+    }
+
+    /// As [`Processes::spawn`], with a watcher from the first moment on, so that it misses no
+    /// end. It is notified of a failed start as well. `report` is for an `init` that returns before
+    /// the start is complete.
+    pub(crate) fn spawn_watched(
+        self: &Arc<Self>,
+        parent: Pid,
+        options: &SpawnOptions,
+        behavior: Box<dyn Behavior>,
+        watcher: Option<Watcher>,
+        report: Option<StartReport>,
+    ) -> Result<Pid, SpawnError> {
+        // The calling thread may be one of the program's: until this returns it runs code of the process.
+        let _inside = self.scheduler.runtime().enter();
+        let (cell, pid) = self.open(options)?;
+        let mut process = Box::new(Process {
+            life: ProcessInfo::new(pid, parent, self.timers.clock().now_ms(), report),
+            batch: Batch::default(),
+            behavior,
+        });
+        if let Some(watcher) = watcher {
+            self.with_relations(pid, |relations| relations.watchers.push(watcher));
+        }
+        match self.start_here(cell, &mut process, options) {
+            Ok(()) => {
+                let mut stage = cell.stage.lock();
+                *stage = Stage::Living(process);
+                // The mailbox has been in the scheduled state since it was opened. Once it is idle another worker may
+                // run the process, and waits for the lock that is held here.
+                if !cell.mailbox.settle() {
+                    self.scheduler.push(Task::process(pid.index()), Place::Next);
+                }
+                drop(stage);
+                Ok(pid)
+            }
+            Err(error) => {
+                let reason = if let SpawnError::Init(reason) = &error {
+                    reason.clone()
+                } else {
+                    Reason::Normal
+                };
+                let Process {
+                    life,
+                    batch,
+                    behavior,
+                } = *process;
+                let mut closing = self.close(cell, life, batch, Some(behavior), reason.clone());
+                self.close_and_wait(closing.take_listeners(), &reason);
+                self.finish_end(closing);
+                Err(error)
+            }
+        }
+    }
+
+    /// A cell and a pid for a process that is about to start.
+    fn open(&self, options: &SpawnOptions) -> Result<(&Cell, Pid), SpawnError> {
+        let bounds = options.bounds(self.default_bounds)?;
+        if self.is_stopping() {
+            return Err(SpawnError::Stopping);
+        }
+        let index = self.slots.take().ok_or(SpawnError::Limit("processes"))?;
+        let cell = self.cells.ensure(index);
+        let pid = Pid::new(index, cell.mailbox.open(bounds));
+        self.live.fetch_add(1, Ordering::AcqRel);
+        cell.is_pool.store(false, Ordering::Relaxed);
+        cell.is_supervised.store(false, Ordering::Relaxed);
+        cell.handling.store(0, Ordering::Relaxed);
+        let level = options.log_level.map_or(0, Level::code);
+        cell.log_level.store(level, Ordering::Relaxed);
+        Ok((cell, pid))
+    }
+
+    /// What comes between the cell and `init`: the node may stop just now, and the name be taken.
+    fn admit(&self, life: &mut ProcessInfo, options: &SpawnOptions) -> Result<(), SpawnError> {
+        // Again, now that the process is in the table: pairs with the fence in `stop_spawning`. Either the stop is seen
+        // here, or whoever stops finds the process and signals it.
+        fence(Ordering::SeqCst);
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(SpawnError::Stopping);
+        }
+        if let Some(name) = &options.name {
+            self.take_name(name, life.pid)?;
+            life.name = Some(name.clone());
+        }
+        Ok(())
+    }
+
+    fn start_here(
+        self: &Arc<Self>,
+        cell: &Cell,
+        process: &mut Process,
+        options: &SpawnOptions,
+    ) -> Result<(), SpawnError> {
+        self.admit(&mut process.life, options)?;
+        self.init(cell, process).map_err(SpawnError::Init)?;
+        // After `init`: its failure is told by the error, not by a signal as well. The parent cannot end before, it is
+        // the one that spawns.
+        let parent = process.life.parent;
+        if options.link && parent != Pid::NODE {
+            let env = ProcessContext {
+                processes: self,
+                life: &mut process.life,
+            };
+            env.link(Target::Pid(parent))
+                .map_err(|_| SpawnError::NoParent)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `init`, and reports its success, unless `init` has taken that over.
+    fn init(self: &Arc<Self>, cell: &Cell, process: &mut Process) -> Result<(), Reason> {
+        let is_pool = process.behavior.is_pool();
+        cell.is_pool.store(is_pool, Ordering::Relaxed);
+        let mut env = ProcessContext {
+            processes: self,
+            life: &mut process.life,
+        };
+        match catch_panic(|| process.behavior.init(&mut env)) {
+            Ok(outcome) => outcome?,
+            Err(payload) => {
+                let reason = Reason::from_panic(&*payload);
+                drop_catching(payload);
+                return Err(reason);
+            }
+        }
+        if let Some(report) = process.life.take_start_report() {
+            report.started(self, process.life.pid);
+        }
+        Ok(())
+    }
+
+    /// The first activation of a deferred process: makes it and calls `init`. Returns it, or what is
+    /// left of it.
+    pub(super) fn start_deferred(
+        self: &Arc<Self>,
+        cell: &Cell,
+        starting: Starting,
+    ) -> Result<Box<Process>, Box<Closing>> {
+        let Starting { life, factory } = starting;
+        let batch = Batch::default();
+        let behavior = match factory() {
+            Ok(behavior) => behavior,
+            Err(error) => {
+                let reason = match error {
+                    SpawnError::Init(reason) => reason,
+                    other => other.into(),
+                };
+                self.record_end(&life, None, &reason);
+                return Err(Box::new(self.close(cell, life, batch, None, reason)));
+            }
+        };
+        let mut process = Box::new(Process {
+            life,
+            batch,
+            behavior,
+        });
+        match self.init(cell, &mut process) {
+            Ok(()) => Ok(process),
+            Err(reason) => {
+                let actor = process.behavior.type_name();
+                self.record_end(&process.life, Some(actor), &reason);
+                let Process {
+                    life,
+                    batch,
+                    behavior,
+                } = *process;
+                Err(Box::new(self.close(
+                    cell,
+                    life,
+                    batch,
+                    Some(behavior),
+                    reason,
+                )))
+            }
+        }
+    }
+
+    /// Ends meta-processes of a process that did not start, and waits until they have, so that whoever spawns finds
+    /// their ports free again. A question behind the signal is answered, or dropped, when their stripe has come so far.
+    fn close_and_wait(&self, metas: Vec<Alias>, reason: &Reason) {
+        let ask = |to: Alias| {
+            self.exit_meta(to, reason);
+            let (reply, answer) = Reply::to_outside(self.scheduler.runtime());
+            let reply = InspectReply::new(reply);
+            self.commands
+                .push(to.stripe(), Command::Inspect { to, reply });
+            answer
+        };
+        let asked: Vec<PendingReply> = metas.into_iter().map(ask).collect();
+        for answer in asked {
+            if answer
+                .wait_for(CLOSE_WAIT)
+                .is_err_and(|error| error == RequestError::Timeout)
+            {
+                return;
+            }
+        }
+    }
+}
+
+impl ProcessContext<'_> {
+    /// Spawns a process deferred, supervised by this one, which monitors it. `factory` must not
+    /// panic. `link` of the options has no effect.
+    pub(crate) fn spawn_child(
+        &self,
+        options: &SpawnOptions,
+        factory: Factory,
+    ) -> Result<(Pid, Ref), SpawnError> {
+        let (processes, parent) = (self.processes, self.life.pid);
+        let (cell, pid) = processes.open(options)?;
+        let report = Some(StartReport::Parent(parent));
+        let born_ms = processes.timers.clock().now_ms();
+        let mut life = ProcessInfo::new(pid, parent, born_ms, report);
+        if let Err(error) = processes.admit(&mut life, options) {
+            let closing = processes.close(cell, life, Batch::default(), None, Reason::Normal);
+            processes.finish_end(closing);
+            return Err(error);
+        }
+        cell.is_supervised.store(true, Ordering::Relaxed);
+        let monitor = processes.next_ref();
+        let monitored = Monitored {
+            target: Target::Pid(pid),
+            name: None,
+        };
+        processes.with_relations(parent, |relations| {
+            relations.monitors.insert(monitor, monitored)
+        });
+        let watcher = Watcher::Monitor(parent, monitor);
+        processes.with_relations(pid, |relations| relations.watchers.push(watcher));
+        *cell.stage.lock() = Stage::Starting(Box::new(Starting { life, factory }));
+        // The mailbox is in the scheduled state since it was opened: nothing else queues it.
+        processes
+            .scheduler
+            .push(Task::process(pid.index()), Place::Back);
+        Ok((pid, monitor))
+    }
+}
