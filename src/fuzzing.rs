@@ -83,3 +83,9 @@ pub fn connection_pair(script: &[u8]) {
 pub fn tls(script: &[u8]) {
     crate::proto::tls::fuzz_tls(script);
 }
+
+/// Runs a script on the parser of a NATS client; see the module `nats::protocol::reference`.
+#[cfg(feature = "nats")]
+pub fn nats(script: &[u8]) {
+    crate::nats::protocol::reference::fuzz_parser(script);
+}

@@ -66,6 +66,7 @@
 //!
 //! | Row | I/O half | shared | actor half |
 //! |---|---|---|---|
+//! | 11 | | `nats`: processes on several machines | |
 //! | 10 | | `node`: both halves put together, start and stop | |
 //! | 9 | `poll`: poller, stripes | | `actor`: trait, context, pool |
 //! | 8 | `net`: TCP, UDP and Unix sockets, their options | | `process`: table, mailbox, relations |
@@ -93,6 +94,8 @@ mod inspect;
 mod memory;
 mod message;
 mod meta;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod net;
 mod node;
 mod poll;

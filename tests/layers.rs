@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules, from the top row to the bottom row. Those of one row do not name each other.
-const ROWS: [&[&str]; 10] = [
+const ROWS: [&[&str]; 11] = [
+    &["nats"],
     &["node"],
     &["poll", "actor"],
     &["net", "process"],

@@ -119,6 +119,8 @@ mod cert_set;
 mod cert_source;
 mod checks;
 mod client;
+#[cfg(feature = "nats")]
+mod ed25519;
 mod error;
 mod info;
 mod provider;
@@ -135,6 +137,8 @@ pub use cert_set::UnknownName;
 pub use cert_source::CertSource;
 pub(crate) use checks::{HANDSHAKE_LIMIT_BYTES, REFUSED_BY_RESOLVER};
 pub use client::TlsClientOptions;
+#[cfg(feature = "nats")]
+pub(crate) use ed25519::Ed25519;
 pub use error::{CertError, Origin, TlsError};
 pub use info::TlsInfo;
 pub use roots::Roots;

@@ -21,6 +21,8 @@ mod inside;
 mod listener;
 mod messages;
 mod meta;
+#[cfg(feature = "nats")]
+mod nats;
 mod network;
 mod nodes;
 mod options;

@@ -1,0 +1,368 @@
+//! Connections: making one, what the server's greeting asks for, and what the loss of one means.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Client, Drain, Due, NatsError, Then};
+use crate::actor::{Context, Timer};
+use crate::error::reason::Reason;
+use crate::id::Alias;
+use crate::memory::buffer::Buffer;
+use crate::message::MessageTcp;
+use crate::nats::handle::random;
+use crate::nats::message::MessageNatsStatus;
+use crate::nats::options::NatsAuth;
+use crate::nats::outbox::Chunk;
+use crate::nats::protocol::encode::{self, PING};
+use crate::nats::protocol::info::{ConnectOptions, ServerInfo};
+use crate::nats::protocol::{Limits, ProtocolError};
+use crate::nats::session::Session;
+use crate::nats::shared::INBOX_SID;
+use crate::net::options::{TcpConnectionOptions, TcpLimits};
+use crate::net::tcp::TcpConnection;
+
+/// Bytes that a connection takes before it refuses more.
+const OUTPUT_LIMIT: u32 = 1 << 20;
+
+/// Bytes of one chunk of subscriptions.
+const LINES: usize = 64 << 10;
+
+/// One connection, from the attempt on.
+pub(super) struct Link {
+    pub(super) alias: Alias,
+    /// `host:port`.
+    pub(super) server: Arc<str>,
+    pub(super) session: Session,
+    pub(super) info: ServerInfo,
+    pub(super) is_tls: bool,
+    /// A chunk that the connection has not taken as a whole, and how many of its bytes it has.
+    pub(super) current: Option<(Chunk, usize)>,
+    /// The connection refused a write; it says when it takes more.
+    pub(super) is_blocked: bool,
+    /// A PONG is to be sent.
+    pub(super) owes_pong: bool,
+    /// No chunk is sent any more: the server is about to shut down.
+    pub(super) is_leaving: bool,
+    /// Errors that the server has sent.
+    pub(super) errors: u32,
+    pub(super) last_error: Option<Arc<str>>,
+    deadline: Timer,
+}
+
+impl Link {
+    pub(super) fn write(&self, cx: &mut Context<'_>, bytes: impl Into<Buffer>) -> bool {
+        let message = MessageTcp::new(self.alias, bytes);
+        cx.send_alias(self.alias, message).is_ok()
+    }
+
+    /// Whether bytes between those of the current chunk would break it.
+    pub(super) fn is_within_chunk(&self) -> bool {
+        self.current.as_ref().is_some_and(|(_, sent)| *sent > 0)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("server", &self.server)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    pub(super) fn is_link(&self, alias: Alias) -> bool {
+        self.link.as_ref().is_some_and(|link| link.alias == alias)
+    }
+
+    /// Begins an attempt on the current server.
+    pub(super) fn connect(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let Some(server) = self.servers.current() else {
+            return Err(Reason::error("no server accepts the credentials"));
+        };
+        let address = server.address.clone();
+        let name: Arc<str> = Arc::from(format!("{}:{}", address.host, address.port));
+        let wait = self.shared.options.connect_timeout;
+        let limits = TcpLimits::default()
+            .with_output_limit(OUTPUT_LIMIT)
+            // A server that is slow to read must not keep the client from reading.
+            .with_high_water_mark(OUTPUT_LIMIT)
+            .with_low_water_mark(OUTPUT_LIMIT / 4);
+        let options = TcpConnectionOptions::from((address.host.as_str(), address.port))
+            .with_connect_timeout(wait)
+            .with_limits(limits);
+        let (options, is_tls) = self.first_tls(options);
+        let connection = match TcpConnection::connect(options) {
+            Ok(connection) => connection,
+            Err(error) => return self.retry(cx, &name, &Reason::from(error).to_string(), 0),
+        };
+        let alias = cx.spawn_meta(connection)?;
+        let deadline = self.after(cx, wait, Due::Deadline(self.attempt));
+        self.link = Some(Box::new(Link {
+            alias,
+            server: name,
+            session: Session::new(Limits {
+                max_control_line: self.shared.options.max_control_line,
+                max_payload: self.shared.options.max_payload,
+            }),
+            info: ServerInfo::default(),
+            is_tls,
+            current: None,
+            is_blocked: false,
+            owes_pong: false,
+            is_leaving: false,
+            errors: 0,
+            last_error: None,
+            deadline,
+        }));
+        Ok(())
+    }
+
+    /// TLS from the first byte on, if that is asked for.
+    fn first_tls(&self, options: TcpConnectionOptions) -> (TcpConnectionOptions, bool) {
+        #[cfg(feature = "tls")]
+        if self.shared.options.tls_first {
+            return (options.with_tls(self.tls_options()), true);
+        }
+        (options, false)
+    }
+
+    /// The options of TLS for the current server.
+    #[cfg(feature = "tls")]
+    fn tls_options(&self) -> Option<crate::tls::TlsClientOptions> {
+        let options = self.shared.options.tls.clone()?;
+        let name = self
+            .servers
+            .current()
+            .and_then(|server| server.tls_name.clone());
+        Some(match name.filter(|_| !options.has_server_name()) {
+            Some(name) => options.with_server_name(name),
+            None => options,
+        })
+    }
+
+    /// The server's first line. `rest` is the input behind it.
+    pub(super) fn greeted(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Link,
+        info: ServerInfo,
+        rest: &[u8],
+    ) -> Result<(), String> {
+        self.servers.learn(&info.connect_urls);
+        link.info = info;
+        let has_tls = self.shared.options.has_tls();
+        if link.is_tls || !(has_tls || link.info.tls_required) {
+            return self.introduce(cx, link);
+        }
+        if !has_tls {
+            return Err("the server requires TLS and the option tls is not set".into());
+        }
+        if !(link.info.tls_required || link.info.tls_available) {
+            return Err("the option tls is set and the server has no TLS".into());
+        }
+        link.session.upgrade(rest).map_err(describe)?;
+        Err("the server asks for TLS behind its INFO, and the option tls_first is not set".into())
+    }
+
+    /// Sends CONNECT and a PING.
+    pub(super) fn introduce(&self, cx: &mut Context<'_>, link: &mut Link) -> Result<(), String> {
+        let options = &self.shared.options;
+        let address = self.servers.current().map(|server| &server.address);
+        let (user, password) = address.map_or((None, None), |address| {
+            (address.user.as_deref(), address.password.as_deref())
+        });
+        let mut connect = ConnectOptions {
+            name: &options.name,
+            echo: options.echo,
+            tls: link.is_tls,
+            headers: link.info.headers,
+            ..ConnectOptions::default()
+        };
+        let signature;
+        match &options.auth {
+            NatsAuth::None if password.is_some() => {
+                (connect.user, connect.password) = (user, password);
+            }
+            NatsAuth::None => connect.token = user,
+            NatsAuth::User(user, password) => {
+                (connect.user, connect.password) = (Some(user.as_str()), Some(password.as_str()));
+            }
+            NatsAuth::Token(token) => connect.token = Some(token.as_str()),
+            NatsAuth::Nkey(nkey) => {
+                signature = nkey.sign(&link.info.nonce).ok_or("the nkey cannot sign")?;
+                connect.nkey = Some((nkey.public_key(), &signature));
+            }
+        }
+        let mut bytes = Buffer::new();
+        connect.encode(&mut bytes);
+        bytes.extend_from_slice(PING);
+        link.session.connect();
+        // If it has ended, its Disconnect is on its way.
+        link.write(cx, bytes);
+        Ok(())
+    }
+
+    /// The server has accepted CONNECT.
+    pub(super) fn ready(&mut self, cx: &mut Context<'_>, link: &Link) {
+        cx.cancel_timer(link.deadline);
+        if let Some(timer) = self.give_up.take() {
+            cx.cancel_timer(timer);
+        }
+        self.servers.ready();
+        self.counters.connects += 1;
+        let max_payload = link.info.max_payload;
+        let lines = self.subscription_lines();
+        let mut state = self.shared.state.lock();
+        if max_payload < state.max_payload {
+            self.counters.removed += state.outbox.remove_larger_than(max_payload);
+        }
+        state.max_payload = max_payload;
+        for chunk in lines.into_iter().rev() {
+            state.outbox.push_front(chunk);
+        }
+        drop(state);
+        let interval = self.shared.options.ping_interval;
+        self.after(cx, interval, Due::Ping(self.attempt));
+        let status = MessageNatsStatus::Connected {
+            server: Arc::clone(&link.server),
+            name: Arc::from(link.info.server_name.as_str()),
+            max_payload,
+        };
+        self.status(cx, &status);
+    }
+
+    /// All subscriptions, that of the answers first.
+    fn subscription_lines(&self) -> Vec<Chunk> {
+        let mut bytes = Buffer::new();
+        let inbox = format!("{}*", self.shared.inbox);
+        encode::subscribe(&mut bytes, &inbox, "", INBOX_SID);
+        let mut chunks = Vec::new();
+        if self.drain == Drain::No {
+            for (sid, local) in &self.subscriptions {
+                let subscribed = &local.subscribed;
+                encode::subscribe(&mut bytes, &subscribed.subject, &subscribed.queue, *sid);
+                if bytes.len() >= LINES {
+                    chunks.push(Chunk::of_lines(std::mem::take(&mut bytes)));
+                }
+            }
+        }
+        chunks.push(Chunk::of_lines(bytes));
+        chunks
+    }
+
+    /// Ends the connection, if there is one, and goes on with the next server.
+    pub(super) fn fail(&mut self, cx: &mut Context<'_>, reason: &str) -> Result<(), Reason> {
+        match self.link.take() {
+            Some(link) => self.lose(cx, *link, reason),
+            None => Ok(()),
+        }
+    }
+
+    /// The connection is lost; see the page of the module.
+    pub(super) fn lose(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: Link,
+        reason: &str,
+    ) -> Result<(), Reason> {
+        cx.cancel_timer(link.deadline);
+        // It may have ended already.
+        let _ = cx.abort(link.alias);
+        let is_ready = link.session.is_ready();
+        let mut state = self.shared.state.lock();
+        if let Some((chunk, _)) = link.current {
+            state.outbox.push_front(chunk);
+        }
+        let taken = state.outbox.taken();
+        drop(state);
+        let uncertain = taken - self.confirmed.min(taken);
+        self.confirmed = taken;
+        self.counters.uncertain += uncertain;
+        self.counters.losses += u64::from(is_ready);
+        for _ in 0..link.session.pings() {
+            let Some(ping) = self.pings.pop_front() else {
+                break;
+            };
+            if let Some(requester) = ping.requester {
+                requester.answer_flush(cx, Err(NatsError::Disconnected));
+            }
+            if ping.then == Then::Drain {
+                self.restart_drain_step();
+            }
+        }
+        self.fail_requests(cx, taken);
+        let words = link.last_error.as_deref().unwrap_or(reason);
+        if !is_ready && is_refusal(words) && !self.servers.refused() {
+            return Err(Reason::error(words));
+        }
+        if is_ready {
+            self.wait_for_server(cx);
+        }
+        self.retry(cx, &link.server, words, uncertain)
+    }
+
+    fn fail_requests(&mut self, cx: &mut Context<'_>, taken: u64) {
+        let lost = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.number <= taken);
+        let lost: Vec<u64> = lost.map(|(id, _)| *id).collect();
+        for id in lost {
+            if let Some(request) = self.requests.remove(&id) {
+                cx.cancel_timer(request.timer);
+                request
+                    .requester
+                    .answer_request(cx, Err(NatsError::Disconnected));
+            }
+        }
+    }
+
+    /// Sets the time after which the client gives up.
+    pub(super) fn wait_for_server(&mut self, cx: &mut Context<'_>) {
+        if let Some(limit) = self.shared.options.give_up_after
+            && self.give_up.is_none()
+        {
+            self.give_up = Some(self.after(cx, limit, Due::GiveUp));
+        }
+    }
+
+    /// Reports the failure and waits for the next attempt.
+    fn retry(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: &Arc<str>,
+        reason: &str,
+        uncertain: u64,
+    ) -> Result<(), Reason> {
+        let status = MessageNatsStatus::Disconnected {
+            server: Arc::clone(server),
+            reason: Arc::from(reason),
+            uncertain,
+        };
+        self.status(cx, &status);
+        let options = &self.shared.options;
+        let (first, max) = (options.reconnect_first, options.reconnect_max);
+        let wait: Duration = self.servers.advance(first, max, random());
+        self.attempt += 1;
+        self.after(cx, wait, Due::Connect(self.attempt));
+        self.look(cx)
+    }
+}
+
+pub(super) fn describe(error: ProtocolError) -> String {
+    error.to_string()
+}
+
+/// Whether the server's words say that it does not accept the credentials.
+fn is_refusal(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    [
+        "authorization violation",
+        "authentication",
+        "user not found",
+    ]
+    .iter()
+    .any(|refusal| words.contains(refusal))
+}
