@@ -9,6 +9,8 @@
 //! |---|---|
 //! | [`Nats`] | the handle: publish, subscribe, request, flush, drain; from any process and any thread |
 //! | [`Client`] | the actor behind it, which holds the connection; the program spawns it |
+//! | [`Registry`], [`Publication`] | processes that other nodes reach by name |
+//! | [`Remote`], [`Codec`] | what is published under a name, and how values become bytes |
 //!
 //! # What happens
 //!
@@ -33,6 +35,7 @@
 //! The guide's page `more_than_one_machine` says when to use it and how to run the server.
 
 mod client;
+mod codec;
 mod credit;
 mod error;
 mod handle;
@@ -42,12 +45,15 @@ mod nkey;
 mod options;
 mod outbox;
 pub(crate) mod protocol;
+mod registry;
+mod remote;
 mod servers;
 mod session;
 mod shared;
 mod subject;
 
 pub use client::{Client, NatsFlush, NatsRequest};
+pub use codec::Codec;
 pub use error::{NatsError, PublishError};
 pub use handle::Nats;
 pub use headers::Headers;
@@ -57,4 +63,6 @@ pub use message::{
 };
 pub use nkey::Nkey;
 pub use options::{NatsAuth, NatsOptions};
+pub use registry::{Publication, Registry};
+pub use remote::{Remote, RemoteError};
 pub use shared::{SubscribeOptions, WhenSlow};

@@ -4,6 +4,7 @@ mod access;
 mod failover;
 mod flow;
 mod hostile;
+mod names;
 mod server;
 mod subjects;
 
