@@ -33,6 +33,8 @@ pub(super) struct Entry {
     pub(super) awaits_step: bool,
     /// When it was spawned, on the node's clock.
     pub(super) born_ms: u64,
+    /// The timer has fired, and its callback has not run.
+    pub(super) timer_is_due: bool,
 }
 
 /// A timer in the wheel.
@@ -70,6 +72,7 @@ impl Entries {
             awaits_flush: false,
             awaits_step: false,
             born_ms: now_ms,
+            timer_is_due: false,
         });
     }
 

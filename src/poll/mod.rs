@@ -10,6 +10,9 @@
 //! a message that no receiver takes is dropped by a stripe. The stripes run both.
 //! A stripe with something to do is one task in the run queue, so socket calls and TLS are stolen like any other work.
 //!
+//! A deadline is judged only after the readiness that was there at that moment has been handled: the time of a turn is read
+//! before its last poll, and a stripe reads and writes before it calls what is due.
+//!
 //! This half of the crate knows nothing of actors: it delivers through [`Deliver`](crate::bridge::Deliver) and gets
 //! commands through `bridge`.
 

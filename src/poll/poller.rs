@@ -85,6 +85,7 @@ impl Poller {
         let Some(mut guard) = guard else { return false };
         let state = &mut *guard;
         let timers = &services.timers;
+        let mut now_ms = timers.clock().now_ms();
         let timeout = match wait {
             Wait::No => Some(Duration::ZERO),
             Wait::Forever => timers.sleep().map(Duration::from_millis),
@@ -92,17 +93,57 @@ impl Poller {
                 timers.sleep().map_or(ms, |sleep| sleep.min(ms)),
             )),
         };
-        if let Err(error) = state.poll.poll(&mut state.events, timeout) {
-            // A signal: what was due is looked at now, the rest in the next turn.
+        let polled = state.poll_once(timeout, services, &file);
+        let (mut is_behind, mut interrupted) = (polled.is_full, polled.interrupted);
+        if timeout != Some(Duration::ZERO) {
+            // The wait may have lasted past the deadline, or ended without the events that are there (EINTR): ask again.
+            now_ms = timers.clock().now_ms();
+            is_behind = true;
+        }
+        if is_behind && timers.is_due(now_ms) {
+            // Each socket is reported once, or again if more has come meanwhile; the bound is for the latter.
+            for _ in 0..=services.commands.live() / EVENTS {
+                let polled = state.poll_once(Some(Duration::ZERO), services, &file);
+                interrupted |= polled.interrupted;
+                if !polled.is_full {
+                    break;
+                }
+            }
+        }
+        timers.expired(now_ms, &mut state.expired);
+        for fire in state.expired.drain(..) {
+            services.deliver.handle_expired(fire);
+        }
+        interrupted
+    }
+}
+
+/// What [`State::poll_once`] found.
+struct Polled {
+    /// There may be more events than were taken.
+    is_full: bool,
+    interrupted: bool,
+}
+
+impl State {
+    /// Takes events, at most [`EVENTS`], and files their readiness.
+    fn poll_once(
+        &mut self,
+        timeout: Option<Duration>,
+        services: &Services,
+        file: &impl Fn(usize, &mut Vec<Ready>),
+    ) -> Polled {
+        if let Err(error) = self.poll.poll(&mut self.events, timeout) {
             if error.kind() != io::ErrorKind::Interrupted {
                 services
                     .log
                     .text(Level::Warn, Kind::PollFailed, format_args!("poll: {error}"));
             }
-            state.events.clear();
+            self.events.clear();
         }
-        let mut interrupted = false;
-        for event in &state.events {
+        let (mut interrupted, mut events) = (false, 0);
+        for event in &self.events {
+            events += 1;
             if event.token() == WAKER {
                 interrupted = true;
                 continue;
@@ -119,12 +160,12 @@ impl Poller {
                 )
                 .with(Readiness::WRITE_CLOSED, event.is_write_closed())
                 .with(Readiness::URGENT, event.is_priority());
-            if state.ready.len() <= alias.stripe() {
-                state.ready.resize_with(alias.stripe() + 1, Vec::new);
+            if self.ready.len() <= alias.stripe() {
+                self.ready.resize_with(alias.stripe() + 1, Vec::new);
             }
-            state.ready[alias.stripe()].push(Ready { alias, readiness });
+            self.ready[alias.stripe()].push(Ready { alias, readiness });
         }
-        for (stripe, ready) in state
+        for (stripe, ready) in self
             .ready
             .iter_mut()
             .enumerate()
@@ -132,10 +173,9 @@ impl Poller {
         {
             file(stripe, ready);
         }
-        timers.expired(timers.clock().now_ms(), &mut state.expired);
-        for fire in state.expired.drain(..) {
-            services.deliver.handle_expired(fire);
+        Polled {
+            is_full: events == EVENTS,
+            interrupted,
         }
-        interrupted
     }
 }

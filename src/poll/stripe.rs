@@ -1,6 +1,6 @@
 //! A stripe: meta-processes that are driven together, by one worker at a time.
 //!
-//! One activation has five parts, in this order, each bounded so that a stripe cannot keep its worker:
+//! One activation has six parts, in this order, each bounded so that a stripe cannot keep its worker:
 //!
 //! 1. Spawns: each queued meta-process is inserted into its slot and its `init` runs. Meta-processes spawned by these
 //!    `init`s wait for the next activation.
@@ -9,7 +9,9 @@
 //!    the next activation, at most [`MAX_CONSECUTIVE`] times in a row.
 //! 3. Commands, in the order in which they were sent. A spawn that was queued meanwhile precedes the command for it.
 //! 4. Flushes: every meta-process that requested it writes what parts 2 and 3 have produced, once.
-//! 5. With TLS, one moderate step of a handshake, so that all cheaper work precedes it.
+//! 5. Timers that have fired. A meta-process that is ready is called for that first, in the activation that comes to it,
+//!    and has written: so no deadline is judged before the input, or the room for output, that contradicts it.
+//! 6. With TLS, one moderate step of a handshake, so that all cheaper work precedes it.
 //!
 //! A meta-process has at most one place in the queue of part 2, however many events arrive while it waits there.
 //!
@@ -64,10 +66,20 @@ struct Inner {
     /// Activations in a row in which one meta-process had more to read.
     consecutive: u32,
     flush: Vec<Alias>,
+    /// Meta-processes whose timer has fired.
+    due: Vec<Due>,
     scratch: Buffer,
     /// Meta-processes that wait to compute a moderate handshake step, at most [`WAITING_STEPS`].
     steps: VecDeque<Alias>,
     phase: Phase,
+}
+
+/// A meta-process whose timer has fired.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    alias: Alias,
+    /// It was ready, and has been called for that since.
+    is_called: bool,
 }
 
 /// Shutdown phase of the node. A meta-process spawned later receives the current phase right after `init`.
@@ -122,6 +134,7 @@ impl Stripe {
             budget -= 1;
         }
         run.flush();
+        run.call_due(&self.ready);
         run.step_handshake();
         !inner.queue.is_empty() || !inner.flush.is_empty() || !inner.steps.is_empty() || budget == 0
     }
@@ -158,7 +171,7 @@ struct Run<'a> {
     now_ms: u64,
     /// Bytes that may still be read; see [`MetaContext::read_budget`].
     read_budget: usize,
-    /// The callback of part 5 runs: it may compute a moderate handshake step.
+    /// The callback of part 6 runs: it may compute a moderate handshake step.
     computes: bool,
     /// The type of the message that is handled now.
     handling: MessageType,
@@ -219,10 +232,15 @@ impl<'a> Run<'a> {
 
     // ---- Readiness ----
 
-    fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
+    /// Queues the meta-processes whose readiness has been filed.
+    fn collect_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
         for Ready { alias, readiness } in ready.lock().drain(..) {
             self.queue(alias, readiness);
         }
+    }
+
+    fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
+        self.collect_ready(ready);
         // Meta-processes that ask to be called again are queued behind this number and run in a later activation.
         for _ in 0..self.inner.queue.len() {
             let Some(alias) = self.inner.queue.pop_front() else {
@@ -257,6 +275,12 @@ impl<'a> Run<'a> {
         };
         let readiness = std::mem::take(&mut entry.pending);
         let again = self.run_callback(alias, |meta, cx| meta.ready(cx, readiness));
+        if let Some(entry) = self.inner.entries.get_mut(alias)
+            && entry.timer_is_due
+        {
+            let is_called = true;
+            self.inner.due.push(Due { alias, is_called });
+        }
         match again {
             Again::No => self.inner.consecutive = 0,
             Again::Behind => {
@@ -280,7 +304,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    // ---- Flushes and handshake steps ----
+    // ---- Flushes, timers and handshake steps ----
 
     fn flush(&mut self) {
         let mut flush = std::mem::take(&mut self.inner.flush);
@@ -294,6 +318,27 @@ impl<'a> Run<'a> {
         if self.inner.flush.is_empty() {
             self.inner.flush = flush;
         }
+    }
+
+    /// Calls the meta-processes whose timer has fired. Those that are ready become due when they have been called for that.
+    fn call_due(&mut self, ready: &Mutex<Vec<Ready>>) {
+        if self.inner.due.is_empty() {
+            return;
+        }
+        self.collect_ready(ready);
+        let mut due = std::mem::take(&mut self.inner.due);
+        for Due { alias, is_called } in due.drain(..) {
+            if let Some(entry) = self.inner.entries.get_mut(alias)
+                && (is_called || entry.pending.is_empty())
+                && std::mem::take(&mut entry.timer_is_due)
+            {
+                // One read, whatever the others have read, finds input that contradicts the deadline.
+                self.read_budget = self.read_budget.max(1);
+                self.call(alias, |meta, cx| meta.handle_timer(cx));
+            }
+        }
+        self.inner.due = due;
+        self.flush();
     }
 
     fn step_handshake(&mut self) {
@@ -386,7 +431,11 @@ impl<'a> Run<'a> {
         if let Some(entry) = self.inner.entries.get_mut(alias)
             && entry.timer_fired(alias, armed_ms, now_ms, timers)
         {
-            self.call(alias, |meta, cx| meta.handle_timer(cx));
+            entry.timer_is_due = true;
+            if entry.pending.is_empty() {
+                let is_called = false;
+                self.inner.due.push(Due { alias, is_called });
+            }
         }
     }
 
@@ -479,7 +528,10 @@ impl<'a> Run<'a> {
         if actions.handshake_step && !std::mem::replace(&mut entry.awaits_step, true) {
             inner.steps.push_back(alias);
         }
-        if let Some(deadline_ms) = actions.deadline_ms {
+        if let Some(deadline_ms) = actions.deadline_ms
+            && !(entry.timer_is_due && deadline_ms <= self.now_ms)
+        {
+            entry.timer_is_due = false;
             entry.set_timer(alias, deadline_ms, &services.timers);
         }
         actions.again

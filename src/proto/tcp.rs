@@ -38,6 +38,7 @@ mod tls;
 use std::sync::Arc;
 
 use self::deadlines::Deadlines;
+pub(crate) use self::deadlines::LATE_MS;
 #[cfg(test)]
 use self::receive::TAKE;
 use self::receive::{OwnerState, PendingEvents, ReadSide};

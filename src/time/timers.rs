@@ -96,6 +96,12 @@ impl<T> Timers<T> {
         (until_ms != u64::MAX).then(|| until_ms.saturating_sub(self.clock.now_ms()))
     }
 
+    /// Whether [`Timers::expired`] may have something to take out.
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        let next_ms = self.state.lock().wheel.next_deadline();
+        next_ms.is_some_and(|next_ms| next_ms <= now_ms)
+    }
+
     /// Takes out what is due at `now_ms`.
     pub(crate) fn expired(&self, now_ms: u64, expired: &mut Vec<T>) {
         let mut state = self.state.lock();

@@ -26,6 +26,7 @@ mod nats;
 mod network;
 mod nodes;
 mod options;
+mod pauses;
 mod pool;
 mod processes;
 mod records;

@@ -40,7 +40,7 @@ use crate::net::options::TcpConnectionOptions;
 use crate::net::options::host::HostAndPort;
 use crate::net::socket::{set_buffer_sizes, set_stream_options, unbound};
 use crate::net::stream::{Stream, mapped_for};
-use crate::proto::tcp::{Connection, Settings, first_reason};
+use crate::proto::tcp::{Connection, LATE_MS, Settings, first_reason};
 use crate::time::clock::millis;
 
 /// A TCP connection meta-process that this side opens.
@@ -486,6 +486,31 @@ impl TcpConnection {
         }
     }
 
+    /// The deadline of the attempt has come. What the socket says now counts, whatever the poll has reported.
+    fn attempt_timed_out(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        match (&self.state, self.options.connect_timeout) {
+            (State::Resolving, Some(timeout))
+                if self.then_close.is_none()
+                    && cx.now_ms >= self.deadline_ms.saturating_add(LATE_MS) =>
+            {
+                // The process stood still, and the look-up with it.
+                self.deadline_ms = cx.now_ms.saturating_add(millis(timeout));
+                cx.set_deadline(self.deadline_ms);
+                return Ok(());
+            }
+            (State::Connecting { .. }, _) => self.finish_connect(cx, Readiness::default())?,
+            #[cfg(unix)]
+            (State::Busy(_), _) => self.try_again(cx)?,
+            _ => {}
+        }
+        match (&self.state, &self.then_close) {
+            // A driver has taken over.
+            (State::Over, _) => Ok(()),
+            (_, Some(_)) => self.over(DisconnectReason::CloseTimeout),
+            (_, None) => self.over(DisconnectReason::ConnectTimeout),
+        }
+    }
+
     fn settings(&mut self, cx: &MetaContext<'_>) -> Arc<Settings> {
         let options = &self.options;
         Arc::clone(
@@ -623,10 +648,7 @@ impl MetaProcess for TcpConnection {
             self.try_again(cx)?;
             return Ok(());
         }
-        self.over(match self.then_close {
-            Some(_) => DisconnectReason::CloseTimeout,
-            None => DisconnectReason::ConnectTimeout,
-        })
+        self.attempt_timed_out(cx)
     }
 
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {

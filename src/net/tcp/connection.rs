@@ -29,7 +29,7 @@ use crate::message::{
     CompactMessage, Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
     MessageTcpPeerClosed, MessageTcpWritable,
 };
-use crate::meta::{MetaContext, MetaProcess, Offload, Readiness};
+use crate::meta::{Again, MetaContext, MetaProcess, Offload, Readiness};
 use crate::net::stream::{PeerAddr, Stream, canonical};
 use crate::proto::tcp::{Able, Connection, Event, Handshake, Input, Output};
 use crate::record::{Kind, Level};
@@ -266,6 +266,18 @@ impl Driver {
         }
     }
 
+    /// Writes and reads whatever the poll has reported, before a deadline that has come ends anything: what contradicts
+    /// the deadline may be in the socket.
+    fn look_at_socket(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        (self.readable, self.writable) = (true, true);
+        if cx.offload == Offload::Defer {
+            // A step of the handshake that waits for its turn would leave its input in the socket.
+            cx.offload = Offload::Spawn;
+        }
+        self.transmit(cx);
+        self.drive(cx)
+    }
+
     fn transmit(&mut self, cx: &MetaContext<'_>) {
         let (stream, machine) = (&mut self.stream, &mut self.machine);
         let done = machine.transmit(|slices| stream.write(slices), cx.now_ms);
@@ -493,6 +505,13 @@ impl MetaProcess for Driver {
     }
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if self.machine.is_due(cx.now_ms) {
+            self.look_at_socket(cx)?;
+            if cx.actions.again != Again::No {
+                // There is more input than one call reads. The timer fires again, behind the call that reads on.
+                return Ok(());
+            }
+        }
         if self.machine.handle_timeout(cx.now_ms)
             && let Some(bytes) = self.machine.settings.keep_alive_bytes()
             && cx

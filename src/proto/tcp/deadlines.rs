@@ -8,9 +8,16 @@
 //! | frame | the first byte of an incomplete frame | open, and reading goes on | closes |
 //! | idle | the last byte in either direction | open, and the owner takes input | closes |
 //! | keep-alive | the last byte sent | open for writing | the keep-alive bytes are due |
+//!
+//! Times that are judged late are those of this side: bytes that move more than [`LATE_MS`] after the end of a handshake, of
+//! closing or of a frame let it begin anew.
 
 use super::{Connection, Phase, WriteSide, first_reason};
 use crate::error::DisconnectReason;
+
+/// A deadline that is judged so much later, in milliseconds, was missed by this side: the process or its workers stood
+/// still.
+pub(crate) const LATE_MS: u64 = 20;
 
 /// Points in time in milliseconds; `u64::MAX` for one that does not exist.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +52,37 @@ fn after(since_ms: u64, timeout_ms: Option<u64>) -> u64 {
 }
 
 impl Connection {
+    /// Returns whether a deadline has come. Before [`Connection::handle_timeout`] judges it, the driver looks at its socket.
+    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
+        self.next_deadline() <= now_ms
+    }
+
+    /// Bytes have moved.
+    #[inline]
+    pub(super) fn note_activity(&mut self, now_ms: u64) {
+        self.times.active_ms = now_ms;
+        if self.times.end_ms < now_ms {
+            self.restart_missed(now_ms);
+        }
+    }
+
+    /// Lets the end of a handshake or of closing begin anew that this side missed. What the peer did in time was not seen in
+    /// time, and what it does next takes a round trip.
+    #[cold]
+    fn restart_missed(&mut self, now_ms: u64) {
+        if self.times.end_ms.saturating_add(LATE_MS) > now_ms {
+            return;
+        }
+        let timeout_ms = match self.phase {
+            Phase::Handshaking => self.settings.handshake_timeout,
+            Phase::Closing(_) => Some(self.settings.close_timeout),
+            Phase::Open | Phase::Ended(_) => None,
+        };
+        if timeout_ms.is_some() {
+            self.times.end_ms = after(now_ms, timeout_ms);
+        }
+    }
+
     /// The time of the next call of [`Connection::handle_timeout`], `u64::MAX` for never.
     #[inline]
     pub(super) fn next_deadline(&self) -> u64 {
@@ -92,6 +130,10 @@ impl Connection {
     /// Handles the deadlines that have come; an early call does nothing. Returns whether the keep-alive bytes are to be
     /// sent, if the quota accepts them.
     pub(crate) fn handle_timeout(&mut self, now_ms: u64) -> bool {
+        if self.is_offloaded() && self.times.end_ms < now_ms {
+            // It is this side that computes.
+            self.restart_missed(now_ms);
+        }
         let (times, settings) = (&self.times, &*self.settings);
         let lingered =
             self.lingers() && after(times.active_ms, Some(settings.linger_timeout)) <= now_ms;
@@ -119,7 +161,11 @@ impl Connection {
 
     fn handle_open_timeout(&mut self, now_ms: u64) -> bool {
         let (times, settings) = (&self.times, &*self.settings);
-        if after(times.frame_ms, settings.frame_timeout) <= now_ms {
+        let frame_ms = after(times.frame_ms, settings.frame_timeout);
+        if times.active_ms == now_ms && frame_ms.saturating_add(LATE_MS) <= now_ms {
+            // Missed as well: some of the frame has come just now.
+            self.times.frame_ms = now_ms;
+        } else if frame_ms <= now_ms {
             self.close(DisconnectReason::FrameTimeout, now_ms);
         } else if !self.owner.takes_nothing()
             && after(times.active_ms, settings.idle_timeout) <= now_ms

@@ -80,7 +80,7 @@ impl Connection {
     /// Takes bytes read from the socket out of `read`, which is empty afterwards and may be another buffer of the same
     /// pool. A connection with a pool of its own gets a copy: its buffers never mix with those of the node.
     pub(crate) fn receive(&mut self, read: &mut Buffer, now_ms: u64) {
-        self.times.active_ms = now_ms;
+        self.note_activity(now_ms);
         if matches!(self.write, WriteSide::Broken(_)) {
             self.times.end_ms = now_ms.saturating_add(self.settings.close_timeout);
         }

@@ -184,7 +184,7 @@ impl Connection {
         });
         self.counters.bytes_out += transmitted.bytes as u64;
         if moved > 0 {
-            self.times.active_ms = now_ms;
+            self.note_activity(now_ms);
             self.times.written_ms = now_ms;
         }
         if !self.has_output() {

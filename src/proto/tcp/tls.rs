@@ -200,7 +200,7 @@ impl Connection {
                 CryptoCost::Brief => !has_time,
                 CryptoCost::Long => true,
             })?;
-        self.times.active_ms = now_ms;
+        self.note_activity(now_ms);
         let pool = self.settings.pool.clone();
         Some(Handshake {
             tls,

@@ -1,0 +1,395 @@
+//! A process that stands still: no deadline ends a connection whose peer did in time what it had to.
+//!
+//! The server is a process of its own, which SIGSTOP holds up for longer than each of its deadlines. Its peers are here
+//! and go on meanwhile: what they do is in the sockets when SIGCONT lets the server look.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use longshore::TcpLimits;
+use longshore::prelude::*;
+use socket2::{Domain, Socket, Type};
+
+use crate::support::*;
+
+/// Each deadline of the server.
+const DEADLINE: Duration = Duration::from_millis(1_500);
+/// How long the server stands still.
+const PAUSE: Duration = Duration::from_millis(3_500);
+/// More than the buffers of a socket hold.
+const MUCH: usize = 24 << 20;
+/// Peers of one listener, who have together sent more than a stripe reads at once.
+const CROWD: usize = 100;
+const CHUNK: usize = 16 << 10;
+/// The address that the server connects to.
+const SILENT: &str = "LONGSHORE_PAUSED";
+const TEST: &str = "pauses::no_deadline_ends_a_live_connection_after_a_pause_of_the_process";
+
+#[test]
+fn no_deadline_ends_a_live_connection_after_a_pause_of_the_process() {
+    match std::env::var(SILENT) {
+        Ok(silent) => serve(silent.parse().expect("an address")),
+        Err(_) => pause_a_server(),
+    }
+}
+
+// ---- The server ----
+
+/// What a connection of the server does when it is established.
+#[derive(Clone, Copy)]
+enum Then {
+    Echo,
+    Send,
+    SendAndClose,
+    Close,
+}
+
+/// Serves one listener, and prints its address and how its connections end.
+struct Server {
+    name: &'static str,
+    options: TcpServerOptions,
+    then: Then,
+}
+
+impl Actor for Server {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let server = TcpServer::bind(self.options.clone())?;
+        println!("@address {} {}", self.name, server.local_addr());
+        cx.spawn_meta(server)?;
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message {
+            Message::TcpConnect(connect) => {
+                let (id, data) = (connect.id, vec![7; MUCH]);
+                match self.then {
+                    Then::Echo => {}
+                    Then::Send => cx.send_alias(id, MessageTcp::new(id, data))?,
+                    Then::SendAndClose => {
+                        cx.send_alias(id, MessageTcp::new(id, data))?;
+                        cx.close(id)?;
+                    }
+                    Then::Close => {
+                        cx.send_alias(id, MessageTcp::new(id, b"bye".to_vec()))?;
+                        cx.close(id)?;
+                    }
+                }
+            }
+            Message::Tcp(packet) => cx.send_alias(packet.id, packet)?,
+            Message::TcpDisconnect(end) => println!("@ended {} {}", self.name, end.reason),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Connects to an address that accepts late.
+struct Client(SocketAddr);
+
+impl Actor for Client {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let options = TcpConnectionOptions::from(self.0).with_connect_timeout(DEADLINE);
+        cx.spawn_meta(TcpConnection::connect(options)?)?;
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message {
+            Message::TcpConnect(_) => println!("@connected"),
+            Message::TcpDisconnect(end) => println!("@ended connect {}", end.reason),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn serve(silent: SocketAddr) {
+    let node = node();
+    let limits = TcpLimits::default().with_output_limit(64 << 20);
+    let listen = |name, limits: TcpLimits, then| {
+        let options = TcpServerOptions::from("127.0.0.1:0").with_limits(limits);
+        let options = match name {
+            "frame" => options.with_framing(Framing::lines()),
+            "keep-alive" => options.with_write_keep_alive((DEADLINE, b"alive".to_vec())),
+            #[cfg(feature = "tls")]
+            "handshake" => options.with_cert_manager(certificate()),
+            _ => options,
+        };
+        let server = Server {
+            name,
+            options,
+            then,
+        };
+        node.spawn(|| server).expect("spawned");
+    };
+    listen(
+        "idle",
+        limits.clone().with_idle_timeout(DEADLINE),
+        Then::Echo,
+    );
+    listen(
+        "frame",
+        limits.clone().with_frame_timeout(DEADLINE),
+        Then::Echo,
+    );
+    #[cfg(feature = "tls")]
+    listen(
+        "handshake",
+        limits.clone().with_handshake_timeout(DEADLINE),
+        Then::Echo,
+    );
+    listen(
+        "write",
+        limits.clone().with_write_timeout(DEADLINE),
+        Then::Send,
+    );
+    listen(
+        "close",
+        limits.clone().with_close_timeout(DEADLINE),
+        Then::SendAndClose,
+    );
+    listen(
+        "linger",
+        limits.clone().with_linger_timeout(DEADLINE),
+        Then::Close,
+    );
+    listen("keep-alive", limits.clone(), Then::Echo);
+    node.spawn(|| Client(silent)).expect("spawned");
+    println!("@ready");
+    // Until the other process is done, or gone.
+    std::io::stdin()
+        .read_to_end(&mut Vec::new())
+        .expect("a pipe");
+    node.stop();
+}
+
+#[cfg(feature = "tls")]
+fn certificate() -> longshore::tls::CertManager {
+    use longshore::tls::CertManager;
+    let issued = rcgen::generate_simple_self_signed(["server.test".to_owned()]).expect("issued");
+    let (chain, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
+    CertManager::from_pem(chain, key).expect("a certificate")
+}
+
+// ---- Its peers ----
+
+/// The process of the server.
+struct Paused {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Paused {
+    fn start(silent: SocketAddr) -> Self {
+        let program = std::env::current_exe().expect("the test binary");
+        let mut process = Command::new(program)
+            .args([TEST, "--exact", "--nocapture", "--test-threads=1"])
+            .env(SILENT, silent.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the test binary runs");
+        let output = BufReader::new(process.stdout.take().expect("piped"));
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some((_, told)) = line.split_once('@') {
+                    // The test may be over.
+                    sender.send(told.to_owned()).ok();
+                }
+            }
+        });
+        Self { process, lines }
+    }
+
+    fn line(&self) -> String {
+        self.lines
+            .recv_timeout(LIMIT)
+            .expect("a line of the server")
+    }
+
+    fn addresses(&self) -> HashMap<String, SocketAddr> {
+        let mut addresses = HashMap::new();
+        loop {
+            let line = self.line();
+            let words: Vec<_> = line.split(' ').collect();
+            match words[..] {
+                ["address", name, addr] => {
+                    addresses.insert(name.to_owned(), addr.parse().expect("an address"));
+                }
+                _ => return addresses,
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([name, &process]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// A listener whose backlog is full until it is emptied.
+struct Backlog {
+    listener: Socket,
+    addr: SocketAddr,
+    _fillers: Vec<Socket>,
+}
+
+impl Backlog {
+    fn full() -> Self {
+        let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let listener = socket();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        listener.bind(&any.into()).expect("bound");
+        listener.listen(0).expect("listening");
+        let address = listener.local_addr().expect("an address");
+        let mut fillers = Vec::new();
+        loop {
+            assert!(fillers.len() < 100, "the backlog takes everything");
+            let filler = socket();
+            let is_full = filler
+                .connect_timeout(&address, Duration::from_millis(100))
+                .is_err();
+            if is_full {
+                break;
+            }
+            fillers.push(filler);
+        }
+        let addr = address.as_socket().expect("an internet address");
+        Self {
+            listener,
+            addr,
+            _fillers: fillers,
+        }
+    }
+
+    /// Takes connections out until the test ends.
+    fn empty(self) -> JoinHandle<()> {
+        thread::spawn(move || while self.listener.accept().is_ok() {})
+    }
+}
+
+/// Writes a byte at a time, as a peer that is alive.
+fn keep_sending(stream: &TcpStream, until: Instant) -> JoinHandle<usize> {
+    let mut stream = stream.try_clone().expect("a clone");
+    thread::spawn(move || {
+        let mut sent = 0;
+        while Instant::now() < until {
+            stream.write_all(b"x").expect("written");
+            sent += 1;
+            thread::park_timeout(Duration::from_millis(100));
+        }
+        sent
+    })
+}
+
+fn pause_a_server() {
+    let backlog = Backlog::full();
+    let server = Paused::start(backlog.addr);
+    let addresses = server.addresses();
+    let connect = |name: &str| client(addresses[name]);
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| connect("idle")).collect();
+    let (mut idle, mut frame) = (connect("idle"), connect("frame"));
+    let (mut write, mut close) = (connect("write"), connect("close"));
+    let (mut linger, mut alive) = (connect("linger"), connect("keep-alive"));
+    #[cfg(feature = "tls")]
+    let handshake = connect("handshake");
+    exchange(&mut alive, b"x", b"x");
+    frame.write_all(b"par").expect("written");
+    read(&mut write, 1);
+    read(&mut close, 1);
+    exchange(&mut idle, b"x", b"x");
+
+    let until = Instant::now() + PAUSE;
+    server.signal("-STOP");
+    let emptied = backlog.empty();
+    let sent = keep_sending(&idle, until);
+    for peer in &mut crowd {
+        peer.write_all(&[1; CHUNK]).expect("written");
+    }
+    frame.write_all(b"t\n").expect("written");
+    let lingering = keep_sending(&linger, until);
+    let reads_all = |mut stream: TcpStream| {
+        thread::spawn(move || {
+            let mut bytes = vec![0; MUCH - 1];
+            stream.read_exact(&mut bytes).map(|()| stream)
+        })
+    };
+    let (written, closed) = (reads_all(write), reads_all(close));
+    #[cfg(feature = "tls")]
+    let (node, secured) = secure(handshake);
+    let sent = sent.join().expect("no panic");
+    lingering.join().expect("no panic");
+    server.signal("-CONT");
+
+    assert_eq!(read(&mut idle, sent), vec![b'x'; sent], "idle timeout");
+    for peer in &mut crowd {
+        assert_eq!(read(peer, CHUNK), [1; CHUNK], "idle timeout");
+    }
+    assert_eq!(read(&mut frame, 4), b"part", "frame timeout");
+    let write = written.join().expect("no panic").expect("write timeout");
+    let mut close = closed.join().expect("no panic").expect("close timeout");
+    assert_eq!(read_to_end(&mut close), b"", "an orderly end");
+    assert_eq!(read(&mut alive, 5), b"alive");
+    alive.write_all(b"y").expect("written");
+    while read(&mut alive, 1) != b"y" {}
+    linger
+        .shutdown(Shutdown::Write)
+        .expect("the connection is there");
+    assert_eq!(read_out(&mut linger), Ok(b"bye".to_vec()), "linger timeout");
+    #[cfg(feature = "tls")]
+    {
+        let alias = secured.connect().id;
+        secured.write(alias, "secret");
+        assert_eq!(secured.bytes(6), b"secret", "handshake timeout");
+        drop((secured, node));
+    }
+    exchange(&mut idle, b"z", b"z");
+    drop((write, close));
+    loop {
+        let line = server.line();
+        if line == "connected" {
+            break;
+        }
+        assert!(
+            !line.contains("timeout") && !line.contains("slow"),
+            "{line}"
+        );
+    }
+    drop(server);
+    drop(emptied);
+}
+
+/// Begins a TLS handshake on a connection that is there.
+#[cfg(feature = "tls")]
+fn secure(stream: TcpStream) -> (Node, Probe) {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let options = TcpConnectionOptions::from(("server.test", 0)).with_insecure_skip_verify(true);
+    probe.spawn_meta(TcpConnection::from_std(stream, options).expect("a connection"));
+    (node, probe)
+}
