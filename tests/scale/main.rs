@@ -16,6 +16,7 @@ mod memory;
 mod restart;
 mod support;
 mod syscalls;
+mod trees;
 mod wakeups;
 
 use std::alloc::System;
