@@ -173,6 +173,7 @@ impl Processes {
     /// Takes the name and the meta-processes from a process whose handler does not return, so that
     /// they are not in the way of its successor.
     pub(crate) fn abandon(&self, pid: Pid) {
+        self.record_stuck(pid);
         self.names.lock().retain(|_, holder| *holder != pid);
         let metas = self.with_relations(pid, |relations| {
             relations.listeners.clear();

@@ -81,6 +81,21 @@ impl Processes {
             });
     }
 
+    /// The record of a process that its supervisor gives up: it was killed, and its handler has not
+    /// returned.
+    pub(super) fn record_stuck(&self, pid: Pid) {
+        let own = self.log_level(pid);
+        self.log
+            .record(Level::Error, Kind::ProcessEnded, own, |record| {
+                record.set_text("process does not end when it is killed, and is given up");
+                record.pid = Some(pid);
+                let names = self.names.lock();
+                let name = names.iter().find(|(_, holder)| **holder == pid);
+                record.name = name.map(|(name, _)| name.clone());
+                record.message = self.handling(pid).name();
+            });
+    }
+
     fn identify(&self, life: &ProcessInfo, record: &mut Record) {
         record.pid = Some(life.pid);
         record.name.clone_from(&life.name);
