@@ -101,10 +101,7 @@ impl Actor for Demo {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         cx.spawn_register("handler1", || Handler)?;
         cx.spawn_register("handler2", || Handler)?;
-        cx.spawn_pool(
-            SpawnOptions::default().with_name("answerers"),
-            Pool::new(3, || Answerer),
-        )?;
+        cx.spawn_register("answerers", || Pool::new(3, || Answerer))?;
 
         let options =
             TcpServerOptions::from(&self.address).with_process_pool(["handler1", "handler2"]);

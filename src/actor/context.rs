@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Actor, Pool, make};
+use super::{Actor, make};
 use crate::bridge::TimerEvent;
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
@@ -182,6 +182,36 @@ impl<'a> Context<'a> {
             }
             (target, message, priority) => processes.send(from, target, message, priority),
         }
+    }
+
+    /// Passes a message on, as coming from `from`: what a process does that distributes work to others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::send`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// struct Deputy(Pid);
+    /// impl Actor for Deputy {
+    ///     fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    ///         cx.forward(self.0, from, message)?; // the receiver sees the first sender
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn forward<T: Send + 'static>(
+        &mut self,
+        to: impl Into<Target>,
+        from: Pid,
+        message: T,
+    ) -> Result<(), SendError> {
+        self.env.life.sent = self.env.life.sent.saturating_add(1);
+        let message = CompactMessage::from(Message::new(message));
+        self.env
+            .processes
+            .send(from, to.into(), message, Priority::Normal)
     }
 
     /// Sends to a meta-process: a [`MessageTcp`](crate::MessageTcp) to a connection is written, a
@@ -399,26 +429,6 @@ impl<'a> Context<'a> {
         factory: impl FnOnce() -> A,
     ) -> Result<Pid, SpawnError> {
         self.spawn_behavior(&options, make(factory)?)
-    }
-
-    /// Spawns a pool; see [`Pool`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::spawn_with`].
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { inside(|cx| {
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// cx.spawn_pool(SpawnOptions::default().with_name("workers"), Pool::new(4, || Worker))?;
-    /// cx.send("workers", "hello")?; // to one of the four
-    /// # Ok(()) }) }
-    /// ```
-    pub fn spawn_pool(&mut self, options: SpawnOptions, pool: Pool) -> Result<Pid, SpawnError> {
-        pool.validate()?;
-        self.spawn_behavior(&options, Box::new(pool))
     }
 
     fn spawn_behavior(

@@ -107,6 +107,12 @@ pub trait Actor: Send + 'static {
     fn terminate(&mut self, cx: &mut Context<'_>, reason: &Reason) {
         let _ = (cx, reason);
     }
+
+    /// Whether messages are spread over workers; such a process cannot own connections.
+    #[doc(hidden)]
+    fn is_pool(&self) -> bool {
+        false
+    }
 }
 
 /// Makes a process of an actor. A factory that panics is told as an `init` that does.
@@ -155,6 +161,10 @@ impl<A: Actor> Behavior for ActorBehavior<A> {
 
     fn terminate(&mut self, env: &mut ProcessContext<'_>, reason: &Reason) {
         self.0.terminate(&mut Context::new(env), reason);
+    }
+
+    fn is_pool(&self) -> bool {
+        self.0.is_pool()
     }
 
     fn type_name(&self) -> &'static str {

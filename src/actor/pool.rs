@@ -7,7 +7,8 @@
 //!                           └ holds back what no worker takes, and tries again
 //! ```
 //!
-//! 1. A message or request goes to the next worker in turn; a worker whose mailbox is full is skipped.
+//! 1. A message or request goes to the next worker in turn, or to the one with the fewest messages; a worker whose mailbox
+//!    is full is skipped. By a key, it goes to the worker of its key only.
 //! 2. When all are full it is held back, in order, and tried again when something arrives or after a millisecond. The
 //!    pool holds back as many as one round of worker mailboxes; beyond that a request is answered with an error and a
 //!    message is dropped, counted and visible in `inspect`.
@@ -20,7 +21,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Actor, make};
+use super::{Actor, Context, make};
 use crate::bridge::TimerEvent;
 use crate::bridge::request::Reply;
 use crate::error::Reason;
@@ -38,10 +39,10 @@ const RESPAWN: Duration = Duration::from_millis(100);
 
 type Factory = Box<dyn FnMut() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
 
-/// A process that spreads its messages over workers, in turn. Spawn it with [`Node::spawn_pool`](crate::Node::spawn_pool)
-/// or [`Context::spawn_pool`](crate::Context::spawn_pool).
+/// An actor that spreads its messages over workers.
 ///
 /// - A message or request goes to the next worker in turn, as coming from its sender. A worker whose mailbox is full is skipped.
+///   Other choices are [`with_least_busy`](Self::with_least_busy) and [`with_key`](Self::with_key).
 /// - When all are full it is held back, in order, and tried again after a millisecond. The pool holds back as many as one round of
 ///   worker mailboxes; beyond that a request is answered with an error and a message is dropped and counted (`dropped` in
 ///   an inspection).
@@ -56,7 +57,7 @@ type Factory = Box<dyn FnMut() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
 /// # fn main() -> Result<(), longshore::Error> {
 /// let node = Node::start("pool@localhost")?;
 /// let pool = Pool::new(5, || Worker).with_worker_mailbox(256);
-/// let pid = node.spawn_pool(SpawnOptions::default().with_name("handlers"), pool)?;
+/// let pid = node.spawn_register("handlers", || pool)?;
 /// # Ok(()) }
 /// ```
 pub struct Pool {
@@ -65,11 +66,28 @@ pub struct Pool {
     factory: Factory,
     workers: Vec<Pid>,
     next: usize,
-    held_back: VecDeque<(Pid, Payload)>,
+    distribution: Distribution,
+    held_back: VecDeque<Held>,
     retry_is_set: bool,
     forwarded: u64,
     dropped: u64,
     restarted: u64,
+}
+
+type KeyOf = Box<dyn Fn(Pid, &Message) -> u64 + Send>;
+
+/// Which worker gets a message.
+enum Distribution {
+    InTurn,
+    LeastBusy,
+    ByKey(KeyOf),
+}
+
+/// What no worker has taken yet.
+struct Held {
+    from: Pid,
+    key: Option<u64>,
+    payload: Payload,
 }
 
 /// What a pool can be told while it runs, as an ordinary message.
@@ -81,7 +99,7 @@ pub struct Pool {
 /// # impl Actor for Worker {}
 /// # fn main() -> Result<(), longshore::Error> {
 /// # let node = Node::start("example@localhost")?;
-/// let pool = node.spawn_pool(SpawnOptions::default(), Pool::new(2, || Worker))?;
+/// let pool = node.spawn(|| Pool::new(2, || Worker))?;
 /// node.send(pool, PoolCommand::Add(3))?; // five workers
 /// node.send(pool, PoolCommand::Remove(1))?; // four
 /// # Ok(()) }
@@ -89,9 +107,9 @@ pub struct Pool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolCommand {
-    /// So many workers more.
+    /// Adds this many workers.
     Add(usize),
-    /// So many workers less; the pool keeps at least one. They handle what they have got and end with
+    /// Removes this many workers; the pool keeps at least one. They handle what they have got and end with
     /// [`Reason::Shutdown`].
     Remove(usize),
 }
@@ -125,6 +143,7 @@ impl Pool {
             factory: Box::new(move || make(&mut factory)),
             workers: Vec::new(),
             next: 0,
+            distribution: Distribution::InTurn,
             held_back: VecDeque::new(),
             retry_is_set: false,
             forwarded: 0,
@@ -140,7 +159,36 @@ impl Pool {
         self
     }
 
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+    /// Gives each message to the worker with the fewest messages, the one that it handles included; to the next in turn
+    /// among equals. Looks at every worker for every message.
+    #[must_use]
+    pub fn with_least_busy(mut self) -> Self {
+        self.distribution = Distribution::LeastBusy;
+        self
+    }
+
+    /// Gives messages with the same key to the same worker, in order, as long as the number of workers is the same: to
+    /// worker `key` modulo their number. A full worker is not skipped; the pool holds everything back until it has room.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    ///
+    /// struct Order { customer: u64 }
+    ///
+    /// let pool = Pool::new(8, || Worker).with_key(|_from, message| {
+    ///     message.downcast_ref::<Order>().map_or(0, |order| order.customer)
+    /// });
+    /// # drop(pool);
+    /// ```
+    #[must_use]
+    pub fn with_key(mut self, key: impl Fn(Pid, &Message) -> u64 + Send + 'static) -> Self {
+        self.distribution = Distribution::ByKey(Box::new(key));
+        self
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
         if self.size == 0 {
             return Err(ConfigError::new("size", "a pool needs at least one worker"));
         }
@@ -170,52 +218,72 @@ impl Pool {
         }
     }
 
+    /// The key of a message, if the pool distributes by it.
+    fn key(&self, from: Pid, message: &Message) -> Option<u64> {
+        match &self.distribution {
+            Distribution::ByKey(key) => Some(key(from, message)),
+            Distribution::InTurn | Distribution::LeastBusy => None,
+        }
+    }
+
     /// Rules 1 and 2.
-    fn dispatch(&mut self, env: &ProcessContext<'_>, from: Pid, payload: Payload) {
+    fn dispatch(&mut self, env: &ProcessContext<'_>, held: Held) {
         self.flush(env);
         let refused = if self.held_back.is_empty() {
-            self.offer(env, from, payload)
+            self.offer(env, held)
         } else {
-            Some(payload)
+            Some(held)
         };
-        let Some(payload) = refused else { return };
+        let Some(held) = refused else { return };
         if self.held_back.len() < self.worker_mailbox as usize * self.size {
-            self.held_back.push_back((from, payload));
+            self.held_back.push_back(held);
             self.set_retry(env);
             return;
         }
         self.dropped += 1;
-        if let Payload::Call(call) = payload {
+        if let Payload::Call(call) = held.payload {
             call.1
                 .fail(RequestError::NotDelivered(SendErrorKind::MailboxFull));
         }
     }
 
-    /// Gives a payload to the next worker that takes it.
-    fn offer(
-        &mut self,
-        env: &ProcessContext<'_>,
-        from: Pid,
-        mut payload: Payload,
-    ) -> Option<Payload> {
-        for _ in 0..self.workers.len() {
-            let worker = self.workers[self.next % self.workers.len()];
-            self.next = (self.next + 1) % self.workers.len();
-            match env.processes.forward(worker, from, payload) {
+    /// Gives what is held to a worker that takes it.
+    fn offer(&mut self, env: &ProcessContext<'_>, mut held: Held) -> Option<Held> {
+        let workers = self.workers.len();
+        if workers == 0 {
+            return Some(held);
+        }
+        let (first, tries) = match (held.key, &self.distribution) {
+            (Some(key), _) => ((key % workers as u64) as usize, 1),
+            (None, Distribution::LeastBusy) => (self.least_busy(env), workers),
+            (None, _) => (self.next, workers),
+        };
+        for at in first..first + tries {
+            let worker = self.workers[at % workers];
+            match env.processes.forward(worker, held.from, held.payload) {
                 Ok(()) => {
                     self.forwarded += 1;
+                    self.next = (at + 1) % workers;
                     return None;
                 }
-                Err((_, refused)) => payload = refused,
+                Err((_, refused)) => held.payload = refused,
             }
         }
-        Some(payload)
+        Some(held)
+    }
+
+    /// The place of the worker with the fewest messages, the next in turn among equals.
+    fn least_busy(&self, env: &ProcessContext<'_>) -> usize {
+        let workers = self.workers.len();
+        (self.next..self.next + workers)
+            .min_by_key(|at| env.processes.load(self.workers[at % workers]))
+            .unwrap_or(self.next)
     }
 
     fn flush(&mut self, env: &ProcessContext<'_>) {
-        while let Some((from, payload)) = self.held_back.pop_front() {
-            if let Some(payload) = self.offer(env, from, payload) {
-                self.held_back.push_front((from, payload));
+        while let Some(held) = self.held_back.pop_front() {
+            if let Some(held) = self.offer(env, held) {
+                self.held_back.push_front(held);
                 self.set_retry(env);
                 return;
             }
@@ -296,12 +364,13 @@ fn alarm(env: &ProcessContext<'_>, alarm: Alarm, delay: Duration) {
     );
 }
 
-impl Behavior for Pool {
-    fn init(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
-        env.life.trap_exit = true;
+impl Actor for Pool {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        self.validate()?;
+        cx.trap_exit(true);
         for _ in 0..self.size {
-            if let Err(error) = self.spawn_worker(env) {
-                self.terminate(env, &Reason::Shutdown);
+            if let Err(error) = self.spawn_worker(cx.env()) {
+                self.terminate(cx, &Reason::Shutdown);
                 return Err(error.into());
             }
         }
@@ -310,17 +379,17 @@ impl Behavior for Pool {
 
     fn handle_message(
         &mut self,
-        env: &mut ProcessContext<'_>,
+        cx: &mut Context<'_>,
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
         let message = match message {
-            Message::Exit(exit) => return self.handle_exit(env, &exit.from, exit.reason),
+            Message::Exit(exit) => return self.handle_exit(cx.env(), &exit.from, exit.reason),
             message => message,
         };
         let message = match message.downcast::<PoolCommand>() {
             Ok(command) => {
-                self.handle_command(env, command);
+                self.handle_command(cx.env(), command);
                 return Ok(());
             }
             Err(message) => message,
@@ -328,26 +397,32 @@ impl Behavior for Pool {
         match message.downcast::<Alarm>() {
             Ok(Alarm::Retry) => {
                 self.retry_is_set = false;
-                self.flush(env);
+                self.flush(cx.env());
             }
-            Ok(Alarm::Respawn) => self.fill(env),
-            Err(message) => self.dispatch(env, from, Payload::Message(message.into())),
+            Ok(Alarm::Respawn) => self.fill(cx.env()),
+            Err(message) => {
+                let key = self.key(from, &message);
+                let payload = Payload::Message(message.into());
+                self.dispatch(cx.env(), Held { from, key, payload });
+            }
         }
         Ok(())
     }
 
     fn handle_call(
         &mut self,
-        env: &mut ProcessContext<'_>,
+        cx: &mut Context<'_>,
         from: Pid,
         message: Message,
         reply: Reply,
     ) -> Result<(), Reason> {
-        self.dispatch(env, from, Payload::Call(Box::new((message, reply))));
+        let key = self.key(from, &message);
+        let payload = Payload::Call(Box::new((message, reply)));
+        self.dispatch(cx.env(), Held { from, key, payload });
         Ok(())
     }
 
-    fn inspect(&mut self, _env: &mut ProcessContext<'_>) -> Inspection {
+    fn handle_inspect(&mut self, _: &mut Context<'_>) -> Inspection {
         let mut inspection = Inspection::default();
         inspection.add("pool_size", self.size);
         inspection.add("workers", self.workers.len());
@@ -359,7 +434,7 @@ impl Behavior for Pool {
         inspection
     }
 
-    fn terminate(&mut self, env: &mut ProcessContext<'_>, reason: &Reason) {
+    fn terminate(&mut self, cx: &mut Context<'_>, reason: &Reason) {
         let reason = if *reason == Reason::Normal {
             Reason::Shutdown
         } else {
@@ -367,14 +442,8 @@ impl Behavior for Pool {
         };
         for worker in self.workers.drain(..) {
             // Those that have ended already need no signal.
-            let _ = env
-                .processes
-                .send_exit(env.life.pid, Target::Pid(worker), reason.clone());
+            let _ = cx.send_exit(worker, reason.clone());
         }
-    }
-
-    fn type_name(&self) -> &'static str {
-        std::any::type_name::<Self>()
     }
 
     fn is_pool(&self) -> bool {

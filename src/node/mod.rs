@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::core::Core;
-use crate::actor::{Actor, Pool, Supervisor, make};
+use crate::actor::{Actor, Supervisor, make};
 use crate::base::blocking::Blocking;
 use crate::base::inside::RuntimeId;
 use crate::bridge::Deliver;
@@ -259,26 +259,6 @@ impl Node {
             .unwrap_or(Err(Reason::Kill))
             .map(|()| pid)
             .map_err(SpawnError::Init)
-    }
-
-    /// Spawns a pool; see [`Pool`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Node::spawn_with`].
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// node.spawn_pool(SpawnOptions::default().with_name("workers"), Pool::new(4, || Worker))?;
-    /// # Ok(()) }
-    /// ```
-    pub fn spawn_pool(&self, options: SpawnOptions, pool: Pool) -> Result<Pid, SpawnError> {
-        pool.validate()?;
-        self.spawn_behavior(&options, Box::new(pool))
     }
 
     fn spawn_behavior(

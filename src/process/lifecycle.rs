@@ -53,9 +53,7 @@ pub(crate) trait Behavior: Send {
     fn type_name(&self) -> &'static str;
 
     /// Whether messages are spread over workers; such a process cannot own connections.
-    fn is_pool(&self) -> bool {
-        false
-    }
+    fn is_pool(&self) -> bool;
 }
 
 /// What belongs to a process besides the user's state.

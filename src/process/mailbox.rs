@@ -379,9 +379,18 @@ impl Mailbox {
         Some(result)
     }
 
+    /// Messages that wait, and one more if the process is queued or runs.
+    pub(crate) fn load(&self) -> usize {
+        let state = self.state.lock();
+        self.waiting(&state) + usize::from(state.status == Status::Scheduled)
+    }
+
     /// Messages that wait; for inspection.
     pub(crate) fn queued(&self) -> usize {
-        let state = self.state.lock();
+        self.waiting(&self.state.lock())
+    }
+
+    fn waiting(&self, state: &State) -> usize {
         let others = state.others.as_ref().map_or(0, |others| {
             others.urgent.len() + others.system.len() + others.log.len()
         });

@@ -318,6 +318,11 @@ impl Processes {
         }
     }
 
+    /// The messages that a process has, the one that it handles included.
+    pub(crate) fn load(&self, pid: Pid) -> usize {
+        self.mailbox(pid).map_or(usize::MAX, Mailbox::load)
+    }
+
     /// Forwards a payload as it is, for a pool. A refused one comes back.
     pub(crate) fn forward(
         &self,

@@ -333,7 +333,7 @@ const PLACES: &[(&str, &str, Place)] = &[
             }
             Does(At::PanicPayload, Once::new(|| ()))
         };
-        let pool = node.spawn_pool(SpawnOptions::default(), Pool::new(1, factory));
+        let pool = node.spawn(|| Pool::new(1, factory));
         Box::new(node.send(pool.expect("spawned"), "ends the first worker"))
     }),
     ("handle_message", WORKER, |node, once| {

@@ -153,7 +153,7 @@ fn a_factory_that_panics_is_an_error_of_the_spawn_as_a_panic_of_init_is() {
     );
     let refused = parent.run(|cx| {
         let pool = Pool::new(1, || -> Nothing { panic!("no parts") });
-        cx.spawn_pool(SpawnOptions::default(), pool)
+        cx.spawn(|| pool)
     });
     assert!(matches!(refused, Err(SpawnError::Init(_))), "{refused:?}");
     assert_eq!(count(&node, "processes"), 1);
