@@ -43,6 +43,11 @@ impl Pid {
     pub(crate) const fn generation(self) -> u32 {
         self.generation
     }
+
+    /// Index and generation in one word, for a cell that is read without a lock.
+    pub(crate) const fn to_word(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
 }
 
 impl fmt::Display for Pid {

@@ -119,17 +119,17 @@ pub use error::{
 };
 pub use id::{Alias, Name, Pid, Ref, Target};
 pub use inspect::Inspection;
-pub use memory::buffer::{Buffer, BufferPool};
+pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 #[cfg(unix)]
 pub use message::MessageUnixDatagram;
 pub use message::{
-    Message, MessageDown, MessageExit, MessageReply, MessageTcp, MessageTcpConnect,
+    Flow, Message, MessageDown, MessageExit, MessageReply, MessageTcp, MessageTcpConnect,
     MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError,
-    Priority, SendError, UserMessage,
+    Priority, SendError, UserMessage, WriteData, WriteError, WriteErrorKind,
 };
 pub use meta::{MetaContext, MetaProcess, Readiness};
 pub use net::options::{
-    AtLimit, ConnectionOptions, Host, SocketOptions, TcpConnectionOptions, TcpLimits,
+    AtLimit, ConnectionOptions, Host, Overflow, SocketOptions, TcpConnectionOptions, TcpLimits,
     TcpServerOptions, UdpServerOptions,
 };
 pub use net::tcp::{TcpConnection, TcpServer};

@@ -36,6 +36,10 @@ impl<'a> Context<'a> {
         }
     }
 
+    pub(super) fn env_ref(&self) -> &ProcessContext<'a> {
+        &self.env
+    }
+
     pub(crate) fn env(&mut self) -> &mut ProcessContext<'a> {
         &mut self.env
     }

@@ -1,11 +1,14 @@
 //! The verbs of [`Context`] for meta-processes: starting one, and what its owner asks of a socket.
 
+use std::net::SocketAddr;
+
 use super::Context;
 use crate::bridge::{Framing, SocketCommand};
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Pid};
-use crate::message::Message;
+use crate::memory::buffer::{Buffer, SharedBuffer};
+use crate::message::{Flow, Message, MessageUdp, WriteData, WriteError};
 use crate::meta::MetaProcess;
 use crate::process::Processes;
 
@@ -29,6 +32,109 @@ impl Context<'_> {
     pub fn spawn_meta(&mut self, meta: impl MetaProcess) -> Result<Alias, SpawnError> {
         let pid = self.pid();
         self.env().processes.spawn_meta(pid, Box::new(meta))
+    }
+
+    /// Writes to a connection. The bytes leave in the order of the writes, and no piece in the middle is ever lost.
+    ///
+    /// When `output_limit` bytes wait before it, the connection's [`Overflow`](crate::Overflow) decides: by default the
+    /// connection closes with [`DisconnectReason::Overflow`](crate::DisconnectReason::Overflow), and its Disconnect
+    /// counts the bytes that were refused. A write to a connection that is closing is refused and counted likewise; one
+    /// to a connection that has ended does nothing.
+    ///
+    /// A process that answers what a connection asks needs nothing else: it gets no more input of a connection while
+    /// that connection's output is above its high mark. One that writes unasked paces itself with
+    /// [`Context::try_write`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.write(connection, "text, bytes, or a `Buffer`");
+    /// # Ok(()) }) }
+    /// ```
+    pub fn write(&mut self, connection: Alias, data: impl Into<WriteData>) {
+        let pid = self.pid();
+        self.env()
+            .processes
+            .commands
+            .write(connection, pid, data.into());
+        self.env().life.count_send();
+    }
+
+    /// Writes to a connection if there is room, and returns whether more is welcome.
+    ///
+    /// [`Flow::AboveHigh`] promises a `MessageTcpWritable`, or the Disconnect: it is decided in the same atomic step as
+    /// the write. Only the owner of the connection gets it; to another process a connection above its high mark is
+    /// [`WriteErrorKind::Full`](crate::WriteErrorKind::Full), and nothing is promised.
+    ///
+    /// # Errors
+    ///
+    /// The bytes come back when as many wait as may, or when the connection is closing or has ended.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// use longshore::Flow;
+    /// # fn main() { connected(|cx, connection| {
+    /// match cx.try_write(connection, "tick") {
+    ///     Ok(Flow::Open) => {}      // go on
+    ///     Ok(Flow::AboveHigh) => {} // wait for the Writable
+    ///     Err(refused) => drop(refused.into_data()),
+    /// }
+    /// # Ok(()) }) }
+    /// ```
+    pub fn try_write(
+        &mut self,
+        connection: Alias,
+        data: impl Into<WriteData>,
+    ) -> Result<Flow, WriteError> {
+        let pid = self.pid();
+        let flow = self
+            .env()
+            .processes
+            .commands
+            .try_write(connection, pid, data.into());
+        self.env().life.count_send();
+        flow
+    }
+
+    /// Writes the same bytes to several connections, without a copy for each. Each of them treats them as
+    /// [`Context::write`] does.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.broadcast([connection], "to all");
+    /// # Ok(()) }) }
+    /// ```
+    pub fn broadcast(
+        &mut self,
+        connections: impl IntoIterator<Item = Alias>,
+        data: impl Into<SharedBuffer>,
+    ) {
+        let data = data.into();
+        for connection in connections {
+            self.write(connection, &data);
+        }
+    }
+
+    /// Sends a datagram from a UDP socket. One that does not fit the socket's `output_limit` is dropped and counted, as
+    /// the network would do; the socket's inspection has the count.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let socket = cx.spawn_meta(UdpServer::bind("127.0.0.1:0")?)?;
+    /// let to = "127.0.0.1:9".parse::<std::net::SocketAddr>()?;
+    /// cx.send_datagram(socket, to, "ping");
+    /// # Ok(()) }) }
+    /// ```
+    pub fn send_datagram(&mut self, socket: Alias, to: SocketAddr, data: impl Into<Buffer>) {
+        let pid = self.pid();
+        let datagram = MessageUdp::new(socket, to, data);
+        self.env()
+            .processes
+            .commands
+            .send_datagram(socket, pid, datagram);
+        self.env().life.count_send();
     }
 
     /// Closes a connection in order: what was sent before goes out first, then the end is told to the peer. Nothing can
@@ -179,7 +285,8 @@ impl Context<'_> {
         self.command(listener, SocketCommand::ResumeAccepting)
     }
 
-    /// Bytes that wait to be sent on a connection, or on a UDP socket.
+    /// Bytes that wait to be sent on a connection, or on a UDP socket. For display: by the time it returns, some of them
+    /// may have left. A writer that paces itself uses [`Context::try_write`].
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -187,8 +294,8 @@ impl Context<'_> {
     /// assert_eq!(cx.queued_bytes(connection), 0);
     /// # Ok(()) }) }
     /// ```
-    pub fn queued_bytes(&mut self, connection: Alias) -> usize {
-        let quota = self.env().processes.commands.quota(connection);
+    pub fn queued_bytes(&self, connection: Alias) -> usize {
+        let quota = self.env_ref().processes.commands.quota(connection);
         quota
             .filter(|quota| quota.is_current(connection.generation()))
             .map_or(0, |quota| quota.queued())

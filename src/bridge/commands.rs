@@ -12,13 +12,16 @@ use std::task::Waker;
 
 use super::command::Command;
 use super::queue::CommandQueue;
-use super::send_quota::{ReserveError, SendQuota};
+use super::send_quota::{QuotaOptions, ReserveError, SendQuota};
+use super::socket_command::SocketCommand;
 use super::wakers::StripeWakers;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Pid};
 use crate::memory::arena::{Arena, IndexAllocator};
-use crate::message::CompactMessage;
-use crate::message::SendError;
+use crate::message::{
+    CompactMessage, Flow, Message, MessageTcp, MessageUdp, SendError, WriteData, WriteError,
+    WriteErrorKind,
+};
 
 /// Commands of a stripe that cost no memory of their own, 24 KiB in all.
 const RING: usize = 512;
@@ -31,6 +34,8 @@ pub(crate) struct Commands {
     live: AtomicUsize,
     /// Bytes that were accepted by meta-processes that have ended, and never sent.
     unsent: AtomicU64,
+    /// Writes to meta-processes that had ended.
+    late_writes: AtomicU64,
     stopping: AtomicBool,
     /// Woken when the last meta-process has ended.
     emptied: Waker,
@@ -64,6 +69,7 @@ impl Commands {
             next_stripe: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
             unsent: AtomicU64::new(0),
+            late_writes: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             emptied,
         }
@@ -74,8 +80,8 @@ impl Commands {
         self.live.load(Ordering::Acquire)
     }
 
-    /// A new alias on the next stripe in turn, accepting `output_limit` bytes of output.
-    pub(crate) fn allocate(&self, output_limit: u32) -> Result<Alias, SpawnError> {
+    /// Allocates an alias on the next stripe. `owner` is the process that gets its Writable.
+    pub(crate) fn allocate(&self, options: QuotaOptions, owner: Pid) -> Result<Alias, SpawnError> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(SpawnError::Stopping);
         }
@@ -85,7 +91,7 @@ impl Commands {
             .slots
             .take()
             .ok_or(SpawnError::Limit("meta-processes"))?;
-        let generation = stripe_commands.quotas.ensure(slot).open(output_limit);
+        let generation = stripe_commands.quotas.ensure(slot).open(options, owner);
         self.live.fetch_add(1, Ordering::AcqRel);
         Ok(Alias::new(stripe, slot, generation))
     }
@@ -164,6 +170,82 @@ impl Commands {
         }
     }
 
+    /// Writes to a connection: accepted as a whole, or refused as its policy says. Nothing comes back, and nothing is
+    /// lost in the middle of the stream: a write that does not fit closes the connection, unless its policy is to drop.
+    pub(crate) fn write(&self, to: Alias, from: Pid, data: WriteData) {
+        let bytes = data.len();
+        let Some(quota) = self.quota(to) else {
+            self.late_writes.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        match quota.reserve_write(to.generation(), bytes) {
+            Ok(_) => self.push_write(to, from, data),
+            Err(ReserveError::Stale) => {
+                self.late_writes.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(ReserveError::Closing) => quota.count_refused(bytes),
+            Err(ReserveError::Full | ReserveError::TooLarge) => {
+                quota.count_refused(bytes);
+                if quota.closes_on_overflow() && quota.overflow(to.generation()) {
+                    let message = Message::new(SocketCommand::Overflow).into();
+                    self.push(to.stripe(), Command::Message { to, from, message });
+                }
+            }
+        }
+    }
+
+    /// Writes to a connection, or gives the bytes back. Only its owner is told that the output is above its high mark,
+    /// because only the owner gets the Writable.
+    pub(crate) fn try_write(
+        &self,
+        to: Alias,
+        from: Pid,
+        data: WriteData,
+    ) -> Result<Flow, WriteError> {
+        let Some(quota) = self.quota(to) else {
+            return Err(WriteError::new(WriteErrorKind::Closed, data));
+        };
+        let is_owner = quota.is_owner(from);
+        if !is_owner && quota.is_above(to.generation()) {
+            return Err(WriteError::new(WriteErrorKind::Full, data));
+        }
+        match quota.reserve_write(to.generation(), data.len()) {
+            Ok(is_above) => {
+                self.push_write(to, from, data);
+                Ok(if is_above && is_owner {
+                    Flow::AboveHigh
+                } else {
+                    Flow::Open
+                })
+            }
+            Err(error) => Err(WriteError::new(error.into(), data)),
+        }
+    }
+
+    fn push_write(&self, to: Alias, from: Pid, data: WriteData) {
+        let message = match data {
+            WriteData::Owned(data) => CompactMessage::Tcp(MessageTcp { id: to, data }),
+            WriteData::Shared(data) => Message::new(SocketCommand::Write(data)).into(),
+        };
+        self.push(to.stripe(), Command::Message { to, from, message });
+    }
+
+    /// Sends a datagram, or drops and counts it.
+    pub(crate) fn send_datagram(&self, to: Alias, from: Pid, datagram: MessageUdp) {
+        let bytes = datagram.data.len();
+        if self.send(to, from, Message::Udp(datagram).into()).is_err()
+            && let Some(quota) = self.quota(to)
+            && quota.is_current(to.generation())
+        {
+            quota.count_refused(bytes);
+        }
+    }
+
+    /// Writes to meta-processes that had ended.
+    pub(crate) fn late_writes(&self) -> u64 {
+        self.late_writes.load(Ordering::Relaxed)
+    }
+
     /// Sends a command that carries no bytes. A stale alias gets it too: the stripe knows what to answer.
     #[inline]
     pub(crate) fn push(&self, stripe: usize, command: Command) {
@@ -182,6 +264,16 @@ impl Commands {
     /// Makes a stripe run.
     pub(crate) fn wake(&self, stripe: usize) {
         self.wakers.wake(stripe);
+    }
+}
+
+impl From<ReserveError> for WriteErrorKind {
+    fn from(error: ReserveError) -> Self {
+        match error {
+            ReserveError::Stale | ReserveError::Closing => Self::Closed,
+            ReserveError::Full => Self::Full,
+            ReserveError::TooLarge => Self::TooLarge,
+        }
     }
 }
 

@@ -59,6 +59,10 @@ pub(crate) trait Deliver: Send + Sync {
     /// process has come to it. `false`: the process is gone.
     fn deliver_ack(&self, to: Pid, alias: Alias, mark: Ack) -> bool;
 
+    /// Lets the worker of `to` give out what it has set aside of the input of `alias`. A process that has ended has
+    /// nothing to give out.
+    fn deliver_release(&self, to: Pid, alias: Alias);
+
     /// Sends an exit signal or a `Down` to one that watched `target`.
     fn notify(&self, watcher: Watcher, target: Target, reason: &Reason);
 

@@ -1,51 +1,92 @@
-//! The quota cell: the sender's side of one meta-process, one atomic word.
+//! The send quota: the sender's side of one meta-process, one atomic word.
 //!
 //! ```text
 //!  63            32   31      30     29                0
-//! | generation      | wants | closing | queued bytes    |
+//! | generation      | above | closing | queued bytes    |
 //! ```
 //!
 //! - *generation*: must equal the alias's, else the alias is stale;
-//! - *wants*: a send was refused for lack of room, so the owner is owed a `MessageTcpWritable`;
+//! - *above*: the output has risen above its high mark, or a send was refused, and it has not fallen to the low mark
+//!   since. The owner is owed a `MessageTcpWritable`, and gets no further input of the connection until then;
 //! - *closing*: no further send is accepted;
 //! - *queued bytes*: accepted by a send and not yet given to the operating system, wherever they are.
 //!
 //! Transitions, each one read-modify-write of the word:
 //!
-//! 1. `reserve` (any thread): queued += n if the generation fits, closing is not set and the sum stays within the limit.
-//! 2. `reserve` refused for lack of room: wants is set. Bad interleaving: the sender sees the cell full, the stripe
-//!    drains it and finds nobody waiting, the sender sets wants, and nobody is ever told. Excluded because the refusal
-//!    is the compare-and-swap of the very value that was found full: if the stripe drained in between, it fails and the
-//!    sender looks again. (`loom_refused_sender_is_always_told`.)
-//! 3. `sent` (the stripe): queued -= n; if wants is set and queued is at the low mark or below, wants is cleared and the
+//! 1. `reserve` and `reserve_write` (any thread): queued += n if the generation fits, closing is not set and there is
+//!    room. `reserve` wants room for the whole message; `reserve_write` wants that what waits before it is below the
+//!    limit, so that one large write passes. If the sum lies above the high mark, above is set in the same step.
+//! 2. Refused for lack of room: above is set. Bad interleaving: the sender sees the cell full, the stripe drains it and
+//!    finds above clear, the sender sets above, and no Writable ever comes. Excluded because the refusal is the
+//!    compare-and-swap of the very value that was found full: if the stripe drained in between, it fails and the sender
+//!    looks again. (`loom_refused_sender_is_always_notified`.) The same holds for a sender that is told "above the high
+//!    mark": above is set by the step that accepts its bytes, and these bytes are still queued in that step, so a later
+//!    `sent` finds both (`loom_write_above_the_high_mark_is_followed_by_a_writable`).
+//! 3. `sent` (the stripe): queued -= n; if above is set and queued is at the low mark or below, above is cleared and the
 //!    caller owes the message.
-//! 4. `close` (any thread): closing is set.
-//! 5. `release` (the stripe): generation + 1 and everything else zero; what was queued is returned, and is exactly what
+//! 4. `close` (any thread): closing is set. `overflow` is a close that reports whether it was the first.
+//! 5. `take_above` (the stripe): above is cleared, because the connection is closing and nothing bounds its input any more.
+//! 6. `release` (the stripe): generation + 1 and everything else zero; what was queued is returned, and is exactly what
 //!    was accepted and not sent. Accepted means the compare-and-swap of 1 came before this one: it cannot be lost twice.
 //!
 //! Orderings: the word carries no data besides itself; the message travels through the command queue, which
-//! synchronises. So everything here is relaxed but for `release`/`reserve` of a recycled cell, whose limit is written
-//! before the alias is published by whoever hands it out.
+//! synchronizes. So everything here is relaxed but for `release`/`reserve` of a recycled cell, whose limits are written
+//! before the alias is published by the thread that allocated it.
 
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::id::Pid;
 
-const WANTS: u64 = 1 << 31;
+const ABOVE: u64 = 1 << 31;
 const CLOSING: u64 = 1 << 30;
 const BYTES: u64 = CLOSING - 1;
 
-/// The largest output limit that a cell can count, in bytes: 2^30 - 1.
-pub(crate) const MAX_LIMIT: u32 = BYTES as u32;
+/// The largest output limit, and the largest single write, in bytes: 2^29 - 1. Their sum fits the word.
+pub(crate) const MAX_LIMIT: u32 = (1 << 29) - 1;
+
+/// What a meta-process lets others send to it.
+#[derive(Clone, Copy, Debug)]
+pub struct QuotaOptions {
+    /// Bytes that may be queued.
+    pub(crate) limit: u32,
+    /// Above this many queued bytes the owner gets no more input.
+    pub(crate) high: u32,
+    /// A write that finds the limit reached closes the connection; otherwise it is dropped and counted.
+    pub(crate) closes_on_overflow: bool,
+    /// The owner gets input whatever is queued.
+    pub(crate) reads_above_high: bool,
+}
+
+impl QuotaOptions {
+    /// A limit without a high mark, for datagrams and for meta-processes of users: what does not fit is dropped.
+    pub(crate) fn plain(limit: u32) -> Self {
+        Self {
+            limit,
+            high: u32::MAX,
+            closes_on_overflow: false,
+            reads_above_high: true,
+        }
+    }
+}
+
+const CLOSES_ON_OVERFLOW: u32 = 1;
+const READS_ABOVE_HIGH: u32 = 2;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct SendQuota {
     word: AtomicU64,
     limit: AtomicU32,
+    high: AtomicU32,
+    flags: AtomicU32,
     /// Sends that were refused for lack of room; for inspection.
     refused: AtomicU32,
+    /// Bytes of writes that were not accepted.
+    refused_bytes: AtomicU64,
+    /// The process that gets the Writable.
+    owner: AtomicU64,
 }
 
-/// Why [`SendQuota::reserve`] said no.
+/// Why [`SendQuota::reserve`] refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReserveError {
     Stale,
@@ -59,7 +100,11 @@ impl Default for SendQuota {
         Self {
             word: AtomicU64::new(1 << 32),
             limit: AtomicU32::new(0),
+            high: AtomicU32::new(u32::MAX),
+            flags: AtomicU32::new(0),
             refused: AtomicU32::new(0),
+            refused_bytes: AtomicU64::new(0),
+            owner: AtomicU64::new(0),
         }
     }
 }
@@ -71,11 +116,34 @@ impl SendQuota {
         (self.word.load(Relaxed) >> 32) as u32
     }
 
-    /// Opens the cell for a new owner; called by the one who took its slot.
-    pub(crate) fn open(&self, limit: u32) -> u32 {
-        self.limit.store(limit.min(MAX_LIMIT), Relaxed);
+    /// Opens the cell for a new meta-process; called by the thread that allocated its slot.
+    pub(crate) fn open(&self, options: QuotaOptions, owner: Pid) -> u32 {
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        self.limit.store(options.limit.min(MAX_LIMIT), Relaxed);
+        self.high.store(options.high, Relaxed);
+        self.flags.store(
+            flag(options.closes_on_overflow, CLOSES_ON_OVERFLOW)
+                | flag(options.reads_above_high, READS_ABOVE_HIGH),
+            Relaxed,
+        );
         self.refused.store(0, Relaxed);
+        self.refused_bytes.store(0, Relaxed);
+        self.set_owner(owner);
         self.generation()
+    }
+
+    /// Sets the process that gets the Writable.
+    pub(crate) fn set_owner(&self, owner: Pid) {
+        self.owner.store(owner.to_word(), Relaxed);
+    }
+
+    pub(crate) fn is_owner(&self, pid: Pid) -> bool {
+        self.owner.load(Relaxed) == pid.to_word()
+    }
+
+    /// Whether a write that does not fit closes the connection.
+    pub(crate) fn closes_on_overflow(&self) -> bool {
+        self.flags.load(Relaxed) & CLOSES_ON_OVERFLOW != 0
     }
 
     /// Whether an alias of that generation is still valid.
@@ -84,10 +152,55 @@ impl SendQuota {
         self.generation() == generation
     }
 
-    /// Accepts `bytes` more, or says why not.
+    /// Whether the output of that generation is above its high mark.
+    pub(crate) fn is_above(&self, generation: u32) -> bool {
+        let word = self.word.load(Relaxed);
+        word & ABOVE != 0 && (word >> 32) as u32 == generation
+    }
+
+    /// Whether the owner gets no more input of the connection, because its output is above the high mark.
+    #[inline]
+    pub(crate) fn holds_input(&self, generation: u32) -> bool {
+        let word = self.word.load(Relaxed);
+        word & ABOVE != 0
+            && (word >> 32) as u32 == generation
+            && self.flags.load(Relaxed) & READS_ABOVE_HIGH == 0
+    }
+
+    /// Accepts `bytes` more if all of them fit, or says why not.
     #[inline]
     pub(crate) fn reserve(&self, generation: u32, bytes: usize) -> Result<(), ReserveError> {
         let limit = u64::from(self.limit.load(Relaxed));
+        if bytes as u64 > limit {
+            return Err(self.refuse_too_large(generation));
+        }
+        self.accept(generation, bytes as u64, limit - bytes as u64)
+            .map(|_| ())
+    }
+
+    /// Accepts `bytes` more if what waits before them is below the limit, or says why not. `true`: the output is above
+    /// its high mark now, and a Writable will come.
+    #[inline]
+    pub(crate) fn reserve_write(
+        &self,
+        generation: u32,
+        bytes: usize,
+    ) -> Result<bool, ReserveError> {
+        let limit = u64::from(self.limit.load(Relaxed));
+        if bytes > MAX_LIMIT as usize {
+            return Err(self.refuse_too_large(generation));
+        }
+        match limit.checked_sub(1) {
+            Some(most) => self.accept(generation, bytes as u64, most),
+            None if self.is_current(generation) => Err(ReserveError::Full),
+            None => Err(ReserveError::Stale),
+        }
+    }
+
+    /// Accepts `bytes` if at most `most` bytes are queued.
+    #[inline(always)]
+    fn accept(&self, generation: u32, bytes: u64, most: u64) -> Result<bool, ReserveError> {
+        let high = u64::from(self.high.load(Relaxed));
         let mut word = self.word.load(Relaxed);
         loop {
             if (word >> 32) as u32 != generation {
@@ -96,16 +209,11 @@ impl SendQuota {
             if word & CLOSING != 0 {
                 return Err(ReserveError::Closing);
             }
-            if bytes as u64 > limit {
-                self.refused.fetch_add(1, Relaxed);
-                return Err(ReserveError::TooLarge);
+            let full = word & BYTES > most;
+            let mut next = if full { word | ABOVE } else { word + bytes };
+            if next & BYTES > high {
+                next |= ABOVE;
             }
-            let full = (word & BYTES) + bytes as u64 > limit;
-            let next = if full {
-                word | WANTS
-            } else {
-                word + bytes as u64
-            };
             match self
                 .word
                 .compare_exchange_weak(word, next, Relaxed, Relaxed)
@@ -114,10 +222,23 @@ impl SendQuota {
                     self.refused.fetch_add(1, Relaxed);
                     return Err(ReserveError::Full);
                 }
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(next & ABOVE != 0),
                 Err(now) => word = now,
             }
         }
+    }
+
+    #[cold]
+    fn refuse_too_large(&self, generation: u32) -> ReserveError {
+        let word = self.word.load(Relaxed);
+        if (word >> 32) as u32 != generation {
+            return ReserveError::Stale;
+        }
+        if word & CLOSING != 0 {
+            return ReserveError::Closing;
+        }
+        self.refused.fetch_add(1, Relaxed);
+        ReserveError::TooLarge
     }
 
     /// `bytes` have been given to the operating system. `true`: the owner is owed a `MessageTcpWritable`.
@@ -127,9 +248,9 @@ impl SendQuota {
         loop {
             debug_assert!(word & BYTES >= bytes as u64, "sent more than was accepted");
             let mut next = word - bytes as u64;
-            let owed = next & WANTS != 0 && next & BYTES <= u64::from(low);
+            let owed = next & ABOVE != 0 && next & BYTES <= u64::from(low);
             if owed {
-                next &= !WANTS;
+                next &= !ABOVE;
             }
             match self
                 .word
@@ -143,11 +264,36 @@ impl SendQuota {
 
     /// Refuses every later send. `false`: the alias is stale.
     pub(crate) fn close(&self, generation: u32) -> bool {
+        self.set_closing(generation).is_some()
+    }
+
+    /// Closes because a write did not fit. `true`: this call was the first to close it.
+    pub(crate) fn overflow(&self, generation: u32) -> bool {
+        self.set_closing(generation)
+            .is_some_and(|word| word & CLOSING == 0)
+    }
+
+    fn set_closing(&self, generation: u32) -> Option<u64> {
         self.word
             .fetch_update(Relaxed, Relaxed, |word| {
                 ((word >> 32) as u32 == generation).then_some(word | CLOSING)
             })
-            .is_ok()
+            .ok()
+    }
+
+    /// Clears above: the connection is closing. Returns whether it was set.
+    pub(crate) fn take_above(&self) -> bool {
+        self.word.fetch_and(!ABOVE, Relaxed) & ABOVE != 0
+    }
+
+    /// Counts the bytes of a write that was not accepted.
+    pub(crate) fn count_refused(&self, bytes: usize) {
+        self.refused_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Bytes of writes that were not accepted since the cell was opened.
+    pub(crate) fn refused_bytes(&self) -> u64 {
+        self.refused_bytes.load(Relaxed)
     }
 
     /// Bytes accepted and not yet sent.
@@ -186,23 +332,78 @@ impl SendQuota {
 mod tests {
     use super::*;
 
+    fn open(cell: &SendQuota, limit: u32) -> u32 {
+        cell.open(QuotaOptions::plain(limit), Pid::NODE)
+    }
+
+    fn with_marks(limit: u32, high: u32) -> (SendQuota, u32) {
+        let cell = SendQuota::default();
+        let options = QuotaOptions {
+            limit,
+            high,
+            closes_on_overflow: true,
+            reads_above_high: false,
+        };
+        let generation = cell.open(options, Pid::NODE);
+        (cell, generation)
+    }
+
+    #[test]
+    fn write_passes_while_what_waits_before_it_is_below_the_limit() {
+        let (cell, generation) = with_marks(10, 8);
+        assert_eq!(cell.reserve_write(generation, 9), Ok(true), "above 8");
+        assert_eq!(cell.reserve_write(generation, 1_000), Ok(true), "9 < 10");
+        assert_eq!(cell.reserve_write(generation, 1), Err(ReserveError::Full));
+        assert!(cell.overflow(generation));
+        assert!(!cell.overflow(generation), "the first closed it");
+        assert_eq!(
+            cell.reserve_write(generation, 1),
+            Err(ReserveError::Closing)
+        );
+        assert_eq!(cell.release(), 1_009);
+    }
+
+    #[test]
+    fn largest_limit_and_largest_write_fit_the_word() {
+        let (cell, generation) = with_marks(MAX_LIMIT, MAX_LIMIT);
+        let max = MAX_LIMIT as usize;
+        assert_eq!(cell.reserve_write(generation, max - 1), Ok(false));
+        assert_eq!(cell.reserve_write(generation, max), Ok(true));
+        assert_eq!(cell.queued(), 2 * max - 1);
+        let too_large = cell.reserve_write(generation, max + 1);
+        assert_eq!(too_large, Err(ReserveError::TooLarge));
+        assert_eq!(cell.generation(), generation, "no bit runs over");
+    }
+
+    #[test]
+    fn input_is_held_from_above_the_high_mark_to_the_low_mark() {
+        let (cell, generation) = with_marks(100, 8);
+        assert_eq!(cell.reserve(generation, 8), Ok(()));
+        assert!(!cell.holds_input(generation), "at the mark is not above it");
+        assert_eq!(cell.reserve(generation, 1), Ok(()));
+        assert!(cell.holds_input(generation));
+        assert!(!cell.holds_input(generation + 1), "of another alias");
+        assert!(!cell.sent(4, 4) && cell.holds_input(generation));
+        assert!(cell.sent(1, 4) && !cell.holds_input(generation));
+    }
+
     #[test]
     fn bound_is_exact_and_a_refusal_is_remembered() {
         let cell = SendQuota::default();
-        let generation = cell.open(10);
+        let generation = open(&cell, 10);
         assert_eq!(cell.reserve(generation, 10), Ok(()));
         assert_eq!(cell.reserve(generation, 1), Err(ReserveError::Full));
         assert_eq!(cell.reserve(generation, 11), Err(ReserveError::TooLarge));
         assert_eq!(cell.refused(), 2);
         assert!(!cell.sent(5, 4), "still above the low mark");
         assert!(cell.sent(1, 4));
-        assert!(!cell.sent(4, 4), "told once");
+        assert!(!cell.sent(4, 4), "once");
     }
 
     #[test]
     fn released_cell_knows_what_was_unsent_and_refuses_the_old_alias() {
         let cell = SendQuota::default();
-        let generation = cell.open(100);
+        let generation = open(&cell, 100);
         cell.reserve(generation, 60).expect("room");
         assert!(cell.close(generation));
         assert_eq!(cell.reserve(generation, 1), Err(ReserveError::Closing));
@@ -220,11 +421,38 @@ mod loom_tests {
     use loom::sync::Arc;
     use loom::thread;
 
+    fn open(cell: &SendQuota, limit: u32) -> u32 {
+        cell.open(QuotaOptions::plain(limit), Pid::NODE)
+    }
+
     #[test]
-    fn loom_refused_sender_is_always_told() {
+    fn loom_write_above_the_high_mark_is_followed_by_a_writable() {
         loom::model(|| {
             let cell = Arc::new(SendQuota::default());
-            let generation = cell.open(4);
+            let options = QuotaOptions {
+                high: 2,
+                ..QuotaOptions::plain(8)
+            };
+            let generation = cell.open(options, Pid::NODE);
+            cell.reserve(generation, 2).expect("room");
+            let sender = {
+                let cell = Arc::clone(&cell);
+                thread::spawn(move || cell.reserve_write(generation, 3) == Ok(true))
+            };
+            let first = cell.sent(2, 0);
+            let was_above = sender.join().expect("no panic");
+            let last = cell.sent(3, 0);
+            // A sender that was told so gets exactly one Writable, at the latest with its own bytes.
+            assert!(!first || !last);
+            assert_eq!(was_above, first || last);
+        });
+    }
+
+    #[test]
+    fn loom_refused_sender_is_always_notified() {
+        loom::model(|| {
+            let cell = Arc::new(SendQuota::default());
+            let generation = open(&cell, 4);
             cell.reserve(generation, 4).expect("empty");
             let sender = {
                 let cell = Arc::clone(&cell);
@@ -241,7 +469,7 @@ mod loom_tests {
     fn loom_accepted_bytes_are_sent_or_counted_unsent() {
         loom::model(|| {
             let cell = Arc::new(SendQuota::default());
-            let generation = cell.open(8);
+            let generation = open(&cell, 8);
             let sender = {
                 let cell = Arc::clone(&cell);
                 thread::spawn(move || usize::from(cell.reserve(generation, 3).is_ok()) * 3)

@@ -1,10 +1,15 @@
 //! What an owner asks of a socket besides sending data.
 
+use crate::memory::buffer::SharedBuffer;
 pub(crate) use crate::proto::framing::Framing;
 
 /// Travels as a message to the alias, so it keeps its place among the bytes sent before and after it.
 #[derive(Clone, Debug)]
 pub(crate) enum SocketCommand {
+    /// Bytes that several connections share; the quota has accepted them.
+    Write(SharedBuffer),
+    /// A write found the output limit reached: close, with what was accepted before.
+    Overflow,
     Close,
     Abort,
     ShutdownWrite,

@@ -103,6 +103,8 @@ pub enum DisconnectReason {
     LocalClose,
     /// The owner called `abort`.
     Abort,
+    /// A write found the output limit reached. What was accepted before it was sent, as far as the peer took it.
+    Overflow,
     /// An exit signal for the connection, or the end of its parent process.
     Exit(Reason),
     /// The owner process is gone.
@@ -137,7 +139,7 @@ pub enum DisconnectReason {
 
 impl DisconnectReason {
     /// The names under which a listener counts how its connections ended.
-    pub(crate) const COUNTED: [&'static str; 20] = [
+    pub(crate) const COUNTED: [&'static str; 21] = [
         "ended_closed_by_peer",
         "ended_reset",
         "ended_truncated",
@@ -158,6 +160,7 @@ impl DisconnectReason {
         "ended_connect",
         "ended_resolve",
         "ended_io",
+        "ended_overflow",
     ];
 
     /// The place of this reason in [`Self::COUNTED`].
@@ -183,6 +186,7 @@ impl DisconnectReason {
             Self::Connect(_) => 17,
             Self::Resolve(_) => 18,
             Self::Io(_) => 19,
+            Self::Overflow => 20,
         }
     }
 
@@ -205,6 +209,7 @@ impl fmt::Display for DisconnectReason {
             Self::Truncated => f.write_str("ended by peer without close_notify"),
             Self::LocalClose => f.write_str("closed"),
             Self::Abort => f.write_str("aborted"),
+            Self::Overflow => f.write_str("closed: a write found the output limit reached"),
             Self::Exit(reason) => write!(f, "exit: {reason}"),
             Self::OwnerGone => f.write_str("owner process is gone"),
             Self::NodeStop => f.write_str("node stopped"),

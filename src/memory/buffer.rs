@@ -12,9 +12,10 @@
 //! step needs `unsafe`.
 //!
 //! What it does not do: bytes are never shared between two buffers (a clone is a copy), so a small message never keeps a
-//! large block of memory alive.
+//! large block of memory alive. Bytes that many connections send are frozen into a [`SharedBuffer`].
 
 mod pool;
+mod shared;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 pub use pool::BufferPool;
 use pool::SizeClasses;
+pub use shared::SharedBuffer;
 
 /// Owns a range of bytes, eight bytes in size itself.
 ///

@@ -11,6 +11,7 @@ pub(crate) mod message_type;
 mod packed;
 mod send_error;
 mod user;
+mod write;
 
 use std::any::Any;
 use std::io;
@@ -23,6 +24,7 @@ pub(crate) use message_type::MessageType;
 pub(crate) use packed::CompactMessage;
 pub use send_error::SendError;
 pub use user::UserMessage;
+pub use write::{Flow, WriteData, WriteError, WriteErrorKind};
 
 /// Anything a process can receive.
 ///
@@ -248,6 +250,8 @@ pub struct MessageTcpDisconnect {
     pub bytes_out: u64,
     /// Bytes that were accepted by a send and never given to the operating system.
     pub unsent: u64,
+    /// Bytes of writes that were not accepted, because the connection was closing or its output limit was reached.
+    pub refused_bytes: u64,
 }
 
 /// The peer has ended its side (FIN, RFC 9293 section 3.6), and all it had sent has been delivered. Comes only with `half_open` set; the

@@ -18,6 +18,7 @@
 use std::cell::RefCell;
 
 use super::{Message, MessageTcp, MessageType, UserMessage};
+use crate::id::Alias;
 use crate::memory::magazine::{Depot, ThreadCache};
 
 /// Boxes that travel between threads together.
@@ -53,6 +54,29 @@ impl CompactMessage {
             Self::Tcp(packet) => Message::Tcp(packet),
             Self::User(value) => Message::User(value),
             Self::Other(boxed) => boxed.open(),
+        }
+    }
+
+    /// The connection whose input this is, if it is input of a connection.
+    pub(crate) fn input_of(&self) -> Option<Alias> {
+        match self {
+            Self::Tcp(packet) => Some(packet.id),
+            Self::User(_) => None,
+            Self::Other(Boxed(message)) => match message.as_ref().as_ref()? {
+                Message::TcpPeerClosed(end) => Some(end.id),
+                Message::TcpDisconnect(end) => Some(end.id),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether this is the last message of a connection.
+    pub(crate) fn is_disconnect(&self) -> bool {
+        match self {
+            Self::Other(Boxed(message)) => {
+                matches!(message.as_ref().as_ref(), Some(Message::TcpDisconnect(_)))
+            }
+            _ => false,
         }
     }
 

@@ -26,8 +26,8 @@ pub(crate) use context::Offload;
 pub use readiness::Readiness;
 pub(crate) use services::{PendingSpawn, Services};
 
-use crate::bridge::Ack;
 use crate::bridge::request::Reply;
+use crate::bridge::{Ack, QuotaOptions};
 use crate::error::Reason;
 use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
@@ -210,5 +210,11 @@ pub trait MetaProcess: Send + 'static {
     /// meta-process before sends to it are refused; it counts them off with [`MetaContext::sent`].
     fn output_limit(&self) -> u32 {
         0
+    }
+
+    /// What others may send; connections have a high mark besides their limit.
+    #[doc(hidden)]
+    fn quota_options(&self) -> QuotaOptions {
+        QuotaOptions::plain(self.output_limit())
     }
 }

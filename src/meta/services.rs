@@ -50,7 +50,7 @@ impl Services {
         meta: Box<dyn MetaProcess>,
     ) -> Result<Alias, SpawnError> {
         self.refuse_pools(meta.owners())?;
-        let alias = self.commands.allocate(meta.output_limit())?;
+        let alias = self.commands.allocate(meta.quota_options(), parent)?;
         let adopted = match meta.is_listener() {
             _ if parent == Pid::NODE => true,
             true => self.deliver.adopt_listener(parent, alias),

@@ -498,6 +498,7 @@ impl Node {
         counts.add("records_written", records.written);
         counts.add("records_left_out", records.left_out);
         counts.add("records_lost", records.lost);
+        counts.add("late_writes", core.io.services.commands.late_writes());
         counts
     }
 

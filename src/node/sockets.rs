@@ -1,11 +1,14 @@
 //! The verbs of [`Node`] for meta-processes.
 
+use std::net::SocketAddr;
+
 use super::Node;
 use crate::actor::finish;
 use crate::bridge::SocketCommand;
 use crate::error::{Reason, SendErrorKind};
 use crate::id::{Alias, Pid};
-use crate::message::{Message, SendError};
+use crate::memory::buffer::Buffer;
+use crate::message::{Flow, Message, MessageUdp, SendError, WriteData, WriteError};
 
 impl Node {
     /// Ends a meta-process; see [`Context::send_exit_meta`](crate::Context::send_exit_meta).
@@ -65,6 +68,33 @@ impl Node {
         self.processes()
             .commands
             .send(to, Pid::NODE, Message::new(message).into())
+    }
+
+    /// Writes to a connection; see [`Context::write`](crate::Context::write).
+    pub fn write(&self, connection: Alias, data: impl Into<WriteData>) {
+        let commands = &self.processes().commands;
+        commands.write(connection, Pid::NODE, data.into());
+    }
+
+    /// Writes to a connection that is not above its high mark; see [`Context::try_write`](crate::Context::try_write).
+    ///
+    /// # Errors
+    ///
+    /// The bytes come back when the output is above the high mark, or when the connection is closing or has ended.
+    pub fn try_write(
+        &self,
+        connection: Alias,
+        data: impl Into<WriteData>,
+    ) -> Result<Flow, WriteError> {
+        let commands = &self.processes().commands;
+        commands.try_write(connection, Pid::NODE, data.into())
+    }
+
+    /// Sends a datagram from a UDP socket; see [`Context::send_datagram`](crate::Context::send_datagram).
+    pub fn send_datagram(&self, socket: Alias, to: SocketAddr, data: impl Into<Buffer>) {
+        let datagram = MessageUdp::new(socket, to, data);
+        let commands = &self.processes().commands;
+        commands.send_datagram(socket, Pid::NODE, datagram);
     }
 
     /// Closes a connection in order; see [`Context::close`](crate::Context::close).

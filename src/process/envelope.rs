@@ -35,6 +35,8 @@ pub(crate) enum Payload {
     Down(Box<MessageDown>),
     /// A mark of a connection: when this is handled, so is everything before it.
     Ack(Alias, Ack),
+    /// The output of a connection has fallen to its low mark: its input that was set aside goes on.
+    Release(Alias),
     /// Its being dropped tells that everything before it has been handled, or that the process has ended.
     Barrier(BarrierToken),
     /// A question about the process itself.
@@ -51,7 +53,7 @@ impl Payload {
             Self::Exit { .. } => MessageType::EXIT,
             Self::Answer(_) => MessageType::REPLY,
             Self::Down(_) => MessageType::DOWN,
-            Self::Ack(..) | Self::Barrier(_) => MessageType::NONE,
+            Self::Ack(..) | Self::Release(_) | Self::Barrier(_) => MessageType::NONE,
             Self::Inspect(_) => MessageType::INSPECT,
         }
     }

@@ -9,6 +9,7 @@ use super::Processes;
 use super::envelope::{Envelope, Payload};
 use super::mailbox::Batch;
 use super::relations::Monitored;
+use super::set_aside::SetAside;
 use super::spawn::StartReport;
 use crate::bridge::request::Reply;
 use crate::bridge::{Command, TimerEvent, Watcher};
@@ -82,11 +83,13 @@ struct ColdState {
     requests: HashMap<Ref, TimerKey>,
     /// To whom its start is to be reported.
     start_report: Option<StartReport>,
+    /// Input of connections whose output is above its high mark.
+    aside: Option<Box<SetAside>>,
 }
 
 impl ColdState {
     fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.start_report.is_none()
+        self.requests.is_empty() && self.aside.is_none() && self.start_report.is_none()
     }
 }
 
@@ -117,6 +120,12 @@ impl ProcessInfo {
             sent: 0,
             cold,
         }
+    }
+
+    /// Counts a message that was sent, against the budget of the activation.
+    #[inline]
+    pub(crate) fn count_send(&mut self) {
+        self.sent = self.sent.saturating_add(1);
     }
 
     /// Ends the wait for a request. `false`: nobody waits for it (any more).
@@ -150,15 +159,104 @@ impl ProcessInfo {
         report
     }
 
+    /// Input of connections that waits for their output.
+    #[inline]
+    pub(super) fn aside(&self) -> Option<&SetAside> {
+        self.cold.as_ref()?.aside.as_deref()
+    }
+
+    fn aside_mut(&mut self) -> Option<&mut SetAside> {
+        self.cold.as_mut()?.aside.as_deref_mut()
+    }
+
     fn free_cold_state(&mut self) {
         self.cold.take_if(|cold| cold.is_empty());
     }
 }
 
 impl Process {
-    /// Handles one envelope. `Err`: the process ends.
+    /// Handles one envelope, or sets it aside. `Err`: the process ends.
     #[inline]
     pub(super) fn handle(
+        &mut self,
+        processes: &Arc<Processes>,
+        envelope: Envelope,
+    ) -> Result<(), Reason> {
+        let held = match &envelope.payload {
+            Payload::Message(CompactMessage::Tcp(packet)) if self.holds(processes, packet.id) => {
+                Some(packet.id)
+            }
+            payload if self.life.aside().is_some() => self.held_behind(payload),
+            _ => None,
+        };
+        match held {
+            Some(alias) => {
+                self.set_aside(alias, envelope);
+                Ok(())
+            }
+            None => self.handle_now(processes, envelope),
+        }
+    }
+
+    /// Whether data of the connection is set aside.
+    #[inline]
+    fn holds(&self, processes: &Processes, alias: Alias) -> bool {
+        let is_above = processes.commands.quota(alias).is_some_and(|quota| {
+            // A process that gets the data from the owner gets no release.
+            quota.holds_input(alias.generation()) && quota.is_owner(self.life.pid)
+        });
+        is_above || self.life.aside().is_some_and(|aside| aside.contains(alias))
+    }
+
+    /// The connection behind whose input this must wait.
+    #[cold]
+    fn held_behind(&self, payload: &Payload) -> Option<Alias> {
+        let alias = match payload {
+            Payload::Ack(alias, _) => *alias,
+            Payload::Message(message) => message.input_of()?,
+            _ => return None,
+        };
+        let aside = self.life.aside()?;
+        aside.contains(alias).then_some(alias)
+    }
+
+    #[cold]
+    fn set_aside(&mut self, alias: Alias, envelope: Envelope) {
+        let cold = self.life.cold.get_or_insert_default();
+        let aside = cold.aside.get_or_insert_default();
+        let is_last =
+            matches!(&envelope.payload, Payload::Message(message) if message.is_disconnect());
+        aside.hold(alias, envelope);
+        if is_last {
+            aside.release(alias);
+        }
+    }
+
+    /// Whether input that was set aside may be handled.
+    #[inline]
+    pub(super) fn has_released(&self) -> bool {
+        self.life.aside().is_some_and(SetAside::has_released)
+    }
+
+    /// The next envelope that was set aside and may be handled.
+    #[cold]
+    pub(super) fn next_released(&mut self, processes: &Processes) -> Option<Envelope> {
+        let aside = self.life.aside_mut()?;
+        let envelope = aside.next(|alias| {
+            let quota = processes.commands.quota(alias);
+            quota.is_some_and(|quota| quota.holds_input(alias.generation()))
+        });
+        if aside.is_empty()
+            && let Some(cold) = &mut self.life.cold
+        {
+            cold.aside = None;
+            self.life.free_cold_state();
+        }
+        envelope
+    }
+
+    /// Handles one envelope, whatever its connection has queued.
+    pub(super) fn handle_now(
         &mut self,
         processes: &Arc<Processes>,
         envelope: Envelope,
@@ -202,13 +300,22 @@ impl Process {
                     .push(alias.stripe(), Command::Acked { to: alias, mark });
                 Ok(())
             }
+            Payload::Release(alias) => {
+                if let Some(aside) = self.life.aside_mut() {
+                    aside.release(alias);
+                }
+                Ok(())
+            }
             Payload::Barrier(token) => {
-                drop(token);
+                match self.life.aside_mut() {
+                    Some(aside) => aside.hold_barrier(token),
+                    None => drop(token),
+                }
                 Ok(())
             }
             Payload::Inspect(reply) => {
                 let mut inspection = self.behavior.inspect(&mut env);
-                processes.describe(&self.life, &mut inspection);
+                processes.describe(self, &mut inspection);
                 reply.send(inspection);
                 Ok(())
             }

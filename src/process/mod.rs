@@ -20,6 +20,7 @@ mod mailbox;
 mod options;
 mod records;
 mod relations;
+mod set_aside;
 mod spawn;
 mod table;
 

@@ -8,10 +8,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use super::end::Closing;
-use super::envelope::{BarrierToken, Payload};
+use super::envelope::{BarrierToken, Envelope, Payload};
 use super::lifecycle::{Process, ProcessInfo, notice, timed_out};
 use super::mailbox::{Bounds, Class, Mailbox, PushError, Pushed};
 use super::relations::Relations;
+use super::set_aside::SetAside;
 use super::spawn::Starting;
 use crate::base::sync::{Mutex, MutexGuard};
 use crate::base::unwind::{catch_panic, drop_catching};
@@ -71,6 +72,15 @@ pub(super) struct Cell {
     /// A supervisor ends it when the node stops.
     pub(super) is_supervised: AtomicBool,
     pub(super) stage: Mutex<Stage>,
+}
+
+impl Cell {
+    /// Publishes the type of the message that is handled next.
+    #[inline]
+    fn note_handling(&self, envelope: &Envelope) {
+        let handling = envelope.payload.message_type().to_word();
+        self.handling.store(handling, Ordering::Relaxed);
+    }
 }
 
 /// What is in a cell. Locked by the worker that runs it.
@@ -581,19 +591,29 @@ impl Processes {
         let mut budget = BUDGET;
         body.life.sent = 0;
         for handled in 1_u32.. {
-            let next = cell.mailbox.next(&mut body.batch);
-            if !body.batch.resumed.is_empty() {
-                self.resume(&mut body.batch.resumed);
-            }
-            if handled == 1 && (body.life.has_backlog || body.batch.len() >= BUDGET as usize) {
-                began_ns = Some(self.timers.clock().now_ns());
-            }
-            let Some(envelope) = next else {
-                return Activation::Idle;
+            // Input that was set aside and the mailbox take turns: an exit does not wait behind the former.
+            let released = (body.has_released()
+                && (handled % 2 == 1 || cell.mailbox.queued() == 0))
+                .then(|| body.next_released(self))
+                .flatten();
+            let outcome = if let Some(envelope) = released {
+                cell.note_handling(&envelope);
+                body.handle_now(self, envelope)
+            } else {
+                let next = cell.mailbox.next(&mut body.batch);
+                if !body.batch.resumed.is_empty() {
+                    self.resume(&mut body.batch.resumed);
+                }
+                if handled == 1 && (body.life.has_backlog || body.batch.len() >= BUDGET as usize) {
+                    began_ns = Some(self.timers.clock().now_ns());
+                }
+                let Some(envelope) = next else {
+                    return Activation::Idle;
+                };
+                cell.note_handling(&envelope);
+                body.handle(self, envelope)
             };
-            let handling = envelope.payload.message_type().to_word();
-            cell.handling.store(handling, Ordering::Relaxed);
-            if let Err(reason) = body.handle(self, envelope) {
+            if let Err(reason) = outcome {
                 return Activation::End(reason);
             }
             if handled + body.life.sent / SENDS >= budget {
@@ -690,7 +710,8 @@ impl Processes {
     }
 
     /// What the runtime knows of a process.
-    pub(super) fn describe(&self, life: &ProcessInfo, inspection: &mut Inspection) {
+    pub(super) fn describe(&self, process: &Process, inspection: &mut Inspection) {
+        let life = &process.life;
         inspection.add("pid", life.pid);
         inspection.add("parent", life.parent);
         if let Some(name) = &life.name {
@@ -715,6 +736,8 @@ impl Processes {
         inspection.add("monitored_by", watchers);
         inspection.add("monitors", monitors);
         inspection.add("trap_exit", life.trap_exit);
+        let aside = life.aside().map_or(0, SetAside::len);
+        inspection.add("messages_set_aside", aside);
     }
 }
 
@@ -762,6 +785,17 @@ impl Deliver for Processes {
             Place::Back,
         )
         .is_ok()
+    }
+
+    fn deliver_release(&self, to: Pid, alias: Alias) {
+        // A process that has ended has nothing to give out.
+        let _ = self.post(
+            to,
+            Pid::NODE,
+            Payload::Release(alias),
+            Class::Control,
+            Place::Next,
+        );
     }
 
     fn notify(&self, watcher: Watcher, target: Target, reason: &Reason) {

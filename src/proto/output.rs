@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::iter;
 
-use crate::memory::buffer::Buffer;
+use crate::memory::buffer::{Buffer, SharedBuffer};
 use crate::memory::free_list::FreeList;
 
 /// Slices in one vectored write.
@@ -24,7 +24,39 @@ const BLOCK: usize = 4096;
 /// A queue with room for more buffers is not kept for the next in need.
 const KEEP: usize = 64;
 
-type Queue = Box<VecDeque<Buffer>>;
+/// Bytes of one write that have not left.
+#[derive(Debug)]
+enum Chunk {
+    Owned(Buffer),
+    /// The first bytes have left: their number.
+    Shared(SharedBuffer, u32),
+}
+
+impl Chunk {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(data) => data,
+            Self::Shared(data, sent) => &data[*sent as usize..],
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, bytes: usize) {
+        match self {
+            Self::Owned(data) => data.advance(bytes),
+            Self::Shared(_, sent) => *sent += bytes as u32, // a write has less than 2^29 bytes
+        }
+    }
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self::Owned(Buffer::new())
+    }
+}
+
+type Queue = Box<VecDeque<Chunk>>;
 
 static QUEUES: FreeList<Queue> = FreeList::new(64);
 
@@ -32,7 +64,7 @@ static QUEUES: FreeList<Queue> = FreeList::new(64);
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     /// Empty if there is nothing to send.
-    first: Buffer,
+    first: Chunk,
     /// Not empty, if there is one.
     behind: Option<Queue>,
     length: usize,
@@ -56,26 +88,45 @@ impl Output {
         if data.is_empty() {
             return;
         }
+        let is_first = self.length == 0;
         self.length += data.len();
-        if self.first.is_empty() {
-            self.first = data;
+        if is_first {
+            self.first = Chunk::Owned(data);
         } else {
             self.push_behind(data);
         }
     }
 
+    /// Adds bytes that other connections send as well. They are not copied.
+    pub(crate) fn push_shared(&mut self, data: SharedBuffer) {
+        if data.is_empty() {
+            return;
+        }
+        let is_first = self.length == 0;
+        self.length += data.len();
+        let chunk = Chunk::Shared(data, 0);
+        if is_first {
+            self.first = chunk;
+        } else {
+            self.behind().push_back(chunk);
+        }
+    }
+
+    fn behind(&mut self) -> &mut Queue {
+        self.behind
+            .get_or_insert_with(|| QUEUES.take().unwrap_or_default())
+    }
+
     fn push_behind(&mut self, data: Buffer) {
-        let behind = self
-            .behind
-            .get_or_insert_with(|| QUEUES.take().unwrap_or_default());
+        let behind = self.behind();
         if behind.len() + 1 >= SEPARATE
             && data.len() <= SMALL
-            && let Some(last) = behind.back_mut()
+            && let Some(Chunk::Owned(last)) = behind.back_mut()
             && last.len() + data.len() <= BLOCK
         {
             last.extend_from_slice(&data);
         } else {
-            behind.push_back(data);
+            behind.push_back(Chunk::Owned(data));
         }
     }
 
@@ -87,7 +138,10 @@ impl Output {
         write: impl FnOnce(&[IoSlice<'_>]) -> R,
     ) -> R {
         match &self.behind {
-            None => write(&[IoSlice::new(&self.first[..self.first.len().min(limit)])]),
+            None => {
+                let first = self.first.bytes();
+                write(&[IoSlice::new(&first[..first.len().min(limit)])])
+            }
             Some(behind) => {
                 with_gathered(iter::once(&self.first).chain(behind.iter()), limit, write)
             }
@@ -98,8 +152,8 @@ impl Output {
     #[inline]
     pub(crate) fn advance(&mut self, mut bytes: usize) {
         self.length -= bytes;
-        while bytes >= self.first.len() && !self.first.is_empty() {
-            bytes -= self.first.len();
+        while bytes >= self.first.bytes().len() && !self.first.bytes().is_empty() {
+            bytes -= self.first.bytes().len();
             self.first = self
                 .behind
                 .as_mut()
@@ -122,19 +176,20 @@ impl Output {
 }
 
 fn with_gathered<'a, R>(
-    buffers: impl Iterator<Item = &'a Buffer>,
+    chunks: impl Iterator<Item = &'a Chunk>,
     limit: usize,
     write: impl FnOnce(&[IoSlice<'_>]) -> R,
 ) -> R {
     let mut slices = [IoSlice::new(&[]); SLICES];
     let mut left = limit;
     let mut count = 0;
-    for (slice, buffer) in slices.iter_mut().zip(buffers) {
+    for (slice, chunk) in slices.iter_mut().zip(chunks) {
+        let bytes = chunk.bytes();
         if left == 0 {
             break;
         }
-        let take = buffer.len().min(left);
-        *slice = IoSlice::new(&buffer[..take]);
+        let take = bytes.len().min(left);
+        *slice = IoSlice::new(&bytes[..take]);
         left -= take;
         count += 1;
     }
@@ -144,6 +199,32 @@ fn with_gathered<'a, R>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Chunk {
+        fn capacity(&self) -> usize {
+            match self {
+                Self::Owned(data) => data.capacity(),
+                Self::Shared(..) => 0,
+            }
+        }
+    }
+
+    #[test]
+    fn shared_bytes_keep_their_place_and_are_not_copied() {
+        let shared = Buffer::from("shared").freeze();
+        let mut output = Output::default();
+        output.push_shared(shared.clone());
+        output.push(Buffer::from("own"));
+        output.push_shared(shared.clone());
+        assert_eq!(gathered(&output, usize::MAX), b"sharedownshared");
+        output.advance(3);
+        assert_eq!(gathered(&output, usize::MAX), b"redownshared");
+        output.advance(8);
+        assert_eq!(gathered(&output, usize::MAX), b"ared");
+        output.advance(4);
+        assert!(output.is_empty());
+        assert_eq!(&shared[..], b"shared");
+    }
 
     fn gathered(output: &Output, limit: usize) -> Vec<u8> {
         output.with_slices(limit, |slices| {
@@ -175,7 +256,7 @@ mod tests {
             output.advance(output.len());
             assert!(output.first.capacity() == 0 && output.behind.is_none());
         }
-        assert!(size_of::<Output>() <= 24);
+        assert!(size_of::<Output>() <= 32);
     }
 
     #[test]
@@ -199,7 +280,7 @@ mod tests {
         }
         let buffers =
             iter::once(&output.first).chain(output.behind.iter().flat_map(|behind| behind.iter()));
-        let capacity: usize = buffers.map(Buffer::capacity).sum();
+        let capacity: usize = buffers.map(Chunk::capacity).sum();
         assert!(
             capacity <= 2 * expected.len() + BLOCK,
             "{capacity} bytes for {}",

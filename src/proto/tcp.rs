@@ -59,8 +59,14 @@ pub(crate) struct Settings {
     pub(crate) pool: BufferPool,
     pub(crate) read_buffer_size: usize,
     pub(crate) output_limit: u32,
+    /// A write that finds the limit reached closes the connection.
+    pub(crate) closes_on_overflow: bool,
     pub(crate) high_water_mark: u32,
     pub(crate) low_water_mark: u32,
+    /// Reading goes on above the high mark.
+    pub(crate) reads_above_high: bool,
+    /// Bytes of input that the owner may have before it.
+    pub(crate) input_window: u32,
     pub(crate) half_open: bool,
     pub(crate) close_on_full_mailbox: bool,
     pub(crate) handshake_timeout: Option<u64>,

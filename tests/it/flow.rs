@@ -696,6 +696,7 @@ fn reading_goes_on_after_more_than_the_limit_came_behind_a_middling_amount() {
     let node = node();
     let frames = [200_000, 1_000_000, 10, 300_000];
     let small = TcpLimits::default()
+        .with_input_window(4_096)
         .with_high_water_mark(4_096)
         .with_low_water_mark(1_024);
     for (options, pieces) in [

@@ -43,3 +43,4 @@ mod support;
 mod tls;
 mod udp_batches;
 mod udp_faults;
+mod writing;

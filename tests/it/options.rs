@@ -10,7 +10,7 @@ use std::time::Duration;
 use longshore::prelude::*;
 use longshore::{
     AtLimit, BindError, BufferPool, ConnectError, CustomFraming, Frame, FrameDecoder, FrameError,
-    HeaderFraming, SocketOptions, StopOptions, TcpLimits,
+    HeaderFraming, Overflow, SocketOptions, StopOptions, TcpLimits,
 };
 
 use crate::support::*;
@@ -20,7 +20,7 @@ const WORKS: &str = "";
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 /// The largest output limit.
-const LIMIT_BYTES: u32 = (1 << 30) - 1;
+const LIMIT_BYTES: u32 = (1 << 29) - 1;
 
 type Rows<T> = Vec<(&'static str, T, &'static str)>;
 
@@ -46,6 +46,12 @@ fn limits() -> Rows<TcpLimits> {
         ("low_water_mark", marks(16, 16, 16), WORKS),
         ("low_water_mark", marks(2, 1, 16), "low_water_mark"),
         ("low_water_mark", marks(u32::MAX, 1, 16), "low_water_mark"),
+        ("overflow", new().with_overflow(Overflow::Close), WORKS),
+        ("overflow", new().with_overflow(Overflow::DropNewest), WORKS),
+        ("read_above_high", new().with_read_above_high(true), WORKS),
+        ("input_window", new().with_input_window(0), "input_window"),
+        ("input_window", new().with_input_window(1), WORKS),
+        ("input_window", new().with_input_window(u32::MAX), WORKS),
     ];
     type Setter = fn(TcpLimits, Duration) -> TcpLimits;
     let timeouts: [(&'static str, Setter); 6] = [

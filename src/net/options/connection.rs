@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{SocketOptions, TcpLimits, check, keep_alive_time, positive};
+use super::{Overflow, SocketOptions, TcpLimits, check, keep_alive_time, positive};
 use crate::error::ConfigError;
 use crate::memory::buffer::BufferPool;
 use crate::proto::framing::Framing;
@@ -107,8 +107,11 @@ impl ConnectionOptions {
             pool: self.buffer_pool.as_ref().unwrap_or(pool).clone(),
             read_buffer_size: self.read_buffer_size,
             output_limit: limits.output_limit,
+            closes_on_overflow: limits.overflow == Overflow::Close,
             high_water_mark: limits.high_water_mark,
             low_water_mark: limits.low_water_mark,
+            reads_above_high: limits.read_above_high,
+            input_window: limits.input_window,
             half_open: self.half_open,
             close_on_full_mailbox: self.close_on_full_mailbox,
             handshake_timeout: limits.handshake_timeout.map(millis),

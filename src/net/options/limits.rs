@@ -3,8 +3,21 @@
 use std::time::Duration;
 
 use super::{check, positive};
+use crate::bridge::QuotaOptions;
 use crate::bridge::send_quota::MAX_LIMIT;
 use crate::error::ConfigError;
+
+/// What happens to a write that finds the output limit of its connection reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The connection closes with [`DisconnectReason::Overflow`](crate::DisconnectReason::Overflow). What was accepted
+    /// before is still sent within `close_timeout`, so that the peer gets a prefix of the stream and then its end.
+    #[default]
+    Close,
+    /// The whole write is dropped and counted. For telemetry, where each write stands for itself.
+    DropNewest,
+}
 
 /// Limits and deadlines of TCP connections. "Off" is `None`.
 ///
@@ -19,15 +32,23 @@ use crate::error::ConfigError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TcpLimits {
-    /// Bytes that may wait to be sent, those on their way to the connection included; a send that would exceed it is
-    /// refused with its message. 4 MiB by default; at most 2^30 - 1.
+    /// Bytes that may wait to be sent, those on their way to the connection included. A `send` that would exceed it is
+    /// refused with its message; a `write` is refused once this many bytes wait before it. So at most this many bytes
+    /// and one write wait. 4 MiB by default; at most 2^29 - 1.
     pub output_limit: u32,
-    /// Above so many waiting bytes the connection stops reading; and as many bytes may be on their way to its owner before
-    /// it does. 256 KiB by default. As high as `output_limit`, waiting bytes never stop it: for two sides that both send
-    /// without being asked, and would otherwise wait for each other until the write timeout.
+    /// What happens to a `write` that finds `output_limit` bytes before it. The connection closes by default.
+    pub overflow: Overflow,
+    /// While more than this many bytes wait to be sent, the connection reads nothing, and its owner is given no more of
+    /// its input, until the low mark is reached. 256 KiB by default.
     pub high_water_mark: u32,
-    /// At so many waiting bytes reading resumes and the owner gets a `MessageTcpWritable`. 64 KiB by default.
+    /// At this many waiting bytes the input goes on and the owner gets a `MessageTcpWritable`. 64 KiB by default.
     pub low_water_mark: u32,
+    /// Reads, and gives the owner input, whatever waits to be sent. Two peers that both stream without being asked need
+    /// it: otherwise each waits for the other until the write timeout. Off by default.
+    pub read_above_high: bool,
+    /// Bytes of input that the owner may have before it. The connection stops reading until the owner has handled some.
+    /// 256 KiB by default.
+    pub input_window: u32,
     /// Time for the TLS handshake. 10 s by default.
     pub handshake_timeout: Option<Duration>,
     /// The connection ends after so long without a byte in either direction. Off by default.
@@ -48,8 +69,11 @@ impl Default for TcpLimits {
     fn default() -> Self {
         Self {
             output_limit: 4 << 20,
+            overflow: Overflow::Close,
             high_water_mark: 256 << 10,
             low_water_mark: 64 << 10,
+            read_above_high: false,
+            input_window: 256 << 10,
             handshake_timeout: Some(Duration::from_secs(10)),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
@@ -68,6 +92,12 @@ impl TcpLimits {
         with_high_water_mark, high_water_mark: plain u32;
         /// Sets [`low_water_mark`](Self::low_water_mark), bytes.
         with_low_water_mark, low_water_mark: plain u32;
+        /// Sets [`overflow`](Self::overflow).
+        with_overflow, overflow: plain Overflow;
+        /// Sets [`read_above_high`](Self::read_above_high).
+        with_read_above_high, read_above_high: plain bool;
+        /// Sets [`input_window`](Self::input_window), bytes.
+        with_input_window, input_window: plain u32;
         /// Sets [`handshake_timeout`](Self::handshake_timeout).
         with_handshake_timeout, handshake_timeout: into Option<Duration>;
         /// Sets [`idle_timeout`](Self::idle_timeout).
@@ -82,6 +112,16 @@ impl TcpLimits {
         with_linger_timeout, linger_timeout: plain Duration;
     }
 
+    /// What others may send to a connection with these limits.
+    pub(crate) fn quota_options(&self) -> QuotaOptions {
+        QuotaOptions {
+            limit: self.output_limit,
+            high: self.high_water_mark,
+            closes_on_overflow: self.overflow == Overflow::Close,
+            reads_above_high: self.read_above_high,
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check(
             self.output_limit > 0,
@@ -91,7 +131,7 @@ impl TcpLimits {
         check(
             self.output_limit <= MAX_LIMIT,
             "output_limit",
-            "must be below 2^30 bytes",
+            "must be below 2^29 bytes",
         )?;
         check(
             self.high_water_mark <= self.output_limit,
@@ -102,6 +142,11 @@ impl TcpLimits {
             self.low_water_mark <= self.high_water_mark,
             "low_water_mark",
             "must not exceed high_water_mark",
+        )?;
+        check(
+            self.input_window > 0,
+            "input_window",
+            "must be at least 1 byte",
         )?;
         for (field, timeout) in [
             ("handshake_timeout", self.handshake_timeout),

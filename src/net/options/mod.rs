@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use client::TcpConnectionOptions;
 pub use connection::ConnectionOptions;
 pub use host::Host;
-pub use limits::TcpLimits;
+pub use limits::{Overflow, TcpLimits};
 pub use server::{AtLimit, TcpServerOptions};
 pub use socket::SocketOptions;
 pub use udp::UdpServerOptions;
@@ -121,8 +121,11 @@ mod tests {
         });
         option_rows!(TcpLimits {
             output_limit,
+            overflow,
             high_water_mark,
             low_water_mark,
+            read_above_high,
+            input_window,
             handshake_timeout,
             idle_timeout,
             write_timeout,

@@ -113,7 +113,7 @@ impl UdpServerOptions {
         check(
             self.output_limit <= MAX_LIMIT,
             "output_limit",
-            "must be below 2^30 bytes",
+            "must be below 2^29 bytes",
         )?;
         named("process", self.process.as_slice())?;
         check_family(&self.host, &self.socket)?;

@@ -27,6 +27,7 @@ use socket2::{Protocol, SockRef, Type};
 
 use super::connection::Driver;
 use super::tls::ClientSide;
+use crate::bridge::QuotaOptions;
 use crate::bridge::SocketCommand;
 use crate::error::ConnectError;
 use crate::error::{DisconnectReason, Reason};
@@ -593,6 +594,7 @@ impl MetaProcess for TcpConnection {
                 None => return self.over(DisconnectReason::OwnerGone),
             }
         }
+        cx.quota().set_owner(self.owner);
         if let Some(timeout) = self.options.connect_timeout {
             // From now on, and not from when this batch began.
             self.deadline_ms = cx.services.timers.clock().deadline_ms(timeout);
@@ -689,6 +691,7 @@ impl MetaProcess for TcpConnection {
             bytes_in: 0,
             bytes_out: 0,
             unsent: cx.unsent,
+            refused_bytes: cx.quota().refused_bytes(),
         };
         cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
     }
@@ -697,8 +700,8 @@ impl MetaProcess for TcpConnection {
         ("process", self.options.process.as_slice())
     }
 
-    fn output_limit(&self) -> u32 {
-        self.options.connection.limits.output_limit
+    fn quota_options(&self) -> QuotaOptions {
+        self.options.connection.limits.quota_options()
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use super::accept::{ConnectionPermit, FinalCounters};
 use super::window::DeliveryWindow;
-use crate::bridge::{Ack, SocketCommand, Undelivered};
+use crate::bridge::{Ack, QuotaOptions, SocketCommand, Undelivered};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
@@ -52,6 +52,8 @@ pub(crate) struct Driver {
     readable: bool,
     /// The same for writing.
     writable: bool,
+    /// The owner may give out the input that it has set aside.
+    release_due: bool,
     /// A short read does not show that the socket is empty: the end may be behind it, or an urgent byte.
     reads_on: bool,
     /// The poll has reported a hang-up: a reset, or an orderly end in both directions.
@@ -65,8 +67,7 @@ impl Driver {
         owner: Pid,
         remote_addr: SocketAddr,
     ) -> Self {
-        // As many bytes as make the output stop reading.
-        let window = DeliveryWindow::new(machine.settings.high_water_mark);
+        let window = DeliveryWindow::new(machine.settings.input_window);
         Self {
             stream,
             machine,
@@ -77,6 +78,7 @@ impl Driver {
             mailbox_pauses: 0,
             readable: false,
             writable: true,
+            release_due: false,
             reads_on: false,
             hung_up: false,
         }
@@ -114,8 +116,19 @@ impl Driver {
 
     // ---- The loop ----
 
-    /// Does what the machine asks for until it waits, has ended, or has output for the flush.
+    /// Drives the machine, then releases the input that the owner has set aside, if the output has fallen to its low
+    /// mark: behind the Writable, so that the owner first learns that it may write.
+    #[inline]
     pub(super) fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let outcome = self.drive_machine(cx);
+        if std::mem::take(&mut self.release_due) {
+            cx.services.deliver.deliver_release(self.owner, cx.alias);
+        }
+        outcome
+    }
+
+    /// Does what the machine asks for until it waits, has ended, or has output for the flush.
+    fn drive_machine(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if self.hung_up && self.machine.status().is_paused {
             self.find_reset();
         }
@@ -289,7 +302,13 @@ impl Driver {
     fn release_quota(&mut self, cx: &MetaContext<'_>, bytes: usize) {
         if bytes > 0 && cx.quota().sent(bytes, self.machine.settings.low_water_mark) {
             self.input(cx, Input::Writable);
+            self.release_due = true;
         }
+    }
+
+    /// The connection is closing, and nothing bounds its input any more.
+    fn release_input(&mut self, cx: &MetaContext<'_>) {
+        self.release_due |= cx.quota().take_above();
     }
 
     // ---- The owner ----
@@ -401,8 +420,17 @@ impl Driver {
 
     fn handle_command(&mut self, cx: &MetaContext<'_>, command: SocketCommand) {
         let input = match command {
-            SocketCommand::Close => Input::Close(DisconnectReason::LocalClose),
+            SocketCommand::Write(data) => return self.machine.send_shared(data, cx.now_ms),
+            SocketCommand::Overflow => {
+                self.release_input(cx);
+                Input::Close(DisconnectReason::Overflow)
+            }
+            SocketCommand::Close => {
+                self.release_input(cx);
+                Input::Close(DisconnectReason::LocalClose)
+            }
             SocketCommand::Abort => {
+                self.release_input(cx);
                 self.stream.reset_on_close();
                 drop(self.window.take_refused());
                 Input::Abort
@@ -428,6 +456,8 @@ impl Driver {
         reason: DisconnectReason,
     ) -> Result<(), Reason> {
         cx.start_deadlines_now();
+        cx.quota().close(cx.alias.generation());
+        self.release_input(cx);
         self.input(cx, Input::Close(reason));
         self.drive(cx)
     }
@@ -461,6 +491,7 @@ impl MetaProcess for Driver {
             // the first delivery.
             let _ = cx.services.deliver.adopt(self.owner, cx.alias);
         }
+        cx.quota().set_owner(self.owner);
         // What the peer sent right behind its connect is here by now, as a rule, and registering reports no change then.
         self.readable = true;
         self.drive(cx)?;
@@ -609,11 +640,18 @@ impl MetaProcess for Driver {
             bytes_in: self.machine.counters.bytes_in,
             bytes_out: self.machine.counters.bytes_out,
             unsent: cx.unsent,
+            refused_bytes: cx.quota().refused_bytes(),
         };
         cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
     }
 
-    fn output_limit(&self) -> u32 {
-        self.machine.settings.output_limit
+    fn quota_options(&self) -> QuotaOptions {
+        let settings = &self.machine.settings;
+        QuotaOptions {
+            limit: settings.output_limit,
+            high: settings.high_water_mark,
+            closes_on_overflow: settings.closes_on_overflow,
+            reads_above_high: settings.reads_above_high,
+        }
     }
 }

@@ -66,7 +66,8 @@ impl Connection {
         match self.phase {
             Phase::Open if self.input.is_empty() => {
                 // After a failed write only a full mailbox stops reading: what the peer sent before is still of use.
-                let owner_wants = !self.owner.is_paused && !self.is_above_high();
+                let output_allows = self.settings.reads_above_high || !self.is_above_high();
+                let owner_wants = !self.owner.is_paused && output_allows;
                 !self.owner.is_blocked
                     && (owner_wants || matches!(self.write, WriteSide::Broken(_)))
             }

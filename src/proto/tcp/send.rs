@@ -14,7 +14,7 @@ use std::io::{self, IoSlice};
 use super::receive::ReadSide;
 use super::{Connection, Phase, first_reason};
 use crate::error::DisconnectReason;
-use crate::memory::buffer::Buffer;
+use crate::memory::buffer::{Buffer, SharedBuffer};
 
 /// What [`Connection::transmit`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,17 +50,38 @@ impl Connection {
     /// Queues bytes that the quota has accepted. If none can leave any more they are dropped; the quota keeps counting
     /// them, as unsent.
     pub(crate) fn send(&mut self, data: Buffer, now_ms: u64) {
+        if self.begin_send(data.len(), now_ms) {
+            self.output.push(data);
+            self.note_high_mark();
+        }
+    }
+
+    /// Queues bytes that other connections send as well, as [`Connection::send`] does.
+    pub(crate) fn send_shared(&mut self, data: SharedBuffer, now_ms: u64) {
+        if self.begin_send(data.len(), now_ms) {
+            self.output.push_shared(data);
+            self.note_high_mark();
+        }
+    }
+
+    /// Counts a message of `bytes`. Returns whether it can still leave.
+    #[inline]
+    fn begin_send(&mut self, bytes: usize, now_ms: u64) -> bool {
         let leaves = matches!(self.write, WriteSide::Open | WriteSide::Finishing)
             && self.level != OutputLevel::Dropped;
         if !leaves || matches!(self.phase, Phase::Ended(_)) {
-            return;
+            return false;
         }
-        if self.output.is_empty() && !data.is_empty() {
+        if self.output.is_empty() && bytes > 0 {
             self.times.waiting_ms = now_ms;
         }
         self.counters.messages_out += 1;
-        self.in_flight = self.in_flight.saturating_sub(data.len());
-        self.output.push(data);
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+        true
+    }
+
+    #[inline]
+    fn note_high_mark(&mut self) {
         if self.queued() > self.settings.high_water_mark as usize && !self.is_above_high() {
             self.level = OutputLevel::AboveHigh;
             self.counters.high_water += 1;

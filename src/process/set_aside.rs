@@ -1,0 +1,164 @@
+//! Input of connections whose output is above the high mark: it waits in the process of the owner.
+//!
+//! ```text
+//!                holds_input            Release                  handled, or above again
+//!  mailbox ──────────────────▶ held ──────────────▶ released ──────────────────────────▶ gone, or held
+//! ```
+//!
+//! 1. The owner's worker takes data of a connection out of the mailbox and finds the output of that connection above its
+//!    high mark ([`SendQuota::holds_input`](crate::bridge::send_quota::SendQuota::holds_input)): the data is held.
+//! 2. While something of a connection is held, everything of its input that comes later is held behind it: data, the end
+//!    of the peer's side, acknowledgements, the Disconnect. So order is kept, and the input window stays in use, which
+//!    stops the reading. A Writable, exits and everything else pass.
+//! 3. `Release` comes from the stripe when the output has fallen to the low mark, or when the connection closes. A
+//!    Disconnect releases by itself, because nothing follows it.
+//! 4. Released envelopes are handled one by one, connections in turn. Each time the mark is looked at again: a
+//!    connection that is above it again is held again, and gets another `Release`.
+//!
+//! Bad interleaving of 1 and 3: the worker finds the output above, the stripe drains it and sends `Release`, the worker
+//! holds the data, and the `Release` was for nothing. Excluded because the `Release` goes through the same mailbox, which
+//! the worker looks at only after it has held the data; and of 4 and 3 likewise.
+//!
+//! Barriers of a stop wait until nothing is held: a process with input that is set aside is not drained.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::envelope::{BarrierToken, Envelope};
+use crate::id::Alias;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct SetAside {
+    queues: HashMap<Alias, Queue>,
+    /// Connections whose queue may be handled. Each is here at most once.
+    released: VecDeque<Alias>,
+    barriers: Vec<BarrierToken>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    envelopes: VecDeque<Envelope>,
+    is_released: bool,
+}
+
+impl SetAside {
+    /// Whether input of the connection waits here.
+    #[inline]
+    pub(super) fn contains(&self, alias: Alias) -> bool {
+        self.queues.contains_key(&alias)
+    }
+
+    /// Adds behind what waits of the connection.
+    pub(super) fn hold(&mut self, alias: Alias, envelope: Envelope) {
+        self.queues
+            .entry(alias)
+            .or_default()
+            .envelopes
+            .push_back(envelope);
+    }
+
+    /// Keeps the token until nothing waits.
+    pub(super) fn hold_barrier(&mut self, token: BarrierToken) {
+        self.barriers.push(token);
+    }
+
+    /// Transition 3.
+    pub(super) fn release(&mut self, alias: Alias) {
+        if let Some(queue) = self.queues.get_mut(&alias)
+            && !std::mem::replace(&mut queue.is_released, true)
+        {
+            self.released.push_back(alias);
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_released(&self) -> bool {
+        !self.released.is_empty()
+    }
+
+    /// Transition 4: the next envelope of a connection that `is_held` does not name.
+    pub(super) fn next(&mut self, is_held: impl Fn(Alias) -> bool) -> Option<Envelope> {
+        loop {
+            let alias = self.released.pop_front()?;
+            let queue = self.queues.get_mut(&alias)?;
+            if is_held(alias) {
+                queue.is_released = false;
+                continue;
+            }
+            let envelope = queue.envelopes.pop_front();
+            if queue.envelopes.is_empty() {
+                self.queues.remove(&alias);
+            } else {
+                self.released.push_back(alias);
+            }
+            return envelope;
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    /// Envelopes that wait.
+    pub(super) fn len(&self) -> usize {
+        self.queues
+            .values()
+            .map(|queue| queue.envelopes.len())
+            .sum()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::id::Pid;
+    use crate::message::Message;
+    use crate::process::envelope::Payload;
+
+    fn envelope(number: u32) -> Envelope {
+        Envelope {
+            from: Pid::NODE,
+            payload: Payload::Message(Message::new(number).into()),
+        }
+    }
+
+    fn number(envelope: Option<Envelope>) -> Option<u32> {
+        match envelope?.payload {
+            Payload::Message(message) => message.unpack().downcast().ok(),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn connections_take_turns_and_each_keeps_its_order() {
+        let [a, b] = [1, 2].map(|slot| Alias::new(0, slot, 1));
+        let mut aside = SetAside::default();
+        for (alias, value) in [(a, 1), (a, 2), (b, 10), (a, 3), (b, 20)] {
+            aside.hold(alias, envelope(value));
+        }
+        assert!(!aside.has_released());
+        assert_eq!(number(aside.next(|_| false)), None);
+        aside.release(a);
+        aside.release(b);
+        aside.release(a);
+        let order: Vec<_> = std::iter::from_fn(|| number(aside.next(|_| false))).collect();
+        assert_eq!(order, [1, 10, 2, 20, 3]);
+        assert!(aside.is_empty());
+    }
+
+    #[test]
+    fn connection_above_its_mark_again_waits_for_another_release() {
+        let alias = Alias::new(0, 1, 1);
+        let mut aside = SetAside::default();
+        aside.hold(alias, envelope(1));
+        aside.hold(alias, envelope(2));
+        aside.release(alias);
+        assert_eq!(number(aside.next(|_| false)), Some(1));
+        assert_eq!(number(aside.next(|_| true)), None);
+        assert!(!aside.has_released() && aside.contains(alias));
+        aside.release(alias);
+        assert_eq!(number(aside.next(|_| false)), Some(2));
+        assert!(!aside.contains(alias));
+    }
+}

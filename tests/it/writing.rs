@@ -1,0 +1,303 @@
+//! Writing: the verb that cannot lose a piece of a stream, and the input that waits for the output.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
+
+use longshore::prelude::*;
+use longshore::{Flow, Overflow, TcpLimits, WriteErrorKind};
+
+use crate::support::*;
+
+const MIB: usize = 1 << 20;
+
+/// Answers each byte with a block of one mebibyte that has it throughout.
+struct Blocks {
+    server: Option<TcpServer>,
+    seen: mpsc::Sender<Message>,
+}
+
+impl Actor for Blocks {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        cx.spawn_meta(self.server.take().expect("once"))?;
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message {
+            Message::Tcp(packet) => {
+                for byte in packet.data.iter() {
+                    cx.write(packet.id, vec![*byte; MIB]);
+                }
+            }
+            other => drop(self.seen.send(other)),
+        }
+        Ok(())
+    }
+}
+
+fn blocks(node: &Node, options: TcpServerOptions) -> (SocketAddr, mpsc::Receiver<Message>) {
+    let server = TcpServer::bind(options).expect("bound");
+    let addr = server.local_addr();
+    let (seen, messages) = mpsc::channel();
+    let actor = Blocks {
+        server: Some(server),
+        seen,
+    };
+    node.spawn_register("blocks", move || actor)
+        .expect("spawned");
+    (addr, messages)
+}
+
+/// One request per message: with raw framing several would be one read.
+fn one_by_one() -> TcpServerOptions {
+    TcpServerOptions::from("127.0.0.1:0").with_framing(Framing::fixed(1))
+}
+
+fn disconnect(messages: &mpsc::Receiver<Message>) -> Box<MessageTcpDisconnect> {
+    loop {
+        match messages.recv_timeout(LIMIT).expect("a Disconnect") {
+            Message::TcpDisconnect(end) => return end,
+            _ => continue,
+        }
+    }
+}
+
+#[track_caller]
+fn expect_block(stream: &mut TcpStream, byte: u8) {
+    let block = read(stream, MIB);
+    assert!(
+        block.iter().all(|found| *found == byte),
+        "block {byte} has a hole"
+    );
+}
+
+#[test]
+fn pipelined_requests_of_a_late_reader_are_answered_in_full() {
+    let node = node();
+    let (addr, _messages) = blocks(&node, one_by_one());
+    for count in [16_u8, 64] {
+        let mut stream = client(addr);
+        let requests: Vec<u8> = (0..count).collect();
+        stream.write_all(&requests).expect("written");
+        // The reader is late: the first answer fills what the kernel takes before anything is read.
+        wait_until("the input to wait", || {
+            inspect(&node, "blocks").number("messages_set_aside") > Some(0)
+        });
+        for byte in 0..count {
+            expect_block(&mut stream, byte);
+        }
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn peer_that_never_reads_is_bounded_by_the_mark_and_one_answer() {
+    let node = node();
+    let limits = TcpLimits::default().with_write_timeout(std::time::Duration::from_millis(300));
+    let (addr, messages) = blocks(&node, one_by_one().with_limits(limits));
+    let mut stream = client(addr);
+    stream.write_all(&[7; 256]).expect("written");
+    let end = disconnect(&messages);
+    assert_eq!(end.reason, DisconnectReason::SlowReader);
+    assert_eq!(end.refused_bytes, 0, "no write was ever refused");
+    assert!(end.unsent <= 2 * MIB as u64, "{} bytes waited", end.unsent);
+    drop(stream);
+    stop_clean(&node);
+}
+
+/// The end of a connection that may have drained to its low mark before.
+fn disconnect_after_writables(probe: &Probe) -> Box<MessageTcpDisconnect> {
+    loop {
+        match probe.next().1 {
+            Message::TcpDisconnect(end) => return end,
+            Message::TcpWritable(_) => {}
+            other => panic!("another message: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn write_that_finds_the_limit_reached_closes_after_what_was_accepted() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let limits = TcpLimits::default()
+        .with_output_limit(MIB as u32)
+        .with_high_water_mark(MIB as u32)
+        .with_low_water_mark(0);
+    let options = TcpServerOptions::from("127.0.0.1:0").with_limits(limits);
+    let (addr, _) = probe.listen(options);
+    let mut stream = client(addr);
+    let id = probe.connect().id;
+    let written = probe.run(move |cx| {
+        // One large write passes while less than the limit waits; what follows it is refused, all of it.
+        for byte in 0..40_u8 {
+            cx.write(id, vec![byte; MIB]);
+        }
+        cx.queued_bytes(id)
+    });
+    assert!(written >= MIB);
+    let bytes = read_out(&mut stream).expect("an orderly end");
+    assert!(
+        bytes.len() >= MIB && bytes.len().is_multiple_of(MIB),
+        "{}",
+        bytes.len()
+    );
+    for (number, block) in bytes.chunks(MIB).enumerate() {
+        assert!(
+            block.iter().all(|byte| *byte == number as u8),
+            "not a prefix of the stream"
+        );
+    }
+    let end = disconnect_after_writables(&probe);
+    assert_eq!(end.reason, DisconnectReason::Overflow);
+    assert_eq!(end.bytes_out, bytes.len() as u64);
+    assert_eq!(
+        end.bytes_out + end.unsent + end.refused_bytes,
+        40 * MIB as u64
+    );
+    stop_clean(&node);
+}
+
+#[test]
+fn telemetry_drops_the_newest_write_and_stays_open() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let limits = TcpLimits::default()
+        .with_output_limit(64 << 10)
+        .with_high_water_mark(64 << 10)
+        .with_low_water_mark(0)
+        .with_overflow(Overflow::DropNewest);
+    let options = TcpServerOptions::from("127.0.0.1:0").with_limits(limits);
+    let (addr, _) = probe.listen(options);
+    let mut stream = client(addr);
+    let id = probe.connect().id;
+    probe.run(move |cx| {
+        for byte in 0..200_u8 {
+            cx.write(id, vec![byte; 64 << 10]);
+        }
+    });
+    probe.run(move |cx| cx.close(id)).expect("closed");
+    let bytes = read_out(&mut stream).expect("an orderly end");
+    let end = disconnect_after_writables(&probe);
+    assert_eq!(end.reason, DisconnectReason::LocalClose);
+    assert!(end.refused_bytes > 0);
+    assert_eq!(bytes.len() as u64 + end.refused_bytes, 200 * (64 << 10));
+    assert!(
+        bytes
+            .chunks(64 << 10)
+            .all(|block| block.iter().all(|byte| *byte == block[0])),
+        "a write is dropped as a whole"
+    );
+    stop_clean(&node);
+}
+
+#[test]
+fn above_the_high_mark_is_followed_by_a_writable() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::from("127.0.0.1:0"));
+    let mut stream = client(addr);
+    let id = probe.connect().id;
+    let accepted = probe.run(move |cx| {
+        let mut accepted = 0;
+        loop {
+            accepted += 64 << 10;
+            if cx.try_write(id, vec![1; 64 << 10]).expect("room") == Flow::AboveHigh {
+                return accepted;
+            }
+        }
+    });
+    read(&mut stream, accepted);
+    assert_eq!(probe.writable().id, id);
+    stop_clean(&node);
+}
+
+#[test]
+fn paced_write_of_another_process_is_refused_above_the_high_mark() {
+    let node = node();
+    let (owner, other) = (Probe::spawn(&node), Probe::spawn(&node));
+    let (addr, _) = owner.listen(TcpServerOptions::from("127.0.0.1:0"));
+    let mut stream = client(addr);
+    let id = owner.connect().id;
+    // More than the kernel takes.
+    owner.run(move |cx| cx.write(id, vec![1; 32 * MIB]));
+    let refused = other.run(move |cx| cx.try_write(id, "mine"));
+    let refused = refused.expect_err("above the mark");
+    assert_eq!(refused.kind(), WriteErrorKind::Full);
+    assert_eq!(refused.into_data().len(), 4, "the bytes come back");
+    let closed = owner.run(move |cx| {
+        cx.close(id).expect("open");
+        cx.try_write(id, "late").expect_err("closing").kind()
+    });
+    assert_eq!(closed, WriteErrorKind::Closed);
+    read_to_end(&mut stream);
+    stop_clean(&node);
+}
+
+#[test]
+fn broadcast_reaches_every_connection_and_skips_the_ended_ones() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::from("127.0.0.1:0"));
+    let mut streams: Vec<TcpStream> = (0..5).map(|_| client(addr)).collect();
+    let ids: Vec<Alias> = (0..5).map(|_| probe.connect().id).collect();
+    drop(streams.pop());
+    probe.disconnect();
+    probe.run(move |cx| {
+        cx.broadcast(ids.clone(), "to ");
+        cx.broadcast(ids, "all");
+    });
+    for stream in &mut streams {
+        assert_eq!(read(stream, 6), b"to all");
+    }
+    assert_eq!(count(&node, "late_writes"), 2);
+    stop_clean(&node);
+}
+
+#[test]
+fn half_closed_connection_above_its_mark_still_gets_its_input() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let options = TcpServerOptions::from("127.0.0.1:0").with_half_open(true);
+    let (addr, _) = probe.listen(options);
+    let mut stream = client(addr);
+    let id = probe.connect().id;
+    probe.run(move |cx| {
+        cx.write(id, vec![1; 8 * MIB]);
+        cx.shutdown_write(id).expect("open");
+    });
+    stream.write_all(b"behind it").expect("written");
+    stream
+        .shutdown(std::net::Shutdown::Write)
+        .expect("shut down");
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).expect("all of it");
+    assert_eq!(bytes.len(), 8 * MIB);
+    assert_eq!(probe.bytes(9), b"behind it");
+    probe.peer_closed();
+    assert_eq!(probe.disconnect().unsent, 0);
+    stop_clean(&node);
+}
+
+#[test]
+fn datagrams_beyond_the_limit_are_dropped_and_counted() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let receiver = udp_client();
+    let to = receiver.local_addr().expect("an address");
+    let socket = probe.run(move |cx| {
+        let server = UdpServer::bind("127.0.0.1:0").expect("bound");
+        let id = cx.spawn_meta(server).expect("spawned");
+        cx.send_datagram(id, to, "ping");
+        id
+    });
+    assert_eq!(receive(&receiver), b"ping");
+    probe.run(move |cx| cx.close(socket)).expect("closed");
+    stop_clean(&node);
+}
