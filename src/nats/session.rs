@@ -131,6 +131,15 @@ impl Session {
         }
     }
 
+    /// A handshake of TLS is done. Returns whether it is the upgrade.
+    pub(super) fn secured(&mut self) -> bool {
+        let is_upgrade = self.phase == Phase::Upgrading;
+        if is_upgrade {
+            self.phase = Phase::Greeted;
+        }
+        is_upgrade
+    }
+
     /// CONNECT and a PING have been sent.
     pub(super) fn connect(&mut self) {
         self.phase = Phase::Confirming;

@@ -135,12 +135,6 @@ impl TlsClientOptions {
         self.parts.certificate.is_some()
     }
 
-    /// Returns whether [`with_server_name`](Self::with_server_name) has set a name.
-    #[cfg(feature = "nats")]
-    pub(crate) fn has_server_name(&self) -> bool {
-        self.server_name.is_some()
-    }
-
     /// Returns the config for a connection that begins now; also what validates the options at creation.
     ///
     /// # Errors

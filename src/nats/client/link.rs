@@ -20,6 +20,8 @@ use crate::nats::protocol::{Limits, ProtocolError};
 use crate::nats::session::Session;
 use crate::nats::shared::INBOX_SID;
 use crate::net::options::{TcpConnectionOptions, TcpLimits};
+#[cfg(feature = "tls")]
+use crate::net::tcp::StartTls;
 use crate::net::tcp::TcpConnection;
 
 /// Bytes that a connection takes before it refuses more.
@@ -136,7 +138,7 @@ impl Client {
             .servers
             .current()
             .and_then(|server| server.tls_name.clone());
-        Some(match name.filter(|_| !options.has_server_name()) {
+        Some(match name.filter(|_| options.server_name().is_none()) {
             Some(name) => options.with_server_name(name),
             None => options,
         })
@@ -163,7 +165,50 @@ impl Client {
             return Err("the option tls is set and the server has no TLS".into());
         }
         link.session.upgrade(rest).map_err(describe)?;
-        Err("the server asks for TLS behind its INFO, and the option tls_first is not set".into())
+        self.upgrade(cx, link)
+    }
+
+    /// Begins the handshake of TLS on the live connection; a second Connect follows it.
+    #[cfg(feature = "tls")]
+    fn upgrade(&self, cx: &mut Context<'_>, link: &Link) -> Result<(), String> {
+        let options = self.tls_options().ok_or("the option tls is not set")?;
+        let server = self.servers.current().ok_or("there is no server")?;
+        let start =
+            StartTls::new(options, &server.address.host).map_err(|error| error.to_string())?;
+        // If it has ended, its Disconnect is on its way.
+        let _ = cx.send_alias(link.alias, start);
+        Ok(())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[allow(clippy::unused_self, reason = "as with the feature tls")]
+    fn upgrade(&self, _cx: &mut Context<'_>, _link: &Link) -> Result<(), String> {
+        Err("TLS needs the feature tls".into())
+    }
+
+    /// The connection, or its handshake of TLS, is established.
+    #[cfg(feature = "tls")]
+    pub(super) fn established(
+        &mut self,
+        cx: &mut Context<'_>,
+        has_tls: bool,
+    ) -> Result<(), Reason> {
+        let Some(mut link) = self.link.take() else {
+            return Ok(());
+        };
+        let introduced = if has_tls && link.session.secured() {
+            link.is_tls = true;
+            self.introduce(cx, &mut link)
+        } else {
+            Ok(())
+        };
+        match introduced {
+            Ok(()) => {
+                self.link = Some(link);
+                Ok(())
+            }
+            Err(reason) => self.lose(cx, *link, &reason),
+        }
     }
 
     /// Sends CONNECT and a PING.

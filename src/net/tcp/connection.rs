@@ -20,6 +20,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::accept::{ConnectionPermit, FinalCounters};
+#[cfg(all(feature = "nats", feature = "tls"))]
+use super::tls::StartTls;
 use super::window::DeliveryWindow;
 use crate::bridge::{Ack, QuotaOptions, SocketCommand, Undelivered};
 use crate::error::{DisconnectReason, Reason};
@@ -444,6 +446,20 @@ impl Driver {
         self.input(cx, input);
     }
 
+    #[cfg(all(feature = "nats", feature = "tls"))]
+    fn start_tls(&mut self, cx: &MetaContext<'_>, message: Message) {
+        let Ok(start) = message.downcast::<StartTls>() else {
+            return;
+        };
+        match start.connect(&cx.services.log, self.remote_addr.get()) {
+            Ok(tls) => self.machine.start_tls(tls, cx.now_ms),
+            Err(error) => {
+                let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
+                self.input(cx, Input::Close(reason));
+            }
+        }
+    }
+
     /// Releases what a message that means nothing to a connection counts against the quota.
     fn ignore(&mut self, cx: &MetaContext<'_>, message: &Message) {
         self.release_quota(cx, message.output_bytes());
@@ -524,6 +540,8 @@ impl MetaProcess for Driver {
             Ok(command) => self.handle_command(cx, command),
             Err(message) => match message.downcast::<Handshake>() {
                 Ok(handshake) => self.machine.resume_handshake(handshake, cx.now_ms),
+                #[cfg(all(feature = "nats", feature = "tls"))]
+                Err(message) if message.is::<StartTls>() => self.start_tls(cx, message),
                 Err(message) => self.ignore(cx, &message),
             },
         }

@@ -10,3 +10,5 @@ mod window;
 
 pub use client::TcpConnection;
 pub use server::TcpServer;
+#[cfg(all(feature = "nats", feature = "tls"))]
+pub(crate) use tls::StartTls;

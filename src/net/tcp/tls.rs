@@ -89,6 +89,29 @@ impl ClientSide {
     }
 }
 
+/// A command to a plain connection of this side: a TLS handshake as its client.
+#[cfg(feature = "nats")]
+#[derive(Debug)]
+pub(crate) struct StartTls(ClientSide);
+
+#[cfg(feature = "nats")]
+impl StartTls {
+    /// Checks the options; `host` is the name to verify unless they have one.
+    pub(crate) fn new(tls: TlsClientOptions, host: &str) -> Result<Self, TlsError> {
+        let options = TcpConnectionOptions::default()
+            .with_host(host)
+            .with_tls(tls);
+        let side = ClientSide::new(&options)?;
+        side.map(Self).ok_or(TlsError::NoRoots)
+    }
+
+    /// The machine of the handshake.
+    pub(super) fn connect(&self, log: &Log, address: SocketAddr) -> Result<Tls, TlsError> {
+        self.0.warn(log, address);
+        self.0.connect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

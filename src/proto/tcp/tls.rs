@@ -63,6 +63,26 @@ impl Connection {
         connection
     }
 
+    /// Begins a TLS handshake on a plain connection, as a protocol with an upgrade of its own asks for. Reading has been
+    /// plain up to here, and everything behind is TLS: plain text that was read and not delivered closes the connection,
+    /// because it may be another's. So does output that has not left. Another Connected event follows the handshake.
+    #[cfg(all(feature = "nats", feature = "tls"))]
+    pub(crate) fn start_tls(&mut self, tls: Tls, now_ms: u64) {
+        if !matches!(self.phase, Phase::Open) || self.is_encrypted {
+            return;
+        }
+        if !self.input.is_empty() || !self.output.is_empty() {
+            let reason = DisconnectReason::Tls(Arc::from("plain text around the upgrade to TLS"));
+            self.discard_input();
+            return self.close(reason, now_ms);
+        }
+        self.tls = Some(tls);
+        self.is_encrypted = true;
+        self.phase = Phase::Handshaking;
+        let timeout = self.settings.handshake_timeout;
+        self.times.end_ms = timeout.map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
+    }
+
     /// What the handshake agreed on.
     #[cfg(feature = "tls")]
     pub(crate) fn tls_info(&self) -> Option<Box<crate::tls::TlsInfo>> {

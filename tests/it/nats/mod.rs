@@ -7,6 +7,8 @@ mod hostile;
 mod names;
 mod server;
 mod subjects;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::time::Duration;
 
