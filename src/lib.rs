@@ -137,7 +137,7 @@ pub use net::udp::UdpServer;
 #[cfg(unix)]
 pub use net::unix_datagram::UnixDatagramServer;
 pub use node::{Error, Node, NodeOptions, StopOptions, StopReport};
-pub use process::SpawnOptions;
+pub use process::{ProcessInfo, ProcessState, SlowHandler, SpawnOptions};
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
 pub use record::{Level, Logger, ParseLevelError, Record};
 

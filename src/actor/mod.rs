@@ -21,7 +21,8 @@ use crate::error::Reason;
 use crate::error::SpawnError;
 use crate::id::Pid;
 use crate::inspect::Inspection;
-use crate::message::Message;
+use crate::message::message_type::number_of;
+use crate::message::{Message, MessageType};
 use crate::process::{Behavior, ProcessContext};
 
 /// A process: state, and what it does with messages.
@@ -169,5 +170,9 @@ impl<A: Actor> Behavior for ActorBehavior<A> {
 
     fn type_name(&self) -> &'static str {
         std::any::type_name::<A>()
+    }
+
+    fn type_number(&self) -> MessageType {
+        number_of::<A>()
     }
 }

@@ -1,7 +1,8 @@
 //! Types of messages as numbers, so that a worker can publish what it handles with one store.
 //!
 //! The runtime's own types have small numbers; the number of a user's type is made from its
-//! `TypeId` at compile time. The name of a user's type is noted when its first box is
+//! `TypeId` at compile time: 31 bits of a hash, so that two types could share a number, and a
+//! name, which is for people only. The name of a user's type is noted when its first box is
 //! allocated, which happens before the first message of the type is sent.
 
 use std::any::{Any, TypeId, type_name};
@@ -13,11 +14,11 @@ use std::sync::{Mutex, PoisonError};
 /// Types that a thread remembers to have noted.
 const NOTED: usize = 64;
 /// Set in the number of each user's type.
-const USER: u64 = 1 << 63;
+const USER: u32 = 1 << 31;
 
 /// The type of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MessageType(u64);
+pub(crate) struct MessageType(u32);
 
 impl MessageType {
     /// No message.
@@ -59,15 +60,15 @@ impl MessageType {
     pub(crate) fn of(id: TypeId) -> Self {
         let mut word = Word::default();
         id.hash(&mut word);
-        Self(word.finish() | USER)
+        Self(word.finish() as u32 | USER)
     }
 
     #[inline]
-    pub(crate) fn to_word(self) -> u64 {
+    pub(crate) fn to_word(self) -> u32 {
         self.0
     }
 
-    pub(crate) fn from_word(word: u64) -> Self {
+    pub(crate) fn from_word(word: u32) -> Self {
         Self(word)
     }
 
@@ -90,11 +91,17 @@ impl MessageType {
 }
 
 /// Names of users' types. As many as the program has types of messages.
-static USER_NAMES: Mutex<BTreeMap<u64, &'static str>> = Mutex::new(BTreeMap::new());
+static USER_NAMES: Mutex<BTreeMap<u32, &'static str>> = Mutex::new(BTreeMap::new());
 
 thread_local! {
     /// Numbers that this thread has noted, each at its number modulo the length.
-    static SEEN: [Cell<u64>; NOTED] = const { [const { Cell::new(0) }; NOTED] };
+    static SEEN: [Cell<u32>; NOTED] = const { [const { Cell::new(0) }; NOTED] };
+}
+
+/// The number of a type that is no message, such as an actor, with its name noted.
+pub(crate) fn number_of<T: Any>() -> MessageType {
+    note::<T, T>();
+    MessageType::of(TypeId::of::<T>())
 }
 
 /// Notes the name of `T` for the number of `Box`, the type that travels.

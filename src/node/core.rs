@@ -1,6 +1,7 @@
 //! The core of a node: both halves, and the dispatch of tasks to them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::blocking::Blocking;
 use crate::poll::Io;
@@ -26,6 +27,20 @@ impl Executor for Core {
 
     fn turn(&self, wait: Wait) -> bool {
         self.io.turn(wait)
+    }
+
+    fn progress(&self, process: u32) -> u64 {
+        self.processes.progress(process)
+    }
+
+    fn slow_handler(&self, process: u32, ran_ms: u64) {
+        self.processes
+            .slow_handler(process, Duration::from_millis(ran_ms));
+    }
+
+    fn slow_handler_is_over(&self, process: u32, ran_ms: u64) {
+        self.processes
+            .slow_handler_is_over(process, Duration::from_millis(ran_ms));
     }
 
     fn serve(&self) {

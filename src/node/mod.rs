@@ -8,6 +8,7 @@ mod error;
 mod options;
 mod records;
 mod run;
+mod seen;
 #[cfg(all(feature = "signals", unix))]
 mod signals;
 mod sockets;
@@ -94,7 +95,10 @@ impl Node {
         let log = Log::new(runtime, options.logger.clone(), level, clock);
         let (poller, registry, interrupt) = Poller::new().map_err(Error::Start)?;
         let signal = stop::Signal::new();
-        let scheduler = Arc::new(Scheduler::new(runtime, workers, clock, interrupt.clone()));
+        let scheduler = Arc::new(
+            Scheduler::new(runtime, workers, clock, interrupt.clone())
+                .with_slow_handler(options.slow_handler),
+        );
         let wakers = StripeWakers::new(stripes, Arc::clone(&scheduler));
         let commands = Arc::new(Commands::new(wakers.clone(), signal.waker()));
         let timers = Arc::new(Timers::new(clock, interrupt));
@@ -159,7 +163,7 @@ impl Node {
         self.0.core.scheduler.runtime()
     }
 
-    fn processes(&self) -> &Arc<Processes> {
+    fn table(&self) -> &Arc<Processes> {
         &self.0.core.processes
     }
 
@@ -248,7 +252,7 @@ impl Node {
         let (reply, started) = Reply::to_outside(self.runtime());
         let report = Some(StartReport::Outside(reply));
         let pid = self
-            .processes()
+            .table()
             .spawn_watched(Pid::NODE, options, behavior, None, report)?;
         // The children have start timeouts; without an answer it was killed.
         let outcome = started
@@ -266,7 +270,7 @@ impl Node {
         options: &SpawnOptions,
         behavior: Box<dyn Behavior>,
     ) -> Result<Pid, SpawnError> {
-        self.processes().spawn(Pid::NODE, options, behavior)
+        self.table().spawn(Pid::NODE, options, behavior)
     }
 
     /// Sends a message to a process, a meta-process or a name, from outside: the sender is [`Pid::NODE`].
@@ -317,7 +321,7 @@ impl Node {
         message: T,
         priority: Priority,
     ) -> Result<(), SendError> {
-        self.processes()
+        self.table()
             .send(Pid::NODE, to.into(), Message::new(message).into(), priority)
     }
 
@@ -338,7 +342,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn send_exit(&self, to: impl Into<Target>, reason: Reason) -> Result<(), SendErrorKind> {
-        self.processes().send_exit(Pid::NODE, to.into(), reason)
+        self.table().send_exit(Pid::NODE, to.into(), reason)
     }
 
     /// Asks and waits for the answer, at most `timeout`. Not from inside the node's runtime; use
@@ -403,7 +407,7 @@ impl Node {
     ) -> Result<PendingReply, RequestError> {
         let (reply, promise) = Reply::to_outside(self.runtime());
         let sent = self
-            .processes()
+            .table()
             .call(Pid::NODE, to.into(), Message::new(message), reply);
         sent.map(|()| promise)
             .map_err(|error| RequestError::NotDelivered(error.kind()))
@@ -434,7 +438,7 @@ impl Node {
         self.check_outside()?;
         let deadline = far(timeout);
         let (reply, promise) = Reply::to_outside(self.runtime());
-        self.processes()
+        self.table()
             .inspect(target.into(), reply)
             .map_err(RequestError::NotDelivered)?;
         let message = promise.wait_until(deadline)?;
@@ -459,7 +463,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
-        self.processes().resolve(&name.into())
+        self.table().resolve(&name.into())
     }
 
     /// Buffers that received data comes in.

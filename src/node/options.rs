@@ -1,5 +1,7 @@
 //! How a node is started.
 
+use std::time::Duration;
+
 use crate::error::ConfigError;
 use crate::id::{Alias, Name};
 use crate::memory::buffer::BufferPool;
@@ -7,6 +9,8 @@ use crate::process::Bounds;
 use crate::record::{Level, Logger};
 use crate::scheduler::MAX_PROCESSES;
 
+/// A shorter time than this the monitor cannot measure.
+const MIN_SLOW_HANDLER: Duration = Duration::from_millis(10);
 /// Most workers of a node.
 const MAX_WORKERS: usize = 1024;
 
@@ -41,6 +45,9 @@ pub struct NodeOptions {
     /// Level of the records that are made. `None`: `Warn` for standard error, `Info` for another
     /// logger. A process can have a level of its own, and both can be changed while the node runs.
     pub log_level: Option<Level>,
+    /// A handler of a process that runs for this long is a record of level `Warn` while it runs. 100 ms by
+    /// default, at least 10 ms. `None`: no records.
+    pub slow_handler: Option<Duration>,
 }
 
 impl Default for NodeOptions {
@@ -55,6 +62,7 @@ impl Default for NodeOptions {
             buffer_pool: None,
             logger: Logger::default(),
             log_level: None,
+            slow_handler: Some(Duration::from_millis(100)),
         }
     }
 }
@@ -110,6 +118,13 @@ impl NodeOptions {
         self
     }
 
+    /// Sets how long a handler of a process may run before it is a record.
+    #[must_use]
+    pub fn with_slow_handler(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.slow_handler = limit.into();
+        self
+    }
+
     /// Sets the level of the records that are made.
     #[must_use]
     pub fn with_log_level(mut self, level: impl Into<Option<Level>>) -> Self {
@@ -143,6 +158,15 @@ impl NodeOptions {
             return Err(ConfigError::new(
                 "mailbox_bound",
                 "must be at least 1; `None` is no bound",
+            ));
+        }
+        if self
+            .slow_handler
+            .is_some_and(|limit| limit < MIN_SLOW_HANDLER)
+        {
+            return Err(ConfigError::new(
+                "slow_handler",
+                "must be at least 10 ms; `None` is no limit",
             ));
         }
         if self.data_bound == 0 {
@@ -189,7 +213,8 @@ mod tests {
             data_bound,
             buffer_pool,
             logger,
-            log_level
+            log_level,
+            slow_handler
         });
     }
 }

@@ -18,7 +18,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn log(&self, level: Level, text: impl fmt::Display) {
-        let log = &self.processes().log;
+        let log = &self.table().log;
         log.record(level, Kind::Program, None, |record| record.set_text(text));
     }
 
@@ -32,7 +32,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn log_level(&self) -> Level {
-        self.processes().log.level()
+        self.table().log.level()
     }
 
     /// Changes the level of the records that are made, from now on.
@@ -46,7 +46,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn set_log_level(&self, level: Level) {
-        self.processes().log.set_level(level);
+        self.table().log.set_level(level);
     }
 
     /// Changes the level of the records of one process and of its sockets, from now on; `None`:
@@ -63,6 +63,6 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn set_process_log_level(&self, pid: Pid, level: impl Into<Option<Level>>) -> bool {
-        self.processes().set_log_level(pid, level.into())
+        self.table().set_log_level(pid, level.into())
     }
 }

@@ -126,9 +126,9 @@ impl Node {
             EndNotice::call(move |reason| drop(events.send(Event::RootEnded(reason.clone()))));
         let watcher = Watcher::Outside(notice);
         let behavior = make(factory)?;
-        let pid =
-            self.processes()
-                .spawn_watched(Pid::NODE, options, behavior, Some(watcher), None)?;
+        let pid = self
+            .table()
+            .spawn_watched(Pid::NODE, options, behavior, Some(watcher), None)?;
         Ok(pid)
     }
 
@@ -144,7 +144,7 @@ impl Node {
     /// ```
     pub fn monitor(&self, target: impl Into<crate::id::Target>) -> Monitor {
         let (notice, monitor) = Monitor::new(self.runtime());
-        self.processes().watch_from_outside(target.into(), notice);
+        self.table().watch_from_outside(target.into(), notice);
         monitor
     }
 }

@@ -36,7 +36,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn send_exit_meta(&self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
-        self.processes().send_exit_meta(to, reason)
+        self.table().send_exit_meta(to, reason)
     }
 
     /// Sends to a meta-process; see [`Context::send_alias`](crate::Context::send_alias).
@@ -65,14 +65,14 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn send_alias<T: Send + 'static>(&self, to: Alias, message: T) -> Result<(), SendError> {
-        self.processes()
+        self.table()
             .commands
             .send(to, Pid::NODE, Message::new(message).into())
     }
 
     /// Writes to a connection; see [`Context::write`](crate::Context::write).
     pub fn write(&self, connection: Alias, data: impl Into<WriteData>) {
-        let commands = &self.processes().commands;
+        let commands = &self.table().commands;
         commands.write(connection, Pid::NODE, data.into());
     }
 
@@ -86,14 +86,14 @@ impl Node {
         connection: Alias,
         data: impl Into<WriteData>,
     ) -> Result<Flow, WriteError> {
-        let commands = &self.processes().commands;
+        let commands = &self.table().commands;
         commands.try_write(connection, Pid::NODE, data.into())
     }
 
     /// Sends a datagram from a UDP socket; see [`Context::send_datagram`](crate::Context::send_datagram).
     pub fn send_datagram(&self, socket: Alias, to: SocketAddr, data: impl Into<Buffer>) {
         let datagram = MessageUdp::new(socket, to, data);
-        let commands = &self.processes().commands;
+        let commands = &self.table().commands;
         commands.send_datagram(socket, Pid::NODE, datagram);
     }
 
@@ -122,12 +122,7 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn close(&self, connection: Alias) -> Result<(), SendErrorKind> {
-        finish(
-            self.processes(),
-            Pid::NODE,
-            connection,
-            SocketCommand::Close,
-        )
+        finish(self.table(), Pid::NODE, connection, SocketCommand::Close)
     }
 
     /// Ends a connection at once; see [`Context::abort`](crate::Context::abort).
@@ -155,11 +150,6 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn abort(&self, connection: Alias) -> Result<(), SendErrorKind> {
-        finish(
-            self.processes(),
-            Pid::NODE,
-            connection,
-            SocketCommand::Abort,
-        )
+        finish(self.table(), Pid::NODE, connection, SocketCommand::Abort)
     }
 }

@@ -17,7 +17,7 @@ use crate::error::Reason;
 use crate::error::{RequestError, SendErrorKind};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::Inspection;
-use crate::message::CompactMessage;
+use crate::message::{CompactMessage, MessageType};
 use crate::message::{Message, MessageDown, MessageExit, MessageReply, SendError};
 use crate::time::wheel::TimerKey;
 
@@ -53,6 +53,9 @@ pub(crate) trait Behavior: Send {
     /// The type of the actor, for records.
     fn type_name(&self) -> &'static str;
 
+    /// The same as a number.
+    fn type_number(&self) -> MessageType;
+
     /// Whether messages are spread over workers; such a process cannot own connections.
     fn is_pool(&self) -> bool;
 }
@@ -66,7 +69,6 @@ pub(crate) struct ProcessInfo {
     pub(crate) trap_exit: bool,
     /// Its last activation has left it a backlog.
     pub(super) has_backlog: bool,
-    pub(crate) handled: u64,
     /// When it was spawned, on the node's clock.
     pub(super) born_ms: u64,
     /// An exit signal of another process terminates it.
@@ -114,7 +116,6 @@ impl ProcessInfo {
             name: None,
             trap_exit: false,
             has_backlog: false,
-            handled: 0,
             born_ms,
             is_signaled: false,
             sent: 0,
@@ -175,26 +176,15 @@ impl ProcessInfo {
 }
 
 impl Process {
-    /// Handles one envelope, or sets it aside. `Err`: the process ends.
+    /// The connection behind whose input an envelope must be set aside, if there is one.
     #[inline]
-    pub(super) fn handle(
-        &mut self,
-        processes: &Arc<Processes>,
-        envelope: Envelope,
-    ) -> Result<(), Reason> {
-        let held = match &envelope.payload {
+    pub(super) fn held(&self, processes: &Processes, envelope: &Envelope) -> Option<Alias> {
+        match &envelope.payload {
             Payload::Message(CompactMessage::Tcp(packet)) if self.holds(processes, packet.id) => {
                 Some(packet.id)
             }
             payload if self.life.aside().is_some() => self.held_behind(payload),
             _ => None,
-        };
-        match held {
-            Some(alias) => {
-                self.set_aside(alias, envelope);
-                Ok(())
-            }
-            None => self.handle_now(processes, envelope),
         }
     }
 
@@ -221,7 +211,7 @@ impl Process {
     }
 
     #[cold]
-    fn set_aside(&mut self, alias: Alias, envelope: Envelope) {
+    pub(super) fn set_aside(&mut self, alias: Alias, envelope: Envelope) {
         let cold = self.life.cold.get_or_insert_default();
         let aside = cold.aside.get_or_insert_default();
         let is_last =
@@ -255,13 +245,12 @@ impl Process {
         envelope
     }
 
-    /// Handles one envelope, whatever its connection has queued.
+    /// Handles one envelope, whatever its connection has queued. `Err`: the process ends.
     pub(super) fn handle_now(
         &mut self,
         processes: &Arc<Processes>,
         envelope: Envelope,
     ) -> Result<(), Reason> {
-        self.life.handled += 1;
         let Envelope { from, payload } = envelope;
         let mut env = ProcessContext {
             processes,

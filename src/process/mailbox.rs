@@ -29,6 +29,7 @@
 
 use std::collections::VecDeque;
 
+use super::activity::Identity;
 use super::lane::{Chunk, Lane};
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -37,8 +38,8 @@ use crate::message::Priority;
 use crate::process::envelope::{Envelope, Payload};
 use crate::process::relations::Relations;
 
-/// Two cache lines, less the state.
-const GAP: usize = 128_usize.saturating_sub(size_of::<Mutex<State>>());
+/// Two cache lines, less the state and the identity.
+const GAP: usize = 128_usize.saturating_sub(size_of::<Mutex<State>>() + size_of::<Identity>());
 
 /// See the module.
 ///
@@ -48,6 +49,8 @@ const GAP: usize = 128_usize.saturating_sub(size_of::<Mutex<State>>());
 #[repr(C)]
 pub(crate) struct Mailbox {
     state: Mutex<State>,
+    /// Written at the spawn only, so that it costs the senders nothing to have it here.
+    identity: Identity,
     gap: [u8; GAP],
     /// Messages in the urgent and system lanes; a hint, written under the lock.
     priority: AtomicU32,
@@ -162,6 +165,7 @@ impl Default for Mailbox {
         };
         Self {
             state: Mutex::new(state),
+            identity: Identity::default(),
             gap: [0; GAP],
             priority: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
@@ -359,6 +363,11 @@ impl Mailbox {
     pub(crate) fn generation(&self) -> Option<u32> {
         let state = self.state.lock();
         (state.status != Status::Closed).then_some(state.generation)
+    }
+
+    /// What the process is; of another field than the state, and without its lock.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// Changes what this process is related to; `None` if it is gone.

@@ -12,20 +12,25 @@
 //! What a process does with a message is behind [`Behavior`]; the actor half of the crate implements it. Sockets are
 //! reached through `command` only.
 
+mod activity;
 mod end;
 pub(crate) mod envelope;
 mod lane;
 mod lifecycle;
+mod list;
 mod mailbox;
 mod options;
 mod records;
 mod relations;
 mod set_aside;
+mod slow;
 mod spawn;
 mod table;
 
 pub(crate) use lifecycle::{Behavior, ProcessContext};
+pub use list::{ProcessInfo, ProcessState};
 pub(crate) use mailbox::Bounds;
 pub use options::SpawnOptions;
+pub use slow::SlowHandler;
 pub(crate) use spawn::{StartReport, Started};
 pub(crate) use table::Processes;

@@ -8,7 +8,6 @@ use super::Processes;
 use super::lifecycle::{Behavior, ProcessInfo};
 use crate::error::Reason;
 use crate::id::Pid;
-use crate::message::MessageType;
 use crate::record::{Kind, Level, Record};
 
 impl Processes {
@@ -92,21 +91,17 @@ impl Processes {
                 let names = self.names.lock();
                 let name = names.iter().find(|(_, holder)| **holder == pid);
                 record.name = name.map(|(name, _)| name.clone());
-                record.message = self.handling(pid).name();
+                record.message = self
+                    .cells
+                    .get(pid.index())
+                    .and_then(|cell| cell.activity.message().name());
             });
     }
 
     fn identify(&self, life: &ProcessInfo, record: &mut Record) {
         record.pid = Some(life.pid);
         record.name.clone_from(&life.name);
-        record.message = self.handling(life.pid).name();
-    }
-
-    /// The type of the message that a process handles, or has handled last.
-    fn handling(&self, pid: Pid) -> MessageType {
-        let cell = self.cells.get(pid.index());
-        cell.map_or(MessageType::NONE, |cell| {
-            MessageType::from_word(cell.handling.load(Ordering::Relaxed))
-        })
+        let cell = self.cells.get(life.pid.index());
+        record.message = cell.and_then(|cell| cell.activity.message().name());
     }
 }

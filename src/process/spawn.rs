@@ -110,7 +110,7 @@ impl Processes {
     ) -> Result<Pid, SpawnError> {
         // The calling thread may be one of the program's: until this returns it runs code of the process.
         let _inside = self.scheduler.runtime().enter();
-        let (cell, pid) = self.open(options)?;
+        let (cell, pid) = self.open(parent, options)?;
         let mut process = Box::new(Process {
             life: ProcessInfo::new(pid, parent, self.timers.clock().now_ms(), report),
             batch: Batch::default(),
@@ -151,18 +151,18 @@ impl Processes {
     }
 
     /// A cell and a pid for a process that is about to start.
-    fn open(&self, options: &SpawnOptions) -> Result<(&Cell, Pid), SpawnError> {
+    fn open(&self, parent: Pid, options: &SpawnOptions) -> Result<(&Cell, Pid), SpawnError> {
         let bounds = options.bounds(self.default_bounds)?;
         if self.is_stopping() {
             return Err(SpawnError::Stopping);
         }
         let index = self.slots.take().ok_or(SpawnError::Limit("processes"))?;
         let cell = self.cells.ensure(index);
+        cell.reset(parent, self.timers.clock().now_ms());
         let pid = Pid::new(index, cell.mailbox.open(bounds));
         self.live.fetch_add(1, Ordering::AcqRel);
         cell.is_pool.store(false, Ordering::Relaxed);
         cell.is_supervised.store(false, Ordering::Relaxed);
-        cell.handling.store(0, Ordering::Relaxed);
         let level = options.log_level.map_or(0, Level::code);
         cell.log_level.store(level, Ordering::Relaxed);
         Ok((cell, pid))
@@ -209,6 +209,7 @@ impl Processes {
     fn init(self: &Arc<Self>, cell: &Cell, process: &mut Process) -> Result<(), Reason> {
         let is_pool = process.behavior.is_pool();
         cell.is_pool.store(is_pool, Ordering::Relaxed);
+        cell.identity().set_actor(process.behavior.type_number());
         let mut env = ProcessContext {
             processes: self,
             life: &mut process.life,
@@ -305,7 +306,7 @@ impl ProcessContext<'_> {
         factory: Factory,
     ) -> Result<(Pid, Ref), SpawnError> {
         let (processes, parent) = (self.processes, self.life.pid);
-        let (cell, pid) = processes.open(options)?;
+        let (cell, pid) = processes.open(self.life.pid, options)?;
         let report = Some(StartReport::Parent(parent));
         let born_ms = processes.timers.clock().now_ms();
         let mut life = ProcessInfo::new(pid, parent, born_ms, report);

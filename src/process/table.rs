@@ -7,12 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, 
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
+use super::activity::{Activity, Identity};
 use super::end::Closing;
 use super::envelope::{BarrierToken, Envelope, Payload};
 use super::lifecycle::{Process, ProcessInfo, notice, timed_out};
 use super::mailbox::{Bounds, Class, Mailbox, PushError, Pushed};
 use super::relations::Relations;
 use super::set_aside::SetAside;
+use super::slow::Longest;
 use super::spawn::Starting;
 use crate::base::sync::{Mutex, MutexGuard};
 use crate::base::unwind::{catch_panic, drop_catching};
@@ -42,6 +44,9 @@ pub(crate) struct Processes {
     pub(super) cells: Arena<Cell>,
     pub(super) slots: IndexAllocator,
     pub(super) names: Mutex<HashMap<Name, Pid>>,
+    pub(super) longest: Mutex<Longest>,
+    /// Handlers that were slow.
+    pub(super) slow: AtomicU64,
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) commands: Arc<Commands>,
     pub(crate) timers: Arc<Timers>,
@@ -63,9 +68,7 @@ pub(crate) struct Processes {
 #[repr(C, align(64))]
 pub(super) struct Cell {
     pub(super) mailbox: Mailbox,
-    /// The type of the message that the process handles, or has handled last. Written by the
-    /// worker that runs it, read by any thread.
-    pub(super) handling: AtomicU64,
+    pub(super) activity: Activity,
     pub(super) is_pool: AtomicBool,
     /// The code of the level of the process; 0 for the node's.
     pub(super) log_level: AtomicU8,
@@ -75,11 +78,10 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// Publishes the type of the message that is handled next.
+    /// Counts the message that is handled next, and publishes its type.
     #[inline]
     fn note_handling(&self, envelope: &Envelope) {
-        let handling = envelope.payload.message_type().to_word();
-        self.handling.store(handling, Ordering::Relaxed);
+        self.activity.begin_message(envelope.payload.message_type());
     }
 }
 
@@ -99,6 +101,29 @@ enum Activation {
     End(Reason),
 }
 
+impl Cell {
+    /// The generation of the process in this cell, if one is alive.
+    pub(super) fn generation(&self) -> Option<u32> {
+        self.mailbox.generation()
+    }
+
+    /// What the process in this cell is.
+    pub(super) fn identity(&self) -> &Identity {
+        self.mailbox.identity()
+    }
+
+    /// Begins the life of the next process of this cell; before its mailbox opens.
+    pub(super) fn reset(&self, parent: Pid, now_ms: u64) {
+        self.identity().reset(parent, now_ms);
+        self.activity.reset();
+    }
+
+    /// Messages in the mailbox.
+    pub(super) fn queued(&self) -> usize {
+        self.mailbox.queued()
+    }
+}
+
 impl Processes {
     pub(crate) fn new(
         scheduler: Arc<Scheduler>,
@@ -114,6 +139,8 @@ impl Processes {
             // Index 0 is `Pid::NODE`.
             slots: IndexAllocator::new(1, limit.saturating_add(1).min(MAX_PROCESSES)),
             names: Mutex::new(HashMap::new()),
+            longest: Mutex::new(Longest::default()),
+            slow: AtomicU64::new(0),
             scheduler,
             commands,
             timers,
@@ -540,7 +567,9 @@ impl Processes {
         let Stage::Living(process) = &mut *stage else {
             return self.run_rarely(cell, stage);
         };
-        let reason = match catch_panic(|| self.activate(cell, process)) {
+        let outcome = catch_panic(|| self.activate(cell, process));
+        cell.activity.add_sent(process.life.sent);
+        let reason = match outcome {
             Ok(Activation::Idle) => return false,
             Ok(Activation::More) => return true,
             Ok(Activation::End(reason)) => reason,
@@ -610,8 +639,13 @@ impl Processes {
                 let Some(envelope) = next else {
                     return Activation::Idle;
                 };
-                cell.note_handling(&envelope);
-                body.handle(self, envelope)
+                if let Some(alias) = body.held(self, &envelope) {
+                    body.set_aside(alias, envelope);
+                    Ok(())
+                } else {
+                    cell.note_handling(&envelope);
+                    body.handle_now(self, envelope)
+                }
             };
             if let Err(reason) = outcome {
                 return Activation::End(reason);
@@ -717,7 +751,12 @@ impl Processes {
         if let Some(name) = &life.name {
             inspection.add("name", name);
         }
-        inspection.add("messages_handled", life.handled);
+        let cell = self.cells.get(life.pid.index());
+        let (handled, sent) = cell.map_or((0, 0), |cell| {
+            (cell.activity.handled(), cell.activity.sent())
+        });
+        inspection.add("messages_handled", handled);
+        inspection.add("messages_sent", sent);
         inspection.add(
             "messages_queued",
             self.mailbox(life.pid).map_or(0, Mailbox::queued),
@@ -893,5 +932,16 @@ impl fmt::Debug for Processes {
         f.debug_struct("Processes")
             .field("live", &self.live())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cell_takes_three_cache_lines_and_the_activity_lies_in_the_last() {
+        assert_eq!(size_of::<Cell>(), 192);
+        assert!(std::mem::offset_of!(Cell, activity) >= 128);
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Unverified,
     /// A name took long to resolve, and a thread was blocked meanwhile.
     SlowResolve,
+    /// A handler of a process runs for long.
+    SlowHandler,
     /// The node cannot be stopped.
     StopFailed,
     /// Records were lost, or left out by the rate limit. Made by the log itself.
@@ -45,6 +47,7 @@ impl Kind {
         Self::NotEstablished,
         Self::Unverified,
         Self::SlowResolve,
+        Self::SlowHandler,
         Self::StopFailed,
         Self::LeftOut,
         Self::Program,
@@ -62,6 +65,7 @@ impl Kind {
             Self::NotEstablished => "connection_not_established",
             Self::Unverified => "peer_not_verified",
             Self::SlowResolve => "slow_resolve",
+            Self::SlowHandler => "slow_handler",
             Self::StopFailed => "stop_failed",
             Self::LeftOut => "left_out",
             Self::Program => "program",

@@ -27,6 +27,7 @@
 mod idle;
 mod monitor;
 mod schedule;
+mod slow;
 mod worker;
 
 use std::cell::Cell;
@@ -36,11 +37,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
 
 use crate::base::inside::RuntimeId;
-use crate::time::clock::Clock;
+use crate::time::clock::{Clock, millis};
 use idle::{Idle, Sleeper, WakeMonitor};
 pub(crate) use schedule::Schedule;
 use worker::Worker;
@@ -119,6 +121,16 @@ pub(crate) trait Executor: Send + Sync + 'static {
     /// One turn of the poll loop: readiness and timers become tasks. `true`: the interrupt came in this turn.
     fn turn(&self, wait: Wait) -> bool;
 
+    /// Messages that the process with this index has taken in hand: while the number stays the same, so
+    /// does the handler.
+    fn progress(&self, process: u32) -> u64;
+
+    /// A handler of the process has run for this long, and still runs.
+    fn slow_handler(&self, process: u32, ran_ms: u64);
+
+    /// A handler that was reported as slow has returned.
+    fn slow_handler_is_over(&self, process: u32, ran_ms: u64);
+
     /// Runs the tasks that are not user code, on the monitor, because no worker can.
     fn serve(&self);
 }
@@ -139,6 +151,8 @@ pub(crate) struct Scheduler {
     long_activations: AtomicBool,
     monitor: OnceLock<Thread>,
     clock: Clock,
+    /// How long a handler may run before it is reported.
+    slow_handler_ms: Option<u64>,
 }
 
 thread_local! {
@@ -160,7 +174,21 @@ impl Scheduler {
             long_activations: AtomicBool::new(false),
             monitor: OnceLock::new(),
             clock,
+            slow_handler_ms: None,
         }
+    }
+
+    /// Has handlers reported that run for this long.
+    pub(crate) fn with_slow_handler(mut self, limit: Option<Duration>) -> Self {
+        self.slow_handler_ms = limit.map(millis);
+        self
+    }
+
+    /// The processes that the workers run now.
+    pub(crate) fn running_processes(&self) -> impl Iterator<Item = u32> {
+        self.workers
+            .iter()
+            .filter_map(|worker| worker.epoch().process())
     }
 
     pub(crate) fn workers(&self) -> usize {

@@ -12,11 +12,13 @@
 //! 2. When every worker is stuck the monitor turns the poll loop and runs the stripes itself: connections are accepted
 //!    and read, timers fire; the messages wait in the mailboxes.
 //! 3. After some looks without any change it asks to sleep; [`Idle`](super::idle::Idle) allows it when nobody is awake,
-//!    and the first worker that comes back wakes it.
+//!    and the first worker that comes back wakes it. It does not ask while a handler runs that may become
+//!    [slow](super::slow).
 
 use std::thread;
 use std::time::Duration;
 
+use super::slow::SlowHandlers;
 use super::worker::Epoch;
 use super::{Executor, Scheduler, Wait};
 
@@ -66,6 +68,7 @@ impl Seen {
 pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
     scheduler.monitor.get_or_init(thread::current);
     let mut seen = vec![Seen::default(); scheduler.workers.len()];
+    let mut slow = SlowHandlers::new(scheduler.workers.len(), scheduler.slow_handler_ms);
     let (mut quiet, mut in_handler) = (0, false);
     while !scheduler.idle.is_stopping() {
         thread::park_timeout(if in_handler { LOOK_AGAIN } else { LOOK });
@@ -81,8 +84,10 @@ pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
         while scheduler.idle.all_stuck() && !scheduler.idle.is_stopping() {
             scheduler.poll_out_of_turn(executor, Wait::AtMost(TURN_MS));
             executor.serve();
+            slow.look(scheduler, executor);
         }
-        if quiet > QUIET_LOOKS && scheduler.idle.monitor_may_sleep() {
+        let may_become_slow = slow.look(scheduler, executor);
+        if quiet > QUIET_LOOKS && !may_become_slow && scheduler.idle.monitor_may_sleep() {
             thread::park();
             quiet = 0;
         }

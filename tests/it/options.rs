@@ -699,6 +699,17 @@ fn every_option_of_a_node_works_or_is_refused_by_name() {
         ("workers", new().with_workers(1), WORKS),
         ("workers", new().with_workers(1_025), "workers"),
         ("workers", new().with_workers(usize::MAX), "workers"),
+        ("slow_handler", new().with_slow_handler(None), WORKS),
+        (
+            "slow_handler",
+            new().with_slow_handler(Duration::from_millis(9)),
+            "slow_handler",
+        ),
+        (
+            "slow_handler",
+            new().with_slow_handler(Duration::MAX),
+            WORKS,
+        ),
         ("stripes", new().with_workers(1).with_stripes(0), "stripes"),
         ("stripes", new().with_workers(1).with_stripes(256), WORKS),
         (

@@ -516,3 +516,200 @@ fn tracing_gets_an_event_with_the_fields() {
         assert!(text.contains("records::Do\""), "{text}");
     });
 }
+
+// ---- Slow handlers ----
+
+/// Runs for the time that it is sent, without a sleep: until that time has passed.
+struct Busy;
+
+impl Actor for Busy {
+    fn handle_message(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        if let Ok(time) = message.downcast::<Duration>() {
+            let until = std::time::Instant::now() + time;
+            while std::time::Instant::now() < until {
+                std::thread::park_timeout(Duration::from_micros(500));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn handler_that_never_returns_is_named_while_it_runs() {
+    for workers in [1, 2] {
+        let (sender, records) = mpsc::channel();
+        let options = NodeOptions::from("test@localhost")
+            .with_workers(workers)
+            .with_logger(move |record: &Record| drop(sender.send(record.clone())));
+        let node = node_with(options);
+        let pid = node.spawn_register("busy", || Busy).expect("spawned");
+        let started = std::time::Instant::now();
+        node.send(pid, LIMIT).expect("delivered");
+        let record = next(&records, "slow_handler");
+        // 150 ms on a machine that does nothing else.
+        assert!(started.elapsed() < LIMIT / 2, "{:?}", started.elapsed());
+        assert_eq!(record.level, Level::Warn);
+        assert_eq!(
+            (record.pid, record.name),
+            (Some(pid), Some(Name::from("busy")))
+        );
+        assert!(record.actor.expect("a type").ends_with("records::Busy"));
+        assert_eq!(record.message, Some("core::time::Duration"));
+        let slow = node.slow_handlers();
+        assert_eq!(slow.len(), 1);
+        assert!(slow[0].is_running && slow[0].pid == pid, "{slow:?}");
+        // It is left behind: the stop does not wait for it.
+        let options = longshore::StopOptions::default().with_timeout(Duration::from_millis(50));
+        node.stop_with(options);
+    }
+}
+
+#[test]
+fn handler_over_the_limit_is_recorded_once_and_one_below_never() {
+    let (node, records) = recording(Level::Warn);
+    let pid = node.spawn(|| Busy).expect("spawned");
+    for time in [90, 90, 200, 10, 10, 200, 90] {
+        node.send(pid, Duration::from_millis(time))
+            .expect("delivered");
+    }
+    wait_until("both to be over", || {
+        let slow = node.slow_handlers();
+        slow.len() >= 2 && slow.iter().all(|handler| !handler.is_running)
+    });
+    node.call(pid, (), LIMIT)
+        .expect_err("no answer, but everything is handled");
+    let slow = node.slow_handlers();
+    stop_clean(&node);
+    // A handler of 90 ms is above the limit only if this machine stood still meanwhile.
+    let ran_long = slow
+        .iter()
+        .filter(|handler| handler.ran >= Duration::from_millis(150));
+    assert_eq!(ran_long.count(), 2, "{slow:?}");
+    let made = records
+        .try_iter()
+        .filter(|record| record.kind == "slow_handler");
+    assert_eq!(made.count(), slow.len(), "one record for each: {slow:?}");
+}
+
+#[test]
+fn many_short_handlers_in_one_activation_are_not_slow() {
+    let (node, records) = recording(Level::Warn);
+    let pid = node.spawn(|| Busy).expect("spawned");
+    for _ in 0..64 {
+        node.send(pid, Duration::from_millis(4)).expect("delivered");
+    }
+    node.call(pid, (), LIMIT)
+        .expect_err("no answer, but everything is handled");
+    stop_clean(&node);
+    let made = records
+        .try_iter()
+        .filter(|record| record.kind == "slow_handler");
+    assert_eq!(made.count(), 0);
+}
+
+// ---- Lists ----
+
+#[test]
+fn list_shows_each_process_with_its_counts_while_one_never_returns() {
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(2));
+    let probe = Probe::spawn(&node);
+    let child = probe.run(|cx| cx.spawn_register("child", || Fragile).expect("spawned"));
+    for _ in 0..5 {
+        probe.run(move |cx| cx.send(child, ()).expect("delivered"));
+    }
+    let find = |pid: Pid| node.processes().find(|process| process.pid == pid);
+    wait_until("the child to have handled them", || {
+        find(child).is_some_and(|process| process.messages_in == 5)
+    });
+    let shown = find(child).expect("alive");
+    assert_eq!(
+        (shown.parent, shown.name),
+        (probe.pid, Some(Name::from("child")))
+    );
+    assert!(shown.actor.ends_with("records::Fragile"), "{}", shown.actor);
+    assert_eq!((shown.message, shown.messages_queued), ("()", 0));
+    let sent = find(probe.pid).expect("alive").messages_out;
+    assert!(sent >= 5, "{sent}");
+
+    let gate = probe.block();
+    node.send(probe.pid, "waits").expect("delivered");
+    let shown = find(probe.pid).expect("alive");
+    assert_eq!(shown.state, longshore::ProcessState::Running);
+    assert_eq!(shown.messages_queued, 1);
+    assert_eq!(
+        node.names().collect::<Vec<_>>(),
+        [(Name::from("child"), child)]
+    );
+    drop(gate);
+    node.send_exit(child, Reason::Shutdown).expect("alive");
+    wait_until("the child to be gone", || find(child).is_none());
+    assert_eq!(node.names().count(), 0);
+    stop_clean(&node);
+}
+
+#[test]
+fn messages_in_and_out_add_up() {
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(2));
+    let probes: Vec<Probe> = (0..4).map(|_| Probe::spawn(&node)).collect();
+    let sink = node.spawn(|| Fragile).expect("spawned");
+    for probe in &probes {
+        probe.run(move |cx| {
+            for _ in 0..1_000 {
+                cx.send(sink, ()).expect("delivered");
+            }
+        });
+    }
+    let sum = || {
+        let sent = probes.iter().map(|probe| probe.pid);
+        let sent = sent.map(|pid| node.processes().find(|process| process.pid == pid));
+        sent.map(|process| process.expect("alive").messages_out)
+            .sum::<u64>()
+    };
+    wait_until("all to be counted", || {
+        let handled = node.processes().find(|process| process.pid == sink);
+        handled.is_some_and(|process| process.messages_in == 4_000) && sum() == 4_000
+    });
+    stop_clean(&node);
+}
+
+#[test]
+fn list_taken_while_processes_come_and_go_shows_no_mixture() {
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(2));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (spawner, stopped) = (node.clone(), Arc::clone(&stop));
+    let churn = std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            // Each is its own kind: the name tells which type it must show.
+            let one = spawner
+                .spawn_register("fragile", || Fragile)
+                .expect("spawned");
+            let other = spawner.spawn_register("busy", || Busy).expect("spawned");
+            for (pid, monitor) in [(one, spawner.monitor(one)), (other, spawner.monitor(other))] {
+                spawner.send_exit(pid, Reason::Shutdown).expect("alive");
+                monitor.wait().expect("the end");
+            }
+        }
+    });
+    let mut seen = 0;
+    for _ in 0..2_000 {
+        for process in node.processes() {
+            let expected = match process.name.as_ref().map(Name::as_str) {
+                Some("fragile") => "records::Fragile",
+                Some("busy") => "records::Busy",
+                _ => continue,
+            };
+            assert!(process.actor.ends_with(expected), "{process:?}");
+            assert_eq!(process.parent, Pid::NODE);
+            seen += 1;
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    churn.join().expect("no panic");
+    assert!(seen > 0, "the list met them");
+    stop_clean(&node);
+}
