@@ -17,20 +17,37 @@
 use super::MetaProcess;
 
 /// The requested actions of one callback.
-#[derive(Default)]
 pub(crate) struct Actions {
     pub(crate) again: Again,
     pub(crate) flush: bool,
     pub(crate) handshake_step: bool,
-    /// The next time of `handle_timer` in milliseconds of the node's clock, `u64::MAX` for never. `None` keeps the timer.
-    pub(crate) deadline_ms: Option<u64>,
+    /// The next time of `handle_timer` in milliseconds of the node's clock, `u64::MAX` for never, or
+    /// [`KEEP`](Self::KEEP).
+    pub(crate) deadline_ms: u64,
     pub(crate) successor: Option<Box<dyn MetaProcess>>,
 }
 
+impl Actions {
+    /// The deadline that leaves the timer as it is. No timer is set for it: a deadline that saturates is never.
+    pub(crate) const KEEP: u64 = u64::MAX - 1;
+}
+
+impl Default for Actions {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            again: Again::No,
+            flush: false,
+            handshake_step: false,
+            deadline_ms: Self::KEEP,
+            successor: None,
+        }
+    }
+}
+
 /// Whether `ready` is to be called again without an event, and when.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Again {
-    #[default]
     No,
     /// After the meta-processes that are queued now.
     Behind,

@@ -265,7 +265,7 @@ impl MetaContext<'_> {
         let deadline_ms = delay.map_or(u64::MAX, |delay| {
             self.services.timers.clock().deadline_ms(delay)
         });
-        self.actions.deadline_ms = Some(deadline_ms);
+        self.actions.deadline_ms = deadline_ms;
     }
 
     /// Has [`MetaProcess::ready`] called again soon, after other meta-processes had their turn.
@@ -432,7 +432,7 @@ impl MetaContext<'_> {
     /// Sets the next time `handle_timer` is called, in milliseconds of the node's clock.
     #[inline]
     pub(crate) fn set_deadline(&mut self, deadline_ms: u64) {
-        self.actions.deadline_ms = Some(deadline_ms);
+        self.actions.deadline_ms = deadline_ms;
     }
 }
 

@@ -20,7 +20,7 @@ mod context;
 mod readiness;
 mod services;
 
-pub(crate) use actions::Again;
+pub(crate) use actions::{Actions, Again};
 pub use context::MetaContext;
 pub(crate) use context::Offload;
 pub use readiness::Readiness;

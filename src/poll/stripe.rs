@@ -21,6 +21,7 @@
 //!
 //! What a stripe does not do: it does not decide when it runs (`scheduler`), nor what a meta-process does.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::task::Waker;
 
@@ -36,7 +37,9 @@ use crate::id::{Alias, Target};
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
 use crate::message::MessageType;
-use crate::meta::{Again, MetaContext, MetaProcess, Offload, PendingSpawn, Readiness, Services};
+use crate::meta::{
+    Actions, Again, MetaContext, MetaProcess, Offload, PendingSpawn, Readiness, Services,
+};
 
 /// Moderate handshake steps that may wait. Each activation computes one, so the last one waits this many activations.
 const WAITING_STEPS: usize = 8;
@@ -162,6 +165,17 @@ impl Stripe {
     }
 }
 
+impl Inner {
+    /// Where a callback may have a moderate handshake step computed, but for the last callback of an activation.
+    fn offload(&self) -> Offload {
+        if self.steps.len() < WAITING_STEPS {
+            Offload::Defer
+        } else {
+            Offload::Spawn
+        }
+    }
+}
+
 /// An activation under way.
 struct Run<'a> {
     inner: &'a mut Inner,
@@ -171,8 +185,10 @@ struct Run<'a> {
     now_ms: u64,
     /// Bytes that may still be read; see [`MetaContext::read_budget`].
     read_budget: usize,
-    /// The callback of part 6 runs: it may compute a moderate handshake step.
-    computes: bool,
+    /// Where a callback may have a moderate handshake step computed.
+    offload: Offload,
+    /// The error of the callback that has just returned.
+    failure: Option<Reason>,
     /// The type of the message that is handled now.
     handling: MessageType,
     /// An exit signal is handled now: an end that follows from it was asked for.
@@ -181,13 +197,15 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(stripe: usize, inner: &'a mut Inner, services: &'a Services) -> Self {
+        let offload = inner.offload();
         Self {
             inner,
             services,
             stripe,
             now_ms: services.timers.clock().now_ms(),
             read_budget: READ_BUDGET,
-            computes: false,
+            offload,
+            failure: None,
             handling: MessageType::NONE,
             is_signaled: false,
         }
@@ -348,9 +366,9 @@ impl<'a> Run<'a> {
         if let Some(entry) = self.inner.entries.get_mut(alias) {
             entry.awaits_step = false;
             // The step has to be read first, although the others may have spent the budget.
-            (self.read_budget, self.computes) = (READ_BUDGET, true);
+            (self.read_budget, self.offload) = (READ_BUDGET, Offload::Inline);
             self.call(alias, |meta, cx| meta.ready(cx, Readiness::AGAIN));
-            self.computes = false;
+            self.offload = self.inner.offload();
             self.flush();
         }
     }
@@ -507,43 +525,57 @@ impl<'a> Run<'a> {
         let mut cx = MetaContext::new(services, alias, entry.parent, &mut inner.scratch);
         cx.now_ms = self.now_ms;
         cx.read_budget = self.read_budget;
-        cx.offload = match self.computes {
-            true => Offload::Inline,
-            false if inner.steps.len() < WAITING_STEPS => Offload::Defer,
-            false => Offload::Spawn,
-        };
-        let outcome = catch_panic(|| callback(&mut *entry.meta, &mut cx));
+        cx.offload = self.offload;
+        // The reason stays out of the result, so that a result without a failure needs no drop.
+        let failure = &mut self.failure;
+        let outcome = catch_panic(|| match callback(&mut *entry.meta, &mut cx) {
+            Ok(()) => true,
+            Err(reason) => {
+                *failure = Some(reason);
+                false
+            }
+        });
         self.read_budget = cx.read_budget;
         let actions = cx.actions;
         if let Some(successor) = actions.successor {
             drop_catching(std::mem::replace(&mut entry.meta, successor));
         }
-        if !matches!(outcome, Ok(Ok(()))) {
-            self.end_after(alias, outcome);
+        if !matches!(outcome, Ok(true)) {
+            self.end_after(alias, outcome.err());
             return Again::No;
         }
         if actions.flush && !std::mem::replace(&mut entry.awaits_flush, true) {
             inner.flush.push(alias);
         }
-        if actions.handshake_step && !std::mem::replace(&mut entry.awaits_step, true) {
-            inner.steps.push_back(alias);
-        }
-        if let Some(deadline_ms) = actions.deadline_ms
-            && !(entry.timer_is_due && deadline_ms <= self.now_ms)
+        if actions.deadline_ms != Actions::KEEP
+            && !(entry.timer_is_due && actions.deadline_ms <= self.now_ms)
         {
             entry.timer_is_due = false;
-            entry.set_timer(alias, deadline_ms, &services.timers);
+            entry.set_timer(alias, actions.deadline_ms, &services.timers);
+        }
+        if actions.handshake_step {
+            self.queue_step(alias);
         }
         actions.again
     }
 
+    /// Queues a meta-process that has a moderate handshake step to compute.
+    #[cold]
+    fn queue_step(&mut self, alias: Alias) {
+        if let Some(entry) = self.inner.entries.get_mut(alias)
+            && !std::mem::replace(&mut entry.awaits_step, true)
+        {
+            self.inner.steps.push_back(alias);
+            self.offload = self.inner.offload();
+        }
+    }
+
     /// Terminates a meta-process whose callback has failed.
     #[cold]
-    fn end_after(&mut self, alias: Alias, outcome: std::thread::Result<Result<(), Reason>>) {
-        let (reason, has_panicked) = match outcome {
-            Ok(Ok(())) => return,
-            Ok(Err(reason)) => (reason, false),
-            Err(payload) => {
+    fn end_after(&mut self, alias: Alias, panic: Option<Box<dyn Any + Send>>) {
+        let (reason, has_panicked) = match panic {
+            None => (self.failure.take().unwrap_or(Reason::Normal), false),
+            Some(payload) => {
                 // Discard the read buffer: it may hold another connection's bytes.
                 self.inner.scratch.clear();
                 let reason = Reason::from_panic(&*payload);

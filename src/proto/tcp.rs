@@ -286,10 +286,30 @@ impl Connection {
         {
             return Output::Deliver(event);
         }
-        if !self.accepts()
-            && let Some(output) = self.poll_end()
-        {
-            return output;
+        match (&self.phase, &self.write) {
+            // The usual state: nothing ends.
+            (Phase::Open, WriteSide::Open) => {
+                if able.read && self.wants_read() {
+                    return Output::Read;
+                }
+                if able.write && self.wants_transmit() {
+                    return Output::Transmit {
+                        only_tickets: self.has_only_tickets(),
+                    };
+                }
+                Output::Wait(self.next_deadline())
+            }
+            _ => self.poll_edge(able, now_ms),
+        }
+    }
+
+    /// The same in a handshake, or when a direction or the connection ends.
+    fn poll_edge(&mut self, able: Able, now_ms: u64) -> Output {
+        if !self.accepts() && !std::mem::replace(&mut self.is_quota_closed, true) {
+            return Output::CloseQuota;
+        }
+        if matches!(self.phase, Phase::Ended(_)) {
+            return Output::Ended;
         }
         if able.read && self.wants_read() {
             return match self.phase {
@@ -309,14 +329,6 @@ impl Connection {
             };
         }
         Output::Wait(self.next_deadline())
-    }
-
-    #[cold]
-    fn poll_end(&mut self) -> Option<Output> {
-        if !std::mem::replace(&mut self.is_quota_closed, true) {
-            return Some(Output::CloseQuota);
-        }
-        matches!(self.phase, Phase::Ended(_)).then_some(Output::Ended)
     }
 
     // ---- The owner ----

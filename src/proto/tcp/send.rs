@@ -15,6 +15,7 @@ use super::receive::ReadSide;
 use super::{Connection, Phase, first_reason};
 use crate::error::DisconnectReason;
 use crate::memory::buffer::{Buffer, SharedBuffer};
+use crate::proto::tls::Tls;
 
 /// What [`Connection::transmit`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -224,10 +225,9 @@ impl Connection {
     #[inline]
     fn has_output(&self) -> bool {
         !self.output.is_empty()
-            || self
-                .tls
-                .as_ref()
-                .is_some_and(|tls| tls.wants_transmit() && self.wants_transmit())
+            || (self.is_encrypted
+                && self.tls.as_ref().is_some_and(Tls::wants_transmit)
+                && self.wants_transmit())
     }
 
     #[inline]
