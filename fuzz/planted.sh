@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-20}
 
-export RUSTC_BOOTSTRAP=1 RUSTFLAGS="--cfg planted_bug"
+export RUSTC_BOOTSTRAP=1 RUSTFLAGS="--cfg mutant"
 cargo fuzz build -s none --target-dir fuzz/target/planted
 found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT

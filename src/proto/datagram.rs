@@ -251,7 +251,7 @@ impl Datagrams {
 
     /// The first datagram has left or failed.
     fn take_first(&mut self) -> Option<(SocketAddr, Buffer)> {
-        if cfg!(planted_bug) && self.take_deferred && self.output.len() > 1 {
+        if cfg!(mutant) && self.take_deferred && self.output.len() > 1 {
             self.output.pop_front();
         }
         self.take_deferred = false;

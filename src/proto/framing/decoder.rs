@@ -389,7 +389,7 @@ fn look_for_delimiter(
 ) -> Result<Scan, FrameError> {
     let longest = max.saturating_add(delimiter.len());
     let seen = &bytes[..bytes.len().min(longest)];
-    let from = if cfg!(planted_bug) {
+    let from = if cfg!(mutant) {
         looked
     } else {
         looked.saturating_sub(delimiter.len() - 1)

@@ -172,7 +172,7 @@ impl Connection {
         {
             self.close(DisconnectReason::IdleTimeout, now_ms);
         } else if matches!(self.write, WriteSide::Open) && self.keep_alive_ms() <= now_ms {
-            if !(cfg!(planted_bug) && self.is_above_high()) {
+            if !(cfg!(mutant) && self.is_above_high()) {
                 self.times.written_ms = now_ms;
             }
             return self.output.is_empty();

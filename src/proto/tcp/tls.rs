@@ -314,7 +314,7 @@ impl Connection {
                 tls.close_notify();
                 self.is_notified = true;
                 // Nothing can follow it, even if it waits for the socket.
-                if !cfg!(planted_bug) {
+                if !cfg!(mutant) {
                     self.level = OutputLevel::Dropped;
                 }
             }

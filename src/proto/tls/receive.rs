@@ -61,7 +61,7 @@ impl Tls {
         while !rest.is_empty() && !self.session.peer_closed {
             self.session.take(&mut rest)?;
             let outcome = self.session.process();
-            if !(cfg!(planted_bug) && self.session.peer_closed) {
+            if !(cfg!(mutant) && self.session.peer_closed) {
                 self.session.drain(plain);
             }
             outcome?;
