@@ -5,6 +5,7 @@
 //!     │                    ▲ sockets
 //!     └───── starts ──> loadgen    (load: one loop per workload, one JSON line)
 //!  table: what to run, rounds, ratios, Markdown, JSON, SVG
+//!  apps: whole applications beside nginx, redis-server, haproxy and tokio
 //!  actors: message passing inside one process, no sockets
 //!  gate: instructions and allocations per operation against a stored file
 //! ```
@@ -13,6 +14,7 @@
 
 pub mod actors;
 pub mod affinity;
+pub mod apps;
 pub mod arguments;
 pub mod gate;
 pub mod histogram;

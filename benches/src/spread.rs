@@ -41,6 +41,47 @@ impl Spread {
     }
 }
 
+/// The middle figure and the middles of both halves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quartiles {
+    /// A quarter of the figures are below it.
+    pub low: f64,
+    /// The middle of the sorted figures.
+    pub median: f64,
+    /// A quarter of the figures are above it.
+    pub high: f64,
+}
+
+impl Quartiles {
+    /// Summarizes the figures, interpolating between neighbors; none if there are none.
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = figures
+            .into_iter()
+            .filter(|figure| figure.is_finite())
+            .collect();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len().checked_sub(1)?;
+        let at = |share: f64| {
+            let place = share * last as f64;
+            let (below, above) = (
+                sorted[place.floor() as usize],
+                sorted[place.ceil() as usize],
+            );
+            below + (above - below) * place.fract()
+        };
+        Some(Self {
+            low: at(0.25),
+            median: at(0.5),
+            high: at(0.75),
+        })
+    }
+
+    /// `1.04 (0.98–1.09)`, as a ratio is written in a table.
+    pub fn as_ratio(self) -> String {
+        format!("{:.2} ({:.2}–{:.2})", self.median, self.low, self.high)
+    }
+}
+
 /// A figure with three significant digits and a unit prefix: `6.71 k`, `1.61 M`.
 pub fn short(figure: f64) -> String {
     let (scaled, unit) = match figure.abs() {
@@ -85,6 +126,18 @@ mod tests {
             })
         );
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn quartiles_of_five_figures_are_the_second_and_the_fourth() {
+        let found = Quartiles::of([5.0, 1.0, 4.0, 2.0, 3.0]);
+        let expected = Quartiles {
+            low: 2.0,
+            median: 3.0,
+            high: 4.0,
+        };
+        assert_eq!(found, Some(expected));
+        assert_eq!(Quartiles::of([]), None);
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //! cargo run --release -- all --json results/all.json
 //! cargo run --release -- table udp --json results/all.json --merge
 //! cargo run --release -- profile tcp64,connect --rounds 3
+//! cargo run --release -- apps http --rounds 3
 //! cargo run --release -- page
 //! ```
 
+use longshore_bench::apps;
 use longshore_bench::arguments::{Arguments, refuse};
 use longshore_bench::table::plan::Row;
 use longshore_bench::table::{
@@ -20,11 +22,12 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-const USAGE: &str = "runner list | table NAME[,NAME…] | all | profile [NAME[,NAME…]] | page\n  \
+const USAGE: &str = "runner list | table NAME[,NAME…] | all | profile [NAME[,NAME…]] | apps [NAME[,NAME…]] | page\n  \
     table, all: [--rounds N] [--duration-ms N] [--warm-up-ms N] [--peers A,B…] [--no-syscalls]\n             \
     [--max-other SHARE] [--retries N] [--json FILE [--merge]]\n  \
     table openloop: [--rates N,N…] [--connections N,N…] [--arrivals poisson|fixed]\n  \
     profile: as table, but for --no-syscalls, --max-other, --retries and --merge\n  \
+    apps [http,kv,proxy]: [--rounds N] [--seconds N] [--examples DIRECTORY] [--json FILE]\n  \
     page: [--results DIRECTORY] [--readme FILE]";
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/results");
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
@@ -34,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tables: Vec<&str> = match (arguments.word(0), arguments.word(1)) {
         (Some("list"), None) => return list(),
         (Some("page"), None) => return write_page(&arguments),
+        (Some("apps"), _) => return apps::contest::run(&arguments),
         (Some("all" | "profile"), None) => plan::TABLES.to_vec(),
         (Some("table" | "profile"), Some(names)) => names.split(',').collect(),
         _ => refuse(USAGE),

@@ -4,6 +4,7 @@
 //!  results/all.json     (runner all)     ┐
 //!  results/actors.json  (actors)         │         ┌─> results/page.md
 //!  results/profile.json (runner profile) ├─ write ─┼─> results/plot.svg
+//!  results/apps.json    (runner apps)    │
 //!  results/notes.md     (by hand)        │         └─> README.md, between two markers
 //!  results/earlier.json (by hand)        ┘
 //! ```
@@ -15,6 +16,7 @@ use super::outcome::{Cell, Outcome};
 use super::verdict::{self, By};
 use super::{front, markdown, plan::Metric, plot, profile, record};
 use crate::actors::contest;
+use crate::apps::report;
 use crate::spread::{Spread, short};
 use serde_json::Value;
 use std::fmt::Write;
@@ -38,6 +40,7 @@ pub fn write(results: &Path, readme: &Path) -> io::Result<()> {
     let sockets = read_json(&results.join("all.json"))?;
     let actors = read_json(&results.join("actors.json"))?;
     let profiles = read_json(&results.join("profile.json"))?;
+    let apps = read_json(&results.join("apps.json"))?;
     let earlier = read_json(&results.join("earlier.json"))?;
     let notes = read(&results.join("notes.md"))?;
     let outcomes = record::outcomes(&sockets);
@@ -67,6 +70,10 @@ pub fn write(results: &Path, readme: &Path) -> io::Result<()> {
     outcomes
         .iter()
         .for_each(|outcome| page.push_str(&(markdown::render(outcome) + "\n")));
+    if let Some(tables) = Some(report::render(&apps)).filter(|tables| !tables.is_empty()) {
+        let date = apps["environment"]["date"].as_str().unwrap_or("–");
+        write!(page, "## Applications\n\nMeasured {date}.\n\n{tables}").expect(IN_MEMORY);
+    }
     page.push_str("## Actors\n\n");
     events
         .iter()
