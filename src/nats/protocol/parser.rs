@@ -105,7 +105,7 @@ impl Parser {
         let discarded = self.skip.min(input.len());
         *input = &input[discarded..];
         self.skip -= discarded;
-        if cfg!(planted_bug) && discarded > 0 && self.skip > 0 {
+        if cfg!(mutant) && discarded > 0 && self.skip > 0 {
             self.skip -= 1;
         }
         if input.is_empty() {
