@@ -30,8 +30,14 @@ pub(crate) enum Command {
     Watch { to: Alias, watcher: Watcher },
     /// Do not tell it after all.
     Unwatch { to: Alias, watcher: Watcher },
-    /// The mailbox that refused data has room.
-    Resume { to: Alias },
+    /// The mailbox that refused data has room for `messages` of this meta-process.
+    Resume {
+        to: Alias,
+        mailbox: Pid,
+        messages: u32,
+    },
+    /// A place is free that the listener waits for.
+    Wake { to: Alias },
     /// The owner has handled everything that was delivered before the mark.
     Acked { to: Alias, mark: Ack },
     /// A timer has fired.

@@ -1,5 +1,6 @@
 //! How the I/O half reaches processes: the trait [`Deliver`], which the process table implements.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,6 +30,38 @@ pub(crate) enum Watcher {
     Outside(Arc<EndNotice>),
 }
 
+impl Watcher {
+    /// Links come first, then monitors in the order in which they were made, then those outside.
+    fn key(&self) -> (u8, Option<Ref>, Pid, usize) {
+        match self {
+            Self::Link(pid) => (0, None, *pid, 0),
+            Self::Monitor(pid, monitor) => (1, Some(*monitor), *pid, 0),
+            Self::Outside(notice) => (2, None, Pid::NODE, Arc::as_ptr(notice).addr()),
+        }
+    }
+}
+
+impl Ord for Watcher {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Watcher {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By what right data enters a mailbox that is bounded for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// There is room, and no other waits for it; if not, this meta-process becomes the last waiter. It must not be one.
+    Newcomer(Alias),
+    /// The mailbox has resumed this meta-process, and the message is one of those that were granted.
+    InTurn(Alias),
+}
+
 /// Why a delivery failed. The message comes back.
 #[derive(Debug)]
 pub(crate) enum Undelivered {
@@ -42,15 +75,18 @@ pub(crate) enum Undelivered {
 ///
 /// Order: two deliveries by one caller to one process arrive in order. None of these calls runs user code or blocks.
 pub(crate) trait Deliver: Send + Sync {
-    /// Delivers data: refused when the mailbox holds as many messages as it may, and then `waiter` is resumed when it is
-    /// half drained.
+    /// Delivers data: refused when the mailbox holds as many messages as it may, or others wait for room. Then the
+    /// meta-process waits, and gets a [`Command::Resume`](crate::bridge::Command) when it is its turn.
     fn deliver_data(
         &self,
         to: Pid,
         from: Pid,
         message: CompactMessage,
-        waiter: Alias,
+        claim: Claim,
     ) -> Result<(), Undelivered>;
+
+    /// Ends the turn of a meta-process that `to` resumed with this number of messages.
+    fn end_turn(&self, to: Pid, messages: u32);
 
     /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool;

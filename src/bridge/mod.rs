@@ -22,7 +22,7 @@ mod wakers;
 
 pub(crate) use command::Command;
 pub(crate) use commands::Commands;
-pub(crate) use deliver::{Ack, Deliver, Undelivered, Watcher};
+pub(crate) use deliver::{Ack, Claim, Deliver, Undelivered, Watcher};
 pub(crate) use send_quota::QuotaOptions;
 pub(crate) use socket_command::{Framing, SocketCommand};
 pub(crate) use timer_event::TimerEvent;

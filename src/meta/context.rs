@@ -1,5 +1,6 @@
 //! What a meta-process can do from inside its callbacks.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
 #[cfg(unix)]
@@ -10,9 +11,9 @@ use std::time::Duration;
 use mio::{Interest, Token};
 
 use super::actions::{Actions, Again};
-use super::{MetaProcess, Services};
-use crate::bridge::Undelivered;
+use super::{MetaProcess, Services, Standing, Waits};
 use crate::bridge::send_quota::SendQuota;
+use crate::bridge::{Claim, Undelivered};
 use crate::bridge::{Command, Commands};
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
@@ -40,6 +41,8 @@ pub struct MetaContext<'a> {
     pub(crate) services: &'a Services,
     pub(crate) alias: Alias,
     pub(crate) parent: Pid,
+    /// The mailboxes that this meta-process waits for.
+    pub(crate) waits: RefCell<&'a mut Waits>,
     /// What the callback has requested so far.
     pub(crate) actions: Actions,
     /// A buffer to read into, shared by the meta-processes of a stripe; empty between callbacks.
@@ -60,12 +63,14 @@ impl<'a> MetaContext<'a> {
         services: &'a Services,
         alias: Alias,
         parent: Pid,
+        waits: &'a mut Waits,
         scratch: &'a mut Buffer,
     ) -> Self {
         Self {
             services,
             alias,
             parent,
+            waits: RefCell::new(waits),
             actions: Actions::default(),
             scratch,
             now_ms: 0,
@@ -195,16 +200,34 @@ impl MetaContext<'_> {
                 None => return Err(SendError::new(SendErrorKind::NoName, to, message.unpack())),
             },
         };
-        self.services
-            .deliver
-            .deliver_data(pid, self.parent, message, self.alias)
-            .map_err(|undelivered| {
-                let (kind, message) = match undelivered {
-                    Undelivered::Gone(message) => (SendErrorKind::NoProcess, message),
-                    Undelivered::Full(message) => (SendErrorKind::MailboxFull, message),
-                };
-                SendError::new(kind, to, message.unpack())
-            })
+        self.deliver_data(pid, message).map_err(|undelivered| {
+            let (kind, message) = match undelivered {
+                Undelivered::Gone(message) => (SendErrorKind::NoProcess, message),
+                Undelivered::Full(message) => (SendErrorKind::MailboxFull, message),
+            };
+            SendError::new(kind, to, message.unpack())
+        })
+    }
+
+    /// Delivers data to a mailbox that is bounded for it. After a refusal the mailbox resumes this meta-process, and until
+    /// then it refuses everything.
+    #[inline]
+    pub(crate) fn deliver_data(&self, to: Pid, message: CompactMessage) -> Result<(), Undelivered> {
+        let standing = self.waits.borrow().standing(to);
+        let claim = match standing {
+            Standing::Newcomer => Claim::Newcomer(self.alias),
+            Standing::InTurn => Claim::InTurn(self.alias),
+            Standing::Waiting => return Err(Undelivered::Full(message)),
+        };
+        let deliver = &self.services.deliver;
+        let outcome = deliver.deliver_data(to, self.parent, message, claim);
+        match (&outcome, standing) {
+            (Err(Undelivered::Full(_)), _) => self.waits.borrow_mut().refused(to),
+            (Err(Undelivered::Gone(_)), _) => self.waits.borrow_mut().gone(to),
+            (Ok(()), Standing::InTurn) => self.waits.borrow_mut().sent_in_turn(to),
+            _ => {}
+        }
+        outcome
     }
 
     /// Starts another meta-process, a child of the same parent process.

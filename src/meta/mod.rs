@@ -19,12 +19,14 @@ mod actions;
 mod context;
 mod readiness;
 mod services;
+mod waits;
 
 pub(crate) use actions::{Actions, Again};
 pub use context::MetaContext;
 pub(crate) use context::Offload;
 pub use readiness::Readiness;
 pub(crate) use services::{PendingSpawn, Services};
+pub(crate) use waits::{Standing, Waits};
 
 use crate::bridge::request::Reply;
 use crate::bridge::{Ack, QuotaOptions};
@@ -123,7 +125,8 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// Called when a mailbox that refused data of this meta-process has room again.
+    /// Called when a mailbox that refused data of this meta-process has room for some of it again. Until then it refuses
+    /// everything that comes from here.
     ///
     /// # Errors
     ///

@@ -248,11 +248,7 @@ impl UdpServer {
             truncated,
         })
         .into();
-        match cx
-            .services
-            .deliver
-            .deliver_data(self.owner, cx.parent, message, cx.alias)
-        {
+        match cx.deliver_data(self.owner, message) {
             Ok(()) => {}
             Err(Undelivered::Full(message)) => {
                 message.discard();

@@ -183,11 +183,7 @@ impl UnixDatagramServer {
             truncated,
         };
         let message = Message::UnixDatagram(Box::new(packet)).into();
-        match cx
-            .services
-            .deliver
-            .deliver_data(self.owner, cx.parent, message, cx.alias)
-        {
+        match cx.deliver_data(self.owner, message) {
             Ok(()) => {}
             Err(Undelivered::Full(message)) => {
                 message.discard();

@@ -8,9 +8,11 @@
 //!
 //! This module calls no callback.
 
+use std::collections::BTreeSet;
+
 use crate::bridge::{TimerEvent, Timers, Watcher};
 use crate::id::{Alias, Pid};
-use crate::meta::{MetaProcess, Readiness};
+use crate::meta::{MetaProcess, Readiness, Waits};
 use crate::time::wheel::TimerKey;
 
 /// See the module.
@@ -24,7 +26,9 @@ pub(super) struct Entry {
     generation: u32,
     /// Boxed, because most meta-processes have none.
     timer: Option<Box<ArmedTimer>>,
-    watchers: Option<Box<Vec<Watcher>>>,
+    watchers: Option<Box<BTreeSet<Watcher>>>,
+    /// The mailboxes that it waits for.
+    pub(super) waits: Waits,
     /// Readiness that has not been delivered yet. The alias is in the stripe's queue while there is any.
     pub(super) pending: Readiness,
     /// The alias is in the stripe's list of flushes.
@@ -68,6 +72,7 @@ impl Entries {
             generation: alias.generation(),
             timer: None,
             watchers: None,
+            waits: Waits::default(),
             pending: Readiness::default(),
             awaits_flush: false,
             awaits_step: false,
@@ -156,21 +161,22 @@ impl Entry {
     // ---- Watchers ----
 
     pub(super) fn watch(&mut self, watcher: Watcher) {
-        self.watchers.get_or_insert_default().push(watcher);
+        self.watchers.get_or_insert_default().insert(watcher);
     }
 
     pub(super) fn unwatch(&mut self, watcher: &Watcher) {
         if let Some(watchers) = &mut self.watchers {
-            watchers.retain(|other| other != watcher);
+            watchers.remove(watcher);
             if watchers.is_empty() {
                 self.watchers = None;
             }
         }
     }
 
-    pub(super) fn take_watchers(&mut self) -> Vec<Watcher> {
+    pub(super) fn take_watchers(&mut self) -> impl Iterator<Item = Watcher> + use<> {
         self.watchers
             .take()
-            .map_or_else(Vec::new, |watchers| *watchers)
+            .into_iter()
+            .flat_map(|watchers| *watchers)
     }
 }

@@ -33,7 +33,7 @@ use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::InspectReply;
 use crate::bridge::{Command, Watcher};
 use crate::error::Reason;
-use crate::id::{Alias, Target};
+use crate::id::{Alias, Pid, Target};
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
 use crate::message::MessageType;
@@ -416,7 +416,12 @@ impl<'a> Run<'a> {
                     entry.unwatch(&watcher);
                 }
             }
-            Command::Resume { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
+            Command::Resume {
+                to,
+                mailbox,
+                messages,
+            } => self.resume(to, mailbox, messages),
+            Command::Wake { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
             Command::Acked { to, mark } => self.call(to, |meta, cx| meta.handle_ack(cx, mark)),
             Command::Timer { to, deadline_ms } => self.timer_fired(to, deadline_ms),
             Command::Inspect { to, reply } => self.inspect(to, reply),
@@ -442,6 +447,19 @@ impl<'a> Run<'a> {
         } else {
             confirmed.wake();
         }
+    }
+
+    /// Gives a meta-process its turn at a mailbox, which learns of the end of the turn, whatever has become of the
+    /// meta-process.
+    fn resume(&mut self, alias: Alias, mailbox: Pid, messages: u32) {
+        if let Some(entry) = self.inner.entries.get_mut(alias) {
+            entry.waits.begin_turn(mailbox, messages);
+        }
+        self.call(alias, |meta, cx| meta.handle_resume(cx));
+        if let Some(entry) = self.inner.entries.get_mut(alias) {
+            entry.waits.end_turn(mailbox);
+        }
+        self.services.deliver.end_turn(mailbox, messages);
     }
 
     fn timer_fired(&mut self, alias: Alias, armed_ms: u64) {
@@ -522,7 +540,8 @@ impl<'a> Run<'a> {
             drop_catching(callback);
             return Again::No;
         };
-        let mut cx = MetaContext::new(services, alias, entry.parent, &mut inner.scratch);
+        let (waits, scratch) = (&mut entry.waits, &mut inner.scratch);
+        let mut cx = MetaContext::new(services, alias, entry.parent, waits, scratch);
         cx.now_ms = self.now_ms;
         cx.read_budget = self.read_budget;
         cx.offload = self.offload;
@@ -603,7 +622,8 @@ impl<'a> Run<'a> {
         let services = self.services;
         entry.cancel_timer(&services.timers);
         let unsent = services.commands.retire(alias) as u64;
-        let mut cx = MetaContext::new(services, alias, entry.parent, &mut self.inner.scratch);
+        let (waits, scratch) = (&mut entry.waits, &mut self.inner.scratch);
+        let mut cx = MetaContext::new(services, alias, entry.parent, waits, scratch);
         cx.now_ms = self.now_ms;
         cx.unsent = unsent;
         drop_catching(catch_panic(|| entry.meta.terminate(&mut cx, reason)));

@@ -26,7 +26,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
 use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
-use super::mailbox::{Batch, ClosedMailbox};
+use super::mailbox::{Batch, ClosedMailbox, Resumed};
 use super::relations::Relations;
 use super::table::{Cell, Processes, Stage};
 use crate::base::unwind::{catch_panic, drop_catching};
@@ -147,7 +147,9 @@ impl Processes {
             self.notify_related(pid, *relations, &reason);
         }
         life.forget_all_requests(self);
-        self.resume(&mut remains.waiters);
+        // They find that it has ended.
+        let resumed = |alias| Resumed { alias, messages: 1 };
+        self.resume(pid, &mut remains.waiters.into_iter().map(resumed).collect());
         for envelope in remains.envelopes {
             drop_catching(envelope);
         }

@@ -474,7 +474,7 @@ impl ProcessContext<'_> {
             Ok(Target::Pid(pid)) => {
                 let watched = self
                     .processes
-                    .with_relations(pid, |relations| relations.watchers.push(watcher.clone()));
+                    .with_relations(pid, |relations| relations.watchers.insert(watcher.clone()));
                 if watched.is_none() {
                     self.processes
                         .notify_watcher(watcher, target, &Reason::NoProcess);

@@ -17,6 +17,15 @@
 //! 4. `close`: out of the table. From then on every push of this generation is refused; what lies in the lanes goes to
 //!    the caller.
 //!
+//! Data of sockets is bounded, and a meta-process whose data is refused waits:
+//!
+//! 1. It is put at the end of `waiters`. It knows that it is there ([`Waits`](crate::meta::Waits)) and does not push again, so
+//!    nothing searches the list. While others wait, data that comes without a turn waits behind them.
+//! 2. When half of the room is free the first waiters are resumed, as many as there is room for, each with its share of the
+//!    room. What is granted counts against the bound until the turn has ended.
+//! 3. The stripe ends the turn behind the callback, also of a meta-process that is gone: what was not used is room for the
+//!    next ones, which are resumed by the consumer or by the end of a turn, whichever finds the room.
+//!
 //! Why a lock and not a lock-free queue for each process: a push is one uncontended lock either way (measured equal), a
 //! segmented lock-free queue keeps 1.3 KB for each process that ever got a message, and here the bound, the recycling
 //! and the wake-up are exact because they are one step. The consumer takes a whole chunk at once, so it rarely meets the
@@ -33,10 +42,15 @@ use super::activity::Identity;
 use super::lane::{Chunk, Lane};
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::bridge::Claim;
 use crate::id::{Alias, Pid};
 use crate::message::Priority;
 use crate::process::envelope::{Envelope, Payload};
 use crate::process::relations::Relations;
+
+/// Messages that a waiter may send when it is resumed, if there is room for no more. With this many, one that begins to
+/// wait behind 10,000 others has its turn when its mailbox has handled 40,000 messages.
+const TURN: u32 = 4;
 
 /// Two cache lines, less the state and the identity.
 const GAP: usize = 128_usize.saturating_sub(size_of::<Mutex<State>>() + size_of::<Identity>());
@@ -68,6 +82,8 @@ struct State {
     main: Lane,
     others: Option<Box<Others>>,
     relations: Option<Box<Relations>>,
+    /// The bound for data. `bounds.data` is 0 instead while data waits, so that a push looks who waits.
+    data_bound: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +107,8 @@ pub(crate) struct Bounds {
 pub(crate) enum Class {
     /// By its priority; the main lane is bounded.
     Normal(Priority),
-    /// Data of a socket: main lane, bounded; the alias is resumed when there is room again.
-    Data(Alias),
+    /// Data of a socket: main lane, bounded; a refused meta-process is resumed when it is its turn.
+    Data(Claim),
     /// Main lane, never refused.
     Control,
     /// The urgent lane, never refused.
@@ -112,8 +128,48 @@ struct Others {
     urgent: VecDeque<Envelope>,
     system: VecDeque<Envelope>,
     log: VecDeque<Envelope>,
-    /// Meta-processes whose data was refused.
-    waiters: Vec<Alias>,
+    /// Meta-processes whose data was refused, in the order of their first refusal. Each is here once: it knows.
+    waiters: VecDeque<Alias>,
+    /// Messages that resumed meta-processes may still send in their turns.
+    granted: u32,
+}
+
+impl Others {
+    fn is_empty(&self) -> bool {
+        let lanes = [&self.urgent, &self.system, &self.log];
+        lanes.iter().all(|lane| lane.is_empty()) && !self.has_waiters()
+    }
+
+    /// Whether data that comes now has others before it.
+    fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty() || self.granted > 0
+    }
+
+    /// Gives the first waiters their turn, as many as there is room for beside `queued` messages. Waits until half of the
+    /// room is free, so that they come in batches. Each gets its share of the room, at least [`TURN`] messages.
+    fn resume(&mut self, queued: usize, bound: u32, resumed: &mut Vec<Resumed>) {
+        let taken = u32::try_from(queued)
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.granted);
+        if taken > bound / 2 || self.waiters.is_empty() {
+            return;
+        }
+        let room = bound - taken;
+        let waiters = u32::try_from(self.waiters.len()).unwrap_or(u32::MAX);
+        let messages = (room / waiters).max(TURN.min(bound));
+        let count = (room / messages).max(1).min(waiters);
+        self.granted += count * messages;
+        let turns = self.waiters.drain(..count as usize);
+        resumed.extend(turns.map(|alias| Resumed { alias, messages }));
+    }
+}
+
+/// A meta-process whose turn has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Resumed {
+    pub(crate) alias: Alias,
+    /// How many messages it may send.
+    pub(crate) messages: u32,
 }
 
 /// The consumer's side: the chunk it works on.
@@ -121,7 +177,7 @@ struct Others {
 pub(crate) struct Batch {
     chunk: Chunk,
     /// Meta-processes to be resumed by the caller, filled by [`Mailbox::next`].
-    pub(crate) resumed: Vec<Alias>,
+    pub(crate) resumed: Vec<Resumed>,
 }
 
 impl Batch {
@@ -144,7 +200,7 @@ pub(crate) enum Pushed {
 #[derive(Debug, Default)]
 pub(crate) struct ClosedMailbox {
     pub(crate) envelopes: Vec<Envelope>,
-    pub(crate) waiters: Vec<Alias>,
+    pub(crate) waiters: VecDeque<Alias>,
     pub(crate) relations: Option<Box<Relations>>,
     /// The generation is used up: the cell must not be used again.
     pub(crate) retired: bool,
@@ -162,6 +218,7 @@ impl Default for Mailbox {
             main: Lane::default(),
             others: None,
             relations: None,
+            data_bound: u32::MAX,
         };
         Self {
             state: Mutex::new(state),
@@ -183,6 +240,7 @@ impl Mailbox {
             data: bounds.data.min(bounds.main),
             ..bounds
         };
+        state.data_bound = state.bounds.data;
         state.generation
     }
 
@@ -242,15 +300,47 @@ impl Mailbox {
     /// Counts exactly. Data that is refused is resumed later.
     #[cold]
     fn is_full(&self, state: &mut State, class: Class) -> bool {
-        let is_full =
-            state.main.len() + self.in_flight.load(Relaxed) as usize >= state.bound(class);
-        if let (true, Class::Data(waiter)) = (is_full, class) {
-            let waiters = &mut state.others.get_or_insert_default().waiters;
-            if !waiters.contains(&waiter) {
-                waiters.push(waiter);
+        let queued = self.queued_in_main(state);
+        let Class::Data(claim) = class else {
+            return queued >= state.bound(class);
+        };
+        let bound = state.data_bound as usize;
+        let is_full = match (claim, &state.others) {
+            (Claim::Newcomer(_), Some(others)) if others.has_waiters() => {
+                !others.waiters.is_empty() || queued + others.granted as usize >= bound
             }
+            _ => queued >= bound,
+        };
+        if is_full {
+            let waiters = &mut state.others.get_or_insert_default().waiters;
+            match claim {
+                Claim::Newcomer(alias) => waiters.push_back(alias),
+                // Others have filled the room that was granted: it keeps its place.
+                Claim::InTurn(alias) => waiters.push_front(alias),
+            }
+            state.bounds.data = 0;
         }
         is_full
+    }
+
+    /// Messages of the main lane, those in the consumer's batch included.
+    fn queued_in_main(&self, state: &State) -> usize {
+        state.main.len() + self.in_flight.load(Relaxed) as usize
+    }
+
+    /// The turn of a resumed meta-process has ended: what it was granted is room for the next ones.
+    pub(crate) fn end_turn(&self, generation: u32, messages: u32, resumed: &mut Vec<Resumed>) {
+        let mut state = self.state.lock();
+        if state.generation != generation {
+            return;
+        }
+        let queued = self.queued_in_main(&state);
+        let bound = state.data_bound;
+        if let Some(others) = &mut state.others {
+            others.granted = others.granted.saturating_sub(messages);
+            others.resume(queued, bound, resumed);
+        }
+        state.forget_waiters();
     }
 
     /// Into another lane than the main one.
@@ -301,7 +391,7 @@ impl Mailbox {
         }
         // An idle process keeps no room that a burst once needed.
         state.main.release(&mut batch.chunk);
-        state.others = None;
+        state.others.take_if(|others| others.is_empty());
         state.status = Status::Idle;
         None
     }
@@ -318,9 +408,9 @@ impl Mailbox {
             self.priority.fetch_sub(1, Relaxed);
             return Some(envelope);
         }
-        if state.main.len() + batch.chunk.len() <= (state.bounds.data / 2) as usize {
-            batch.resumed.append(&mut others.waiters);
-        }
+        let queued = state.main.len() + batch.chunk.len();
+        others.resume(queued, state.data_bound, &mut batch.resumed);
+        state.forget_waiters();
         batch.chunk.pop_front()
     }
 
@@ -335,6 +425,7 @@ impl Mailbox {
             system,
             log,
             waiters,
+            granted: _,
         } = state
             .others
             .take()
@@ -403,7 +494,7 @@ impl Mailbox {
         let others = state.others.as_ref().map_or(0, |others| {
             others.urgent.len() + others.system.len() + others.log.len()
         });
-        state.main.len() + self.in_flight.load(Relaxed) as usize + others
+        self.queued_in_main(state) + others
     }
 }
 
@@ -414,6 +505,17 @@ impl State {
             Class::Normal(Priority::Normal) => self.bounds.main as usize,
             Class::Data(_) => self.bounds.data as usize,
             _ => usize::MAX,
+        }
+    }
+
+    /// Once no data waits, a push need not look for it.
+    fn forget_waiters(&mut self) {
+        if !self
+            .others
+            .as_ref()
+            .is_some_and(|others| others.has_waiters())
+        {
+            self.bounds.data = self.data_bound;
         }
     }
 
@@ -546,18 +648,140 @@ mod tests {
         let waiter = Alias::new(0, 0, 1);
         for number in 0..4 {
             mailbox
-                .push(generation, Pid::NODE, payload(number), Class::Data(waiter))
+                .push(
+                    generation,
+                    Pid::NODE,
+                    payload(number),
+                    Class::Data(Claim::Newcomer(waiter)),
+                )
                 .unwrap();
         }
         for _ in 0..2 {
             assert!(
                 mailbox
-                    .push(generation, Pid::NODE, payload(9), Class::Data(waiter))
+                    .push(
+                        generation,
+                        Pid::NODE,
+                        payload(9),
+                        Class::Data(Claim::Newcomer(waiter))
+                    )
                     .is_err()
             );
         }
         while value(mailbox.next(&mut batch)).is_some() {}
-        assert_eq!(batch.resumed, [waiter]);
+        let aliases: Vec<_> = batch.resumed.iter().map(|turn| turn.alias).collect();
+        assert_eq!(aliases, [waiter]);
+    }
+
+    fn waiters(batch: &mut Batch) -> Vec<(u32, u32)> {
+        let resumed = batch.resumed.drain(..);
+        resumed
+            .map(|turn| (turn.alias.slot(), turn.messages))
+            .collect()
+    }
+
+    fn data(number: u32) -> Class {
+        Class::Data(Claim::Newcomer(Alias::new(0, number, 1)))
+    }
+
+    fn turn(number: u32) -> Class {
+        Class::Data(Claim::InTurn(Alias::new(0, number, 1)))
+    }
+
+    /// A mailbox with room for 16 that is full, and waiters 1 to `count`.
+    fn crowded(count: u32) -> (Mailbox, u32, Batch) {
+        let (mailbox, generation, batch) = open(16);
+        let push = |number| mailbox.push(generation, Pid::NODE, payload(0), data(number));
+        (0..16).for_each(|_| assert!(push(0).is_ok()));
+        (1..=count).for_each(|number| assert!(push(number).is_err()));
+        (mailbox, generation, batch)
+    }
+
+    #[test]
+    fn waiters_have_their_turn_in_order_as_many_as_there_is_room_for() {
+        let (mailbox, generation, mut batch) = crowded(6);
+        let handle = |batch: &mut Batch, messages| {
+            (0..messages).for_each(|_| assert!(mailbox.next(batch).is_some()));
+        };
+        handle(&mut batch, 16);
+        assert_eq!(
+            waiters(&mut batch),
+            [],
+            "they come when the next is looked for"
+        );
+        assert!(mailbox.next(&mut batch).is_none());
+        assert_eq!(waiters(&mut batch), [(1, 4), (2, 4), (3, 4), (4, 4)]);
+        // A newcomer does not take what was granted, nor the place of one who waits.
+        assert!(
+            mailbox
+                .push(generation, Pid::NODE, payload(0), data(7))
+                .is_err()
+        );
+        for number in 1..=4 {
+            assert!(
+                mailbox
+                    .push(generation, Pid::NODE, payload(0), turn(number))
+                    .is_ok()
+            );
+        }
+        let mut resumed = Vec::new();
+        for _ in 1..=3 {
+            mailbox.end_turn(generation, 4, &mut resumed);
+        }
+        let aliases: Vec<_> = resumed.iter().map(|turn| turn.alias.slot()).collect();
+        assert_eq!(aliases, [5, 6], "what was not used is room for the next");
+    }
+
+    #[test]
+    fn newcomer_is_accepted_at_once_when_no_data_waits_any_more() {
+        let (mailbox, generation, mut batch) = crowded(1);
+        while mailbox.next(&mut batch).is_some() {}
+        assert_eq!(waiters(&mut batch), [(1, 16)]);
+        let push = |class| {
+            mailbox
+                .push(generation, Pid::NODE, payload(0), class)
+                .is_ok()
+        };
+        assert!(!push(data(2)), "the room is granted to another");
+        let mut resumed = Vec::new();
+        mailbox.end_turn(generation, 16, &mut resumed);
+        assert_eq!(resumed.len(), 1, "the one who was refused");
+        mailbox.end_turn(generation, 16, &mut resumed);
+        assert!(push(data(3)));
+        assert_eq!(resumed.len(), 1);
+    }
+
+    #[test]
+    fn turn_that_finds_no_room_keeps_its_place() {
+        let (mailbox, generation, mut batch) = crowded(2);
+        while mailbox.next(&mut batch).is_some() {}
+        assert_eq!(waiters(&mut batch), [(1, 8), (2, 8)]);
+        let push = |class| {
+            mailbox
+                .push(generation, Pid::NODE, payload(0), class)
+                .is_ok()
+        };
+        (0..16).for_each(|_| assert!(push(NORMAL)));
+        assert!(!push(data(3)));
+        assert!(!push(turn(1)));
+        let mut resumed = Vec::new();
+        mailbox.end_turn(generation, 8, &mut resumed);
+        mailbox.end_turn(generation, 8, &mut resumed);
+        assert!(resumed.is_empty(), "the mailbox is full");
+        while mailbox.next(&mut batch).is_some() {}
+        assert_eq!(waiters(&mut batch), [(1, 8), (3, 8)]);
+    }
+
+    #[test]
+    fn mailbox_that_is_idle_forgets_no_waiter() {
+        let (mailbox, generation, mut batch) = crowded(8);
+        while mailbox.next(&mut batch).is_some() {}
+        assert_eq!(waiters(&mut batch).len(), 4);
+        // None of them sends: each has ended meanwhile.
+        let mut resumed = Vec::new();
+        (0..4).for_each(|_| mailbox.end_turn(generation, 4, &mut resumed));
+        assert_eq!(resumed.len(), 4, "the others");
+        assert_eq!(mailbox.queued(), 0);
     }
 
     #[test]
@@ -651,6 +875,32 @@ mod loom_tests {
                 0,
                 "nothing reaches the next process in the cell"
             );
+        });
+    }
+
+    /// Data that is refused while the consumer goes idle is resumed by it, or by the end of a turn.
+    #[test]
+    fn loom_refused_data_is_always_resumed() {
+        loom::model(|| {
+            let mailbox = Arc::new(Mailbox::default());
+            let generation = mailbox.open(Bounds { main: 1, data: 1 });
+            let claim = |slot| Class::Data(Claim::Newcomer(Alias::new(0, slot, 1)));
+            let first = mailbox.push(generation, Pid::NODE, payload(), claim(0));
+            assert!(first.is_ok());
+            let sender = {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || {
+                    let class = claim(1);
+                    mailbox
+                        .push(generation, Pid::NODE, payload(), class)
+                        .is_ok()
+                })
+            };
+            let mut batch = Batch::default();
+            while mailbox.next(&mut batch).is_some() {}
+            let accepted = sender.join().expect("no panic");
+            while mailbox.next(&mut batch).is_some() {}
+            assert_eq!(batch.resumed.len(), usize::from(!accepted));
         });
     }
 

@@ -4,7 +4,7 @@
 //! Both directions are kept: who watches this process, and what this process watches, so that the end of either side
 //! cleans up the other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::bridge::Watcher;
 use crate::id::{Alias, Name, Ref, Target};
@@ -19,7 +19,7 @@ pub(crate) struct Relations {
     /// Processes and meta-processes this one is linked to.
     pub(crate) links: HashSet<Target>,
     /// Processes that want to be told of the end of this one, apart from links.
-    pub(crate) watchers: Vec<Watcher>,
+    pub(crate) watchers: BTreeSet<Watcher>,
     /// What this process monitors.
     pub(crate) monitors: HashMap<Ref, Monitored>,
 }

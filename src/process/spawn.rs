@@ -117,7 +117,7 @@ impl Processes {
             behavior,
         });
         if let Some(watcher) = watcher {
-            self.with_relations(pid, |relations| relations.watchers.push(watcher));
+            self.with_relations(pid, |relations| relations.watchers.insert(watcher));
         }
         match self.start_here(cell, &mut process, options) {
             Ok(()) => {
@@ -325,7 +325,7 @@ impl ProcessContext<'_> {
             relations.monitors.insert(monitor, monitored)
         });
         let watcher = Watcher::Monitor(parent, monitor);
-        processes.with_relations(pid, |relations| relations.watchers.push(watcher));
+        processes.with_relations(pid, |relations| relations.watchers.insert(watcher));
         *cell.stage.lock() = Stage::Starting(Box::new(Starting { life, factory }));
         // The mailbox is in the scheduled state since it was opened: nothing else queues it.
         processes

@@ -11,7 +11,7 @@ use super::activity::{Activity, Identity};
 use super::end::Closing;
 use super::envelope::{BarrierToken, Envelope, Payload};
 use super::lifecycle::{Process, ProcessInfo, notice, timed_out};
-use super::mailbox::{Bounds, Class, Mailbox, PushError, Pushed};
+use super::mailbox::{Bounds, Class, Mailbox, PushError, Pushed, Resumed};
 use super::relations::Relations;
 use super::set_aside::SetAside;
 use super::slow::Longest;
@@ -20,7 +20,9 @@ use crate::base::sync::{Mutex, MutexGuard};
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::monitor::EndNotice;
 use crate::bridge::request::{InspectReply, Reply};
-use crate::bridge::{Ack, Command, Commands, Deliver, TimerEvent, Timers, Undelivered, Watcher};
+use crate::bridge::{
+    Ack, Claim, Command, Commands, Deliver, TimerEvent, Timers, Undelivered, Watcher,
+};
 use crate::error::Reason;
 use crate::error::{ConfigError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
@@ -488,7 +490,7 @@ impl Processes {
         match self.locate(target) {
             Ok(Target::Pid(pid)) => {
                 // A notice that finds no process is dropped, which reports that.
-                self.with_relations(pid, |relations| relations.watchers.push(watcher));
+                self.with_relations(pid, |relations| relations.watchers.insert(watcher));
             }
             Ok(Target::Alias(alias)) => {
                 let command = Command::Watch { to: alias, watcher };
@@ -501,9 +503,7 @@ impl Processes {
     pub(super) fn unwatch(&self, target: &Target, watcher: Watcher) {
         match target {
             Target::Pid(pid) => {
-                self.with_relations(*pid, |relations| {
-                    relations.watchers.retain(|other| *other != watcher)
-                });
+                self.with_relations(*pid, |relations| relations.watchers.remove(&watcher));
             }
             Target::Alias(alias) => self.commands.push(
                 alias.stripe(),
@@ -631,7 +631,7 @@ impl Processes {
             } else {
                 let next = cell.mailbox.next(&mut body.batch);
                 if !body.batch.resumed.is_empty() {
-                    self.resume(&mut body.batch.resumed);
+                    self.resume(body.life.pid, &mut body.batch.resumed);
                 }
                 if handled == 1 && (body.life.has_backlog || body.batch.len() >= BUDGET as usize) {
                     began_ns = Some(self.timers.clock().now_ns());
@@ -666,11 +666,16 @@ impl Processes {
         began_ns.is_some_and(|began_ns| self.timers.clock().now_ns() - began_ns < BACKLOG_NS)
     }
 
+    /// Tells meta-processes that it is their turn at the mailbox of `pid`.
     #[cold]
-    pub(super) fn resume(&self, waiters: &mut Vec<Alias>) {
-        for alias in waiters.drain(..) {
-            self.commands
-                .push(alias.stripe(), Command::Resume { to: alias });
+    pub(super) fn resume(&self, pid: Pid, resumed: &mut Vec<Resumed>) {
+        for Resumed { alias, messages } in resumed.drain(..) {
+            let resume = Command::Resume {
+                to: alias,
+                mailbox: pid,
+                messages,
+            };
+            self.commands.push(alias.stripe(), resume);
         }
     }
 
@@ -795,13 +800,21 @@ impl Deliver for Processes {
         to: Pid,
         from: Pid,
         message: CompactMessage,
-        waiter: Alias,
+        claim: Claim,
     ) -> Result<(), Undelivered> {
-        self.post_inline(to, from, message, Class::Data(waiter), Place::Back)
+        self.post_inline(to, from, message, Class::Data(claim), Place::Back)
             .map_err(|(error, message)| match error {
                 PushError::Closed => Undelivered::Gone(message),
                 PushError::Full => Undelivered::Full(message),
             })
+    }
+
+    fn end_turn(&self, to: Pid, messages: u32) {
+        let mut resumed = Vec::new();
+        if let Some(mailbox) = self.mailbox(to) {
+            mailbox.end_turn(to.generation(), messages, &mut resumed);
+        }
+        self.resume(to, &mut resumed);
     }
 
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool {

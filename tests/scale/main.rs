@@ -11,6 +11,7 @@ mod blocked;
 mod churn;
 mod crowd;
 mod flood;
+mod growth;
 mod idle;
 mod memory;
 mod restart;

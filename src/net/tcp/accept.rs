@@ -224,7 +224,7 @@ impl ConnectionPermit {
             .swap(false, std::sync::atomic::Ordering::SeqCst)
             && let Some((listener, commands)) = self.hall.listener.get()
         {
-            commands.push(listener.stripe(), Command::Resume { to: *listener });
+            commands.push(listener.stripe(), Command::Wake { to: *listener });
         }
     }
 }

@@ -352,11 +352,7 @@ impl Driver {
             CompactMessage::Tcp(packet) => packet.data.len(),
             _ => 0,
         };
-        match cx
-            .services
-            .deliver
-            .deliver_data(self.owner, cx.parent, message, cx.alias)
-        {
+        match cx.deliver_data(self.owner, message) {
             Ok(()) => {
                 let ack = self.window.delivered(bytes);
                 self.request_ack(cx, ack);

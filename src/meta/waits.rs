@@ -1,0 +1,157 @@
+//! The mailboxes that a meta-process waits for, kept by the one who waits.
+//!
+//! ```text
+//!              refused                   resumed                  last message of the turn
+//!  no entry ───────────▶ waits (0 left) ─────────▶ may send (n left) ──────────────────────▶ no entry
+//!                          ▲                          │ refused all the same
+//!                          └──────────────────────────┘
+//! ```
+//!
+//! 1. A mailbox refuses data: it has put the meta-process on its list, once. As long as the entry says so, further data is
+//!    refused here, without asking the mailbox, so the mailbox never searches its list.
+//! 2. The mailbox takes it off its list and resumes it with a number of messages that have room: its turn.
+//! 3. In its turn each message takes one of them; the last one removes the entry.
+//! 4. A turn ends with the callback that it began with. A meta-process that had nothing to send in it, because it drops what
+//!    is refused, keeps what it was granted: its next messages go in without a wait.
+//!
+//! What it does not do: it does not keep what was refused; the meta-process does.
+
+use crate::id::Pid;
+
+/// See the module. Most meta-processes have no entry, and one allocates nothing until its first.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(Option<Box<Vec<Wait>>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    mailbox: Pid,
+    /// Messages that may go in; 0: it waits for its turn.
+    left: u32,
+    granted: u32,
+}
+
+/// How data of a meta-process comes to a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It does not wait there.
+    Newcomer,
+    /// It has been resumed, and this message is one of those that were granted.
+    InTurn,
+    /// It waits: the mailbox need not be asked.
+    Waiting,
+}
+
+impl Waits {
+    #[inline]
+    pub(crate) fn standing(&self, mailbox: Pid) -> Standing {
+        let Some(waits) = &self.0 else {
+            return Standing::Newcomer;
+        };
+        match waits.iter().find(|wait| wait.mailbox == mailbox) {
+            None => Standing::Newcomer,
+            Some(wait) if wait.left > 0 => Standing::InTurn,
+            Some(_) => Standing::Waiting,
+        }
+    }
+
+    /// Transition 1.
+    #[cold]
+    pub(crate) fn refused(&mut self, mailbox: Pid) {
+        self.set(mailbox, 0);
+    }
+
+    /// Transition 2.
+    #[cold]
+    pub(crate) fn begin_turn(&mut self, mailbox: Pid, messages: u32) {
+        self.set(mailbox, messages);
+    }
+
+    /// Transition 3: a message of the turn went in.
+    #[cold]
+    pub(crate) fn sent_in_turn(&mut self, mailbox: Pid) {
+        if let Some(wait) = self.find(mailbox) {
+            wait.left = wait.left.saturating_sub(1);
+            if wait.left == 0 {
+                self.remove(mailbox);
+            }
+        }
+    }
+
+    /// The mailbox has been closed.
+    #[cold]
+    pub(crate) fn gone(&mut self, mailbox: Pid) {
+        self.remove(mailbox);
+    }
+
+    /// Transition 4.
+    #[cold]
+    pub(crate) fn end_turn(&mut self, mailbox: Pid) {
+        if let Some(wait) = self.find(mailbox)
+            && wait.left > 0
+            && wait.left < wait.granted
+        {
+            self.remove(mailbox);
+        }
+    }
+
+    fn find(&mut self, mailbox: Pid) -> Option<&mut Wait> {
+        let waits = self.0.as_mut()?;
+        waits.iter_mut().find(|wait| wait.mailbox == mailbox)
+    }
+
+    fn set(&mut self, mailbox: Pid, left: u32) {
+        let granted = left;
+        match self.find(mailbox) {
+            Some(wait) => (wait.left, wait.granted) = (left, granted),
+            None => self.0.get_or_insert_default().push(Wait {
+                mailbox,
+                left,
+                granted,
+            }),
+        }
+    }
+
+    fn remove(&mut self, mailbox: Pid) {
+        if let Some(waits) = &mut self.0 {
+            waits.retain(|wait| wait.mailbox != mailbox);
+            if waits.is_empty() {
+                self.0 = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_who_waits_is_not_asked_for_again_and_a_turn_has_its_messages() {
+        let (one, other) = (Pid::new(1, 1), Pid::new(2, 1));
+        let mut waits = Waits::default();
+        assert_eq!(waits.standing(one), Standing::Newcomer);
+        waits.refused(one);
+        assert_eq!(waits.standing(one), Standing::Waiting);
+        assert_eq!(waits.standing(other), Standing::Newcomer);
+        waits.begin_turn(one, 2);
+        assert_eq!(waits.standing(one), Standing::InTurn);
+        waits.sent_in_turn(one);
+        assert_eq!(waits.standing(one), Standing::InTurn);
+        waits.sent_in_turn(one);
+        assert_eq!(waits.standing(one), Standing::Newcomer);
+    }
+
+    #[test]
+    fn grant_is_kept_by_one_who_had_nothing_to_send_and_by_no_other() {
+        let mailbox = Pid::new(1, 1);
+        let mut waits = Waits::default();
+        waits.refused(mailbox);
+        waits.begin_turn(mailbox, 2);
+        waits.end_turn(mailbox);
+        assert_eq!(waits.standing(mailbox), Standing::InTurn);
+        waits.begin_turn(mailbox, 2);
+        waits.sent_in_turn(mailbox);
+        waits.end_turn(mailbox);
+        assert_eq!(waits.standing(mailbox), Standing::Newcomer);
+    }
+}

@@ -1,0 +1,362 @@
+//! What grows with the number of things grows with it, and not with its square: each is timed with 2,500 and with 10,000.
+//!
+//! Four times as many may take nine times as long here, because caches are smaller than what is many; a search of a list
+//! for each of its members takes sixteen times as long.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use longshore::prelude::*;
+
+use crate::support::{
+    Owner, PATIENCE, Until, alone, books_until, connect, descriptors_allowed, node,
+};
+
+const FEW: usize = 2_500;
+const MANY: usize = 10_000;
+/// The best attempt counts: a loaded machine takes the processor away from any of them.
+const ATTEMPTS: usize = 5;
+
+fn grows_linearly(what: &str, time: impl Fn(usize) -> Duration) {
+    let _turn = alone();
+    let ratios = (0..ATTEMPTS).map(|_| {
+        let (few, many) = (time(FEW), time(MANY));
+        println!("{what}: {FEW} take {few:?}, {MANY} take {many:?}");
+        many.as_secs_f64() / few.as_secs_f64()
+    });
+    let is_linear = ratios.into_iter().any(|ratio| ratio < 9.0);
+    assert!(is_linear, "{what}: no attempt of {ATTEMPTS} was linear");
+}
+
+/// Does what it is sent, and forwards what else it receives.
+struct Hand(Sender<Message>);
+
+type Deed = Box<dyn FnOnce(&mut Context<'_>) + Send>;
+
+impl Hand {
+    fn spawn(node: &Node) -> (Pid, Receiver<Message>) {
+        let (sender, messages) = mpsc::channel();
+        (node.spawn(|| Self(sender)).unwrap(), messages)
+    }
+}
+
+impl Actor for Hand {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        cx.trap_exit(true);
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message {
+            Message::Exit(exit) if exit.from == Target::Pid(Pid::NODE) => Err(exit.reason),
+            message => {
+                match message.downcast::<Deed>() {
+                    Ok(deed) => deed(cx),
+                    // The test may be over.
+                    Err(message) => drop(self.0.send(message)),
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Does something inside a process and waits until it is done.
+fn within<R: Send + 'static>(
+    node: &Node,
+    pid: Pid,
+    deed: impl FnOnce(&mut Context<'_>) -> R + Send + 'static,
+) -> R {
+    let (sender, result) = mpsc::channel();
+    let deed: Deed = Box::new(move |cx| drop(sender.send(deed(cx))));
+    node.send(pid, deed).unwrap();
+    result.recv_timeout(PATIENCE).unwrap()
+}
+
+fn receive(messages: &Receiver<Message>, count: usize) {
+    for _ in 0..count {
+        messages.recv_timeout(PATIENCE).unwrap();
+    }
+}
+
+struct Quiet;
+
+impl Actor for Quiet {}
+
+impl MetaProcess for Quiet {}
+
+fn spawn_quiet(node: &Node, count: usize) -> Vec<Pid> {
+    (0..count).map(|_| node.spawn(|| Quiet).unwrap()).collect()
+}
+
+#[test]
+fn monitors_on_one_process_are_taken_back_in_linear_time() {
+    grows_linearly("monitors on a process", |count| {
+        let node = node(1);
+        let (hand, _messages) = Hand::spawn(&node);
+        let target = node.spawn(|| Quiet).unwrap();
+        let monitors = within(&node, hand, move |cx| -> Vec<Ref> {
+            (0..count).map(|_| cx.monitor(target)).collect()
+        });
+        let begun = Instant::now();
+        within(&node, hand, move |cx| {
+            monitors
+                .into_iter()
+                .rev()
+                .for_each(|monitor| cx.demonitor(monitor));
+        });
+        begun.elapsed()
+    });
+}
+
+#[test]
+fn monitors_on_one_meta_process_are_taken_back_in_linear_time() {
+    grows_linearly("monitors on a meta-process", |count| {
+        let node = node(1);
+        let (hand, _messages) = Hand::spawn(&node);
+        let alias = within(&node, hand, |cx| cx.spawn_meta(Quiet).unwrap());
+        let monitors = within(&node, hand, move |cx| -> Vec<Ref> {
+            (0..count).map(|_| cx.monitor(alias)).collect()
+        });
+        let begun = Instant::now();
+        within(&node, hand, move |cx| {
+            monitors
+                .into_iter()
+                .rev()
+                .for_each(|monitor| cx.demonitor(monitor));
+        });
+        // Its stripe has come so far when it answers.
+        node.inspect(alias, PATIENCE).unwrap();
+        begun.elapsed()
+    });
+}
+
+#[test]
+fn end_of_a_process_reaches_its_watchers_and_links_in_linear_time() {
+    grows_linearly("watchers and links", |count| {
+        let node = node(1);
+        let (hand, messages) = Hand::spawn(&node);
+        let targets = spawn_quiet(&node, count);
+        let ends = targets.clone();
+        within(&node, hand, move |cx| {
+            for target in targets {
+                cx.monitor(target);
+                cx.link(target).unwrap();
+            }
+        });
+        let begun = Instant::now();
+        for target in ends {
+            node.send_exit(target, Reason::Kill).unwrap();
+        }
+        // A `Down` and an exit signal of each.
+        receive(&messages, 2 * count);
+        begun.elapsed()
+    });
+}
+
+#[test]
+fn children_end_with_their_parent_in_linear_time() {
+    grows_linearly("children", |count| {
+        let node = node(1);
+        let (hand, _messages) = Hand::spawn(&node);
+        within(&node, hand, move |cx| {
+            for _ in 0..count {
+                cx.spawn_meta(Quiet).unwrap();
+            }
+        });
+        let begun = Instant::now();
+        node.send_exit(hand, Reason::Kill).unwrap();
+        while node.counts().number("meta_processes") != Some(0) {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        begun.elapsed()
+    });
+}
+
+#[test]
+fn timers_of_one_instant_fire_in_linear_time() {
+    grows_linearly("timers", |count| {
+        let node = node(1);
+        let (hand, messages) = Hand::spawn(&node);
+        let delay = Duration::from_millis(200);
+        let begun = within(&node, hand, move |cx| {
+            let begun = Instant::now();
+            for number in 0..count {
+                cx.send_after(cx.pid(), number, delay);
+            }
+            begun
+        });
+        receive(&messages, count);
+        begun.elapsed().saturating_sub(delay)
+    });
+}
+
+#[test]
+fn names_are_given_and_taken_back_in_linear_time() {
+    grows_linearly("names", |count| {
+        let node = node(1);
+        let begun = Instant::now();
+        let pids: Vec<Pid> = (0..count)
+            .map(|number| {
+                node.spawn_register(format!("name{number}"), || Quiet)
+                    .unwrap()
+            })
+            .collect();
+        for pid in pids {
+            node.send_exit(pid, Reason::Kill).unwrap();
+        }
+        while node.counts().number("processes") != Some(0) {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        begun.elapsed()
+    });
+}
+
+/// Sends numbers to a process as fast as its mailbox takes them.
+struct Flood {
+    to: Pid,
+    left: u32,
+}
+
+impl Flood {
+    fn send_all(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        while self.left > 0 && cx.send(self.to, self.left).is_ok() {
+            self.left -= 1;
+        }
+        Ok(())
+    }
+}
+
+impl MetaProcess for Flood {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.send_all(cx)
+    }
+
+    fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.send_all(cx)
+    }
+}
+
+/// Counts, and says when it has counted all.
+struct Count {
+    left: usize,
+    done: Sender<Instant>,
+}
+
+impl Actor for Count {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        self.left -= 1;
+        if self.left == 0 {
+            self.done.send(Instant::now()).unwrap();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn those_who_wait_for_one_mailbox_are_served_in_linear_time() {
+    const EACH: u32 = 40;
+    grows_linearly("waiters", |count| {
+        let node = node(2);
+        let (hand, _messages) = Hand::spawn(&node);
+        let (done, counted) = mpsc::channel();
+        let left = count * EACH as usize;
+        let to = node.spawn(|| Count { left, done }).unwrap();
+        let begun = within(&node, hand, move |cx| {
+            let begun = Instant::now();
+            for _ in 0..count {
+                cx.spawn_meta(Flood { to, left: EACH }).unwrap();
+            }
+            begun
+        });
+        counted.recv_timeout(PATIENCE).unwrap() - begun
+    });
+}
+
+#[test]
+fn one_who_begins_to_wait_behind_ten_thousand_is_served_soon() {
+    let _turn = alone();
+    let node = node(2);
+    let (hand, _messages) = Hand::spawn(&node);
+    let (done, _counted) = mpsc::channel();
+    let left = usize::MAX;
+    let to = node.spawn(|| Count { left, done }).unwrap();
+    within(&node, hand, move |cx| {
+        for _ in 0..MANY {
+            cx.spawn_meta(Flood { to, left: u32::MAX }).unwrap();
+        }
+    });
+    // A message of the newcomer, then one behind it, which the owner handles: it does not overtake.
+    struct Newcomer(Pid, Sender<()>);
+    impl Newcomer {
+        fn send(&self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            if cx.send(self.0, 0_u32).is_ok() {
+                self.1.send(()).ok();
+                return Err(Reason::Normal);
+            }
+            Ok(())
+        }
+    }
+    impl MetaProcess for Newcomer {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            self.send(cx)
+        }
+
+        fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            self.send(cx)
+        }
+    }
+    let mut times: Vec<Duration> = (0..20)
+        .map(|_| {
+            let (sender, accepted) = mpsc::channel();
+            let begun = Instant::now();
+            within(&node, hand, move |cx| {
+                cx.spawn_meta(Newcomer(to, sender)).unwrap();
+            });
+            accepted.recv_timeout(PATIENCE).unwrap();
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("a newcomer behind {MANY} waits {median:?}, at the most {slowest:?}");
+    // Its turn comes when each of the others has had one: 40,000 messages. Without turns it came after all of them.
+    assert!(median < Duration::from_secs(3), "{median:?}");
+    node.send_exit(hand, Reason::Kill).unwrap();
+    node.send_exit(to, Reason::Kill).unwrap();
+    node.stop();
+}
+
+#[test]
+fn connections_that_end_at_one_instant_end_in_linear_time() {
+    // Both ends are here, and many systems allow 20,000 descriptors.
+    if !descriptors_allowed(19_000) {
+        return;
+    }
+    grows_linearly("connections", |count| {
+        let count = count * 9 / 10;
+        let node = node(2);
+        let owner = node.spawn(Owner::new).unwrap();
+        let server = TcpServer::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr();
+        node.send(owner, server).unwrap();
+        let clients: Vec<_> = (0..count).map(|_| connect(address)).collect();
+        books_until(&node, &[owner], Until::Open(count));
+        let begun = Instant::now();
+        node.send_exit(owner, Reason::Kill).unwrap();
+        while node.counts().number("meta_processes") != Some(0) {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let time = begun.elapsed();
+        clients.into_iter().for_each(crate::support::reset);
+        time
+    });
+}
