@@ -123,9 +123,9 @@ pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 #[cfg(unix)]
 pub use message::MessageUnixDatagram;
 pub use message::{
-    Flow, Message, MessageDown, MessageExit, MessageReply, MessageTcp, MessageTcpConnect,
-    MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError,
-    Priority, SendError, UserMessage, WriteData, WriteError, WriteErrorKind,
+    Flow, Message, MessageDown, MessageExit, MessageMetaFailed, MessageReply, MessageTcp,
+    MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable, MessageUdp,
+    MessageUdpError, Priority, SendError, UserMessage, WriteData, WriteError, WriteErrorKind,
 };
 pub use meta::{MetaContext, MetaProcess, Readiness};
 pub use net::options::{

@@ -37,9 +37,10 @@ impl MessageType {
     pub(crate) const REPLY: Self = Self(11);
     /// The runtime asks the process about itself.
     pub(crate) const INSPECT: Self = Self(12);
+    pub(crate) const META_FAILED: Self = Self(13);
 
     /// Names of the runtime's own types, by number.
-    const NAMES: [&'static str; 13] = [
+    const NAMES: [&'static str; 14] = [
         "",
         "longshore::MessageTcp",
         "longshore::MessageTcpConnect",
@@ -53,6 +54,7 @@ impl MessageType {
         "longshore::MessageDown",
         "longshore::MessageReply",
         "inspect",
+        "longshore::MessageMetaFailed",
     ];
 
     /// The number of a user's type.

@@ -53,6 +53,8 @@ pub enum Message {
     Exit(Box<MessageExit>),
     /// Something that this process monitors has ended.
     Down(Box<MessageDown>),
+    /// A meta-process that this process has spawned has ended in its `init`.
+    MetaFailed(Box<MessageMetaFailed>),
     /// The answer to a request of this process.
     Reply(Box<MessageReply>),
     /// Any other type; see [`Message::downcast`].
@@ -159,6 +161,7 @@ impl Message {
             Self::UdpError(_) => MessageType::UDP_ERROR,
             Self::Exit(_) => MessageType::EXIT,
             Self::Down(_) => MessageType::DOWN,
+            Self::MetaFailed(_) => MessageType::META_FAILED,
             Self::Reply(_) => MessageType::REPLY,
             Self::User(value) => value.message_type(),
         }
@@ -382,6 +385,19 @@ pub struct MessageDown {
     /// What was monitored, as it was given to `monitor`: a name stays a name.
     pub target: Target,
     /// Why it ended; [`Reason::NoProcess`] if it did not exist.
+    pub reason: Reason,
+}
+
+/// A meta-process that this process has spawned has ended in its `init`, which runs on the loop when `spawn_meta` has
+/// returned. A listener, for instance, that the operating system does not let join the poll.
+///
+/// Connections report this in their [`MessageTcpDisconnect`] instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageMetaFailed {
+    /// What `spawn_meta` returned.
+    pub id: Alias,
+    /// Why it ended.
     pub reason: Reason,
 }
 

@@ -106,8 +106,9 @@ impl MetaContext<'_> {
         self.parent
     }
 
-    /// Adds a file descriptor to the poll loop, edge-triggered, for reading and writing. It is removed when it is closed;
-    /// the meta-process must own it.
+    /// Adds a file descriptor to the poll loop, edge-triggered, for reading and writing. The meta-process must own it. It is
+    /// removed when the meta-process ends; one that is closed before must be removed with
+    /// [`MetaContext::deregister`], because a copy of it elsewhere would keep its place.
     ///
     /// # Errors
     ///
@@ -124,7 +125,9 @@ impl MetaContext<'_> {
     #[cfg(unix)]
     pub fn register(&mut self, source: &impl AsFd) -> io::Result<()> {
         let fd = source.as_fd().as_raw_fd();
-        self.register_source(&mut mio::unix::SourceFd(&fd))
+        self.register_source(&mut mio::unix::SourceFd(&fd))?;
+        self.services.sources.join(self.alias, fd);
+        Ok(())
     }
 
     /// Removes a file descriptor from the poll loop before it is closed.
@@ -144,6 +147,7 @@ impl MetaContext<'_> {
     #[cfg(unix)]
     pub fn deregister(&mut self, source: &impl AsFd) -> io::Result<()> {
         let fd = source.as_fd().as_raw_fd();
+        self.services.sources.forget(self.alias, fd);
         self.services
             .registry
             .deregister(&mut mio::unix::SourceFd(&fd))
@@ -152,6 +156,11 @@ impl MetaContext<'_> {
     /// Registered once for both directions and never changed: readiness is remembered, not asked for.
     pub(crate) fn register_source(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
         self.register_for(source, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Takes a source off the poll, before it is closed. One that is not on it stays off.
+    pub(crate) fn deregister_source(&self, source: &mut impl mio::event::Source) {
+        let _ = self.services.registry.deregister(source);
     }
 
     /// The same for a TCP stream, which may have an urgent byte in it.

@@ -19,6 +19,7 @@ mod actions;
 mod context;
 mod readiness;
 mod services;
+mod sources;
 mod waits;
 
 pub(crate) use actions::{Actions, Again};
@@ -26,6 +27,7 @@ pub use context::MetaContext;
 pub(crate) use context::Offload;
 pub use readiness::Readiness;
 pub(crate) use services::{PendingSpawn, Services};
+pub(crate) use sources::Sources;
 pub(crate) use waits::{Standing, Waits};
 
 use crate::bridge::request::Reply;
@@ -66,8 +68,9 @@ pub trait MetaProcess: Send + 'static {
     ///
     /// # Errors
     ///
-    /// An error ends the meta-process; `terminate` is called. It happens on the loop, so `spawn_meta` has returned by then:
-    /// do what can fail before the spawn, as `TcpServer::bind` does.
+    /// An error ends the meta-process; `terminate` is called, and the parent gets a
+    /// [`MessageMetaFailed`](crate::MessageMetaFailed). It happens on the loop, so `spawn_meta` has returned by then: do what
+    /// can fail before the spawn, as `TcpServer::bind` does.
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let _ = cx;
         Ok(())
@@ -195,6 +198,12 @@ pub trait MetaProcess: Send + 'static {
     #[doc(hidden)]
     fn owners(&self) -> (&'static str, &[Name]) {
         ("", &[])
+    }
+
+    /// Takes its sources off the poll. Called behind `terminate`, before it is dropped.
+    #[doc(hidden)]
+    fn leave_poll(&mut self, cx: &MetaContext<'_>) {
+        let _ = cx;
     }
 
     /// The type, for records.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_queue::SegQueue;
 use mio::Registry;
 
-use super::MetaProcess;
+use super::{MetaProcess, Sources};
 use crate::base::blocking::Blocking;
 use crate::bridge::{Commands, Deliver, Timers};
 use crate::error::{ConfigError, SpawnError};
@@ -33,6 +33,8 @@ pub(crate) struct Services {
     pub(crate) log: Log,
     /// For each stripe, what is to be born on it.
     pub(crate) spawn_queues: Box<[SegQueue<PendingSpawn>]>,
+    /// What users' meta-processes have put on the poll.
+    pub(crate) sources: Sources,
 }
 
 impl Services {

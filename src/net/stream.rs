@@ -102,8 +102,19 @@ impl Stream {
         EDGES && matches!(self, Self::Tcp(_))
     }
 
+    /// Takes the socket off the poll. Closing would not, if a copy of the descriptor is elsewhere.
+    pub(crate) fn deregister(&mut self, cx: &MetaContext<'_>) {
+        match self {
+            Self::Tcp(stream) => cx.deregister_source(stream),
+            #[cfg(unix)]
+            Self::Unix(stream) => cx.deregister_source(stream),
+            Self::HungUp => {}
+        }
+    }
+
     /// Closes the socket now.
-    pub(crate) fn hang_up(&mut self) {
+    pub(crate) fn hang_up(&mut self, cx: &MetaContext<'_>) {
+        self.deregister(cx);
         *self = Self::HungUp;
     }
 

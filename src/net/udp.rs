@@ -335,6 +335,10 @@ impl MetaProcess for UdpServer {
         Ok(())
     }
 
+    fn leave_poll(&mut self, cx: &MetaContext<'_>) {
+        cx.deregister_source(&mut self.socket);
+    }
+
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
         self.readable |= readiness.is_readable();
         if readiness.is_writable() {

@@ -258,6 +258,10 @@ impl MetaProcess for UnixDatagramServer {
         Ok(())
     }
 
+    fn leave_poll(&mut self, cx: &MetaContext<'_>) {
+        cx.deregister_source(&mut self.socket);
+    }
+
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
         self.readable |= readiness.is_readable();
         self.receive_all(cx);

@@ -38,7 +38,7 @@ use crate::inspect::Inspection;
 use crate::memory::buffer::BufferPool;
 use crate::message::SendError;
 use crate::message::{Message, Priority};
-use crate::meta::Services;
+use crate::meta::{Services, Sources};
 use crate::poll::{Io, Poller};
 use crate::process::{Behavior, Processes, SpawnOptions, StartReport};
 use crate::record::Log;
@@ -123,6 +123,7 @@ impl Node {
             handshakes: Blocking::new(runtime, "longshore-handshakes", workers),
             log,
             spawn_queues: Services::spawn_queues(stripes),
+            sources: Sources::default(),
         });
         processes.attach_services(Arc::downgrade(&services));
         let io = Arc::new(Io::new(poller, services, wakers));

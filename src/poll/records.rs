@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::entries::Entry;
 use crate::error::Reason;
 use crate::id::Alias;
-use crate::message::MessageType;
+use crate::message::{Message, MessageMetaFailed, MessageType};
 use crate::meta::Services;
 use crate::record::{Kind, Level};
 
@@ -52,4 +52,25 @@ pub(super) fn record_end(
         let age_ms = cause.now_ms.saturating_sub(entry.born_ms);
         record.lifetime = Some(Duration::from_millis(age_ms));
     });
+}
+
+/// Reports to the parent that a meta-process has ended in its `init`. The spawn has returned by then.
+pub(super) fn report_failed_init(
+    services: &Services,
+    alias: Alias,
+    entry: &Entry,
+    reason: &Reason,
+) {
+    if matches!(reason, Reason::Normal | Reason::Shutdown) {
+        return;
+    }
+    let message = MessageMetaFailed {
+        id: alias,
+        reason: reason.clone(),
+    };
+    let message = Message::MetaFailed(Box::new(message));
+    // A parent that is gone needs no report.
+    services
+        .deliver
+        .deliver_control(entry.parent, entry.parent, message);
 }

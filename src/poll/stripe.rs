@@ -27,7 +27,7 @@ use std::task::Waker;
 
 use super::entries::Entries;
 use super::poller::Ready;
-use super::records::{Cause, record_end};
+use super::records::{Cause, record_end, report_failed_init};
 use crate::base::sync::Mutex;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::InspectReply;
@@ -193,6 +193,8 @@ struct Run<'a> {
     handling: MessageType,
     /// An exit signal is handled now: an end that follows from it was asked for.
     is_signaled: bool,
+    /// An `init` runs: its parent gets a message if it fails, because the spawn has returned.
+    is_starting: bool,
 }
 
 impl<'a> Run<'a> {
@@ -208,6 +210,7 @@ impl<'a> Run<'a> {
             failure: None,
             handling: MessageType::NONE,
             is_signaled: false,
+            is_starting: false,
         }
     }
 
@@ -240,7 +243,9 @@ impl<'a> Run<'a> {
         } = pending;
         let entries = &mut self.inner.entries;
         entries.insert(alias, parent, meta, self.now_ms);
+        self.is_starting = true;
         self.call(alias, |meta, cx| meta.init(cx));
+        self.is_starting = false;
         match self.inner.phase {
             Phase::Open => {}
             Phase::Closed => self.call(alias, |meta, cx| meta.handle_stop(cx)),
@@ -610,6 +615,9 @@ impl<'a> Run<'a> {
         };
         if let Some(entry) = self.inner.entries.get_mut(alias) {
             record_end(self.services, alias, entry, &reason, cause);
+            if self.is_starting && !entry.meta.reports_end() {
+                report_failed_init(self.services, alias, entry, &reason);
+            }
         }
         self.end(alias, &reason);
     }
@@ -627,13 +635,18 @@ impl<'a> Run<'a> {
         cx.now_ms = self.now_ms;
         cx.unsent = unsent;
         drop_catching(catch_panic(|| entry.meta.terminate(&mut cx, reason)));
-        for watcher in entry.take_watchers() {
+        // Off the poll before it is closed: a copy of the descriptor elsewhere would stay registered.
+        drop_catching(catch_panic(|| entry.meta.leave_poll(&cx)));
+        services.sources.leave(alias, &services.registry);
+        let (watchers, parent) = (entry.take_watchers(), entry.parent);
+        // Its address is free when its watchers learn of its end.
+        drop_catching(entry.meta);
+        for watcher in watchers {
             services
                 .deliver
                 .notify(watcher, Target::Alias(alias), reason);
         }
-        services.deliver.disown(entry.parent, alias);
-        drop_catching(entry.meta);
+        services.deliver.disown(parent, alias);
         services.commands.recycle(alias);
     }
 }

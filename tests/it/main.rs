@@ -30,6 +30,8 @@ mod pauses;
 mod pool;
 mod processes;
 mod records;
+#[cfg(target_os = "linux")]
+mod registrations;
 mod relations;
 mod requests;
 #[cfg(unix)]

@@ -343,6 +343,7 @@ impl TcpConnection {
         cx: &MetaContext<'_>,
         mut reason: DisconnectReason,
     ) -> Result<(), Reason> {
+        self.leave_poll(cx);
         while let Some(address) = self.addresses.pop_front() {
             match begin(address, &self.options) {
                 Ok(stream) => {
@@ -373,7 +374,6 @@ impl TcpConnection {
 
     /// The end without a connection. As of a connection, the first reason stays.
     fn over(&mut self, reason: DisconnectReason) -> Result<(), Reason> {
-        self.state = State::Over;
         let reason = match self.then_close.take() {
             Some(first) => first_reason(&first, reason),
             None => reason,
@@ -413,10 +413,6 @@ impl TcpConnection {
             return self.try_next(cx, DisconnectReason::Connect(error.kind()));
         }
         let address = *address;
-        let State::Connecting { stream, .. } = std::mem::replace(&mut self.state, State::Over)
-        else {
-            return Ok(());
-        };
         let settings = self.settings(cx);
         let machine = match &self.tls {
             Some(tls) => {
@@ -429,6 +425,10 @@ impl TcpConnection {
                 }
             }
             None => Connection::new(settings, cx.now_ms),
+        };
+        let State::Connecting { stream, .. } = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Ok(());
         };
         let mut driver = Box::new(Driver::new(stream, machine, self.owner, address));
         driver.adopt_readiness(readiness);
@@ -694,6 +694,12 @@ impl MetaProcess for TcpConnection {
             refused_bytes: cx.quota().refused_bytes(),
         };
         cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
+    }
+
+    fn leave_poll(&mut self, cx: &MetaContext<'_>) {
+        if let State::Connecting { stream, .. } = &mut self.state {
+            stream.deregister(cx);
+        }
     }
 
     fn owners(&self) -> (&'static str, &[Name]) {

@@ -218,7 +218,7 @@ impl Driver {
         if status.is_abandoned || cx.quota().queued() > 0 {
             self.stream.reset_on_close();
         }
-        self.stream.hang_up();
+        self.stream.hang_up(cx);
         cx.set_deadline(u64::MAX);
         Ok(())
     }
@@ -667,5 +667,9 @@ impl MetaProcess for Driver {
             closes_on_overflow: settings.closes_on_overflow,
             reads_above_high: settings.reads_above_high,
         }
+    }
+
+    fn leave_poll(&mut self, cx: &MetaContext<'_>) {
+        self.stream.deregister(cx);
     }
 }

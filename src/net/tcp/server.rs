@@ -663,6 +663,14 @@ impl MetaProcess for TcpServer {
         Ok(())
     }
 
+    fn leave_poll(&mut self, cx: &MetaContext<'_>) {
+        match &mut self.listener {
+            Listener::Tcp(listener, _) => cx.deregister_source(listener),
+            #[cfg(unix)]
+            Listener::Unix(listener, _) => cx.deregister_source(listener),
+        }
+    }
+
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
         self.readable |= readiness.is_readable();
         self.accept_all(cx);

@@ -1,0 +1,137 @@
+//! The descriptors that users' meta-processes have put on the poll, so that they leave it with their meta-process.
+//!
+//! A poll keeps a descriptor until every copy of what it stands for is closed, a copy in another thread or process included.
+//! So what a meta-process has registered is taken off the poll before the meta-process is dropped. Its number says little by
+//! then: the user may have closed it, and the number may be another descriptor's. So a descriptor is remembered with its
+//! device and inode, and with the meta-process that registered the number last, and is taken off only if all are the same.
+//!
+//! What it does not do: sockets of the crate leave by themselves ([`MetaProcess::leave_poll`](crate::meta::MetaProcess)).
+
+use mio::Registry;
+
+use crate::id::Alias;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    #[cfg(unix)]
+    unix: unix::Sources,
+}
+
+impl Sources {
+    /// Remembers a descriptor that `alias` has registered.
+    #[cfg(unix)]
+    pub(crate) fn join(&self, alias: Alias, fd: std::os::fd::RawFd) {
+        self.unix.join(alias, fd);
+    }
+
+    /// Forgets a descriptor that `alias` takes off the poll itself.
+    #[cfg(unix)]
+    pub(crate) fn forget(&self, alias: Alias, fd: std::os::fd::RawFd) {
+        self.unix.forget(alias, fd);
+    }
+
+    /// Takes what is left of `alias` off the poll.
+    #[inline]
+    pub(crate) fn leave(&self, alias: Alias, registry: &Registry) {
+        #[cfg(unix)]
+        if self.unix.has_any() {
+            self.unix.leave(alias, registry);
+        }
+        #[cfg(not(unix))]
+        let _ = (alias, registry);
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::collections::HashMap;
+    use std::fs;
+    use std::os::fd::RawFd;
+    use std::os::unix::fs::MetadataExt;
+
+    use mio::Registry;
+    use mio::unix::SourceFd;
+
+    use crate::base::sync::Mutex;
+    use crate::base::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use crate::id::Alias;
+
+    #[derive(Debug, Default)]
+    pub(super) struct Sources {
+        /// Meta-processes that have any. Only the stripe of a meta-process asks for its descriptors, behind its callbacks, so
+        /// it never misses its own.
+        count: AtomicUsize,
+        state: Mutex<State>,
+    }
+
+    #[derive(Debug, Default)]
+    struct State {
+        by_alias: HashMap<Alias, Vec<RawFd>>,
+        by_fd: HashMap<RawFd, Source>,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    struct Source {
+        alias: Alias,
+        identity: Option<(u64, u64)>,
+    }
+
+    impl Sources {
+        pub(super) fn has_any(&self) -> bool {
+            self.count.load(Relaxed) > 0
+        }
+
+        pub(super) fn join(&self, alias: Alias, fd: RawFd) {
+            let identity = identity(fd);
+            let mut state = self.state.lock();
+            let fds = state.by_alias.entry(alias).or_default();
+            if !fds.contains(&fd) {
+                fds.push(fd);
+            }
+            state.by_fd.insert(fd, Source { alias, identity });
+            self.count.store(state.by_alias.len(), Relaxed);
+        }
+
+        pub(super) fn forget(&self, alias: Alias, fd: RawFd) {
+            let mut state = self.state.lock();
+            if state
+                .by_fd
+                .get(&fd)
+                .is_some_and(|source| source.alias == alias)
+            {
+                state.by_fd.remove(&fd);
+            }
+            if let Some(fds) = state.by_alias.get_mut(&alias) {
+                fds.retain(|other| *other != fd);
+            }
+        }
+
+        #[cold]
+        pub(super) fn leave(&self, alias: Alias, registry: &Registry) {
+            let sources: Vec<(RawFd, Source)> = {
+                let mut state = self.state.lock();
+                let fds = state.by_alias.remove(&alias).unwrap_or_default();
+                self.count.store(state.by_alias.len(), Relaxed);
+                let own = |fd| {
+                    let source = *state.by_fd.get(&fd)?;
+                    (source.alias == alias).then(|| state.by_fd.remove(&fd))?;
+                    Some((fd, source))
+                };
+                fds.into_iter().filter_map(own).collect()
+            };
+            for (fd, source) in sources {
+                if source.identity.is_some() && identity(fd) == source.identity {
+                    // It fails if the descriptor has left already.
+                    let _ = registry.deregister(&mut SourceFd(&fd));
+                }
+            }
+        }
+    }
+
+    /// Device and inode of what a descriptor stands for.
+    fn identity(fd: RawFd) -> Option<(u64, u64)> {
+        let metadata = fs::metadata(format!("/dev/fd/{fd}")).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    }
+}

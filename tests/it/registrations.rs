@@ -1,0 +1,268 @@
+//! What has joined the poll leaves it: a descriptor whose copy lives on elsewhere can be registered again.
+//!
+//! A copy gets the number of the one before it, so that the kernel takes a registration that was not withdrawn for the same.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::sync::Arc;
+
+use longshore::prelude::*;
+use longshore::{DisconnectReason, Inspection, MessageMetaFailed, UnixDatagramServer};
+
+use crate::support::*;
+
+const ROUNDS: usize = 3;
+
+/// Spawns what `make` makes of a copy of the same descriptor again and again; each one must live until it is killed.
+fn again_and_again<M: MetaProcess>(test: &str, mut make: impl FnMut() -> (M, i32)) {
+    alone(&format!("registrations::{test}"), || {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let mut numbers = Vec::new();
+        for round in 0..ROUNDS {
+            let (meta, number) = make();
+            numbers.push(number);
+            let alias = probe.spawn_meta(meta);
+            let answer = node.inspect(alias, LIMIT);
+            assert!(answer.is_ok(), "round {round}: {answer:?}");
+            node.send_exit_meta(alias, Reason::Kill).expect("alive");
+            wait_for_count(&node, "meta_processes", 0);
+            while let Some(seen) = probe.seen_by_now() {
+                let is_failed = matches!(&seen, Seen::Message(_, Message::MetaFailed(_)));
+                assert!(!is_failed, "round {round}: {seen:?}");
+            }
+        }
+        numbers.dedup();
+        assert_eq!(numbers.len(), 1, "the copies have one number");
+        stop_clean(&node);
+    });
+}
+
+#[test]
+fn listener_leaves_the_poll() {
+    let kept = TcpListener::bind("127.0.0.1:0").expect("bound");
+    again_and_again("listener_leaves_the_poll", || {
+        let copy = kept.try_clone().expect("a copy");
+        let number = copy.as_raw_fd();
+        let server = TcpServer::from_std(copy, TcpServerOptions::default());
+        (server.expect("a server"), number)
+    });
+}
+
+#[test]
+fn unix_listener_leaves_the_poll() {
+    let path = std::env::temp_dir().join(format!("longshore-{}.leave", std::process::id()));
+    let kept = UnixListener::bind(&path).expect("bound");
+    again_and_again("unix_listener_leaves_the_poll", || {
+        let copy = kept.try_clone().expect("a copy");
+        let number = copy.as_raw_fd();
+        let server = TcpServer::from_std_unix(copy, TcpServerOptions::default());
+        (server.expect("a server"), number)
+    });
+    std::fs::remove_file(path).expect("removed");
+}
+
+#[test]
+fn udp_socket_leaves_the_poll() {
+    let kept = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+    again_and_again("udp_socket_leaves_the_poll", || {
+        let copy = kept.try_clone().expect("a copy");
+        let number = copy.as_raw_fd();
+        let server = UdpServer::from_std(copy, UdpServerOptions::default());
+        (server.expect("a server"), number)
+    });
+}
+
+#[test]
+fn unix_datagram_socket_leaves_the_poll() {
+    let kept = UnixDatagram::unbound().expect("a socket");
+    again_and_again("unix_datagram_socket_leaves_the_poll", || {
+        let copy = kept.try_clone().expect("a copy");
+        let number = copy.as_raw_fd();
+        let server = UnixDatagramServer::from_std(copy, UdpServerOptions::default());
+        (server.expect("a server"), number)
+    });
+}
+
+/// A source of a user, who does not take it off the poll.
+struct Source(UnixStream);
+
+impl MetaProcess for Source {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.0.set_nonblocking(true)?;
+        cx.register(&self.0)?;
+        Ok(())
+    }
+
+    fn handle_inspect(&self) -> Inspection {
+        Inspection::default()
+    }
+}
+
+#[test]
+fn source_of_a_user_leaves_the_poll() {
+    let (kept, _other) = UnixStream::pair().expect("a pair");
+    again_and_again("source_of_a_user_leaves_the_poll", || {
+        let copy = kept.try_clone().expect("a copy");
+        let number = copy.as_raw_fd();
+        (Source(copy), number)
+    });
+}
+
+/// Registers a descriptor, closes it, and lives on; its number becomes another one's.
+struct Closes(Option<UnixStream>);
+
+impl MetaProcess for Closes {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        cx.register(self.0.as_ref().expect("a socket"))?;
+        self.0 = None;
+        Ok(())
+    }
+}
+
+#[test]
+fn number_that_was_closed_early_is_not_taken_from_its_next_owner() {
+    alone(
+        "registrations::number_that_was_closed_early_is_not_taken_from_its_next_owner",
+        || {
+            let node = node();
+            let probe = Probe::spawn(&node);
+            let (first, _other) = UnixStream::pair().expect("a pair");
+            let number = first.as_raw_fd();
+            let closes = probe.spawn_meta(Closes(Some(first)));
+            node.inspect(closes, LIMIT).expect("its init is over");
+            let (mut peer, second) = UnixStream::pair().expect("a pair");
+            let second = if second.as_raw_fd() == number {
+                second
+            } else {
+                std::mem::replace(&mut peer, second)
+            };
+            assert_eq!(second.as_raw_fd(), number, "the number is used again");
+            let options = TcpConnectionOptions::default();
+            let connection = TcpConnection::from_std_unix(second, options).expect("taken over");
+            let alias = probe.spawn_meta(connection);
+            probe.connect();
+            node.send_exit_meta(closes, Reason::Kill).expect("alive");
+            wait_for_count(&node, "meta_processes", 1);
+            peer.write_all(b"is it still on the poll?")
+                .expect("written");
+            assert_eq!(probe.bytes(24), b"is it still on the poll?");
+            node.close(alias).expect("open");
+            drop(peer);
+            probe.disconnect();
+            stop_clean(&node);
+        },
+    );
+}
+
+/// Gives a connection a copy of the same socket again and again; `end` ends it.
+fn connections_leave(test: &str, end: impl Fn(&Node, &Probe, Alias)) {
+    alone(&format!("registrations::{test}"), || {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let addr = listener.local_addr().expect("an address");
+        let kept = TcpStream::connect(addr).expect("connected");
+        let _peer = listener.accept().expect("accepted");
+        let mut numbers = Vec::new();
+        for round in 0..ROUNDS {
+            let copy = kept.try_clone().expect("a copy");
+            numbers.push(copy.as_raw_fd());
+            let connection = TcpConnection::from_std(copy, TcpConnectionOptions::default());
+            let alias = probe.spawn_meta(connection.expect("taken over"));
+            let (_, message) = probe.next();
+            assert!(
+                matches!(message, Message::TcpConnect(_)),
+                "round {round}: {message:?}"
+            );
+            end(&node, &probe, alias);
+            let reason = probe.disconnect().reason;
+            assert!(!matches!(reason, DisconnectReason::Io(_)), "{reason}");
+            wait_for_count(&node, "meta_processes", 0);
+        }
+        numbers.dedup();
+        assert_eq!(numbers.len(), 1, "the copies have one number");
+        stop_clean(&node);
+    });
+}
+
+#[test]
+fn connection_that_is_killed_leaves_the_poll() {
+    connections_leave(
+        "connection_that_is_killed_leaves_the_poll",
+        |node, _, alias| {
+            node.send_exit_meta(alias, Reason::Kill).expect("alive");
+        },
+    );
+}
+
+#[test]
+fn init_that_fails_reaches_the_parent() {
+    struct Fails;
+    impl MetaProcess for Fails {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+            Err(Reason::error("on purpose"))
+        }
+    }
+    struct Panics;
+    impl MetaProcess for Panics {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+            panic!("on purpose")
+        }
+    }
+    struct Done;
+    impl MetaProcess for Done {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+            Err(Reason::Normal)
+        }
+    }
+    silence_expected_panics();
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let failed = |alias: Alias| -> MessageMetaFailed {
+        match probe.next() {
+            (from, Message::MetaFailed(failed)) => {
+                assert_eq!((from, failed.id), (probe.pid, alias));
+                *failed
+            }
+            other => panic!("no failure but {other:?}"),
+        }
+    };
+    let alias = probe.spawn_meta(Fails);
+    assert_eq!(failed(alias).reason, Reason::error("on purpose"));
+    let alias = probe.spawn_meta(Panics);
+    assert!(matches!(failed(alias).reason, Reason::Panic(_)));
+    probe.spawn_meta(Done);
+    wait_for_count(&node, "meta_processes", 0);
+    probe.saw_nothing();
+    stop_clean(&node);
+}
+
+/// Puts a listener of another on the poll.
+struct Registers(Option<Arc<TcpListener>>);
+
+impl MetaProcess for Registers {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        cx.register(&self.0.take().expect("once"))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn listener_that_the_poll_refuses_is_reported_to_its_parent() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").expect("bound"));
+    let alias = probe.spawn_meta(Registers(Some(Arc::clone(&listener))));
+    node.inspect(alias, LIMIT).expect("it has registered");
+    let listener = Arc::try_unwrap(listener).expect("the only one");
+    let server = TcpServer::from_std(listener, TcpServerOptions::default()).expect("a server");
+    let refused = probe.spawn_meta(server);
+    match probe.next() {
+        (_, Message::MetaFailed(failed)) => assert_eq!(failed.id, refused),
+        other => panic!("no failure but {other:?}"),
+    }
+    stop_clean(&node);
+}
