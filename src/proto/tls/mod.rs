@@ -25,6 +25,7 @@
 //! Independent of these, [`Tls::close_notify`] ends this side's sending, once, unless the machine has failed: after an error it would
 //! claim that the stream ended cleanly.
 
+mod plain_records;
 mod receive;
 mod send;
 
@@ -44,6 +45,7 @@ mod tests;
     )
 )]
 pub(crate) use fuzz::{fuzz_session, fuzz_tls};
+use plain_records::PlainRecords;
 pub(crate) use receive::{FeedOutcome, StreamEnd};
 
 use std::fmt;
@@ -93,6 +95,8 @@ struct Session {
     /// How many more records the key may encrypt; known once the handshake is done.
     records_left: u64,
     peer_closed: bool,
+    /// What the handshake has not encrypted yet.
+    plain_records: PlainRecords,
     sent_close_notify: bool,
     failure: Option<Failure>,
 }
@@ -154,6 +158,7 @@ impl Tls {
             record_bytes: send::record_bytes(fragment),
             records_left: u64::MAX,
             peer_closed: false,
+            plain_records: PlainRecords::default(),
             sent_close_notify: false,
             failure: None,
         };
@@ -233,8 +238,26 @@ impl Session {
 
     /// Marks the session as failed and returns why.
     fn fail(&mut self, failure: Failure) -> TlsError {
+        if matches!(failure, Failure::HandshakeTooLarge) {
+            self.provoke_alert();
+        }
         self.failure = Some(failure);
         self.repeat(failure)
+    }
+
+    /// Makes rustls send an alert, under the keys of the moment. It has no call for that, but sends one for a record that
+    /// is none; what is left of the record before counts as well.
+    #[cold]
+    fn provoke_alert(&mut self) {
+        const NO_RECORD: [u8; receive::READ_BYTES] = [0xff; receive::READ_BYTES];
+        // As many reads as the largest record takes, and one for the header behind it.
+        for _ in 0..6 {
+            let taken = self.rustls.read_tls(&mut &NO_RECORD[..]);
+            let is_taken = taken.is_ok_and(|taken| taken > 0);
+            if !is_taken || !matches!(self.process_closing(), Some(Ok(_))) {
+                return;
+            }
+        }
     }
 
     #[cold]

@@ -69,6 +69,8 @@ impl Tls {
         self.session.release_memory();
         if was_handshaking {
             self.session.note_flight();
+            let is_closed = self.session.plain_records.find_close_notify(ciphertext);
+            self.session.peer_closed |= is_closed && self.is_handshaking();
         }
         let handshake_completed = was_handshaking && !self.is_handshaking();
         if handshake_completed {
@@ -82,10 +84,10 @@ impl Tls {
 
     /// Says what it means that the TCP stream ends here.
     pub(crate) fn end_of_stream(&self) -> StreamEnd {
-        if self.session.peer_closed {
-            StreamEnd::Clean
-        } else if self.is_handshaking() {
+        if self.is_handshaking() {
             StreamEnd::DuringHandshake
+        } else if self.session.peer_closed {
+            StreamEnd::Clean
         } else {
             StreamEnd::Truncated
         }
@@ -129,7 +131,7 @@ impl Session {
 
     /// Does the same after our close_notify, when a peer's mistake makes rustls assert that it sends no alert after it. It does so
     /// only with debug assertions (rustls issue 959), but then a peer could end the thread.
-    fn process_closing(&mut self) -> Option<Result<rustls::IoState, rustls::Error>> {
+    pub(super) fn process_closing(&mut self) -> Option<Result<rustls::IoState, rustls::Error>> {
         catch_unwind(AssertUnwindSafe(|| self.rustls.process_new_packets())).ok()
     }
 

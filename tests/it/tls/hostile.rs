@@ -136,6 +136,65 @@ fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
     stop_clean(&site.node);
 }
 
+/// A listener with the default deadlines, and how long a client that writes this stays connected, with what it gets.
+fn ended_by(what: &str, attack: impl FnOnce(&mut TcpStream)) -> Vec<u8> {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let (addr, listener) = owner.listen(site.server());
+    let mut socket = client(addr);
+    let begun = Instant::now();
+    attack(&mut socket);
+    let mut bytes = Vec::new();
+    // A reset behind the alert is an end too.
+    let _ = socket.read_to_end(&mut bytes);
+    let time = begun.elapsed();
+    // A second is what a peer gets to read an alert; the handshake would have ten.
+    assert!(time < Duration::from_secs(5), "{what}: {time:?}");
+    wait_for(&site.node, listener, "handshakes_failed", 1);
+    wait_for(&site.node, listener, "connections", 0);
+    stop_clean(&site.node);
+    bytes
+}
+
+#[test]
+fn close_notify_before_the_hello_ends_the_connection_at_once() {
+    for level in [1, 2] {
+        ended_by("close_notify", |socket| {
+            socket.write_all(&[21, 3, 3, 0, 2, level, 0]).unwrap();
+        });
+    }
+    ended_by("user_canceled, then close_notify", |socket| {
+        socket.write_all(&[21, 3, 3, 0, 2, 1, 90]).unwrap();
+        socket.write_all(&[21, 3, 3, 0, 2, 1, 0]).unwrap();
+    });
+}
+
+#[test]
+fn handshake_above_the_limit_ends_with_an_alert() {
+    // One message of 60,000 bytes, in records of 16 KiB: rustls alone would take it.
+    let message = [&[1, 0, 0xea, 0x60][..], &[0; 60_000]].concat();
+    let records = |message: &[u8]| -> Vec<u8> {
+        let record = |part: &[u8]| {
+            let length = u16::try_from(part.len()).unwrap().to_be_bytes();
+            [&[22, 3, 1][..], &length, part].concat()
+        };
+        message.chunks(0x4000).flat_map(record).collect()
+    };
+    let bytes = ended_by("a long hello", |socket| {
+        let _ = socket.write_all(&records(&message));
+    });
+    let alert = [21, 3, 3, 0, 2, 2];
+    let is_alert = bytes.len() == 7 && bytes.starts_with(&alert);
+    assert!(is_alert, "{bytes:?}");
+    // In the middle of a record.
+    let bytes = ended_by("half a record", |socket| {
+        let all = records(&message);
+        let _ = socket.write_all(&all[..40_000]);
+    });
+    let is_alert = bytes.len() == 7 && bytes.starts_with(&alert);
+    assert!(is_alert, "{bytes:?}");
+}
+
 #[test]
 fn handshakes_beyond_the_limit_wait_in_the_backlog() {
     let site = Site::new();
