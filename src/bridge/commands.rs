@@ -34,6 +34,8 @@ pub(crate) struct Commands {
     live: AtomicUsize,
     /// Bytes that were accepted by meta-processes that have ended, and never sent.
     unsent: AtomicU64,
+    /// Of those that have ended in the last phase of a stop.
+    unflushed: AtomicUsize,
     /// Writes to meta-processes that had ended.
     late_writes: AtomicU64,
     stopping: AtomicBool,
@@ -69,6 +71,7 @@ impl Commands {
             next_stripe: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
             unsent: AtomicU64::new(0),
+            unflushed: AtomicUsize::new(0),
             late_writes: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             emptied,
@@ -107,6 +110,16 @@ impl Commands {
             self.unsent.fetch_add(unsent as u64, Ordering::Relaxed);
         }
         unsent
+    }
+
+    /// Counts a meta-process that the stop of the node has ended before it had sent everything.
+    pub(crate) fn count_unflushed(&self) {
+        self.unflushed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Meta-processes that the stop of the node has ended before they had sent everything.
+    pub(crate) fn unflushed(&self) -> usize {
+        self.unflushed.load(Ordering::Relaxed)
     }
 
     /// Bytes that were accepted and never sent, of all meta-processes that have ended.

@@ -76,7 +76,7 @@ impl StopOptions {
 pub struct StopReport {
     /// Processes that had not handled their mailboxes at the deadline.
     pub undrained: usize,
-    /// Meta-processes that were ended before they had sent everything.
+    /// Meta-processes that ended before they had sent everything, at the deadline of the stop or at one of their own.
     pub unflushed: usize,
     /// Bytes that connections had accepted and did not send, those that ended by themselves while the node stopped
     /// included.
@@ -295,7 +295,7 @@ impl Stopper {
         core.io.stop_accepting();
         report.undrained = self.drain(options.drain_timeout);
         core.io.services.commands.stop_spawning();
-        report.unflushed = self.finish_meta(options);
+        self.finish_meta(options);
         self.drain(options.drain_timeout);
         self.end_processes(options, &mut report);
         self.end_threads(threads, options, &mut report);
@@ -318,26 +318,19 @@ impl Stopper {
         expected.saturating_sub(passed)
     }
 
-    /// Ends all meta-processes. Returns how many had to be killed.
-    fn finish_meta(&self, options: StopOptions) -> usize {
+    /// Ends all meta-processes. Their stripes count those that had not sent everything.
+    fn finish_meta(&self, options: StopOptions) {
         let commands = &self.core.io.services.commands;
         let all_ended = || commands.live() == 0;
         self.core.io.finish();
         if self.signal.wait(options.flush_timeout, all_ended) {
-            return 0;
+            return;
         }
-        let left = self.core.io.aliases();
-        for to in &left {
-            commands.push(
-                to.stripe(),
-                Command::Exit {
-                    to: *to,
-                    reason: Reason::Kill,
-                },
-            );
+        for to in self.core.io.aliases() {
+            let reason = Reason::Kill;
+            commands.push(to.stripe(), Command::Exit { to, reason });
         }
         self.signal.wait(options.kill_timeout, all_ended);
-        left.len()
     }
 
     fn end_processes(&self, options: StopOptions, report: &mut StopReport) {
@@ -376,6 +369,7 @@ impl Stopper {
             report.killed.retain(|pid| !report.stuck.contains(pid));
             threads.detach();
         }
+        report.unflushed = self.core.io.services.commands.unflushed();
         report.unflushed += self.core.io.end_all();
         self.core
             .io

@@ -630,6 +630,12 @@ impl<'a> Run<'a> {
         let services = self.services;
         entry.cancel_timer(&services.timers);
         let unsent = services.commands.retire(alias) as u64;
+        // By its own deadline or by that of the stop, which of them came first. What a connection has not sent is counted;
+        // one that waits for its peer's end only has sent everything.
+        let is_cut_off = unsent > 0 || (*reason == Reason::Kill && !entry.meta.reports_end());
+        if is_cut_off && matches!(self.inner.phase, Phase::Finishing) {
+            services.commands.count_unflushed();
+        }
         let (waits, scratch) = (&mut entry.waits, &mut self.inner.scratch);
         let mut cx = MetaContext::new(services, alias, entry.parent, waits, scratch);
         cx.now_ms = self.now_ms;

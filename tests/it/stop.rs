@@ -300,3 +300,50 @@ fn nodes_that_come_and_go_leave_nothing() {
         assert_eq!(descriptors(), descriptors_before);
     });
 }
+
+/// Sends much to each peer that connects.
+struct Pours(Option<TcpServer>);
+
+impl Actor for Pours {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        cx.spawn_meta(self.0.take().expect("once"))?;
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        if let Message::TcpConnect(connect) = message {
+            let much = MessageTcp::new(connect.id, vec![1; 16 << 20]);
+            cx.send_alias(connect.id, much)?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn count_of_connections_that_were_cut_off_does_not_depend_on_which_deadline_comes_first() {
+    const PEERS: usize = 40;
+    let deadline = Duration::from_millis(300);
+    // The deadline of a close before that of the stop, at the same time, and behind it.
+    for close_timeout in [deadline / 2, deadline, deadline, 2 * deadline] {
+        let node = node();
+        let limits = TcpLimits::default()
+            .with_output_limit(64 << 20)
+            .with_close_timeout(close_timeout);
+        let options = TcpServerOptions::from("127.0.0.1:0").with_limits(limits);
+        let server = TcpServer::bind(options).expect("bound");
+        let addr = server.local_addr();
+        node.spawn(|| Pours(Some(server))).expect("spawned");
+        let mut peers: Vec<TcpStream> = (0..PEERS).map(|_| client(addr)).collect();
+        for peer in &mut peers {
+            read(peer, 1);
+        }
+        let report = node.stop_with(StopOptions::default().with_timeout(deadline));
+        assert_eq!(report.unflushed, PEERS, "{close_timeout:?}: {report}");
+        assert!(report.unsent_bytes > 0, "{report}");
+    }
+}
