@@ -39,14 +39,14 @@ PAGES = ["src/guide", "README.md", "benches/README.md", "fuzz/README.md", ".gith
 REPLACED = {
     "everywhere": "OptionError Promise bind_unix has_parts planted_bug",
     "src": """
-        Bell Bells Mail Outlet Refusal is_order obey Newborn births give_birth give_births give_all_births
+        Bell Bells Mail Outlet is_order obey Newborn births give_birth give_births give_all_births
         waits_again waits_flush waits_step Wishes wishes SLICE SLICES tell tell_all tell_watcher Alarm Fire
         Mark Passed handle_passed owe_writable more_due halt_deadlines is_halted settle conclude assume_ready
         Hall Seat NoSeat Legacy unannounced announce Letter Parcel Packed Hand in_hand Estate see_off dissolve
         raise_barrier unstick one_more turn_aside wake_somebody share_backlog WORTH_A_WAKE_UP_NS
         Rack Shelf Shelves Cutting met_earlier StepCost BriefStep is_brief Fed unmapped Asker AnswerProcess
         guarded drop_guarded pardon_rustls TcpCommand meta_timer""",
-    "src/bridge": "ring turn unhandled marked fire()",
+    "src/bridge": "Refusal ring turn unhandled marked fire()",
     "src/poll": "ring news room time() opaque split()",
     "src/meta": "news room Remote remote() lend take_back has_time",
     "src/net": "room marked unhandled notice over() prepare() established() sit wish() welcome() lend take_back "
@@ -60,7 +60,7 @@ REPLACED = {
     "src/message": "fire()",
     "src/node": "far counts()",
     "src/node/stop.rs": "Signal",
-    "src/base/log.rs": "Warning",
+    "src/record": "Warning",
 }
 
 TOKEN = re.compile(
