@@ -4,7 +4,7 @@
 //! cargo run --release --example tls_echo -- 127.0.0.1:7443 [--certs FOLDER]
 //!     [--cert CHAIN.pem --key KEY.pem] [--client-ca CA.pem] [--alpn NAME]... [--workers N]
 //!
-//! F=target/tls_echo                # ca.pem, server.pem, other.pem, client.pem and their keys
+//! F=target/tls_echo                # ca.pem, server.pem, other.pem, client.pem and keys
 //! C="openssl s_client -connect 127.0.0.1:7443 -CAfile $F/ca.pem"
 //! $C -verify_return_error
 //! $C -servername other.test        # SNI: another certificate

@@ -25,9 +25,15 @@
 //!         Ok(())
 //!     }
 //!
-//!     fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+//!     fn handle_message(
+//!         &mut self,
+//!         cx: &mut Context<'_>,
+//!         _from: Pid,
+//!         message: Message,
+//!     ) -> Result<(), Reason> {
 //!         if let Message::Tcp(packet) = message {
-//!             // The message you got, sent back, is the write. It comes back to you if that client has gone meanwhile.
+//!             // The message you got, sent back, is the write. The send returns it if that
+//!             // connection has closed meanwhile.
 //!             let _ = cx.send_alias(packet.id, packet);
 //!         }
 //!         Ok(())

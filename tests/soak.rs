@@ -1,9 +1,9 @@
 //! A soak test: random faults, pauses, kills and churn for a given time, with every invariant checked while it runs.
 //!
 //! ```text
-//! cargo test --release --test soak -- --nocapture                              # ten seconds
-//! LONGSHORE_SOAK_SECONDS=3600 cargo test --release --test soak -- --nocapture  # an hour
-//! LONGSHORE_SOAK_SEED=7 …                                                      # another seed
+//! cargo test --release --test soak -- --nocapture                          # ten seconds
+//! LONGSHORE_SOAK_SECONDS=3600 cargo test --release --test soak             # an hour
+//! LONGSHORE_SOAK_SEED=7 …                                                  # another seed
 //! ```
 //!
 //! Rounds of three phases:

@@ -199,7 +199,12 @@ impl<'a> Context<'a> {
     ///
     /// struct Deputy(Pid);
     /// impl Actor for Deputy {
-    ///     fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Result<(), Reason> {
+    ///     fn handle_message(
+    ///         &mut self,
+    ///         cx: &mut Context<'_>,
+    ///         from: Pid,
+    ///         message: Message,
+    ///     ) -> Result<(), Reason> {
     ///         cx.forward(self.0, from, message)?; // the receiver sees the first sender
     ///         Ok(())
     ///     }

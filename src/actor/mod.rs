@@ -39,7 +39,13 @@ use crate::process::{Behavior, ProcessContext};
 /// struct Counter(u64);
 ///
 /// impl Actor for Counter {
-///     fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+///     fn handle_call(
+///         &mut self,
+///         _: &mut Context<'_>,
+///         _: Pid,
+///         _: Message,
+///         reply: Reply,
+///     ) -> Result<(), Reason> {
 ///         self.0 += 1;
 ///         reply.send(self.0);
 ///         Ok(())

@@ -149,7 +149,8 @@ impl Context<'_> {
     /// # fn main() { connected(|cx, connection| {
     /// cx.send_alias(connection, MessageTcp::new(connection, "goodbye"))?;
     /// cx.close(connection)?; // "goodbye" is sent first
-    /// assert!(cx.send_alias(connection, MessageTcp::new(connection, "and another thing")).is_err());
+    /// let more = MessageTcp::new(connection, "and another thing");
+    /// assert!(cx.send_alias(connection, more).is_err());
     /// # Ok(()) }) }
     /// ```
     pub fn close(&mut self, connection: Alias) -> Result<(), SendErrorKind> {

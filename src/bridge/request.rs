@@ -54,7 +54,13 @@ impl Reply {
     ///
     /// struct Clerk;
     /// impl Actor for Clerk {
-    ///     fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+    ///     fn handle_call(
+    ///         &mut self,
+    ///         _: &mut Context<'_>,
+    ///         _: Pid,
+    ///         _: Message,
+    ///         reply: Reply,
+    ///     ) -> Result<(), Reason> {
     ///         reply.send("done");
     ///         Ok(())
     ///     }
@@ -154,7 +160,8 @@ impl PendingReply {
     /// let pid = node.spawn(|| Worker)?;
     /// let promise = node.request(pid, "how are you?")?;
     /// let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    /// assert_eq!(promise.wait_until(deadline).unwrap_err(), longshore::RequestError::Dropped); // at once
+    /// // At once.
+    /// assert_eq!(promise.wait_until(deadline).unwrap_err(), longshore::RequestError::Dropped);
     /// # Ok(()) }
     /// ```
     pub fn wait_until(self, deadline: Instant) -> Result<Message, RequestError> {

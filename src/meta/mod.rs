@@ -50,13 +50,24 @@ use crate::message::Message;
 /// struct Counter(u64);
 ///
 /// impl MetaProcess for Counter {
-///     fn handle_message(&mut self, cx: &mut MetaContext<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+///     fn handle_message(
+///         &mut self,
+///         cx: &mut MetaContext<'_>,
+///         _: Pid,
+///         _: Message,
+///     ) -> Result<(), Reason> {
 ///         self.0 += 1;
 ///         cx.send(cx.parent(), self.0)?; // an error would end it
 ///         Ok(())
 ///     }
 ///
-///     fn handle_call(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message, reply: Reply) -> Result<(), Reason> {
+///     fn handle_call(
+///         &mut self,
+///         _: &mut MetaContext<'_>,
+///         _: Pid,
+///         _: Message,
+///         reply: Reply,
+///     ) -> Result<(), Reason> {
 ///         reply.send(self.0);
 ///         Ok(())
 ///     }

@@ -37,7 +37,8 @@ const LARGEST: usize = 64 * 1024;
 /// ```
 /// use longshore::{UdpServerOptions, UnixDatagramServer};
 /// # fn main() -> Result<(), longshore::Error> {
-/// let path = std::env::temp_dir().join(format!("longshore-doc-{}.dgram", std::process::id()));
+/// let path = std::env::temp_dir()
+///     .join(format!("longshore-doc-{}.dgram", std::process::id()));
 /// let server = UnixDatagramServer::bind(&path, UdpServerOptions::default())?;
 /// assert!(path.exists());
 /// drop(server);
@@ -77,7 +78,8 @@ impl UnixDatagramServer {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside(|cx| {
-    /// let path = std::env::temp_dir().join(format!("longshore-bind-{}.sock", std::process::id()));
+    /// let path = std::env::temp_dir()
+    ///     .join(format!("longshore-bind-{}.sock", std::process::id()));
     /// cx.spawn_meta(longshore::UnixDatagramServer::bind(&path, UdpServerOptions::default())?)?;
     /// # Ok(()) }) }
     /// ```

@@ -359,7 +359,13 @@ impl Node {
     /// # fn main() -> Result<(), longshore::Error> {
     /// struct Echo;
     /// impl Actor for Echo {
-    ///     fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, message: Message, reply: Reply) -> Result<(), Reason> {
+    ///     fn handle_call(
+    ///         &mut self,
+    ///         _: &mut Context<'_>,
+    ///         _: Pid,
+    ///         message: Message,
+    ///         reply: Reply,
+    ///     ) -> Result<(), Reason> {
     ///         reply.send(message);
     ///         Ok(())
     ///     }
@@ -532,7 +538,8 @@ impl Node {
     /// use longshore::prelude::*;
     /// # fn main() -> Result<(), longshore::Error> {
     /// let node = Node::start("example@localhost")?;
-    /// let options = longshore::StopOptions::default().with_timeout(std::time::Duration::from_millis(500));
+    /// let options = longshore::StopOptions::default()
+    ///     .with_timeout(std::time::Duration::from_millis(500));
     /// let report = node.stop_with(options);
     /// assert!(report.is_clean(), "{report}");
     /// # Ok(()) }

@@ -61,7 +61,8 @@ impl Node {
     /// # let (sender, aliases) = std::sync::mpsc::channel();
     /// # node.spawn(|| Owner(sender))?;
     /// # let alias = aliases.recv().expect("an alias");
-    /// node.send_alias(alias, MessageTcp::new(alias, "a listener accepts no bytes")).unwrap_err();
+    /// node.send_alias(alias, MessageTcp::new(alias, "a listener accepts no bytes"))
+    ///     .unwrap_err();
     /// # Ok(()) }
     /// ```
     pub fn send_alias<T: Send + 'static>(&self, to: Alias, message: T) -> Result<(), SendError> {

@@ -10,7 +10,10 @@ use crate::record::Level;
 /// ```
 /// use longshore::SpawnOptions;
 ///
-/// let options = SpawnOptions::default().with_name("clerk").with_mailbox_bound(10_000).with_link();
+/// let options = SpawnOptions::default()
+///     .with_name("clerk")
+///     .with_mailbox_bound(10_000)
+///     .with_link();
 /// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]

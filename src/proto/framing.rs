@@ -40,7 +40,8 @@ const MAX_LENGTH: usize = (u32::MAX >> 1) as usize;
 ///
 /// let telnet_like = Framing::lines();
 /// let http_head = Framing::delimiter(b"\r\n\r\n");
-/// let length_prefixed = Framing::header(HeaderFraming::default().with_length_size(2).with_header_size(2));
+/// let header = HeaderFraming::default().with_length_size(2).with_header_size(2);
+/// let length_prefixed = Framing::header(header);
 /// assert!(length_prefixed.validate().is_ok());
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -134,7 +135,10 @@ impl Framing {
     /// struct Pairs;
     /// impl FrameDecoder for Pairs {
     ///     fn decode(&mut self, bytes: &[u8]) -> Result<Frame, FrameError> {
-    ///         Ok(if bytes.len() < 2 { Frame::Incomplete } else { Frame::Complete { consumed: 2, payload: 0..2 } })
+    ///         Ok(match bytes.len() {
+    ///             0 | 1 => Frame::Incomplete,
+    ///             _ => Frame::Complete { consumed: 2, payload: 0..2 },
+    ///         })
     ///     }
     /// }
     ///
@@ -354,7 +358,8 @@ impl HeaderFraming {
 /// ```
 /// use longshore::{Frame, FrameDecoder, FrameError, Framing};
 ///
-/// /// A kind byte, then a word that ends with a space; a zero byte between frames is a sign of life.
+/// /// A kind byte, then a word that ends with a space; a zero byte between frames is a
+/// /// keep-alive.
 /// struct Words;
 ///
 /// impl FrameDecoder for Words {
@@ -411,7 +416,10 @@ pub enum Frame {
 ///
 /// impl FrameDecoder for Pairs {
 ///     fn decode(&mut self, bytes: &[u8]) -> Result<Frame, FrameError> {
-///         Ok(if bytes.len() < 2 { Frame::Incomplete } else { Frame::Complete { consumed: 2, payload: 0..2 } })
+///         Ok(match bytes.len() {
+///             0 | 1 => Frame::Incomplete,
+///             _ => Frame::Complete { consumed: 2, payload: 0..2 },
+///         })
 ///     }
 /// }
 ///
@@ -436,7 +444,10 @@ impl CustomFraming {
     /// struct Pairs;
     /// impl FrameDecoder for Pairs {
     ///     fn decode(&mut self, bytes: &[u8]) -> Result<Frame, FrameError> {
-    ///         Ok(if bytes.len() < 2 { Frame::Incomplete } else { Frame::Complete { consumed: 2, payload: 0..2 } })
+    ///         Ok(match bytes.len() {
+    ///             0 | 1 => Frame::Incomplete,
+    ///             _ => Frame::Complete { consumed: 2, payload: 0..2 },
+    ///         })
     ///     }
     /// }
     ///

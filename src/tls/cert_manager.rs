@@ -136,9 +136,9 @@ impl CertManager {
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-    /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    /// let certs = CertManager::from_der(vec![made.cert.der().clone()], made.signing_key.into())?;
-    /// # let _ = (certs, chain, key);
+    /// let chain = vec![made.cert.der().clone()];
+    /// let certs = CertManager::from_der(chain, made.signing_key.into())?;
+    /// # let _ = certs;
     /// # Ok(()) }
     /// ```
     pub fn from_der(
@@ -217,7 +217,8 @@ impl CertManager {
     /// let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     /// let certs = CertManager::from_pem(chain.clone(), key.clone())?;
     /// certs.add("localhost", CertSource::pem(chain.clone(), key.clone()))?;
-    /// assert!(certs.add("example.com", CertSource::pem(chain, key)).is_err()); // not valid for that name
+    /// // Not valid for that name.
+    /// assert!(certs.add("example.com", CertSource::pem(chain, key)).is_err());
     /// # Ok(()) }
     /// ```
     pub fn add(&self, name: &str, source: impl Into<CertSource>) -> Result<(), CertError> {

@@ -27,7 +27,8 @@ use super::verifier::AnyCertificate;
 /// # fn main() -> Result<(), longshore::tls::CertError> {
 /// let options = TlsClientOptions::default()
 ///     .with_roots(Roots::from_pem_file("ca.pem")?)
-///     .with_server_name("db.internal") // what the certificate must say, if it is not the host connected to
+///     // What the certificate must say, if it is not the host connected to.
+///     .with_server_name("db.internal")
 ///     .with_alpn(["h2"]);
 /// # Ok(()) }
 /// ```

@@ -26,24 +26,31 @@
 //!
 //! impl Actor for Service {
 //!     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+//!         let clients = Roots::from_pem_file("clients-ca.pem")?;
+//!         let tls = TlsServerOptions::default()
+//!             .with_alpn(["echo"])
+//!             .with_client_auth(ClientAuth::Required(clients));
 //!         let options = TcpServerOptions::from("0.0.0.0:7443")
 //!             .with_cert_manager(self.certs.clone()) // this alone turns TLS on
-//!             .with_tls(
-//!                 TlsServerOptions::default()
-//!                     .with_alpn(["echo"])
-//!                     .with_client_auth(ClientAuth::Required(Roots::from_pem_file("clients-ca.pem")?)),
-//!             );
+//!             .with_tls(tls);
 //!         cx.spawn_meta(TcpServer::bind(options)?)?;
 //!
 //!         let tls = TlsClientOptions::default()
 //!             .with_roots(Roots::from_pem_file("ca.pem")?)
 //!             .with_server_name("db.internal")
-//!             .with_certificate(CertManager::from_pem_files("me.pem", "me.key")?); // only if the server asks for one
-//!         cx.spawn_meta(TcpConnection::connect(TcpConnectionOptions::from("10.0.0.7:7443").with_tls(tls))?)?;
+//!             // Only if the server asks for one.
+//!             .with_certificate(CertManager::from_pem_files("me.pem", "me.key")?);
+//!         let options = TcpConnectionOptions::from("10.0.0.7:7443").with_tls(tls);
+//!         cx.spawn_meta(TcpConnection::connect(options)?)?;
 //!         Ok(())
 //!     }
 //!
-//!     fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Result<(), Reason> {
+//!     fn handle_message(
+//!         &mut self,
+//!         cx: &mut Context<'_>,
+//!         _from: Pid,
+//!         message: Message,
+//!     ) -> Result<(), Reason> {
 //!         match message {
 //!             // After the handshake: `tls` says what was agreed on, and who the peer is.
 //!             Message::TcpConnect(connect) => drop(connect.tls),

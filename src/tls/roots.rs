@@ -47,7 +47,8 @@ impl Roots {
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-    /// let roots = longshore::tls::Roots::from_pem(made.cert.pem().as_bytes())?; // a self-signed one is its own root
+    /// // A self-signed one is its own root.
+    /// let roots = longshore::tls::Roots::from_pem(made.cert.pem().as_bytes())?;
     /// # let _ = roots;
     /// # Ok(()) }
     /// ```

@@ -18,7 +18,9 @@ use crate::time::clock::millis;
 ///
 /// let lines = ConnectionOptions::default().with_framing(Framing::lines());
 /// let server = TcpServerOptions::from(":7000").with_connection(lines.clone());
-/// let client = TcpConnectionOptions::from("localhost:7000").with_connection(lines).with_half_open(true);
+/// let client = TcpConnectionOptions::from("localhost:7000")
+///     .with_connection(lines)
+///     .with_half_open(true);
 /// assert!(client.connection.half_open && !server.connection.half_open);
 /// ```
 #[derive(Clone, Debug)]

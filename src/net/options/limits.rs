@@ -26,7 +26,9 @@ pub enum Overflow {
 /// use longshore::TcpLimits;
 /// use std::time::Duration;
 ///
-/// let limits = TcpLimits::default().with_idle_timeout(Duration::from_secs(60)).with_write_timeout(None);
+/// let limits = TcpLimits::default()
+///     .with_idle_timeout(Duration::from_secs(60))
+///     .with_write_timeout(None);
 /// let options = TcpServerOptions::from("127.0.0.1:7000").with_limits(limits);
 /// ```
 #[derive(Clone, Debug)]

@@ -15,7 +15,9 @@ use crate::tls::{CertManager, TlsServerOptions};
 /// ```
 /// use longshore::{AtLimit, TcpServerOptions};
 ///
-/// let options = TcpServerOptions::from(":7000").with_max_connections(10_000).with_at_limit(AtLimit::Refuse);
+/// let options = TcpServerOptions::from(":7000")
+///     .with_max_connections(10_000)
+///     .with_at_limit(AtLimit::Refuse);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,7 +33,8 @@ pub enum AtLimit {
 ///
 /// ```
 /// use longshore::TcpServerOptions;
-/// let options = TcpServerOptions::from("127.0.0.1:7000").with_process_pool(["handler1", "handler2"]);
+/// let options = TcpServerOptions::from("127.0.0.1:7000")
+///     .with_process_pool(["handler1", "handler2"]);
 /// assert_eq!(options.port, 7000);
 /// ```
 #[derive(Clone, Debug)]

@@ -11,7 +11,9 @@ use crate::time::clock::millis;
 /// ```
 /// use longshore::SocketOptions;
 ///
-/// let options = SocketOptions::default().with_backlog(4096).with_recv_buffer_size(256 * 1024);
+/// let options = SocketOptions::default()
+///     .with_backlog(4096)
+///     .with_recv_buffer_size(256 * 1024);
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]

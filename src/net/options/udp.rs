@@ -14,7 +14,9 @@ use crate::message::datagram_bytes;
 /// ```
 /// use longshore::UdpServerOptions;
 ///
-/// let options = UdpServerOptions::from(":7000").with_process("handlers").with_report_errors(true);
+/// let options = UdpServerOptions::from(":7000")
+///     .with_process("handlers")
+///     .with_report_errors(true);
 /// assert_eq!((options.host.is_any(), options.port), (true, 7000)); // all interfaces
 /// ```
 #[derive(Clone, Debug)]

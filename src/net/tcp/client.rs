@@ -56,7 +56,8 @@ use crate::time::clock::millis;
 ///     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
 ///         let connection = TcpConnection::connect("127.0.0.1:7000")?;
 ///         let alias = cx.spawn_meta(connection)?;
-///         cx.send_alias(alias, MessageTcp::new(alias, "hi"))?; // goes out when it is connected
+///         // Goes out when it is connected.
+///         cx.send_alias(alias, MessageTcp::new(alias, "hi"))?;
 ///         Ok(())
 ///     }
 /// }
@@ -112,8 +113,10 @@ impl TcpConnection {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside(|cx| {
-    /// let options = TcpConnectionOptions::from(("localhost", 7000)).with_connect_timeout(Duration::from_secs(2));
-    /// cx.spawn_meta(TcpConnection::connect(options)?)?; // Connect, or a Disconnect that says why not, comes later
+    /// let options = TcpConnectionOptions::from(("localhost", 7000))
+    ///     .with_connect_timeout(Duration::from_secs(2));
+    /// // Connect, or a Disconnect that says why not, comes later.
+    /// cx.spawn_meta(TcpConnection::connect(options)?)?;
     /// # Ok(()) }) }
     /// ```
     pub fn connect(options: impl Into<TcpConnectionOptions>) -> Result<Self, ConnectError> {
@@ -158,7 +161,8 @@ impl TcpConnection {
     /// ```no_run
     /// use longshore::{TcpConnection, TcpConnectionOptions};
     /// # fn main() -> Result<(), longshore::Error> {
-    /// let connection = TcpConnection::connect_unix("/run/service.sock", TcpConnectionOptions::default())?;
+    /// let options = TcpConnectionOptions::default();
+    /// let connection = TcpConnection::connect_unix("/run/service.sock", options)?;
     /// # Ok(()) }
     /// ```
     ///
@@ -170,7 +174,8 @@ impl TcpConnection {
     /// ```
     /// use longshore::{ConnectError, TcpConnection, TcpConnectionOptions};
     ///
-    /// let refused = TcpConnection::connect_unix("/no/such/socket", TcpConnectionOptions::default());
+    /// let options = TcpConnectionOptions::default();
+    /// let refused = TcpConnection::connect_unix("/no/such/socket", options);
     /// assert!(matches!(refused, Err(ConnectError::Path { .. })));
     /// ```
     #[cfg(unix)]
