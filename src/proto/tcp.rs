@@ -4,7 +4,7 @@
 //!              receive, receive_end, fail                    poll: Deliver
 //!   socket ────────────────────────────────▶ Connection ───────────────────▶ owner
 //!          ◀────────────────────────────────            ◀───────────────────
-//!              poll: Transmit, ShutdownWrite                 send, handle_owner
+//!              poll: Transmit, ShutdownWrite                 send, handle
 //! ```
 //!
 //! Phases:
@@ -35,6 +35,7 @@ mod receive;
 mod send;
 mod tls;
 
+use std::io;
 use std::sync::Arc;
 
 use self::deadlines::Deadlines;
@@ -50,7 +51,7 @@ use super::framing::{Decoder, Framing};
 use super::output::Output as Queue;
 use super::tls::Tls;
 use crate::error::DisconnectReason;
-use crate::memory::buffer::{Buffer, BufferPool};
+use crate::memory::buffer::{Buffer, BufferPool, SharedBuffer};
 
 /// What all connections of a listener share. Times are in milliseconds.
 #[derive(Clone, Debug)]
@@ -117,7 +118,7 @@ pub(crate) enum Output {
     Deliver(Event),
     /// Close the quota and report what it counts, with [`Input::QuotaClosed`]. Comes once.
     CloseQuota,
-    /// Read from the socket, and give the outcome to `receive`, `receive_end` or `fail`.
+    /// Read from the socket, and give the outcome to `receive` or `handle`.
     Read,
     /// The same; the bytes are a step of the handshake, as far as is known a moderate one, which the driver may offload.
     ReadHandshake { is_moderate: bool },
@@ -134,9 +135,15 @@ pub(crate) enum Output {
     Ended,
 }
 
-/// What comes from the owner's side, besides bytes.
+/// What happens to a connection, besides bytes and time.
 #[derive(Debug)]
 pub(crate) enum Input {
+    /// The peer has ended its side: a read returned zero bytes.
+    PeerEnded,
+    /// A read failed.
+    ReadFailed(io::ErrorKind),
+    /// Queue bytes that the quota has accepted and that others send too.
+    Write(SharedBuffer),
     /// Send what is queued, then end for this reason, unless there is an earlier one.
     Close(DisconnectReason),
     /// End now; what was read or queued is dropped.
@@ -188,10 +195,10 @@ pub(crate) struct Status<'a> {
 ///
 /// Its methods are of three kinds:
 ///
-/// - *Inputs* report what has happened: [`receive`](Self::receive), [`receive_end`](Self::receive_end) and
-///   [`fail`](Self::fail) from the socket, [`send`](Self::send) and [`handle_owner`](Self::handle_owner) from the owner,
-///   [`handle_timeout`](Self::handle_timeout) from the clock, and
-///   [`resume_handshake`](Self::resume_handshake) from a thread that has computed.
+/// - *Inputs* report what has happened: [`receive`](Self::receive) for bytes of the peer, [`send`](Self::send) for bytes
+///   of the owner, [`handle`](Self::handle) for everything else on either side,
+///   [`handle_timeout`](Self::handle_timeout) for the clock, and
+///   [`resume_handshake`](Self::resume_handshake) for a thread that has computed.
 /// - [`poll`](Self::poll) is the one question: what is to be done next? After each input the driver polls and does what it
 ///   is asked for, until the answer is `Wait` or `Ended`. It may stop at `Transmit` to collect more output, and must call
 ///   [`transmit`](Self::transmit) and poll again before it goes to sleep.
@@ -331,11 +338,14 @@ impl Connection {
         Output::Wait(self.next_deadline())
     }
 
-    // ---- The owner ----
+    // ---- Inputs ----
 
-    /// Takes what comes from the owner's side, besides bytes.
-    pub(crate) fn handle_owner(&mut self, input: Input, now_ms: u64) {
+    /// Takes what happens, besides bytes and time.
+    pub(crate) fn handle(&mut self, input: Input, now_ms: u64) {
         match input {
+            Input::PeerEnded => self.receive_end(now_ms),
+            Input::ReadFailed(kind) => self.fail(kind),
+            Input::Write(data) => self.send_shared(data, now_ms),
             Input::Close(reason) => self.close(reason, now_ms),
             Input::Abort => {
                 self.discard_input();

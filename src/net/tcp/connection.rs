@@ -15,26 +15,23 @@
 //! A socket is closed with a reset when anything that was accepted has not been sent, so that the peer does not take a
 //! part for the whole.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod owner;
+mod socket;
 
-use super::accept::{ConnectionPermit, FinalCounters};
+use std::net::SocketAddr;
+
+use super::limits::ConnectionPermit;
 #[cfg(all(feature = "nats", feature = "tls"))]
 use super::tls::StartTls;
 use super::window::DeliveryWindow;
-use crate::bridge::{Ack, QuotaOptions, SocketCommand, Undelivered};
+use crate::bridge::{Ack, QuotaOptions, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
-use crate::message::{
-    CompactMessage, Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
-    MessageTcpPeerClosed, MessageTcpWritable,
-};
+use crate::message::Message;
 use crate::meta::{Again, MetaContext, MetaProcess, Offload, Readiness};
 use crate::net::stream::{PeerAddr, Stream, canonical};
 use crate::proto::tcp::{Able, Connection, Event, Handshake, Input, Output};
-use crate::record::{Kind, Level};
 
 /// Reads in one call.
 const READS: u32 = 16;
@@ -46,7 +43,7 @@ pub(crate) struct Driver {
     owner: Pid,
     remote_addr: PeerAddr,
     /// The permit of an accepted connection.
-    seat: Option<ConnectionPermit>,
+    permit: Option<ConnectionPermit>,
     window: DeliveryWindow,
     /// How often the owner's mailbox refused data.
     mailbox_pauses: u32,
@@ -75,7 +72,7 @@ impl Driver {
             machine,
             owner,
             remote_addr: canonical(remote_addr).into(),
-            seat: None,
+            permit: None,
             window,
             mailbox_pauses: 0,
             readable: false,
@@ -86,8 +83,8 @@ impl Driver {
         }
     }
 
-    pub(crate) fn with_seat(mut self, seat: ConnectionPermit) -> Self {
-        self.seat = Some(seat);
+    pub(crate) fn with_permit(mut self, permit: ConnectionPermit) -> Self {
+        self.permit = Some(permit);
         self
     }
 
@@ -105,19 +102,6 @@ impl Driver {
         self.update_readiness(readiness);
     }
 
-    /// Handles what came before the transport was established, so that it applies from the first byte on.
-    pub(super) fn replay_early(&mut self, cx: &MetaContext<'_>, early: Message) {
-        match early {
-            Message::Tcp(packet) => self.machine.send(packet.data, cx.now_ms),
-            early => match early.downcast() {
-                Ok(command) => self.handle_command(cx, command),
-                Err(early) => self.ignore(cx, &early),
-            },
-        }
-    }
-
-    // ---- The loop ----
-
     /// Drives the machine, then releases the input that the owner has set aside, if the output has fallen to its low
     /// mark: behind the Writable, so that the owner first learns that it may write.
     #[inline]
@@ -132,7 +116,7 @@ impl Driver {
     /// Does what the machine asks for until it waits, has ended, or has output for the flush.
     fn drive_machine(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if self.hung_up && self.machine.status().is_paused {
-            self.find_reset();
+            self.find_reset(cx);
         }
         let mut reads = READS;
         let mut may_read = true;
@@ -225,269 +209,7 @@ impl Driver {
 
     #[inline]
     fn input(&mut self, cx: &MetaContext<'_>, input: Input) {
-        self.machine.handle_owner(input, cx.now_ms);
-    }
-
-    // ---- The socket ----
-
-    /// A reset ends the connection although its owner has paused reading: there is nothing to wait for, and the descriptor
-    /// would be held until the next write. What could still be read is lost with it. An orderly end in both directions is
-    /// a hang-up without an error, and waits.
-    #[cold]
-    fn find_reset(&mut self) {
-        if let Ok(Some(error)) = self.stream.take_error() {
-            self.machine.fail(error.kind());
-        }
-    }
-
-    /// Reads into the shared buffer. Returns whether it has bytes then.
-    fn read(&mut self, cx: &mut MetaContext<'_>) -> bool {
-        let spare = cx.scratch.spare_mut();
-        let most = spare.len().min(self.machine.settings.read_buffer_size);
-        match self.stream.read(&mut spare[..most]) {
-            Ok(0) => {
-                self.readable = false;
-                self.machine.receive_end(cx.now_ms);
-                false
-            }
-            Ok(read) => {
-                cx.scratch.grow(read);
-                cx.read_budget = cx.read_budget.saturating_sub(read);
-                self.readable = read == most || self.reads_on || !self.stream.short_read_is_empty();
-                true
-            }
-            Err(error) => {
-                self.readable = false;
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    self.machine.fail(error.kind());
-                }
-                false
-            }
-        }
-    }
-
-    /// Computes a step of the handshake with the bytes that were read, here or on another thread.
-    fn receive_handshake(&mut self, cx: &mut MetaContext<'_>) {
-        let has_time = cx.offload == Offload::Inline;
-        match self
-            .machine
-            .offload_handshake(cx.scratch, has_time, cx.now_ms)
-        {
-            None => self.machine.receive(cx.scratch, cx.now_ms),
-            Some(handshake) => {
-                cx.scratch.clear();
-                cx.offload(handshake);
-            }
-        }
-    }
-
-    /// Writes and reads whatever the poll has reported, before a deadline that has come ends anything: what contradicts
-    /// the deadline may be in the socket.
-    fn look_at_socket(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        (self.readable, self.writable) = (true, true);
-        if cx.offload == Offload::Defer {
-            // A step of the handshake that waits for its turn would leave its input in the socket.
-            cx.offload = Offload::Spawn;
-        }
-        self.transmit(cx);
-        self.drive(cx)
-    }
-
-    fn transmit(&mut self, cx: &MetaContext<'_>) {
-        let (stream, machine) = (&mut self.stream, &mut self.machine);
-        let done = machine.transmit(|slices| stream.write(slices), cx.now_ms);
-        self.writable = !done.blocked;
-        self.release_quota(cx, done.bytes);
-    }
-
-    /// Releases bytes of the quota, and lets the owner know if a send was refused and there is room again.
-    fn release_quota(&mut self, cx: &MetaContext<'_>, bytes: usize) {
-        if bytes > 0 && cx.quota().sent(bytes, self.machine.settings.low_water_mark) {
-            self.input(cx, Input::Writable);
-            self.release_due = true;
-        }
-    }
-
-    /// The connection is closing, and nothing bounds its input any more.
-    fn release_input(&mut self, cx: &MetaContext<'_>) {
-        self.release_due |= cx.quota().take_above();
-    }
-
-    // ---- The owner ----
-
-    fn deliver(&mut self, cx: &MetaContext<'_>, event: Event) {
-        let alias = cx.alias;
-        match event {
-            Event::Data(data) => {
-                self.deliver_data(cx, CompactMessage::Tcp(MessageTcp { id: alias, data }));
-                self.mailbox_pauses += u32::from(self.window.has_refused());
-            }
-            Event::Connected => self.deliver_connect(cx),
-            Event::Writable => {
-                self.deliver_control(cx, Message::TcpWritable(MessageTcpWritable { id: alias }));
-            }
-            Event::PeerFinished if self.machine.settings.half_open => {
-                let end = MessageTcpPeerClosed { id: alias };
-                self.deliver_control(cx, Message::TcpPeerClosed(end));
-            }
-            // The connection closes by itself when the owner has come to this mark.
-            Event::PeerFinished => {
-                let deliver = &cx.services.deliver;
-                if !deliver.deliver_ack(self.owner, alias, Ack::End) {
-                    self.owner_is_gone(cx);
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn deliver_refused(&mut self, cx: &MetaContext<'_>) {
-        if let Some(message) = self.window.take_refused() {
-            self.deliver_data(cx, message);
-        }
-    }
-
-    fn deliver_data(&mut self, cx: &MetaContext<'_>, message: CompactMessage) {
-        let bytes = match &message {
-            CompactMessage::Tcp(packet) => packet.data.len(),
-            _ => 0,
-        };
-        match cx.deliver_data(self.owner, message) {
-            Ok(()) => {
-                let ack = self.window.delivered(bytes);
-                self.request_ack(cx, ack);
-            }
-            Err(Undelivered::Gone(_)) => self.owner_is_gone(cx),
-            Err(Undelivered::Full(_)) if self.machine.settings.close_on_full_mailbox => {
-                self.input(cx, Input::MailboxFull);
-            }
-            Err(Undelivered::Full(message)) => self.window.refuse(message),
-        }
-        self.update_blocked(cx);
-    }
-
-    /// Sends the request of an acknowledgement, if one is due, behind what the owner has been given.
-    #[inline]
-    fn request_ack(&self, cx: &MetaContext<'_>, ack: Option<u32>) {
-        if let Some(bytes) = ack {
-            // An owner that is gone is found by the next delivery.
-            let _ = cx
-                .services
-                .deliver
-                .deliver_ack(self.owner, cx.alias, Ack::Data(bytes));
-        }
-    }
-
-    /// Lets the machine know when the window has become blocked, or free again.
-    #[inline]
-    fn update_blocked(&mut self, cx: &MetaContext<'_>) {
-        if let Some(is_blocked) = self.window.blocked_change() {
-            self.input(cx, Input::SetBlocked(is_blocked));
-        }
-    }
-
-    fn deliver_connect(&mut self, cx: &MetaContext<'_>) {
-        if let Some(seat) = &mut self.seat {
-            seat.announce();
-        }
-        let connect = MessageTcpConnect {
-            id: cx.alias,
-            remote_addr: self.remote_addr.get(),
-            local_addr: self.local_addr(),
-            #[cfg(feature = "tls")]
-            tls: self.machine.tls_info(),
-        };
-        self.deliver_control(cx, Message::TcpConnect(Box::new(connect)));
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        let common = self.seat.as_ref().and_then(ConnectionPermit::local_addr);
-        common.unwrap_or_else(|| self.stream.local_addr())
-    }
-
-    fn deliver_control(&mut self, cx: &MetaContext<'_>, message: Message) {
-        if !cx.deliver_control(self.owner, message) {
-            self.owner_is_gone(cx);
-        }
-    }
-
-    /// There is no process left to read for; what the owner sent before its end still goes out.
-    fn owner_is_gone(&mut self, cx: &MetaContext<'_>) {
-        self.input(cx, Input::Close(DisconnectReason::OwnerGone));
-    }
-
-    fn handle_command(&mut self, cx: &MetaContext<'_>, command: SocketCommand) {
-        let input = match command {
-            SocketCommand::Write(data) => return self.machine.send_shared(data, cx.now_ms),
-            SocketCommand::Overflow => {
-                self.release_input(cx);
-                Input::Close(DisconnectReason::Overflow)
-            }
-            SocketCommand::Close => {
-                self.release_input(cx);
-                Input::Close(DisconnectReason::LocalClose)
-            }
-            SocketCommand::Abort => {
-                self.release_input(cx);
-                self.stream.reset_on_close();
-                drop(self.window.take_refused());
-                Input::Abort
-            }
-            SocketCommand::ShutdownWrite => Input::ShutdownWrite,
-            SocketCommand::PauseReading => Input::SetPaused(true),
-            SocketCommand::ResumeReading => Input::SetPaused(false),
-            SocketCommand::SetFraming(framing) => Input::SetFraming(Arc::new(framing)),
-            SocketCommand::PauseAccepting | SocketCommand::ResumeAccepting => return,
-        };
-        self.input(cx, input);
-    }
-
-    #[cfg(all(feature = "nats", feature = "tls"))]
-    fn start_tls(&mut self, cx: &MetaContext<'_>, message: Message) {
-        let Ok(start) = message.downcast::<StartTls>() else {
-            return;
-        };
-        match start.connect(&cx.services.log, self.remote_addr.get()) {
-            Ok(tls) => self.machine.start_tls(tls, cx.now_ms),
-            Err(error) => {
-                let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
-                self.input(cx, Input::Close(reason));
-            }
-        }
-    }
-
-    /// Releases what a message that means nothing to a connection counts against the quota.
-    fn ignore(&mut self, cx: &MetaContext<'_>, message: &Message) {
-        self.release_quota(cx, message.output_bytes());
-    }
-
-    /// Ends the connection in order, from outside.
-    pub(super) fn finish(
-        &mut self,
-        cx: &mut MetaContext<'_>,
-        reason: DisconnectReason,
-    ) -> Result<(), Reason> {
-        cx.start_deadlines_now();
-        cx.quota().close(cx.alias.generation());
-        self.release_input(cx);
-        self.input(cx, Input::Close(reason));
-        self.drive(cx)
-    }
-
-    /// Adds the counters of this connection to those of its listener.
-    fn count_end(&self, cx: &MetaContext<'_>, seat: &ConnectionPermit, reason: &DisconnectReason) {
-        let counters = &self.machine.counters;
-        seat.ended(
-            reason,
-            FinalCounters {
-                bytes_in: counters.bytes_in,
-                bytes_out: counters.bytes_out,
-                unsent: cx.unsent,
-                mailbox_pauses: self.mailbox_pauses,
-                high_water: counters.high_water,
-                refused_sends: cx.quota().refused(),
-            },
-        );
+        self.machine.handle(input, cx.now_ms);
     }
 }
 
@@ -635,28 +357,7 @@ impl MetaProcess for Driver {
             .ended
             .cloned()
             .unwrap_or_else(|| DisconnectReason::Exit(reason.clone()));
-        if let Some(seat) = &self.seat {
-            self.count_end(cx, seat, &disconnect);
-            if !seat.is_announced() {
-                seat.handshake_failed();
-                let peer = self.remote_addr.get();
-                cx.record(Level::Info, Kind::NotEstablished, |record| {
-                    record.set_text(format_args!(
-                        "connection of {peer} not established: {disconnect}"
-                    ));
-                });
-                return;
-            }
-        }
-        let message = MessageTcpDisconnect {
-            id: cx.alias,
-            reason: disconnect,
-            bytes_in: self.machine.counters.bytes_in,
-            bytes_out: self.machine.counters.bytes_out,
-            unsent: cx.unsent,
-            refused_bytes: cx.quota().refused_bytes(),
-        };
-        cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
+        self.report_end(cx, disconnect);
     }
 
     fn quota_options(&self) -> QuotaOptions {

@@ -1,14 +1,14 @@
 //! TCP: the listener, and the connection that both accepted and client sockets become.
 
-mod accept;
-mod client;
 mod connection;
-mod server;
+mod connector;
+mod limits;
+mod listener;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod window;
 
-pub use client::TcpConnection;
-pub use server::TcpServer;
+pub use connector::TcpConnection;
+pub use listener::TcpServer;
 #[cfg(all(feature = "nats", feature = "tls"))]
 pub(crate) use tls::StartTls;

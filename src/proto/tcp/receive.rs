@@ -107,7 +107,7 @@ impl Connection {
     }
 
     /// The peer has ended its side: a read returned zero bytes.
-    pub(crate) fn receive_end(&mut self, now_ms: u64) {
+    pub(super) fn receive_end(&mut self, now_ms: u64) {
         if let Some(reason) = self.untimely_end() {
             self.read = ReadSide::Ended;
             return self.end(reason);
@@ -129,7 +129,7 @@ impl Connection {
     }
 
     /// A read failed.
-    pub(crate) fn fail(&mut self, kind: io::ErrorKind) {
+    pub(super) fn fail(&mut self, kind: io::ErrorKind) {
         self.read = ReadSide::Ended;
         let reason = DisconnectReason::from_io(kind);
         match (&self.phase, &self.write) {

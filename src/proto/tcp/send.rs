@@ -58,7 +58,7 @@ impl Connection {
     }
 
     /// Queues bytes that other connections send as well, as [`Connection::send`] does.
-    pub(crate) fn send_shared(&mut self, data: SharedBuffer, now_ms: u64) {
+    pub(super) fn send_shared(&mut self, data: SharedBuffer, now_ms: u64) {
         if self.begin_send(data.len(), now_ms) {
             self.output.push_shared(data);
             self.note_high_mark();

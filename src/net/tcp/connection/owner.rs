@@ -1,0 +1,253 @@
+//! What a connection delivers to its owner, and what its owner asks for.
+//!
+//! Data goes through the [delivery window](super::super::window); Connect, Writable, the peer's end and the Disconnect
+//! cannot be refused. A delivery that finds no owner closes the connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Driver;
+use crate::bridge::{Ack, SocketCommand, Undelivered};
+use crate::error::{DisconnectReason, Reason};
+use crate::message::{
+    CompactMessage, Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
+    MessageTcpPeerClosed, MessageTcpWritable,
+};
+use crate::meta::MetaContext;
+use crate::net::tcp::limits::{ConnectionPermit, FinalCounters};
+#[cfg(all(feature = "nats", feature = "tls"))]
+use crate::net::tcp::tls::StartTls;
+use crate::proto::tcp::{Event, Input};
+use crate::record::{Kind, Level};
+
+impl Driver {
+    pub(super) fn deliver(&mut self, cx: &MetaContext<'_>, event: Event) {
+        let alias = cx.alias;
+        match event {
+            Event::Data(data) => {
+                self.deliver_data(cx, CompactMessage::Tcp(MessageTcp { id: alias, data }));
+                self.mailbox_pauses += u32::from(self.window.has_refused());
+            }
+            Event::Connected => self.deliver_connect(cx),
+            Event::Writable => {
+                self.deliver_control(cx, Message::TcpWritable(MessageTcpWritable { id: alias }));
+            }
+            Event::PeerFinished if self.machine.settings.half_open => {
+                let end = MessageTcpPeerClosed { id: alias };
+                self.deliver_control(cx, Message::TcpPeerClosed(end));
+            }
+            // The connection closes by itself when the owner has come to this mark.
+            Event::PeerFinished => {
+                let deliver = &cx.services.deliver;
+                if !deliver.deliver_ack(self.owner, alias, Ack::End) {
+                    self.owner_is_gone(cx);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn deliver_refused(&mut self, cx: &MetaContext<'_>) {
+        if let Some(message) = self.window.take_refused() {
+            self.deliver_data(cx, message);
+        }
+    }
+
+    fn deliver_data(&mut self, cx: &MetaContext<'_>, message: CompactMessage) {
+        let bytes = match &message {
+            CompactMessage::Tcp(packet) => packet.data.len(),
+            _ => 0,
+        };
+        match cx.deliver_data(self.owner, message) {
+            Ok(()) => {
+                let ack = self.window.delivered(bytes);
+                self.request_ack(cx, ack);
+            }
+            Err(Undelivered::Gone(_)) => self.owner_is_gone(cx),
+            Err(Undelivered::Full(_)) if self.machine.settings.close_on_full_mailbox => {
+                self.input(cx, Input::MailboxFull);
+            }
+            Err(Undelivered::Full(message)) => self.window.refuse(message),
+        }
+        self.update_blocked(cx);
+    }
+
+    /// Sends the request of an acknowledgement, if one is due, behind what the owner has been given.
+    #[inline]
+    pub(super) fn request_ack(&self, cx: &MetaContext<'_>, ack: Option<u32>) {
+        if let Some(bytes) = ack {
+            // An owner that is gone is found by the next delivery.
+            let _ = cx
+                .services
+                .deliver
+                .deliver_ack(self.owner, cx.alias, Ack::Data(bytes));
+        }
+    }
+
+    /// Lets the machine know when the window has become blocked, or free again.
+    #[inline]
+    pub(super) fn update_blocked(&mut self, cx: &MetaContext<'_>) {
+        if let Some(is_blocked) = self.window.blocked_change() {
+            self.input(cx, Input::SetBlocked(is_blocked));
+        }
+    }
+
+    fn deliver_connect(&mut self, cx: &MetaContext<'_>) {
+        if let Some(permit) = &mut self.permit {
+            permit.handshake_done();
+        }
+        let connect = MessageTcpConnect {
+            id: cx.alias,
+            remote_addr: self.remote_addr.get(),
+            local_addr: self.local_addr(),
+            #[cfg(feature = "tls")]
+            tls: self.machine.tls_info(),
+        };
+        self.deliver_control(cx, Message::TcpConnect(Box::new(connect)));
+    }
+
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        let common = self.permit.as_ref().and_then(ConnectionPermit::local_addr);
+        common.unwrap_or_else(|| self.stream.local_addr())
+    }
+
+    fn deliver_control(&mut self, cx: &MetaContext<'_>, message: Message) {
+        if !cx.deliver_control(self.owner, message) {
+            self.owner_is_gone(cx);
+        }
+    }
+
+    /// There is no process left to read for; what the owner sent before its end still goes out.
+    fn owner_is_gone(&mut self, cx: &MetaContext<'_>) {
+        self.input(cx, Input::Close(DisconnectReason::OwnerGone));
+    }
+
+    pub(super) fn handle_command(&mut self, cx: &MetaContext<'_>, command: SocketCommand) {
+        let input = match command {
+            SocketCommand::Write(data) => Input::Write(data),
+            SocketCommand::Overflow => {
+                self.release_input(cx);
+                Input::Close(DisconnectReason::Overflow)
+            }
+            SocketCommand::Close => {
+                self.release_input(cx);
+                Input::Close(DisconnectReason::LocalClose)
+            }
+            SocketCommand::Abort => {
+                self.release_input(cx);
+                self.stream.reset_on_close();
+                drop(self.window.take_refused());
+                Input::Abort
+            }
+            SocketCommand::ShutdownWrite => Input::ShutdownWrite,
+            SocketCommand::PauseReading => Input::SetPaused(true),
+            SocketCommand::ResumeReading => Input::SetPaused(false),
+            SocketCommand::SetFraming(framing) => Input::SetFraming(Arc::new(framing)),
+            SocketCommand::PauseAccepting | SocketCommand::ResumeAccepting => return,
+        };
+        self.input(cx, input);
+    }
+
+    #[cfg(all(feature = "nats", feature = "tls"))]
+    pub(super) fn start_tls(&mut self, cx: &MetaContext<'_>, message: Message) {
+        let Ok(start) = message.downcast::<StartTls>() else {
+            return;
+        };
+        match start.connect(&cx.services.log, self.remote_addr.get()) {
+            Ok(tls) => self.machine.start_tls(tls, cx.now_ms),
+            Err(error) => {
+                let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
+                self.input(cx, Input::Close(reason));
+            }
+        }
+    }
+
+    /// Releases what a message that means nothing to a connection counts against the quota.
+    pub(super) fn ignore(&mut self, cx: &MetaContext<'_>, message: &Message) {
+        self.release_quota(cx, message.output_bytes());
+    }
+
+    /// Adds the counters of this connection to those of its listener.
+    fn count_end(
+        &self,
+        cx: &MetaContext<'_>,
+        permit: &ConnectionPermit,
+        reason: &DisconnectReason,
+    ) {
+        let counters = &self.machine.counters;
+        permit.ended(
+            reason,
+            FinalCounters {
+                bytes_in: counters.bytes_in,
+                bytes_out: counters.bytes_out,
+                unsent: cx.unsent,
+                mailbox_pauses: self.mailbox_pauses,
+                high_water: counters.high_water,
+                refused_sends: cx.quota().refused(),
+            },
+        );
+    }
+
+    /// Counts the end of the connection, and reports it: to the owner, unless the owner never got a Connect.
+    pub(super) fn report_end(&self, cx: &MetaContext<'_>, disconnect: DisconnectReason) {
+        if let Some(permit) = &self.permit {
+            self.count_end(cx, permit, &disconnect);
+            if !permit.is_established() {
+                permit.handshake_failed();
+                let peer = self.remote_addr.get();
+                cx.record(Level::Info, Kind::NotEstablished, |record| {
+                    record.set_text(format_args!(
+                        "connection of {peer} not established: {disconnect}"
+                    ));
+                });
+                return;
+            }
+        }
+        let message = MessageTcpDisconnect {
+            id: cx.alias,
+            reason: disconnect,
+            bytes_in: self.machine.counters.bytes_in,
+            bytes_out: self.machine.counters.bytes_out,
+            unsent: cx.unsent,
+            refused_bytes: cx.quota().refused_bytes(),
+        };
+        cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
+    }
+
+    /// Handles what came before the transport was established, so that it applies from the first byte on.
+    pub(in crate::net::tcp) fn replay_early(&mut self, cx: &MetaContext<'_>, early: Message) {
+        match early {
+            Message::Tcp(packet) => self.machine.send(packet.data, cx.now_ms),
+            early => match early.downcast() {
+                Ok(command) => self.handle_command(cx, command),
+                Err(early) => self.ignore(cx, &early),
+            },
+        }
+    }
+
+    /// Ends the connection in order, from outside.
+    pub(in crate::net::tcp) fn finish(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        reason: DisconnectReason,
+    ) -> Result<(), Reason> {
+        cx.start_deadlines_now();
+        cx.quota().close(cx.alias.generation());
+        self.release_input(cx);
+        self.input(cx, Input::Close(reason));
+        self.drive(cx)
+    }
+
+    /// Releases bytes of the quota, and lets the owner know if a send was refused and there is room again.
+    pub(super) fn release_quota(&mut self, cx: &MetaContext<'_>, bytes: usize) {
+        if bytes > 0 && cx.quota().sent(bytes, self.machine.settings.low_water_mark) {
+            self.input(cx, Input::Writable);
+            self.release_due = true;
+        }
+    }
+
+    /// The connection is closing, and nothing bounds its input any more.
+    fn release_input(&mut self, cx: &MetaContext<'_>) {
+        self.release_due |= cx.quota().take_above();
+    }
+}

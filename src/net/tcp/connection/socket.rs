@@ -1,0 +1,80 @@
+//! The socket of a connection: reads into the shared buffer, writes what the machine has.
+
+use std::io;
+
+use super::Driver;
+use crate::error::Reason;
+use crate::meta::{MetaContext, Offload};
+use crate::proto::tcp::Input;
+
+impl Driver {
+    /// A reset ends the connection although its owner has paused reading: there is nothing to wait for, and the descriptor
+    /// would be held until the next write. What could still be read is lost with it. An orderly end in both directions is
+    /// a hang-up without an error, and waits.
+    #[cold]
+    pub(super) fn find_reset(&mut self, cx: &MetaContext<'_>) {
+        if let Ok(Some(error)) = self.stream.take_error() {
+            self.input(cx, Input::ReadFailed(error.kind()));
+        }
+    }
+
+    /// Reads into the shared buffer. Returns whether it has bytes then.
+    pub(super) fn read(&mut self, cx: &mut MetaContext<'_>) -> bool {
+        let spare = cx.scratch.spare_mut();
+        let most = spare.len().min(self.machine.settings.read_buffer_size);
+        match self.stream.read(&mut spare[..most]) {
+            Ok(0) => {
+                self.readable = false;
+                self.input(cx, Input::PeerEnded);
+                false
+            }
+            Ok(read) => {
+                cx.scratch.grow(read);
+                cx.read_budget = cx.read_budget.saturating_sub(read);
+                self.readable = read == most || self.reads_on || !self.stream.short_read_is_empty();
+                true
+            }
+            Err(error) => {
+                self.readable = false;
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    self.input(cx, Input::ReadFailed(error.kind()));
+                }
+                false
+            }
+        }
+    }
+
+    /// Computes a step of the handshake with the bytes that were read, here or on another thread.
+    pub(super) fn receive_handshake(&mut self, cx: &mut MetaContext<'_>) {
+        let has_time = cx.offload == Offload::Inline;
+        match self
+            .machine
+            .offload_handshake(cx.scratch, has_time, cx.now_ms)
+        {
+            None => self.machine.receive(cx.scratch, cx.now_ms),
+            Some(handshake) => {
+                cx.scratch.clear();
+                cx.offload(handshake);
+            }
+        }
+    }
+
+    /// Writes and reads whatever the poll has reported, before a deadline that has come ends anything: what contradicts
+    /// the deadline may be in the socket.
+    pub(super) fn look_at_socket(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        (self.readable, self.writable) = (true, true);
+        if cx.offload == Offload::Defer {
+            // A step of the handshake that waits for its turn would leave its input in the socket.
+            cx.offload = Offload::Spawn;
+        }
+        self.transmit(cx);
+        self.drive(cx)
+    }
+
+    pub(super) fn transmit(&mut self, cx: &MetaContext<'_>) {
+        let (stream, machine) = (&mut self.stream, &mut self.machine);
+        let done = machine.transmit(|slices| stream.write(slices), cx.now_ms);
+        self.writable = !done.blocked;
+        self.release_quota(cx, done.bytes);
+    }
+}

@@ -1,0 +1,343 @@
+//! A connection that this side opens: its options, and the socket with which the attempt begins.
+//!
+//! ```text
+//!  connect ─▶ TcpConnection ─ spawn_meta ─▶ attempt ─▶ becomes the driver of the connection
+//!               │ literal address: the attempt has begun
+//!               └ drop: closed
+//! ```
+//!
+//! What the attempt does after the spawn is in [`attempt`].
+
+mod attempt;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::net::TcpStream;
+use socket2::{Protocol, SockRef, Type};
+
+use super::tls::ClientSide;
+use crate::error::ConnectError;
+use crate::error::{DisconnectReason, Reason};
+use crate::id::Pid;
+use crate::message::Message;
+#[cfg(unix)]
+use crate::net::options::SocketOptions;
+use crate::net::options::TcpConnectionOptions;
+use crate::net::socket::{set_buffer_sizes, set_stream_options, unbound};
+use crate::net::stream::{Stream, mapped_for};
+use crate::proto::tcp::Settings;
+
+/// A TCP connection meta-process that this side opens.
+///
+/// Spawned, it connects, and its owner gets a `MessageTcpConnect`, or a `MessageTcpDisconnect` that says why not. What is
+/// sent before it is connected waits, within the output limit.
+///
+/// ```no_run
+/// use longshore::prelude::*;
+/// # struct Client;
+/// impl Actor for Client {
+///     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+///         let connection = TcpConnection::connect("127.0.0.1:7000")?;
+///         let alias = cx.spawn_meta(connection)?;
+///         // Goes out when it is connected.
+///         cx.send_alias(alias, MessageTcp::new(alias, "hi"))?;
+///         Ok(())
+///     }
+/// }
+/// ```
+#[doc(alias = "CreateTCPConnection")]
+pub struct TcpConnection {
+    options: TcpConnectionOptions,
+    state: State,
+    owner: Pid,
+    settings: Option<Arc<Settings>>,
+    tls: Option<ClientSide>,
+    addresses: VecDeque<SocketAddr>,
+    /// Commands and data that came before the connection.
+    early: Vec<Message>,
+    /// Ends the connection when the early data has gone out.
+    then_close: Option<DisconnectReason>,
+    /// Of the attempt.
+    deadline_ms: u64,
+    reason: Option<DisconnectReason>,
+}
+
+enum State {
+    /// A name, to be resolved once the node is known.
+    Named,
+    Resolving,
+    /// A Unix domain socket with a full backlog.
+    #[cfg(unix)]
+    Busy(std::path::PathBuf),
+    Connecting {
+        stream: Stream,
+        address: SocketAddr,
+        registered: bool,
+    },
+    /// The attempt has failed, or has become the connection.
+    Over,
+}
+
+impl TcpConnection {
+    /// Checks the options and begins. A literal address is connected to at once, a name when it is spawned.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Option`] names a wrong field; a refusal that is known at once is
+    /// [`ConnectError::Connect`]. Later ones reach the owner.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let options = TcpConnectionOptions::from(("localhost", 7000))
+    ///     .with_connect_timeout(Duration::from_secs(2));
+    /// // Connect, or a Disconnect that says why not, comes later.
+    /// cx.spawn_meta(TcpConnection::connect(options)?)?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn connect(options: impl Into<TcpConnectionOptions>) -> Result<Self, ConnectError> {
+        let options = options.into();
+        options.validate()?;
+        let tls = ClientSide::new(&options)?;
+        let state = match options.host.address(options.port) {
+            Some(address) => {
+                let address = address?;
+                let stream = begin(address, &options)
+                    .map_err(|source| ConnectError::Connect { address, source })?;
+                State::Connecting {
+                    stream,
+                    address,
+                    registered: false,
+                }
+            }
+            None => State::Named,
+        };
+        Ok(Self::new(options, state, tls))
+    }
+
+    fn new(options: TcpConnectionOptions, state: State, tls: Option<ClientSide>) -> Self {
+        Self {
+            options,
+            state,
+            owner: Pid::NODE,
+            settings: None,
+            tls,
+            addresses: VecDeque::new(),
+            early: Vec::new(),
+            then_close: None,
+            deadline_ms: u64::MAX,
+            reason: None,
+        }
+    }
+
+    /// Checks the options and connects to a Unix domain socket. Everything but its address is as with TCP: messages,
+    /// limits, TLS if it is asked for (`host` is then the name to verify). Of the options, those of the address and of TCP
+    /// itself do not apply; addresses in messages are the unspecified one.
+    ///
+    /// ```no_run
+    /// use longshore::{TcpConnection, TcpConnectionOptions};
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let options = TcpConnectionOptions::default();
+    /// let connection = TcpConnection::connect_unix("/run/service.sock", options)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Option`] names a wrong field; [`ConnectError::Path`] tells that there is no such socket, or nobody
+    /// who listens on it.
+    ///
+    /// ```
+    /// use longshore::{ConnectError, TcpConnection, TcpConnectionOptions};
+    ///
+    /// let options = TcpConnectionOptions::default();
+    /// let refused = TcpConnection::connect_unix("/no/such/socket", options);
+    /// assert!(matches!(refused, Err(ConnectError::Path { .. })));
+    /// ```
+    #[cfg(unix)]
+    pub fn connect_unix(
+        path: impl AsRef<std::path::Path>,
+        options: impl Into<TcpConnectionOptions>,
+    ) -> Result<Self, ConnectError> {
+        let (path, options) = (path.as_ref(), options.into());
+        options.validate_connected()?;
+        let tls = ClientSide::new(&options)?;
+        let failed = |source| ConnectError::Path {
+            path: path.display().to_string(),
+            source,
+        };
+        let state = begin_unix(path, &options.connection.socket).map_err(failed)?;
+        Ok(Self::new(options, state, tls))
+    }
+
+    /// Takes over a Unix domain socket that is connected already.
+    ///
+    /// ```
+    /// use longshore::{TcpConnection, TcpConnectionOptions};
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+    /// let connection = TcpConnection::from_std_unix(one, TcpConnectionOptions::default())?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Option`] names a wrong field; otherwise what the operating system says.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// cx.spawn_meta(TcpConnection::from_std_unix(ours, TcpConnectionOptions::default())?)?;
+    /// # Ok(()) }) }
+    /// ```
+    #[cfg(unix)]
+    pub fn from_std_unix(
+        stream: std::os::unix::net::UnixStream,
+        options: impl Into<TcpConnectionOptions>,
+    ) -> Result<Self, ConnectError> {
+        let options = options.into();
+        options.validate_connected()?;
+        let tls = ClientSide::new(&options)?;
+        let failed = |source| ConnectError::Path {
+            path: "the given socket".into(),
+            source,
+        };
+        stream.set_nonblocking(true).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&stream), &options.connection.socket).map_err(failed)?;
+        let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
+        Ok(Self::new(
+            options,
+            State::Connecting {
+                stream,
+                address: crate::net::stream::UNSPECIFIED,
+                registered: false,
+            },
+            tls,
+        ))
+    }
+
+    /// Takes over a socket that is connected already.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Option`] names a wrong field; otherwise what the operating system says.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let stream = std::net::TcpStream::connect(listener.local_addr()?)?;
+    /// cx.spawn_meta(TcpConnection::from_std(stream, TcpConnectionOptions::default())?)?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn from_std(
+        stream: std::net::TcpStream,
+        options: impl Into<TcpConnectionOptions>,
+    ) -> Result<Self, ConnectError> {
+        let mut options = options.into();
+        let address = stream
+            .peer_addr()
+            .unwrap_or(crate::net::stream::UNSPECIFIED);
+        options.validate_connected()?;
+        if options.host.is_any() {
+            options.host = address.into();
+        }
+        options.port = address.port();
+        let tls = ClientSide::new(&options)?;
+        let failed = |source| ConnectError::Connect { address, source };
+        stream.set_nonblocking(true).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&stream), &options.connection.socket).map_err(failed)?;
+        set_stream_options(
+            &SockRef::from(&stream),
+            &options.connection.socket,
+            options.connection.keep_alive_period,
+        )
+        .map_err(failed)?;
+        let stream = Stream::Tcp(TcpStream::from_std(stream));
+        Ok(Self::new(
+            options,
+            State::Connecting {
+                stream,
+                address,
+                registered: false,
+            },
+            tls,
+        ))
+    }
+
+    /// Closes a connection that was not spawned. The same as dropping it.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let connection = TcpConnection::connect(listener.local_addr()?)?;
+    /// connection.terminate(Reason::Normal);
+    /// # Ok(()) }
+    /// ```
+    pub fn terminate(self, reason: Reason) {
+        drop((self, reason));
+    }
+}
+
+/// Begins to connect.
+fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stream> {
+    let socket = unbound(
+        address,
+        Type::STREAM,
+        Protocol::TCP,
+        &options.connection.socket,
+    )?;
+    set_stream_options(
+        &SockRef::from(&socket),
+        &options.connection.socket,
+        options.connection.keep_alive_period,
+    )?;
+    if let Some(local) = options.local_addr {
+        socket.bind(&mapped_for(local, address.is_ipv6()).into())?;
+    }
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock || in_progress(&error) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(Stream::Tcp(TcpStream::from_std(socket.into())))
+}
+
+/// Connects to a path; that takes no time, or is not possible now.
+#[cfg(unix)]
+fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<State> {
+    match crate::net::unix::connect(path) {
+        Ok(socket) => {
+            set_buffer_sizes(&SockRef::from(&socket), options)?;
+            let stream = Stream::Unix(mio::net::UnixStream::from_std(socket.into()));
+            let address = crate::net::stream::UNSPECIFIED;
+            Ok(State::Connecting {
+                stream,
+                address,
+                registered: false,
+            })
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Ok(State::Busy(crate::net::unix::absolute(path)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn in_progress(error: &io::Error) -> bool {
+    // EINPROGRESS of Linux, and of the BSDs.
+    cfg!(unix) && matches!(error.raw_os_error(), Some(115 | 36))
+}
+
+impl std::fmt::Debug for TcpConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TcpConnection")
+            .field("host", &self.options.host)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,407 @@
+//! The attempt to connect, from the spawn to the established connection.
+//!
+//! ```text
+//!   Named ─1─▶ Resolving ─2─▶ Connecting ──4──▶ becomes the driver
+//!                               ▲   │
+//!              Busy ──────5─────┘   3 next address          6  Disconnect, from any state
+//! ```
+//!
+//! 1. `init`: a name goes to a thread of the blocking pool; one that needs no resolver skips this.
+//! 2. The addresses are there. They are tried in turn, all within one deadline.
+//! 3. An address has failed; the next one is tried.
+//! 4. The socket is writable and has no error. This meta-process *becomes* the driver of the connection: the stripe
+//!    replaces it, and the alias, the quota, the watchers and the timer stay.
+//! 5. A Unix domain socket whose backlog was full is tried again, every [`BUSY_MS`].
+//! 6. No address is left, the deadline has come, or a signal or command ends the attempt.
+//!
+//! Neither resolving nor connecting blocks a worker. Data that is sent early waits here; the quota counts it like any
+//! other. A close or an exit signal while data waits is carried out when that data has gone out, within the close deadline;
+//! without any it ends the attempt at once.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+#[cfg(unix)]
+use super::begin_unix;
+use super::{State, TcpConnection, begin};
+use crate::bridge::{QuotaOptions, SocketCommand};
+use crate::error::{DisconnectReason, Reason};
+use crate::id::{Name, Pid};
+use crate::inspect::Inspection;
+use crate::message::{Message, MessageTcpDisconnect};
+use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::net::options::host::HostAndPort;
+use crate::net::tcp::connection::Driver;
+use crate::proto::tcp::{Connection, LATE_MS, Settings, first_reason};
+use crate::time::clock::millis;
+
+/// Time between two attempts on a Unix domain socket whose backlog is full, in milliseconds.
+#[cfg(unix)]
+const BUSY_MS: u64 = 10;
+
+/// What the resolver found.
+struct Resolved(io::Result<Vec<SocketAddr>>);
+
+impl TcpConnection {
+    fn resolve(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
+        if let Some(Ok(known)) = self.options.host.known_addresses(self.options.port) {
+            self.addresses = known.into();
+            return self.try_next(cx, DisconnectReason::Connect(io::ErrorKind::NotFound));
+        }
+        let (host, port, remote) = (self.options.host.clone(), self.options.port, cx.remote());
+        let queued = cx.services.blocking.run(move || {
+            remote.send(Resolved(host.resolve(port)));
+        });
+        if queued.is_err() {
+            return self.fail(DisconnectReason::Resolve(Arc::from(
+                "no thread can be started",
+            )));
+        }
+        self.state = State::Resolving;
+        Ok(())
+    }
+
+    fn resolved(
+        &mut self,
+        cx: &MetaContext<'_>,
+        found: io::Result<Vec<SocketAddr>>,
+    ) -> Result<(), Reason> {
+        if !matches!(self.state, State::Resolving) {
+            return Ok(());
+        }
+        match found {
+            Ok(addresses) => self.addresses = addresses.into(),
+            Err(error) => {
+                return self.fail(DisconnectReason::Resolve(Arc::from(error.to_string())));
+            }
+        }
+        self.try_next(
+            cx,
+            DisconnectReason::Resolve(Arc::from("the name has no address")),
+        )
+    }
+
+    /// Goes on with the next address. Without one, the attempt ends for this reason.
+    fn try_next(
+        &mut self,
+        cx: &MetaContext<'_>,
+        mut reason: DisconnectReason,
+    ) -> Result<(), Reason> {
+        self.leave_poll(cx);
+        while let Some(address) = self.addresses.pop_front() {
+            match begin(address, &self.options) {
+                Ok(stream) => {
+                    self.state = State::Connecting {
+                        stream,
+                        address,
+                        registered: false,
+                    };
+                    return self.watch(cx);
+                }
+                Err(error) => reason = DisconnectReason::Connect(error.kind()),
+            }
+        }
+        self.fail(reason)
+    }
+
+    fn watch(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
+        if let State::Connecting {
+            stream, registered, ..
+        } = &mut self.state
+            && !std::mem::replace(registered, true)
+            && let Err(error) = stream.register(cx)
+        {
+            return self.fail(DisconnectReason::Io(error.kind()));
+        }
+        Ok(())
+    }
+
+    /// Ends the attempt. As with a connection, the first reason stays.
+    fn fail(&mut self, reason: DisconnectReason) -> Result<(), Reason> {
+        let reason = match self.then_close.take() {
+            Some(first) => first_reason(&first, reason),
+            None => reason,
+        };
+        let exit = Reason::from(&reason);
+        self.reason = Some(reason);
+        Err(exit)
+    }
+
+    /// Checks whether the attempt has succeeded or failed, after an event.
+    fn finish_connect(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        readiness: Readiness,
+    ) -> Result<(), Reason> {
+        let State::Connecting {
+            stream, address, ..
+        } = &self.state
+        else {
+            return Ok(());
+        };
+        let failed = match stream.take_error() {
+            Ok(None) => match stream.peer_addr() {
+                Ok(_) => None,
+                // Not yet: an event that was not about the connection. With a hang-up there will be none: the socket was
+                // reset, and its error has been read already, or it was never connected.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotConnected && !readiness.is_hang_up() =>
+                {
+                    return Ok(());
+                }
+                Err(error) => Some(error),
+            },
+            Ok(Some(error)) | Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            return self.try_next(cx, DisconnectReason::Connect(error.kind()));
+        }
+        let address = *address;
+        let settings = self.settings(cx);
+        let machine = match &self.tls {
+            Some(tls) => {
+                tls.warn(&cx.services.log, address);
+                match tls.connect() {
+                    Ok(tls) => Connection::with_tls(settings, tls, cx.now_ms),
+                    Err(error) => {
+                        return self.fail(DisconnectReason::Tls(Arc::from(error.to_string())));
+                    }
+                }
+            }
+            None => Connection::new(settings, cx.now_ms),
+        };
+        let State::Connecting { stream, .. } = std::mem::replace(&mut self.state, State::Over)
+        else {
+            return Ok(());
+        };
+        let mut driver = Box::new(Driver::new(stream, machine, self.owner, address));
+        driver.adopt_readiness(readiness);
+        // The deadline of the attempt.
+        cx.set_deadline(u64::MAX);
+        for message in std::mem::take(&mut self.early) {
+            driver.replay_early(cx, message);
+        }
+        let mut outcome = driver.drive(cx);
+        if let Some(reason) = self.then_close.take()
+            && outcome.is_ok()
+        {
+            outcome = driver.finish(cx, reason);
+        }
+        // Even if it has ended at once: the Disconnect is the driver's then.
+        cx.become_meta(driver);
+        outcome
+    }
+
+    /// Ends the attempt from outside: at once, or when the data that waits has gone out.
+    fn finish(&mut self, cx: &mut MetaContext<'_>, reason: DisconnectReason) -> Result<(), Reason> {
+        cx.quota().close(cx.alias.generation());
+        if cx.quota().queued() == 0 {
+            return self.fail(reason);
+        }
+        if self.then_close.is_none() {
+            self.then_close = Some(reason);
+            cx.start_deadlines_now();
+            let close_ms = cx
+                .now_ms
+                .saturating_add(millis(self.options.connection.limits.close_timeout));
+            self.deadline_ms = self.deadline_ms.min(close_ms);
+            cx.set_deadline(self.deadline_ms);
+        }
+        Ok(())
+    }
+
+    /// Tries a Unix domain socket again that had a full backlog.
+    #[cfg(unix)]
+    fn try_again(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let State::Busy(path) = &self.state else {
+            return Ok(());
+        };
+        match begin_unix(path, &self.options.connection.socket) {
+            Ok(State::Busy(_)) => {
+                cx.set_deadline(self.deadline_ms.min(cx.now_ms.saturating_add(BUSY_MS)));
+                Ok(())
+            }
+            Ok(state) => {
+                self.state = state;
+                cx.set_deadline(self.deadline_ms);
+                self.watch(cx)?;
+                self.finish_connect(cx, Readiness::default())
+            }
+            Err(error) => self.fail(DisconnectReason::Connect(error.kind())),
+        }
+    }
+
+    /// The deadline of the attempt has come. What the socket says now counts, whatever the poll has reported.
+    fn attempt_timed_out(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        match (&self.state, self.options.connect_timeout) {
+            (State::Resolving, Some(timeout))
+                if self.then_close.is_none()
+                    && cx.now_ms >= self.deadline_ms.saturating_add(LATE_MS) =>
+            {
+                // The process stood still, and the look-up with it.
+                self.deadline_ms = cx.now_ms.saturating_add(millis(timeout));
+                cx.set_deadline(self.deadline_ms);
+                return Ok(());
+            }
+            (State::Connecting { .. }, _) => self.finish_connect(cx, Readiness::default())?,
+            #[cfg(unix)]
+            (State::Busy(_), _) => self.try_again(cx)?,
+            _ => {}
+        }
+        match (&self.state, &self.then_close) {
+            // A driver has taken over.
+            (State::Over, _) => Ok(()),
+            (_, Some(_)) => self.fail(DisconnectReason::CloseTimeout),
+            (_, None) => self.fail(DisconnectReason::ConnectTimeout),
+        }
+    }
+
+    fn settings(&mut self, cx: &MetaContext<'_>) -> Arc<Settings> {
+        let options = &self.options;
+        Arc::clone(
+            self.settings
+                .get_or_insert_with(|| options.connection.settings(&cx.services.pool)),
+        )
+    }
+}
+
+impl MetaProcess for TcpConnection {
+    /// The owner gets a Disconnect.
+    fn reports_end(&self) -> bool {
+        true
+    }
+
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        // The parent gets the Disconnect if the named process does not exist.
+        self.owner = cx.parent;
+        // Checked at the spawn too, but the name may have become a pool's since.
+        cx.services.refuse_pools(self.owners())?;
+        if let Some(name) = &self.options.process {
+            match cx.services.deliver.resolve(name) {
+                // A process that is gone by now is found by the first delivery.
+                Some(pid) => {
+                    self.owner = pid;
+                    if pid != cx.parent {
+                        let _ = cx.services.deliver.adopt(pid, cx.alias);
+                    }
+                }
+                None => return self.fail(DisconnectReason::OwnerGone),
+            }
+        }
+        cx.quota().set_owner(self.owner);
+        if let Some(timeout) = self.options.connect_timeout {
+            // The activation may have begun long before.
+            self.deadline_ms = cx.services.timers.clock().deadline_ms(timeout);
+            cx.set_deadline(self.deadline_ms);
+        }
+        match self.state {
+            State::Named => self.resolve(cx),
+            #[cfg(unix)]
+            State::Busy(_) => self.try_again(cx),
+            _ => {
+                self.watch(cx)?;
+                self.finish_connect(cx, Readiness::default())
+            }
+        }
+    }
+
+    fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        if readiness.is_writable() {
+            self.finish_connect(cx, readiness)?;
+        }
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message.downcast::<Resolved>() {
+            Ok(Resolved(found)) => return self.resolved(cx, found),
+            Err(Message::Tcp(packet)) if packet.data.is_empty() => {}
+            Err(message) => match message.downcast_ref() {
+                Some(SocketCommand::Abort) => {
+                    self.then_close = None;
+                    return self.fail(DisconnectReason::Abort);
+                }
+                Some(SocketCommand::Close) => return self.finish(cx, DisconnectReason::LocalClose),
+                Some(_) => self.early.push(message),
+                // Data, or what the connection will ignore: it counts against the output limit until then.
+                None if message.output_bytes() > 0 => self.early.push(message),
+                // Other messages mean nothing to a connection.
+                None => {}
+            },
+        }
+        Ok(())
+    }
+
+    fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if cx.now_ms < self.deadline_ms {
+            cx.set_deadline(self.deadline_ms);
+            #[cfg(unix)]
+            self.try_again(cx)?;
+            return Ok(());
+        }
+        self.attempt_timed_out(cx)
+    }
+
+    fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
+        self.finish(cx, DisconnectReason::Exit(reason))
+    }
+
+    fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.finish(cx, DisconnectReason::NodeStop)
+    }
+
+    fn handle_inspect(&self) -> Inspection {
+        let mut inspection = Inspection::default();
+        inspection.add("kind", "tcp connection");
+        let state = match self.state {
+            State::Named | State::Resolving => "resolving",
+            _ => "connecting",
+        };
+        inspection.add("state", state);
+        inspection.add(
+            "remote_addr",
+            HostAndPort(&self.options.host, self.options.port),
+        );
+        inspection.add("owner", self.owner);
+        inspection
+    }
+
+    fn terminate(&mut self, cx: &mut MetaContext<'_>, reason: &Reason) {
+        if self.owner != cx.parent {
+            cx.services.deliver.disown(self.owner, cx.alias);
+        }
+        let reason = self
+            .reason
+            .take()
+            .unwrap_or_else(|| DisconnectReason::Exit(reason.clone()));
+        let message = MessageTcpDisconnect {
+            id: cx.alias,
+            reason,
+            bytes_in: 0,
+            bytes_out: 0,
+            unsent: cx.unsent,
+            refused_bytes: cx.quota().refused_bytes(),
+        };
+        cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
+    }
+
+    fn leave_poll(&mut self, cx: &MetaContext<'_>) {
+        if let State::Connecting { stream, .. } = &mut self.state {
+            stream.deregister(cx);
+        }
+    }
+
+    fn owners(&self) -> (&'static str, &[Name]) {
+        ("process", self.options.process.as_slice())
+    }
+
+    fn quota_options(&self) -> QuotaOptions {
+        self.options.connection.limits.quota_options()
+    }
+}

@@ -1,0 +1,223 @@
+//! The limits of a listener: how many connections may be open or in a handshake, in all and from one address; and the
+//! counters of the connections that have ended.
+//!
+//! A [`ConnectionPermit`] is acquired with each accept and lives as long as its connection. Dropping it makes room, and
+//! wakes the listener if that waits for room.
+//!
+//! 1. *The listener looks* (`has_room`): the counts are read. If they are at a limit, `awaits_permit` is set and they are
+//!    read again.
+//! 2. *A permit is dropped, or its handshake is done*: the count is reduced, then `awaits_permit` is cleared; if it was
+//!    set, the listener gets a `Resume`.
+//!
+//! Only the listener acquires permits, so room that it has seen stays until it takes it. Bad interleaving: the listener
+//! finds no room, the last connection ends and finds no listener waiting, the listener begins to wait and is never woken.
+//! Excluded because the listener reads the counts again after it has set `awaits_permit`: both sides write first and read
+//! then, in one total order (`SeqCst`), so at least one of them sees the other.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::bridge::{Command, Commands};
+use crate::error::DisconnectReason;
+use crate::id::Alias;
+use crate::inspect::Inspection;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionLimiter {
+    /// The address that all its connections have on this side, if it is known.
+    local_addr: Option<SocketAddr>,
+    open: AtomicUsize,
+    /// Open connections whose owner has not got a Connect yet: with TLS, those in a handshake.
+    handshaking: AtomicUsize,
+    /// The listener waits for room.
+    awaits_permit: AtomicBool,
+    pub(super) handshakes_failed: AtomicU64,
+    ended: [AtomicU64; DisconnectReason::COUNTED.len()],
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    unsent: AtomicU64,
+    mailbox_pauses: AtomicU64,
+    high_water: AtomicU64,
+    refused_sends: AtomicU64,
+    by_ip: Mutex<HashMap<IpAddr, usize>>,
+    /// The listener, once it is started, and the way to it.
+    listener: OnceLock<(Alias, Arc<Commands>)>,
+}
+
+/// The permission to have one connection; dropping it makes room for another one.
+#[derive(Debug)]
+pub(crate) struct ConnectionPermit {
+    limiter: Arc<ConnectionLimiter>,
+    /// The address that is counted for `max_connections_per_ip`. Boxed, because most listeners have no such limit.
+    ip: Option<Box<IpAddr>>,
+    is_established: bool,
+}
+
+/// What a connection adds to the counters of its listener when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FinalCounters {
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) unsent: u64,
+    pub(super) mailbox_pauses: u32,
+    pub(super) high_water: u32,
+    pub(super) refused_sends: u32,
+}
+
+impl ConnectionLimiter {
+    pub(super) fn at(local_addr: SocketAddr) -> Self {
+        Self {
+            local_addr: Some(local_addr),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    /// Returns whether one more connection would be within `max`, and its handshake within `max_handshakes`. If not, the
+    /// next connection that ends, or handshake that is done, wakes the listener.
+    pub(super) fn has_room(&self, max: Option<usize>, max_handshakes: Option<usize>) -> bool {
+        let within = |count: &AtomicUsize, max: Option<usize>| {
+            max.is_none_or(|max| count.load(SeqCst) < max)
+        };
+        let fits = || within(&self.open, max) && within(&self.handshaking, max_handshakes);
+        if fits() {
+            return true;
+        }
+        self.awaits_permit.swap(true, SeqCst);
+        fits()
+    }
+
+    pub(super) fn handshaking(&self) -> usize {
+        self.handshaking.load(Relaxed)
+    }
+
+    /// Has the next connection that ends wake the listener: its descriptor may be what is missing.
+    pub(super) fn request_wakeup(&self) {
+        self.awaits_permit.store(true, SeqCst);
+    }
+
+    /// Returns a permit, or `None` if there are `max_per_ip` from this address.
+    pub(super) fn try_acquire(
+        self: &Arc<Self>,
+        listener: Alias,
+        commands: &Arc<Commands>,
+        ip: IpAddr,
+        max_per_ip: Option<usize>,
+    ) -> Option<ConnectionPermit> {
+        if let Some(max) = max_per_ip {
+            let mut by_ip = self.by_ip.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = by_ip.entry(ip).or_insert(0);
+            if *count >= max {
+                return None;
+            }
+            *count += 1;
+        }
+        self.listener
+            .get_or_init(|| (listener, Arc::clone(commands)));
+        self.open.fetch_add(1, Relaxed);
+        self.handshaking.fetch_add(1, Relaxed);
+        let ip = max_per_ip.map(|_| Box::new(ip));
+        Some(ConnectionPermit {
+            limiter: Arc::clone(self),
+            ip,
+            is_established: false,
+        })
+    }
+
+    /// Adds the counters of the connections that have ended.
+    pub(super) fn describe(&self, inspection: &mut Inspection) {
+        inspection.add("handshakes_failed", self.handshakes_failed.load(Relaxed));
+        for (name, count) in DisconnectReason::COUNTED.into_iter().zip(&self.ended) {
+            inspection.add(name, count.load(Relaxed));
+        }
+        inspection.add("ended_bytes_in", self.bytes_in.load(Relaxed));
+        inspection.add("ended_bytes_out", self.bytes_out.load(Relaxed));
+        inspection.add("ended_unsent", self.unsent.load(Relaxed));
+        inspection.add("ended_mailbox_pauses", self.mailbox_pauses.load(Relaxed));
+        inspection.add("ended_high_water", self.high_water.load(Relaxed));
+        inspection.add("ended_refused_sends", self.refused_sends.load(Relaxed));
+    }
+}
+
+impl ConnectionPermit {
+    /// Counts the end of the connection.
+    pub(super) fn ended(&self, reason: &DisconnectReason, counters: FinalCounters) {
+        let limiter = &*self.limiter;
+        limiter.ended[reason.counted_at()].fetch_add(1, Relaxed);
+        for (sum, value) in [
+            (&limiter.bytes_in, counters.bytes_in),
+            (&limiter.bytes_out, counters.bytes_out),
+            (&limiter.unsent, counters.unsent),
+            (&limiter.mailbox_pauses, u64::from(counters.mailbox_pauses)),
+            (&limiter.high_water, u64::from(counters.high_water)),
+            (&limiter.refused_sends, u64::from(counters.refused_sends)),
+        ] {
+            if value > 0 {
+                sum.fetch_add(value, Relaxed);
+            }
+        }
+    }
+
+    pub(super) fn handshake_failed(&self) {
+        self.limiter.handshakes_failed.fetch_add(1, Relaxed);
+    }
+
+    /// The owner gets its Connect: the handshake is done.
+    pub(super) fn handshake_done(&mut self) {
+        if !std::mem::replace(&mut self.is_established, true) {
+            self.limiter.handshaking.fetch_sub(1, SeqCst);
+            self.wake_listener();
+        }
+    }
+
+    /// The address that all connections of the listener have on this side, if it is known.
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        self.limiter.local_addr
+    }
+
+    /// Returns whether the owner has got its Connect.
+    pub(super) fn is_established(&self) -> bool {
+        self.is_established
+    }
+
+    /// Wakes the listener if it waits for the room that has just been made.
+    fn wake_listener(&self) {
+        if self.limiter.awaits_permit.swap(false, SeqCst)
+            && let Some((listener, commands)) = self.limiter.listener.get()
+        {
+            commands.push(listener.stripe(), Command::Wake { to: *listener });
+        }
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        if let Some(ip) = self.ip.take() {
+            let mut by_ip = self
+                .limiter
+                .by_ip
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = by_ip.get_mut(&ip) {
+                *count -= 1;
+                if *count == 0 {
+                    by_ip.remove(&ip);
+                }
+            }
+        }
+        if !self.is_established {
+            self.limiter.handshaking.fetch_sub(1, SeqCst);
+        }
+        self.limiter.open.fetch_sub(1, SeqCst);
+        self.wake_listener();
+    }
+}

@@ -1,0 +1,376 @@
+//! The listener: a socket that is bound and listening, TCP or Unix domain, and its options.
+//!
+//! ```text
+//!  bind ─▶ TcpServer (port taken) ─ spawn_meta ─▶ accept_loop
+//!            │ drop, terminate: port free
+//! ```
+//!
+//! Everything that can fail fails in the constructors, before the spawn. What the listener does then is in
+//! [`accept_loop`].
+
+mod accept_loop;
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mio::net::TcpListener;
+#[cfg(unix)]
+use mio::net::UnixListener;
+use socket2::{Protocol, SockRef, Type};
+
+use self::accept_loop::{Accepting, Counters, spare_descriptor};
+use super::limits::ConnectionLimiter;
+use super::tls::ServerSide;
+use crate::error::{BindError, Reason};
+use crate::net::options::TcpServerOptions;
+use crate::net::socket::{
+    bind_addresses, bind_first, set_buffer_sizes, set_stream_options, unbound,
+};
+use crate::net::stream::{Stream, UNSPECIFIED, canonical};
+#[cfg(unix)]
+use crate::net::unix::{self, SocketFile};
+use crate::proto::tcp::Settings;
+
+/// A TCP server meta-process: accepts connections and gives each one to a process.
+///
+/// Created, it holds its port; dropped, it frees it. It accepts once it is spawned.
+///
+/// ```
+/// use longshore::TcpServer;
+/// # fn main() -> Result<(), longshore::Error> {
+/// let server = TcpServer::bind("127.0.0.1:0")?;
+/// assert_ne!(server.local_addr().port(), 0);
+/// server.terminate(longshore::Reason::Normal); // or just drop it
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[doc(alias = "CreateTCPServer")]
+pub struct TcpServer {
+    listener: Listener,
+    options: TcpServerOptions,
+    settings: Option<Arc<Settings>>,
+    limiter: Arc<ConnectionLimiter>,
+    tls: Option<ServerSide>,
+    spare: Option<File>,
+    state: Accepting,
+    readable: bool,
+    paused: bool,
+    back_off_ms: u64,
+    /// Accepts that have failed in a row, but for lack of something.
+    errors_in_row: u32,
+    /// The second that the rate is counted in, and how many were accepted in it.
+    rate: (u64, u32),
+    counters: Counters,
+    /// How long `bind` was in the resolver.
+    resolving_ms: u64,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener, SocketAddr),
+    /// The file is removed at the end if this listener has made it.
+    #[cfg(unix)]
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+impl Listener {
+    fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Self::Tcp(listener, _) => listener
+                .accept()
+                .map(|(stream, addr)| (Stream::Tcp(stream), canonical(addr))),
+            #[cfg(unix)]
+            Self::Unix(listener, _) => listener
+                .accept()
+                .map(|(stream, _)| (Stream::Unix(stream), UNSPECIFIED)),
+        }
+    }
+
+    fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp(..))
+    }
+}
+
+/// The address or the path.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_, addr) => addr.fmt(f),
+            #[cfg(unix)]
+            Self::Unix(_, Some(file)) => file.path().display().fmt(f),
+            #[cfg(unix)]
+            Self::Unix(_, None) => f.write_str("unix"),
+        }
+    }
+}
+
+impl TcpServer {
+    /// Checks the options, then binds and listens.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Option`] names a wrong field, before anything is bound; otherwise what the operating system says,
+    /// for instance that the port is in use.
+    ///
+    /// ```
+    /// use longshore::{BindError, TcpServer, TcpServerOptions};
+    ///
+    /// let first = TcpServer::bind(("127.0.0.1", 0)).unwrap();
+    /// let taken = TcpServer::bind(first.local_addr()).unwrap_err();
+    /// assert_eq!(taken.kind(), Some(std::io::ErrorKind::AddrInUse));
+    ///
+    /// let wrong = TcpServerOptions::from("127.0.0.1:0").with_insecure_skip_verify(true);
+    /// let Err(BindError::Option(error)) = TcpServer::bind(wrong) else {
+    ///     panic!("a server verifies nothing")
+    /// };
+    /// assert_eq!(error.field(), "insecure_skip_verify");
+    /// ```
+    pub fn bind(options: impl Into<TcpServerOptions>) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate()?;
+        let tls = ServerSide::new(&options)?;
+        let (addresses, resolving_ms) =
+            bind_addresses(&options.host, options.port, &options.connection.socket)?;
+        let socket = bind_first(&addresses, |address| {
+            let socket = unbound(
+                address,
+                Type::STREAM,
+                Protocol::TCP,
+                &options.connection.socket,
+            )?;
+            #[cfg(unix)]
+            socket.set_reuse_address(true)?;
+            set_stream_options(
+                &SockRef::from(&socket),
+                &options.connection.socket,
+                options.connection.keep_alive_period,
+            )?;
+            socket.bind(&address.into())?;
+            socket.listen(i32::try_from(options.connection.socket.backlog).unwrap_or(i32::MAX))?;
+            Ok(socket)
+        })?;
+        let mut server = Self::over_tcp(std::net::TcpListener::from(socket), options, tls)?;
+        let local_addr = server.local_addr();
+        server.resolving_ms = resolving_ms;
+        if !local_addr.ip().is_unspecified() {
+            // Saves a system call for each connection.
+            server.limiter = Arc::new(ConnectionLimiter::at(canonical(local_addr)));
+        }
+        Ok(server)
+    }
+
+    /// Checks the options, then binds and listens on a path: a Unix domain socket. Everything but its address is as with
+    /// TCP: messages, limits, TLS if it is asked for. Of the options, those of the address and of TCP itself do not
+    /// apply; addresses in messages are the unspecified one. There is no reset: to the peer an abort looks like an orderly
+    /// end.
+    ///
+    /// The file is removed when the server is dropped or ends. One that a killed program has left behind makes the
+    /// address be in use, and must be removed by whoever knows that nobody uses it.
+    ///
+    /// ```
+    /// use longshore::{TcpServer, TcpServerOptions};
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let path = std::env::temp_dir()
+    ///     .join(format!("longshore-doc-{}.sock", std::process::id()));
+    /// let server = TcpServer::bind_unix(&path, TcpServerOptions::default())?;
+    /// assert!(path.exists());
+    /// drop(server);
+    /// assert!(!path.exists());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpServer::bind`]; `max_connections_per_ip` is a wrong option here.
+    #[cfg(unix)]
+    pub fn bind_unix(
+        path: impl AsRef<std::path::Path>,
+        options: impl Into<TcpServerOptions>,
+    ) -> Result<Self, BindError> {
+        let (path, options) = (path.as_ref(), options.into());
+        options.validate_unix()?;
+        let tls = ServerSide::new(&options)?;
+        let failed = |source| BindError::Bind {
+            address: path.display().to_string(),
+            source,
+        };
+        let (socket, file) =
+            unix::bind(path, Type::STREAM, options.connection.socket.file_mode).map_err(failed)?;
+        socket
+            .listen(i32::try_from(options.connection.socket.backlog).unwrap_or(i32::MAX))
+            .map_err(failed)?;
+        let listener = UnixListener::from_std(socket.into());
+        Ok(Self::new(
+            Listener::Unix(listener, Some(file)),
+            options,
+            tls,
+        ))
+    }
+
+    /// Takes over a Unix domain socket that is bound and listening already. Its file is not removed at the end.
+    ///
+    /// ```no_run
+    /// use longshore::{TcpServer, TcpServerOptions};
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let listener = std::os::unix::net::UnixListener::bind("/run/service.sock")?;
+    /// let server = TcpServer::from_std_unix(listener, TcpServerOptions::default())?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`TcpServer::from_std`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let path = std::env::temp_dir()
+    ///     .join(format!("longshore-taken-{}.sock", std::process::id()));
+    /// let listener = std::os::unix::net::UnixListener::bind(&path)?;
+    /// let server = TcpServer::from_std_unix(listener, TcpServerOptions::default())?;
+    /// # drop(server);
+    /// # let _ = std::fs::remove_file(path);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(unix)]
+    pub fn from_std_unix(
+        listener: std::os::unix::net::UnixListener,
+        options: impl Into<TcpServerOptions>,
+    ) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate_unix()?;
+        let tls = ServerSide::new(&options)?;
+        let failed = |source| BindError::Bind {
+            address: "the given socket".into(),
+            source,
+        };
+        refuse_not_listening(&SockRef::from(&listener)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(Self::new(
+            Listener::Unix(UnixListener::from_std(listener), None),
+            options,
+            tls,
+        ))
+    }
+
+    /// Takes over a socket that is bound and listening already, for instance one handed over by a service manager. Of the
+    /// options, those of the address and the backlog do not apply.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says. A socket that does not listen is
+    /// `InvalidInput`.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let server = TcpServer::from_std(listener, TcpServerOptions::default())?;
+    /// # drop(server);
+    /// # Ok(()) }
+    /// ```
+    pub fn from_std(
+        listener: std::net::TcpListener,
+        options: impl Into<TcpServerOptions>,
+    ) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate()?;
+        let tls = ServerSide::new(&options)?;
+        let failed = |source| BindError::Bind {
+            address: "the given socket".into(),
+            source,
+        };
+        refuse_not_listening(&SockRef::from(&listener)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&listener), &options.connection.socket).map_err(failed)?;
+        set_stream_options(
+            &SockRef::from(&listener),
+            &options.connection.socket,
+            options.connection.keep_alive_period,
+        )
+        .map_err(failed)?;
+        Self::over_tcp(listener, options, tls)
+    }
+
+    fn over_tcp(
+        listener: std::net::TcpListener,
+        options: TcpServerOptions,
+        tls: Option<ServerSide>,
+    ) -> Result<Self, BindError> {
+        let local_addr = listener.local_addr().map_err(|source| BindError::Bind {
+            address: "the given socket".into(),
+            source,
+        })?;
+        Ok(Self::new(
+            Listener::Tcp(TcpListener::from_std(listener), local_addr),
+            options,
+            tls,
+        ))
+    }
+
+    fn new(listener: Listener, options: TcpServerOptions, tls: Option<ServerSide>) -> Self {
+        Self {
+            listener,
+            options,
+            settings: None,
+            limiter: Arc::new(ConnectionLimiter::default()),
+            tls,
+            spare: spare_descriptor(),
+            state: Accepting::Open,
+            readable: false,
+            paused: false,
+            back_off_ms: accept_loop::BACK_OFF_MS.0,
+            errors_in_row: 0,
+            rate: (0, 0),
+            counters: Counters::default(),
+            resolving_ms: 0,
+        }
+    }
+
+    /// The bound address, with the port that the operating system chose. Of a Unix domain socket: the unspecified
+    /// address, port 0.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// assert_ne!(TcpServer::bind("127.0.0.1:0")?.local_addr().port(), 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn local_addr(&self) -> SocketAddr {
+        match &self.listener {
+            Listener::Tcp(_, addr) => *addr,
+            #[cfg(unix)]
+            Listener::Unix(..) => UNSPECIFIED,
+        }
+    }
+
+    /// Frees the port of a server that was not spawned. The same as dropping it.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let server = TcpServer::bind("127.0.0.1:0")?;
+    /// let address = server.local_addr();
+    /// server.terminate(Reason::Normal);
+    /// TcpServer::bind(address)?; // the port is free
+    /// # Ok(()) }
+    /// ```
+    pub fn terminate(self, reason: Reason) {
+        drop((self, reason));
+    }
+}
+
+/// A socket that does not listen never accepts anything, and says so only by an error that looks like one of many.
+fn refuse_not_listening(socket: &SockRef<'_>) -> io::Result<()> {
+    // Of the systems that can be asked (SO_ACCEPTCONN).
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    if !socket.is_listener()? {
+        let problem = "the socket does not listen";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    let _ = socket;
+    Ok(())
+}

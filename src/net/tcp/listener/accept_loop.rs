@@ -1,0 +1,444 @@
+//! The accept loop: takes connections out of the backlog and starts each one as a child of the listener's parent.
+//!
+//! ```text
+//!   Open ──────────────────────▶ Waiting: for connections, the rate, descriptors, after errors
+//!    ▲                              │
+//!    └── a timer, or a connection ──┘
+//!        that ends
+//! ```
+//!
+//! No error ends a listener. An accept that fails for the sake of one connection is skipped; after many in a row the
+//! listener waits. When descriptors or memory run out, the kernel does not report when they are back (readiness is
+//! edge-triggered), so the end of one of its connections lets the listener look again, and so does a timer, slower each
+//! time up to a second. A spare descriptor is kept to take one connection out of the backlog and close it, so that clients
+//! are refused and not left hanging.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use socket2::SockRef;
+
+use super::{Listener, TcpServer};
+use crate::bridge::SocketCommand;
+use crate::error::{Reason, SpawnError};
+use crate::id::{Name, Pid};
+use crate::inspect::Inspection;
+use crate::message::Message;
+use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::net::options::AtLimit;
+use crate::net::socket::{INHERITED, record_resolving, set_buffer_sizes, set_stream_options};
+use crate::net::stream::Stream;
+use crate::net::tcp::connection::Driver;
+use crate::net::tcp::tls::ServerSide;
+use crate::proto::tcp::Connection;
+use crate::record::{Kind, Level};
+
+/// Accepts in one activation.
+const ACCEPTS: u32 = 64;
+/// Errors in a row that are taken for those of single connections; more are the listener's own.
+const ERRORS: u32 = 16;
+/// The first and the longest wait after such errors, and for descriptors, in milliseconds.
+pub(super) const BACK_OFF_MS: (u64, u64) = (50, 1_000);
+
+/// Whether the listener accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepting {
+    Open,
+    Waiting(Lack),
+}
+
+/// What the listener waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// The end of a connection, or of a handshake.
+    Connections,
+    /// The next second.
+    Rate,
+    /// Descriptors, or memory.
+    Descriptors,
+    /// The end of a series of errors.
+    Errors,
+}
+
+impl Lack {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Rate => "rate",
+            Self::Descriptors => "descriptors",
+            Self::Errors => "errors",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    accepted: u64,
+    /// Connections that were closed because of a limit.
+    refused: u64,
+    /// Those of them that were closed because of `max_connections_per_ip`.
+    refused_per_ip: u64,
+    no_owner: u64,
+    errors: u64,
+    /// Errors for lack of descriptors or memory.
+    exhausted: u64,
+    /// Connections that were closed with the spare descriptor.
+    shed: u64,
+    waits_for_permit: u64,
+    waits_for_rate: u64,
+    pauses: u64,
+}
+
+impl TcpServer {
+    fn accept_all(&mut self, cx: &mut MetaContext<'_>) {
+        for _ in 0..ACCEPTS {
+            if !self.readable || self.paused || !self.may_accept(cx) {
+                return;
+            }
+            match self.listener.accept() {
+                Ok((stream, remote_addr)) => {
+                    self.back_off_ms = BACK_OFF_MS.0;
+                    self.errors_in_row = 0;
+                    self.rate.1 += 1;
+                    self.handle_accepted(cx, stream, remote_addr);
+                }
+                Err(error) => self.handle_error(cx, &error),
+            }
+        }
+        cx.call_again();
+    }
+
+    /// Returns whether the limits allow one more connection. If not, the listener waits until they do.
+    fn may_accept(&mut self, cx: &mut MetaContext<'_>) -> bool {
+        if let Accepting::Waiting(_) = self.state {
+            return false;
+        }
+        let max_open = self
+            .options
+            .max_connections
+            .filter(|_| self.options.at_limit == AtLimit::Wait);
+        if !self.limiter.has_room(max_open, self.max_handshakes()) {
+            self.state = Accepting::Waiting(Lack::Connections);
+            self.counters.waits_for_permit += 1;
+            return false;
+        }
+        if let Some(rate) = self.options.accept_rate {
+            let second = cx.now_ms / 1_000;
+            if self.rate.0 != second {
+                self.rate = (second, 0);
+            }
+            if self.rate.1 >= rate {
+                self.counters.waits_for_rate += 1;
+                self.wait(cx, Lack::Rate, (second + 1) * 1_000);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn wait(&mut self, cx: &mut MetaContext<'_>, lack: Lack, until_ms: u64) {
+        self.state = Accepting::Waiting(lack);
+        cx.set_deadline(until_ms);
+    }
+
+    fn handle_error(&mut self, cx: &mut MetaContext<'_>, error: &io::Error) {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => self.readable = false,
+            io::ErrorKind::Interrupted => {}
+            _ if is_exhaustion(error) => {
+                self.counters.errors += 1;
+                self.counters.exhausted += 1;
+                if is_out_of_descriptors(error) {
+                    self.shed();
+                }
+                self.limiter.request_wakeup();
+                self.back_off(cx, Lack::Descriptors, error);
+            }
+            // The connection was reset before it was accepted, or another process that shares this socket has shut it
+            // down.
+            _ => {
+                self.counters.errors += 1;
+                self.errors_in_row += 1;
+                if self.errors_in_row > ERRORS {
+                    self.back_off(cx, Lack::Errors, error);
+                }
+            }
+        }
+    }
+
+    /// Waits, and twice as long the next time.
+    fn back_off(&mut self, cx: &mut MetaContext<'_>, lack: Lack, error: &io::Error) {
+        if self.back_off_ms == BACK_OFF_MS.0 {
+            self.warn(
+                cx,
+                Kind::AcceptFailed,
+                format_args!("cannot accept: {error}"),
+            );
+        }
+        self.wait(cx, lack, cx.now_ms + self.back_off_ms);
+        self.back_off_ms = (self.back_off_ms * 2).min(BACK_OFF_MS.1);
+    }
+
+    fn warn(&self, cx: &MetaContext<'_>, kind: Kind, text: fmt::Arguments<'_>) {
+        cx.record(Level::Warn, kind, |record| {
+            record.set_text(format_args!("{}: {text}", self.listener));
+        });
+    }
+
+    /// Takes one connection with the spare descriptor, and closes it.
+    fn shed(&mut self) {
+        if self.spare.take().is_some()
+            && let Ok((stream, _)) = self.listener.accept()
+        {
+            self.counters.shed += 1;
+            stream.reset_on_close();
+        }
+        // Another thread may have taken the descriptor meanwhile: then there is none until the next failure.
+        self.spare = spare_descriptor();
+    }
+
+    fn max_handshakes(&self) -> Option<usize> {
+        self.tls.as_ref().and_then(ServerSide::max_handshakes)
+    }
+
+    /// Chooses the owner and starts the connection. If that fails the socket is closed, counted and recorded.
+    fn handle_accepted(&mut self, cx: &MetaContext<'_>, stream: Stream, remote_addr: SocketAddr) {
+        let number = self.counters.accepted;
+        let Some(owner) = self.owner(cx, number) else {
+            self.counters.no_owner += 1;
+            self.warn(
+                cx,
+                Kind::NoOwner,
+                format_args!("no process of the pool is alive"),
+            );
+            return;
+        };
+        let is_over = self
+            .options
+            .max_connections
+            .is_some_and(|max| self.limiter.open() >= max);
+        if is_over {
+            self.counters.refused += 1;
+            return;
+        }
+        let Some(permit) = self.limiter.try_acquire(
+            cx.alias,
+            &cx.services.commands,
+            remote_addr.ip(),
+            self.options.max_connections_per_ip,
+        ) else {
+            self.counters.refused += 1;
+            self.counters.refused_per_ip += 1;
+            return;
+        };
+        self.counters.accepted += 1;
+        let started = self
+            .start(cx, stream, owner, remote_addr)
+            .and_then(|driver| {
+                let meta = Box::new(driver.with_permit(permit));
+                cx.services
+                    .spawn(cx.parent, meta)
+                    .map_err(|error: SpawnError| Reason::from(error))
+            });
+        if let Err(reason) = started {
+            self.counters.errors += 1;
+            self.warn(
+                cx,
+                Kind::ConnectionNotStarted,
+                format_args!("connection not started: {reason}"),
+            );
+        }
+    }
+
+    fn start(
+        &mut self,
+        cx: &MetaContext<'_>,
+        stream: Stream,
+        owner: Pid,
+        remote_addr: SocketAddr,
+    ) -> Result<Driver, Reason> {
+        #[cfg(unix)]
+        if let Stream::Unix(stream) = &stream {
+            set_buffer_sizes(&SockRef::from(stream), &self.options.connection.socket)?;
+        }
+        if !INHERITED && let Stream::Tcp(stream) = &stream {
+            set_stream_options(
+                &SockRef::from(stream),
+                &self.options.connection.socket,
+                self.options.connection.keep_alive_period,
+            )?;
+        }
+        let settings = self
+            .settings
+            .get_or_insert_with(|| self.options.connection.settings(&cx.services.pool));
+        let settings = Arc::clone(settings);
+        let machine = match &self.tls {
+            Some(tls) => Connection::with_tls(settings, tls.accept()?, cx.now_ms),
+            None => Connection::new(settings, cx.now_ms),
+        };
+        Ok(Driver::new(stream, machine, owner, remote_addr))
+    }
+
+    /// Returns the owner of connection `number`: entry `number % len` of `process_pool`, or the next entry whose process is
+    /// alive.
+    fn owner(&self, cx: &MetaContext<'_>, number: u64) -> Option<Pid> {
+        let names = &self.options.process_pool;
+        if names.is_empty() {
+            return Some(cx.parent);
+        }
+        let deliver = &cx.services.deliver;
+        let first = (number % names.len() as u64) as usize;
+        (0..names.len())
+            .filter_map(|offset| deliver.resolve(&names[(first + offset) % names.len()]))
+            .find(|pid| deliver.is_alive(*pid) && !deliver.is_pool(*pid))
+    }
+}
+
+impl MetaProcess for TcpServer {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        match &mut self.listener {
+            Listener::Tcp(listener, _) => cx.register_source(listener)?,
+            #[cfg(unix)]
+            Listener::Unix(listener, _) => cx.register_source(listener)?,
+        }
+        record_resolving(&cx.services.log, &self.options.host, self.resolving_ms);
+        // Checked at the spawn too, but a name may have become a pool's since.
+        cx.services.refuse_pools(self.owners())?;
+        Ok(())
+    }
+
+    fn leave_poll(&mut self, cx: &MetaContext<'_>) {
+        match &mut self.listener {
+            Listener::Tcp(listener, _) => cx.deregister_source(listener),
+            #[cfg(unix)]
+            Listener::Unix(listener, _) => cx.deregister_source(listener),
+        }
+    }
+
+    fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        self.readable |= readiness.is_readable();
+        self.accept_all(cx);
+        Ok(())
+    }
+
+    fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.state = Accepting::Open;
+        self.accept_all(cx);
+        Ok(())
+    }
+
+    /// A connection has ended, or a handshake is done.
+    fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if let Accepting::Waiting(Lack::Connections | Lack::Descriptors) = self.state {
+            self.state = Accepting::Open;
+        }
+        self.accept_all(cx);
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        _from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message.downcast::<SocketCommand>() {
+            Ok(SocketCommand::PauseAccepting) => {
+                self.counters.pauses += u64::from(!self.paused);
+                self.paused = true;
+            }
+            Ok(SocketCommand::ResumeAccepting) => {
+                self.paused = false;
+                self.accept_all(cx);
+            }
+            Ok(SocketCommand::Close | SocketCommand::Abort) => return Err(Reason::Normal),
+            // Other messages mean nothing to a listener.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn handle_stop(&mut self, _cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        Err(Reason::Shutdown)
+    }
+
+    fn is_listener(&self) -> bool {
+        true
+    }
+
+    fn handle_inspect(&self) -> Inspection {
+        let mut inspection = Inspection::default();
+        inspection.add(
+            "kind",
+            if self.listener.is_tcp() {
+                "tcp server"
+            } else {
+                "unix server"
+            },
+        );
+        inspection.add("local_addr", &self.listener);
+        let state = match self.state {
+            _ if self.paused => "paused",
+            Accepting::Open => "accepting",
+            Accepting::Waiting(lack) => lack.name(),
+        };
+        inspection.add("state", state);
+        inspection.add("connections", self.limiter.open());
+        inspection.add("handshaking", self.limiter.handshaking());
+        let counters = &self.counters;
+        inspection.add("accepted", counters.accepted);
+        inspection.add("refused", counters.refused);
+        inspection.add("refused_per_ip", counters.refused_per_ip);
+        inspection.add("no_owner", counters.no_owner);
+        inspection.add("accept_errors", counters.errors);
+        inspection.add("exhausted", counters.exhausted);
+        inspection.add("shed", counters.shed);
+        inspection.add("waits_for_connections", counters.waits_for_permit);
+        inspection.add("waits_for_rate", counters.waits_for_rate);
+        inspection.add("pauses", counters.pauses);
+        self.limiter.describe(&mut inspection);
+        inspection
+    }
+
+    fn owners(&self) -> (&'static str, &[Name]) {
+        ("process_pool", &self.options.process_pool)
+    }
+}
+
+/// Returns whether the process or the system has run out of descriptors or memory.
+fn is_exhaustion(error: &io::Error) -> bool {
+    if error.kind() == io::ErrorKind::OutOfMemory {
+        return true;
+    }
+    #[cfg(unix)]
+    {
+        /// ENOMEM, ENFILE and EMFILE are the same everywhere; ENOBUFS is not.
+        const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+            105
+        } else {
+            55
+        };
+        matches!(error.raw_os_error(), Some(12 | 23 | 24 | ENOBUFS))
+    }
+    #[cfg(not(unix))]
+    {
+        // WSAEMFILE and WSAENOBUFS.
+        matches!(error.raw_os_error(), Some(10024 | 10055))
+    }
+}
+
+/// Returns whether a spare descriptor helps, which it does not when memory is missing.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+pub(super) fn spare_descriptor() -> Option<File> {
+    if cfg!(unix) {
+        File::open("/dev/null").ok()
+    } else {
+        None
+    }
+}
