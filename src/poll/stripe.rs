@@ -21,25 +21,20 @@
 //!
 //! What a stripe does not do: it does not decide when it runs (`scheduler`), nor what a meta-process does.
 
-use std::any::Any;
+mod callbacks;
+mod commands;
+
 use std::collections::VecDeque;
-use std::task::Waker;
 
 use super::entries::Entries;
 use super::poller::Ready;
-use super::records::{Cause, record_end, report_failed_init};
 use crate::base::sync::Mutex;
-use crate::base::unwind::{catch_panic, drop_catching};
-use crate::bridge::request::InspectReply;
-use crate::bridge::{Command, Watcher};
+use crate::base::unwind::drop_catching;
 use crate::error::Reason;
-use crate::id::{Alias, Pid, Target};
-use crate::inspect::Inspection;
+use crate::id::{Alias, Pid};
 use crate::memory::buffer::Buffer;
 use crate::message::MessageType;
-use crate::meta::{
-    Actions, Again, MetaContext, MetaProcess, Offload, PendingSpawn, Readiness, Services,
-};
+use crate::meta::{Again, Offload, PendingSpawn, Readiness, Services};
 
 /// Moderate handshake steps that may wait. Each activation computes one, so the last one waits this many activations.
 const WAITING_STEPS: usize = 8;
@@ -378,82 +373,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    // ---- Commands ----
-
-    fn handle_command(&mut self, command: Command) {
-        match command {
-            Command::Message { to, from, message } => {
-                self.handling = message.message_type();
-                self.call(to, |meta, cx| {
-                    meta.handle_message(cx, from, message.unpack())
-                });
-                self.handling = MessageType::NONE;
-            }
-            Command::Call { to, from, call } => {
-                self.handling = call.0.message_type();
-                self.call(to, |meta, cx| {
-                    let (message, reply) = *call;
-                    meta.handle_call(cx, from, message, reply)
-                });
-                self.handling = MessageType::NONE;
-            }
-            Command::Exit { to, reason } if self.inner.entries.get_mut(to).is_none() => {
-                // The parent terminated after it adopted this child but before the child was queued here. Requeue
-                // the exit, so that it is handled after the spawn.
-                if self.services.commands.is_live(to) {
-                    self.services
-                        .commands
-                        .push(self.stripe, Command::Exit { to, reason });
-                }
-            }
-            Command::Exit {
-                to,
-                reason: Reason::Kill,
-            } => self.end(to, &Reason::Kill),
-            Command::Exit { to, reason } => {
-                self.is_signaled = true;
-                self.call(to, |meta, cx| meta.handle_exit(cx, reason));
-                self.is_signaled = false;
-            }
-            Command::Watch { to, watcher } => self.watch(to, watcher),
-            Command::Unwatch { to, watcher } => {
-                if let Some(entry) = self.inner.entries.get_mut(to) {
-                    entry.unwatch(&watcher);
-                }
-            }
-            Command::Resume {
-                to,
-                mailbox,
-                messages,
-            } => self.resume(to, mailbox, messages),
-            Command::Wake { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
-            Command::Acked { to, mark } => self.call(to, |meta, cx| meta.handle_ack(cx, mark)),
-            Command::Timer { to, deadline_ms } => self.timer_fired(to, deadline_ms),
-            Command::Inspect { to, reply } => self.inspect(to, reply),
-            Command::Discard(message) => drop_catching(message),
-            Command::Confirm { to, confirmed } => self.confirm(to, confirmed),
-            Command::StopAccepting => {
-                self.inner.phase = Phase::Closed;
-                self.notify_all(|meta, cx| meta.handle_stop(cx));
-            }
-            Command::Finish => {
-                self.inner.phase = Phase::Finishing;
-                self.notify_all(|meta, cx| meta.handle_finish(cx));
-            }
-        }
-    }
-
-    /// An exit signal that came before the spawn was queued again, and so is what stands behind it.
-    fn confirm(&mut self, to: Alias, confirmed: Waker) {
-        let is_spawned = self.inner.entries.get_mut(to).is_some();
-        if !is_spawned && self.services.commands.is_live(to) {
-            let command = Command::Confirm { to, confirmed };
-            self.services.commands.push(self.stripe, command);
-        } else {
-            confirmed.wake();
-        }
-    }
-
     /// Gives a meta-process its turn at a mailbox, which learns of the end of the turn, whatever has become of the
     /// meta-process.
     fn resume(&mut self, alias: Alias, mailbox: Pid, messages: u32) {
@@ -465,194 +384,5 @@ impl<'a> Run<'a> {
             entry.waits.end_turn(mailbox);
         }
         self.services.deliver.end_turn(mailbox, messages);
-    }
-
-    fn timer_fired(&mut self, alias: Alias, armed_ms: u64) {
-        let (now_ms, timers) = (self.now_ms, &self.services.timers);
-        if let Some(entry) = self.inner.entries.get_mut(alias)
-            && entry.timer_fired(alias, armed_ms, now_ms, timers)
-        {
-            entry.timer_is_due = true;
-            if entry.pending.is_empty() {
-                let is_called = false;
-                self.inner.due.push(Due { alias, is_called });
-            }
-        }
-    }
-
-    fn watch(&mut self, alias: Alias, watcher: Watcher) {
-        match self.inner.entries.get_mut(alias) {
-            Some(entry) => entry.watch(watcher),
-            None => self
-                .services
-                .deliver
-                .notify(watcher, Target::Alias(alias), &Reason::NoProcess),
-        }
-    }
-
-    fn inspect(&mut self, alias: Alias, reply: InspectReply) {
-        let quota = self.services.commands.quota(alias);
-        let (queued, refused) = quota.map_or((0, 0), |quota| (quota.queued(), quota.refused()));
-        let Some(entry) = self.inner.entries.get_mut(alias) else {
-            return;
-        };
-        let (meta, parent) = (&entry.meta, entry.parent);
-        let mut inspection = catch_panic(|| meta.handle_inspect()).unwrap_or_else(|payload| {
-            drop_catching(payload);
-            Inspection::default()
-        });
-        inspection.add("alias", alias);
-        inspection.add("parent", parent);
-        inspection.add("queued_bytes", queued);
-        inspection.add("refused_sends", refused);
-        reply.send(inspection);
-    }
-
-    fn notify_all(
-        &mut self,
-        what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
-    ) {
-        for alias in self.inner.entries.aliases(self.stripe) {
-            self.call(alias, what);
-        }
-    }
-
-    // ---- Callbacks ----
-
-    /// Runs a callback outside part 2. A request to be called again, however urgent, is queued behind the others.
-    #[inline]
-    fn call(
-        &mut self,
-        alias: Alias,
-        callback: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
-    ) {
-        if self.run_callback(alias, callback) != Again::No {
-            self.queue(alias, Readiness::AGAIN);
-        }
-    }
-
-    /// Runs a callback, applies its requested actions, and terminates the meta-process on an error or a panic. Returns
-    /// whether it is to be called again. A stale alias drops the callback.
-    #[inline]
-    fn run_callback(
-        &mut self,
-        alias: Alias,
-        callback: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
-    ) -> Again {
-        let services = self.services;
-        let inner = &mut *self.inner;
-        let Some(entry) = inner.entries.get_mut(alias) else {
-            drop_catching(callback);
-            return Again::No;
-        };
-        let (waits, scratch) = (&mut entry.waits, &mut inner.scratch);
-        let mut cx = MetaContext::new(services, alias, entry.parent, waits, scratch);
-        cx.now_ms = self.now_ms;
-        cx.read_budget = self.read_budget;
-        cx.offload = self.offload;
-        // The reason stays out of the result, so that a result without a failure needs no drop.
-        let failure = &mut self.failure;
-        let outcome = catch_panic(|| match callback(&mut *entry.meta, &mut cx) {
-            Ok(()) => true,
-            Err(reason) => {
-                *failure = Some(reason);
-                false
-            }
-        });
-        self.read_budget = cx.read_budget;
-        let actions = cx.actions;
-        if let Some(successor) = actions.successor {
-            drop_catching(std::mem::replace(&mut entry.meta, successor));
-        }
-        if !matches!(outcome, Ok(true)) {
-            self.end_after(alias, outcome.err());
-            return Again::No;
-        }
-        if actions.flush && !std::mem::replace(&mut entry.awaits_flush, true) {
-            inner.flush.push(alias);
-        }
-        if actions.deadline_ms != Actions::KEEP
-            && !(entry.timer_is_due && actions.deadline_ms <= self.now_ms)
-        {
-            entry.timer_is_due = false;
-            entry.set_timer(alias, actions.deadline_ms, &services.timers);
-        }
-        if actions.handshake_step {
-            self.queue_step(alias);
-        }
-        actions.again
-    }
-
-    /// Queues a meta-process that has a moderate handshake step to compute.
-    #[cold]
-    fn queue_step(&mut self, alias: Alias) {
-        if let Some(entry) = self.inner.entries.get_mut(alias)
-            && !std::mem::replace(&mut entry.awaits_step, true)
-        {
-            self.inner.steps.push_back(alias);
-            self.offload = self.inner.offload();
-        }
-    }
-
-    /// Terminates a meta-process whose callback has failed.
-    #[cold]
-    fn end_after(&mut self, alias: Alias, panic: Option<Box<dyn Any + Send>>) {
-        let (reason, has_panicked) = match panic {
-            None => (self.failure.take().unwrap_or(Reason::Normal), false),
-            Some(payload) => {
-                // Discard the read buffer: it may hold another connection's bytes.
-                self.inner.scratch.clear();
-                let reason = Reason::from_panic(&*payload);
-                drop_catching(payload);
-                (reason, true)
-            }
-        };
-        let cause = Cause {
-            handling: self.handling,
-            has_panicked,
-            is_signaled: self.is_signaled,
-            now_ms: self.now_ms,
-        };
-        if let Some(entry) = self.inner.entries.get_mut(alias) {
-            record_end(self.services, alias, entry, &reason, cause);
-            if self.is_starting && !entry.meta.reports_end() {
-                report_failed_init(self.services, alias, entry, &reason);
-            }
-        }
-        self.end(alias, &reason);
-    }
-
-    /// Terminates a meta-process.
-    fn end(&mut self, alias: Alias, reason: &Reason) {
-        let Some(mut entry) = self.inner.entries.remove(alias) else {
-            return;
-        };
-        let services = self.services;
-        entry.cancel_timer(&services.timers);
-        let unsent = services.commands.retire(alias) as u64;
-        // By its own deadline or by that of the stop, which of them came first. What a connection has not sent is counted;
-        // one that waits for its peer's end only has sent everything.
-        let is_cut_off = unsent > 0 || (*reason == Reason::Kill && !entry.meta.reports_end());
-        if is_cut_off && matches!(self.inner.phase, Phase::Finishing) {
-            services.commands.count_unflushed();
-        }
-        let (waits, scratch) = (&mut entry.waits, &mut self.inner.scratch);
-        let mut cx = MetaContext::new(services, alias, entry.parent, waits, scratch);
-        cx.now_ms = self.now_ms;
-        cx.unsent = unsent;
-        drop_catching(catch_panic(|| entry.meta.terminate(&mut cx, reason)));
-        // Off the poll before it is closed: a copy of the descriptor elsewhere would stay registered.
-        drop_catching(catch_panic(|| entry.meta.leave_poll(&cx)));
-        services.sources.leave(alias, &services.registry);
-        let (watchers, parent) = (entry.take_watchers(), entry.parent);
-        // Its address is free when its watchers learn of its end.
-        drop_catching(entry.meta);
-        for watcher in watchers {
-            services
-                .deliver
-                .notify(watcher, Target::Alias(alias), reason);
-        }
-        services.deliver.disown(parent, alias);
-        services.commands.recycle(alias);
     }
 }

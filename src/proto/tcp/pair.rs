@@ -12,6 +12,7 @@
 use std::io::ErrorKind;
 
 use super::*;
+use crate::memory::buffer::BufferPool;
 use crate::proto::script::Script;
 
 /// Runs one script. Panics if a promise is broken.

@@ -15,6 +15,7 @@ use std::io::{self, ErrorKind};
 
 use super::*;
 use crate::error::FrameError;
+use crate::memory::buffer::BufferPool;
 use crate::proto::framing::reference::one_shot;
 use crate::proto::framing::{ByteOrder, HeaderFraming};
 use crate::proto::script::Script;

@@ -6,6 +6,7 @@ use std::io::IoSlice;
 
 use super::*;
 use crate::error::FrameError;
+use crate::memory::buffer::BufferPool;
 use crate::proto::framing::HeaderFraming;
 use crate::proto::script::run_random;
 
@@ -235,6 +236,104 @@ fn framing_change_in_the_middle_of_a_read_counts_from_the_next_frame() {
     assert!(matches!(machine.next_event(0), Some(Event::Data(_))));
     machine.set_framing(Arc::new(Framing::fixed(2)));
     assert_eq!(events(&mut machine, 0), ["ab", "cd", "ef"]);
+}
+
+// ---- The question ----
+
+const ALL: Able = Able {
+    deliver: true,
+    read: true,
+    write: true,
+};
+const NOTHING: Able = Able {
+    deliver: false,
+    read: false,
+    write: false,
+};
+
+fn poll(machine: &mut Connection, able: Able) -> String {
+    format!("{:?}", machine.poll(able, 0))
+}
+
+#[test]
+fn driver_is_asked_to_deliver_then_to_read_then_to_transmit() {
+    let mut machine = lines();
+    send(&mut machine, "reply", 0);
+    read(&mut machine, "one\ntwo\n", 0);
+    for _ in 0..2 {
+        assert!(poll(&mut machine, ALL).starts_with("Deliver(Data("));
+    }
+    assert_eq!(poll(&mut machine, ALL), "Read");
+    let may_not_read = Able { read: false, ..ALL };
+    assert_eq!(
+        poll(&mut machine, may_not_read),
+        "Transmit { only_tickets: false }"
+    );
+    assert_eq!(poll(&mut machine, NOTHING), format!("Wait({WRITE})"));
+    assert_eq!(transmit(&mut machine, usize::MAX, 0), "reply");
+    assert_eq!(
+        poll(&mut machine, may_not_read),
+        format!("Wait({})", u64::MAX)
+    );
+}
+
+#[test]
+fn driver_is_asked_for_nothing_that_it_cannot_do() {
+    let mut machine = lines();
+    send(&mut machine, "reply", 0);
+    read(&mut machine, "one\n", 0);
+    assert_eq!(poll(&mut machine, NOTHING), format!("Wait({WRITE})"));
+    let may_deliver = Able {
+        deliver: true,
+        ..NOTHING
+    };
+    assert!(poll(&mut machine, may_deliver).starts_with("Deliver("));
+    machine.handle(Input::SetBlocked(true), 0);
+    let may_read = Able {
+        read: true,
+        ..NOTHING
+    };
+    assert!(poll(&mut machine, may_read).starts_with("Wait("));
+    machine.handle(Input::SetBlocked(false), 0);
+    assert_eq!(poll(&mut machine, may_read), "Read");
+}
+
+#[test]
+fn end_is_asked_for_step_by_step_and_each_step_once() {
+    let mut machine = open();
+    send(&mut machine, "one ", 0);
+    machine.handle(Input::Close(DisconnectReason::LocalClose), 0);
+    let able = Able { read: false, ..ALL };
+    assert_eq!(poll(&mut machine, able), "CloseQuota");
+    machine.handle(Input::QuotaClosed(7), 0);
+    assert_eq!(transmit(&mut machine, usize::MAX, 0), "one ");
+    assert!(
+        poll(&mut machine, able).starts_with("Wait("),
+        "three bytes are still in flight"
+    );
+    send(&mut machine, "two", 0);
+    assert_eq!(poll(&mut machine, able), "Transmit { only_tickets: false }");
+    machine.transmit(|slices| Ok(gathered(slices).len()), 0);
+    assert_eq!(poll(&mut machine, able), "ShutdownWrite");
+    assert_eq!(poll(&mut machine, ALL), "Read");
+    machine.handle(Input::PeerEnded, 0);
+    assert_eq!(poll(&mut machine, ALL), "Ended");
+    assert_eq!(machine.status().ended, Some(&DisconnectReason::LocalClose));
+}
+
+#[test]
+fn frames_that_were_read_are_delivered_before_the_end() {
+    let mut machine = lines();
+    read(&mut machine, "one\n", 0);
+    machine.handle(Input::ReadFailed(ErrorKind::ConnectionReset), 0);
+    let may_not_deliver = Able {
+        deliver: false,
+        ..ALL
+    };
+    assert_eq!(poll(&mut machine, may_not_deliver), "CloseQuota");
+    assert_eq!(poll(&mut machine, may_not_deliver), "Ended");
+    assert!(poll(&mut machine, ALL).starts_with("Deliver("));
+    assert_eq!(poll(&mut machine, ALL), "Ended");
 }
 
 // ---- The peer's end ----

@@ -1,0 +1,139 @@
+//! The commands of a stripe: each one is a callback of one meta-process, or of all.
+
+use std::task::Waker;
+
+use super::{Due, Phase, Run};
+use crate::base::unwind::{catch_panic, drop_catching};
+use crate::bridge::request::InspectReply;
+use crate::bridge::{Command, Watcher};
+use crate::error::Reason;
+use crate::id::{Alias, Target};
+use crate::inspect::Inspection;
+use crate::message::MessageType;
+use crate::meta::{MetaContext, MetaProcess};
+
+impl Run<'_> {
+    pub(super) fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Message { to, from, message } => {
+                self.handling = message.message_type();
+                self.call(to, |meta, cx| {
+                    meta.handle_message(cx, from, message.unpack())
+                });
+                self.handling = MessageType::NONE;
+            }
+            Command::Call { to, from, call } => {
+                self.handling = call.0.message_type();
+                self.call(to, |meta, cx| {
+                    let (message, reply) = *call;
+                    meta.handle_call(cx, from, message, reply)
+                });
+                self.handling = MessageType::NONE;
+            }
+            Command::Exit { to, reason } if self.inner.entries.get_mut(to).is_none() => {
+                // The parent terminated after it adopted this child but before the child was queued here. Requeue
+                // the exit, so that it is handled after the spawn.
+                if self.services.commands.is_live(to) {
+                    self.services
+                        .commands
+                        .push(self.stripe, Command::Exit { to, reason });
+                }
+            }
+            Command::Exit {
+                to,
+                reason: Reason::Kill,
+            } => self.end(to, &Reason::Kill),
+            Command::Exit { to, reason } => {
+                self.is_signaled = true;
+                self.call(to, |meta, cx| meta.handle_exit(cx, reason));
+                self.is_signaled = false;
+            }
+            Command::Watch { to, watcher } => self.watch(to, watcher),
+            Command::Unwatch { to, watcher } => {
+                if let Some(entry) = self.inner.entries.get_mut(to) {
+                    entry.unwatch(&watcher);
+                }
+            }
+            Command::Resume {
+                to,
+                mailbox,
+                messages,
+            } => self.resume(to, mailbox, messages),
+            Command::Wake { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
+            Command::Acked { to, mark } => self.call(to, |meta, cx| meta.handle_ack(cx, mark)),
+            Command::Timer { to, deadline_ms } => self.timer_fired(to, deadline_ms),
+            Command::Inspect { to, reply } => self.inspect(to, reply),
+            Command::Discard(message) => drop_catching(message),
+            Command::Confirm { to, confirmed } => self.confirm(to, confirmed),
+            Command::StopAccepting => {
+                self.inner.phase = Phase::Closed;
+                self.notify_all(|meta, cx| meta.handle_stop(cx));
+            }
+            Command::Finish => {
+                self.inner.phase = Phase::Finishing;
+                self.notify_all(|meta, cx| meta.handle_finish(cx));
+            }
+        }
+    }
+
+    /// An exit signal that came before the spawn was queued again, and so is what stands behind it.
+    fn confirm(&mut self, to: Alias, confirmed: Waker) {
+        let is_spawned = self.inner.entries.get_mut(to).is_some();
+        if !is_spawned && self.services.commands.is_live(to) {
+            let command = Command::Confirm { to, confirmed };
+            self.services.commands.push(self.stripe, command);
+        } else {
+            confirmed.wake();
+        }
+    }
+
+    fn timer_fired(&mut self, alias: Alias, armed_ms: u64) {
+        let (now_ms, timers) = (self.now_ms, &self.services.timers);
+        if let Some(entry) = self.inner.entries.get_mut(alias)
+            && entry.timer_fired(alias, armed_ms, now_ms, timers)
+        {
+            entry.timer_is_due = true;
+            if entry.pending.is_empty() {
+                let is_called = false;
+                self.inner.due.push(Due { alias, is_called });
+            }
+        }
+    }
+
+    fn watch(&mut self, alias: Alias, watcher: Watcher) {
+        match self.inner.entries.get_mut(alias) {
+            Some(entry) => entry.watch(watcher),
+            None => self
+                .services
+                .deliver
+                .notify(watcher, Target::Alias(alias), &Reason::NoProcess),
+        }
+    }
+
+    fn inspect(&mut self, alias: Alias, reply: InspectReply) {
+        let quota = self.services.commands.quota(alias);
+        let (queued, refused) = quota.map_or((0, 0), |quota| (quota.queued(), quota.refused()));
+        let Some(entry) = self.inner.entries.get_mut(alias) else {
+            return;
+        };
+        let (meta, parent) = (&entry.meta, entry.parent);
+        let mut inspection = catch_panic(|| meta.handle_inspect()).unwrap_or_else(|payload| {
+            drop_catching(payload);
+            Inspection::default()
+        });
+        inspection.add("alias", alias);
+        inspection.add("parent", parent);
+        inspection.add("queued_bytes", queued);
+        inspection.add("refused_sends", refused);
+        reply.send(inspection);
+    }
+
+    fn notify_all(
+        &mut self,
+        what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
+    ) {
+        for alias in self.inner.entries.aliases(self.stripe) {
+            self.call(alias, what);
+        }
+    }
+}
