@@ -1,4 +1,4 @@
-//! The poll loop: one `mio::Poll`, turned by whoever has the duty, and the stripes that drive the meta-processes.
+//! The poll loop: one `mio::Poll`, turned by the worker that is the poller, and the stripes that drive the meta-processes.
 //!
 //! ```text
 //!           turn                          run (any worker)
@@ -77,27 +77,27 @@ impl Io {
         }
     }
 
-    /// Tells all meta-processes that the node takes in no new work.
+    /// Notifies all meta-processes that the node takes in no new work.
     pub(crate) fn stop_accepting(&self) {
         for stripe in 0..self.stripes.len() {
             self.services.commands.push(stripe, Command::StopAccepting);
         }
     }
 
-    /// Tells all meta-processes to end.
+    /// Has all meta-processes close.
     pub(crate) fn finish(&self) {
         for stripe in 0..self.stripes.len() {
             self.services.commands.push(stripe, Command::Finish);
         }
     }
 
-    /// The meta-processes that live. Asks each stripe, so the answer is of different moments.
+    /// Returns the live meta-processes, one stripe after the other: the answer is not of one moment.
     pub(crate) fn aliases(&self) -> Vec<Alias> {
         self.stripes.iter().flat_map(Stripe::aliases).collect()
     }
 
-    /// Ends what is left, without a thread that would run it: sockets are closed, owners are told as far as they live.
-    /// Returns how many it were.
+    /// Terminates the remaining meta-processes on this thread: sockets are closed, and live owners notified. Returns their
+    /// number.
     pub(crate) fn end_all(&self) -> usize {
         self.stripes
             .iter()

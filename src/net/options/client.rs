@@ -29,8 +29,8 @@ pub struct TcpConnectionOptions {
     /// The peer's port.
     pub port: u16,
     /// The name of the process that owns the connection. `None`: the parent process. A name that belongs to a
-    /// [`Pool`](crate::Pool) is refused by `spawn_meta`; with one that nobody holds when the connection comes to the
-    /// loop the parent gets a Disconnect, [`OwnerGone`](crate::DisconnectReason::OwnerGone).
+    /// [`Pool`](crate::Pool) is refused by `spawn_meta`; if no process holds the name when the connection
+    /// starts, the parent gets a Disconnect, [`OwnerGone`](crate::DisconnectReason::OwnerGone).
     pub process: Option<Name>,
     /// A certificate of our own, for mutual TLS. Turns TLS on.
     #[cfg(feature = "tls")]
@@ -38,8 +38,8 @@ pub struct TcpConnectionOptions {
     /// Turns TLS on, and says how it is done.
     #[cfg(feature = "tls")]
     pub tls: Option<TlsClientOptions>,
-    /// With TLS: accept any certificate. The connection is then encrypted to somebody, nobody knows to whom. Turns TLS
-    /// on, and logs a warning for each connection.
+    /// With TLS: accept any certificate. The connection is then encrypted, but its peer can be any machine on the
+    /// way. Turns TLS on, and logs a warning for each connection.
     pub insecure_skip_verify: bool,
     /// Time to resolve and connect, all addresses together. 10 s by default.
     pub connect_timeout: Option<Duration>,

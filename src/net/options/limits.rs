@@ -53,9 +53,9 @@ pub struct TcpLimits {
     pub input_window: u32,
     /// Time for the TLS handshake. 10 s by default.
     pub handshake_timeout: Option<Duration>,
-    /// The connection ends after so long without a byte in either direction. Off by default.
+    /// Closes the connection after this long without a byte in either direction. Off by default.
     pub idle_timeout: Option<Duration>,
-    /// The connection ends when bytes wait so long without the peer taking any. 30 s by default.
+    /// Ends the connection when bytes wait this long without the peer taking any. 30 s by default.
     pub write_timeout: Option<Duration>,
     /// Time from the first byte of a frame to its last. Off by default.
     pub frame_timeout: Option<Duration>,

@@ -37,7 +37,7 @@ pub struct SocketOptions {
     /// [`TcpLimits::linger_timeout`](crate::TcpLimits::linger_timeout) do it without.
     #[doc(alias = "linger")]
     pub reset_on_close: bool,
-    /// Give a connection up whose peer has not acknowledged what was sent for so long (TCP_USER_TIMEOUT). Linux and
+    /// Give a connection up whose peer has not acknowledged what was sent for this long (TCP_USER_TIMEOUT). Linux and
     /// Android only, ignored elsewhere.
     pub user_timeout: Option<Duration>,
     /// The permission bits of the file of a Unix domain socket, at most 0o777. `None`: what the umask of the process leaves

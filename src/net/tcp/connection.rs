@@ -137,12 +137,7 @@ impl Driver {
                     if reads == 0 || cx.read_budget == 0 =>
                 {
                     may_read = false;
-                    if reads < READS {
-                        cx.call_next();
-                    } else {
-                        // The budget was spent by others: this connection had no turn yet that it could prolong.
-                        cx.call_again();
-                    }
+                    read_later(cx, reads);
                 }
                 Output::Read => {
                     reads -= 1;
@@ -160,24 +155,19 @@ impl Driver {
                         self.receive_handshake(cx);
                     }
                 }
-                Output::CloseQuota => {
-                    let quota = cx.quota();
-                    quota.close(cx.alias.generation());
-                    self.input(cx, Input::QuotaClosed(quota.queued()));
-                }
+                Output::CloseQuota => self.close_quota(cx),
                 Output::ShutdownWrite => {
                     // It fails if the connection is gone, which the read side finds as well.
                     let _ = self.stream.shutdown_write();
                 }
-                Output::Transmit { only_tickets: true }
-                    if just_connected && self.window.unacked() > 0 =>
-                {
-                    // The owner's answer to the data that came with the end of the handshake leaves in the same write.
-                    cx.call_again();
-                    return Ok(());
-                }
-                Output::Transmit { .. } => {
-                    cx.flush_later();
+                Output::Transmit { only_tickets } => {
+                    if only_tickets && just_connected && self.window.unacked() > 0 {
+                        // The owner's answer to the data that came with the end of the handshake leaves in the same
+                        // write.
+                        cx.call_again();
+                    } else {
+                        cx.flush_later();
+                    }
                     return Ok(());
                 }
                 Output::Wait(deadline_ms) => {
@@ -207,9 +197,27 @@ impl Driver {
         Ok(())
     }
 
+    #[cold]
+    fn close_quota(&mut self, cx: &MetaContext<'_>) {
+        let quota = cx.quota();
+        quota.close(cx.alias.generation());
+        self.input(cx, Input::QuotaClosed(quota.queued()));
+    }
+
     #[inline]
     fn input(&mut self, cx: &MetaContext<'_>, input: Input) {
         self.machine.handle(input, cx.now_ms);
+    }
+}
+
+/// Has reading go on in a later activation.
+#[cold]
+fn read_later(cx: &mut MetaContext<'_>, reads: u32) {
+    if reads < READS {
+        cx.call_next();
+    } else {
+        // Other meta-processes have spent the budget: this one has not had a turn that it could prolong.
+        cx.call_again();
     }
 }
 

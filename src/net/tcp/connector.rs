@@ -147,8 +147,8 @@ impl TcpConnection {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Option`] names a wrong field; [`ConnectError::Path`] tells that there is no such socket, or nobody
-    /// who listens on it.
+    /// [`ConnectError::Option`] names a wrong field; [`ConnectError::Path`] says that there is no such socket, or that no
+    /// program listens on it.
     ///
     /// ```
     /// use longshore::{ConnectError, TcpConnection, TcpConnectionOptions};

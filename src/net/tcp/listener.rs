@@ -168,7 +168,7 @@ impl TcpServer {
     /// end.
     ///
     /// The file is removed when the server is dropped or ends. One that a killed program has left behind makes the
-    /// address be in use, and must be removed by whoever knows that nobody uses it.
+    /// address be in use, and must be removed once no program uses it.
     ///
     /// ```
     /// use longshore::{TcpServer, TcpServerOptions};

@@ -32,6 +32,7 @@ use crate::inspect::Inspection;
 use crate::message::{Message, MessageTcpDisconnect};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::options::host::HostAndPort;
+use crate::net::stream::Stream;
 use crate::net::tcp::connection::Driver;
 use crate::proto::tcp::{Connection, LATE_MS, Settings, first_reason};
 use crate::time::clock::millis;
@@ -42,6 +43,33 @@ const BUSY_MS: u64 = 10;
 
 /// What the resolver found.
 struct Resolved(io::Result<Vec<SocketAddr>>);
+
+/// Where an attempt stands.
+enum Outcome {
+    /// The event was not about the connection.
+    Pending,
+    Connected,
+    Failed(io::Error),
+}
+
+/// Asks the socket how the attempt stands.
+fn outcome(stream: &Stream, readiness: Readiness) -> Outcome {
+    let error = match stream.take_error() {
+        Ok(None) => match stream.peer_addr() {
+            Ok(_) => return Outcome::Connected,
+            Err(error) => error,
+        },
+        // The socket has an error: that it is not connected yet is none.
+        Ok(Some(error)) | Err(error) => return Outcome::Failed(error),
+    };
+    // With a hang-up there will be no other event: the socket was reset, and its error has been read already, or it was
+    // never connected.
+    if error.kind() == io::ErrorKind::NotConnected && !readiness.is_hang_up() {
+        Outcome::Pending
+    } else {
+        Outcome::Failed(error)
+    }
+}
 
 impl TcpConnection {
     fn resolve(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
@@ -128,7 +156,7 @@ impl TcpConnection {
         Err(exit)
     }
 
-    /// Checks whether the attempt has succeeded or failed, after an event.
+    /// Goes on after an event: with the connection, or with the next address.
     fn finish_connect(
         &mut self,
         cx: &mut MetaContext<'_>,
@@ -140,36 +168,17 @@ impl TcpConnection {
         else {
             return Ok(());
         };
-        let failed = match stream.take_error() {
-            Ok(None) => match stream.peer_addr() {
-                Ok(_) => None,
-                // Not yet: an event that was not about the connection. With a hang-up there will be none: the socket was
-                // reset, and its error has been read already, or it was never connected.
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotConnected && !readiness.is_hang_up() =>
-                {
-                    return Ok(());
-                }
-                Err(error) => Some(error),
-            },
-            Ok(Some(error)) | Err(error) => Some(error),
-        };
-        if let Some(error) = failed {
-            return self.try_next(cx, DisconnectReason::Connect(error.kind()));
-        }
         let address = *address;
-        let settings = self.settings(cx);
-        let machine = match &self.tls {
-            Some(tls) => {
-                tls.warn(&cx.services.log, address);
-                match tls.connect() {
-                    Ok(tls) => Connection::with_tls(settings, tls, cx.now_ms),
-                    Err(error) => {
-                        return self.fail(DisconnectReason::Tls(Arc::from(error.to_string())));
-                    }
-                }
+        match outcome(stream, readiness) {
+            Outcome::Pending => return Ok(()),
+            Outcome::Failed(error) => {
+                return self.try_next(cx, DisconnectReason::Connect(error.kind()));
             }
-            None => Connection::new(settings, cx.now_ms),
+            Outcome::Connected => {}
+        }
+        let machine = match self.machine(cx, address) {
+            Ok(machine) => machine,
+            Err(reason) => return self.fail(reason),
         };
         let State::Connecting { stream, .. } = std::mem::replace(&mut self.state, State::Over)
         else {
@@ -177,7 +186,32 @@ impl TcpConnection {
         };
         let mut driver = Box::new(Driver::new(stream, machine, self.owner, address));
         driver.adopt_readiness(readiness);
-        // The deadline of the attempt.
+        self.become_driver(cx, driver)
+    }
+
+    fn machine(
+        &mut self,
+        cx: &MetaContext<'_>,
+        address: SocketAddr,
+    ) -> Result<Connection, DisconnectReason> {
+        let settings = self.settings(cx);
+        let Some(tls) = &self.tls else {
+            return Ok(Connection::new(settings, cx.now_ms));
+        };
+        tls.warn(&cx.services.log, address);
+        match tls.connect() {
+            Ok(tls) => Ok(Connection::with_tls(settings, tls, cx.now_ms)),
+            Err(error) => Err(DisconnectReason::Tls(Arc::from(error.to_string()))),
+        }
+    }
+
+    /// Gives the driver what came before the connection, and the place of this meta-process.
+    fn become_driver(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        mut driver: Box<Driver>,
+    ) -> Result<(), Reason> {
+        // Cancels the deadline of the attempt.
         cx.set_deadline(u64::MAX);
         for message in std::mem::take(&mut self.early) {
             driver.replay_early(cx, message);
@@ -188,7 +222,7 @@ impl TcpConnection {
         {
             outcome = driver.finish(cx, reason);
         }
-        // Even if it has ended at once: the Disconnect is the driver's then.
+        // After an error too: the Disconnect is the driver's then.
         cx.become_meta(driver);
         outcome
     }

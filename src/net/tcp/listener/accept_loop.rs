@@ -1,10 +1,8 @@
 //! The accept loop: takes connections out of the backlog and starts each one as a child of the listener's parent.
 //!
 //! ```text
-//!   Open ──────────────────────▶ Waiting: for connections, the rate, descriptors, after errors
-//!    ▲                              │
-//!    └── a timer, or a connection ──┘
-//!        that ends
+//!   Open ◀──▶ Waiting: for connections, the rate, descriptors, after errors;
+//!                      until a timer, or until a connection ends
 //! ```
 //!
 //! No error ends a listener. An accept that fails for the sake of one connection is skipped; after many in a row the
@@ -32,6 +30,7 @@ use crate::net::options::AtLimit;
 use crate::net::socket::{INHERITED, record_resolving, set_buffer_sizes, set_stream_options};
 use crate::net::stream::Stream;
 use crate::net::tcp::connection::Driver;
+use crate::net::tcp::limits::ConnectionPermit;
 use crate::net::tcp::tls::ServerSide;
 use crate::proto::tcp::Connection;
 use crate::record::{Kind, Level};
@@ -204,6 +203,26 @@ impl TcpServer {
         self.tls.as_ref().and_then(ServerSide::max_handshakes)
     }
 
+    /// Returns a permit for a connection that the limits allow.
+    fn acquire(
+        &mut self,
+        cx: &MetaContext<'_>,
+        remote_addr: SocketAddr,
+    ) -> Option<ConnectionPermit> {
+        let max = self.options.max_connections;
+        if max.is_some_and(|max| self.limiter.open() >= max) {
+            return None;
+        }
+        let permit = self.limiter.try_acquire(
+            cx.alias,
+            &cx.services.commands,
+            remote_addr.ip(),
+            self.options.max_connections_per_ip,
+        );
+        self.counters.refused_per_ip += u64::from(permit.is_none());
+        permit
+    }
+
     /// Chooses the owner and starts the connection. If that fails the socket is closed, counted and recorded.
     fn handle_accepted(&mut self, cx: &MetaContext<'_>, stream: Stream, remote_addr: SocketAddr) {
         let number = self.counters.accepted;
@@ -216,22 +235,8 @@ impl TcpServer {
             );
             return;
         };
-        let is_over = self
-            .options
-            .max_connections
-            .is_some_and(|max| self.limiter.open() >= max);
-        if is_over {
+        let Some(permit) = self.acquire(cx, remote_addr) else {
             self.counters.refused += 1;
-            return;
-        }
-        let Some(permit) = self.limiter.try_acquire(
-            cx.alias,
-            &cx.services.commands,
-            remote_addr.ip(),
-            self.options.max_connections_per_ip,
-        ) else {
-            self.counters.refused += 1;
-            self.counters.refused_per_ip += 1;
             return;
         };
         self.counters.accepted += 1;
