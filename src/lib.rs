@@ -142,7 +142,8 @@ pub use net::tcp::{TcpConnection, TcpServer};
 pub use net::udp::UdpServer;
 #[cfg(unix)]
 pub use net::unix_datagram::UnixDatagramServer;
-pub use node::{Error, Node, NodeOptions, StopOptions, StopReport};
+pub use node::{Error, Metrics, Node, NodeOptions, StopOptions, StopReport};
+pub use poll::SocketInfo;
 pub use process::{ProcessInfo, ProcessState, SlowHandler, SpawnOptions};
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
 pub use record::{Level, Logger, ParseLevelError, Record};

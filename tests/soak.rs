@@ -527,8 +527,8 @@ struct Held {
 
 impl Held {
     fn of(node: &Node) -> Self {
-        let counts = node.counts();
-        let count = |name: &str| counts.number(name).expect("a count");
+        let metrics = node.metrics();
+        let count = |name: &str| metrics.get(&format!("longshore_{name}")).expect("a count");
         Self {
             descriptors: entries("/proc/self/fd"),
             threads: entries("/proc/self/task"),

@@ -37,6 +37,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The classes under which ends are counted.
+    pub(crate) const CLASSES: [&'static str; 6] =
+        ["normal", "shutdown", "kill", "panic", "error", "no_process"];
+
+    /// The place of this reason in [`Self::CLASSES`].
+    pub(crate) fn class(&self) -> usize {
+        match self {
+            Self::Normal => 0,
+            Self::Shutdown => 1,
+            Self::Kill => 2,
+            Self::Panic(_) => 3,
+            Self::Error(_) => 4,
+            Self::NoProcess => 5,
+        }
+    }
+
     /// A reason of your own.
     ///
     /// ```

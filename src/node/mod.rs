@@ -4,7 +4,9 @@
 
 mod children;
 pub(crate) mod core;
+mod dump;
 mod error;
+mod metrics;
 mod options;
 mod records;
 mod run;
@@ -15,6 +17,7 @@ mod sockets;
 mod stop;
 
 pub use error::Error;
+pub use metrics::Metrics;
 pub use options::NodeOptions;
 pub use stop::{StopOptions, StopReport};
 
@@ -484,33 +487,6 @@ impl Node {
     /// ```
     pub fn buffer_pool(&self) -> &BufferPool {
         &self.0.core.io.services.pool
-    }
-
-    /// Counts of what the node holds now: `processes`, `meta_processes`, `timers`, `buffers` (handed out), `workers`;
-    /// and of its records since the start: `records_written`, `records_left_out` (by the rate limit), `records_lost` (the
-    /// logger was too slow).
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// assert_eq!(node.counts().number("processes"), Some(0));
-    /// # Ok(()) }
-    /// ```
-    pub fn counts(&self) -> Inspection {
-        let core = &self.0.core;
-        let mut counts = Inspection::default();
-        counts.add("processes", core.processes.live());
-        counts.add("meta_processes", core.io.services.commands.live());
-        counts.add("timers", core.io.services.timers.pending());
-        counts.add("buffers", core.io.services.pool.outstanding());
-        counts.add("workers", core.scheduler.workers());
-        let records = core.processes.log.counts();
-        counts.add("records_written", records.written);
-        counts.add("records_left_out", records.left_out);
-        counts.add("records_lost", records.lost);
-        counts.add("late_writes", core.io.services.commands.late_writes());
-        counts
     }
 
     /// Stops the node with the default deadlines; see [`Node::stop_with`].

@@ -32,8 +32,9 @@ impl Node {
     /// `signals`, until SIGINT or SIGTERM comes. Then it stops the node in its phases, with the
     /// default deadlines of [`StopOptions`](crate::StopOptions), and returns the report.
     ///
-    /// A second signal has its default action, which kills the program. When `run` returns, the
-    /// signals have their default action again.
+    /// A second signal has its default action, which kills the program. SIGUSR1 writes
+    /// [`Node::dump`] to standard error. When `run` returns, the signals have their default action
+    /// again.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -102,10 +103,14 @@ impl Node {
             super::signals::Stop::install(forward).map_err(Error::Start)?
         };
         let node = Self::start(options)?;
+        #[cfg(all(feature = "signals", unix))]
+        let dump = super::signals::Dump::install(node.dumper()).map_err(Error::Start)?;
         let name = root.name.clone();
         let pid = node.spawn_root(&root, factory, sender)?;
         // The sender lives until the root has ended.
         let event = events.recv();
+        #[cfg(all(feature = "signals", unix))]
+        drop(dump);
         let report = node.stop();
         #[cfg(all(feature = "signals", unix))]
         drop(signals);

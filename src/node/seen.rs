@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::id::{Name, Pid};
+use crate::poll::SocketInfo;
 use crate::process::{ProcessInfo, SlowHandler};
 
 impl Node {
@@ -37,6 +38,24 @@ impl Node {
     /// ```
     pub fn names(&self) -> impl Iterator<Item = (Name, Pid)> + use<> {
         self.table().list_names().into_iter()
+    }
+
+    /// The listeners, connections and other meta-processes that are alive. Each stripe is held up
+    /// for a batch of 64 of them at a time.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// for socket in node.sockets() {
+    ///     println!("{} {}", socket.alias, socket.details.value("remote_addr").unwrap_or(""));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn sockets(&self) -> impl Iterator<Item = SocketInfo> + use<> {
+        // `handle_inspect` of the program's own meta-processes runs here.
+        let _inside = self.runtime().enter();
+        self.0.core.io.list().into_iter()
     }
 
     /// The 16 longest handlers that were slow, longest first, those that still run included: what

@@ -8,7 +8,8 @@
 //! 3. `second` becomes set.
 //! 4. A byte wakes the thread of the run, which reports the signal.
 //!
-//! 2 to 4 exist once for each run under way, so two nodes both stop at the first signal.
+//! 2 to 4 exist once for each run under way, so two nodes both stop at the first signal. For SIGUSR1
+//! there are 1 and 4, and 4 as often as the signal comes.
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -16,10 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::{SigId, flag, low_level};
 
-const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+/// The signals that stop a node.
+const STOPS: [i32; 2] = [SIGINT, SIGTERM];
 
 /// The runs under way, and the flag of action 1 once it is registered.
 static RUNS: Mutex<(usize, Option<Arc<AtomicBool>>)> = Mutex::new((0, None));
@@ -40,7 +42,7 @@ impl Stop {
         };
         let (mut reader, writer) = UnixStream::pair()?;
         let second = Arc::new(AtomicBool::new(false));
-        for signal in SIGNALS {
+        for signal in STOPS {
             let is_second = Arc::clone(&second);
             let id = flag::register_conditional_default(signal, is_second)?;
             this.registered.push(id);
@@ -75,12 +77,49 @@ impl Drop for Stop {
     }
 }
 
+/// Writes a dump at each SIGUSR1 of one run, until it is dropped.
+pub(super) struct Dump {
+    registered: Option<SigId>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Dump {
+    /// From now on each SIGUSR1 calls `dump`, on a thread of its own.
+    pub(super) fn install(dump: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let (mut reader, writer) = UnixStream::pair()?;
+        let mut this = Self {
+            registered: Some(low_level::pipe::register(SIGUSR1, writer)?),
+            thread: None,
+        };
+        let wait = move || {
+            // Signals that came while one was answered are one.
+            while matches!(reader.read(&mut [0; 64]), Ok(1..)) {
+                dump();
+            }
+        };
+        let builder = thread::Builder::new().name("longshore-dump".into());
+        this.thread = Some(builder.spawn(wait)?);
+        Ok(this)
+    }
+}
+
+impl Drop for Dump {
+    fn drop(&mut self) {
+        if let Some(id) = self.registered.take() {
+            low_level::unregister(id);
+        }
+        // Not joined: standard error may be a pipe that is full. The thread ends when it has
+        // written.
+        drop(self.thread.take());
+    }
+}
+
 /// A run begins.
 fn enter() -> io::Result<()> {
     let mut runs = RUNS.lock().unwrap_or_else(PoisonError::into_inner);
     if runs.1.is_none() {
         let idle = Arc::new(AtomicBool::new(false));
-        for signal in SIGNALS {
+        for signal in [SIGINT, SIGTERM, SIGUSR1] {
             flag::register_conditional_default(signal, Arc::clone(&idle))?;
         }
         runs.1 = Some(idle);

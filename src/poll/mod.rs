@@ -17,6 +17,7 @@
 //! commands through `bridge`.
 
 mod entries;
+mod list;
 mod poller;
 mod records;
 mod stripe;
@@ -28,6 +29,7 @@ use crate::bridge::{Command, StripeWakers};
 use crate::id::Alias;
 use crate::meta::Services;
 use crate::scheduler::Wait;
+pub use list::SocketInfo;
 pub(crate) use poller::Poller;
 use stripe::Stripe;
 

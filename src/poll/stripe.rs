@@ -26,7 +26,7 @@ mod commands;
 
 use std::collections::VecDeque;
 
-use super::entries::Entries;
+use super::entries::{Entries, Entry};
 use super::poller::Ready;
 use crate::base::sync::Mutex;
 use crate::base::unwind::drop_catching;
@@ -137,6 +137,11 @@ impl Stripe {
         !inner.queue.is_empty() || !inner.flush.is_empty() || !inner.steps.is_empty() || budget == 0
     }
 
+    /// Locks the meta-processes of this stripe, which does not run meanwhile.
+    pub(super) fn lock_entries(&self) -> EntriesGuard<'_> {
+        EntriesGuard(self.inner.lock())
+    }
+
     /// Returns the live meta-processes.
     pub(super) fn aliases(&self) -> Vec<Alias> {
         self.inner.lock().entries.aliases(self.index)
@@ -168,6 +173,15 @@ impl Inner {
         } else {
             Offload::Spawn
         }
+    }
+}
+
+/// The meta-processes of a stripe, locked.
+pub(super) struct EntriesGuard<'a>(crate::base::sync::MutexGuard<'a, Inner>);
+
+impl EntriesGuard<'_> {
+    pub(super) fn get_mut(&mut self, alias: Alias) -> Option<&mut Entry> {
+        self.0.entries.get_mut(alias)
     }
 }
 

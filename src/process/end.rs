@@ -132,6 +132,9 @@ impl Processes {
             reason,
         } = closing;
         let pid = life.pid;
+        if was_started {
+            self.ended[reason.class()].fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(behavior) = behavior.as_mut().filter(|_| was_started) {
             let mut env = ProcessContext {
                 processes: self,

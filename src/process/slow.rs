@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Processes;
+use crate::error::Reason;
 use crate::id::{Name, Pid};
 use crate::message::MessageType;
 use crate::record::{Kind, Level};
@@ -102,6 +103,18 @@ impl Processes {
     /// A handler that was reported has returned.
     pub(crate) fn slow_handler_is_over(&self, index: u32, ran: Duration) {
         self.longest.lock().end(index, ran);
+    }
+
+    /// Handlers that were slow since the start.
+    pub(crate) fn slow_count(&self) -> u64 {
+        self.slow.load(Ordering::Relaxed)
+    }
+
+    /// Processes that have ended since the start, by the class of their reason.
+    pub(crate) fn ended(&self) -> [u64; Reason::CLASSES.len()] {
+        self.ended
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed))
     }
 
     /// The longest handlers since the start, longest first.

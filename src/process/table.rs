@@ -49,6 +49,8 @@ pub(crate) struct Processes {
     pub(super) longest: Mutex<Longest>,
     /// Handlers that were slow.
     pub(super) slow: AtomicU64,
+    /// Processes that have ended, by the class of their reason.
+    pub(super) ended: [AtomicU64; Reason::CLASSES.len()],
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) commands: Arc<Commands>,
     pub(crate) timers: Arc<Timers>,
@@ -143,6 +145,7 @@ impl Processes {
             names: Mutex::new(HashMap::new()),
             longest: Mutex::new(Longest::default()),
             slow: AtomicU64::new(0),
+            ended: Default::default(),
             scheduler,
             commands,
             timers,

@@ -191,6 +191,12 @@ impl Scheduler {
             .filter_map(|worker| worker.epoch().process())
     }
 
+    /// Workers that are in a handler that does not return.
+    pub(crate) fn stuck_workers(&self) -> usize {
+        let workers = 0..self.workers.len();
+        workers.filter(|worker| self.idle.is_stuck(*worker)).count()
+    }
+
     pub(crate) fn workers(&self) -> usize {
         self.workers.len()
     }

@@ -21,6 +21,7 @@ mod inside;
 mod listener;
 mod messages;
 mod meta;
+mod metrics;
 #[cfg(feature = "nats")]
 mod nats;
 mod network;

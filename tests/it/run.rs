@@ -130,12 +130,12 @@ impl Actor for Stays {
 const ROLE: &str = "LONGSHORE_SIGNALS";
 
 /// Runs the test named in a process of its own, which plays the role.
-fn play(test: &str, role: &str) -> Played {
+fn play(test: &str, role: &str, stderr: Stdio) -> Played {
     let mut child = Command::new(std::env::current_exe().expect("the test binary"))
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(stderr)
         .spawn()
         .expect("the test binary runs");
     let (sender, lines) = mpsc::channel();
@@ -193,7 +193,7 @@ fn first_signal_stops_the_node_in_its_phases() {
         return;
     }
     for signal in ["-TERM", "-INT"] {
-        let played = play(NAME, "stays");
+        let played = play(NAME, "stays", Stdio::null());
         played.prints("running");
         played.signal(signal);
         played.prints("terminating");
@@ -210,7 +210,7 @@ fn second_signal_has_its_default_action() {
         let _ = Node::run(quiet(), || Stays { hangs: true });
         return;
     }
-    let played = play(NAME, "hangs");
+    let played = play(NAME, "hangs", Stdio::null());
     played.prints("running");
     played.signal("-INT");
     played.prints("terminating");
@@ -231,7 +231,7 @@ fn signals_have_their_default_action_when_run_has_returned() {
         let _ = opened.recv();
         return;
     }
-    let played = play(NAME, "returns");
+    let played = play(NAME, "returns", Stdio::null());
     played.prints("returned");
     played.signal("-TERM");
     assert_eq!(played.status().signal(), Some(15));
@@ -248,11 +248,43 @@ fn two_runs_at_once_both_stop_at_the_first_signal() {
         println!("\nboth");
         return;
     }
-    let played = play(NAME, "two");
+    let played = play(NAME, "two", Stdio::null());
     played.prints("running");
     played.prints("running");
     played.signal("-TERM");
     played.prints("both");
+    assert!(played.status().success());
+}
+
+#[test]
+fn signal_for_a_dump_writes_it_and_the_node_goes_on() {
+    const NAME: &str = "run::signal_for_a_dump_writes_it_and_the_node_goes_on";
+    if role().is_some() {
+        Node::run(quiet(), || Stays { hangs: false }).expect("no error");
+        return;
+    }
+    let mut played = play(NAME, "dumps", Stdio::piped());
+    let mut erred = std::io::BufReader::new(played.child.stderr.take().expect("a pipe"));
+    played.prints("running");
+    let mut dumped = || {
+        let (mut text, mut line) = (String::new(), String::new());
+        // Its last section; it has no socket.
+        while line != "== sockets\n" {
+            line.clear();
+            let read = std::io::BufRead::read_line(&mut erred, &mut line).expect("text");
+            assert!(read > 0, "{text}");
+            text.push_str(&line);
+        }
+        text
+    };
+    for _ in 0..2 {
+        played.signal("-USR1");
+        let text = dumped();
+        assert!(text.starts_with("== node test@localhost"), "{text}");
+        assert!(text.contains("run::Stays"), "{text}");
+        assert!(text.contains("longshore_processes 1"), "{text}");
+    }
+    played.signal("-TERM");
     assert!(played.status().success());
 }
 

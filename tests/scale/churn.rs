@@ -32,12 +32,16 @@ fn two_hundred_thousand_connections_leave_nothing_behind() {
     burst(address, 2 * BURST, 0);
     let counts = books_until(&node, &[owner], Until::Disconnected(2 * BURST as u64));
     eventually("only the listener is left", || {
-        node.counts().number("meta_processes") == Some(1)
+        node.metrics().get("longshore_meta_processes") == Some(1)
     });
     node.send(owner, Forget).unwrap();
     books(&node, &[owner]);
     let (fds, heap) = (descriptors(), heap_bytes());
-    let before = node.counts();
+    let held = |node: &Node| {
+        ["processes", "meta_processes", "timers", "buffers"]
+            .map(|name| node.metrics().get(&format!("longshore_{name}")))
+    };
+    let before = held(&node);
 
     let start = Instant::now();
     let bursts = std::thread::spawn(move || {
@@ -61,10 +65,10 @@ fn two_hundred_thousand_connections_leave_nothing_behind() {
     );
     assert_eq!((books.connected, books.open), (all, 0));
     eventually("only the listener is left", || {
-        node.counts().number("meta_processes") == Some(1)
+        node.metrics().get("longshore_meta_processes") == Some(1)
     });
     node.send(owner, Forget).unwrap();
-    assert_eq!(node.counts(), before);
+    assert_eq!(held(&node), before);
     assert_eq!(descriptors(), fds);
     eventually(
         "the heap is as before, but for what the queues keep",

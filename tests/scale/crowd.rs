@@ -56,7 +56,7 @@ fn ten_thousand_connections_keep_every_byte_in_order() {
     let share = connections / OWNERS.len();
     books_until(&node, &owners, Until::Open(share));
     assert_eq!(
-        node.counts().number("meta_processes"),
+        node.metrics().get("longshore_meta_processes"),
         Some(connections as u64 + 1)
     );
     let start = Instant::now();
@@ -72,13 +72,13 @@ fn ten_thousand_connections_keep_every_byte_in_order() {
     assert_eq!(books.connected, connections as u64);
     assert_eq!(books.messages, messages);
     eventually("only the listener is left", || {
-        node.counts().number("meta_processes") == Some(1)
+        node.metrics().get("longshore_meta_processes") == Some(1)
     });
     // One buffer of each stripe is for reading.
     assert!(
-        node.counts().number("buffers").unwrap() <= 4,
+        node.metrics().get("longshore_buffers").unwrap() <= 4,
         "{}",
-        node.counts()
+        node.metrics()
     );
     assert!(node.stop().is_clean());
     println!(

@@ -171,7 +171,7 @@ fn children_end_with_their_parent_in_linear_time() {
         });
         let begun = Instant::now();
         node.send_exit(hand, Reason::Kill).unwrap();
-        while node.counts().number("meta_processes") != Some(0) {
+        while node.metrics().get("longshore_meta_processes") != Some(0) {
             assert!(begun.elapsed() < PATIENCE);
             std::thread::yield_now();
         }
@@ -211,7 +211,7 @@ fn names_are_given_and_taken_back_in_linear_time() {
         for pid in pids {
             node.send_exit(pid, Reason::Kill).unwrap();
         }
-        while node.counts().number("processes") != Some(0) {
+        while node.metrics().get("longshore_processes") != Some(0) {
             assert!(begun.elapsed() < PATIENCE);
             std::thread::yield_now();
         }
@@ -351,7 +351,7 @@ fn connections_that_end_at_one_instant_end_in_linear_time() {
         books_until(&node, &[owner], Until::Open(count));
         let begun = Instant::now();
         node.send_exit(owner, Reason::Kill).unwrap();
-        while node.counts().number("meta_processes") != Some(0) {
+        while node.metrics().get("longshore_meta_processes") != Some(0) {
             assert!(begun.elapsed() < PATIENCE);
             std::thread::yield_now();
         }

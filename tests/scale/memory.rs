@@ -64,7 +64,7 @@ fn memory_of_an_idle_connection_is_below_600_bytes() {
     let before = Measure::now();
     streams.extend((0..connections).map(|_| connect(address)));
     let open = |count: usize| {
-        move |node: &Node| node.counts().number("meta_processes") == Some(count as u64 + 9)
+        move |node: &Node| node.metrics().get("longshore_meta_processes") == Some(count as u64 + 9)
     };
     eventually("all accepted", || open(connections)(&node));
     node.call(owner, (), PATIENCE).unwrap();

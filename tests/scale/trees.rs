@@ -29,7 +29,7 @@ fn a_thousand_supervisors_below_each_other_stop_within_the_deadline() {
         node.spawn(move || chain(depth)).unwrap();
         let started = began.elapsed();
         assert_eq!(
-            node.counts().number("processes"),
+            node.metrics().get("longshore_processes"),
             Some(depth as u64 + 1),
             "the spawn returns when the last leaf has started"
         );
@@ -100,11 +100,14 @@ fn cascade(shape: Shape, count: usize) -> Duration {
         .unwrap();
     node.send(first, shape).unwrap();
     ready.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(node.counts().number("processes"), Some(count as u64));
+    assert_eq!(
+        node.metrics().get("longshore_processes"),
+        Some(count as u64)
+    );
     let began = Instant::now();
     node.send_exit(first, Reason::error("the first")).unwrap();
     eventually("all have ended", || {
-        node.counts().number("processes") == Some(0)
+        node.metrics().get("longshore_processes") == Some(0)
     });
     let each = began.elapsed() / count as u32;
     assert!(node.stop().is_clean());

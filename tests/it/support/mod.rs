@@ -43,9 +43,13 @@ pub fn stop_clean(node: &Node) {
     assert_eq!(count(node, "meta_processes"), 0);
 }
 
-/// Reads one of [`Node::counts`].
+/// Reads one of [`Node::metrics`].
 pub fn count(node: &Node, what: &str) -> u64 {
-    node.counts().number(what).expect(what)
+    let metrics = node.metrics();
+    let value = metrics.get(&format!("longshore_{what}"));
+    value
+        .or_else(|| metrics.get(&format!("longshore_{what}_total")))
+        .expect(what)
 }
 
 /// Waits until the count has that value.

@@ -1,0 +1,94 @@
+//! Everything about a node as text, for an operator without a debugger.
+
+use std::fmt::Write as _;
+#[cfg(all(feature = "signals", unix))]
+use std::io::Write as _;
+
+use super::Node;
+
+impl Node {
+    /// The state of the node as text: figures, slow handlers, processes with their names, and
+    /// sockets. For people; the form may change. With the feature `signals`,
+    /// [`Node::run`] writes it to standard error at SIGUSR1.
+    ///
+    /// It grows with the number of processes and sockets. Text from outside is escaped.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// node.spawn_register("worker", || Worker)?;
+    /// assert!(node.dump().contains("name=worker"));
+    /// # Ok(()) }
+    /// ```
+    pub fn dump(&self) -> String {
+        let mut out = String::new();
+        // A `String` takes everything.
+        let _ = self.write_dump(&mut out);
+        out
+    }
+
+    /// Writes the dump to standard error, while the node lives.
+    #[cfg(all(feature = "signals", unix))]
+    pub(super) fn dumper(&self) -> impl Fn() + Send + use<> {
+        let node = std::sync::Arc::downgrade(&self.0);
+        move || {
+            if let Some(node) = node.upgrade() {
+                let dump = Self(node).dump();
+                // There is no other place where this error could be reported.
+                let _ = std::io::stderr().lock().write_all(dump.as_bytes());
+            }
+        }
+    }
+
+    fn write_dump(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(out, "== node {}", self.name().as_str().escape_debug())?;
+        for line in self.metrics().to_string().lines() {
+            if !line.starts_with('#') {
+                writeln!(out, "{line}")?;
+            }
+        }
+        writeln!(out, "== slow handlers")?;
+        for slow in self.slow_handlers() {
+            let now = if slow.is_running { " running" } else { "" };
+            writeln!(
+                out,
+                "{} actor={} message={} ran={:?}{now}",
+                slow.pid, slow.actor, slow.message, slow.ran
+            )?;
+        }
+        writeln!(out, "== processes")?;
+        for process in self.processes() {
+            write!(out, "{} {}", process.pid, process.state.as_str())?;
+            if let Some(name) = &process.name {
+                write!(out, " name={}", name.as_str().escape_debug())?;
+            }
+            writeln!(
+                out,
+                " parent={} actor={} message={} in={} out={} queued={} age={:?}",
+                process.parent,
+                process.actor,
+                process.message,
+                process.messages_in,
+                process.messages_out,
+                process.messages_queued,
+                process.age
+            )?;
+        }
+        writeln!(out, "== sockets")?;
+        for socket in self.sockets() {
+            let details = socket.details.to_string();
+            writeln!(
+                out,
+                "{} type={} age={:?} {}",
+                socket.alias,
+                socket.type_name,
+                socket.age,
+                details.escape_debug()
+            )?;
+        }
+        Ok(())
+    }
+}
