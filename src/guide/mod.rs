@@ -13,6 +13,8 @@
 //! | [`timers_and_requests`] | later, and questions with answers |
 //! | [`meta_processes`] | an event source of your own on the loop |
 //! | [`stopping`] | how a node ends |
+//! | [`logging`] | records: what is reported, where it goes, what bounds it |
+//! | [`observing`] | what a node does, and why it is slow |
 //! | [`the_loop`] | what happens between a byte on the wire and your handler |
 
 #[doc = include_str!("getting_started.md")]
@@ -37,5 +39,9 @@ pub mod timers_and_requests {}
 pub mod meta_processes {}
 #[doc = include_str!("stopping.md")]
 pub mod stopping {}
+#[doc = include_str!("logging.md")]
+pub mod logging {}
+#[doc = include_str!("observing.md")]
+pub mod observing {}
 #[doc = include_str!("the_loop.md")]
 pub mod the_loop {}

@@ -90,4 +90,12 @@ mod tests {
         let names: std::collections::BTreeSet<_> = Kind::ALL.map(Kind::name).into();
         assert_eq!(names.len(), Kind::COUNT);
     }
+
+    #[test]
+    fn every_kind_stands_in_the_guide() {
+        let page = include_str!("../guide/logging.md");
+        for kind in Kind::ALL {
+            assert!(page.contains(&format!("`{}`", kind.name())), "{kind:?}");
+        }
+    }
 }
