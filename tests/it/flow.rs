@@ -777,7 +777,7 @@ fn two_sides_that_send_unasked_do_not_wait_for_each_other_if_one_reads_on() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (addr, _) = probe.listen(TcpServerOptions::default());
-    let reads_on = TcpLimits::default().with_high_water_mark(4 << 20);
+    let reads_on = TcpLimits::default().with_read_above_high(true);
     let one = probe.connect_to(TcpConnectionOptions::from(addr).with_limits(reads_on));
     let ids = [probe.connect().id, probe.connect().id];
     let other = if ids[0] == one { ids[1] } else { ids[0] };

@@ -816,6 +816,10 @@ fn panics_of_a_meta_process_end_it_alone() {
     ] {
         let bomb = (place == "drop").then(|| Bomb);
         let alias = parent.spawn_meta(Hurt(place, bomb));
+        if place == "init" {
+            let (_, message) = parent.next();
+            assert!(matches!(message, Message::MetaFailed(_)), "{message:?}");
+        }
         if place == "inspect" {
             node.inspect(alias, LIMIT)
                 .expect("an inspection without the panicking part");

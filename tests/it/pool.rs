@@ -446,15 +446,17 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
         (server, client)
     });
     go.send(()).expect("it waits");
-    let (mut down, mut disconnect) = (None, None);
-    while down.is_none() || disconnect.is_none() {
+    let (mut down, mut disconnect, mut failed) = (None, None, None);
+    while down.is_none() || disconnect.is_none() || failed.is_none() {
         match parent.next().1 {
             Message::Down(told) => down = Some(told),
             Message::TcpDisconnect(told) => disconnect = Some(told),
+            Message::MetaFailed(told) => failed = Some(told.id),
             other => panic!("{other:?}"),
         }
     }
     let (down, disconnect) = (down.expect("told"), disconnect.expect("told"));
+    assert_eq!(failed, Some(server));
     assert_eq!(down.target, Target::Alias(server));
     // The monitor reaches the loop after the end.
     assert_eq!(down.reason, Reason::NoProcess);
