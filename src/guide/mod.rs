@@ -6,6 +6,7 @@
 //! | [`messages_and_owners`] | who gets what, in which order, and how bytes are sent |
 //! | [`framing`] | how a stream becomes messages |
 //! | [`flow_control`] | what happens when somebody is slow, and every limit |
+//! | [`hostile_peers`] | what a peer that means harm can cost, and what it cannot |
 //! | [`closing`] | how connections end, and how the owner is told |
 //! | [`processes`] | exit signals, links, monitors, names, panics |
 //! | [`supervision`] | who starts a process again that has failed, and ends those that have not |
@@ -25,6 +26,8 @@ pub mod messages_and_owners {}
 pub mod framing {}
 #[doc = include_str!("flow_control.md")]
 pub mod flow_control {}
+#[doc = include_str!("hostile_peers.md")]
+pub mod hostile_peers {}
 #[doc = include_str!("closing.md")]
 pub mod closing {}
 #[doc = include_str!("processes.md")]

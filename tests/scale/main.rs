@@ -12,6 +12,7 @@ mod churn;
 mod crowd;
 mod flood;
 mod growth;
+mod hostile;
 mod idle;
 mod memory;
 mod restart;
