@@ -127,6 +127,41 @@ hear ann "[*] bob has left: *"
 leave ann
 finish
 
+# ---- supervised ----
+run supervised 127.0.0.1:0
+for guest in ann bob; do
+    open "$guest" nc 127.0.0.1 "$port"
+    hear "$guest" "what is your name[?]"
+    say "$guest" "$guest"
+    hear "$guest" "[*] lobby: 0 lines were said"
+done
+hear ann "[*] bob is here"
+say bob "hello"
+hear ann "bob: hello"
+say bob "/join attic"
+hear ann "[*] bob has left"
+hear bob "[*] attic: 0 lines were said"
+say bob "/join lobby"
+hear bob "[*] lobby: 1 lines were said"
+hear ann "[*] bob is here"
+# The room crashes, and is back without what was said; both are still connected, and in it.
+say ann "/crash"
+for guest in ann bob; do
+    line=''
+    until [[ $line == "* lobby: 0 lines were said" ]]; do
+        IFS= read -r -t 10 -u "${out[$guest]}" line || fail "$guest does not come back to the room"
+    done
+done
+say bob "are you still there?"
+# The one who entered first heard that the other did.
+IFS= read -r -t 10 -u "${out[ann]}" line || fail "ann hears nothing"
+if [[ $line == "* bob is here" ]]; then hear ann "bob: are you still there[?]"
+elif [[ $line != "bob: are you still there?" ]]; then fail "ann hears '$line'"; fi
+leave bob
+hear ann "[*] bob has left"
+leave ann
+finish
+
 # ---- demo ----
 run demo 127.0.0.1:0
 # Its own client is connection 0 and belongs to handler1.
