@@ -3,23 +3,22 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Supervisor;
 use super::child::{Child, ChildInfo, ChildState};
 use super::command::{ChildCommand, ChildError, ChildResult};
+use super::known::{Known, Process, late};
 use super::machine::{Action, Cause, ChildId, Goal, Machine, Refusal, Request, Run, State, Status};
 use super::policy::{AutoShutdown, Rules};
-use crate::actor::{Actor, Context};
+use crate::actor::Context;
 use crate::bridge::request::Reply;
 use crate::bridge::{Deliver as _, TimerEvent};
 use crate::error::Reason;
-use crate::id::{Name, Pid, Ref, Target};
-use crate::inspect::Inspection;
+use crate::id::{Name, Pid, Target};
 use crate::message::{Message, MessageDown, MessageExit};
-use crate::process::{StartReport, Started};
+use crate::process::StartReport;
 use crate::time::wheel::TimerKey;
 
 /// Messages of a supervisor to itself.
-enum Note {
+pub(super) enum Note {
     /// A child could not be spawned.
     Failed(Run, Reason),
     /// The machine's deadline.
@@ -42,38 +41,7 @@ pub(super) struct Adapter {
     report: Option<StartReport>,
     /// What ends with the last child, once it is decided.
     reason: Option<Reason>,
-    stuck: u64,
-}
-
-/// A child that the machine knows.
-struct Known {
-    child: Child,
-    process: Option<Process>,
-    /// Why its latest process ended.
-    last: Option<Reason>,
-}
-
-struct Process {
-    pid: Pid,
-    monitor: Ref,
-    has_started: bool,
-    /// Killed before it had started.
-    is_late: bool,
-}
-
-impl Known {
-    /// Why its latest process failed, or is about to be given up.
-    fn failure(&self) -> Reason {
-        match (&self.process, &self.last) {
-            (Some(process), _) if process.is_late => late(),
-            (Some(_), _) => Reason::error("it did not end when it was killed"),
-            (None, last) => last.clone().unwrap_or(Reason::NoProcess),
-        }
-    }
-}
-
-fn late() -> Reason {
-    Reason::error("it did not start in time")
+    pub(super) stuck: u64,
 }
 
 /// A request under way.
@@ -83,7 +51,7 @@ struct Pending {
 }
 
 impl Adapter {
-    fn new(rules: Rules, report: Option<StartReport>) -> Self {
+    pub(super) fn new(rules: Rules, report: Option<StartReport>) -> Self {
         Self {
             machine: Machine::new(rules),
             auto_shutdown: rules.auto_shutdown,
@@ -99,7 +67,11 @@ impl Adapter {
         }
     }
 
-    fn begin(&mut self, cx: &mut Context<'_>, children: Vec<Child>) -> Result<(), Reason> {
+    pub(super) fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        children: Vec<Child>,
+    ) -> Result<(), Reason> {
         let now = now(cx);
         for child in children {
             self.add(child, None, now);
@@ -128,7 +100,11 @@ impl Adapter {
 
     // ---- What happens ----
 
-    fn handle_down(&mut self, cx: &mut Context<'_>, down: MessageDown) -> Result<(), Reason> {
+    pub(super) fn handle_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        down: MessageDown,
+    ) -> Result<(), Reason> {
         let Target::Pid(pid) = down.target else {
             return Ok(());
         };
@@ -154,7 +130,7 @@ impl Adapter {
         self.carry_out(cx)
     }
 
-    fn handle_start(&mut self, cx: &mut Context<'_>, pid: Pid) -> Result<(), Reason> {
+    pub(super) fn handle_start(&mut self, cx: &mut Context<'_>, pid: Pid) -> Result<(), Reason> {
         let Some(run) = self.runs.get(&pid).copied() else {
             return Ok(());
         };
@@ -165,7 +141,7 @@ impl Adapter {
         self.carry_out(cx)
     }
 
-    fn handle_note(&mut self, cx: &mut Context<'_>, note: Note) -> Result<(), Reason> {
+    pub(super) fn handle_note(&mut self, cx: &mut Context<'_>, note: Note) -> Result<(), Reason> {
         match note {
             Note::Failed(run, reason) => {
                 if let Some(known) = self.children.get_mut(&run.child) {
@@ -186,7 +162,11 @@ impl Adapter {
 
     /// An exit signal is a request to end in order. One over a link with a child says nothing that
     /// its monitor does not.
-    fn handle_exit(&mut self, cx: &mut Context<'_>, exit: MessageExit) -> Result<(), Reason> {
+    pub(super) fn handle_exit(
+        &mut self,
+        cx: &mut Context<'_>,
+        exit: MessageExit,
+    ) -> Result<(), Reason> {
         let is_of_child = matches!(exit.from, Target::Pid(pid) if self.runs.contains_key(&pid));
         if is_of_child || exit.reason == Reason::Normal {
             return Ok(());
@@ -198,7 +178,7 @@ impl Adapter {
         self.carry_out(cx)
     }
 
-    fn handle_command(
+    pub(super) fn handle_command(
         &mut self,
         cx: &mut Context<'_>,
         command: ChildCommand,
@@ -398,7 +378,17 @@ impl Adapter {
         }
     }
 
-    fn list(&self) -> Vec<ChildInfo> {
+    /// Kills the children: the supervisor ends without having ended them.
+    pub(super) fn kill_all(self, cx: &mut Context<'_>) {
+        for known in self.children.into_values() {
+            if let Some(process) = known.process {
+                // It may have ended already.
+                let _ = cx.send_exit(process.pid, Reason::Kill);
+            }
+        }
+    }
+
+    pub(super) fn list(&self) -> Vec<ChildInfo> {
         let info = |(id, status): (ChildId, Status)| {
             let known = self.children.get(&id)?;
             Some(ChildInfo {
@@ -439,76 +429,4 @@ fn note(cx: &mut Context<'_>, note: Note) {
     cx.env()
         .processes
         .deliver_control(pid, pid, Message::new(note));
-}
-
-impl Actor for Supervisor {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        self.validate()?;
-        cx.trap_exit(true);
-        let report = cx.env().life.take_start_report();
-        let adapter = self.adapter.insert(Adapter::new(self.rules, report));
-        adapter.begin(cx, std::mem::take(&mut self.children))
-    }
-
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
-        let Some(adapter) = &mut self.adapter else {
-            return Ok(());
-        };
-        match message {
-            Message::Exit(exit) => adapter.handle_exit(cx, *exit),
-            Message::Down(down) => adapter.handle_down(cx, *down),
-            message => match message.downcast::<Started>() {
-                Ok(Started(pid)) => adapter.handle_start(cx, pid),
-                Err(message) => match message.downcast::<Note>() {
-                    Ok(note) => adapter.handle_note(cx, note),
-                    Err(_) => Ok(()),
-                },
-            },
-        }
-    }
-
-    fn handle_call(
-        &mut self,
-        cx: &mut Context<'_>,
-        _from: Pid,
-        message: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
-        match (&mut self.adapter, message.downcast::<ChildCommand>()) {
-            (Some(adapter), Ok(command)) => adapter.handle_command(cx, command, reply),
-            _ => Ok(()),
-        }
-    }
-
-    fn handle_inspect(&mut self, _cx: &mut Context<'_>) -> Inspection {
-        let mut inspection = Inspection::default();
-        if let Some(adapter) = &self.adapter {
-            let children = adapter.list();
-            inspection.add("children", children.len());
-            let is_running = |child: &&ChildInfo| child.state == ChildState::Running;
-            inspection.add("running", children.iter().filter(is_running).count());
-            let starts: u64 = children.iter().map(|child| child.starts).sum();
-            inspection.add("starts", starts);
-            inspection.add("stuck", adapter.stuck);
-        }
-        inspection
-    }
-
-    /// Killed, or ended by a panic of a factory's drop: the children are not left without it.
-    fn terminate(&mut self, cx: &mut Context<'_>, _reason: &Reason) {
-        let Some(adapter) = self.adapter.take() else {
-            return;
-        };
-        for known in adapter.children.into_values() {
-            if let Some(process) = known.process {
-                // It may have ended already.
-                let _ = cx.send_exit(process.pid, Reason::Kill);
-            }
-        }
-    }
 }

@@ -19,9 +19,11 @@
 //!    in the end of a process: its name and its ports are free, and its `terminate` has returned.
 //! 4. A supervisor that is itself a child reports its start when all its children have started.
 
+mod actor;
 mod adapter;
 mod child;
 mod command;
+mod known;
 mod machine;
 mod mutation;
 mod policy;
