@@ -366,6 +366,7 @@ impl Stopper {
             self.core.processes.end_all(&Reason::Kill);
         } else {
             report.stuck = self.core.processes.pids();
+            report.stuck.extend(self.core.processes.terminating());
             report.killed.retain(|pid| !report.stuck.contains(pid));
             threads.detach();
         }

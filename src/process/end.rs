@@ -19,7 +19,8 @@
 //!
 //! Bad interleaving: a stripe confirms before the process is in its cell as Closing, the worker that
 //! takes the confirmation finds nothing to finish, and the process stays for ever. Excluded: the
-//! cell is locked from before the first confirmation is queued until the process is in it.
+//! cell is locked from before the first confirmation is queued until the process is in it
+//! (`loom_confirmation_finds_the_process_in_its_cell`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -29,6 +30,7 @@ use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
 use super::mailbox::{Batch, ClosedMailbox, Resumed};
 use super::relations::Relations;
 use super::table::{Cell, Processes, Stage};
+use crate::base::sync::Mutex;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::{Command, Watcher};
 use crate::error::Reason;
@@ -112,14 +114,16 @@ impl Processes {
             processes: Arc::downgrade(self),
             index: closing.life.pid.index(),
         }));
-        let mut stage = cell.stage.lock();
-        for to in listeners {
-            self.exit_meta(to, &closing.reason);
-            let confirmed = waker.clone();
-            self.commands
-                .push(to.stripe(), Command::Confirm { to, confirmed });
-        }
-        *stage = Stage::Closing(Box::new(closing));
+        let reason = closing.reason.clone();
+        let stage = Stage::Closing(Box::new(closing));
+        store_before(&cell.stage, stage, || {
+            for to in listeners {
+                self.exit_meta(to, &reason);
+                let confirmed = waker.clone();
+                self.commands
+                    .push(to.stripe(), Command::Confirm { to, confirmed });
+            }
+        });
     }
 
     /// Steps 4 to 7.
@@ -136,6 +140,7 @@ impl Processes {
             self.ended[reason.class()].fetch_add(1, Ordering::Relaxed);
         }
         if let Some(behavior) = behavior.as_mut().filter(|_| was_started) {
+            self.set_terminating(pid, pid.generation());
             let mut env = ProcessContext {
                 processes: self,
                 life: &mut life,
@@ -145,6 +150,7 @@ impl Processes {
                 drop_catching(payload);
                 self.record_panic_at_end(&life, &**behavior, panic);
             }
+            self.set_terminating(pid, 0);
         }
         if let Some(relations) = remains.relations.take() {
             self.notify_related(pid, *relations, &reason);
@@ -173,6 +179,26 @@ impl Processes {
             Stage::Closing(closing) => *closing,
         };
         self.finish_end(closing);
+    }
+
+    fn set_terminating(&self, pid: Pid, generation: u32) {
+        if let Some(cell) = self.cells.get(pid.index()) {
+            cell.terminating.store(generation, Ordering::Relaxed);
+        }
+    }
+
+    /// Processes whose `terminate` has not returned.
+    pub(crate) fn terminating(&self) -> Vec<Pid> {
+        let mut pids = Vec::new();
+        let mut index = 1;
+        while let Some(cell) = self.cells.get(index) {
+            let generation = cell.terminating.load(Ordering::Relaxed);
+            if generation != 0 {
+                pids.push(Pid::new(index, generation));
+            }
+            index += 1;
+        }
+        pids
     }
 
     /// Takes the name and the meta-processes from a process whose handler does not return, so that
@@ -228,6 +254,13 @@ impl Processes {
     }
 }
 
+/// Stores a value such that one who locks the slot because of what `queue` queues finds it.
+fn store_before<T>(slot: &Mutex<T>, value: T, queue: impl FnOnce()) {
+    let mut slot = slot.lock();
+    queue();
+    *slot = value;
+}
+
 impl Closing {
     /// The meta-processes that are closed before `terminate`: listeners, and all if `init` failed.
     pub(super) fn take_listeners(&mut self) -> Vec<Alias> {
@@ -242,5 +275,26 @@ impl Closing {
             relations.metas.remove(listener);
         }
         listeners
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    #[test]
+    fn loom_confirmation_finds_the_process_in_its_cell() {
+        loom::model(|| {
+            let slot = Arc::new(Mutex::new(None));
+            let mut stripe = None;
+            store_before(&slot, Some(7), || {
+                let slot = Arc::clone(&slot);
+                stripe = Some(thread::spawn(move || slot.lock().take()));
+            });
+            let found = stripe.expect("queued").join().expect("no panic");
+            assert_eq!(found, Some(7), "the process stays for ever");
+        });
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
@@ -78,6 +78,8 @@ pub(super) struct Cell {
     pub(super) log_level: AtomicU8,
     /// A supervisor ends it when the node stops.
     pub(super) is_supervised: AtomicBool,
+    /// The generation of the process whose `terminate` is running, or 0.
+    pub(super) terminating: AtomicU32,
     pub(super) stage: Mutex<Stage>,
 }
 

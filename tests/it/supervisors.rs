@@ -544,6 +544,109 @@ fn child_stuck_in_a_handler_is_given_up_and_its_name_goes_to_the_successor() {
     stop_clean(&node);
 }
 
+/// Blocks in `terminate` until the gate opens.
+struct Lingering(Arc<Mutex<Receiver<()>>>);
+
+impl Actor for Lingering {
+    fn terminate(&mut self, _: &mut Context<'_>, _: &Reason) {
+        if let Ok(gate) = self.0.lock() {
+            // The test opens it, or has failed.
+            let _ = gate.recv_timeout(LIMIT);
+        }
+    }
+}
+
+#[test]
+fn child_stuck_in_terminate_is_given_up_and_named_when_the_node_stops() {
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(4));
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let pid = node
+        .spawn(move || {
+            Supervisor::one_for_one()
+                .with_kill_timeout(Duration::from_millis(50))
+                .with_child(
+                    Child::new("lingers", move || Lingering(Arc::clone(&gate)))
+                        .registered()
+                        .with_shutdown(Shutdown::Within(Duration::from_millis(50))),
+                )
+        })
+        .expect("spawned");
+    let stuck = node.whereis("lingers").expect("registered");
+    let successor = node
+        .restart_child(pid, "lingers", LIMIT)
+        .expect("restarted");
+    assert_eq!(node.whereis("lingers"), Some(successor));
+    wait_for(&node, pid, "stuck", 1);
+    let options = StopOptions::default().with_timeout(Duration::from_millis(300));
+    let report = node.stop_with(options);
+    assert!(report.stuck.contains(&stuck), "{report}");
+    drop(open);
+}
+
+#[test]
+fn stop_in_the_middle_of_a_group_restart_ends_what_is_left_and_starts_nothing() {
+    let node = node();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let (sender, events) = mpsc::channel();
+    let starts = Arc::new(AtomicUsize::new(0));
+    let slow = sender.clone();
+    let pid = node
+        .spawn(move || {
+            Supervisor::all_for_one()
+                .with_child(member("a", &sender))
+                // Blocks in its second start.
+                .with_child(Child::new("slow", move || SlowAgain {
+                    gate: Arc::clone(&gate),
+                    is_again: starts.fetch_add(1, Ordering::Relaxed) > 0,
+                    events: slow.clone(),
+                }))
+                .with_child(member("c", &sender))
+        })
+        .expect("spawned");
+    expect(&events, &[Up("a"), Up("slow"), Up("c")]);
+    end_child(&node, pid, "a", &Reason::error("custom"));
+    let down = [Down("a"), Down("c"), Down("slow")];
+    expect(&events, &down);
+    expect(&events, &[Up("a"), Up("slow")]);
+    let stopping = std::thread::spawn({
+        let node = node.clone();
+        move || node.stop()
+    });
+    wait_until("the stop to begin", || {
+        node.spawn(|| Failing(Arc::default())) == Err(SpawnError::Stopping)
+    });
+    open.send(()).expect("it waits");
+    let report = stopping.join().expect("stopped");
+    assert!(report.is_clean(), "{report}");
+    let left: Vec<_> = events.try_iter().collect();
+    assert_eq!(left, [Down("slow"), Down("a")], "the third is not started");
+}
+
+/// Its `init` returns when the gate opens, unless it is the first.
+struct SlowAgain {
+    gate: Arc<Mutex<Receiver<()>>>,
+    is_again: bool,
+    events: Sender<Event>,
+}
+
+impl Actor for SlowAgain {
+    fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+        self.events.send(Up("slow"))?;
+        if self.is_again {
+            let gate = self.gate.lock().map_err(|_| Reason::error("poisoned"))?;
+            gate.recv_timeout(LIMIT)?;
+        }
+        Ok(())
+    }
+
+    fn terminate(&mut self, _: &mut Context<'_>, _: &Reason) {
+        // The test has ended.
+        drop(self.events.send(Down("slow")));
+    }
+}
+
 #[test]
 fn start_that_takes_too_long_is_given_up_and_counts() {
     let node = node();
