@@ -281,6 +281,10 @@ impl Machine {
         let ids: Vec<ChildId> = self.children.keys().copied().collect();
         for id in ids {
             let child = self.child(id);
+            if child.recycled && matches!(child.state, State::Starting | State::Running) {
+                // It has not been asked to end yet, and goes on.
+                child.goal = Goal::Up;
+            }
             child.recycled = false;
             child.is_late = false;
             if child.state == State::Starting {

@@ -197,6 +197,9 @@ impl Reference {
         self.frozen = true;
         for at in 0..self.list.len() {
             let entry = &mut self.list[at];
+            if entry.in_group && matches!(entry.state, State::Starting | State::Running) {
+                entry.goal = Goal::Up;
+            }
             entry.in_group = false;
             entry.late = false;
             if entry.state == State::Waiting {
