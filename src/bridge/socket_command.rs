@@ -18,4 +18,6 @@ pub(crate) enum SocketCommand {
     SetFraming(Framing),
     PauseAccepting,
     ResumeAccepting,
+    /// From a listener: end a handshake whose peer sends nothing, because its place is wanted.
+    GiveWay,
 }

@@ -92,7 +92,9 @@
 //! |---|---|---|
 //! | time for a handshake | 10 s | [`TcpLimits::handshake_timeout`](crate::TcpLimits::handshake_timeout) |
 //! | input before a handshake is done | 32 KiB | fixed |
-//! | handshakes under way at one listener | 4,096; more connections wait in the backlog | [`TlsServerOptions::max_handshakes`] |
+//! | time to the first byte of a handshake | 5 s | [`TcpLimits::first_byte_timeout`](crate::TcpLimits::first_byte_timeout) |
+//! | handshakes under way at one listener | 4,096; more connections wait in the backlog, and a peer that stalls gives way | [`TlsServerOptions::max_handshakes`] |
+//! | silent peers of a listener | as many again; the oldest is closed | [`TlsServerOptions::max_handshakes`] |
 //! | handshakes computed at once on threads of their own | as many as workers | fixed; the others wait in turn |
 //! | application protocols | 255 bytes each, 8 KiB together | [`TlsServerOptions::alpn`] |
 //! | names of authorities that a server shows to clients | 16 KiB; above that it shows none | [`ClientAuth`] |

@@ -77,7 +77,9 @@ pub struct TlsServerOptions {
     /// Session resumption.
     pub resumption: ServerResumption,
     /// Handshakes of one listener that may be under way; more connections wait in the backlog, so that in a storm those that
-    /// have begun are done before their deadline. Peers that say nothing hold a place until theirs. 4,096 by default.
+    /// have begun are done before their deadline. A handshake takes a place with its peer's first byte; as many peers again may be
+    /// silent, and then the one that has been silent longest is closed. A peer that has begun and does not answer for a second
+    /// gives way when places run out. 4,096 by default.
     pub max_handshakes: Option<usize>,
     /// A complete rustls config in place of the certificate manager and of everything above but `max_handshakes`; early data
     /// must be off in it. A handshake in memory tries it once when the listener is bound.

@@ -580,3 +580,29 @@ fn errors_of_single_accepts_and_interrupted_calls_change_nothing() {
         server.finish();
     }
 }
+
+#[test]
+fn refused_connections_do_not_use_up_the_rate() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let options = TcpServerOptions::default()
+        .with_accept_rate(3)
+        .with_max_connections_per_ip(1);
+    let (addr, listener) = probe.listen(options);
+    let first = client(addr);
+    probe.connect();
+    for _ in 0..20 {
+        assert_eq!(read_out(&mut client(addr)).unwrap_or_default(), b"");
+    }
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let other = socket.expect("a socket");
+    let from = SocketAddr::from(([127, 0, 0, 2], 0));
+    other.bind(&from.into()).expect("bound");
+    other.connect(&addr.into()).expect("connected");
+    probe.connect();
+    let inspection = inspect(&node, listener);
+    assert_eq!(inspection.number("refused_per_ip"), Some(20));
+    assert_eq!(inspection.number("waits_for_rate"), Some(0));
+    drop(first);
+    stop_clean(&node);
+}

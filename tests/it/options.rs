@@ -54,9 +54,12 @@ fn limits() -> Rows<TcpLimits> {
         ("input_window", new().with_input_window(u32::MAX), WORKS),
     ];
     type Setter = fn(TcpLimits, Duration) -> TcpLimits;
-    let timeouts: [(&'static str, Setter); 6] = [
+    let timeouts: [(&'static str, Setter); 7] = [
         ("handshake_timeout", |limits, time| {
             limits.with_handshake_timeout(time)
+        }),
+        ("first_byte_timeout", |limits, time| {
+            limits.with_first_byte_timeout(time)
         }),
         ("idle_timeout", |limits, time| {
             limits.with_idle_timeout(time)
@@ -512,6 +515,18 @@ fn every_option_of_a_listener_works_or_is_refused_by_name() {
             "max_connections_per_ip",
             new().with_max_connections_per_ip(1),
             WORKS,
+        ),
+        (
+            "per_ip_v6_prefix",
+            new().with_per_ip_v6_prefix(0),
+            "per_ip_v6_prefix",
+        ),
+        ("per_ip_v6_prefix", new().with_per_ip_v6_prefix(1), WORKS),
+        ("per_ip_v6_prefix", new().with_per_ip_v6_prefix(128), WORKS),
+        (
+            "per_ip_v6_prefix",
+            new().with_per_ip_v6_prefix(129),
+            "per_ip_v6_prefix",
         ),
         (
             "max_connections_per_ip",

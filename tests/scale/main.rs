@@ -16,6 +16,8 @@ mod hostile;
 mod idle;
 mod memory;
 mod restart;
+#[cfg(feature = "ring")]
+mod silent;
 mod support;
 mod syscalls;
 mod trees;

@@ -20,7 +20,7 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// The larger count with optimization, the smaller without.
-pub(crate) fn scaled<T>(release: T, debug: T) -> T {
+pub(crate) const fn scaled<T: Copy>(release: T, debug: T) -> T {
     if cfg!(debug_assertions) {
         debug
     } else {

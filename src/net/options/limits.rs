@@ -53,6 +53,9 @@ pub struct TcpLimits {
     pub input_window: u32,
     /// Time for the TLS handshake. 10 s by default.
     pub handshake_timeout: Option<Duration>,
+    /// Time from the accept to the first byte of a peer that has to begin a TLS handshake, within `handshake_timeout`. 5 s by
+    /// default.
+    pub first_byte_timeout: Option<Duration>,
     /// Closes the connection after this long without a byte in either direction. Off by default.
     pub idle_timeout: Option<Duration>,
     /// Ends the connection when bytes wait this long without the peer taking any. 30 s by default.
@@ -77,6 +80,7 @@ impl Default for TcpLimits {
             read_above_high: false,
             input_window: 256 << 10,
             handshake_timeout: Some(Duration::from_secs(10)),
+            first_byte_timeout: Some(Duration::from_secs(5)),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
             frame_timeout: None,
@@ -102,6 +106,8 @@ impl TcpLimits {
         with_input_window, input_window: plain u32;
         /// Sets [`handshake_timeout`](Self::handshake_timeout).
         with_handshake_timeout, handshake_timeout: into Option<Duration>;
+        /// Sets [`first_byte_timeout`](Self::first_byte_timeout).
+        with_first_byte_timeout, first_byte_timeout: into Option<Duration>;
         /// Sets [`idle_timeout`](Self::idle_timeout).
         with_idle_timeout, idle_timeout: into Option<Duration>;
         /// Sets [`write_timeout`](Self::write_timeout).
@@ -152,6 +158,7 @@ impl TcpLimits {
         )?;
         for (field, timeout) in [
             ("handshake_timeout", self.handshake_timeout),
+            ("first_byte_timeout", self.first_byte_timeout),
             ("idle_timeout", self.idle_timeout),
             ("write_timeout", self.write_timeout),
             ("frame_timeout", self.frame_timeout),

@@ -95,6 +95,7 @@ mod tests {
             at_limit,
             accept_rate,
             max_connections_per_ip,
+            per_ip_v6_prefix,
         } nested connection);
         option_rows!(TcpConnectionOptions {
             host,
@@ -127,6 +128,7 @@ mod tests {
             read_above_high,
             input_window,
             handshake_timeout,
+            first_byte_timeout,
             idle_timeout,
             write_timeout,
             frame_timeout,

@@ -63,10 +63,14 @@ pub struct TcpServerOptions {
     pub max_connections: Option<usize>,
     /// What happens with more.
     pub at_limit: AtLimit,
-    /// Connections accepted in each second of the node's clock, at most; more wait in the backlog. `None`: no limit.
+    /// Connections accepted in each second of the node's clock, at most; more wait in the backlog. Those that another limit
+    /// refuses do not count. `None`: no limit.
     pub accept_rate: Option<u32>,
-    /// Connections at once from one IP address; more are closed. `None`: no limit.
+    /// Connections at once from one IPv4 address, or from one network of IPv6 addresses; more are closed. `None`: no limit.
     pub max_connections_per_ip: Option<usize>,
+    /// The bits that the addresses of such a network have in common, from 1 to 128. 64 by default, because a host has a network
+    /// of that size for itself as a rule (RFC 4291 section 2.5.4).
+    pub per_ip_v6_prefix: u8,
     /// Options of each connection.
     pub connection: ConnectionOptions,
 }
@@ -86,6 +90,7 @@ impl Default for TcpServerOptions {
             at_limit: AtLimit::Wait,
             accept_rate: None,
             max_connections_per_ip: None,
+            per_ip_v6_prefix: 64,
             connection: ConnectionOptions::default(),
         }
     }
@@ -111,6 +116,8 @@ impl TcpServerOptions {
         with_accept_rate, accept_rate: some u32;
         /// Sets [`max_connections_per_ip`](Self::max_connections_per_ip).
         with_max_connections_per_ip, max_connections_per_ip: some usize;
+        /// Sets [`per_ip_v6_prefix`](Self::per_ip_v6_prefix), bits.
+        with_per_ip_v6_prefix, per_ip_v6_prefix: plain u8;
     }
 
     /// Sets [`process_pool`](Self::process_pool).
@@ -164,7 +171,20 @@ impl TcpServerOptions {
             "max_connections_per_ip",
             "must be at least 1",
         )?;
+        check(
+            (1..=128).contains(&self.per_ip_v6_prefix),
+            "per_ip_v6_prefix",
+            "must be between 1 and 128",
+        )?;
         self.connection.validate()
+    }
+
+    /// Handshakes at once; `None` is no limit.
+    pub(crate) fn max_handshakes(&self) -> Option<usize> {
+        #[cfg(feature = "tls")]
+        return self.tls.max_handshakes;
+        #[cfg(not(feature = "tls"))]
+        None
     }
 
     #[cfg(unix)]

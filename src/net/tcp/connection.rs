@@ -152,6 +152,7 @@ impl Driver {
                 Output::ReadHandshake { .. } => {
                     reads -= 1;
                     if self.read(cx) {
+                        self.begin_handshake(cx);
                         self.receive_handshake(cx);
                     }
                 }
@@ -237,6 +238,9 @@ impl MetaProcess for Driver {
         // What the peer sent right behind its connect is here by now, as a rule, and registering reports no change then.
         self.readable = true;
         self.drive(cx)?;
+        if self.machine.is_handshaking() {
+            self.await_first_byte(cx);
+        }
         Ok(self.stream.register(cx)?)
     }
 
@@ -263,9 +267,14 @@ impl MetaProcess for Driver {
         };
         cx.start_deadlines_now();
         match message.downcast::<SocketCommand>() {
+            Ok(SocketCommand::GiveWay) => return self.give_way(cx),
             Ok(command) => self.handle_command(cx, command),
             Err(message) => match message.downcast::<Handshake>() {
-                Ok(handshake) => self.machine.resume_handshake(handshake, cx.now_ms),
+                Ok(handshake) => {
+                    self.machine.resume_handshake(handshake, cx.now_ms);
+                    let flight_ms = self.machine.has_flight().then_some(cx.now_ms);
+                    self.await_answer(cx, flight_ms);
+                }
                 #[cfg(all(feature = "nats", feature = "tls"))]
                 Err(message) if message.is::<StartTls>() => self.start_tls(cx, message),
                 Err(message) => self.ignore(cx, &message),
@@ -276,6 +285,9 @@ impl MetaProcess for Driver {
 
     fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.transmit(cx);
+        if self.machine.is_handshaking() {
+            self.await_answer(cx, Some(cx.now_ms));
+        }
         self.drive(cx)
     }
 

@@ -9,7 +9,8 @@
 //! 2. *A permit is dropped, or its handshake is done*: the count is reduced, then `awaits_permit` is cleared; if it was
 //!    set, the listener gets a `Resume`.
 //!
-//! Only the listener acquires permits, so room that it has seen stays until it takes it. Bad interleaving: the listener
+//! Only the listener acquires permits, so room that it has seen stays until it takes it. Handshakes begin elsewhere: there may
+//! be more of them than the limit, by those that were silent when the listener looked. Bad interleaving: the listener
 //! finds no room, the last connection ends and finds no listener waiting, the listener begins to wait and is never woken.
 //! Excluded because the listener reads the counts again after it has set `awaits_permit`: both sides write first and read
 //! then, in one total order (`SeqCst`), so at least one of them sees the other.
@@ -22,10 +23,14 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::bridge::{Command, Commands};
+use super::handshakes::{Waiting, WaitingHandshakes, WaitsFor};
+use crate::bridge::{Command, Commands, SocketCommand};
 use crate::error::DisconnectReason;
-use crate::id::Alias;
+use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
+use crate::message::Message;
+use crate::net::options::TcpServerOptions;
+use crate::time::clock::millis;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -33,8 +38,15 @@ pub(super) struct ConnectionLimiter {
     /// The address that all its connections have on this side, if it is known.
     local_addr: Option<SocketAddr>,
     open: AtomicUsize,
-    /// Open connections whose owner has not got a Connect yet: with TLS, those in a handshake.
+    /// Open connections whose TLS handshake has begun and is not done. A silent peer counts as open only.
     handshaking: AtomicUsize,
+    waiting: WaitingHandshakes,
+    /// Handshakes that have given way to others.
+    gave_way: AtomicU64,
+    /// How long a peer may be silent after the accept, in milliseconds.
+    first_byte_ms: Option<u64>,
+    /// Silent peers at once.
+    max_silent: Option<usize>,
     /// The listener waits for room.
     awaits_permit: AtomicBool,
     pub(super) handshakes_failed: AtomicU64,
@@ -56,7 +68,21 @@ pub(crate) struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
     /// The address that is counted for `max_connections_per_ip`. Boxed, because most listeners have no such limit.
     ip: Option<Box<IpAddr>>,
-    is_established: bool,
+    stage: Stage,
+}
+
+/// How far an accepted connection has come; see [`handshakes`](super::handshakes).
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// Its first callback has not looked at the socket.
+    Accepted,
+    Silent(Waiting),
+    /// The handshake has begun: it waits for the peer's answer, or is computed.
+    Begun {
+        place: Waiting,
+        is_computed: bool,
+    },
+    Established,
 }
 
 /// What a connection adds to the counters of its listener when it ends.
@@ -71,9 +97,11 @@ pub(super) struct FinalCounters {
 }
 
 impl ConnectionLimiter {
-    pub(super) fn at(local_addr: SocketAddr) -> Self {
+    pub(super) fn new(local_addr: Option<SocketAddr>, options: &TcpServerOptions) -> Self {
         Self {
-            local_addr: Some(local_addr),
+            local_addr,
+            first_byte_ms: options.connection.limits.first_byte_timeout.map(millis),
+            max_silent: options.max_handshakes(),
             ..Self::default()
         }
     }
@@ -100,6 +128,33 @@ impl ConnectionLimiter {
         self.handshaking.load(Relaxed)
     }
 
+    pub(super) fn silent(&self) -> usize {
+        self.waiting.silent()
+    }
+
+    /// Asks the silent handshake that has waited longest to give way to a connection that is there.
+    pub(super) fn ask_silent(&self, commands: &Commands) {
+        if let Some(alias) = self.waiting.take_silent() {
+            ask_to_give_way(commands, alias);
+        }
+    }
+
+    /// Asks the handshake whose peer has stalled for longest, of those that wait for this, to give way.
+    ///
+    /// # Errors
+    ///
+    /// The time in milliseconds at which one will have stalled, if any.
+    pub(super) fn ask_stalled(
+        &self,
+        commands: &Commands,
+        waits_for: WaitsFor,
+        now_ms: u64,
+    ) -> Result<(), Option<u64>> {
+        let alias = self.waiting.take_stalled(waits_for, now_ms)?;
+        ask_to_give_way(commands, alias);
+        Ok(())
+    }
+
     /// Has the next connection that ends wake the listener: its descriptor may be what is missing.
     pub(super) fn request_wakeup(&self) {
         self.awaits_permit.store(true, SeqCst);
@@ -124,17 +179,18 @@ impl ConnectionLimiter {
         self.listener
             .get_or_init(|| (listener, Arc::clone(commands)));
         self.open.fetch_add(1, Relaxed);
-        self.handshaking.fetch_add(1, Relaxed);
         let ip = max_per_ip.map(|_| Box::new(ip));
         Some(ConnectionPermit {
             limiter: Arc::clone(self),
             ip,
-            is_established: false,
+            stage: Stage::Accepted,
         })
     }
 
     /// Adds the counters of the connections that have ended.
     pub(super) fn describe(&self, inspection: &mut Inspection) {
+        inspection.add("silent", self.silent());
+        inspection.add("gave_way", self.gave_way.load(Relaxed));
         inspection.add("handshakes_failed", self.handshakes_failed.load(Relaxed));
         for (name, count) in DisconnectReason::COUNTED.into_iter().zip(&self.ended) {
             inspection.add(name, count.load(Relaxed));
@@ -173,10 +229,105 @@ impl ConnectionPermit {
 
     /// The owner gets its Connect: the handshake is done.
     pub(super) fn handshake_done(&mut self) {
-        if !std::mem::replace(&mut self.is_established, true) {
-            self.limiter.handshaking.fetch_sub(1, SeqCst);
+        if self.leave_handshake() {
             self.wake_listener();
         }
+        self.stage = Stage::Established;
+    }
+
+    /// Leaves the places of handshakes. Returns whether it had one that is limited.
+    fn leave_handshake(&mut self) -> bool {
+        match std::mem::replace(&mut self.stage, Stage::Accepted) {
+            Stage::Silent(place) => {
+                self.limiter.waiting.leave(place);
+                false
+            }
+            Stage::Begun { place, .. } => {
+                self.limiter.waiting.leave(place);
+                self.limiter.handshaking.fetch_sub(1, SeqCst);
+                true
+            }
+            Stage::Accepted | Stage::Established => false,
+        }
+    }
+
+    /// The handshake waits for the peer's first byte, if the first look at the socket found none. Returns until when.
+    pub(super) fn await_first_byte(
+        &mut self,
+        commands: &Commands,
+        alias: Alias,
+        now_ms: u64,
+    ) -> Option<u64> {
+        if !matches!(self.stage, Stage::Accepted) {
+            return None;
+        }
+        let place = self
+            .limiter
+            .waiting
+            .enter(WaitsFor::FirstByte, alias, now_ms);
+        self.stage = Stage::Silent(place);
+        let max = self.limiter.max_silent;
+        if max.is_some_and(|max| self.limiter.silent() > max) {
+            self.limiter.ask_silent(commands);
+        }
+        // A listener that is full did not know of this one when it looked.
+        self.wake_listener();
+        Some(now_ms.saturating_add(self.limiter.first_byte_ms?))
+    }
+
+    /// Bytes of the handshake were read. With the first of them it takes a place. Returns since when the peer had been silent.
+    pub(super) fn begin_handshake(&mut self, alias: Alias, now_ms: u64) -> Option<u64> {
+        let silent_ms = match self.stage {
+            Stage::Accepted => None,
+            Stage::Silent(place) => {
+                self.limiter.waiting.leave(place);
+                Some(place.since_ms)
+            }
+            Stage::Begun { .. } | Stage::Established => return None,
+        };
+        self.limiter.handshaking.fetch_add(1, SeqCst);
+        let place = self.limiter.waiting.enter(WaitsFor::Answer, alias, now_ms);
+        self.stage = Stage::Begun {
+            place,
+            is_computed: false,
+        };
+        silent_ms
+    }
+
+    /// A step of the handshake is computed elsewhere: the peer is not waited for.
+    pub(super) fn compute_handshake(&mut self) {
+        if let Stage::Begun { place, is_computed } = &mut self.stage {
+            self.limiter.waiting.leave(*place);
+            *is_computed = true;
+        }
+    }
+
+    /// The peer of the handshake is waited for again: from now on if a flight has left, else as long as it has been before.
+    pub(super) fn await_answer(&mut self, alias: Alias, flight_ms: Option<u64>) {
+        let Stage::Begun { place, is_computed } = &mut self.stage else {
+            return;
+        };
+        let waiting = &self.limiter.waiting;
+        if let Some(now_ms) = flight_ms {
+            waiting.leave(*place);
+            *place = waiting.enter(WaitsFor::Answer, alias, now_ms);
+        } else if *is_computed {
+            waiting.return_to(*place, alias);
+        }
+        *is_computed = false;
+    }
+
+    /// Whether the handshake waits for bytes of its peer.
+    pub(super) fn awaits_peer(&self) -> bool {
+        match self.stage {
+            Stage::Silent(_) => true,
+            Stage::Begun { is_computed, .. } => !is_computed,
+            Stage::Accepted | Stage::Established => false,
+        }
+    }
+
+    pub(super) fn count_giving_way(&self) {
+        self.limiter.gave_way.fetch_add(1, Relaxed);
     }
 
     /// The address that all connections of the listener have on this side, if it is known.
@@ -186,7 +337,7 @@ impl ConnectionPermit {
 
     /// Returns whether the owner has got its Connect.
     pub(super) fn is_established(&self) -> bool {
-        self.is_established
+        matches!(self.stage, Stage::Established)
     }
 
     /// Wakes the listener if it waits for the room that has just been made.
@@ -214,10 +365,14 @@ impl Drop for ConnectionPermit {
                 }
             }
         }
-        if !self.is_established {
-            self.limiter.handshaking.fetch_sub(1, SeqCst);
-        }
+        self.leave_handshake();
         self.limiter.open.fetch_sub(1, SeqCst);
         self.wake_listener();
     }
+}
+
+fn ask_to_give_way(commands: &Commands, alias: Alias) {
+    let command = Message::new(SocketCommand::GiveWay).into();
+    // One that has ended meanwhile has given way.
+    let _ = commands.send(alias, Pid::NODE, command);
 }

@@ -157,7 +157,7 @@ impl TcpServer {
         server.resolving_ms = resolving_ms;
         if !local_addr.ip().is_unspecified() {
             // Saves a system call for each connection.
-            server.limiter = Arc::new(ConnectionLimiter::at(canonical(local_addr)));
+            server.limiter = Arc::new(ConnectionLimiter::new(Some(local_addr), &server.options));
         }
         Ok(server)
     }
@@ -305,7 +305,7 @@ impl TcpServer {
             source,
         })?;
         Ok(Self::new(
-            Listener::Tcp(TcpListener::from_std(listener), local_addr),
+            Listener::Tcp(TcpListener::from_std(listener), canonical(local_addr)),
             options,
             tls,
         ))
@@ -314,9 +314,9 @@ impl TcpServer {
     fn new(listener: Listener, options: TcpServerOptions, tls: Option<ServerSide>) -> Self {
         Self {
             listener,
-            options,
             settings: None,
-            limiter: Arc::new(ConnectionLimiter::default()),
+            limiter: Arc::new(ConnectionLimiter::new(None, &options)),
+            options,
             tls,
             spare: spare_descriptor(),
             state: Accepting::Open,

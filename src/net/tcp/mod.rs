@@ -2,6 +2,7 @@
 
 mod connection;
 mod connector;
+mod handshakes;
 mod limits;
 mod listener;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]

@@ -83,6 +83,30 @@ impl Connection {
         self.times.end_ms = timeout.map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
     }
 
+    /// Returns whether the handshake is going on and no step of it is computed elsewhere.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        matches!(self.phase, Phase::Handshaking) && self.tls.is_some()
+    }
+
+    /// Returns whether a flight of the handshake is to be sent.
+    pub(crate) fn has_flight(&self) -> bool {
+        self.is_handshaking() && self.tls.as_ref().is_some_and(Tls::wants_transmit)
+    }
+
+    /// Sets when the handshake must be done.
+    pub(crate) fn set_handshake_deadline(&mut self, deadline_ms: u64) {
+        if self.is_handshaking() {
+            self.times.end_ms = deadline_ms;
+        }
+    }
+
+    /// Ends a handshake whose peer sends nothing.
+    pub(crate) fn give_up_handshake(&mut self) {
+        if self.is_handshaking() {
+            self.end(DisconnectReason::HandshakeTimeout);
+        }
+    }
+
     /// What the handshake agreed on.
     #[cfg(feature = "tls")]
     pub(crate) fn tls_info(&self) -> Option<Box<crate::tls::TlsInfo>> {

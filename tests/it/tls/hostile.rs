@@ -136,6 +136,161 @@ fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
     stop_clean(&site.node);
 }
 
+/// A peer that has sent the first byte of a record, and says no more.
+fn begun(addr: SocketAddr) -> TcpStream {
+    let mut stream = client(addr);
+    stream.write_all(&[22]).unwrap();
+    stream
+}
+
+#[test]
+fn silent_peers_take_no_place_and_the_oldest_gives_way() {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let tls = longshore::tls::TlsServerOptions::default().with_max_handshakes(2);
+    let (addr, listener) = owner.listen(site.server().with_tls(tls));
+    let mut silent: Vec<_> = (0..40).map(|_| client(addr)).collect();
+    wait_for(&site.node, listener, "accepted", 40);
+    wait_for(&site.node, listener, "gave_way", 38);
+    let user = Probe::spawn(&site.node);
+    dial(&user, addr, &site.client());
+    user.connect();
+    owner.connect();
+    // The last ones are still there, the user took the place of another one at most.
+    wait_for(&site.node, listener, "handshaking", 0);
+    for mut stream in silent.drain(..37) {
+        let _ = read_out(&mut stream);
+    }
+    assert!(inspect(&site.node, listener).number("silent") <= Some(2));
+    stop_clean(&site.node);
+}
+
+#[test]
+fn silent_peers_give_way_when_connections_run_out() {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let options = site.server().with_max_connections(2);
+    let (addr, listener) = owner.listen(options);
+    let silent = [client(addr), client(addr)];
+    wait_for(&site.node, listener, "silent", 2);
+    let user = Probe::spawn(&site.node);
+    dial(&user, addr, &site.client());
+    user.connect();
+    owner.connect();
+    drop(silent);
+    stop_clean(&site.node);
+}
+
+#[test]
+fn silent_peer_gives_way_at_once_to_a_connection_that_is_refused_for_it() {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let options = site
+        .server()
+        .with_max_connections(2)
+        .with_at_limit(longshore::AtLimit::Refuse);
+    let (addr, listener) = owner.listen(options);
+    let _silent = [client(addr), client(addr)];
+    wait_for(&site.node, listener, "silent", 2);
+    let begun = Instant::now();
+    let _ = read_out(&mut client(addr));
+    wait_for(&site.node, listener, "gave_way", 1);
+    wait_for(&site.node, listener, "connections", 1);
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "its own deadline came"
+    );
+    let user = Probe::spawn(&site.node);
+    dial(&user, addr, &site.client());
+    user.connect();
+    owner.connect();
+    stop_clean(&site.node);
+}
+
+#[test]
+fn full_listener_leaves_new_connections_time_to_speak() {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let options = site.server().with_max_connections(2);
+    let (addr, listener) = owner.listen(options);
+    for round in 1..=10 {
+        // Both are silent when the listener looks for room.
+        let mut pair = [client(addr), client(addr)];
+        wait_for(&site.node, listener, "silent", 2);
+        for stream in &mut pair {
+            stream.write_all(&[22]).unwrap();
+        }
+        wait_for(&site.node, listener, "handshaking", 2);
+        assert_eq!(
+            inspect(&site.node, listener).number("gave_way"),
+            Some(0),
+            "round {round}"
+        );
+        drop(pair);
+        wait_for(&site.node, listener, "connections", 0);
+    }
+    stop_clean(&site.node);
+}
+
+#[test]
+fn handshake_whose_peer_stalls_gives_way() {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let tls = longshore::tls::TlsServerOptions::default().with_max_handshakes(2);
+    let (addr, listener) = owner.listen(site.server().with_tls(tls));
+    let mut hello = Vec::new();
+    let config = Arc::new(site.rustls(&TLS13));
+    let name = ServerName::try_from(NAME).unwrap();
+    ClientConnection::new(config, name)
+        .unwrap()
+        .write_tls(&mut hello)
+        .unwrap();
+    let user = Probe::spawn(&site.node);
+    for (rounds, first) in [&hello[..1], &hello[..]].into_iter().enumerate() {
+        let mut stalled = [client(addr), client(addr)];
+        for stream in &mut stalled {
+            stream.write_all(first).unwrap();
+        }
+        wait_for(&site.node, listener, "handshaking", 2);
+        dial(&user, addr, &site.client());
+        user.connect();
+        owner.connect();
+        wait_for(&site.node, listener, "gave_way", rounds + 1);
+        let mut left = stalled.map(|mut stream| {
+            stream.set_nonblocking(true).unwrap();
+            let mut bytes = [0; 10_000];
+            // The flight, and then the end or nothing.
+            let _ = stream.read(&mut bytes);
+            matches!(stream.read(&mut bytes), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        });
+        left.sort();
+        assert_eq!(left, [false, true], "one of them gave way");
+        wait_for(&site.node, listener, "handshaking", 0);
+    }
+    stop_clean(&site.node);
+}
+
+#[test]
+fn peer_has_less_time_for_its_first_byte_than_for_the_handshake() {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let limits = TcpLimits::default()
+        .with_first_byte_timeout(Duration::from_millis(100))
+        .with_handshake_timeout(LIMIT);
+    let (addr, listener) = owner.listen(site.server().with_limits(limits));
+    let mut silent = client(addr);
+    let mut slow = begun(addr);
+    assert!(read_out(&mut silent).is_ok(), "closed in order, or reset");
+    wait_for(&site.node, listener, "ended_handshake_timeout", 1);
+    wait_for(&site.node, listener, "handshaking", 1);
+    slow.set_nonblocking(true).unwrap();
+    let alive = slow.read(&mut [0]).unwrap_err();
+    assert_eq!(alive.kind(), std::io::ErrorKind::WouldBlock);
+    drop(slow);
+    wait_for(&site.node, listener, "connections", 0);
+    stop_clean(&site.node);
+}
+
 /// A listener with the default deadlines, and how long a client that writes this stays connected, with what it gets.
 fn ended_by(what: &str, attack: impl FnOnce(&mut TcpStream)) -> Vec<u8> {
     let site = Site::new();
@@ -201,7 +356,7 @@ fn handshakes_beyond_the_limit_wait_in_the_backlog() {
     let owner = Probe::spawn(&site.node);
     let tls = longshore::tls::TlsServerOptions::default().with_max_handshakes(2);
     let (addr, listener) = owner.listen(site.server().with_tls(tls));
-    let silent = [client(addr), client(addr)];
+    let silent = [begun(addr), begun(addr)];
     wait_for(&site.node, listener, "handshaking", 2);
     let user = Probe::spawn(&site.node);
     dial(&user, addr, &site.client());

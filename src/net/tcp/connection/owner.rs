@@ -143,7 +143,9 @@ impl Driver {
             SocketCommand::PauseReading => Input::SetPaused(true),
             SocketCommand::ResumeReading => Input::SetPaused(false),
             SocketCommand::SetFraming(framing) => Input::SetFraming(Arc::new(framing)),
-            SocketCommand::PauseAccepting | SocketCommand::ResumeAccepting => return,
+            SocketCommand::PauseAccepting
+            | SocketCommand::ResumeAccepting
+            | SocketCommand::GiveWay => return,
         };
         self.input(cx, input);
     }

@@ -5,6 +5,7 @@ use std::io;
 use super::Driver;
 use crate::error::Reason;
 use crate::meta::{MetaContext, Offload};
+use crate::net::tcp::limits::ConnectionPermit;
 use crate::proto::tcp::Input;
 
 impl Driver {
@@ -55,6 +56,9 @@ impl Driver {
             Some(handshake) => {
                 cx.scratch.clear();
                 cx.offload(handshake);
+                if let Some(permit) = &mut self.permit {
+                    permit.compute_handshake();
+                }
             }
         }
     }
@@ -68,6 +72,69 @@ impl Driver {
             cx.offload = Offload::Spawn;
         }
         self.transmit(cx);
+        self.drive(cx)
+    }
+
+    /// The first look at the socket found no byte of an accepted handshake: the peer is given less time for it than for the
+    /// handshake.
+    pub(super) fn await_first_byte(&mut self, cx: &mut MetaContext<'_>) {
+        let Some(permit) = &mut self.permit else {
+            return;
+        };
+        let Some(silence_ms) = permit.await_first_byte(&cx.services.commands, cx.alias, cx.now_ms)
+        else {
+            return;
+        };
+        let handshake_ms = self.handshake_deadline(cx.now_ms);
+        if silence_ms < handshake_ms {
+            self.machine.set_handshake_deadline(silence_ms);
+            cx.set_deadline(silence_ms);
+        }
+    }
+
+    /// Bytes of a handshake were read: with the first of them the time for all of it counts, from the accept on.
+    pub(super) fn begin_handshake(&mut self, cx: &MetaContext<'_>) {
+        if let Some(permit) = &mut self.permit
+            && let Some(silent_ms) = permit.begin_handshake(cx.alias, cx.now_ms)
+        {
+            let deadline_ms = self.handshake_deadline(silent_ms);
+            self.machine.set_handshake_deadline(deadline_ms);
+        }
+    }
+
+    /// The peer of a handshake is waited for: from now on if a flight has left, else as long as it has been before.
+    pub(super) fn await_answer(&mut self, cx: &MetaContext<'_>, flight_ms: Option<u64>) {
+        if self.machine.is_handshaking()
+            && let Some(permit) = &mut self.permit
+        {
+            permit.await_answer(cx.alias, flight_ms);
+        }
+    }
+
+    fn handshake_deadline(&self, begun_ms: u64) -> u64 {
+        let timeout = self.machine.settings.handshake_timeout;
+        timeout.map_or(u64::MAX, |timeout| begun_ms.saturating_add(timeout))
+    }
+
+    /// Ends a handshake whose place is wanted, unless the peer's bytes are here: they may have come since the listener chose
+    /// this one.
+    pub(super) fn give_way(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let awaits_peer = self
+            .permit
+            .as_ref()
+            .is_some_and(ConnectionPermit::awaits_peer);
+        if !awaits_peer {
+            return Ok(());
+        }
+        if self.read(cx) {
+            self.begin_handshake(cx);
+            self.receive_handshake(cx);
+        } else if self.machine.is_handshaking() {
+            self.machine.give_up_handshake();
+            if let Some(permit) = &self.permit {
+                permit.count_giving_way();
+            }
+        }
         self.drive(cx)
     }
 

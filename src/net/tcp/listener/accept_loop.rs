@@ -14,7 +14,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use socket2::SockRef;
@@ -30,6 +30,7 @@ use crate::net::options::AtLimit;
 use crate::net::socket::{INHERITED, record_resolving, set_buffer_sizes, set_stream_options};
 use crate::net::stream::Stream;
 use crate::net::tcp::connection::Driver;
+use crate::net::tcp::handshakes::{STALL_MS, WaitsFor};
 use crate::net::tcp::limits::ConnectionPermit;
 use crate::net::tcp::tls::ServerSide;
 use crate::proto::tcp::Connection;
@@ -39,6 +40,8 @@ use crate::record::{Kind, Level};
 const ACCEPTS: u32 = 64;
 /// Errors in a row that are taken for those of single connections; more are the listener's own.
 const ERRORS: u32 = 16;
+/// When the listener looks again after it has asked a connection to give way, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 50;
 /// The first and the longest wait after such errors, and for descriptors, in milliseconds.
 pub(super) const BACK_OFF_MS: (u64, u64) = (50, 1_000);
 
@@ -101,7 +104,6 @@ impl TcpServer {
                 Ok((stream, remote_addr)) => {
                     self.back_off_ms = BACK_OFF_MS.0;
                     self.errors_in_row = 0;
-                    self.rate.1 += 1;
                     self.handle_accepted(cx, stream, remote_addr);
                 }
                 Err(error) => self.handle_error(cx, &error),
@@ -122,6 +124,7 @@ impl TcpServer {
         if !self.limiter.has_room(max_open, self.max_handshakes()) {
             self.state = Accepting::Waiting(Lack::Connections);
             self.counters.waits_for_permit += 1;
+            self.make_room(cx, max_open);
             return false;
         }
         if let Some(rate) = self.options.accept_rate {
@@ -136,6 +139,30 @@ impl TcpServer {
             }
         }
         true
+    }
+
+    /// Asks a connection that does nothing to give way, if it has done so for some time: a silent one if there are too many
+    /// connections, one whose peer does not answer if there are too many handshakes. Nothing says whether a connection waits
+    /// in the backlog. The listener looks again when the next one may have stalled: the one that was asked may have found
+    /// bytes of its peer.
+    fn make_room(&self, cx: &mut MetaContext<'_>, max_open: Option<usize>) {
+        let is_full = max_open.is_some_and(|max| self.limiter.open() >= max);
+        let waits_for = if is_full {
+            WaitsFor::FirstByte
+        } else {
+            WaitsFor::Answer
+        };
+        let asked = self
+            .limiter
+            .ask_stalled(&cx.services.commands, waits_for, cx.now_ms);
+        match asked {
+            Ok(()) => cx.set_deadline(cx.now_ms + LOOK_AGAIN_MS),
+            Err(Some(stalls_ms)) => cx.set_deadline(stalls_ms),
+            // A connection that falls silent wakes the listener.
+            Err(None) if is_full => {}
+            // All are computed at present.
+            Err(None) => cx.set_deadline(cx.now_ms + STALL_MS),
+        }
     }
 
     fn wait(&mut self, cx: &mut MetaContext<'_>, lack: Lack, until_ms: u64) {
@@ -154,6 +181,7 @@ impl TcpServer {
                     self.shed();
                 }
                 self.limiter.request_wakeup();
+                self.limiter.ask_silent(&cx.services.commands);
                 self.back_off(cx, Lack::Descriptors, error);
             }
             // The connection was reset before it was accepted, or another process that shares this socket has shut it
@@ -211,12 +239,13 @@ impl TcpServer {
     ) -> Option<ConnectionPermit> {
         let max = self.options.max_connections;
         if max.is_some_and(|max| self.limiter.open() >= max) {
+            self.limiter.ask_silent(&cx.services.commands);
             return None;
         }
         let permit = self.limiter.try_acquire(
             cx.alias,
             &cx.services.commands,
-            remote_addr.ip(),
+            network(remote_addr.ip(), self.options.per_ip_v6_prefix),
             self.options.max_connections_per_ip,
         );
         self.counters.refused_per_ip += u64::from(permit.is_none());
@@ -240,6 +269,7 @@ impl TcpServer {
             return;
         };
         self.counters.accepted += 1;
+        self.rate.1 += 1;
         let started = self
             .start(cx, stream, owner, remote_addr)
             .and_then(|driver| {
@@ -413,6 +443,18 @@ impl MetaProcess for TcpServer {
     }
 }
 
+/// Returns what connections are counted by: an IPv4 address, or the network of an IPv6 address.
+fn network(ip: IpAddr, v6_prefix: u8) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => {
+            let host_bits = 128 - u32::from(v6_prefix.min(128));
+            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+            IpAddr::V6((v6.to_bits() & mask).into())
+        }
+    }
+}
+
 /// Returns whether the process or the system has run out of descriptors or memory.
 fn is_exhaustion(error: &io::Error) -> bool {
     if error.kind() == io::ErrorKind::OutOfMemory {
@@ -445,5 +487,29 @@ pub(super) fn spare_descriptor() -> Option<File> {
         File::open("/dev/null").ok()
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_counted_by_network() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        for (address, prefix, expected) in [
+            ("10.1.2.3", 64, "10.1.2.3"),
+            ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::"),
+            ("2001:db8:1:2:3:4:5:6", 128, "2001:db8:1:2:3:4:5:6"),
+            ("2001:db8:1:2:3:4:5:6", 48, "2001:db8:1::"),
+            ("ffff::1", 1, "8000::"),
+            ("::1", 64, "::"),
+        ] {
+            assert_eq!(
+                network(ip(address), prefix),
+                ip(expected),
+                "{address}/{prefix}"
+            );
+        }
     }
 }
