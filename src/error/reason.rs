@@ -1,5 +1,7 @@
 //! Why something ends: [`Reason`] for processes and meta-processes, [`DisconnectReason`] for a TCP connection.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -28,7 +30,8 @@ pub enum Reason {
     Shutdown,
     /// It was killed. Cannot be trapped.
     Kill,
-    /// A callback panicked; the text is the panic's message.
+    /// A callback panicked; the text is the panic's message. A payload that is not text (`std::panic::panic_any`) is shown with
+    /// its type if that is a number, an error or a `Reason`; otherwise the text says that it was none.
     Panic(Arc<str>),
     /// An error, or a reason of your own; the text names it.
     Error(Arc<str>),
@@ -64,15 +67,42 @@ impl Reason {
         Self::Error(Arc::from(text.to_string()))
     }
 
-    /// The reason a caught panic gives. Panics raised with anything but text are told by that.
-    pub(crate) fn from_panic(payload: &(dyn std::any::Any + Send)) -> Self {
-        let text = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("panic with a payload that is not text");
-        Self::Panic(Arc::from(text))
+    /// The reason a caught panic gives.
+    pub(crate) fn from_panic(payload: &(dyn Any + Send)) -> Self {
+        Self::Panic(Arc::from(payload_text(payload)))
     }
+}
+
+/// The text of a panic's payload. std keeps of its type what it takes to ask for one type after the other, and no name: a
+/// payload of a type that is asked for here is shown with it, and of another one it is known only that it is no text.
+fn payload_text(payload: &(dyn Any + Send)) -> String {
+    macro_rules! shown {
+        ($($type:ty),*) => {$(
+            if let Some(value) = payload.downcast_ref::<$type>() {
+                return format!("a payload of type {}: {value}", stringify!($type));
+            }
+        )*};
+    }
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        return (*text).to_owned();
+    }
+    if let Some(text) = payload.downcast_ref::<String>() {
+        return text.clone();
+    }
+    if let Some(text) = payload.downcast_ref::<Cow<'static, str>>() {
+        return text.to_string();
+    }
+    shown!(
+        Box<str>,
+        Arc<str>,
+        Reason,
+        io::Error,
+        Box<dyn Error + Send + Sync>
+    );
+    shown!(
+        i8, i16, i32, i64, isize, u8, u16, u32, u64, usize, bool, char
+    );
+    "panic with a payload that is not text".to_owned()
 }
 
 impl<E: Error> From<E> for Reason {
@@ -254,5 +284,33 @@ impl From<&DisconnectReason> for Reason {
             DisconnectReason::NodeStop => Self::Shutdown,
             other => Self::error(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payload_of_a_panic_keeps_its_type_where_std_allows() {
+        let text = |payload: Box<dyn Any + Send>| Reason::from_panic(&*payload).to_string();
+        assert_eq!(text(Box::new("text")), "panic: text");
+        assert_eq!(text(Box::new(String::from("text"))), "panic: text");
+        assert_eq!(text(Box::new(Cow::Borrowed("text"))), "panic: text");
+        assert_eq!(text(Box::new(7_i32)), "panic: a payload of type i32: 7");
+        assert_eq!(
+            text(Box::new(Reason::Shutdown)),
+            "panic: a payload of type Reason: shutdown"
+        );
+        let error = io::Error::other("no paper");
+        assert_eq!(
+            text(Box::new(error)),
+            "panic: a payload of type io::Error: no paper"
+        );
+        struct Own;
+        assert_eq!(
+            text(Box::new(Own)),
+            "panic: panic with a payload that is not text"
+        );
     }
 }
