@@ -229,3 +229,35 @@ fn options_that_make_no_sense_are_refused_before_anything_is_bound() {
         &["not a name"],
     );
 }
+
+#[test]
+fn client_with_a_chain_above_the_limit_is_refused_with_an_alert() {
+    let site = Site::new();
+    let owner = Probe::spawn(&site.node);
+    let auth = ClientAuth::Required(site.authority.roots());
+    let tls = TlsServerOptions::default().with_client_auth(auth);
+    let (addr, _) = owner.listen(site.server().with_tls(tls));
+    let issued = site.authority.issue("client.test");
+    let mut chain = vec![issued.certificate.der().clone()];
+    // Some 40 KB, which are more than a peer may send in a handshake, and less than one message may have.
+    for number in 0..100 {
+        let other = site.authority.issue(&format!("other-{number}.test"));
+        chain.push(other.certificate.der().clone());
+    }
+    let length: usize = chain.iter().map(|certificate| certificate.len()).sum();
+    assert!((34_000..60_000).contains(&length), "{length}");
+    let key = PrivatePkcs8KeyDer::from(issued.key.serialize_der());
+    let certs = CertManager::from_der(chain, key.into()).unwrap();
+    let user = Probe::spawn(&site.node);
+    dial(&user, addr, &site.client().with_certificate(certs));
+    // A client of TLS 1.3 cannot know yet.
+    let end = match user.next().1 {
+        Message::TcpConnect(_) => user.disconnect(),
+        Message::TcpDisconnect(end) => end,
+        other => panic!("{other:?}"),
+    };
+    let text = tls_text(&end);
+    assert!(text.contains("the peer refused: alert"), "{text}");
+    owner.saw_nothing();
+    stop_clean(&site.node);
+}

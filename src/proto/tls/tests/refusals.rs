@@ -273,6 +273,18 @@ fn an_endless_handshake_is_refused_at_the_limit() {
         "refused after {fed} bytes"
     );
     assert!(server.feed(b"x").is_err());
+    // The client is told, by an alert in a record of its own.
+    let mut sent = Vec::new();
+    server
+        .tls
+        .transmit(&mut |slices| {
+            slices
+                .iter()
+                .for_each(|slice| sent.extend_from_slice(slice));
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        })
+        .unwrap();
+    assert_eq!((sent[0], sent[5]), (21, 2), "a fatal alert: {sent:?}");
 }
 
 #[test]
