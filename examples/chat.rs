@@ -37,7 +37,7 @@ impl Actor for Room {
                 say(cx, connect.id, "what is your name?\n");
             }
             Message::Tcp(line) => {
-                let text = String::from_utf8_lossy(&line.data).into_owned(); // without its line end
+                let text = printable(&line.data); // without its line end
                 let Some(guest) = self.guests.get_mut(&line.id) else {
                     return Ok(());
                 };
@@ -75,6 +75,21 @@ impl Room {
 /// A guest whose connection has just closed, or who reads too slowly, misses the line; the others do not wait.
 fn say(cx: &mut Context<'_>, guest: Alias, text: &str) {
     let _ = cx.send_alias(guest, MessageTcp::new(guest, text));
+}
+
+/// The text of a guest, without what would move the cursor or change the colors on the terminals of the others, or show
+/// the text in another order than it has.
+fn printable(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for character in String::from_utf8_lossy(bytes).chars() {
+        let is_order = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || is_order {
+            text.extend(character.escape_default());
+        } else {
+            text.push(character);
+        }
+    }
+    text
 }
 
 fn main() -> Result<(), longshore::Error> {

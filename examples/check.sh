@@ -122,6 +122,9 @@ say bob "hello"
 hear ann "bob: hello"
 say ann "hello yourself"
 hear bob "ann: hello yourself"
+# What moves a cursor or changes a color arrives as text.
+say ann "$(printf 'red \033[31m and \r back')"
+hear bob "ann: red ?u{1b}[[]31m and ?r back"
 leave bob
 hear ann "[*] bob has left: *"
 leave ann
@@ -206,6 +209,10 @@ if [ -x "$bin/tls_echo" ]; then
     hear tls "over tls"
     leave tls
     # There is no pipe: with `pipefail` a grep that stops at its match would fail the client.
+    for file in server other client; do
+        openssl verify -x509_strict -CAfile "$certs/ca.pem" "$certs/$file.pem" >/dev/null 2>&1 ||
+            fail "a strict client refuses $file.pem"
+    done
     s_client -servername other.test -alpn echo </dev/null >"$work/other" 2>&1 || fail "openssl does not connect"
     grep -q 'ALPN protocol: echo' "$work/other" || fail "no application protocol"
     openssl x509 -noout -ext subjectAltName -in "$work/other" | grep -q other.test || fail "the wrong certificate"

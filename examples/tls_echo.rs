@@ -25,6 +25,7 @@ use longshore::prelude::*;
 use longshore::tls::{CertManager, CertSource, ClientAuth, Roots, TlsServerOptions};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    KeyUsagePurpose,
 };
 
 struct Echo {
@@ -150,6 +151,7 @@ fn make_certificates(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     authority.distinguished_name = named("tls_echo authority");
     let authority = CertifiedIssuer::self_signed(authority, key)?;
     fs::write(folder.join("ca.key"), authority.key().serialize_pem())?;
@@ -163,6 +165,9 @@ fn make_certificates(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = named(file); // what `s_client` shows as the subject
+        // Strict clients want to see which key of the authority signed (RFC 5280 section 4.2.1.1).
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         fs::write(
             folder.join(format!("{file}.pem")),
             params.signed_by(&key, &authority)?.pem(),
