@@ -7,7 +7,7 @@
 
 use std::io::{self, IoSlice};
 
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 
 /// MSG_NOSIGNAL, see send(2); 0 where the system has none.
 const NO_SIGNAL: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
@@ -32,6 +32,11 @@ pub(super) fn send(socket: &SockRef<'_>, slices: &[IoSlice<'_>]) -> io::Result<u
         [only] => socket.send_with_flags(only, NO_SIGNAL),
         slices => socket.send_vectored_with_flags(slices, NO_SIGNAL),
     }
+}
+
+/// Sends a datagram to an address.
+pub(super) fn send_to(socket: &SockRef<'_>, bytes: &[u8], to: &SockAddr) -> io::Result<usize> {
+    socket.send_to_with_flags(bytes, to, NO_SIGNAL)
 }
 
 /// Sets what a socket needs that was not made here. It does nothing where the flag does it.

@@ -1,8 +1,13 @@
-//! Sockets in the file system.
+//! Addresses of Unix domain sockets: paths in the file system and, on Linux, abstract names.
+//!
+//! An abstract name is kept as a path that begins with a NUL byte, so that one type says where a socket is, and an answer
+//! goes to the path that a message came with.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -41,8 +46,55 @@ impl Drop for SocketFile {
 pub(super) fn connect(path: &Path) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    socket.connect(&SockAddr::unix(path)?)?;
+    socket.connect(&address(path)?)?;
     Ok(socket)
+}
+
+/// The address of a path. On Linux one that begins with a NUL byte is an abstract name, without a file; see unix(7).
+pub(super) fn address(path: &Path) -> io::Result<SockAddr> {
+    let bytes = path.as_os_str().as_bytes();
+    let problem = match bytes {
+        // The kernel would choose an abstract name.
+        [] => "the path is empty",
+        [0] => "the abstract name is empty",
+        [0, ..] if ABSTRACT => return SockAddr::unix(path),
+        _ if bytes.contains(&0) => "a path has no NUL byte",
+        _ => return SockAddr::unix(path),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
+}
+
+/// Whether there are abstract names.
+const ABSTRACT: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+fn is_abstract(path: &Path) -> bool {
+    ABSTRACT && path.as_os_str().as_bytes().first() == Some(&0)
+}
+
+/// The path as it is shown: an abstract name begins with `@` then, as in ss(8).
+pub(super) fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    match text.strip_prefix('\0') {
+        Some(name) => format!("@{}", name.escape_debug()),
+        None => text.into_owned(),
+    }
+}
+
+/// The path of an address that a datagram came from, as [`address`] takes it.
+pub(super) fn path_of(from: &std::os::unix::net::SocketAddr) -> Option<PathBuf> {
+    if let Some(path) = from.as_pathname() {
+        return Some(path.to_owned());
+    }
+    #[cfg(target_os = "android")]
+    use std::os::android::net::SocketAddrExt;
+    #[cfg(target_os = "linux")]
+    use std::os::linux::net::SocketAddrExt;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(name) = from.as_abstract_name() {
+        let bytes = [b"\0", name].concat();
+        return Some(PathBuf::from(OsString::from_vec(bytes)));
+    }
+    None
 }
 
 /// Binds a non-blocking socket to a path, whose file gets that mode.
@@ -52,13 +104,15 @@ pub(super) fn connect(path: &Path) -> io::Result<Socket> {
 pub(super) fn bind(path: &Path, kind: Type, mode: Option<u32>) -> io::Result<(Socket, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     socket.set_nonblocking(true)?;
+    let address = address(path)?;
+    let mode = mode.filter(|_| !is_abstract(path));
     let permissions = mode.map(fs::Permissions::from_mode);
     if let Some(permissions) = &permissions {
         let handle = fs::File::from(OwnedFd::from(socket.try_clone()?));
         // Other systems than Linux refuse: the file gets its mode below.
         let _ = handle.set_permissions(permissions.clone());
     }
-    socket.bind(&SockAddr::unix(path)?)?;
+    socket.bind(&address)?;
     let path = absolute(path);
     let file = SocketFile {
         identity: SocketFile::identity(&path),
@@ -72,5 +126,8 @@ pub(super) fn bind(path: &Path, kind: Type, mode: Option<u32>) -> io::Result<(So
 
 /// The path, so that it means the same when the process has changed its working directory.
 pub(super) fn absolute(path: &Path) -> PathBuf {
+    if is_abstract(path) {
+        return path.to_owned();
+    }
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -5,7 +5,7 @@
 //! receiver that sleeps holds up nobody else.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mio::net::UnixDatagram;
 use socket2::{SockRef, Type};
@@ -90,7 +90,7 @@ impl UnixDatagramServer {
         let (path, options) = (path.as_ref(), options.into());
         options.validate()?;
         let failed = |source| BindError::Bind {
-            address: path.display().to_string(),
+            address: unix::shown(path),
             source,
         };
         let (socket, file) =
@@ -150,7 +150,7 @@ impl UnixDatagramServer {
             }
             left -= 1;
             match self.socket.recv_from(cx.scratch.spare_mut()) {
-                Ok((length, from)) => self.deliver(cx, length, from.as_pathname()),
+                Ok((length, from)) => self.deliver(cx, length, unix::path_of(&from)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -161,7 +161,7 @@ impl UnixDatagramServer {
         }
     }
 
-    fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, from: Option<&Path>) {
+    fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, from: Option<PathBuf>) {
         cx.read_budget = cx.read_budget.saturating_sub(length);
         let limit = if self.options.buffer_pool.is_some() {
             LARGEST
@@ -180,7 +180,7 @@ impl UnixDatagramServer {
         self.counters.truncated += u64::from(truncated);
         let packet = MessageUnixDatagram {
             id: cx.alias,
-            path: from.map(Path::to_owned),
+            path: from,
             data,
             truncated,
         };
@@ -223,7 +223,14 @@ impl UnixDatagramServer {
     fn send(&mut self, cx: &MetaContext<'_>, packet: &MessageUnixDatagram) {
         let sent = loop {
             let sent = match &packet.path {
-                Some(path) => self.socket.send_to(&packet.data, path),
+                Some(path) => {
+                    let socket = &self.socket;
+                    unix::address(path).and_then(|to| {
+                        socket.try_io(|| {
+                            no_signal::send_to(&SockRef::from(socket), &packet.data, &to)
+                        })
+                    })
+                }
                 None => {
                     let slices = [io::IoSlice::new(&packet.data)];
                     let socket = &self.socket;
@@ -298,7 +305,7 @@ impl MetaProcess for UnixDatagramServer {
         let mut inspection = Inspection::default();
         inspection.add("kind", "unix datagram server");
         if let Some(file) = &self.file {
-            inspection.add("local_addr", file.path().display());
+            inspection.add("local_addr", unix::shown(file.path()));
         }
         inspection.add("owner", self.owner);
         let counters = &self.counters;

@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod addresses;
 mod clients;
 mod close;
 mod connections;

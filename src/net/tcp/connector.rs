@@ -28,6 +28,8 @@ use crate::net::options::SocketOptions;
 use crate::net::options::TcpConnectionOptions;
 use crate::net::socket::{set_buffer_sizes, set_stream_options, unbound};
 use crate::net::stream::{Stream, mapped_for};
+#[cfg(unix)]
+use crate::net::unix;
 use crate::proto::tcp::Settings;
 
 /// A TCP connection meta-process that this side opens.
@@ -63,6 +65,10 @@ pub struct TcpConnection {
     /// Of the attempt.
     deadline_ms: u64,
     reason: Option<DisconnectReason>,
+    /// The socket was made here, and was not given.
+    is_attempt: bool,
+    /// How often the attempt has met itself.
+    self_connects: u32,
 }
 
 enum State {
@@ -115,7 +121,9 @@ impl TcpConnection {
             }
             None => State::Named,
         };
-        Ok(Self::new(options, state, tls))
+        let mut attempt = Self::new(options, state, tls);
+        attempt.is_attempt = true;
+        Ok(attempt)
     }
 
     fn new(options: TcpConnectionOptions, state: State, tls: Option<ClientSide>) -> Self {
@@ -130,6 +138,8 @@ impl TcpConnection {
             then_close: None,
             deadline_ms: u64::MAX,
             reason: None,
+            is_attempt: false,
+            self_connects: 0,
         }
     }
 
@@ -166,7 +176,7 @@ impl TcpConnection {
         options.validate_connected()?;
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Path {
-            path: path.display().to_string(),
+            path: unix::shown(path),
             source,
         };
         let state = begin_unix(path, &options.connection.socket).map_err(failed)?;
@@ -311,7 +321,7 @@ fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stre
 /// Connects to a path; that takes no time, or is not possible now.
 #[cfg(unix)]
 fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<State> {
-    match crate::net::unix::connect(path) {
+    match unix::connect(path) {
         Ok(socket) => {
             set_buffer_sizes(&SockRef::from(&socket), options)?;
             let stream = Stream::Unix(mio::net::UnixStream::from_std(socket.into()));
@@ -323,7 +333,7 @@ fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<Sta
             })
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Ok(State::Busy(crate::net::unix::absolute(path)))
+            Ok(State::Busy(unix::absolute(path)))
         }
         Err(error) => Err(error),
     }

@@ -100,7 +100,7 @@ impl fmt::Display for Listener {
         match self {
             Self::Tcp(_, addr) => addr.fmt(f),
             #[cfg(unix)]
-            Self::Unix(_, Some(file)) => file.path().display().fmt(f),
+            Self::Unix(_, Some(file)) => f.write_str(&unix::shown(file.path())),
             #[cfg(unix)]
             Self::Unix(_, None) => f.write_str("unix"),
         }
@@ -194,7 +194,7 @@ impl TcpServer {
         options.validate_unix()?;
         let tls = ServerSide::new(&options)?;
         let failed = |source| BindError::Bind {
-            address: path.display().to_string(),
+            address: unix::shown(path),
             source,
         };
         let (socket, file) =

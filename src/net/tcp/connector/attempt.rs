@@ -32,7 +32,7 @@ use crate::inspect::Inspection;
 use crate::message::{Message, MessageTcpDisconnect};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::options::host::HostAndPort;
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, canonical};
 use crate::net::tcp::connection::Driver;
 use crate::proto::tcp::{Connection, LATE_MS, Settings, first_reason};
 use crate::time::clock::millis;
@@ -49,13 +49,24 @@ enum Outcome {
     /// The event was not about the connection.
     Pending,
     Connected,
+    /// Both ends are this socket.
+    Itself,
     Failed(io::Error),
 }
 
-/// Asks the socket how the attempt stands.
+/// How often an attempt that has met itself is made again for one connection.
+const MAX_SELF_CONNECTS: u32 = 3;
+
+/// Asks the socket how the attempt stands. A connection whose both ends are the same socket is a simultaneous open (RFC 9293
+/// section 3.5).
 fn outcome(stream: &Stream, readiness: Readiness) -> Outcome {
     let error = match stream.take_error() {
         Ok(None) => match stream.peer_addr() {
+            Ok(peer)
+                if matches!(stream, Stream::Tcp(_)) && stream.local_addr() == canonical(peer) =>
+            {
+                return Outcome::Itself;
+            }
             Ok(_) => return Outcome::Connected,
             Err(error) => error,
         },
@@ -174,7 +185,10 @@ impl TcpConnection {
             Outcome::Failed(error) => {
                 return self.try_next(cx, DisconnectReason::Connect(error.kind()));
             }
-            Outcome::Connected => {}
+            Outcome::Itself if self.is_attempt && !self.asks_for_port() => {
+                return self.try_once_more(cx, address);
+            }
+            Outcome::Connected | Outcome::Itself => {}
         }
         let machine = match self.machine(cx, address) {
             Ok(machine) => machine,
@@ -187,6 +201,31 @@ impl TcpConnection {
         let mut driver = Box::new(Driver::new(stream, machine, self.owner, address));
         driver.adopt_readiness(readiness);
         self.become_driver(cx, driver)
+    }
+
+    /// Whether the options name the port of this side: then meeting itself may be what is asked for.
+    fn asks_for_port(&self) -> bool {
+        self.options
+            .local_addr
+            .is_some_and(|local| local.port() != 0)
+    }
+
+    /// The attempt has met itself: the system chose the port that it connects to as its own. There is no listener, and the port
+    /// would be taken from one that starts. A reset frees it, and the next attempt has another port as a rule.
+    #[cold]
+    fn try_once_more(&mut self, cx: &MetaContext<'_>, address: SocketAddr) -> Result<(), Reason> {
+        if let State::Connecting { stream, .. } = &self.state {
+            stream.reset_on_close();
+        }
+        self.leave_poll(cx);
+        // Closes it, so that its port is free for the next attempt.
+        self.state = State::Over;
+        self.self_connects += 1;
+        if self.self_connects <= MAX_SELF_CONNECTS {
+            self.addresses.push_front(address);
+        }
+        let refused = DisconnectReason::Connect(io::ErrorKind::ConnectionRefused);
+        self.try_next(cx, refused)
     }
 
     fn machine(
