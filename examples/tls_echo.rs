@@ -93,7 +93,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "--key" => key = Some(value()?),
             "--client-ca" => client_ca = Some(value()?),
             "--alpn" => alpn.push(value()?),
-            "--workers" => node = node.with_workers(value()?.parse()?),
+            "--workers" => node = node.with_workers(value()?.parse::<usize>()?),
             address => server = TcpServerOptions::from(address),
         }
     }

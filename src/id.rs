@@ -7,6 +7,8 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::num::NonZeroU64;
+use std::ops::Deref;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// Identifies a process: slot and generation, 8 bytes, never reused.
@@ -32,6 +34,25 @@ impl Pid {
 
     pub(crate) const fn new(index: u32, generation: u32) -> Self {
         Self { index, generation }
+    }
+
+    /// The identifier as a number, for a table or a protocol of your own.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// assert_eq!(Pid::from_bits(Pid::NODE.to_bits()), Pid::NODE);
+    /// ```
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The identifier that [`to_bits`](Self::to_bits) made a number of.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            index: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
     }
 
     #[inline]
@@ -73,6 +94,17 @@ impl Alias {
     pub(crate) const SLOTS: u32 = 1 << 24;
     /// Stripes per node.
     pub(crate) const STRIPES: usize = 256;
+
+    /// The identifier as a number, for a table or a protocol of your own. It is never 0.
+    pub const fn to_bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The identifier that [`to_bits`](Self::to_bits) made a number of; `None` for numbers that none has.
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        let alias = Self(NonZeroU64::new(bits)?);
+        (alias.generation() > 0).then_some(alias)
+    }
 
     /// `generation` is at least one; `slot` and `stripe` are below their limits.
     pub(crate) fn new(stripe: usize, slot: u32, generation: u32) -> Self {
@@ -132,6 +164,16 @@ impl Ref {
     pub(crate) const fn new(value: u64) -> Self {
         Self(value)
     }
+
+    /// The identifier as a number, for a table or a protocol of your own.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The identifier that [`to_bits`](Self::to_bits) made a number of.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 }
 
 impl fmt::Display for Ref {
@@ -177,6 +219,20 @@ impl<T: AsRef<str> + ?Sized> From<&T> for Name {
 impl From<String> for Name {
     fn from(text: String) -> Self {
         Self(Arc::from(text))
+    }
+}
+
+impl AsRef<str> for Name {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -245,6 +301,18 @@ impl From<&Name> for Target {
     }
 }
 
+impl From<String> for Target {
+    fn from(name: String) -> Self {
+        Self::Name(Name::from(name))
+    }
+}
+
+impl From<&String> for Target {
+    fn from(name: &String) -> Self {
+        Self::Name(Name::from(name))
+    }
+}
+
 impl From<&str> for Target {
     fn from(name: &str) -> Self {
         Self::Name(Name::from(name))
@@ -261,9 +329,127 @@ impl fmt::Display for Target {
     }
 }
 
+/// A text that is no identifier as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this text is not an identifier")]
+pub struct ParseIdError(());
+
+/// The numbers of a text between these, with dots in between.
+fn numbers<const N: usize>(text: &str, start: &str, end: &str) -> Result<[u64; N], ParseIdError> {
+    let wrong = ParseIdError(());
+    let inner = text
+        .strip_prefix(start)
+        .and_then(|text| text.strip_suffix(end));
+    let mut parts = inner.ok_or(wrong)?.split('.');
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        let part = parts.next().ok_or(wrong)?;
+        let is_plain = part.bytes().all(|byte| byte.is_ascii_digit());
+        *number = part.parse().ok().filter(|_| is_plain).ok_or(wrong)?;
+    }
+    match parts.next() {
+        None => Ok(numbers),
+        Some(_) => Err(wrong),
+    }
+}
+
+/// As it is shown.
+///
+/// ```
+/// use longshore::Pid;
+///
+/// assert_eq!("<0.0>".parse(), Ok(Pid::NODE));
+/// ```
+impl FromStr for Pid {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let [index, generation] = numbers(text, "<", ">")?;
+        match (u32::try_from(index), u32::try_from(generation)) {
+            (Ok(index), Ok(generation)) => Ok(Self { index, generation }),
+            _ => Err(ParseIdError(())),
+        }
+    }
+}
+
+/// As it is shown.
+impl FromStr for Alias {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let [stripe, slot, generation] = numbers(text, "#", "")?;
+        let fits = stripe < Self::STRIPES as u64 && slot < u64::from(Self::SLOTS);
+        match u32::try_from(generation) {
+            Ok(generation @ 1..) if fits => Ok(Self::new(stripe as usize, slot as u32, generation)),
+            _ => Err(ParseIdError(())),
+        }
+    }
+}
+
+/// As it is shown.
+impl FromStr for Ref {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let [value] = numbers(text, "@", "")?;
+        Ok(Self(value))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn identifiers_come_back_from_their_text_and_their_bits() {
+        for pid in [Pid::NODE, Pid::new(u32::MAX, u32::MAX), Pid::new(7, 9)] {
+            assert_eq!(pid.to_string().parse(), Ok(pid));
+            assert_eq!(Pid::from_bits(pid.to_bits()), pid);
+        }
+        for alias in [
+            Alias::new(0, 0, 1),
+            Alias::new(255, Alias::SLOTS - 1, u32::MAX),
+        ] {
+            assert_eq!(alias.to_string().parse(), Ok(alias));
+            assert_eq!(Alias::from_bits(alias.to_bits()), Some(alias));
+        }
+        for reference in [Ref::new(0), Ref::new(u64::MAX)] {
+            assert_eq!(reference.to_string().parse(), Ok(reference));
+            assert_eq!(Ref::from_bits(reference.to_bits()), reference);
+        }
+        for text in [
+            "",
+            "<>",
+            "<1>",
+            "<1.2",
+            "<1.2.3>",
+            "<+1.2>",
+            "<-1.2>",
+            "<4294967296.0>",
+            "1.2",
+            "#0.0.0",
+            "#256.0.1",
+            "#0.16777216.1",
+            "#0.0",
+            "@",
+            "@x",
+            "@18446744073709551616",
+        ] {
+            assert!(text.parse::<Pid>().is_err(), "{text}");
+            assert!(text.parse::<Alias>().is_err(), "{text}");
+            assert!(text.parse::<Ref>().is_err(), "{text}");
+        }
+        assert_eq!(Alias::from_bits(0), None);
+        assert_eq!(Alias::from_bits(u64::from(u32::MAX)), None);
+    }
+
+    #[test]
+    fn name_is_used_as_text() {
+        let name = Name::from("clerk");
+        assert!(name.starts_with("cl") && name.len() == 5);
+        assert_eq!(Target::from(String::from("clerk")), Target::from(&name));
+        assert_eq!(Target::from(&String::from("clerk")), Target::from("clerk"));
+    }
 
     #[test]
     fn alias_gives_back_its_parts_at_the_limits() {

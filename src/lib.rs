@@ -123,7 +123,7 @@ pub use error::{
     BindError, ConfigError, ConnectError, DisconnectReason, FrameError, Reason, RequestError,
     SendErrorKind, SpawnError,
 };
-pub use id::{Alias, Name, Pid, Ref, Target};
+pub use id::{Alias, Name, ParseIdError, Pid, Ref, Target};
 pub use inspect::Inspection;
 pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 #[cfg(unix)]

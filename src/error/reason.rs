@@ -209,6 +209,19 @@ impl DisconnectReason {
         "ended_overflow",
     ];
 
+    /// A short name of the kind of reason, for a label of a metric: the name under which a listener counts it, as in
+    /// `closed_by_peer`. It stays the same from version to version.
+    ///
+    /// ```
+    /// use longshore::DisconnectReason;
+    ///
+    /// assert_eq!(DisconnectReason::IdleTimeout.name(), "idle_timeout");
+    /// ```
+    pub fn name(&self) -> &'static str {
+        let counted = Self::COUNTED[self.counted_at()];
+        counted.strip_prefix("ended_").unwrap_or(counted)
+    }
+
     /// The place of this reason in [`Self::COUNTED`].
     pub(crate) fn counted_at(&self) -> usize {
         match self {

@@ -16,6 +16,7 @@
 
 mod pool;
 mod shared;
+mod verbs;
 
 use std::borrow::Borrow;
 use std::fmt;

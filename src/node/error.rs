@@ -4,7 +4,7 @@ use std::io;
 
 use super::StopReport;
 use crate::error::Reason;
-use crate::error::{BindError, ConfigError, ConnectError, RequestError, SpawnError};
+use crate::error::{BindError, ConfigError, ConnectError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Name, Pid};
 use crate::message::SendError;
 
@@ -30,6 +30,13 @@ pub enum Error {
     /// A message could not be sent.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// A command to a socket was not accepted.
+    #[error(transparent)]
+    Refused(#[from] SendErrorKind),
+    /// A certificate, a key or a root was not usable.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Certificates(#[from] crate::tls::CertError),
     /// A request was not answered.
     #[error(transparent)]
     Request(#[from] RequestError),

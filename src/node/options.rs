@@ -70,15 +70,15 @@ impl Default for NodeOptions {
 impl NodeOptions {
     /// Sets the number of workers.
     #[must_use]
-    pub fn with_workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
+    pub fn with_workers(mut self, workers: impl Into<Option<usize>>) -> Self {
+        self.workers = workers.into();
         self
     }
 
     /// Sets the number of stripes.
     #[must_use]
-    pub fn with_stripes(mut self, stripes: usize) -> Self {
-        self.stripes = Some(stripes);
+    pub fn with_stripes(mut self, stripes: impl Into<Option<usize>>) -> Self {
+        self.stripes = stripes.into();
         self
     }
 
@@ -91,8 +91,8 @@ impl NodeOptions {
 
     /// Sets the default bound of mailboxes.
     #[must_use]
-    pub fn with_mailbox_bound(mut self, messages: u32) -> Self {
-        self.mailbox_bound = Some(messages);
+    pub fn with_mailbox_bound(mut self, messages: impl Into<Option<u32>>) -> Self {
+        self.mailbox_bound = messages.into();
         self
     }
 
@@ -105,8 +105,8 @@ impl NodeOptions {
 
     /// Sets the pool that buffers come from.
     #[must_use]
-    pub fn with_buffer_pool(mut self, pool: BufferPool) -> Self {
-        self.buffer_pool = Some(pool);
+    pub fn with_buffer_pool(mut self, pool: impl Into<Option<BufferPool>>) -> Self {
+        self.buffer_pool = pool.into();
         self
     }
 

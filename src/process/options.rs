@@ -42,15 +42,15 @@ impl SpawnOptions {
 
     /// Bounds the main lane.
     #[must_use]
-    pub fn with_mailbox_bound(mut self, messages: u32) -> Self {
-        self.mailbox_bound = Some(messages);
+    pub fn with_mailbox_bound(mut self, messages: impl Into<Option<u32>>) -> Self {
+        self.mailbox_bound = messages.into();
         self
     }
 
     /// Bounds what sockets may put in the main lane.
     #[must_use]
-    pub fn with_data_bound(mut self, messages: u32) -> Self {
-        self.data_bound = Some(messages);
+    pub fn with_data_bound(mut self, messages: impl Into<Option<u32>>) -> Self {
+        self.data_bound = messages.into();
         self
     }
 

@@ -154,6 +154,10 @@ pub use roots::Roots;
 pub use server::{ClientAuth, ServerResumption, TlsServerOptions};
 pub(crate) use server::{ServerTls, Setup};
 
+/// The TLS library, in the version that the types of this module are of.
+#[doc(no_inline)]
+pub use rustls;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks, whatever happened to an earlier holder: every value behind these locks is replaced whole, never left half written.

@@ -34,8 +34,8 @@ macro_rules! setters {
     (@one $(#[$doc:meta])* $setter:ident, [$($field:ident).+], some, $type:ty) => {
         $(#[$doc])*
         #[must_use]
-        pub fn $setter(mut self, value: $type) -> Self {
-            self.$($field).+ = Some(value);
+        pub fn $setter(mut self, value: impl Into<Option<$type>>) -> Self {
+            self.$($field).+ = value.into();
             self
         }
     };
