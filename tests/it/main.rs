@@ -29,6 +29,7 @@ mod network;
 mod nodes;
 mod options;
 mod pauses;
+mod peer_records;
 mod pool;
 mod processes;
 mod records;
