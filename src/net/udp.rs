@@ -96,6 +96,10 @@ fn given_failed(source: io::Error) -> BindError {
 impl UdpServer {
     /// Checks the options, then binds.
     ///
+    /// An address, with its zone if it has one, and `localhost` are taken as they are. Another name is resolved by the operating
+    /// system, and **the calling thread is blocked** until the resolver answers, for seconds if it does not; a worker does nothing
+    /// else then. From 100 ms on that is a record. Bind to an address, or call this before the node is started.
+    ///
     /// # Errors
     ///
     /// [`BindError::Option`] names a wrong field, before anything is bound; otherwise what the operating system says,
