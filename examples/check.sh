@@ -8,9 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
-for client in nc socat openssl; do command -v "$client" >/dev/null || missing+=("$client"); done
+for client in nc socat openssl nats-server python3; do command -v "$client" >/dev/null || missing+=("$client"); done
 if [ ${#missing[@]} -gt 0 ]; then
-    echo "not installed: ${missing[*]} (on Debian: netcat-openbsd, socat, openssl)" >&2
+    echo "not installed: ${missing[*]} (on Debian: netcat-openbsd, socat, openssl, nats-server, python3)" >&2
     exit 1
 fi
 
@@ -220,4 +220,46 @@ if [ -x "$bin/tls_echo" ]; then
     kill -TERM "$server"
     within 20 has_ended "$server" || fail "does not stop"
     echo "ok: tls_echo"
+fi
+
+# ---- cluster ----
+if [ -x "$bin/cluster" ]; then
+    broker=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    example=cluster
+    : >"$work/cluster.out"
+    nats-server -a 127.0.0.1 -p "$broker" >"$work/nats-server.out" 2>&1 &
+    started+=("$!")
+    declare -A copy
+    for name in one two three; do
+        "$bin/cluster" serve "127.0.0.1:$broker" "$name" >"$work/cluster.$name" 2>&1 &
+        copy[$name]=$!
+        started+=("$!")
+        within 10 grep -q "^$name serves$" "$work/cluster.$name" || fail "$name does not serve"
+    done
+    open kv "$bin/cluster" client "127.0.0.1:$broker"
+    say kv "put color blue"
+    hear kv "*: blue"
+    # Every copy has it: whatever ends, it is there, and so is what is put while they end.
+    for round in 1 2 3 4 5 6; do
+        say kv "get color"
+        hear kv "*: blue"
+    done
+    end_copy() { kill -KILL "${copy[$1]}" && wait "${copy[$1]}" 2>/dev/null || true; }
+    end_copy one
+    for round in 1 2 3 4 5 6; do
+        say kv "put round $round"
+        hear kv "t*: $round"
+    done
+    end_copy three
+    say kv "get color"
+    hear kv "two: blue"
+    # A new copy begins with what the others have.
+    "$bin/cluster" serve "127.0.0.1:$broker" four >"$work/cluster.four" 2>&1 &
+    started+=("$!")
+    within 10 grep -q "^four serves$" "$work/cluster.four" || fail "four does not serve"
+    end_copy two
+    say kv "get round"
+    hear kv "four: 6"
+    leave kv
+    echo "ok: cluster"
 fi

@@ -16,6 +16,7 @@
 //! | [`stopping`] | how a node ends |
 //! | [`logging`] | records: what is reported, where it goes, what bounds it |
 //! | [`observing`] | what a node does, and why it is slow |
+//! | [`more_than_one_machine`] | nodes that talk through NATS, and what that guarantees |
 //! | [`the_loop`] | what happens between a byte on the wire and your handler |
 
 #[doc = include_str!("getting_started.md")]
@@ -46,5 +47,8 @@ pub mod stopping {}
 pub mod logging {}
 #[doc = include_str!("observing.md")]
 pub mod observing {}
+#[cfg(feature = "nats")]
+#[doc = include_str!("more_than_one_machine.md")]
+pub mod more_than_one_machine {}
 #[doc = include_str!("the_loop.md")]
 pub mod the_loop {}
