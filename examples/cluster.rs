@@ -65,7 +65,7 @@ struct Store {
 
 impl Store {
     /// Asks another copy for everything; the answer is the beginning of this one.
-    fn catch_up(&self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn catch_up(&self, cx: &Context<'_>) -> Result<(), Reason> {
         Ok(self
             .others
             .ask(cx.pid(), 0, &Request::Everything, TIMEOUT)?)

@@ -216,12 +216,11 @@ impl Client {
     }
 
     /// Closes the connection; in an orderly end what waits is given to it first, as far as it takes it.
-    fn close(&self, cx: &mut Context<'_>, link: Link, is_orderly: bool) {
-        let is_whole = link.current.is_none() && !link.is_blocked;
-        if is_orderly && link.session.is_ready() && is_whole {
+    fn close(&self, cx: &mut Context<'_>, mut link: Link, is_orderly: bool) {
+        if is_orderly && link.session.is_ready() {
             let mut state = self.shared.state.lock();
             while let Some(chunk) = state.outbox.pop() {
-                if !link.write(cx, chunk.bytes) {
+                if link.write(cx, chunk.bytes).is_err() {
                     break;
                 }
             }

@@ -9,7 +9,7 @@ use crate::actor::{Context, Timer};
 use crate::error::reason::Reason;
 use crate::id::Alias;
 use crate::memory::buffer::Buffer;
-use crate::message::MessageTcp;
+use crate::message::{Flow, WriteData};
 use crate::nats::handle::random;
 use crate::nats::message::MessageNatsStatus;
 use crate::nats::options::NatsAuth;
@@ -24,8 +24,8 @@ use crate::net::options::{TcpConnectionOptions, TcpLimits};
 use crate::net::tcp::StartTls;
 use crate::net::tcp::TcpConnection;
 
-/// Bytes that a connection takes before it refuses more.
-const OUTPUT_LIMIT: u32 = 1 << 20;
+/// Bytes of output above which a connection gets no more, until a quarter of it is left.
+const HIGH: u32 = 1 << 20;
 
 /// Bytes of one chunk of subscriptions.
 const LINES: usize = 64 << 10;
@@ -38,9 +38,7 @@ pub(super) struct Link {
     pub(super) session: Session,
     pub(super) info: ServerInfo,
     pub(super) is_tls: bool,
-    /// A chunk that the connection has not taken as a whole, and how many of its bytes it has.
-    pub(super) current: Option<(Chunk, usize)>,
-    /// The connection refused a write; it says when it takes more.
+    /// The output is above its high mark; a Writable follows.
     pub(super) is_blocked: bool,
     /// A PONG is to be sent.
     pub(super) owes_pong: bool,
@@ -53,14 +51,26 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn write(&self, cx: &mut Context<'_>, bytes: impl Into<Buffer>) -> bool {
-        let message = MessageTcp::new(self.alias, bytes);
-        cx.send_alias(self.alias, message).is_ok()
-    }
-
-    /// Whether bytes between those of the current chunk would break it.
-    pub(super) fn is_within_chunk(&self) -> bool {
-        self.current.as_ref().is_some_and(|(_, sent)| *sent > 0)
+    /// Gives the connection bytes, or gives them back: the output is full, or the connection has ended and its Disconnect
+    /// is on its way.
+    pub(super) fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: impl Into<Buffer>,
+    ) -> Result<(), Buffer> {
+        match cx.try_write(self.alias, bytes.into()) {
+            Ok(flow) => {
+                self.is_blocked = flow == Flow::AboveHigh;
+                Ok(())
+            }
+            Err(refused) => {
+                self.is_blocked = true;
+                match refused.into_data() {
+                    WriteData::Owned(bytes) => Err(bytes),
+                    WriteData::Shared(_) => unreachable!("an owned buffer was given"),
+                }
+            }
+        }
     }
 }
 
@@ -87,10 +97,12 @@ impl Client {
         let name: Arc<str> = Arc::from(format!("{}:{}", address.host, address.port));
         let wait = self.shared.options.connect_timeout;
         let limits = TcpLimits::default()
-            .with_output_limit(OUTPUT_LIMIT)
-            // A server that is slow to read must not keep the client from reading.
-            .with_high_water_mark(OUTPUT_LIMIT)
-            .with_low_water_mark(OUTPUT_LIMIT / 4);
+            .with_output_limit(HIGH * 4)
+            .with_high_water_mark(HIGH)
+            .with_low_water_mark(HIGH / 4)
+            // A server that is slow to read must not keep the client from reading: both sides stream unasked.
+            .with_read_above_high(true)
+            .with_input_window(HIGH);
         let options = TcpConnectionOptions::from((address.host.as_str(), address.port))
             .with_connect_timeout(wait)
             .with_limits(limits);
@@ -110,7 +122,6 @@ impl Client {
             }),
             info: ServerInfo::default(),
             is_tls,
-            current: None,
             is_blocked: false,
             owes_pong: false,
             is_leaving: false,
@@ -244,8 +255,8 @@ impl Client {
         connect.encode(&mut bytes);
         bytes.extend_from_slice(PING);
         link.session.connect();
-        // If it has ended, its Disconnect is on its way.
-        link.write(cx, bytes);
+        // Nothing was written before. Refused only if the connection has ended.
+        drop(link.write(cx, bytes));
         Ok(())
     }
 
@@ -316,12 +327,7 @@ impl Client {
         // It may have ended already.
         let _ = cx.abort(link.alias);
         let is_ready = link.session.is_ready();
-        let mut state = self.shared.state.lock();
-        if let Some((chunk, _)) = link.current {
-            state.outbox.push_front(chunk);
-        }
-        let taken = state.outbox.taken();
-        drop(state);
+        let taken = self.shared.state.lock().outbox.taken();
         let uncertain = taken - self.confirmed.min(taken);
         self.confirmed = taken;
         self.counters.uncertain += uncertain;

@@ -4,8 +4,6 @@ use super::link::Link;
 use super::{Client, Ping, Then};
 use crate::actor::Context;
 use crate::error::reason::Reason;
-use crate::id::Alias;
-use crate::message::{Message, MessageTcp};
 use crate::nats::message::MessageNatsStatus;
 use crate::nats::outbox::Chunk;
 use crate::nats::protocol::encode::{PING, PONG};
@@ -13,9 +11,6 @@ use crate::nats::shared::{Change, State};
 
 /// Arena that one activation gives to the connection.
 const CHUNKS: usize = 32;
-
-/// The largest write. A larger chunk is sent in several.
-const WRITE: usize = 256 << 10;
 
 /// Publishes without a confirmation after which the client sends a PING of its own.
 const UNCONFIRMED: u64 = 4096;
@@ -51,9 +46,13 @@ impl Client {
             let Some(chunk) = found.chunk else {
                 return Ok(());
             };
-            if let Some(link) = &mut self.link {
-                link.current = Some((chunk, 0));
-                link.send_current(cx);
+            let sent = match &mut self.link {
+                Some(link) => link.send(cx, chunk),
+                None => Err(chunk),
+            };
+            if let Err(chunk) = sent {
+                // The next look finds the link blocked, or none.
+                self.shared.state.lock().outbox.push_front(chunk);
             }
         }
         // Other processes have their turn before the rest.
@@ -89,20 +88,14 @@ impl Client {
         }
     }
 
-    /// Sends what stands before every chunk, and the rest of the current one.
+    /// Sends what stands before every chunk.
     fn send_owed(&mut self, cx: &mut Context<'_>) {
         let Some(link) = &mut self.link else { return };
-        if !link.is_blocked && link.current.is_some() {
-            link.send_current(cx);
-        }
-        if link.is_blocked || link.is_within_chunk() {
-            return;
-        }
-        if link.owes_pong {
-            link.owes_pong = !link.write(cx, PONG);
+        if link.owes_pong && !link.is_blocked {
+            link.owes_pong = link.write(cx, PONG).is_err();
         }
         let has_asked = self.pings.iter().any(|ping| ping.then == Then::Leave);
-        if link.is_leaving && link.current.is_none() && !has_asked && link.write(cx, PING) {
+        if link.is_leaving && !link.is_blocked && !has_asked && link.write(cx, PING).is_ok() {
             // Behind the PINGs that the connection has, before those in the outbox.
             let at = (link.session.pings() as usize).min(self.pings.len());
             let ping = Ping {
@@ -143,46 +136,21 @@ fn own_ping(state: &mut State) -> u64 {
 
 impl Link {
     fn takes_chunks(&self) -> bool {
-        self.session.is_ready() && !self.is_blocked && !self.is_leaving && self.current.is_none()
+        self.session.is_ready() && !self.is_blocked && !self.is_leaving
     }
 
-    /// Gives the connection what it takes of the current chunk.
-    fn send_current(&mut self, cx: &mut Context<'_>) {
-        let Some((mut chunk, mut sent)) = self.current.take() else {
-            return;
-        };
-        if chunk.bytes.len() <= WRITE {
-            let bytes = std::mem::take(&mut chunk.bytes);
-            if let Err(refused) = send(cx, self.alias, bytes) {
-                chunk.bytes = refused;
-                self.is_blocked = true;
-                self.current = Some((chunk, 0));
-                return;
+    /// Gives the connection a chunk, or gives it back.
+    fn send(&mut self, cx: &mut Context<'_>, mut chunk: Chunk) -> Result<(), Chunk> {
+        let bytes = std::mem::take(&mut chunk.bytes);
+        match self.write(cx, bytes) {
+            Ok(()) => {
+                self.session.pinged(chunk.pings);
+                Ok(())
             }
-        } else {
-            while sent < chunk.bytes.len() {
-                let end = (sent + WRITE).min(chunk.bytes.len());
-                if !self.write(cx, &chunk.bytes[sent..end]) {
-                    self.is_blocked = true;
-                    self.current = Some((chunk, sent));
-                    return;
-                }
-                sent = end;
+            Err(bytes) => {
+                chunk.bytes = bytes;
+                Err(chunk)
             }
         }
-        self.session.pinged(chunk.pings);
     }
-}
-
-/// Sends bytes, or gives them back.
-fn send(
-    cx: &mut Context<'_>,
-    alias: Alias,
-    bytes: crate::memory::buffer::Buffer,
-) -> Result<(), crate::memory::buffer::Buffer> {
-    let sent = cx.send_alias(alias, MessageTcp::new(alias, bytes));
-    sent.map_err(|refused| match refused.into_message() {
-        Message::Tcp(packet) => packet.data,
-        _ => crate::memory::buffer::Buffer::new(),
-    })
 }
