@@ -75,7 +75,8 @@ pub struct MessageNatsEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageNatsStatus {
-    /// A server has accepted the client; subscriptions are there again.
+    /// A server has accepted the client. Subscriptions are made again before anything else is sent; other clients can
+    /// count on them after a flush.
     #[non_exhaustive]
     Connected {
         /// Its address, `host:port`.
