@@ -115,7 +115,7 @@ pub mod tls;
 
 pub use actor::{
     Actor, AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Context, Pool,
-    PoolCommand, Restart, Shutdown, Supervisor, Timer,
+    PoolCommand, Restart, Session, SessionContext, Shutdown, SpawnMeta, Supervisor, Timer,
 };
 pub use bridge::monitor::Monitor;
 pub use bridge::request::{PendingReply, Reply};
@@ -142,7 +142,7 @@ pub use net::tcp::{TcpConnection, TcpServer};
 pub use net::udp::UdpServer;
 #[cfg(unix)]
 pub use net::unix_datagram::UnixDatagramServer;
-pub use node::{Error, Metrics, Node, NodeOptions, StopOptions, StopReport};
+pub use node::{Error, Metrics, Node, NodeOptions, Serve, StopOptions, StopReport};
 pub use poll::SocketInfo;
 pub use process::{ProcessInfo, ProcessState, SlowHandler, SpawnOptions};
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
@@ -153,9 +153,9 @@ pub mod prelude {
     pub use crate::{
         Actor, Alias, Buffer, Child, Context, DisconnectReason, Framing, Message, MessageTcp,
         MessageTcpConnect, MessageTcpDisconnect, MessageUdp, MetaContext, MetaProcess, Name, Node,
-        NodeOptions, Pid, Pool, Priority, Readiness, Reason, Ref, Reply, Restart, Shutdown,
-        SpawnOptions, Supervisor, Target, TcpConnection, TcpConnectionOptions, TcpServer,
-        TcpServerOptions, Timer, UdpServer, UdpServerOptions,
+        NodeOptions, Pid, Pool, Priority, Readiness, Reason, Ref, Reply, Restart, Session,
+        SessionContext, Shutdown, SpawnOptions, Supervisor, Target, TcpConnection,
+        TcpConnectionOptions, TcpServer, TcpServerOptions, Timer, UdpServer, UdpServerOptions,
     };
 }
 

@@ -3,11 +3,15 @@
 mod context;
 mod pool;
 mod records;
+mod session;
 mod sockets;
 mod supervisor;
 
 pub use context::{Context, Timer};
 pub use pool::{Pool, PoolCommand};
+pub(crate) use session::SessionBehavior;
+pub use session::{Session, SessionContext};
+pub use sockets::SpawnMeta;
 pub(crate) use sockets::finish;
 pub use supervisor::{
     AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Restart, Shutdown,

@@ -12,6 +12,21 @@ use crate::message::{Flow, Message, MessageUdp, WriteData, WriteError};
 use crate::meta::MetaProcess;
 use crate::process::Processes;
 
+/// What [`Context::spawn_meta`] starts: every [`MetaProcess`], and what
+/// [`TcpServer::serve`](crate::TcpServer::serve) returns.
+pub trait SpawnMeta {
+    /// Starts it as a child of the process of `cx`.
+    #[doc(hidden)]
+    fn spawn_in(self, cx: &mut Context<'_>) -> Result<Alias, SpawnError>;
+}
+
+impl<M: MetaProcess> SpawnMeta for M {
+    fn spawn_in(self, cx: &mut Context<'_>) -> Result<Alias, SpawnError> {
+        let pid = cx.pid();
+        cx.env().processes.spawn_meta(pid, Box::new(self))
+    }
+}
+
 impl Context<'_> {
     /// Starts a meta-process as a child of this process: it ends when this process ends.
     ///
@@ -29,9 +44,8 @@ impl Context<'_> {
     /// # let _ = address;
     /// # Ok(()) }) }
     /// ```
-    pub fn spawn_meta(&mut self, meta: impl MetaProcess) -> Result<Alias, SpawnError> {
-        let pid = self.pid();
-        self.env().processes.spawn_meta(pid, Box::new(meta))
+    pub fn spawn_meta(&mut self, meta: impl SpawnMeta) -> Result<Alias, SpawnError> {
+        meta.spawn_in(self)
     }
 
     /// Writes to a connection. The bytes leave in the order of the writes, and no piece in the middle is ever lost.
@@ -58,6 +72,19 @@ impl Context<'_> {
             .commands
             .write(connection, pid, data.into());
         self.env().life.count_send();
+    }
+
+    /// [`Context::write`], under a name that a [`SessionContext`](crate::SessionContext) does not use for its own
+    /// connection.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.write_to(connection, "to another one");
+    /// # Ok(()) }) }
+    /// ```
+    pub fn write_to(&mut self, connection: Alias, data: impl Into<WriteData>) {
+        self.write(connection, data);
     }
 
     /// Writes to a connection if there is room, and returns whether more is welcome.
@@ -302,7 +329,11 @@ impl Context<'_> {
             .map_or(0, |quota| quota.queued())
     }
 
-    fn command(&mut self, to: Alias, command: SocketCommand) -> Result<(), SendErrorKind> {
+    pub(super) fn command(
+        &mut self,
+        to: Alias,
+        command: SocketCommand,
+    ) -> Result<(), SendErrorKind> {
         let pid = self.pid();
         push(self.env().processes, pid, to, command)
     }

@@ -13,6 +13,7 @@ mod command;
 mod commands;
 mod deliver;
 pub(crate) mod monitor;
+mod owner;
 mod queue;
 pub(crate) mod request;
 pub(crate) mod send_quota;
@@ -23,8 +24,9 @@ mod wakers;
 pub(crate) use command::Command;
 pub(crate) use commands::Commands;
 pub(crate) use deliver::{Ack, Claim, Deliver, Undelivered, Watcher};
+pub(crate) use owner::SpawnOwner;
 pub(crate) use send_quota::QuotaOptions;
-pub(crate) use socket_command::{Framing, SocketCommand};
+pub(crate) use socket_command::{Decoder, Framing, SocketCommand};
 pub(crate) use timer_event::TimerEvent;
 pub(crate) use wakers::StripeWakers;
 

@@ -1,7 +1,8 @@
 //! What an owner asks of a socket besides sending data.
 
+use crate::error::DisconnectReason;
 use crate::memory::buffer::SharedBuffer;
-pub(crate) use crate::proto::framing::Framing;
+pub(crate) use crate::proto::framing::{Decoder, Framing};
 
 /// Travels as a message to the alias, so it keeps its place among the bytes sent before and after it.
 #[derive(Clone, Debug)]
@@ -11,6 +12,8 @@ pub(crate) enum SocketCommand {
     /// A write found the output limit reached: close, with what was accepted before.
     Overflow,
     Close,
+    /// Close in order, for a reason that the owner has found in the input.
+    CloseFor(DisconnectReason),
     Abort,
     ShutdownWrite,
     PauseReading,

@@ -111,6 +111,10 @@ impl WriteError {
         Self { kind, data }
     }
 
+    pub(crate) fn closed(data: WriteData) -> Self {
+        Self::new(WriteErrorKind::Closed, data)
+    }
+
     /// Why the write was refused.
     pub fn kind(&self) -> WriteErrorKind {
         self.kind

@@ -392,6 +392,18 @@ impl MetaContext<'_> {
         bytes > 0 && self.quota().sent(bytes, low_water_mark)
     }
 
+    /// Moves this meta-process from its parent to `parent`, which gets its exit from now on. Returns whether `parent`
+    /// lives.
+    pub(crate) fn set_parent(&mut self, parent: Pid) -> bool {
+        let deliver = &self.services.deliver;
+        if !deliver.adopt(parent, self.alias) {
+            return false;
+        }
+        deliver.disown(self.parent, self.alias);
+        self.parent = parent;
+        true
+    }
+
     #[inline]
     pub(crate) fn quota(&self) -> &SendQuota {
         self.services

@@ -11,6 +11,7 @@ mod options;
 mod records;
 mod run;
 mod seen;
+mod serve;
 #[cfg(all(feature = "signals", unix))]
 mod signals;
 mod sockets;
@@ -19,6 +20,7 @@ mod stop;
 pub use error::Error;
 pub use metrics::Metrics;
 pub use options::NodeOptions;
+pub use serve::Serve;
 pub use stop::{StopOptions, StopReport};
 
 use std::any::TypeId;

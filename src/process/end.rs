@@ -139,6 +139,9 @@ impl Processes {
         if was_started {
             self.ended[reason.class()].fetch_add(1, Ordering::Relaxed);
         }
+        if life.is_dependent {
+            self.with_relations(life.parent, |relations| relations.dependents.remove(&pid));
+        }
         if let Some(behavior) = behavior.as_mut().filter(|_| was_started) {
             self.set_terminating(pid, pid.generation());
             let mut env = ProcessContext {
@@ -225,6 +228,10 @@ impl Processes {
     fn notify_related(&self, pid: Pid, relations: Relations, reason: &Reason) {
         for alias in relations.metas {
             self.exit_meta(alias, reason);
+        }
+        for dependent in relations.dependents {
+            // One that has ended meanwhile needs no signal.
+            let _ = self.send_exit(pid, Target::Pid(dependent), reason.clone());
         }
         let me = Target::Pid(pid);
         for target in relations.links {

@@ -67,6 +67,8 @@ pub(crate) struct ProcessInfo {
     pub(crate) parent: Pid,
     pub(crate) name: Option<Name>,
     pub(crate) trap_exit: bool,
+    /// It ends with its parent, which keeps it among its dependents.
+    pub(super) is_dependent: bool,
     /// Its last activation has left it a backlog.
     pub(super) has_backlog: bool,
     /// When it was spawned, on the node's clock.
@@ -115,6 +117,7 @@ impl ProcessInfo {
             parent,
             name: None,
             trap_exit: false,
+            is_dependent: false,
             has_backlog: false,
             born_ms,
             is_signaled: false,
@@ -355,6 +358,24 @@ pub(crate) struct ProcessContext<'a> {
 }
 
 impl ProcessContext<'_> {
+    /// Whether the output of the connection is above its high mark, so that its input waits.
+    pub(crate) fn holds_input(&self, alias: Alias) -> bool {
+        let quota = self.processes.commands.quota(alias);
+        quota.is_some_and(|quota| quota.holds_input(alias.generation()))
+    }
+
+    /// Sends a message to this process that comes when the output of the connection has fallen to its low mark, before
+    /// input that comes later.
+    pub(crate) fn send_at_low_mark(&mut self, alias: Alias, message: Message) {
+        let envelope = Envelope {
+            from: self.life.pid,
+            payload: Payload::Message(message.into()),
+        };
+        let cold = self.life.cold.get_or_insert_default();
+        let aside = cold.aside.get_or_insert_default();
+        aside.hold(alias, envelope);
+    }
+
     /// Asks; the answer, or why there is none, comes as a [`Message::Reply`].
     pub(crate) fn request(
         &mut self,

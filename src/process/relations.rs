@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::bridge::Watcher;
-use crate::id::{Alias, Name, Ref, Target};
+use crate::id::{Alias, Name, Pid, Ref, Target};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(crate) struct Relations {
     pub(crate) metas: HashSet<Alias>,
     /// Those of `metas` that hold an address which a successor will bind.
     pub(crate) listeners: Vec<Alias>,
+    /// Processes that get an exit signal when this one ends: the sessions of its connections.
+    pub(crate) dependents: HashSet<Pid>,
     /// Processes and meta-processes this one is linked to.
     pub(crate) links: HashSet<Target>,
     /// Processes that want to be told of the end of this one, apart from links.
@@ -35,6 +37,7 @@ pub(crate) struct Monitored {
 impl Relations {
     pub(crate) fn is_empty(&self) -> bool {
         self.metas.is_empty()
+            && self.dependents.is_empty()
             && self.links.is_empty()
             && self.watchers.is_empty()
             && self.monitors.is_empty()

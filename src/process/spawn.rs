@@ -36,7 +36,7 @@ use crate::scheduler::{Place, Task};
 /// or is the one that spawns.
 const CLOSE_WAIT: Duration = Duration::from_millis(250);
 
-type Factory = Box<dyn FnOnce() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
+pub(crate) type Factory = Box<dyn FnOnce() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
 
 /// A message to the parent: this process, which was spawned deferred, has started.
 #[derive(Debug)]
@@ -294,6 +294,34 @@ impl Processes {
                 return;
             }
         }
+    }
+}
+
+impl Processes {
+    /// Spawns a process deferred, which ends when `parent` ends. `factory` must not panic.
+    pub(crate) fn spawn_dependent(
+        self: &Arc<Self>,
+        parent: Pid,
+        options: &SpawnOptions,
+        factory: Factory,
+    ) -> Result<Pid, SpawnError> {
+        let (cell, pid) = self.open(parent, options)?;
+        let born_ms = self.timers.clock().now_ms();
+        let mut life = ProcessInfo::new(pid, parent, born_ms, None);
+        let admitted = self.admit(&mut life, options).and_then(|()| {
+            let adopted = self.with_relations(parent, |relations| relations.dependents.insert(pid));
+            life.is_dependent = adopted.is_some();
+            adopted.map(|_| ()).ok_or(SpawnError::NoParent)
+        });
+        if let Err(error) = admitted {
+            let closing = self.close(cell, life, Batch::default(), None, Reason::Normal);
+            self.finish_end(closing);
+            return Err(error);
+        }
+        *cell.stage.lock() = Stage::Starting(Box::new(Starting { life, factory }));
+        // The mailbox is in the scheduled state since it was opened: nothing else queues it.
+        self.scheduler.push(Task::process(pid.index()), Place::Back);
+        Ok(pid)
     }
 }
 

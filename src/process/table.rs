@@ -28,6 +28,7 @@ use crate::error::{ConfigError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
 use crate::inspect::Inspection;
 use crate::memory::arena::{Arena, IndexAllocator};
+use crate::memory::buffer::BufferPool;
 use crate::message::CompactMessage;
 use crate::message::UserMessage;
 use crate::message::{Message, MessageExit, MessageReply, Priority, SendError};
@@ -180,6 +181,14 @@ impl Processes {
     ) -> Result<Alias, SpawnError> {
         let services = self.services.get().and_then(Weak::upgrade);
         services.ok_or(SpawnError::Stopping)?.spawn(parent, meta)
+    }
+
+    /// The pool of the node; one of its own while the node stops.
+    pub(crate) fn buffer_pool(&self) -> BufferPool {
+        let services = self.services.get().and_then(Weak::upgrade);
+        services
+            .map(|services| services.pool.clone())
+            .unwrap_or_default()
     }
 
     /// Remembers how the node is stopped from inside.

@@ -40,6 +40,7 @@ mod requests;
 #[cfg(unix)]
 mod run;
 mod scheduling;
+mod sessions;
 mod stop;
 mod stories;
 mod supervisors;

@@ -30,6 +30,7 @@ use crate::net::socket::{set_buffer_sizes, set_stream_options, unbound};
 use crate::net::stream::{Stream, mapped_for};
 #[cfg(unix)]
 use crate::net::unix;
+use crate::proto::framing::Framing;
 use crate::proto::tcp::Settings;
 
 /// A TCP connection meta-process that this side opens.
@@ -88,6 +89,14 @@ enum State {
 }
 
 impl TcpConnection {
+    /// Prepares for a session, which gets raw bytes and sees the peer's end: takes the framing out. `None` if another
+    /// process is to own the connection.
+    pub(crate) fn take_framing(&mut self) -> Option<Framing> {
+        self.options.connection.half_open = true;
+        let is_free = self.options.process.is_none();
+        is_free.then(|| std::mem::take(&mut self.options.connection.framing))
+    }
+
     /// Checks the options and begins. A literal address is connected to at once, a name when it is spawned.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::handshakes::{Waiting, WaitingHandshakes, WaitsFor};
-use crate::bridge::{Command, Commands, SocketCommand};
+use crate::bridge::{Command, Commands, SocketCommand, SpawnOwner};
 use crate::error::DisconnectReason;
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
@@ -58,6 +58,8 @@ pub(super) struct ConnectionLimiter {
     high_water: AtomicU64,
     refused_sends: AtomicU64,
     by_ip: Mutex<HashMap<IpAddr, usize>>,
+    /// What spawns a process for each connection, if that is wanted.
+    pub(super) owners: OnceLock<Arc<dyn SpawnOwner>>,
     /// The listener, once it is started, and the way to it.
     listener: OnceLock<(Alias, Arc<Commands>)>,
 }
@@ -205,6 +207,11 @@ impl ConnectionLimiter {
 }
 
 impl ConnectionPermit {
+    /// What spawns the owner of the connection, if it is to have a process of its own.
+    pub(super) fn owners(&self) -> Option<Arc<dyn SpawnOwner>> {
+        self.limiter.owners.get().map(Arc::clone)
+    }
+
     /// Counts the end of the connection.
     pub(super) fn ended(&self, reason: &DisconnectReason, counters: FinalCounters) {
         let limiter = &*self.limiter;

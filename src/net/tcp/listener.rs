@@ -24,6 +24,7 @@ use socket2::{Protocol, SockRef, Type};
 use self::accept_loop::{Accepting, Counters, spare_descriptor};
 use super::limits::ConnectionLimiter;
 use super::tls::ServerSide;
+use crate::bridge::SpawnOwner;
 use crate::error::{BindError, Reason};
 use crate::net::options::TcpServerOptions;
 use crate::net::socket::{
@@ -32,6 +33,7 @@ use crate::net::socket::{
 use crate::net::stream::{Stream, UNSPECIFIED, canonical};
 #[cfg(unix)]
 use crate::net::unix::{self, SocketFile};
+use crate::proto::framing::Framing;
 use crate::proto::tcp::Settings;
 
 /// A TCP server meta-process: accepts connections and gives each one to a process.
@@ -108,6 +110,20 @@ impl fmt::Display for Listener {
 }
 
 impl TcpServer {
+    /// Prepares for sessions, which get raw bytes and see the peer's end: takes the framing out. `None` if a process pool
+    /// is to own the connections.
+    pub(crate) fn take_framing(&mut self) -> Option<Framing> {
+        self.options.connection.half_open = true;
+        let is_free = self.options.process_pool.is_empty();
+        is_free.then(|| std::mem::take(&mut self.options.connection.framing))
+    }
+
+    /// Sets what spawns a process for each connection.
+    pub(crate) fn set_owners(&self, owners: Arc<dyn SpawnOwner>) {
+        // A listener is given to `spawn_meta` once, so there is none yet.
+        let _ = self.limiter.owners.set(owners);
+    }
+
     /// Checks the options, then binds and listens.
     ///
     /// An address, with its zone if it has one, and `localhost` are taken as they are. Another name is resolved by the operating

@@ -51,6 +51,8 @@ impl Run<'_> {
             }
         });
         self.read_budget = cx.read_budget;
+        // A connection moves to its session when it is established.
+        entry.parent = cx.parent;
         let actions = cx.actions;
         if let Some(successor) = actions.successor {
             drop_catching(std::mem::replace(&mut entry.meta, successor));

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Driver;
-use crate::bridge::{Ack, SocketCommand, Undelivered};
+use crate::bridge::{Ack, SocketCommand, SpawnOwner, Undelivered};
 use crate::error::{DisconnectReason, Reason};
 use crate::message::{
     CompactMessage, Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
@@ -21,7 +21,7 @@ use crate::proto::tcp::{Event, Input};
 use crate::record::{Kind, Level};
 
 impl Driver {
-    pub(super) fn deliver(&mut self, cx: &MetaContext<'_>, event: Event) {
+    pub(super) fn deliver(&mut self, cx: &mut MetaContext<'_>, event: Event) {
         let alias = cx.alias;
         match event {
             Event::Data(data) => {
@@ -92,10 +92,7 @@ impl Driver {
         }
     }
 
-    fn deliver_connect(&mut self, cx: &MetaContext<'_>) {
-        if let Some(permit) = &mut self.permit {
-            permit.handshake_done();
-        }
+    fn deliver_connect(&mut self, cx: &mut MetaContext<'_>) {
         let connect = MessageTcpConnect {
             id: cx.alias,
             remote_addr: self.remote_addr.get(),
@@ -103,7 +100,39 @@ impl Driver {
             #[cfg(feature = "tls")]
             tls: self.machine.tls_info(),
         };
-        self.deliver_control(cx, Message::TcpConnect(Box::new(connect)));
+        if let Some(owners) = self.permit.as_ref().and_then(ConnectionPermit::owners) {
+            self.spawn_owner(cx, &*owners, connect);
+        } else {
+            self.handshake_done();
+            self.deliver_control(cx, Message::TcpConnect(Box::new(connect)));
+        }
+    }
+
+    fn handshake_done(&mut self) {
+        if let Some(permit) = &mut self.permit {
+            permit.handshake_done();
+        }
+    }
+
+    /// Spawns a process for the connection, which becomes its parent and owner. Without one the connection is reset, and
+    /// counts as one that was not established.
+    fn spawn_owner(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        owners: &dyn SpawnOwner,
+        connect: MessageTcpConnect,
+    ) {
+        match owners.spawn_owner(cx.parent, connect) {
+            Ok(owner) if cx.set_parent(owner) => {
+                self.owner = owner;
+                cx.quota().set_owner(owner);
+                self.handshake_done();
+            }
+            _ => {
+                self.stream.reset_on_close();
+                self.input(cx, Input::Abort);
+            }
+        }
     }
 
     pub(super) fn local_addr(&self) -> SocketAddr {
@@ -132,6 +161,10 @@ impl Driver {
             SocketCommand::Close => {
                 self.release_input(cx);
                 Input::Close(DisconnectReason::LocalClose)
+            }
+            SocketCommand::CloseFor(reason) => {
+                self.release_input(cx);
+                Input::Close(reason)
             }
             SocketCommand::Abort => {
                 self.release_input(cx);

@@ -1,0 +1,289 @@
+//! Runs a [`Session`] as a process: sorts its messages, and offers its input.
+//!
+//! `offer` is the loop: it takes a unit of the input, calls `received`, and goes on while that makes progress, the session
+//! is not paused and the output is not above its high mark. In the last case it leaves a note to itself where the input of
+//! the connection is set aside, so that it goes on when the output has fallen to its low mark.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::input::{Input, Progress, Unit};
+use super::{Session, SessionContext};
+use crate::actor::number_of;
+use crate::bridge::Framing;
+use crate::bridge::request::Reply;
+use crate::error::{DisconnectReason, FrameError, Reason};
+use crate::id::{Alias, Pid};
+use crate::inspect::Inspection;
+use crate::message::{Message, MessageTcpConnect, MessageType};
+use crate::process::{Behavior, ProcessContext};
+
+/// Goes on with the input.
+#[derive(Debug)]
+struct Offer;
+
+/// What a session knows of its connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) alias: Option<Alias>,
+    pub(super) remote_addr: SocketAddr,
+    pub(super) local_addr: SocketAddr,
+    pub(super) is_paused: bool,
+    /// The session has closed it, or its input was not understood: no more input is offered.
+    pub(super) is_closing: bool,
+    /// An [`Offer`] waits for the low mark.
+    is_waiting: bool,
+    has_peer_closed: bool,
+}
+
+/// See the module.
+pub(crate) struct SessionBehavior<S> {
+    session: S,
+    peer: Peer,
+    input: Input,
+    /// Of a session that is spawned for an established connection, until `init`.
+    connect: Option<Box<MessageTcpConnect>>,
+}
+
+impl<S: Session> SessionBehavior<S> {
+    /// A session for the connection of `connect`; for one that is to come without.
+    pub(crate) fn new(
+        session: S,
+        connect: Option<Box<MessageTcpConnect>>,
+        framing: &Framing,
+        input_limit: usize,
+    ) -> Self {
+        let unspecified = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let mut input = Input::new(input_limit);
+        input.set_framing(framing.clone());
+        Self {
+            session,
+            peer: Peer {
+                alias: None,
+                remote_addr: unspecified,
+                local_addr: unspecified,
+                is_paused: false,
+                is_closing: false,
+                is_waiting: false,
+                has_peer_closed: false,
+            },
+            input,
+            connect,
+        }
+    }
+
+    fn connected(
+        &mut self,
+        env: &mut ProcessContext<'_>,
+        connect: &MessageTcpConnect,
+    ) -> Result<(), Reason> {
+        self.peer.alias = Some(connect.id);
+        self.peer.remote_addr = connect.remote_addr;
+        self.peer.local_addr = connect.local_addr;
+        let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+        self.session.connected(&mut cx, connect)
+    }
+
+    /// Handles a message of the connection; others come back.
+    fn handle_own(
+        &mut self,
+        env: &mut ProcessContext<'_>,
+        message: Message,
+    ) -> Result<Option<Message>, Reason> {
+        let own = self.peer.alias;
+        match message {
+            Message::Tcp(packet) if Some(packet.id) == own => {
+                if !self.peer.is_closing {
+                    self.input.push(packet.data);
+                    self.offer(env)?;
+                }
+            }
+            Message::TcpConnect(connect) if own.is_none() => self.connected(env, &connect)?,
+            Message::TcpWritable(writable) if Some(writable.id) == own => {
+                let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+                self.session.writable(&mut cx)?;
+                self.offer(env)?;
+            }
+            Message::TcpPeerClosed(end) if Some(end.id) == own => {
+                self.peer.has_peer_closed = true;
+                self.offer(env)?;
+            }
+            Message::TcpDisconnect(end) if own.is_none_or(|own| own == end.id) => {
+                let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+                self.session.disconnected(&mut cx, &end);
+                return Err(Reason::Normal);
+            }
+            message => return Ok(Some(message)),
+        }
+        Ok(None)
+    }
+
+    /// Offers the input until something stops it.
+    fn offer(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
+        loop {
+            if self.peer.is_closing {
+                self.input.clear();
+                return Ok(());
+            }
+            if self.peer.is_paused || self.waits_for_output(env) {
+                return Ok(());
+            }
+            if !self.offer_one(env)? {
+                break;
+            }
+        }
+        if self.peer.has_peer_closed && !self.peer.is_closing && !self.peer.is_paused {
+            self.peer.has_peer_closed = false;
+            let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+            self.session.peer_closed(&mut cx)?;
+        }
+        Ok(())
+    }
+
+    /// Offers one unit. Returns whether another may follow at once.
+    fn offer_one(&mut self, env: &mut ProcessContext<'_>) -> Result<bool, Reason> {
+        let unit = self.input.next(|| env.processes.buffer_pool());
+        let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+        match unit {
+            Unit::None => Ok(false),
+            Unit::Frame(mut frame) => {
+                self.session.received(&mut cx, &mut frame)?;
+                Ok(true)
+            }
+            Unit::Bytes(mut bytes) => {
+                let before = bytes.len();
+                let outcome = self.session.received(&mut cx, &mut bytes);
+                let progress = self.input.put_back(bytes, before);
+                outcome?;
+                match progress {
+                    Progress::Again => Ok(true),
+                    Progress::Wait => Ok(false),
+                    Progress::Error(error) => {
+                        self.refuse(env, error);
+                        Ok(false)
+                    }
+                }
+            }
+            Unit::Error(error) => {
+                self.refuse(env, error);
+                Ok(false)
+            }
+        }
+    }
+
+    /// The input is not understood: the session may answer that, then the connection closes.
+    fn refuse(&mut self, env: &mut ProcessContext<'_>, error: FrameError) {
+        if self.peer.is_closing {
+            return;
+        }
+        self.input.clear();
+        let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+        self.session.malformed(&mut cx, &error);
+        cx.close_for(DisconnectReason::Frame(error));
+    }
+
+    /// Whether the input must wait for the low mark; then an [`Offer`] comes at that mark.
+    fn waits_for_output(&mut self, env: &mut ProcessContext<'_>) -> bool {
+        let Some(alias) = self.peer.alias else {
+            return false;
+        };
+        if self.input.len() == 0 || !env.holds_input(alias) {
+            return false;
+        }
+        if !std::mem::replace(&mut self.peer.is_waiting, true) {
+            env.send_at_low_mark(alias, Message::new(Offer));
+        }
+        true
+    }
+
+    fn context<'a, 'b: 'a>(
+        &'a mut self,
+        env: &'a mut ProcessContext<'b>,
+    ) -> (&'a mut S, SessionContext<'a>) {
+        let cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+        (&mut self.session, cx)
+    }
+}
+
+impl<S: Session> Behavior for SessionBehavior<S> {
+    fn init(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
+        match self.connect.take() {
+            Some(connect) => self.connected(env, &connect),
+            None => Ok(()),
+        }
+    }
+
+    fn handle_message(
+        &mut self,
+        env: &mut ProcessContext<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        let was_paused = self.peer.is_paused;
+        let Some(message) = self.handle_own(env, message)? else {
+            return self.offer_after_resume(env, was_paused);
+        };
+        let message = match message.downcast::<Offer>() {
+            Ok(Offer) => {
+                self.peer.is_waiting = false;
+                return self.offer(env);
+            }
+            Err(message) => message,
+        };
+        let (session, mut cx) = self.context(env);
+        session.handle_message(&mut cx, from, message)?;
+        self.offer_after_resume(env, was_paused)
+    }
+
+    fn handle_call(
+        &mut self,
+        env: &mut ProcessContext<'_>,
+        from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
+        let was_paused = self.peer.is_paused;
+        let (session, mut cx) = self.context(env);
+        session.handle_call(&mut cx, from, message, reply)?;
+        self.offer_after_resume(env, was_paused)
+    }
+
+    fn inspect(&mut self, env: &mut ProcessContext<'_>) -> Inspection {
+        let input_bytes = self.input.len();
+        let (session, mut cx) = self.context(env);
+        let mut inspection = session.handle_inspect(&mut cx);
+        inspection.add("input_bytes", input_bytes);
+        inspection
+    }
+
+    fn terminate(&mut self, env: &mut ProcessContext<'_>, reason: &Reason) {
+        let (session, mut cx) = self.context(env);
+        session.terminate(&mut cx, reason);
+    }
+
+    fn is_pool(&self) -> bool {
+        false
+    }
+
+    fn type_number(&self) -> MessageType {
+        number_of::<S>()
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<S>()
+    }
+}
+
+impl<S: Session> SessionBehavior<S> {
+    /// After a callback that resumed the session, or changed the framing: what was left is offered.
+    fn offer_after_resume(
+        &mut self,
+        env: &mut ProcessContext<'_>,
+        was_paused: bool,
+    ) -> Result<(), Reason> {
+        if was_paused && !self.peer.is_paused {
+            self.offer(env)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Sessions: a process for each connection, input that is pulled, and ends that stay where they belong.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+
+use longshore::prelude::*;
+use longshore::{FrameError, SpawnError, TcpLimits};
+
+use crate::support::*;
+
+const MIB: usize = 1 << 20;
+
+/// Starts a listener with sessions below a process of the test.
+fn serve<S: Session>(
+    probe: &Probe,
+    options: TcpServerOptions,
+    factory: impl Fn() -> S + Send + Sync + 'static,
+) -> SocketAddr {
+    let server = TcpServer::bind(options).expect("bound");
+    let addr = server.local_addr();
+    probe
+        .run(move |cx| cx.spawn_meta(server.serve(factory)))
+        .expect("spawned");
+    addr
+}
+
+fn local() -> TcpServerOptions {
+    TcpServerOptions::from("127.0.0.1:0")
+}
+
+/// Answers each line with it in upper case; some lines misbehave.
+struct Shouter;
+
+impl Session for Shouter {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+        match &input[..] {
+            b"panic" => panic!("asked to"),
+            b"fail" => return Err(Reason::error("asked to")),
+            b"bye" => {
+                cx.write("BYE\n");
+                cx.close();
+            }
+            line => {
+                let mut answer = line.to_ascii_uppercase();
+                answer.push(b'\n');
+                cx.write(answer);
+            }
+        }
+        Ok(())
+    }
+
+    fn malformed(&mut self, cx: &mut SessionContext<'_>, error: &FrameError) {
+        cx.write(format!("refused: {error}\n"));
+    }
+}
+
+fn lines() -> TcpServerOptions {
+    local().with_framing(Framing::Lines { max_length: 100 })
+}
+
+#[test]
+fn each_connection_has_a_process_that_ends_with_it() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = serve(&probe, lines(), || Shouter);
+    let mut clients: Vec<_> = (0..10).map(|_| client(addr)).collect();
+    for stream in &mut clients {
+        exchange(stream, b"hello\n", b"HELLO\n");
+    }
+    assert_eq!(count(&node, "processes"), 11);
+    drop(clients);
+    wait_for_count(&node, "processes", 1);
+    wait_for_count(&node, "meta_processes", 1);
+    probe.saw_nothing();
+    stop_clean(&node);
+}
+
+#[test]
+fn panic_in_one_of_many_sessions_ends_one_connection() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = serve(&probe, lines(), || Shouter);
+    let mut clients: Vec<_> = (0..100).map(|_| client(addr)).collect();
+    for stream in &mut clients {
+        exchange(stream, b"hello\n", b"HELLO\n");
+    }
+    clients[50].write_all(b"last\npanic\n").expect("written");
+    let answer = read_out(&mut clients[50]).expect("the answer before the panic");
+    assert_eq!(answer, b"LAST\n");
+    clients[7].write_all(b"fail\n").expect("written");
+    assert_eq!(read_out(&mut clients[7]), Ok(Vec::new()));
+    for (number, stream) in clients.iter_mut().enumerate() {
+        if number != 50 && number != 7 {
+            exchange(stream, b"still here\n", b"STILL HERE\n");
+        }
+    }
+    drop(clients);
+    wait_for_count(&node, "processes", 1);
+    stop_clean(&node);
+}
+
+#[test]
+fn malformed_input_is_answered_before_the_connection_closes() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = serve(&probe, lines(), || Shouter);
+    let mut stream = client(addr);
+    stream.write_all(b"fine\n").expect("written");
+    stream.write_all(&[b'x'; 200]).expect("written");
+    let answer = String::from_utf8(read_to_end(&mut stream)).expect("text");
+    assert!(answer.starts_with("FINE\nrefused: a frame of"), "{answer}");
+    stop_clean(&node);
+}
+
+/// Takes units of four bytes, one for each call, and answers each.
+struct Units(mpsc::Sender<usize>);
+
+impl Session for Units {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+        self.0.send(input.len())?;
+        if input.len() < 4 {
+            cx.need(4);
+            return Ok(());
+        }
+        let unit = input.split_to(4);
+        cx.write(unit);
+        Ok(())
+    }
+}
+
+#[test]
+fn unframed_input_is_pulled_at_the_pace_of_the_session() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (calls, seen) = mpsc::channel();
+    let calls = Mutex::new(calls);
+    let addr = serve(&probe, local(), move || {
+        Units(calls.lock().expect("no panic").clone())
+    });
+    let mut stream = client(addr);
+    exchange(&mut stream, b"abcdefghij", b"abcdefgh");
+    // Two bytes are left: neither call sees less than there was.
+    exchange(&mut stream, b"kl", b"ijkl");
+    drop(stream);
+    wait_for_count(&node, "processes", 1);
+    let lengths: Vec<usize> = seen.try_iter().collect();
+    assert_eq!(lengths.last(), Some(&4), "{lengths:?}");
+    stop_clean(&node);
+}
+
+#[test]
+fn input_beyond_the_limit_that_is_left_is_malformed() {
+    struct Hoarder(mpsc::Sender<FrameError>);
+    impl Session for Hoarder {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+            Ok(())
+        }
+
+        fn malformed(&mut self, cx: &mut SessionContext<'_>, error: &FrameError) {
+            cx.write("too much");
+            drop(self.0.send(error.clone()));
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (errors, seen) = mpsc::channel();
+    let errors = Mutex::new(errors);
+    let server = TcpServer::bind(local()).expect("bound");
+    let addr = server.local_addr();
+    let served = server
+        .serve(move || Hoarder(errors.lock().expect("no panic").clone()))
+        .with_input_limit(10);
+    probe.run(move |cx| cx.spawn_meta(served)).expect("spawned");
+    let mut stream = client(addr);
+    stream.write_all(b"0123456789").expect("written");
+    stream.write_all(b"x").expect("written");
+    assert_eq!(read_to_end(&mut stream), b"too much");
+    let error = seen.recv_timeout(LIMIT).expect("an error");
+    assert_eq!(
+        error,
+        FrameError::TooLarge {
+            length: 11,
+            max: 10
+        }
+    );
+    stop_clean(&node);
+}
+
+/// Answers each byte with a block of one mebibyte.
+struct Blocks;
+
+impl Session for Blocks {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+        let byte = input[0];
+        input.advance(1);
+        cx.write(vec![byte; MIB]);
+        Ok(())
+    }
+}
+
+#[test]
+fn pipelined_requests_of_a_late_reader_are_answered_one_by_one() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = serve(&probe, local(), || Blocks);
+    let mut stream = client(addr);
+    let requests: Vec<u8> = (0..64).collect();
+    stream.write_all(&requests).expect("written");
+    stream
+        .shutdown(std::net::Shutdown::Write)
+        .expect("shut down");
+    let mut block = vec![0; MIB];
+    for byte in 0..64 {
+        stream.read_exact(&mut block).expect("a block");
+        assert!(
+            block.iter().all(|found| *found == byte),
+            "{byte} has a hole"
+        );
+    }
+    assert_eq!(read_to_end(&mut stream), b"");
+    stop_clean(&node);
+}
+
+#[test]
+fn paused_session_is_offered_nothing_until_it_resumes() {
+    struct Slow(Arc<Mutex<Vec<Pid>>>);
+    impl Session for Slow {
+        fn connected(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            _: &MessageTcpConnect,
+        ) -> Result<(), Reason> {
+            self.0.lock().expect("no panic").push(cx.pid());
+            cx.pause();
+            cx.write("paused");
+            Ok(())
+        }
+
+        fn received(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            input: &mut Buffer,
+        ) -> Result<(), Reason> {
+            cx.write(input.take());
+            Ok(())
+        }
+
+        fn handle_message(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            _: Pid,
+            _: Message,
+        ) -> Result<(), Reason> {
+            cx.write("resumed ");
+            cx.resume();
+            Ok(())
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let pids = Arc::new(Mutex::new(Vec::new()));
+    let addr = serve(&probe, local(), {
+        let pids = Arc::clone(&pids);
+        move || Slow(Arc::clone(&pids))
+    });
+    let mut stream = client(addr);
+    exchange(&mut stream, b"bytes", b"paused");
+    let pid = pids.lock().expect("no panic")[0];
+    node.send(pid, "go on").expect("it lives");
+    assert_eq!(read(&mut stream, 13), b"resumed bytes");
+    stop_clean(&node);
+}
+
+#[test]
+fn client_session_sees_its_attempt_fail() {
+    struct Client(mpsc::Sender<DisconnectReason>);
+    impl Session for Client {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+            Ok(())
+        }
+
+        fn disconnected(&mut self, _: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
+            drop(self.0.send(end.reason.clone()));
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let addr = free.local_addr().expect("an address");
+    drop(free);
+    let (reasons, seen) = mpsc::channel();
+    probe
+        .run(move |cx| {
+            let connection = TcpConnection::connect(addr).expect("an attempt");
+            cx.spawn_meta(connection.serve(move || Client(reasons)))
+        })
+        .expect("spawned");
+    let reason = seen.recv_timeout(LIMIT).expect("a reason");
+    assert_eq!(
+        reason,
+        DisconnectReason::Connect(std::io::ErrorKind::ConnectionRefused)
+    );
+    wait_for_count(&node, "processes", 1);
+    stop_clean(&node);
+}
+
+#[test]
+fn client_session_talks_to_a_server_session() {
+    struct Greeter(mpsc::Sender<Vec<u8>>);
+    impl Session for Greeter {
+        fn connected(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            _: &MessageTcpConnect,
+        ) -> Result<(), Reason> {
+            cx.write("hello\n");
+            Ok(())
+        }
+
+        fn received(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            input: &mut Buffer,
+        ) -> Result<(), Reason> {
+            self.0.send(input.to_vec())?;
+            cx.close();
+            Ok(())
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = serve(&probe, lines(), || Shouter);
+    let (answers, seen) = mpsc::channel();
+    probe
+        .run(move |cx| {
+            let options = TcpConnectionOptions::from(addr).with_framing(Framing::lines());
+            let connection = TcpConnection::connect(options).expect("an attempt");
+            cx.spawn_meta(connection.serve(move || Greeter(answers)))
+        })
+        .expect("spawned");
+    assert_eq!(seen.recv_timeout(LIMIT).expect("an answer"), b"HELLO");
+    wait_for_count(&node, "processes", 1);
+    stop_clean(&node);
+}
+
+#[test]
+fn sessions_end_with_the_process_of_their_listener_and_outlive_the_listener() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let server = TcpServer::bind(lines()).expect("bound");
+    let addr = server.local_addr();
+    let listener = probe
+        .run(move |cx| cx.spawn_meta(server.serve(|| Shouter)))
+        .expect("spawned");
+    let mut stream = client(addr);
+    exchange(&mut stream, b"one\n", b"ONE\n");
+    probe.run(move |cx| cx.close(listener)).expect("closed");
+    wait_for_count(&node, "meta_processes", 1);
+    exchange(&mut stream, b"two\n", b"TWO\n");
+    node.send_exit(probe.pid, Reason::Shutdown)
+        .expect("it lives");
+    assert_eq!(read_out(&mut stream), Ok(Vec::new()));
+    wait_for_count(&node, "processes", 0);
+    stop_clean(&node);
+}
+
+#[test]
+fn process_pool_together_with_sessions_is_refused_by_name() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let error = probe
+        .run(|cx| {
+            let server = TcpServer::bind(local().with_process_pool(["worker"])).expect("bound");
+            cx.spawn_meta(server.serve(|| Shouter))
+        })
+        .expect_err("refused");
+    let SpawnError::Option(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(error.field(), "process_pool");
+    stop_clean(&node);
+}
+
+#[test]
+fn panic_in_the_factory_closes_the_connection_and_nothing_else() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = serve(&probe, lines(), || -> Shouter { panic!("no session") });
+    let mut stream = client(addr);
+    assert!(read_out(&mut stream).map_or(true, |bytes| bytes.is_empty()));
+    wait_for_count(&node, "processes", 1);
+    stop_clean(&node);
+}
+
+#[test]
+fn session_that_writes_more_than_its_limit_is_closed_after_a_prefix() {
+    struct Flood;
+    impl Session for Flood {
+        fn connected(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            _: &MessageTcpConnect,
+        ) -> Result<(), Reason> {
+            for byte in 0..40_u8 {
+                cx.write(vec![byte; MIB]);
+            }
+            Ok(())
+        }
+
+        fn received(
+            &mut self,
+            _: &mut SessionContext<'_>,
+            input: &mut Buffer,
+        ) -> Result<(), Reason> {
+            input.clear();
+            Ok(())
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let limits = TcpLimits::default()
+        .with_output_limit(MIB as u32)
+        .with_high_water_mark(64 << 10)
+        .with_low_water_mark(0);
+    let addr = serve(&probe, local().with_limits(limits), || Flood);
+    let bytes = read_out(&mut client(addr)).expect("an orderly end");
+    assert!(!bytes.is_empty() && bytes.len().is_multiple_of(MIB));
+    for (number, block) in bytes.chunks(MIB).enumerate() {
+        assert!(block.iter().all(|byte| usize::from(*byte) == number));
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn stop_of_the_node_ends_sessions_after_their_output() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = serve(&probe, local(), || Blocks);
+    let mut stream = client(addr);
+    stream.write_all(&[1; 8]).expect("written");
+    let first = read(&mut stream, 1);
+    assert_eq!(first, [1]);
+    let reader = std::thread::spawn(move || read_to_end(&mut stream).len());
+    let report = node.stop();
+    assert!(
+        report.killed.is_empty() && report.stuck.is_empty(),
+        "{report}"
+    );
+    assert_eq!((reader.join().expect("no panic") + 1) % MIB, 0);
+}
