@@ -192,7 +192,7 @@ struct Run<'a> {
     stripe: usize,
     /// When the activation began.
     now_ms: u64,
-    /// Bytes that may still be read; see [`MetaContext::read_budget`].
+    /// Bytes that may still be read; see [`MetaContext::read_budget`](crate::meta::MetaContext).
     read_budget: usize,
     /// Where a callback may have a moderate handshake step computed.
     offload: Offload,

@@ -10,7 +10,7 @@
 //!                       children
 //! ```
 //!
-//! 1. [`Machine`] decides; `adapter` translates: it gives each [`Run`](machine::Run) a pid and a
+//! 1. [`Machine`](machine::Machine) decides; `adapter` translates: it gives each [`Run`](machine::Run) a pid and a
 //!    monitor, and carries out the machine's actions before its handler returns.
 //! 2. A child is spawned *deferred*: its pid is known at once, its factory and `init` run as its
 //!    first activation on a worker. It reports that it has started with a message; a start that
