@@ -34,7 +34,7 @@ impl Actor for Room {
         match message {
             Message::TcpConnect(connect) => {
                 self.guests.insert(connect.id, None);
-                say(cx, connect.id, "what is your name?\n");
+                cx.write(connect.id, "what is your name?\n");
             }
             Message::Tcp(line) => {
                 let text = printable(&line.data); // without its line end
@@ -68,13 +68,9 @@ impl Room {
             .guests
             .iter()
             .filter(|(guest, name)| **guest != speaker && name.is_some());
-        others.for_each(|(guest, _)| say(cx, *guest, text));
+        // The line is stored once. A guest who reads too slowly is disconnected, and the others do not wait.
+        cx.broadcast(others.map(|(guest, _)| *guest), text);
     }
-}
-
-/// A guest whose connection has just closed, or who reads too slowly, misses the line; the others do not wait.
-fn say(cx: &mut Context<'_>, guest: Alias, text: &str) {
-    let _ = cx.send_alias(guest, MessageTcp::new(guest, text));
 }
 
 /// The text of a guest, without what would move the cursor or change the colors on the terminals of the others, or show

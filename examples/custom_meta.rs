@@ -163,10 +163,13 @@ impl Actor for Inetd {
         match message {
             Message::TcpConnect(connect) => {
                 let Ok(program) = Program::start(&self.command, connect.id) else {
-                    let _ = cx.close(connect.id);
+                    cx.close(connect.id).ok(); // it may have ended already
                     return Ok(());
                 };
-                let program = cx.spawn_meta(program)?;
+                let Ok(program) = cx.spawn_meta(program) else {
+                    cx.close(connect.id).ok();
+                    return Ok(());
+                };
                 self.programs.insert(connect.id, program);
                 self.connections.insert(cx.monitor(program), connect.id);
             }
@@ -175,10 +178,12 @@ impl Actor for Inetd {
                     return Ok(());
                 };
                 if packet.data == "?\n" {
-                    let question = cx.request(*program, "counters", Duration::from_secs(5))?;
-                    self.questions.insert(question, packet.id);
+                    // A program that has just ended has no counters: its Down closes the connection.
+                    if let Ok(question) = cx.request(*program, "counters", Duration::from_secs(5)) {
+                        self.questions.insert(question, packet.id);
+                    }
                 } else {
-                    let _ = cx.send_alias(*program, packet); // a program that has ended reads nothing more
+                    cx.write(*program, packet.data);
                 }
             }
             Message::Reply(reply) => {
@@ -188,17 +193,17 @@ impl Actor for Inetd {
                     .ok()
                     .and_then(|answer| answer.downcast::<String>().ok());
                 if let (Some(connection), Some(text)) = (connection, text) {
-                    let _ = cx.send_alias(connection, MessageTcp::new(connection, text));
+                    cx.write(connection, text);
                 }
             }
             Message::Down(down) => {
                 if let Some(connection) = self.connections.remove(&down.monitor) {
-                    let _ = cx.close(connection); // the program has ended
+                    cx.close(connection).ok(); // the program has ended
                 }
             }
             Message::TcpDisconnect(end) => {
                 if let Some(program) = self.programs.remove(&end.id) {
-                    let _ = cx.send_exit_meta(program, Reason::error(end.reason));
+                    cx.send_exit_meta(program, Reason::error(end.reason)).ok();
                 }
             }
             _ => {}

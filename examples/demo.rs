@@ -27,8 +27,7 @@ impl Actor for Handler {
             Message::Tcp(packet) => {
                 let mut answer = Buffer::from(format!("{me}: "));
                 answer.extend_from_slice(&packet.data);
-                // A peer whose connection has closed needs no answer.
-                let _ = cx.send_alias(packet.id, MessageTcp::new(packet.id, answer));
+                cx.write(packet.id, answer);
             }
             Message::TcpDisconnect(end) => println!("{me}: {} has ended: {}", end.id, end.reason),
             _ => {}
@@ -51,7 +50,7 @@ impl Actor for Answerer {
             packet
                 .data
                 .extend_from_slice(format!("(from worker {})\n", cx.pid()).as_bytes());
-            let _ = cx.send_alias(packet.id, packet); // back to where it came from
+            cx.send_datagram(packet.id, packet.addr, packet.data); // back to where it came from
         }
         Ok(())
     }
@@ -75,9 +74,7 @@ impl Actor for Client {
         message: Message,
     ) -> Result<(), Reason> {
         match message {
-            Message::TcpConnect(connect) => {
-                cx.send_alias(connect.id, MessageTcp::new(connect.id, "hi\n"))?
-            }
+            Message::TcpConnect(connect) => cx.write(connect.id, "hi\n"),
             Message::Tcp(packet) => {
                 print!("client: got {}", String::from_utf8_lossy(&packet.data));
                 cx.close(packet.id).ok(); // its Disconnect comes when everything is sent

@@ -29,13 +29,11 @@ impl Actor for Echo {
         _from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        // The message that came is the one to send back. If the connection has closed, or if its peer does not read, the
-        // send returns the message, and its bytes are dropped.
-        let _ = match message {
-            Message::Tcp(packet) => cx.send_alias(packet.id, packet),
-            Message::Udp(packet) => cx.send_alias(packet.id, packet),
-            _ => Ok(()),
-        };
+        match message {
+            Message::Tcp(packet) => cx.write(packet.id, packet.data),
+            Message::Udp(packet) => cx.send_datagram(packet.id, packet.addr, packet.data),
+            _ => {}
+        }
         Ok(())
     }
 }

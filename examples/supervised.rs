@@ -13,7 +13,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use longshore::SendErrorKind;
 use longshore::prelude::*;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -205,13 +204,7 @@ fn to_room(cx: &mut Context<'_>, member: Alias, room: &Name, message: ToRoom) {
 
 /// A member who reads too slowly is disconnected, so that no line is missing unnoticed.
 fn say(cx: &mut Context<'_>, member: Alias, text: &str) {
-    let line = MessageTcp::new(member, format!("{text}\n"));
-    if let Err(refused) = cx.send_alias(member, line)
-        && refused.kind() == SendErrorKind::OutputFull
-        && cx.abort(member).is_ok()
-    {
-        eprintln!("{member} reads too slowly");
-    }
+    cx.write(member, format!("{text}\n"));
 }
 
 fn main() -> Result<(), longshore::Error> {

@@ -47,7 +47,7 @@ impl Actor for Echo {
         message: Message,
     ) -> Result<(), Reason> {
         match message {
-            Message::Tcp(packet) => drop(cx.send_alias(packet.id, packet)),
+            Message::Tcp(packet) => cx.write(packet.id, packet.data),
             // Arrives after the handshake. A handshake that fails is logged instead.
             Message::TcpConnect(connect) => {
                 if let Some(tls) = &connect.tls {

@@ -18,30 +18,29 @@
 //!
 //! struct Echo;
 //!
-//! impl Actor for Echo {
-//!     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-//!         let server = TcpServer::bind("127.0.0.1:7000")?; // a port conflict shows here
-//!         cx.spawn_meta(server)?; // this process owns the connections
+//! impl Session for Echo {
+//!     fn received(
+//!         &mut self,
+//!         cx: &mut SessionContext<'_>,
+//!         input: &mut Buffer,
+//!     ) -> Result<(), Reason> {
+//!         cx.write(input.take());
 //!         Ok(())
 //!     }
+//! }
 //!
-//!     fn handle_message(
-//!         &mut self,
-//!         cx: &mut Context<'_>,
-//!         _from: Pid,
-//!         message: Message,
-//!     ) -> Result<(), Reason> {
-//!         if let Message::Tcp(packet) = message {
-//!             // The message you got, sent back, is the write. The send returns it if that
-//!             // connection has closed meanwhile.
-//!             let _ = cx.send_alias(packet.id, packet);
-//!         }
+//! struct Root;
+//!
+//! impl Actor for Root {
+//!     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+//!         let server = TcpServer::bind("127.0.0.1:7000")?; // a port conflict shows here
+//!         cx.spawn_meta(server.serve(|| Echo))?; // a process for each connection
 //!         Ok(())
 //!     }
 //! }
 //!
 //! fn main() -> Result<(), longshore::Error> {
-//!     Node::run("echo@localhost", || Echo)?; // until Echo ends, or Ctrl-C
+//!     Node::run("echo@localhost", || Root)?; // until Ctrl-C
 //!     Ok(())
 //! }
 //! ```
@@ -54,6 +53,7 @@
 //! |---|---|
 //! | [`Node`] | the runtime: threads, the poll loop, the table of processes |
 //! | [`Actor`], [`Context`] | a process: state and callbacks, and what they can do |
+//! | [`Session`], [`SessionContext`] | a process that serves one connection |
 //! | [`TcpServer`], [`TcpConnection`], [`UdpServer`], [`UnixDatagramServer`] | the meta-processes that are here |
 //! | [`MetaProcess`], [`MetaContext`] | one of your own |
 //! | [`Message`] and the types named `Message…` | what travels |

@@ -54,7 +54,7 @@
 //!         match message {
 //!             // After the handshake: `tls` says what was agreed on, and who the peer is.
 //!             Message::TcpConnect(connect) => drop(connect.tls),
-//!             Message::Tcp(packet) => cx.send_alias(packet.id, packet)?,
+//!             Message::Tcp(packet) => cx.write(packet.id, packet.data),
 //!             Message::TcpDisconnect(end) => eprintln!("{}: {}", end.id, end.reason),
 //!             _ => {}
 //!         }
