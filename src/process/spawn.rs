@@ -116,6 +116,8 @@ impl Processes {
             batch: Batch::default(),
             behavior,
         });
+        // Before its name, under which a list may find it.
+        cell.identity().set_actor(process.behavior.type_number());
         if let Some(watcher) = watcher {
             self.with_relations(pid, |relations| relations.watchers.insert(watcher));
         }
@@ -209,7 +211,6 @@ impl Processes {
     fn init(self: &Arc<Self>, cell: &Cell, process: &mut Process) -> Result<(), Reason> {
         let is_pool = process.behavior.is_pool();
         cell.is_pool.store(is_pool, Ordering::Relaxed);
-        cell.identity().set_actor(process.behavior.type_number());
         let mut env = ProcessContext {
             processes: self,
             life: &mut process.life,
@@ -253,6 +254,7 @@ impl Processes {
             batch,
             behavior,
         });
+        cell.identity().set_actor(process.behavior.type_number());
         match self.init(cell, &mut process) {
             Ok(()) => Ok(process),
             Err(reason) => {
