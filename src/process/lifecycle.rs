@@ -214,7 +214,8 @@ impl Process {
     }
 
     #[cold]
-    pub(super) fn set_aside(&mut self, alias: Alias, envelope: Envelope) {
+    pub(super) fn set_aside(&mut self, alias: Alias, envelope: Option<Envelope>) {
+        let Some(envelope) = envelope else { return };
         let cold = self.life.cold.get_or_insert_default();
         let aside = cold.aside.get_or_insert_default();
         let is_last =
@@ -249,12 +250,33 @@ impl Process {
     }
 
     /// Handles one envelope, whatever its connection has queued. `Err`: the process ends.
+    #[inline]
     pub(super) fn handle_now(
         &mut self,
         processes: &Arc<Processes>,
         envelope: Envelope,
     ) -> Result<(), Reason> {
         let Envelope { from, payload } = envelope;
+        match payload {
+            Payload::Message(message) => {
+                let mut env = ProcessContext {
+                    processes,
+                    life: &mut self.life,
+                };
+                self.behavior.handle_packed(&mut env, from, message)
+            }
+            payload => self.handle_rare(processes, from, payload),
+        }
+    }
+
+    /// Handles what is no message: requests, signals, answers and questions.
+    #[inline(never)]
+    fn handle_rare(
+        &mut self,
+        processes: &Arc<Processes>,
+        from: Pid,
+        payload: Payload,
+    ) -> Result<(), Reason> {
         let mut env = ProcessContext {
             processes,
             life: &mut self.life,

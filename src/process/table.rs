@@ -635,34 +635,30 @@ impl Processes {
         body.life.sent = 0;
         for handled in 1_u32.. {
             // Input that was set aside and the mailbox take turns: an exit does not wait behind the former.
-            let released = (body.has_released()
-                && (handled % 2 == 1 || cell.mailbox.queued() == 0))
-                .then(|| body.next_released(self))
-                .flatten();
-            let outcome = if let Some(envelope) = released {
-                cell.note_handling(&envelope);
-                body.handle_now(self, envelope)
-            } else {
-                let next = cell.mailbox.next(&mut body.batch);
+            let mut next = None;
+            if body.has_released() && (handled % 2 == 1 || cell.mailbox.queued() == 0) {
+                next = body.next_released(self);
+            }
+            if next.is_none() {
+                next = cell.mailbox.next(&mut body.batch);
                 if !body.batch.resumed.is_empty() {
                     self.resume(body.life.pid, &mut body.batch.resumed);
                 }
                 if handled == 1 && (body.life.has_backlog || body.batch.len() >= BUDGET as usize) {
                     began_ns = Some(self.timers.clock().now_ns());
                 }
-                let Some(envelope) = next else {
+                let Some(envelope) = &next else {
                     return Activation::Idle;
                 };
-                if let Some(alias) = body.held(self, &envelope) {
-                    body.set_aside(alias, envelope);
-                    Ok(())
-                } else {
-                    cell.note_handling(&envelope);
-                    body.handle_now(self, envelope)
+                if let Some(alias) = body.held(self, envelope) {
+                    body.set_aside(alias, next.take());
                 }
-            };
-            if let Err(reason) = outcome {
-                return Activation::End(reason);
+            }
+            if let Some(envelope) = next {
+                cell.note_handling(&envelope);
+                if let Err(reason) = body.handle_now(self, envelope) {
+                    return Activation::End(reason);
+                }
             }
             if handled + body.life.sent / SENDS >= budget {
                 if !self.may_go_on(began_ns) {
