@@ -115,7 +115,7 @@ pub enum PoolCommand {
 }
 
 /// Messages of the pool to itself.
-enum Alarm {
+enum Retry {
     Retry,
     Respawn,
 }
@@ -212,7 +212,7 @@ impl Pool {
     fn fill(&mut self, env: &ProcessContext<'_>) {
         while self.workers.len() < self.size {
             if self.spawn_worker(env).is_err() {
-                alarm(env, Alarm::Respawn, RESPAWN);
+                alarm(env, Retry::Respawn, RESPAWN);
                 return;
             }
         }
@@ -292,7 +292,7 @@ impl Pool {
 
     fn set_retry(&mut self, env: &ProcessContext<'_>) {
         if !std::mem::replace(&mut self.retry_is_set, true) {
-            alarm(env, Alarm::Retry, RETRY);
+            alarm(env, Retry::Retry, RETRY);
         }
     }
 
@@ -344,7 +344,7 @@ impl Pool {
             self.workers.swap_remove(position);
         } else {
             self.workers.remove(position);
-            alarm(env, Alarm::Respawn, RESPAWN);
+            alarm(env, Retry::Respawn, RESPAWN);
         }
         debug_assert!(self.workers.len() <= before);
         self.next %= self.workers.len().max(1);
@@ -352,7 +352,7 @@ impl Pool {
     }
 }
 
-fn alarm(env: &ProcessContext<'_>, alarm: Alarm, delay: Duration) {
+fn alarm(env: &ProcessContext<'_>, alarm: Retry, delay: Duration) {
     let me = env.life.pid;
     env.processes.timers.after(
         delay,
@@ -394,12 +394,12 @@ impl Actor for Pool {
             }
             Err(message) => message,
         };
-        match message.downcast::<Alarm>() {
-            Ok(Alarm::Retry) => {
+        match message.downcast::<Retry>() {
+            Ok(Retry::Retry) => {
                 self.retry_is_set = false;
                 self.flush(cx.env());
             }
-            Ok(Alarm::Respawn) => self.fill(cx.env()),
+            Ok(Retry::Respawn) => self.fill(cx.env()),
             Err(message) => {
                 let key = self.key(from, &message);
                 let payload = Payload::Message(message.into());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::scheduler::{Place, Schedule, Scheduler, Task};
+use crate::scheduler::{Schedule, Scheduler, Slot, Task};
 
 /// The schedule words of all stripes. A clone wakes the same stripes.
 #[derive(Clone)]
@@ -44,6 +44,6 @@ impl StripeWakers {
     /// Queues a stripe whose activation ended with more to do.
     #[inline]
     pub(crate) fn requeue(&self, stripe: usize) {
-        self.0.scheduler.push(Task::stripe(stripe), Place::Back);
+        self.0.scheduler.push(Task::stripe(stripe), Slot::Fifo);
     }
 }

@@ -394,7 +394,7 @@ impl Drop for Buffer {
         if let Some(mut storage) = self.0.take()
             && let Some(home) = storage.home.take()
         {
-            home.put_back(storage);
+            home.give(storage);
         }
     }
 }

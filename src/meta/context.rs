@@ -420,8 +420,8 @@ impl MetaContext<'_> {
     }
 
     /// Lets a command come to this meta-process from another thread.
-    pub(crate) fn remote(&self) -> Remote {
-        Remote {
+    pub(crate) fn self_handle(&self) -> SelfHandle {
+        SelfHandle {
             commands: Arc::clone(&self.services.commands),
             alias: self.alias,
         }
@@ -446,7 +446,7 @@ impl MetaContext<'_> {
 
     /// Computes a handshake step on a thread of the handshake pool; it returns as a message.
     pub(crate) fn offload(&self, mut handshake: Handshake) {
-        let (remote, log) = (self.remote(), self.services.log.clone());
+        let (remote, log) = (self.self_handle(), self.services.log.clone());
         let outcome = self.services.handshakes.run(move || {
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handshake.run())) {
                 Ok(()) => remote.send(handshake),
@@ -490,12 +490,12 @@ impl fmt::Debug for MetaContext<'_> {
 }
 
 /// Sends a message to one meta-process from a thread of the blocking pool, or from a job that was lent.
-pub(crate) struct Remote {
+pub(crate) struct SelfHandle {
     commands: Arc<Commands>,
     alias: Alias,
 }
 
-impl Remote {
+impl SelfHandle {
     pub(crate) fn send<T: Send + 'static>(&self, message: T) {
         // Whoever asked may have ended meanwhile.
         let _ = self

@@ -99,7 +99,7 @@ impl Node {
         let level = level.unwrap_or_else(|| options.logger.default_level());
         let log = Log::new(runtime, options.logger.clone(), level, clock);
         let (poller, registry, interrupt) = Poller::new().map_err(Error::Start)?;
-        let signal = stop::Signal::new();
+        let signal = stop::Notify::new();
         let scheduler = Arc::new(
             Scheduler::new(runtime, workers, clock, interrupt.clone())
                 .with_slow_handler(options.slow_handler),
@@ -262,7 +262,7 @@ impl Node {
             .spawn_watched(Pid::NODE, options, behavior, None, report)?;
         // The children have start timeouts; without an answer it was killed.
         let outcome = started
-            .wait_until(far(Duration::MAX))
+            .wait_until(deadline_after(Duration::MAX))
             .ok()
             .and_then(|message| message.downcast::<Result<(), Reason>>().ok());
         outcome
@@ -389,7 +389,7 @@ impl Node {
         timeout: Duration,
     ) -> Result<Message, RequestError> {
         self.check_outside()?;
-        let deadline = far(timeout);
+        let deadline = deadline_after(timeout);
         self.request(to, message)?.wait_until(deadline)
     }
 
@@ -448,7 +448,7 @@ impl Node {
         timeout: Duration,
     ) -> Result<Inspection, RequestError> {
         self.check_outside()?;
-        let deadline = far(timeout);
+        let deadline = deadline_after(timeout);
         let (reply, promise) = Reply::to_outside(self.runtime());
         self.table()
             .inspect(target.into(), reply)
@@ -571,7 +571,7 @@ fn default_workers() -> usize {
 }
 
 /// A deadline that far ahead; huge timeouts become a year.
-fn far(timeout: Duration) -> Instant {
+fn deadline_after(timeout: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
     Instant::now() + timeout.min(YEAR)
 }

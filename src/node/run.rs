@@ -24,7 +24,7 @@ use crate::process::SpawnOptions;
 enum Event {
     RootEnded(Reason),
     #[cfg(all(feature = "signals", unix))]
-    Signal,
+    Notify,
 }
 
 impl Node {
@@ -99,7 +99,7 @@ impl Node {
         #[cfg(all(feature = "signals", unix))]
         let signals = {
             let sender = sender.clone();
-            let forward = move || drop(sender.send(Event::Signal));
+            let forward = move || drop(sender.send(Event::Notify));
             super::signals::Stop::install(forward).map_err(Error::Start)?
         };
         let node = Self::start(options)?;

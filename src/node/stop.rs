@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::far;
+use super::deadline_after;
 use crate::base::unwind::drop_catching;
 use crate::bridge::Command;
 use crate::error::Reason;
@@ -110,7 +110,7 @@ impl fmt::Display for StopReport {
 
 /// Tells whoever waits that something has changed.
 #[derive(Clone)]
-pub(super) struct Signal(Arc<Changes>);
+pub(super) struct Notify(Arc<Changes>);
 
 struct Changes {
     count: Mutex<u64>,
@@ -128,7 +128,7 @@ impl Wake for Changes {
     }
 }
 
-impl Signal {
+impl Notify {
     pub(super) fn new() -> Self {
         Self(Arc::new(Changes {
             count: Mutex::new(0),
@@ -146,7 +146,7 @@ impl Signal {
 
     /// Waits until `done`, at most for that time. Returns whether it is done.
     fn wait(&self, timeout: Duration, done: impl Fn() -> bool) -> bool {
-        let deadline = far(timeout);
+        let deadline = deadline_after(timeout);
         let mut changes = lock(&self.0.count);
         while !done() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -186,7 +186,7 @@ impl Wake for StopInBackground {
 /// Stops a node once.
 pub(super) struct Stopper {
     core: Arc<Core>,
-    signal: Signal,
+    signal: Notify,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -198,7 +198,7 @@ enum State {
 }
 
 impl Stopper {
-    pub(super) fn new(core: Arc<Core>, threads: Threads, signal: Signal) -> Arc<Self> {
+    pub(super) fn new(core: Arc<Core>, threads: Threads, signal: Notify) -> Arc<Self> {
         Arc::new(Self {
             core,
             signal,
@@ -356,7 +356,7 @@ impl Stopper {
         threads.stop();
         self.core.blocking.stop();
         self.core.io.services.handshakes.stop();
-        let deadline = far(options.kill_timeout);
+        let deadline = deadline_after(options.kill_timeout);
         while !threads.are_finished() && Instant::now() < deadline {
             // Threads do not tell when they end; those that are not stuck are gone in microseconds.
             thread::yield_now();

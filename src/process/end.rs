@@ -35,7 +35,7 @@ use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::{Command, Watcher};
 use crate::error::Reason;
 use crate::id::{Alias, Pid, Target};
-use crate::scheduler::{Place, Task};
+use crate::scheduler::{Slot, Task};
 
 /// A process that is out of the table.
 pub(super) struct Closing {
@@ -60,7 +60,7 @@ impl Wake for Confirmations {
             && let Some(processes) = self.processes.upgrade()
         {
             let task = Task::process(self.index);
-            processes.scheduler.push(task, Place::Back);
+            processes.scheduler.push(task, Slot::Fifo);
         }
     }
 }

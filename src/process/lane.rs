@@ -29,13 +29,13 @@ type IndexAllocator = Box<[Option<Envelope>; CHUNK]>;
 
 /// Up to [`CHUNK`] envelopes, filled from the front and then emptied from the front; without memory until the first.
 #[derive(Debug, Default)]
-pub(super) struct Chunk {
+pub(super) struct Block {
     slots: Option<IndexAllocator>,
     taken: u32,
     filled: u32,
 }
 
-impl Chunk {
+impl Block {
     #[inline]
     pub(super) fn len(&self) -> usize {
         (self.filled - self.taken) as usize
@@ -109,8 +109,8 @@ pub(super) struct Lane {
 /// What comes behind the first envelope.
 #[derive(Debug, Default)]
 struct Burst {
-    tail: Chunk,
-    full: VecDeque<Chunk>,
+    tail: Block,
+    full: VecDeque<Block>,
 }
 
 impl Burst {
@@ -133,7 +133,7 @@ impl Burst {
     }
 
     /// Fills the empty batch with the oldest chunk; the batch's memory is filled next.
-    fn take(&mut self, batch: &mut Chunk) {
+    fn take(&mut self, batch: &mut Block) {
         batch.rewind();
         match self.full.pop_front() {
             None => std::mem::swap(batch, &mut self.tail),
@@ -168,7 +168,7 @@ impl Lane {
 
     /// Takes the oldest envelope out. `batch`, which is empty, gets those that come next, a chunk of them at the most.
     #[inline]
-    pub(super) fn take(&mut self, batch: &mut Chunk) -> Option<Envelope> {
+    pub(super) fn take(&mut self, batch: &mut Block) -> Option<Envelope> {
         debug_assert_eq!(batch.len(), 0);
         if let Some(more) = &mut self.more {
             more.take(batch);
@@ -194,7 +194,7 @@ impl Lane {
 
     /// Gives the memory of an empty lane, and of the empty batch, to the next in need.
     #[inline]
-    pub(super) fn release(&mut self, batch: &mut Chunk) {
+    pub(super) fn release(&mut self, batch: &mut Block) {
         debug_assert_eq!(self.length, 0);
         self.taken = 0;
         if let Some(mut more) = self.more.take() {
@@ -236,7 +236,7 @@ mod tests {
     /// kept by a shelf.
     #[test]
     fn order_is_that_of_a_queue_whatever_the_bursts() {
-        let (mut lane, mut batch, mut model) = (Lane::default(), Chunk::default(), VecDeque::new());
+        let (mut lane, mut batch, mut model) = (Lane::default(), Block::default(), VecDeque::new());
         let (mut random, mut pushed) = (0x9e37_79b9_7f4a_7c15_u64, 0);
         let mut next = move |below: u64| {
             random ^= random << 13;
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn each_value_is_dropped_once() {
         let value = std::sync::Arc::new(());
-        let (mut lane, mut batch) = (Lane::default(), Chunk::default());
+        let (mut lane, mut batch) = (Lane::default(), Block::default());
         for round in 1..200 {
             for _ in 0..round {
                 let message = Message::new(std::sync::Arc::clone(&value));
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn room_for_a_huge_burst_is_not_kept() {
-        let (mut lane, mut batch) = (Lane::default(), Chunk::default());
+        let (mut lane, mut batch) = (Lane::default(), Block::default());
         for number in 0..CHUNK * KEEP * 4 {
             *lane.slot() = Some(envelope(number));
         }

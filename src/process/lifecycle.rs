@@ -560,7 +560,11 @@ impl fmt::Debug for ProcessContext<'_> {
 }
 
 /// The payload for a watcher that is a process; another watcher is notified here.
-pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> Option<(Pid, Payload)> {
+pub(super) fn exit_or_down(
+    watcher: &Watcher,
+    target: Target,
+    reason: &Reason,
+) -> Option<(Pid, Payload)> {
     match watcher {
         Watcher::Link(pid) => {
             let signal = Box::new(MessageExit {
@@ -577,8 +581,8 @@ pub(super) fn notice(watcher: &Watcher, target: Target, reason: &Reason) -> Opti
             });
             Some((*pid, Payload::Down(down)))
         }
-        Watcher::Outside(notice) => {
-            notice.notify(reason);
+        Watcher::Outside(exit_or_down) => {
+            exit_or_down.notify(reason);
             None
         }
     }

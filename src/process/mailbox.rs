@@ -39,7 +39,7 @@
 use std::collections::VecDeque;
 
 use super::activity::Identity;
-use super::lane::{Chunk, Lane};
+use super::lane::{Block, Lane};
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::bridge::Claim;
@@ -175,7 +175,7 @@ pub(crate) struct Resumed {
 /// The consumer's side: the chunk it works on.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    chunk: Chunk,
+    chunk: Block,
     /// Meta-processes to be resumed by the caller, filled by [`Mailbox::next`].
     pub(crate) resumed: Vec<Resumed>,
 }
@@ -245,7 +245,7 @@ impl Mailbox {
     }
 
     /// After `init`: idle if there is no mail. `false`: the caller queues the process.
-    pub(crate) fn settle(&self) -> bool {
+    pub(crate) fn finish_init(&self) -> bool {
         let mut state = self.state.lock();
         let empty = state.main.len() == 0 && state.others.is_none();
         if empty {

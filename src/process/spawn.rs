@@ -29,7 +29,7 @@ use crate::error::{Reason, RequestError, SpawnError};
 use crate::id::{Alias, Pid, Ref, Target};
 use crate::message::Message;
 use crate::record::Level;
-use crate::scheduler::{Place, Task};
+use crate::scheduler::{Slot, Task};
 
 /// How long the spawn of a process that fails waits for its meta-processes to end. Their stripe takes microseconds, or
 /// milliseconds if this is the only worker and the monitor has to step in. It takes longer only if a meta-process blocks,
@@ -59,7 +59,7 @@ impl StartReport {
                 let message = Payload::Message(Message::new(Started(pid)).into());
                 // In the lane of the `Down`, so that it is handled first. A parent that has ended
                 // needs no report.
-                let _ = processes.post(parent, pid, message, Class::Urgent, Place::Next);
+                let _ = processes.post(parent, pid, message, Class::Urgent, Slot::Lifo);
             }
             Self::Outside(reply) => reply.send(Ok::<(), Reason>(())),
         }
@@ -127,8 +127,8 @@ impl Processes {
                 *stage = Stage::Living(process);
                 // The mailbox has been in the scheduled state since it was opened. Once it is idle another worker may
                 // run the process, and waits for the lock that is held here.
-                if !cell.mailbox.settle() {
-                    self.scheduler.push(Task::process(pid.index()), Place::Next);
+                if !cell.mailbox.finish_init() {
+                    self.scheduler.push(Task::process(pid.index()), Slot::Lifo);
                 }
                 drop(stage);
                 Ok(pid)
@@ -322,7 +322,7 @@ impl Processes {
         }
         *cell.stage.lock() = Stage::Starting(Box::new(Starting { life, factory }));
         // The mailbox is in the scheduled state since it was opened: nothing else queues it.
-        self.scheduler.push(Task::process(pid.index()), Place::Back);
+        self.scheduler.push(Task::process(pid.index()), Slot::Fifo);
         Ok(pid)
     }
 }
@@ -360,7 +360,7 @@ impl ProcessContext<'_> {
         // The mailbox is in the scheduled state since it was opened: nothing else queues it.
         processes
             .scheduler
-            .push(Task::process(pid.index()), Place::Back);
+            .push(Task::process(pid.index()), Slot::Fifo);
         Ok((pid, monitor))
     }
 }

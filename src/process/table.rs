@@ -10,7 +10,7 @@ use std::task::Waker;
 use super::activity::{Activity, Identity};
 use super::end::Closing;
 use super::envelope::{BarrierToken, Envelope, Payload};
-use super::lifecycle::{Process, ProcessInfo, notice, timed_out};
+use super::lifecycle::{Process, ProcessInfo, exit_or_down, timed_out};
 use super::mailbox::{Bounds, Class, Mailbox, PushError, Pushed, Resumed};
 use super::relations::Relations;
 use super::set_aside::SetAside;
@@ -34,7 +34,7 @@ use crate::message::UserMessage;
 use crate::message::{Message, MessageExit, MessageReply, Priority, SendError};
 use crate::meta::{MetaProcess, Services};
 use crate::record::{Level, Log};
-use crate::scheduler::{MAX_PROCESSES, Place, Scheduler, Task};
+use crate::scheduler::{MAX_PROCESSES, Scheduler, Slot, Task};
 
 /// Messages a process handles, or sends, before it goes to the back of the queue: one handled counts as much as
 /// [`SENDS`] sent, so that a process that sends a lot lets the receivers come to it.
@@ -238,9 +238,9 @@ impl Processes {
         from: Pid,
         payload: Payload,
         class: Class,
-        place: Place,
+        slot: Slot,
     ) -> Result<(), (PushError, Payload)> {
-        self.post_inline(to, from, payload, class, place)
+        self.post_inline(to, from, payload, class, slot)
     }
 
     /// As [`Processes::post`], compiled anew for the class of the caller: for those that post most.
@@ -251,7 +251,7 @@ impl Processes {
         from: Pid,
         payload: L,
         class: Class,
-        place: Place,
+        slot: Slot,
     ) -> Result<(), (PushError, L)> {
         let Some(mailbox) = self.mailbox(to) else {
             return Err((PushError::Closed, payload));
@@ -259,7 +259,7 @@ impl Processes {
         match mailbox.push(to.generation(), from, payload, class) {
             Ok(Pushed::Behind) => Ok(()),
             Ok(Pushed::Idle) => {
-                self.scheduler.push(Task::process(to.index()), place);
+                self.scheduler.push(Task::process(to.index()), slot);
                 Ok(())
             }
             Err(refused) => Err(refused),
@@ -300,7 +300,7 @@ impl Processes {
             from,
             message.into(),
             Class::Normal(priority),
-            Place::Next,
+            Slot::Lifo,
         )
         .map_err(|(error, payload)| {
             let Payload::Message(message) = payload else {
@@ -317,14 +317,8 @@ impl Processes {
         to: Pid,
         value: UserMessage,
     ) -> Result<(), SendError> {
-        self.post_inline(
-            to,
-            from,
-            value,
-            Class::Normal(Priority::Normal),
-            Place::Next,
-        )
-        .map_err(|(error, value)| SendError::new(error.into(), to, Message::User(value)))
+        self.post_inline(to, from, value, Class::Normal(Priority::Normal), Slot::Lifo)
+            .map_err(|(error, value)| SendError::new(error.into(), to, Message::User(value)))
     }
 
     /// Sends a request.
@@ -343,7 +337,7 @@ impl Processes {
                     from,
                     payload,
                     Class::Normal(Priority::Normal),
-                    Place::Next,
+                    Slot::Lifo,
                 )
                 .map_err(|(error, payload)| {
                     let Payload::Call(call) = payload else {
@@ -388,7 +382,7 @@ impl Processes {
             from,
             payload,
             Class::Normal(Priority::Normal),
-            Place::Next,
+            Slot::Lifo,
         )
         .map_err(|(error, payload)| (error.into(), payload))
     }
@@ -414,7 +408,7 @@ impl Processes {
                         link: false,
                     },
                     Class::Urgent,
-                    Place::Next,
+                    Slot::Lifo,
                 )
                 .map_err(|(error, _)| error.into())
             }
@@ -442,7 +436,7 @@ impl Processes {
                 link: false,
             },
             Class::Control,
-            Place::Back,
+            Slot::Fifo,
         )
         .map_err(|(error, _)| error.into())
     }
@@ -465,7 +459,7 @@ impl Processes {
                     Pid::NODE,
                     Payload::Inspect(reply),
                     Class::Urgent,
-                    Place::Next,
+                    Slot::Lifo,
                 )
                 .map_err(|(error, _)| error.into()),
             Target::Alias(alias) if self.commands.is_live(alias) => {
@@ -491,19 +485,19 @@ impl Processes {
     // ---- Watching ----
 
     pub(crate) fn notify_watcher(&self, watcher: Watcher, target: Target, reason: &Reason) {
-        let Some((pid, payload)) = notice(&watcher, target, reason) else {
+        let Some((pid, payload)) = exit_or_down(&watcher, target, reason) else {
             return;
         };
         // A watcher that is gone needs no news.
-        let _ = self.post(pid, Pid::NODE, payload, Class::Urgent, Place::Back);
+        let _ = self.post(pid, Pid::NODE, payload, Class::Urgent, Slot::Fifo);
     }
 
-    /// Has `notice` report the end of the target, or that there is none.
-    pub(crate) fn watch_from_outside(&self, target: Target, notice: Arc<EndNotice>) {
-        let watcher = Watcher::Outside(notice);
+    /// Has a notification report the end of the target, or that there is none.
+    pub(crate) fn watch_from_outside(&self, target: Target, exit_or_down: Arc<EndNotice>) {
+        let watcher = Watcher::Outside(exit_or_down);
         match self.locate(target) {
             Ok(Target::Pid(pid)) => {
-                // A notice that finds no process is dropped, which reports that.
+                // A notification that finds no process is dropped, which reports that.
                 self.with_relations(pid, |relations| relations.watchers.insert(watcher));
             }
             Ok(Target::Alias(alias)) => {
@@ -611,7 +605,7 @@ impl Processes {
             Stage::Starting(starting) => match self.start_deferred(cell, *starting) {
                 Ok(process) => {
                     *stage = Stage::Living(process);
-                    !cell.mailbox.settle()
+                    !cell.mailbox.finish_init()
                 }
                 Err(closing) => {
                     drop(stage);
@@ -739,7 +733,7 @@ impl Processes {
         for pid in &pids {
             let token = Payload::Barrier(BarrierToken(Arc::clone(passed)));
             // A process that has ended has come so far: its token is dropped here.
-            let _ = self.post(*pid, Pid::NODE, token, Class::Control, Place::Back);
+            let _ = self.post(*pid, Pid::NODE, token, Class::Control, Slot::Fifo);
         }
         pids.len()
     }
@@ -812,7 +806,7 @@ impl Deliver for Processes {
         message: CompactMessage,
         claim: Claim,
     ) -> Result<(), Undelivered> {
-        self.post_inline(to, from, message, Class::Data(claim), Place::Back)
+        self.post_inline(to, from, message, Class::Data(claim), Slot::Fifo)
             .map_err(|(error, message)| match error {
                 PushError::Closed => Undelivered::Gone(message),
                 PushError::Full => Undelivered::Full(message),
@@ -833,7 +827,7 @@ impl Deliver for Processes {
             from,
             CompactMessage::from(message).into(),
             Class::Control,
-            Place::Back,
+            Slot::Fifo,
         )
         .is_ok()
     }
@@ -844,7 +838,7 @@ impl Deliver for Processes {
             Pid::NODE,
             Payload::Ack(alias, mark),
             Class::Control,
-            Place::Back,
+            Slot::Fifo,
         )
         .is_ok()
     }
@@ -856,7 +850,7 @@ impl Deliver for Processes {
             Pid::NODE,
             Payload::Release(alias),
             Class::Control,
-            Place::Next,
+            Slot::Lifo,
         );
     }
 
@@ -882,7 +876,7 @@ impl Deliver for Processes {
                     Pid::NODE,
                     timed_out(request),
                     Class::Control,
-                    Place::Back,
+                    Slot::Fifo,
                 );
             }
             TimerEvent::Meta(alias, deadline_ms) => {
@@ -945,7 +939,7 @@ impl Deliver for Processes {
             Pid::NODE,
             Payload::Answer(reply),
             Class::Control,
-            Place::Next,
+            Slot::Lifo,
         );
     }
 }

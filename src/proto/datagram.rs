@@ -21,7 +21,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 pub(crate) use self::batch::Batch;
-use self::batch::{together, with_batch};
+use self::batch::{batch_len, with_batch};
 use crate::memory::buffer::{Buffer, BufferPool};
 use crate::message::datagram_bytes;
 
@@ -104,7 +104,7 @@ pub(crate) struct Datagrams {
     output: VecDeque<(SocketAddr, Buffer)>,
     cutting: GsoSupport,
     /// So many of the first were refused as a batch, and leave one by one.
-    singles: usize,
+    send_singly: usize,
     /// The first of the output has met the error of an earlier datagram.
     take_deferred: bool,
     errors_in_a_row: u32,
@@ -122,7 +122,7 @@ impl Datagrams {
             } else {
                 GsoSupport::No
             },
-            singles: 0,
+            send_singly: 0,
             take_deferred: false,
             errors_in_a_row: 0,
             counters: Counters::default(),
@@ -184,9 +184,9 @@ impl Datagrams {
         &mut self,
         send: impl FnOnce(Batch<'_>) -> io::Result<usize>,
     ) -> Transmitted {
-        let may_cut = self.cutting == GsoSupport::Yes && self.singles == 0;
+        let may_cut = self.cutting == GsoSupport::Yes && self.send_singly == 0;
         let count = if may_cut {
-            together(&self.output, self.is_connected)
+            batch_len(&self.output, self.is_connected)
         } else {
             1
         };
@@ -223,7 +223,7 @@ impl Datagrams {
                 Transmitted::DeferredError(error)
             }
             _ if count > 1 => {
-                self.singles = count;
+                self.send_singly = count;
                 if error
                     .raw_os_error()
                     .is_some_and(|number| CANNOT_CUT.contains(&number))
@@ -255,7 +255,7 @@ impl Datagrams {
             self.output.pop_front();
         }
         self.take_deferred = false;
-        self.singles = self.singles.saturating_sub(1);
+        self.send_singly = self.send_singly.saturating_sub(1);
         self.output.pop_front()
     }
 }

@@ -15,7 +15,7 @@ use crate::memory::buffer::{Buffer, SharedBuffer};
 use crate::memory::free_list::FreeList;
 
 /// Slices in one vectored write.
-pub(crate) const SLICES: usize = 64;
+pub(crate) const MAX_IOVECS: usize = 64;
 /// So many buffers wait before small ones are copied together: replies that leave at once are never copied.
 const SEPARATE: usize = 8;
 /// What is copied into the buffer before it, and how long that buffer gets, in bytes.
@@ -180,7 +180,7 @@ fn with_gathered<'a, R>(
     limit: usize,
     write: impl FnOnce(&[IoSlice<'_>]) -> R,
 ) -> R {
-    let mut slices = [IoSlice::new(&[]); SLICES];
+    let mut slices = [IoSlice::new(&[]); MAX_IOVECS];
     let mut left = limit;
     let mut count = 0;
     for (slice, chunk) in slices.iter_mut().zip(chunks) {
@@ -263,10 +263,10 @@ mod tests {
     fn one_write_gathers_at_most_its_slices() {
         let mut output = Output::default();
         let large = Buffer::from(vec![b'x'; BLOCK]);
-        for _ in 0..SLICES + 10 {
+        for _ in 0..MAX_IOVECS + 10 {
             output.push(large.clone());
         }
-        assert_eq!(gathered(&output, usize::MAX).len(), SLICES * BLOCK);
+        assert_eq!(gathered(&output, usize::MAX).len(), MAX_IOVECS * BLOCK);
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Idle {
 
     /// Transition 1. The caller must look at the queues once more before it sleeps, and then
     /// [`Idle::unpark_self`], [`Idle::leave_poll`], or sleep.
-    pub(crate) fn retire(&self, worker: usize, polls_early: bool) -> Sleep {
+    pub(crate) fn go_idle(&self, worker: usize, polls_early: bool) -> Sleep {
         let rest = self.change(|state| {
             if state.stopping {
                 return Sleep::Stop;
@@ -301,21 +301,25 @@ mod tests {
     #[test]
     fn last_worker_awake_polls_and_the_others_park() {
         let idle = Idle::new(3);
-        assert_eq!(idle.retire(0, false), Sleep::Park);
-        assert_eq!(idle.retire(1, false), Sleep::Park);
-        assert_eq!(idle.retire(2, false), Sleep::Poll);
+        assert_eq!(idle.go_idle(0, false), Sleep::Park);
+        assert_eq!(idle.go_idle(1, false), Sleep::Park);
+        assert_eq!(idle.go_idle(2, false), Sleep::Poll);
         assert!(idle.must_wake());
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
         assert!(!idle.must_wake());
-        assert_eq!(idle.retire(1, false), Sleep::Park, "somebody polls already");
+        assert_eq!(
+            idle.go_idle(1, false),
+            Sleep::Park,
+            "somebody polls already"
+        );
     }
 
     #[test]
     fn first_worker_without_work_polls_where_the_others_take_long() {
         let idle = Idle::new(3);
-        assert_eq!(idle.retire(0, true), Sleep::Poll);
+        assert_eq!(idle.go_idle(0, true), Sleep::Poll);
         assert!(!idle.has_helpers() && idle.has_sleepers());
-        assert_eq!(idle.retire(1, true), Sleep::Park, "somebody polls already");
+        assert_eq!(idle.go_idle(1, true), Sleep::Park, "somebody polls already");
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
         assert_eq!(idle.wake().0, Some(Sleeper::Poller));
         assert!(!idle.has_sleepers());
@@ -325,18 +329,18 @@ mod tests {
     #[test]
     fn poller_is_woken_once_each_time_it_blocks() {
         let idle = Idle::new(1);
-        assert_eq!(idle.retire(0, false), Sleep::Poll);
+        assert_eq!(idle.go_idle(0, false), Sleep::Poll);
         assert_eq!(idle.wake().0, Some(Sleeper::Poller));
         assert_eq!(idle.wake().0, None);
         let _ = idle.leave_poll();
-        assert_eq!(idle.retire(0, false), Sleep::Poll);
+        assert_eq!(idle.go_idle(0, false), Sleep::Poll);
         assert_eq!(idle.wake().0, Some(Sleeper::Poller));
     }
 
     #[test]
     fn duty_passes_from_a_stuck_worker_to_a_parked_one() {
         let idle = Idle::new(2);
-        assert_eq!(idle.retire(1, false), Sleep::Park);
+        assert_eq!(idle.go_idle(1, false), Sleep::Park);
         assert_eq!(
             idle.mark_stuck(0, || true),
             Some(false),
@@ -345,22 +349,22 @@ mod tests {
         assert_eq!(idle.mark_stuck(0, || true), None, "once");
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
         assert_eq!(
-            idle.retire(1, false),
+            idle.go_idle(1, false),
             Sleep::Poll,
             "the stuck one does not count as awake"
         );
         let _ = idle.clear_stuck(0);
-        assert_eq!(idle.retire(0, false), Sleep::Park);
+        assert_eq!(idle.go_idle(0, false), Sleep::Park);
     }
 
     #[test]
     fn sleeping_monitor_is_woken_by_the_first_worker() {
         let idle = Idle::new(1);
         assert!(!idle.monitor_may_sleep(), "somebody is awake");
-        assert_eq!(idle.retire(0, false), Sleep::Poll);
+        assert_eq!(idle.go_idle(0, false), Sleep::Poll);
         assert!(idle.monitor_may_sleep());
         assert_eq!(idle.leave_poll(), WakeMonitor(true));
-        assert_eq!(idle.retire(0, false), Sleep::Poll);
+        assert_eq!(idle.go_idle(0, false), Sleep::Poll);
         assert_eq!(idle.leave_poll(), WakeMonitor(false));
     }
 }
@@ -378,7 +382,7 @@ mod loom_tests {
         if queue.load(Ordering::Relaxed) > 0 {
             return false;
         }
-        let rest = idle.retire(worker, polls_early);
+        let rest = idle.go_idle(worker, polls_early);
         if queue.load(Ordering::Relaxed) > 0 {
             match rest {
                 Sleep::Poll => {
@@ -410,7 +414,7 @@ mod loom_tests {
             let idle = Arc::new(Idle::new(workers));
             let queue = Arc::new(AtomicUsize::new(0));
             for parked in 1..workers {
-                assert_eq!(idle.retire(parked, false), Sleep::Park);
+                assert_eq!(idle.go_idle(parked, false), Sleep::Park);
             }
             let worker = {
                 let (idle, queue) = (Arc::clone(&idle), Arc::clone(&queue));
@@ -477,13 +481,13 @@ mod loom_tests {
                     _ => None,
                 })
             };
-            let rest = idle.retire(0, false);
+            let rest = idle.go_idle(0, false);
             let woken = monitor.join().expect("no panic");
             // Worker 0 polls, or it parked and the monitor has woken it to retire again.
             match (rest, woken) {
                 (Sleep::Poll, _) => {}
                 (Sleep::Park, Some(Sleeper::Worker(0))) => {
-                    assert_eq!(idle.retire(0, false), Sleep::Poll)
+                    assert_eq!(idle.go_idle(0, false), Sleep::Poll)
                 }
                 other => panic!("nobody polls: {other:?}"),
             }

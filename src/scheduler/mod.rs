@@ -95,11 +95,11 @@ impl Task {
 
 /// Where on its queue a worker puts a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Slot {
     /// Next: its input is warm.
-    Next,
+    Lifo,
     /// Behind everything else, so that what is queued can add to its input first.
-    Back,
+    Fifo,
 }
 
 /// How long a turn of the poll loop may take.
@@ -249,20 +249,20 @@ impl Scheduler {
 
     /// Queues a task.
     #[inline]
-    pub(crate) fn push(&self, task: Task, place: Place) {
+    pub(crate) fn push(&self, task: Task, slot: Slot) {
         match self.current() {
-            Some(worker) => self.push_local(worker, task, place),
+            Some(worker) => self.push_local(worker, task, slot),
             None => self.push_global(task),
         }
     }
 
     #[inline]
-    fn push_local(&self, index: usize, task: Task, place: Place) {
+    fn push_local(&self, index: usize, task: Task, slot: Slot) {
         let worker = &self.workers[index];
-        let task = match place {
+        let task = match slot {
             // Nobody could take it out of the slot.
-            Place::Next if !self.has_long_activations() => worker.put_next(task),
-            Place::Next | Place::Back => Some(task),
+            Slot::Lifo if !self.has_long_activations() => worker.put_next(task),
+            Slot::Lifo | Slot::Fifo => Some(task),
         };
         if let Some(task) = task
             && let Err(task) = worker.local.push(task)

@@ -193,7 +193,7 @@ impl Runner<'_> {
                 self.run(task);
                 true
             }
-            None => self.rest(),
+            None => self.sleep(),
         }
     }
 
@@ -220,7 +220,7 @@ impl Runner<'_> {
         self.this.epoch.store(epoch.0, Ordering::Relaxed);
         if self.executor.run(task) {
             self.scheduler
-                .push_local(self.index, task, super::Place::Back);
+                .push_local(self.index, task, super::Slot::Fifo);
         }
         self.this.epoch.store(epoch.leave().0, Ordering::Relaxed);
         if self.scheduler.idle.is_stuck(self.index) {
@@ -313,11 +313,11 @@ impl Runner<'_> {
     }
 
     /// No work: sleep as [`Sleep`] says, after one more look.
-    fn rest(&mut self) -> bool {
+    fn sleep(&mut self) -> bool {
         let scheduler = self.scheduler;
         match scheduler
             .idle
-            .retire(self.index, scheduler.has_long_activations())
+            .go_idle(self.index, scheduler.has_long_activations())
         {
             Sleep::Stop => return false,
             Sleep::Park => self.park(),

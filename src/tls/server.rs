@@ -199,7 +199,7 @@ struct Recipe {
     alpn: Vec<Vec<u8>>,
     verifier: Arc<dyn ClientCertVerifier>,
     /// No certificate of a client is verified.
-    is_brief: bool,
+    is_moderate: bool,
     resumption: ServerResumption,
 }
 
@@ -208,7 +208,7 @@ struct Recipe {
 pub(crate) struct Setup {
     pub(crate) config: Arc<ServerConfig>,
     /// Each step takes about a tenth of a millisecond: the keys lie on elliptic curves, and no certificate is verified.
-    pub(crate) is_brief: bool,
+    pub(crate) is_moderate: bool,
 }
 
 /// A setup, and the version of the set it was built from.
@@ -243,16 +243,16 @@ impl ServerTls {
             // Nobody knows its keys.
             return Ok(Self(Source::Given(Setup {
                 config,
-                is_brief: false,
+                is_moderate: false,
             })));
         }
         let certs = certs.ok_or(TlsError::NoCertificate)?;
-        let is_brief = matches!(options.client_auth, ClientAuth::None);
+        let is_moderate = matches!(options.client_auth, ClientAuth::None);
         let verifier = verifier(options.client_auth)?;
         let recipe = Recipe {
             alpn: options.alpn,
             verifier,
-            is_brief,
+            is_moderate,
             resumption: options.resumption,
         };
         let built = recipe.build(certs.current())?;
@@ -292,7 +292,7 @@ impl Recipe {
     /// Builds a whole config, with ticket keys and a session store of its own.
     fn build(&self, set: Arc<CertSet>) -> Result<Built, TlsError> {
         let version = set.version;
-        let is_brief = self.is_brief && set.has_brief_keys();
+        let is_moderate = self.is_moderate && set.has_brief_keys();
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::from_config)?
@@ -316,7 +316,7 @@ impl Recipe {
             version,
             setup: Setup {
                 config: Arc::new(config),
-                is_brief,
+                is_moderate,
             },
         })
     }

@@ -392,25 +392,34 @@ fn public_handles_can_be_shared_between_threads() {
 #[test]
 fn steps_are_brief_with_short_signatures_and_without_client_certificates() {
     let authority = Authority::new();
-    let is_brief = |certs: &CertManager, client_auth: ClientAuth| {
+    let is_moderate = |certs: &CertManager, client_auth: ClientAuth| {
         let options = TlsServerOptions::default().with_client_auth(client_auth);
         ServerTls::new(Some(certs.clone()), options)
             .unwrap()
             .setup()
             .unwrap()
-            .is_brief
+            .is_moderate
     };
     let certs = authority.issue("a.test").manager();
-    assert!(is_brief(&certs, ClientAuth::None));
-    assert!(!is_brief(&certs, ClientAuth::Optional(authority.roots())));
-    assert!(!is_brief(&certs, ClientAuth::Required(authority.roots())));
+    assert!(is_moderate(&certs, ClientAuth::None));
+    assert!(!is_moderate(
+        &certs,
+        ClientAuth::Optional(authority.roots())
+    ));
+    assert!(!is_moderate(
+        &certs,
+        ClientAuth::Required(authority.roots())
+    ));
 
     let server = ServerTls::new(Some(certs.clone()), TlsServerOptions::default()).unwrap();
     let rsa = authority.issue_rsa("b.test");
     certs
         .add("b.test", CertSource::der(vec![rsa.der()], rsa.key_der()))
         .unwrap();
-    assert!(!server.setup().unwrap().is_brief, "one of the keys is long");
+    assert!(
+        !server.setup().unwrap().is_moderate,
+        "one of the keys is long"
+    );
 
     let given = TlsServerOptions::default().with_config(server.setup().unwrap().config);
     assert!(
@@ -418,7 +427,7 @@ fn steps_are_brief_with_short_signatures_and_without_client_certificates() {
             .unwrap()
             .setup()
             .unwrap()
-            .is_brief,
+            .is_moderate,
         "nobody knows its keys"
     );
 }

@@ -96,7 +96,7 @@ impl SizeClasses {
     }
 
     /// Puts memory on its shelf. What belongs to no class, or finds its shelf full, is freed.
-    pub(super) fn put_back(&self, mut storage: Box<Storage>) {
+    pub(super) fn give(&self, mut storage: Box<Storage>) {
         let Some(class) = class_for(storage.bytes.len()) else {
             return;
         };

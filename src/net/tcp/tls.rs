@@ -32,8 +32,11 @@ impl ServerSide {
 
     /// The machine of one handshake.
     pub(super) fn accept(&self) -> Result<Tls, TlsError> {
-        let Setup { config, is_brief } = self.tls.setup()?;
-        Ok(Tls::server(config)?.with_brief_steps(is_brief))
+        let Setup {
+            config,
+            is_moderate,
+        } = self.tls.setup()?;
+        Ok(Tls::server(config)?.with_brief_steps(is_moderate))
     }
 
     /// Handshakes at once; `None` is no limit.

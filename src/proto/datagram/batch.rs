@@ -27,7 +27,7 @@ pub(crate) struct Batch<'a> {
 }
 
 /// How many of the first datagrams can leave together. On a connected socket all have one peer, whatever their addresses.
-pub(super) fn together(output: &VecDeque<(SocketAddr, Buffer)>, is_connected: bool) -> usize {
+pub(super) fn batch_len(output: &VecDeque<(SocketAddr, Buffer)>, is_connected: bool) -> usize {
     let Some((addr, first)) = output.front() else {
         return 0;
     };

@@ -29,7 +29,7 @@ pub(crate) fn fuzz_datagrams(script: &[u8]) {
         cuts_batches,
         pushed: Vec::new(),
         left: 0,
-        singles: 0,
+        send_singly: 0,
         doubted: false,
         earlier: false,
         expected: Counters::default(),
@@ -56,7 +56,7 @@ struct World {
     pushed: Vec<(usize, usize)>,
     left: usize,
     /// Those that were refused as a batch and have not left yet, and whether that speaks against batches.
-    singles: usize,
+    send_singly: usize,
     doubted: bool,
     /// The next has met the error of an earlier one.
     earlier: bool,
@@ -190,12 +190,12 @@ impl World {
     }
 
     /// How many must leave together now.
-    fn together(&self) -> usize {
+    fn batch_len(&self) -> usize {
         let waiting = &self.pushed[self.left..];
         let Some((to, size)) = waiting.first() else {
             return 0;
         };
-        if !self.cuts_batches || self.singles > 0 || *size == 0 || *size > batch::LONGEST {
+        if !self.cuts_batches || self.send_singly > 0 || *size == 0 || *size > batch::LONGEST {
             return 1;
         }
         let fits = |count: &usize| {
@@ -217,7 +217,7 @@ impl World {
     fn transmit(&mut self, script: &mut Script<'_>) {
         loop {
             let answer = Answer::read(script);
-            let (first, count) = (self.left, self.together());
+            let (first, count) = (self.left, self.batch_len());
             let mut given = 0;
             let outcome = self.machine.transmit(|batch| {
                 given = batch.datagrams.len();
@@ -230,7 +230,7 @@ impl World {
             });
             assert_eq!(
                 given, count,
-                "nothing waits, or it is not tried, or others leave together than may"
+                "nothing waits, or it is not tried, or others leave batch_len than may"
             );
             match outcome {
                 Transmitted::Idle => return assert_eq!(count, 0),
@@ -252,7 +252,7 @@ impl World {
                         count > 1 && !matches!(answer, Answer::Taken),
                         "{answer:?} to {count}"
                     );
-                    self.singles = count;
+                    self.send_singly = count;
                     self.doubted = matches!(answer, Answer::CannotCut);
                 }
                 Transmitted::Sent { counted } => {
@@ -292,7 +292,7 @@ impl World {
 
     fn leave(&mut self, count: usize) {
         self.left += count;
-        self.singles = self.singles.saturating_sub(count);
+        self.send_singly = self.send_singly.saturating_sub(count);
         (self.doubted, self.earlier) = (false, false);
     }
 

@@ -12,7 +12,7 @@
 //!
 //! While `partial` is empty frames are found in the input itself and nothing is kept: an idle connection holds no memory
 //! here. A frame that goes over several reads is gathered in `partial`, which grows with what arrives. Every byte is
-//! looked at a constant number of times: `looked` remembers how far a search for a line's end went, and `wanted` how many
+//! looked at a constant number of times: `scanned` remembers how far a search for a line's end went, and `needed` how many
 //! bytes must be there before it is worth looking again.
 //!
 //! What it does not do: it does not decide what an error means, nor how long a frame may take.
@@ -25,7 +25,7 @@ use super::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFramin
 use crate::error::FrameError;
 use crate::memory::buffer::{Buffer, BufferPool};
 
-/// The least that is copied when the length of a frame is not known, so that its end is not looked for byte by byte.
+/// The least that is copied when the length of a frame is not known, so that its end is not scanned for byte by byte.
 const CHUNK: usize = 256;
 
 /// The state of one connection's framing, 32 bytes.
@@ -34,9 +34,9 @@ pub(crate) struct Decoder {
     /// A frame that has begun. Empty, and then without memory, between frames.
     partial: Buffer,
     /// Bytes of `partial` that were looked at.
-    looked: u32,
+    scanned: u32,
     /// Bytes that `partial` must have before looking again can find anything.
-    wanted: u32,
+    needed: u32,
     rare: Option<Box<ColdState>>,
 }
 
@@ -56,9 +56,9 @@ enum Scan {
     Skip {
         consumed: usize,
     },
-    /// Part of a frame; there is nothing more to see before `wanted` bytes are there.
+    /// Part of a frame; there is nothing more to see before `needed` bytes are there.
     More {
-        wanted: usize,
+        needed: usize,
     },
 }
 
@@ -72,8 +72,8 @@ impl Decoder {
         Self {
             framing,
             partial: Buffer::new(),
-            looked: 0,
-            wanted: 0,
+            scanned: 0,
+            needed: 0,
             rare: None,
         }
     }
@@ -110,7 +110,7 @@ impl Decoder {
     ///
     /// A last line without its end is such a frame.
     pub(crate) fn finish(&mut self) -> usize {
-        (self.looked, self.wanted) = (0, 0);
+        (self.scanned, self.needed) = (0, 0);
         std::mem::take(&mut self.partial).len()
     }
 
@@ -129,7 +129,7 @@ impl Decoder {
             "framing options are validated where they are set"
         );
         self.framing = framing;
-        (self.looked, self.wanted) = (0, 0);
+        (self.scanned, self.needed) = (0, 0);
         if let Some(rare) = &mut self.rare {
             rare.custom = None;
         }
@@ -161,15 +161,15 @@ impl Decoder {
         }
         match self.look(input)? {
             Scan::Frame { consumed, payload } => {
-                Ok(Step::Frame(cut(input, consumed, payload, pool)))
+                Ok(Step::Frame(split_frame(input, consumed, payload, pool)))
             }
             Scan::Skip { consumed } => {
                 input.advance(consumed);
                 Ok(Step::Skipped)
             }
-            Scan::More { wanted } => {
-                self.remember(input.len(), wanted);
-                self.partial = keep(input, pool);
+            Scan::More { needed } => {
+                self.remember(input.len(), needed);
+                self.partial = retain(input, pool);
                 Ok(Step::Exhausted)
             }
         }
@@ -186,24 +186,29 @@ impl Decoder {
     ) -> Result<Step, FrameError> {
         let mut taken = 0;
         loop {
-            if self.partial.len() >= self.wanted as usize {
+            if self.partial.len() >= self.needed as usize {
                 let partial = std::mem::take(&mut self.partial);
                 let look = self.look(&partial);
                 self.partial = partial;
                 match look? {
                     Scan::Frame { consumed, payload } => {
-                        self.settle(consumed, taken, input);
-                        return Ok(Step::Frame(cut(&mut self.partial, consumed, payload, pool)));
+                        self.commit(consumed, taken, input);
+                        return Ok(Step::Frame(split_frame(
+                            &mut self.partial,
+                            consumed,
+                            payload,
+                            pool,
+                        )));
                     }
                     Scan::Skip { consumed } => {
-                        self.settle(consumed, taken, input);
+                        self.commit(consumed, taken, input);
                         self.partial.advance(consumed);
                         if self.partial.is_empty() {
                             self.partial = Buffer::new();
                         }
                         return Ok(Step::Skipped);
                     }
-                    Scan::More { wanted } => self.remember(self.partial.len(), wanted),
+                    Scan::More { needed } => self.remember(self.partial.len(), needed),
                 }
             }
             if taken == input.len() {
@@ -218,33 +223,33 @@ impl Decoder {
 
     /// Takes from `input` what lies in `partial` and belongs to the frame of `consumed` bytes there; what lies beyond the
     /// frame stays in `input` alone, as far as it came from there.
-    fn settle(&mut self, consumed: usize, taken: usize, input: &mut Buffer) {
+    fn commit(&mut self, consumed: usize, taken: usize, input: &mut Buffer) {
         let beyond = (self.partial.len() - consumed).min(taken);
         self.partial.truncate(self.partial.len() - beyond);
         input.advance(taken - beyond);
-        (self.looked, self.wanted) = (0, 0);
+        (self.scanned, self.needed) = (0, 0);
     }
 
-    fn remember(&mut self, looked: usize, wanted: usize) {
+    fn remember(&mut self, scanned: usize, needed: usize) {
         let word = |n: usize| u32::try_from(n).expect("frames are shorter than MAX_LENGTH");
-        (self.looked, self.wanted) = (word(looked), word(wanted));
+        (self.scanned, self.needed) = (word(scanned), word(needed));
     }
 
-    /// Says how many bytes `partial` should have next: exactly what is wanted where that is known, else twice as many, so
+    /// Says how many bytes `partial` should have next: exactly what is needed where that is known, else twice as many, so
     /// that a frame is copied a constant number of times.
     fn enough(&self) -> usize {
-        let wanted = self.wanted as usize;
+        let needed = self.needed as usize;
         match *self.framing {
-            Framing::Raw | Framing::Fixed { .. } | Framing::Header(_) => wanted,
+            Framing::Raw | Framing::Fixed { .. } | Framing::Header(_) => needed,
             Framing::Lines { .. } | Framing::Delimiter { .. } | Framing::Custom(_) => {
-                wanted.max(self.partial.len() + self.partial.len().max(CHUNK))
+                needed.max(self.partial.len() + self.partial.len().max(CHUNK))
             }
         }
     }
 
     /// Looks at the front of `bytes`, which begin where a frame begins.
     fn look(&mut self, bytes: &[u8]) -> Result<Scan, FrameError> {
-        let looked = self.looked as usize;
+        let scanned = self.scanned as usize;
         match &*self.framing {
             Framing::Raw => Ok(Scan::Frame {
                 consumed: bytes.len(),
@@ -252,15 +257,15 @@ impl Decoder {
             }),
             Framing::Fixed { length } => Ok(whole_or_more(bytes, *length, 0)),
             Framing::Header(options) => look_at_header(bytes, options),
-            Framing::Lines { max_length } => look_for_line(bytes, looked, *max_length),
+            Framing::Lines { max_length } => look_for_line(bytes, scanned, *max_length),
             Framing::Delimiter {
                 delimiter,
                 max_length,
-            } => look_for_delimiter(bytes, looked, delimiter, *max_length),
+            } => look_for_delimiter(bytes, scanned, delimiter, *max_length),
             Framing::Custom(options) => {
                 let rare = self.rare.get_or_insert_default();
                 let decoder = rare.custom.get_or_insert_with(|| options.decoder());
-                ask(&mut **decoder, bytes, options)
+                decode_custom(&mut **decoder, bytes, options)
             }
         }
     }
@@ -283,7 +288,12 @@ enum Step {
 }
 
 /// Takes a frame of `consumed` bytes from the front of `source`. When they are all bytes there are, they move.
-fn cut(source: &mut Buffer, consumed: usize, payload: Range<usize>, pool: &BufferPool) -> Buffer {
+fn split_frame(
+    source: &mut Buffer,
+    consumed: usize,
+    payload: Range<usize>,
+    pool: &BufferPool,
+) -> Buffer {
     if consumed < source.len() {
         let frame = pool.copy_from_slice(&source[payload]);
         source.advance(consumed);
@@ -296,7 +306,7 @@ fn cut(source: &mut Buffer, consumed: usize, payload: Range<usize>, pool: &Buffe
 }
 
 /// Empties `input` and gives its bytes in memory that is not much larger than they are.
-fn keep(input: &mut Buffer, pool: &BufferPool) -> Buffer {
+fn retain(input: &mut Buffer, pool: &BufferPool) -> Buffer {
     if input.len() >= input.capacity() / 4 {
         return std::mem::take(input);
     }
@@ -307,7 +317,7 @@ fn keep(input: &mut Buffer, pool: &BufferPool) -> Buffer {
 
 fn whole_or_more(bytes: &[u8], length: usize, skip: usize) -> Scan {
     if bytes.len() < length {
-        Scan::More { wanted: length }
+        Scan::More { needed: length }
     } else {
         Scan::Frame {
             consumed: length,
@@ -325,7 +335,7 @@ fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Scan, FrameEr
     } = options;
     let field = options.length_field();
     let Some(digits) = bytes.get(field.clone()) else {
-        return Ok(Scan::More { wanted: field.end });
+        return Ok(Scan::More { needed: field.end });
     };
     let announced = number(digits, options.byte_order);
     let length = match options.length_includes_header {
@@ -358,15 +368,15 @@ fn number(digits: &[u8], order: ByteOrder) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Looks for the end of a line among the bytes from `looked` on. A `\r` before it does not count for the maximum.
-fn look_for_line(bytes: &[u8], looked: usize, max: usize) -> Result<Scan, FrameError> {
+/// Looks for the end of a line among the bytes from `scanned` on. A `\r` before it does not count for the maximum.
+fn look_for_line(bytes: &[u8], scanned: usize, max: usize) -> Result<Scan, FrameError> {
     let too_large = Err(FrameError::TooLarge {
         length: max.saturating_add(1),
         max,
     });
     let seen = &bytes[..bytes.len().min(max.saturating_add(2))]; // the longest line with `\r\n`
     let without_cr = |bytes: &[u8]| bytes.strip_suffix(b"\r").unwrap_or(bytes).len();
-    match find_byte(b'\n', seen, looked) {
+    match find_byte(b'\n', seen, scanned) {
         Some(end) if without_cr(&seen[..end]) > max => too_large,
         Some(end) => Ok(Scan::Frame {
             consumed: end + 1,
@@ -374,25 +384,25 @@ fn look_for_line(bytes: &[u8], looked: usize, max: usize) -> Result<Scan, FrameE
         }),
         None if without_cr(seen) > max => too_large,
         None => Ok(Scan::More {
-            wanted: bytes.len() + 1,
+            needed: bytes.len() + 1,
         }),
     }
 }
 
-/// Looks for a delimiter that may have begun before `looked`. Only one that begins within the maximum counts, so the
+/// Looks for a delimiter that may have begun before `scanned`. Only one that begins within the maximum counts, so the
 /// answer is the same whatever came in one read.
 fn look_for_delimiter(
     bytes: &[u8],
-    looked: usize,
+    scanned: usize,
     delimiter: &[u8],
     max: usize,
 ) -> Result<Scan, FrameError> {
     let longest = max.saturating_add(delimiter.len());
     let seen = &bytes[..bytes.len().min(longest)];
     let from = if cfg!(mutant) {
-        looked
+        scanned
     } else {
-        looked.saturating_sub(delimiter.len() - 1)
+        scanned.saturating_sub(delimiter.len() - 1)
     };
     match find(delimiter, seen, from) {
         Some(end) => Ok(Scan::Frame {
@@ -404,7 +414,7 @@ fn look_for_delimiter(
             max,
         }),
         None => Ok(Scan::More {
-            wanted: bytes.len() + 1,
+            needed: bytes.len() + 1,
         }),
     }
 }
@@ -432,7 +442,7 @@ fn find_byte(byte: u8, bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Asks the user's decoder, shows it no more than the maximum, and believes no answer that would not move on.
-fn ask(
+fn decode_custom(
     decoder: &mut dyn FrameDecoder,
     bytes: &[u8],
     options: &CustomFraming,
@@ -448,7 +458,7 @@ fn ask(
         }
         Frame::Incomplete => {
             return Ok(Scan::More {
-                wanted: bytes.len() + 1,
+                needed: bytes.len() + 1,
             });
         }
         Frame::Complete { consumed: 0, .. } | Frame::Skip { consumed: 0 } => "consumed nothing",

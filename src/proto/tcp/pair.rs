@@ -101,7 +101,7 @@ impl World {
             trouble: false,
         };
         if setup & 8 == 0 {
-            world.settle();
+            world.run_until_quiet();
         }
         world
     }
@@ -115,8 +115,8 @@ impl World {
             8..=11 => self.deliver(side, script.amount(), false),
             12 => self.deliver(side, script.amount(), true),
             13..=14 => self.events(side, usize::from(script.byte())),
-            15 if operation & 128 == 0 => self.settle(),
-            15 => self.take_back(side),
+            15 if operation & 128 == 0 => self.run_until_quiet(),
+            15 => self.resume(side),
             16 => self.pass(script.amount() as u64),
             17 => self.sides[side]
                 .machine
@@ -175,8 +175,8 @@ impl World {
         );
     }
 
-    /// The other side reads at most `bytes` of what `side` has sent; `lend`: what it computes for a handshake is done later.
-    fn deliver(&mut self, side: usize, bytes: usize, lend: bool) {
+    /// The other side reads at most `bytes` of what `side` has sent; `offload`: what it computes for a handshake is done later.
+    fn deliver(&mut self, side: usize, bytes: usize, offload: bool) {
         let is_gone =
             self.sides[side].ended.is_some() || self.sides[side].machine.ended().is_some();
         let [this, other] = self
@@ -194,7 +194,7 @@ impl World {
                 .pool
                 .copy_from_slice(&this.wire[..count]);
             this.wire.drain(..count);
-            if lend
+            if offload
                 && let Some(handshake) = other.machine.offload_handshake(&read, false, self.now_ms)
             {
                 other.lent = Some(handshake);
@@ -210,7 +210,7 @@ impl World {
         }
     }
 
-    fn take_back(&mut self, side: usize) {
+    fn resume(&mut self, side: usize) {
         if let Some(mut handshake) = self.sides[side].lent.take() {
             handshake.run();
             self.sides[side]
@@ -395,12 +395,12 @@ impl World {
     }
 
     /// Moves bytes both ways until both sides are quiet.
-    fn settle(&mut self) {
+    fn run_until_quiet(&mut self) {
         let mut bound = 1_000;
         loop {
             let before = self.summary();
             for side in 0..2 {
-                self.take_back(1 - side);
+                self.resume(1 - side);
                 self.transmit(side, usize::MAX);
                 self.deliver(side, usize::MAX, false);
                 self.events(1 - side, usize::MAX);
@@ -433,7 +433,7 @@ impl World {
         self.sides
             .iter_mut()
             .for_each(|side| side.machine.pause(false, self.now_ms));
-        self.settle();
+        self.run_until_quiet();
         if !self.trouble {
             for side in 0..2 {
                 let [this, other] = self
@@ -453,9 +453,9 @@ impl World {
             }
         }
         self.close(0);
-        self.settle();
+        self.run_until_quiet();
         self.close(1);
-        self.settle();
+        self.run_until_quiet();
         // What the other side does not answer, time ends.
         let had_trouble = self.trouble;
         self.pass(1_000);

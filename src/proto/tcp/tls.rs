@@ -227,11 +227,11 @@ impl Connection {
 
     /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
     /// Nothing is read or written until [`Connection::resume_handshake`]. `None`: the step costs less than the journey, or it is
-    /// brief and `has_time` says that there is time for such.
+    /// brief and `may_compute` says that there is time for such.
     pub(crate) fn offload_handshake(
         &mut self,
         ciphertext: &[u8],
-        has_time: bool,
+        may_compute: bool,
         now_ms: u64,
     ) -> Option<Handshake> {
         if !matches!(self.phase, Phase::Handshaking) {
@@ -241,7 +241,7 @@ impl Connection {
             .tls
             .take_if(|tls| match tls.step_cost(ciphertext.len()) {
                 CryptoCost::Little => false,
-                CryptoCost::Brief => !has_time,
+                CryptoCost::Brief => !may_compute,
                 CryptoCost::Long => true,
             })?;
         self.note_activity(now_ms);

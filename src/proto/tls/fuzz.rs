@@ -45,7 +45,7 @@ pub(crate) fn fuzz_tls(script: &[u8]) {
         tampered: false,
     };
     if setup & 8 == 0 {
-        world.pair.settle();
+        world.pair.run_until_quiet();
     }
     while !script.is_over() {
         world.step(&mut script);
@@ -207,7 +207,7 @@ impl World {
     }
 
     fn finish(mut self) {
-        self.pair.settle();
+        self.pair.run_until_quiet();
         self.check();
         if !self.tampered && self.closed == [false; 2] {
             let Pair { client, server } = &mut self.pair;
@@ -219,7 +219,7 @@ impl World {
             assert_eq!(client.tls.end_of_stream(), StreamEnd::Truncated);
             client.tls.close_notify();
             self.closed[0] = true;
-            self.pair.settle();
+            self.pair.run_until_quiet();
             self.check();
             assert_eq!(self.pair.server.tls.end_of_stream(), StreamEnd::Clean);
         }

@@ -101,7 +101,7 @@ impl Pair {
         {}
     }
 
-    pub(super) fn settle(&mut self) {
+    pub(super) fn run_until_quiet(&mut self) {
         self.settle_by(usize::MAX);
     }
 }

@@ -93,7 +93,7 @@ impl Reference {
 
     pub(super) fn begin(&mut self, now: Duration) {
         self.begun = true;
-        self.settle(now);
+        self.run_until_stable(now);
     }
 
     pub(super) fn add(&mut self, policy: Policy, request: Option<Request>, now: Duration) {
@@ -123,7 +123,7 @@ impl Reference {
             downs: Vec::new(),
         });
         self.next += 1;
-        self.settle(now);
+        self.run_until_stable(now);
     }
 
     pub(super) fn command(&mut self, id: ChildId, what: Command, request: Request, now: Duration) {
@@ -182,12 +182,12 @@ impl Reference {
                 self.answer(request, Err(Refusal::Superseded));
             }
         }
-        self.settle(now);
+        self.run_until_stable(now);
     }
 
     pub(super) fn shut_down(&mut self, now: Duration) {
         self.end(Cause::Requested, now);
-        self.settle(now);
+        self.run_until_stable(now);
     }
 
     pub(super) fn freeze(&mut self) {
@@ -238,7 +238,7 @@ impl Reference {
                 self.answer(request, Ok(()));
             }
         }
-        self.settle(now);
+        self.run_until_stable(now);
     }
 
     pub(super) fn ended(&mut self, run: Run, orderly: bool, now: Duration) {
@@ -292,7 +292,7 @@ impl Reference {
                 self.end(Cause::Significant(run.child), now);
             }
         }
-        self.settle(now);
+        self.run_until_stable(now);
     }
 
     pub(super) fn expire(&mut self, now: Duration) {
@@ -327,7 +327,7 @@ impl Reference {
                 }
                 State::Down | State::Running => unreachable!("no deadline in {:?}", entry.state),
             }
-            self.settle(now);
+            self.run_until_stable(now);
         }
     }
 
@@ -481,7 +481,7 @@ impl Reference {
     }
 
     /// Does what the order allows, from the whole list.
-    fn settle(&mut self, now: Duration) {
+    fn run_until_stable(&mut self, now: Duration) {
         if !self.begun && self.ending.is_none() || self.over {
             return;
         }

@@ -47,10 +47,10 @@ impl Driver {
 
     /// Computes a step of the handshake with the bytes that were read, here or on another thread.
     pub(super) fn receive_handshake(&mut self, cx: &mut MetaContext<'_>) {
-        let has_time = cx.offload == Offload::Inline;
+        let may_compute = cx.offload == Offload::Inline;
         match self
             .machine
-            .offload_handshake(cx.scratch, has_time, cx.now_ms)
+            .offload_handshake(cx.scratch, may_compute, cx.now_ms)
         {
             None => self.machine.receive(cx.scratch, cx.now_ms),
             Some(handshake) => {

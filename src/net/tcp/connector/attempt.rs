@@ -88,7 +88,11 @@ impl TcpConnection {
             self.addresses = known.into();
             return self.try_next(cx, DisconnectReason::Connect(io::ErrorKind::NotFound));
         }
-        let (host, port, remote) = (self.options.host.clone(), self.options.port, cx.remote());
+        let (host, port, remote) = (
+            self.options.host.clone(),
+            self.options.port,
+            cx.self_handle(),
+        );
         let queued = cx.services.blocking.run(move || {
             remote.send(Resolved(host.resolve(port)));
         });

@@ -49,7 +49,7 @@ fn drain(
 }
 
 /// Checks a stream at once, byte by byte and in two reads at every place, against the expectation.
-fn expect(
+fn assert_frames(
     framing: Framing,
     stream: impl AsRef<[u8]>,
     frames: &[&[u8]],
@@ -148,11 +148,11 @@ fn raw_gives_what_was_read_without_a_copy() {
 
 #[test]
 fn fixed_length() {
-    expect(Framing::fixed(1), "abc", &[b"a", b"b", b"c"], Ok(0));
-    expect(Framing::fixed(3), "", &[], Ok(0));
-    expect(Framing::fixed(3), "ab", &[], Ok(2));
-    expect(Framing::fixed(3), "abc", &[b"abc"], Ok(0));
-    expect(Framing::fixed(3), "abcdefgh", &[b"abc", b"def"], Ok(2));
+    assert_frames(Framing::fixed(1), "abc", &[b"a", b"b", b"c"], Ok(0));
+    assert_frames(Framing::fixed(3), "", &[], Ok(0));
+    assert_frames(Framing::fixed(3), "ab", &[], Ok(2));
+    assert_frames(Framing::fixed(3), "abc", &[b"abc"], Ok(0));
+    assert_frames(Framing::fixed(3), "abcdefgh", &[b"abc", b"def"], Ok(2));
 }
 
 /// Writes a length into a header whose other bytes are `0xEE`.
@@ -218,18 +218,18 @@ fn header_with_every_width_position_order_and_counting() {
         }
         let whole = stream;
         let frames: Vec<&[u8]> = frames.into_iter().map(|frame| &whole[frame]).collect();
-        expect(Framing::header(options.clone()), &whole, &frames, Ok(0));
+        assert_frames(Framing::header(options.clone()), &whole, &frames, Ok(0));
         // The stream ends inside the next frame: in its header, and behind it.
         let header = encode(&options, counted as u64 + 2);
         let begun = [&whole[..], &header[..header.len() - 1]].concat();
-        expect(
+        assert_frames(
             Framing::header(options.clone()),
             begun,
             &frames,
             Ok(header.len() - 1),
         );
         let begun = [&whole[..], &header, &[9]].concat();
-        expect(
+        assert_frames(
             Framing::header(options.clone()),
             begun,
             &frames,
@@ -248,14 +248,14 @@ fn header_above_the_maximum_is_refused_as_soon_as_its_length_is_read() {
         };
         let header = encode(&options, (41 - counted) as u64);
         let so_far = &header[..options.length_field().end];
-        expect(
+        assert_frames(
             Framing::header(options.clone()),
             so_far,
             &[],
             too_large(41, 40),
         );
         let without_last_byte = &so_far[..so_far.len() - 1];
-        expect(
+        assert_frames(
             Framing::header(options),
             without_last_byte,
             &[],
@@ -270,7 +270,7 @@ fn announced_length_below_the_header_is_refused() {
         for announced in 0..options.header_size {
             let header = encode(&options, announced as u64);
             let size = options.header_size;
-            expect(
+            assert_frames(
                 Framing::header(options.clone()),
                 header,
                 &[],
@@ -279,7 +279,7 @@ fn announced_length_below_the_header_is_refused() {
         }
         let header = encode(&options, options.header_size as u64);
         let frame: &[u8] = if options.strip_header { b"" } else { &header };
-        expect(Framing::header(options.clone()), &header, &[frame], Ok(0));
+        assert_frames(Framing::header(options.clone()), &header, &[frame], Ok(0));
     }
 }
 
@@ -300,7 +300,7 @@ fn header_length_that_overflows_is_too_large() {
                 .with_length_includes_header(includes);
             let length = (announced as usize).saturating_add(if includes { 0 } else { 8 });
             let stream = [announced.to_be_bytes().as_slice(), b"rest"].concat();
-            expect(
+            assert_frames(
                 Framing::header(options),
                 stream,
                 &[],
@@ -320,7 +320,7 @@ fn frames_before_a_bad_one_are_delivered() {
                 .with_max_length(5),
         )
     };
-    expect(
+    assert_frames(
         framing(),
         b"\x01a\x00\x09",
         &[b"\x01a", b"\x00"],
@@ -330,22 +330,22 @@ fn frames_before_a_bad_one_are_delivered() {
 
 #[test]
 fn lines_end_with_or_without_carriage_return() {
-    expect(
+    assert_frames(
         Framing::lines(),
         "one\ntwo\r\n\n\r\nfive",
         &[b"one", b"two", b"", b""],
         Ok(4),
     );
-    expect(Framing::lines(), "\r\r\n", &[b"\r"], Ok(0));
-    expect(Framing::lines(), "a\rb\n", &[b"a\rb"], Ok(0));
-    expect(Framing::lines(), "\r", &[], Ok(1));
+    assert_frames(Framing::lines(), "\r\r\n", &[b"\r"], Ok(0));
+    assert_frames(Framing::lines(), "a\rb\n", &[b"a\rb"], Ok(0));
+    assert_frames(Framing::lines(), "\r", &[], Ok(1));
 }
 
 #[test]
 fn line_maximum_does_not_count_the_end() {
     let lines = || Framing::Lines { max_length: 3 };
-    expect(lines(), "abc\nabc\r\nabc\r", &[b"abc", b"abc"], Ok(4));
-    expect(lines(), "ab\r\r\n", &[b"ab\r"], Ok(0));
+    assert_frames(lines(), "abc\nabc\r\nabc\r", &[b"abc", b"abc"], Ok(4));
+    assert_frames(lines(), "ab\r\r\n", &[b"ab\r"], Ok(0));
     for stream in [
         "abcd",
         "abcd\n",
@@ -355,39 +355,39 @@ fn line_maximum_does_not_count_the_end() {
         "abc\r\r\n",
         "abc\rd\n",
     ] {
-        expect(lines(), stream, &[], too_large(4, 3));
-        expect(lines(), format!("ok\n{stream}"), &[b"ok"], too_large(4, 3));
+        assert_frames(lines(), stream, &[], too_large(4, 3));
+        assert_frames(lines(), format!("ok\n{stream}"), &[b"ok"], too_large(4, 3));
     }
 }
 
 #[test]
 fn delimiter_is_found_wherever_a_read_splits_it() {
-    expect(
+    assert_frames(
         Framing::delimiter(b"\0"),
         b"a\0\0bc\0d",
         &[b"a", b"", b"bc"],
         Ok(1),
     );
-    expect(
+    assert_frames(
         Framing::delimiter(b"\r\n\r\n"),
         b"a\r\n\r\n\r\n\r\nb\r\n\r",
         &[b"a", b""],
         Ok(4),
     );
-    expect(
+    assert_frames(
         Framing::delimiter(b"\r\n\r\n"),
         b"a\r\r\n\r\n",
         &[b"a\r"],
         Ok(0),
     );
-    expect(Framing::delimiter(b"aab"), b"aaab", &[b"a"], Ok(0));
-    expect(
+    assert_frames(Framing::delimiter(b"aab"), b"aaab", &[b"a"], Ok(0));
+    assert_frames(
         Framing::delimiter(b"aab"),
         b"aaaabaab",
         &[b"aa", b""],
         Ok(0),
     );
-    expect(Framing::delimiter(b"abab"), b"abaabababx", &[b"aba"], Ok(3));
+    assert_frames(Framing::delimiter(b"abab"), b"abaabababx", &[b"aba"], Ok(3));
 }
 
 #[test]
@@ -396,29 +396,29 @@ fn delimiter_maximum_does_not_count_the_delimiter() {
         delimiter: b"--".to_vec(),
         max_length: 3,
     };
-    expect(framing(), "abc--abc--", &[b"abc", b"abc"], Ok(0));
-    expect(framing(), "abcd", &[], Ok(4)); // "abc-" could still become a frame, and nothing looks at less than that
-    expect(framing(), "abcd--", &[], too_large(4, 3));
-    expect(framing(), "abcde", &[], too_large(4, 3));
-    expect(framing(), "a--abcd-", &[b"a"], too_large(4, 3));
+    assert_frames(framing(), "abc--abc--", &[b"abc", b"abc"], Ok(0));
+    assert_frames(framing(), "abcd", &[], Ok(4)); // "abc-" could still become a frame, and nothing looks at less than that
+    assert_frames(framing(), "abcd--", &[], too_large(4, 3));
+    assert_frames(framing(), "abcde", &[], too_large(4, 3));
+    assert_frames(framing(), "a--abcd-", &[b"a"], too_large(4, 3));
 }
 
 #[test]
 fn custom_decoder_frames_skips_and_rejects() {
-    expect(
+    assert_frames(
         netstring(100),
         "5:hello,0:,\0\x0011:hello world,3:ab",
         &[b"hello", b"", b"hello world"],
         Ok(4),
     );
-    expect(netstring(100), "\0\0\0", &[], Ok(0));
-    expect(
+    assert_frames(netstring(100), "\0\0\0", &[], Ok(0));
+    assert_frames(
         netstring(100),
         "1:a,x",
         &[b"a"],
         Err(FrameError::custom("not a netstring")),
     );
-    expect(
+    assert_frames(
         netstring(100),
         "1:abc",
         &[],
@@ -428,9 +428,9 @@ fn custom_decoder_frames_skips_and_rejects() {
 
 #[test]
 fn custom_frame_has_a_maximum_too() {
-    expect(netstring(8), "5:hello,", &[b"hello"], Ok(0));
-    expect(netstring(7), "5:hello", &[], Ok(7));
-    expect(netstring(7), "5:hello,", &[], too_large(8, 7));
+    assert_frames(netstring(8), "5:hello,", &[b"hello"], Ok(0));
+    assert_frames(netstring(7), "5:hello", &[], Ok(7));
+    assert_frames(netstring(7), "5:hello,", &[], too_large(8, 7));
 }
 
 /// Answers what it is told to.
@@ -511,7 +511,7 @@ fn each_connection_gets_a_decoder_of_its_own() {
 
     let framing = Framing::custom(|| Box::new(Growing(0)));
     for _ in 0..2 {
-        expect(framing.clone(), "abcdef", &[b"a", b"bc", b"def"], Ok(0));
+        assert_frames(framing.clone(), "abcdef", &[b"a", b"bc", b"def"], Ok(0));
     }
 }
 

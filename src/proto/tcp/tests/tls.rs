@@ -376,7 +376,7 @@ fn brief_step_is_lent_only_when_there_is_no_time_for_it() {
         pair.transmit(CLIENT, usize::MAX, 0);
         std::mem::take(&mut pair.wires[CLIENT])
     };
-    for (is_brief, has_time, lent) in [
+    for (is_moderate, may_compute, lent) in [
         (true, true, false),
         (true, false, true),
         (false, true, true),
@@ -384,11 +384,14 @@ fn brief_step_is_lent_only_when_there_is_no_time_for_it() {
         let mut pair = pair(false);
         let hello = hello(&mut pair);
         let server = &mut pair.sides[SERVER];
-        server.tls = server.tls.take().map(|tls| tls.with_brief_steps(is_brief));
+        server.tls = server
+            .tls
+            .take()
+            .map(|tls| tls.with_brief_steps(is_moderate));
         assert_eq!(
-            server.offload_handshake(&hello, has_time, 0).is_some(),
+            server.offload_handshake(&hello, may_compute, 0).is_some(),
             lent,
-            "brief: {is_brief}, time: {has_time}"
+            "brief: {is_moderate}, time: {may_compute}"
         );
     }
 }

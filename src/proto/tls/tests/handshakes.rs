@@ -33,7 +33,7 @@ fn every_cipher_suite_of_the_provider_works() {
                 .with_root_certificates(site.authority.roots().store())
                 .with_no_client_auth();
             let mut pair = Pair::new(&client.into(), &site.server(), NAME);
-            pair.settle();
+            pair.run_until_quiet();
             let name = format!("{:?}", suite.suite());
             if name.contains("ECDHE_ECDSA") && rsa || name.contains("ECDHE_RSA") && !rsa {
                 assert!(
@@ -44,7 +44,7 @@ fn every_cipher_suite_of_the_provider_works() {
             }
             send(&mut pair.client, b"ping");
             send(&mut pair.server, b"pong");
-            pair.settle();
+            pair.run_until_quiet();
             assert_eq!(
                 (&pair.client.plain[..], &pair.server.plain[..]),
                 (&b"pong"[..], &b"ping"[..]),
@@ -73,7 +73,7 @@ fn application_protocols_are_agreed_on_if_there_is_one_in_common() {
                 .map(|name| name.as_bytes().to_vec())
                 .collect();
             let mut pair = Pair::new(&client.into(), &server, NAME);
-            pair.settle();
+            pair.run_until_quiet();
             let agreed = agreed.map(|name| name.as_bytes().to_vec());
             assert_eq!(
                 (pair.client.tls.info().alpn, pair.server.tls.info().alpn),
@@ -94,7 +94,7 @@ fn a_client_certificate_reaches_the_server() {
         let server = site.server_with(TlsServerOptions::default().with_client_auth(auth));
         for version in VERSIONS {
             let mut pair = Pair::new(&site.client_with(version, Some(&own)).into(), &server, NAME);
-            pair.settle();
+            pair.run_until_quiet();
             assert_eq!(pair.server.tls.info().peer_certificates, [own.der()]);
         }
     }
@@ -107,7 +107,7 @@ fn an_optional_client_certificate_may_be_missing() {
     let server = site.server_with(TlsServerOptions::default().with_client_auth(auth));
     for version in VERSIONS {
         let mut pair = Pair::new(&site.client(version).into(), &server, NAME);
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!(pair.server.completed, 1);
         assert!(pair.server.tls.info().peer_certificates.is_empty());
     }
@@ -116,11 +116,11 @@ fn an_optional_client_certificate_may_be_missing() {
 /// Connects, says hello, closes; returns whether both sides say that the session was resumed, and the certificate shown.
 fn visit(client: &Arc<ClientConfig>, server: &ServerTls) -> (bool, Vec<u8>) {
     let mut pair = Pair::new(client, &server.setup().unwrap().config, NAME);
-    pair.settle();
+    pair.run_until_quiet();
     send(&mut pair.client, b"hello");
     pair.client.tls.close_notify();
     pair.server.tls.close_notify();
-    pair.settle();
+    pair.run_until_quiet();
     assert_eq!(
         (
             pair.client.tls.end_of_stream(),
@@ -221,7 +221,7 @@ fn a_swapped_client_certificate_is_shown_at_once() {
             own.update(new.source()).unwrap();
         }
         let mut pair = Pair::new(&options.config().unwrap(), &server, NAME);
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!(pair.server.tls.info().peer_certificates, [expected.der()]);
     }
 }
@@ -248,7 +248,7 @@ fn certificates_are_swapped_a_hundred_times_among_a_thousand_handshakes() {
                 }
             }
             let mut pair = Pair::new(&client, &server.setup().unwrap().config, NAME);
-            pair.settle();
+            pair.run_until_quiet();
             assert_eq!(
                 (pair.client.completed, pair.server.completed),
                 (1, 1),
@@ -266,7 +266,7 @@ fn certificates_are_swapped_a_hundred_times_among_a_thousand_handshakes() {
     });
     for mut pair in live {
         send(&mut pair.client, b"still alive");
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!(pair.server.plain, b"still alive");
     }
 }

@@ -23,11 +23,11 @@ fn an_idle_server_session_holds_less_than_8_kib() {
             let before = resident_bytes();
             for _ in 0..SESSIONS {
                 let mut pair = super::Pair::new(&client, &server, super::NAME);
-                pair.settle();
+                pair.run_until_quiet();
                 send(&mut pair.client, &data(record));
-                pair.settle();
+                pair.run_until_quiet();
                 send(&mut pair.server, &data(record));
-                pair.settle();
+                pair.run_until_quiet();
                 assert_eq!(pair.server.plain.len(), record);
                 idle.push(pair.server.tls);
             }

@@ -72,7 +72,7 @@ impl Site {
     /// A pair whose handshake is done.
     fn open_pair(&self, version: &'static SupportedProtocolVersion) -> Pair {
         let mut pair = self.pair(version);
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!((pair.client.completed, pair.server.completed), (1, 1));
         pair
     }

@@ -32,7 +32,7 @@ fn a_certificate_for_another_name_is_refused() {
     let site = Site::new();
     for version in VERSIONS {
         let mut pair = Pair::new(&site.client(version).into(), &site.server(), "other.test");
-        pair.settle();
+        pair.run_until_quiet();
         assert_certificate_refused(&pair, |error| {
             matches!(
                 error,
@@ -47,7 +47,7 @@ fn a_certificate_of_an_unknown_authority_is_refused() {
     let (site, other) = (Site::new(), Site::new());
     for version in VERSIONS {
         let mut pair = Pair::new(&other.client(version).into(), &site.server(), NAME);
-        pair.settle();
+        pair.run_until_quiet();
         assert_certificate_refused(&pair, |error| {
             matches!(error, CertificateError::UnknownIssuer)
         });
@@ -59,7 +59,7 @@ fn an_expired_certificate_is_served_and_refused_by_the_client() {
     let mut site = Site::new();
     site.certs = site.authority.issue_for_years(NAME, 2001, 2002).manager();
     let mut pair = site.pair(VERSIONS[1]);
-    pair.settle();
+    pair.run_until_quiet();
     assert_certificate_refused(&pair, |error| {
         matches!(
             error,
@@ -73,7 +73,7 @@ fn a_certificate_that_is_not_valid_yet_is_refused() {
     let mut site = Site::new();
     site.certs = site.authority.issue_for_years(NAME, 3001, 3002).manager();
     let mut pair = site.pair(VERSIONS[1]);
-    pair.settle();
+    pair.run_until_quiet();
     assert_certificate_refused(&pair, |error| {
         matches!(
             error,
@@ -89,7 +89,7 @@ fn a_missing_client_certificate_is_refused_and_the_client_learns_it_late_in_tls1
     let server = site.server_with(TlsServerOptions::default().with_client_auth(auth));
     for (version, client_completed) in VERSIONS.into_iter().zip([0, 1]) {
         let mut pair = Pair::new(&site.client(version).into(), &server, NAME);
-        pair.settle();
+        pair.run_until_quiet();
         assert!(matches!(
             pair.server.error,
             Some(TlsError::PeerCertificate(Error::NoCertificatesPresented))
@@ -125,7 +125,7 @@ fn a_client_certificate_of_an_unknown_authority_is_refused() {
             &server,
             NAME,
         );
-        pair.settle();
+        pair.run_until_quiet();
         assert!(
             matches!(pair.server.error, Some(TlsError::PeerCertificate(_))),
             "{:?}",
@@ -142,7 +142,7 @@ fn no_application_protocol_in_common_is_refused() {
         let mut client = site.client(version);
         client.alpn_protocols = vec![b"smtp".to_vec()];
         let mut pair = Pair::new(&client.into(), &server, NAME);
-        pair.settle();
+        pair.run_until_quiet();
         assert!(matches!(
             pair.server.error,
             Some(TlsError::Incompatible(Error::NoApplicationProtocol))
@@ -161,7 +161,7 @@ fn an_unknown_server_name_is_refused_only_if_the_policy_says_so() {
         site.certs.set_unknown_name(policy);
         let options = TlsClientOptions::default().with_insecure_skip_verify(true);
         let mut pair = Pair::new(&options.config().unwrap(), &site.server(), name);
-        pair.settle();
+        pair.run_until_quiet();
         pair.server.error
     };
     for name in ["stranger.test", NAME, "127.0.0.1"] {
@@ -293,7 +293,7 @@ fn data_before_an_error_is_given_out() {
         let mut pair = Site::new().open_pair(version);
         send(&mut pair.client, b"the good part");
         pair.client.wire.extend_from_slice(b"the bad part");
-        pair.settle();
+        pair.run_until_quiet();
         assert!(
             matches!(pair.server.error, Some(TlsError::Protocol(_))),
             "{:?}",
@@ -310,7 +310,7 @@ fn a_damaged_record_is_refused() {
         let mut pair = Site::new().open_pair(version);
         send(&mut pair.client, &data(100));
         pair.client.wire[50] ^= 1;
-        pair.settle();
+        pair.run_until_quiet();
         assert!(matches!(
             pair.server.error,
             Some(TlsError::Protocol(Error::DecryptError))
@@ -339,7 +339,7 @@ fn a_flood_of_key_updates_ends_the_session() {
         {
             break;
         }
-        pair.settle();
+        pair.run_until_quiet();
     }
     assert!(
         matches!(pair.server.error, Some(TlsError::Protocol(_))),
@@ -355,7 +355,7 @@ fn close_notify_during_the_handshake_ends_it() {
         let mut pair = site.pair(version);
         pair.client.transmit(usize::MAX);
         pair.client.tls.close_notify();
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!((pair.client.completed, pair.server.completed), (0, 0));
         assert_eq!(pair.client.tls.end_of_stream(), StreamEnd::DuringHandshake);
         assert_eq!(pair.server.tls.end_of_stream(), StreamEnd::DuringHandshake);
@@ -383,7 +383,7 @@ fn without_verification_any_certificate_will_do_but_its_key_must_be_there() {
     assert!(options.is_insecure_skip_verify());
     let insecure = options.config().unwrap();
     let mut pair = Pair::new(&insecure, &site.server(), "whatever.test");
-    pair.settle();
+    pair.run_until_quiet();
     assert_eq!((pair.client.completed, pair.server.completed), (1, 1));
 
     let real = site.authority.issue(NAME);
@@ -400,7 +400,7 @@ fn without_verification_any_certificate_will_do_but_its_key_must_be_there() {
                 .with_no_client_auth();
         }
         let mut pair = Pair::new(&client.into(), &config.into(), NAME);
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!(pair.client.completed, 0);
         assert!(
             pair.client.error.is_some(),

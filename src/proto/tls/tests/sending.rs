@@ -16,7 +16,7 @@ fn nothing_is_taken_before_the_handshake_is_done() {
         let mut pair = site.pair(version);
         assert_eq!(pair.client.write(b"too early").unwrap(), 0);
         assert_eq!(pair.server.write(b"too early").unwrap(), 0);
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!((pair.client.plain.len(), pair.server.plain.len()), (0, 0));
     }
 }
@@ -40,7 +40,7 @@ fn writing_stops_at_the_limit_and_goes_on_after_transmitting() {
         assert_eq!(pair.client.transmit(usize::MAX), buffered - 1000);
         assert_eq!(pair.client.tls.buffered_ciphertext(), 0);
         send(&mut pair.client, &plain[first..]);
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!(pair.server.plain, plain);
     }
 }
@@ -57,7 +57,7 @@ fn small_pieces_share_records() {
         plain.len() + 22,
         "one record header, one type byte, one tag"
     );
-    pair.settle();
+    pair.run_until_quiet();
     assert_eq!(pair.server.plain, plain);
 }
 
@@ -76,7 +76,7 @@ fn a_socket_that_takes_one_byte_at_a_time_gets_everything() {
     while pair.client.tls.wants_transmit() {
         assert_eq!(pair.client.transmit(1), 1);
     }
-    pair.settle();
+    pair.run_until_quiet();
     assert_eq!(pair.server.plain, data(3000));
 }
 
@@ -128,7 +128,7 @@ fn close_notify_is_sent_once_and_nothing_after_it() {
             pair.client.write(b"more"),
             Err(TlsError::WriteAfterClose)
         ));
-        pair.settle();
+        pair.run_until_quiet();
         assert!(pair.server.close_notify && pair.server.plain.is_empty());
     }
 }
@@ -146,7 +146,7 @@ fn nothing_claims_a_clean_end_after_an_error() {
             pair.server.write(b"more"),
             Err(TlsError::Protocol(_))
         ));
-        pair.settle();
+        pair.run_until_quiet();
         assert!(!pair.client.close_notify);
         assert!(matches!(pair.client.error, Some(TlsError::Refused { .. })));
     }
@@ -160,7 +160,7 @@ fn broken_input_after_our_close_notify_is_an_error_and_no_panic() {
         pair.server.feed(b"this is not a record").unwrap_err();
         pair.server.feed(b"and neither is this").unwrap_err();
         assert!(matches!(pair.server.error, Some(TlsError::Protocol(_))));
-        pair.settle();
+        pair.run_until_quiet();
     }
 }
 
@@ -192,7 +192,7 @@ fn a_tls12_key_is_not_used_beyond_its_limit() {
         .with_root_certificates(site.authority.roots().store())
         .with_no_client_auth();
     let mut pair = Pair::new(&Arc::new(client), &site.server(), NAME);
-    pair.settle();
+    pair.run_until_quiet();
     let mut accepted = 0;
     let error = loop {
         match pair.client.write(b"x") {
@@ -202,7 +202,7 @@ fn a_tls12_key_is_not_used_beyond_its_limit() {
             }
             Err(error) => break error,
         }
-        pair.settle();
+        pair.run_until_quiet();
         assert!(accepted < 100, "rustls would have stopped sending by now");
     };
     assert!(matches!(error, TlsError::KeyExhausted));
@@ -226,7 +226,7 @@ fn records_are_counted_as_small_as_the_config_makes_them() {
         .with_no_client_auth();
     client.max_fragment_size = Some(64);
     let mut pair = Pair::new(&Arc::new(client), &site.server(), NAME);
-    pair.settle();
+    pair.run_until_quiet();
     assert!(matches!(
         pair.client.write(&data(59 * 90)),
         Err(TlsError::KeyExhausted)
@@ -239,8 +239,8 @@ fn a_small_fragment_size_of_a_given_config_works() {
     let mut server = ServerConfig::clone(&site.server());
     server.max_fragment_size = Some(64);
     let mut pair = Pair::new(&Arc::new(site.client(VERSIONS[1])), &Arc::new(server), NAME);
-    pair.settle();
+    pair.run_until_quiet();
     send(&mut pair.server, &data(100_000));
-    pair.settle();
+    pair.run_until_quiet();
     assert_eq!(pair.client.plain, data(100_000));
 }

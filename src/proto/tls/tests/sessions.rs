@@ -14,7 +14,7 @@ fn both_versions_agree_and_carry_data_both_ways() {
         let mut pair = site.open_pair(version);
         send(&mut pair.client, b"ping");
         send(&mut pair.server, &data(200_000));
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!(pair.server.plain, b"ping");
         assert_eq!(pair.client.plain, data(200_000));
         let (client, server) = (pair.client.tls.info(), pair.server.tls.info());
@@ -118,7 +118,7 @@ fn an_empty_read_is_not_the_end() {
     let mut pair = Site::new().open_pair(VERSIONS[1]);
     assert!(!pair.server.feed(&[]).unwrap().close_notify);
     send(&mut pair.client, b"still here");
-    pair.settle();
+    pair.run_until_quiet();
     assert_eq!(pair.server.plain, b"still here");
 }
 
@@ -161,7 +161,7 @@ fn input_after_close_notify_is_ignored() {
         pair.client
             .wire
             .extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
-        pair.settle();
+        pair.run_until_quiet();
         assert!(pair.server.feed(&data(10_000)).unwrap().close_notify);
         assert!(pair.server.plain.is_empty() && pair.server.error.is_none());
     }
@@ -173,10 +173,10 @@ fn a_half_closed_peer_still_gets_its_reply() {
         let mut pair = Site::new().open_pair(version);
         send(&mut pair.client, b"question");
         pair.client.tls.close_notify();
-        pair.settle();
+        pair.run_until_quiet();
         send(&mut pair.server, &data(50_000));
         pair.server.tls.close_notify();
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!(pair.client.plain, data(50_000));
         assert_eq!(pair.client.tls.end_of_stream(), StreamEnd::Clean);
     }
@@ -189,7 +189,7 @@ fn the_end_of_the_stream_says_what_it_means() {
         let mut pair = site.pair(version);
         assert_eq!(pair.client.tls.end_of_stream(), StreamEnd::DuringHandshake);
         assert_eq!(pair.server.tls.end_of_stream(), StreamEnd::DuringHandshake);
-        pair.settle();
+        pair.run_until_quiet();
         assert_eq!(pair.server.tls.end_of_stream(), StreamEnd::Truncated);
         // Half a record is no better than none.
         send(&mut pair.client, &data(1000));
@@ -210,10 +210,10 @@ fn keys_can_be_changed_on_a_live_session() {
             .refresh_traffic_keys()
             .unwrap();
         send(&mut pair.client, b"new key");
-        pair.settle();
+        pair.run_until_quiet();
         // The answer to the key update waits for this write.
         send(&mut pair.server, b"new key");
-        pair.settle();
+        pair.run_until_quiet();
     }
     assert_eq!((pair.server.plain.len(), pair.client.plain.len()), (21, 21));
 }
