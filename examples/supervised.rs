@@ -92,7 +92,7 @@ impl Actor for Room {
     }
 }
 
-/// Somebody who is connected.
+/// A connected member.
 struct Member {
     name: String,
     room: Name,

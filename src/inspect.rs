@@ -1,4 +1,4 @@
-//! Inspection: what processes and meta-processes tell about themselves, as pairs of a name and a value.
+//! Inspection: what processes and meta-processes show of themselves, as pairs of a name and a value.
 
 use std::fmt;
 

@@ -272,7 +272,7 @@ impl<'a> Context<'a> {
         Timer(self.env.processes.timers.after(delay, fire))
     }
 
-    /// Takes a timer back. `false`: it has fired or was cancelled before.
+    /// Takes a timer back. `false`: it has fired or was canceled before.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -487,8 +487,8 @@ impl<'a> Context<'a> {
         self.env.unlink(target.into());
     }
 
-    /// Asks to be told, by one [`Message::Down`], when the target ends; at once if it has ended. A name stands for the
-    /// process that holds it now, and for nobody if none does.
+    /// Requests one [`Message::Down`] when the target ends; it comes at once if the target has ended. A name stands for the
+    /// process that holds it now, and for no process if none does.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

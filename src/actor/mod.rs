@@ -70,7 +70,7 @@ pub trait Actor: Send + 'static {
     ///
     /// # Errors
     ///
-    /// An error is returned to whoever spawns, and nothing of the process is left; `terminate` is not called.
+    /// An error is returned to the spawner, and nothing of the process is left; `terminate` is not called.
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         let _ = cx;
         Ok(())
@@ -91,7 +91,7 @@ pub trait Actor: Send + 'static {
         Ok(())
     }
 
-    /// Called for each request. Answer with `reply`, now or later, or hand it on; dropping it, as the default does, tells
+    /// Called for each request. Answer with `reply`, now or later, or hand it on; dropping it, as the default does, answers
     /// the requester at once that there is no answer.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ pub trait Actor: Send + 'static {
         Ok(())
     }
 
-    /// What the process tells about itself, besides what the runtime knows.
+    /// What an inspection shows of the process, besides what the runtime knows.
     fn handle_inspect(&mut self, cx: &mut Context<'_>) -> Inspection {
         let _ = cx;
         Inspection::default()
@@ -126,7 +126,7 @@ pub trait Actor: Send + 'static {
     }
 }
 
-/// Makes a process of an actor. A factory that panics is told as an `init` that does.
+/// Makes a process of an actor. A panic of the factory is reported like one of `init`.
 pub(crate) fn make<A: Actor>(factory: impl FnOnce() -> A) -> Result<Box<dyn Behavior>, SpawnError> {
     match catch_panic(factory) {
         Ok(actor) => Ok(Box::new(ActorBehavior(actor))),

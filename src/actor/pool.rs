@@ -90,7 +90,7 @@ struct Held {
     payload: Payload,
 }
 
-/// What a pool can be told while it runs, as an ordinary message.
+/// Commands to a running pool, sent as ordinary messages.
 ///
 /// ```
 /// # use longshore::prelude::*;
@@ -319,7 +319,7 @@ impl Pool {
         }
     }
 
-    /// Rule 3. A signal of anybody else ends the pool.
+    /// Rule 3. A signal from any other sender ends the pool.
     fn handle_exit(
         &mut self,
         env: &ProcessContext<'_>,

@@ -164,7 +164,7 @@ impl Context<'_> {
         self.env().life.count_send();
     }
 
-    /// Closes a connection in order: what was sent before goes out first, then the end is told to the peer. Nothing can
+    /// Closes a connection in order: what was sent before goes out first, then the peer gets the end. Nothing can
     /// be sent any more. Also ends a listener or a UDP server.
     ///
     /// # Errors
@@ -185,7 +185,7 @@ impl Context<'_> {
         finish(self.env().processes, pid, connection, SocketCommand::Close)
     }
 
-    /// Ends a connection at once, by a reset. What has not been sent is lost; its Disconnect tells how much.
+    /// Ends a connection at once, by a reset. What has not been sent is lost; the Disconnect counts it.
     ///
     /// # Errors
     ///
@@ -351,7 +351,7 @@ impl Context<'_> {
     }
 }
 
-/// Refuses every later send, then tells the connection.
+/// Refuses every later send, then sends the command to the connection.
 pub(crate) fn finish(
     processes: &Processes,
     from: Pid,

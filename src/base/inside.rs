@@ -7,7 +7,7 @@
 //! [`RuntimeId::is_inside`] before it waits.
 //!
 //! ```text
-//!            enter                       enter (another node: `init` on a worker of this one)
+//!            enter                       enter (another node: `init` on a worker here)
 //!  outside ────────▶ inside of node 1 ────────────▶ inside of nodes 1 and 2
 //!          ◀────────                  ◀────────────
 //!            drop                        drop

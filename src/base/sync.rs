@@ -7,7 +7,7 @@
 //! here fails instead.
 //!
 //! [`Mutex`] hands out its guard without the poison wrapper: user code that panics is caught before any of these locks
-//! could be poisoned in a half-changed state, so poison carries no news here.
+//! could be poisoned in a half-changed state, so poison has no meaning here.
 
 #[cfg(not(all(loom, test)))]
 pub(crate) use std::sync::{MutexGuard, atomic};
@@ -37,7 +37,7 @@ impl<T> Mutex<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the lock if nobody holds it.
+    /// Takes the lock if no thread holds it.
     #[inline]
     #[cfg(not(all(loom, test)))]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
@@ -48,7 +48,7 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// Takes the lock if nobody holds it.
+    /// Takes the lock if no thread holds it.
     #[cfg(all(loom, test))]
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.0.try_lock().ok()
@@ -57,7 +57,7 @@ impl<T> Mutex<T> {
 
 #[cfg(test)]
 mod tests {
-    /// Passes in an ordinary build, where nobody expects the models.
+    /// Passes in an ordinary build, where the models are not expected.
     #[test]
     fn loom_models_are_there_when_they_are_expected() {
         let expected = std::env::var_os("LONGSHORE_EXPECT_LOOM").is_some_and(|value| value == "1");

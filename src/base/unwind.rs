@@ -13,7 +13,7 @@ pub(crate) fn drop_catching<T>(value: T) {
     if let Err(payload) = catch_panic(|| drop(value))
         && let Err(again) = catch_panic(|| drop(payload))
     {
-        // A payload whose drop panics with a payload: there is nobody left to tell.
+        // A payload whose drop panics with a payload: nothing is left to report it to.
         Box::leak(again);
     }
 }

@@ -9,7 +9,7 @@ use crate::id::{Alias, Pid};
 use crate::message::CompactMessage;
 use crate::message::Message;
 
-/// What a meta-process can be told. Commands for an alias that has ended are dropped by the stripe.
+/// A command to a meta-process. Commands for an alias that has ended are dropped by the stripe.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// A message; the bytes of a [`Message::Tcp`] or [`Message::Udp`] have been accepted by the quota.
@@ -26,9 +26,9 @@ pub(crate) enum Command {
     },
     /// An exit signal.
     Exit { to: Alias, reason: Reason },
-    /// Tell this watcher of the end; at once, if it has ended.
+    /// Notify this watcher of the end; at once, if it has ended.
     Watch { to: Alias, watcher: Watcher },
-    /// Do not tell it after all.
+    /// Remove the watcher.
     Unwatch { to: Alias, watcher: Watcher },
     /// The mailbox that refused data has room for `messages` of this meta-process.
     Resume {

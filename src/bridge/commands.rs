@@ -127,7 +127,7 @@ impl Commands {
         self.unsent.load(Ordering::Relaxed)
     }
 
-    /// Gives the slot of a retired alias to the next in need.
+    /// Frees the slot of a stale alias for reuse.
     pub(crate) fn recycle(&self, alias: Alias) {
         let stripe_commands = &self.stripes[alias.stripe()];
         if stripe_commands.quotas.ensure(alias.slot()).is_reusable() {
@@ -207,7 +207,7 @@ impl Commands {
         }
     }
 
-    /// Writes to a connection, or gives the bytes back. Only its owner is told that the output is above its high mark,
+    /// Writes to a connection, or gives the bytes back. Only its owner learns that the output is above its high mark,
     /// because only the owner gets the Writable.
     pub(crate) fn try_write(
         &self,

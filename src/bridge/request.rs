@@ -1,6 +1,6 @@
 //! Requests: [`Reply`], the means to answer one, and [`PendingReply`], what a caller outside of the node holds.
 //!
-//! A request is answered exactly once. Whoever gets it owns its `Reply`; sending consumes it, and dropping it, on
+//! A request is answered exactly once. The callee owns its `Reply`; sending consumes it, and dropping it, on
 //! whatever path (a handler that ignores it, a panic, the end of the process with the request still in its mailbox),
 //! answers [`RequestError::Dropped`] at once. So no caller waits for a timeout because its callee is gone.
 
@@ -233,7 +233,7 @@ impl fmt::Debug for PendingReply {
     }
 }
 
-/// An inspection under way; dropping it tells the requester that its target has ended.
+/// An inspection under way; dropping it answers that its target has ended.
 #[derive(Debug)]
 pub(crate) struct InspectReply(Box<Reply>);
 

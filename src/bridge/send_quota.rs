@@ -19,7 +19,7 @@
 //! 2. Refused for lack of room: above is set. Bad interleaving: the sender sees the cell full, the stripe drains it and
 //!    finds above clear, the sender sets above, and no Writable ever comes. Excluded because the refusal is the
 //!    compare-and-swap of the very value that was found full: if the stripe drained in between, it fails and the sender
-//!    looks again. (`loom_refused_sender_is_always_notified`.) The same holds for a sender that is told "above the high
+//!    looks again. (`loom_refused_sender_is_always_notified`.) The same holds for a sender that gets "above the high
 //!    mark": above is set by the step that accepts its bytes, and these bytes are still queued in that step, so a later
 //!    `sent` finds both (`loom_write_above_the_high_mark_is_followed_by_a_writable`).
 //! 3. `sent` (the stripe): queued -= n; if above is set and queued is at the low mark or below, above is cleared and the
@@ -442,7 +442,7 @@ mod loom_tests {
             let first = cell.sent(2, 0);
             let was_above = sender.join().expect("no panic");
             let last = cell.sent(3, 0);
-            // A sender that was told so gets exactly one Writable, at the latest with its own bytes.
+            // A sender that got this answer gets exactly one Writable, at the latest with its own bytes.
             assert!(!first || !last);
             assert_eq!(was_above, first || last);
         });

@@ -14,7 +14,7 @@ pub(crate) enum TimerEvent {
     },
     /// Send a message of a process to itself, which a full mailbox cannot refuse.
     Control { to: Pid, message: Message },
-    /// Tell a meta-process that its deadline has come.
+    /// Deliver its deadline to a meta-process.
     Meta(Alias, u64),
     /// End the wait for a request.
     Request(Pid, Ref),

@@ -55,14 +55,14 @@ impl ConfigError {
 pub enum SendErrorKind {
     /// The process has ended.
     NoProcess,
-    /// Nobody holds the name.
+    /// No process holds the name.
     NoName,
     /// The meta-process has ended.
     NoMeta,
     /// The mailbox holds as many messages as it may.
     MailboxFull,
     /// The bytes would exceed the connection's output limit. A
-    /// [`MessageTcpWritable`](crate::MessageTcpWritable) tells the owner when there is room again.
+    /// [`MessageTcpWritable`](crate::MessageTcpWritable) reports to the owner when there is room again.
     OutputFull,
     /// The message alone is larger than the output limit: it can never be sent.
     TooLarge,
@@ -210,7 +210,7 @@ pub enum RequestError {
     /// Nothing came within the timeout.
     #[error("request timed out")]
     Timeout,
-    /// Whoever got the request ended, panicked or dropped it without an answer.
+    /// The callee ended, panicked or dropped the request without an answer.
     #[error("request was dropped without an answer")]
     Dropped,
     /// The request could not be delivered.

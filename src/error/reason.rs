@@ -135,7 +135,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a TCP connection ended, as its [`MessageTcpDisconnect`](crate::MessageTcpDisconnect) tells.
+/// Why a TCP connection ended, as reported by its [`MessageTcpDisconnect`](crate::MessageTcpDisconnect).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DisconnectReason {
@@ -143,7 +143,7 @@ pub enum DisconnectReason {
     ClosedByPeer,
     /// The peer reset the connection (RST).
     Reset,
-    /// The peer ended a TLS connection without close_notify: the last bytes may have been cut off by anybody.
+    /// The peer ended a TLS connection without close_notify: the last bytes may have been cut off by an attacker.
     Truncated,
     /// The owner called `close`, and everything accepted before it was sent.
     LocalClose,
@@ -288,7 +288,7 @@ impl fmt::Display for DisconnectReason {
     }
 }
 
-/// What links and monitors on a connection's alias are told.
+/// The reason that links and monitors on a connection's alias get.
 impl From<&DisconnectReason> for Reason {
     fn from(reason: &DisconnectReason) -> Self {
         match reason {

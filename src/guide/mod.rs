@@ -5,9 +5,9 @@
 //! | [`getting_started`] | what a program looks like, from node to connection |
 //! | [`messages_and_owners`] | who gets what, in which order, and how bytes are sent |
 //! | [`framing`] | how a stream becomes messages |
-//! | [`flow_control`] | what happens when somebody is slow, and every limit |
+//! | [`flow_control`] | what happens when a side is slow, and every limit |
 //! | [`hostile_peers`] | what a peer that means harm can cost, and what it cannot |
-//! | [`closing`] | how connections end, and how the owner is told |
+//! | [`closing`] | how connections end, and what the owner gets |
 //! | [`processes`] | exit signals, links, monitors, names, panics |
 //! | [`supervision`] | who starts a process again that has failed, and ends those that have not |
 //! | [`pools`] | one name, many workers |

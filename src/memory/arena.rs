@@ -73,7 +73,7 @@ impl IndexAllocator {
         }
     }
 
-    /// An index that nobody else has; `None` at the limit.
+    /// An index that is not in use; `None` at the limit.
     pub(crate) fn take(&self) -> Option<u32> {
         if let Some(index) = self.free.pop() {
             return Some(index);

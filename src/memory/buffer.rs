@@ -8,7 +8,7 @@
 //!
 //! A [`Buffer`] is a single word, so that it travels inside a message, and an empty one owns no memory. Reading appends at
 //! `end` ([`spare_mut`](Buffer::spare_mut), then [`grow`](Buffer::grow)), parsing drops bytes from the front
-//! ([`advance`](Buffer::advance), [`split_to`](Buffer::split_to)). All memory up to `bytes.len()` is initialised, so no
+//! ([`advance`](Buffer::advance), [`split_to`](Buffer::split_to)). All memory up to `bytes.len()` is initialized, so no
 //! step needs `unsafe`.
 //!
 //! What it does not do: bytes are never shared between two buffers (a clone is a copy), so a small message never keeps a
@@ -140,7 +140,7 @@ impl Buffer {
         self.0.as_ref().map_or(0, |storage| storage.len())
     }
 
-    /// Tells whether there are no bytes.
+    /// Returns whether there are no bytes.
     ///
     /// ```
     /// assert!(longshore::Buffer::new().is_empty());
@@ -285,7 +285,7 @@ impl Buffer {
 
     /// Lends the free memory after the bytes, to read into; [`grow`](Self::grow) then makes a part of it bytes.
     ///
-    /// It is initialised, but with what: memory from a pool still holds what an earlier owner wrote.
+    /// It is initialized, but with what: memory from a pool still holds what an earlier owner wrote.
     ///
     /// ```
     /// use std::io::Read;

@@ -1,4 +1,4 @@
-//! A shelf: used things that wait to be used again by whoever in the program is next in need, a bounded number of them.
+//! A free list: a bounded number of objects, kept for the next use on any thread.
 //!
 //! Lock-free, and made when the first thing is put on it. What is taken on one thread and put back on another wanders with
 //! the work, and the shelf never holds more than were in use at once. For what is needed once for many messages; what each

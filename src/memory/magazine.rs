@@ -8,7 +8,7 @@
 //! What is made on one thread and used up on another comes back this way, at the cost of one lock for each magazine. A
 //! rack has two magazines, so that going back and forth at the edge of one exchanges nothing.
 //!
-//! Bounded: a rack holds two magazines, a depot as many as it is told; what comes back beyond that is dropped.
+//! Bounded: a rack holds two magazines, a depot as many as it is created with; what comes back beyond that is dropped.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

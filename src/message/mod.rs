@@ -47,7 +47,7 @@ pub enum Message {
     /// A datagram of a Unix domain socket received, or one to send.
     #[cfg(unix)]
     UnixDatagram(Box<MessageUnixDatagram>),
-    /// A datagram could not be sent, for sockets that asked to be told.
+    /// A datagram could not be sent, for sockets that asked for these reports.
     UdpError(Box<MessageUdpError>),
     /// An exit signal, for processes that trap them.
     Exit(Box<MessageExit>),
@@ -228,7 +228,7 @@ impl MessageTcp {
 pub struct MessageTcpConnect {
     /// The connection.
     pub id: Alias,
-    /// The peer's address; IPv4 is told as IPv4, whatever the listener's socket is. For a Unix domain socket the
+    /// The peer's address; IPv4 is shown as IPv4, whatever the listener's socket is. For a Unix domain socket the
     /// unspecified address, port 0.
     pub remote_addr: SocketAddr,
     /// Our end's address. For a Unix domain socket the unspecified address, port 0.

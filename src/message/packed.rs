@@ -23,7 +23,7 @@ use crate::memory::magazine::{Depot, ThreadCache};
 
 /// Boxes that travel between threads together.
 const MAGAZINE: usize = 64;
-/// Magazines that wait for a thread in need.
+/// Full magazines available to any thread.
 const MAGAZINES: usize = 32;
 
 type Empty = Box<Option<Message>>;

@@ -24,7 +24,7 @@ const TYPES: usize = 16;
 const PROBES: usize = 4;
 /// Boxes that travel between threads together.
 const MAGAZINE: usize = 64;
-/// Magazines that wait for a thread in need.
+/// Full magazines available to any thread.
 const MAGAZINES: usize = 32;
 /// Larger values leave their box to the allocator.
 const LARGEST: usize = 128;

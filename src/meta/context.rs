@@ -375,7 +375,7 @@ impl MetaContext<'_> {
     /// // Called when bytes of a `MessageTcp` that was sent to this alias have left:
     /// fn left(cx: &mut MetaContext<'_>, bytes: usize) {
     ///     if cx.sent(bytes, 64 * 1024) {
-    ///         // Somebody was refused, and there is room again: tell them.
+    ///         // A sender was refused, and there is room again: notify it.
     ///     }
     /// }
     /// # left(cx, 0);
@@ -497,7 +497,7 @@ pub(crate) struct SelfHandle {
 
 impl SelfHandle {
     pub(crate) fn send<T: Send + 'static>(&self, message: T) {
-        // Whoever asked may have ended meanwhile.
+        // The sender of the request may have ended meanwhile.
         let _ = self
             .commands
             .send(self.alias, Pid::NODE, Message::new(message).into());

@@ -87,7 +87,7 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// Called when a registered source has become ready. Readiness is told once for each change (edge-triggered): read or
+    /// Called when a registered source has become ready. Readiness is reported once for each change (edge-triggered): read or
     /// write until `WouldBlock`, or ask for another call with [`MetaContext::call_again`].
     ///
     /// # Errors
@@ -113,7 +113,7 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// Called for each request. Dropping `reply` tells the requester at once that there is no answer.
+    /// Called for each request. Dropping `reply` answers the requester at once that there is no answer.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ pub trait MetaProcess: Send + 'static {
         self.handle_exit(cx, Reason::Shutdown)
     }
 
-    /// What it tells about itself, besides what the runtime knows.
+    /// What an inspection shows of it, besides what the runtime knows.
     fn handle_inspect(&self) -> Inspection {
         Inspection::default()
     }

@@ -11,7 +11,7 @@ impl Readiness {
     pub(crate) const WRITABLE: Self = Self(2);
     pub(crate) const READ_CLOSED: Self = Self(4);
     pub(crate) const WRITE_CLOSED: Self = Self(8);
-    /// Set on calls that were asked for, without news from the poll.
+    /// Set on calls that were requested, without an event of the poll.
     pub(crate) const AGAIN: Self = Self(16);
     /// There is an urgent byte in a TCP stream (RFC 9293 section 3.8.5). It is not among the data, and a read ends where it
     /// was.

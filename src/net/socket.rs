@@ -43,7 +43,7 @@ pub(super) fn bind_addresses(
     Ok((addresses, took))
 }
 
-/// A record of a name that took long to resolve: so long the caller of `bind`, a worker as a rule, has done nothing else.
+/// A record of a name that took long to resolve: for this time the caller of `bind`, a worker as a rule, was blocked.
 pub(super) fn record_resolving(log: &Log, host: &Host, took_ms: u64) {
     if took_ms >= LONG_RESOLVING_MS {
         log.text(

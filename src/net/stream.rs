@@ -48,7 +48,7 @@ impl PeerAddr {
     }
 }
 
-/// An IPv4 address is told as one, on a socket that serves both families as well.
+/// An IPv4 address is shown as IPv4, also on a socket that serves both families.
 pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr {
         SocketAddr::V6(v6) => v6
@@ -81,12 +81,12 @@ impl Stream {
             Self::Tcp(stream) => cx.register_stream(stream),
             #[cfg(unix)]
             Self::Unix(stream) => cx.register_source(stream),
-            // Nothing will happen that could be told.
+            // No further event can come.
             Self::HungUp => Ok(()),
         }
     }
 
-    /// Whether the next change is told after a short read. It is on epoll and kqueue, but for Unix domain sockets, where a
+    /// Whether the next change is reported after a short read. It is on epoll and kqueue, but for Unix domain sockets, where a
     /// read ends at a message that carries descriptors; elsewhere one reads until `WouldBlock`.
     pub(crate) fn short_read_is_empty(&self) -> bool {
         const EDGES: bool = cfg!(any(

@@ -424,7 +424,7 @@ impl MetaProcess for UdpServer {
     }
 }
 
-/// Datagrams that the kernel dropped because the socket's buffer was full, where it tells.
+/// Datagrams that the kernel dropped because the socket's buffer was full, on systems that count them.
 #[cfg(target_os = "linux")]
 fn kernel_drops(socket: &UdpSocket) -> Option<u64> {
     use std::os::fd::AsRawFd;

@@ -36,7 +36,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.identity.is_some() && Self::identity(&self.path) == self.identity {
-            // Somebody who was faster has done it.
+            // Another process was faster and has done it.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,8 +1,8 @@
 //! Datagram sockets in the file system.
 //!
 //! As with UDP, but for the addresses, which are paths, and for one thing: a receiver whose queue is full refuses, and
-//! nothing tells when it would not. So there is no output queue here: what is refused is an error of that datagram, and a
-//! receiver that sleeps holds up nobody else.
+//! no event reports when it would not. So there is no output queue here: what is refused is an error of that datagram, and a
+//! receiver that sleeps delays no other.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ use crate::error::Reason;
 /// | `longshore_workers_stuck` | threads | workers in a handler that does not return | handlers block: see the slow ones |
 /// | `longshore_processes` | processes | alive now | load, or processes that are never terminated |
 /// | `longshore_processes_ended_total{reason}` | processes | terminated since the start | `error` and `panic`: look at the records |
-/// | `longshore_meta_processes` | sockets | listeners, connections and others alive now | load, or connections that nobody closes |
+/// | `longshore_meta_processes` | sockets | listeners, connections and others alive now | load, or connections that are never closed |
 /// | `longshore_timers` | timers | set now | load, or timers that are set and never needed |
 /// | `longshore_buffers` | buffers | handed out by the pool now | data that waits, or is kept |
 /// | `longshore_unsent_bytes_total` | bytes | accepted for a connection and never sent | peers that leave or do not read |

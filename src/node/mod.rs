@@ -409,7 +409,7 @@ impl Node {
     /// let promise = node.request(pid, "how are you?")?;
     /// # let block_on = |promise: longshore::PendingReply| promise.wait_until(std::time::Instant::now() + std::time::Duration::from_secs(60));
     /// let answer = block_on(promise); // or `promise.await`
-    /// assert!(answer.is_err()); // this worker answers nobody, and that is known at once
+    /// assert!(answer.is_err()); // this worker drops the request, which is known at once
     /// # Ok(()) }
     /// ```
     pub fn request<T: Send + 'static>(
@@ -526,7 +526,7 @@ impl Node {
         self.0.stopper.stop(options)
     }
 
-    /// Waits until the node has been stopped by somebody.
+    /// Waits until the node has been stopped.
     ///
     /// # Errors
     ///

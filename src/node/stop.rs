@@ -108,7 +108,7 @@ impl fmt::Display for StopReport {
     }
 }
 
-/// Tells whoever waits that something has changed.
+/// Wakes the stopping thread when something has changed.
 #[derive(Clone)]
 pub(super) struct Notify(Arc<Changes>);
 
@@ -358,7 +358,7 @@ impl Stopper {
         self.core.io.services.handshakes.stop();
         let deadline = deadline_after(options.kill_timeout);
         while !threads.are_finished() && Instant::now() < deadline {
-            // Threads do not tell when they end; those that are not stuck are gone in microseconds.
+            // There is no event for the end of a thread; threads that are not stuck end within microseconds.
             thread::yield_now();
         }
         if threads.are_finished() {

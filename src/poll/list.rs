@@ -1,7 +1,7 @@
 //! The meta-processes of a node, listed.
 //!
 //! A stripe is locked for [`BATCH`] of them at a time, which holds up its sockets as long as the
-//! inspection of so many takes: a few hundred microseconds.
+//! inspection of that many takes: a few hundred microseconds.
 
 use std::time::Duration;
 

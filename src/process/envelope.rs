@@ -24,7 +24,7 @@ pub(crate) enum Payload {
     Message(CompactMessage),
     /// A request: the message and the means to answer it.
     Call(Box<(Message, Reply)>),
-    /// An exit signal. `link` tells that it comes over a link and holds only while the link does.
+    /// An exit signal. With `link` it comes over a link and holds only while the link does.
     Exit {
         signal: Box<MessageExit>,
         link: bool,
@@ -37,7 +37,7 @@ pub(crate) enum Payload {
     Ack(Alias, Ack),
     /// The output of a connection has fallen to its low mark: its input that was set aside goes on.
     Release(Alias),
-    /// Its being dropped tells that everything before it has been handled, or that the process has ended.
+    /// Dropped once everything before it has been handled, or when the process ends.
     Barrier(BarrierToken),
     /// A question about the process itself.
     Inspect(InspectReply),

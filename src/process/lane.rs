@@ -7,9 +7,9 @@
 //! - The first envelope of an empty lane needs no memory of its own. So a process that gets one message at a time
 //!   allocates nothing, and an idle one holds nothing.
 //! - Further ones fill chunks. Growing never moves an envelope, and the consumer takes a chunk at once.
-//! - What a burst needed is used again, by whoever has the next burst: [`FreeList`].
+//! - What a burst needed is kept for the next burst of any process: [`FreeList`].
 //!
-//! Not synchronised: the lock of the mailbox is around it.
+//! Not synchronized: the lock of the mailbox is around it.
 
 use std::collections::VecDeque;
 
@@ -78,7 +78,7 @@ impl Block {
         (self.taken, self.filled) = (0, 0);
     }
 
-    /// Gives the memory of an empty chunk to the next in need.
+    /// Frees the memory of an empty chunk for reuse.
     #[inline]
     fn release(&mut self) {
         debug_assert_eq!(self.len(), 0);
@@ -192,7 +192,7 @@ impl Lane {
         }
     }
 
-    /// Gives the memory of an empty lane, and of the empty batch, to the next in need.
+    /// Frees the memory of an empty lane, and of the empty batch, for reuse.
     #[inline]
     pub(super) fn release(&mut self, batch: &mut Block) {
         debug_assert_eq!(self.length, 0);

@@ -132,7 +132,7 @@ impl ProcessInfo {
         self.sent = self.sent.saturating_add(1);
     }
 
-    /// Ends the wait for a request. `false`: nobody waits for it (any more).
+    /// Ends the wait for a request. Returns `false` if there is none.
     fn forget_request(&mut self, request: Ref, processes: &Processes) -> bool {
         let Some(cold) = &mut self.cold else {
             return false;
@@ -491,7 +491,7 @@ impl ProcessContext<'_> {
         }
     }
 
-    /// Asks to be told of an end, once, as a [`Message::Down`].
+    /// Requests one [`Message::Down`] at the end of the target.
     pub(crate) fn monitor(&self, target: Target) -> Ref {
         let monitor = self.processes.next_ref();
         let me = self.life.pid;
@@ -509,7 +509,7 @@ impl ProcessContext<'_> {
             relations.monitors.insert(monitor, monitored)
         });
         if noted.is_none() {
-            // In `terminate`: nothing comes any more, and nobody would take the watcher back.
+            // In `terminate`: nothing comes any more, and the watcher would never be removed.
             return monitor;
         }
         let watcher = Watcher::Monitor(me, monitor);

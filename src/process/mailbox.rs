@@ -11,7 +11,7 @@
 //! ```
 //!
 //! 1. `open`: a recycled cell starts, scheduled: its spawner runs `init` first.
-//! 2. `push`: accepted if the generation fits and the bound allows. Tells the caller to queue the process if it was idle.
+//! 2. `push`: accepted if the generation fits and the bound allows. Returns whether the process was idle, so that the caller queues it.
 //! 3. `next`: the oldest message of the first lane that has one. When there is none the process becomes idle *in the
 //!    same critical section*, so a push comes either before, and is found, or after, and queues the process again.
 //! 4. `close`: out of the table. From then on every push of this generation is refused; what lies in the lanes goes to
@@ -265,7 +265,7 @@ impl Mailbox {
         class: Class,
     ) -> Result<Pushed, (PushError, L)> {
         let mut state = self.state.lock();
-        // A closed mailbox has the generation of a pid that nobody has been given yet.
+        // A closed mailbox has the generation of a pid that has not been handed out yet.
         if state.generation != generation {
             return Err((PushError::Closed, payload));
         }
@@ -450,7 +450,7 @@ impl Mailbox {
         state.generation == generation && state.status != Status::Closed
     }
 
-    /// The pid's generation of whoever lives here now.
+    /// The generation of the process that lives here now.
     pub(crate) fn generation(&self) -> Option<u32> {
         let state = self.state.lock();
         (state.status != Status::Closed).then_some(state.generation)
@@ -904,7 +904,7 @@ mod loom_tests {
         });
     }
 
-    /// Whoever pushes to an idle process queues it; whoever pushes to a running one is found by it.
+    /// A push to an idle process queues it; a push to a running one is found by it.
     #[test]
     fn loom_no_message_waits_in_an_idle_mailbox() {
         loom::model(|| {

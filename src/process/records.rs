@@ -36,7 +36,7 @@ impl Processes {
         });
     }
 
-    /// The record of an end that nobody asked for. `Normal` and `Shutdown` have none; an exit
+    /// The record of an abnormal end. `Normal` and `Shutdown` have none; an exit
     /// signal of another process is `Debug`, because the sender knows.
     /// `actor`: the type's name, if its factory has returned.
     pub(super) fn record_end(

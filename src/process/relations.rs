@@ -20,7 +20,7 @@ pub(crate) struct Relations {
     pub(crate) dependents: HashSet<Pid>,
     /// Processes and meta-processes this one is linked to.
     pub(crate) links: HashSet<Target>,
-    /// Processes that want to be told of the end of this one, apart from links.
+    /// Processes that are notified of the end of this one, apart from links.
     pub(crate) watchers: BTreeSet<Watcher>,
     /// What this process monitors.
     pub(crate) monitors: HashMap<Ref, Monitored>,
@@ -30,7 +30,7 @@ pub(crate) struct Relations {
 #[derive(Clone, Debug)]
 pub(crate) struct Monitored {
     pub(crate) target: Target,
-    /// The name that was asked for, and is told again.
+    /// The name that was asked for, which the `Down` repeats.
     pub(crate) name: Option<Name>,
 }
 

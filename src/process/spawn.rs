@@ -59,7 +59,7 @@ impl StartReport {
                 let message = Payload::Message(Message::new(Started(pid)).into());
                 // In the lane of the `Down`, so that it is handled first. A parent that has ended
                 // needs no report.
-                let _ = processes.post(parent, pid, message, Class::Urgent, Slot::Lifo);
+                let _ = processes.push(parent, pid, message, Class::Urgent, Slot::Lifo);
             }
             Self::Outside(reply) => reply.send(Ok::<(), Reason>(())),
         }
@@ -173,7 +173,7 @@ impl Processes {
     /// What comes between the cell and `init`: the node may stop just now, and the name be taken.
     fn admit(&self, life: &mut ProcessInfo, options: &SpawnOptions) -> Result<(), SpawnError> {
         // Again, now that the process is in the table: pairs with the fence in `stop_spawning`. Either the stop is seen
-        // here, or whoever stops finds the process and signals it.
+        // here, or the stop finds the process and signals it.
         fence(Ordering::SeqCst);
         if self.stopping.load(Ordering::Relaxed) {
             return Err(SpawnError::Stopping);
@@ -193,7 +193,7 @@ impl Processes {
     ) -> Result<(), SpawnError> {
         self.admit(&mut process.life, options)?;
         self.init(cell, process).map_err(SpawnError::Init)?;
-        // After `init`: its failure is told by the error, not by a signal as well. The parent cannot end before, it is
+        // After `init`: its failure is reported by the error, not by a signal as well. The parent cannot end before, it is
         // the one that spawns.
         let parent = process.life.parent;
         if options.link && parent != Pid::NODE {
@@ -276,7 +276,7 @@ impl Processes {
         }
     }
 
-    /// Ends meta-processes of a process that did not start, and waits until they have, so that whoever spawns finds
+    /// Ends meta-processes of a process that did not start, and waits until they have, so that the spawner finds
     /// their ports free again. A question behind the signal is answered, or dropped, when their stripe has come so far.
     fn close_and_wait(&self, metas: Vec<Alias>, reason: &Reason) {
         let ask = |to: Alias| {

@@ -232,7 +232,7 @@ impl Processes {
     // ---- Sending ----
 
     /// Puts a payload in a mailbox and gets the process to run.
-    pub(super) fn post(
+    pub(super) fn push(
         &self,
         to: Pid,
         from: Pid,
@@ -240,12 +240,12 @@ impl Processes {
         class: Class,
         slot: Slot,
     ) -> Result<(), (PushError, Payload)> {
-        self.post_inline(to, from, payload, class, slot)
+        self.push_inline(to, from, payload, class, slot)
     }
 
-    /// As [`Processes::post`], compiled anew for the class of the caller: for those that post most.
+    /// As [`Processes::push`], compiled anew for the class of the caller: for those that post most.
     #[inline(always)]
-    fn post_inline<L: Into<Payload>>(
+    fn push_inline<L: Into<Payload>>(
         &self,
         to: Pid,
         from: Pid,
@@ -295,7 +295,7 @@ impl Processes {
         message: CompactMessage,
         priority: Priority,
     ) -> Result<(), SendError> {
-        self.post(
+        self.push(
             to,
             from,
             message.into(),
@@ -317,7 +317,7 @@ impl Processes {
         to: Pid,
         value: UserMessage,
     ) -> Result<(), SendError> {
-        self.post_inline(to, from, value, Class::Normal(Priority::Normal), Slot::Lifo)
+        self.push_inline(to, from, value, Class::Normal(Priority::Normal), Slot::Lifo)
             .map_err(|(error, value)| SendError::new(error.into(), to, Message::User(value)))
     }
 
@@ -332,7 +332,7 @@ impl Processes {
         match self.locate(to.clone()) {
             Ok(Target::Pid(pid)) => {
                 let payload = Payload::Call(Box::new((message, reply)));
-                self.post(
+                self.push(
                     pid,
                     from,
                     payload,
@@ -377,7 +377,7 @@ impl Processes {
         from: Pid,
         payload: Payload,
     ) -> Result<(), (SendErrorKind, Payload)> {
-        self.post(
+        self.push(
             to,
             from,
             payload,
@@ -387,7 +387,7 @@ impl Processes {
         .map_err(|(error, payload)| (error.into(), payload))
     }
 
-    /// Sends an exit signal. `Err`: there is nobody.
+    /// Sends an exit signal, or says that there is no such process.
     pub(crate) fn send_exit(
         &self,
         from: Pid,
@@ -400,7 +400,7 @@ impl Processes {
                     from: Target::Pid(from),
                     reason,
                 });
-                self.post(
+                self.push(
                     pid,
                     from,
                     Payload::Exit {
@@ -417,7 +417,7 @@ impl Processes {
         }
     }
 
-    /// Sends an exit signal that goes behind the mail: what was sent before is handled before. `Err`: there is nobody.
+    /// Sends an exit signal that goes behind the mail: what was sent before is handled before.
     pub(crate) fn send_exit_behind(
         &self,
         from: Pid,
@@ -428,7 +428,7 @@ impl Processes {
             from: Target::Pid(from),
             reason,
         });
-        self.post(
+        self.push(
             to,
             from,
             Payload::Exit {
@@ -454,7 +454,7 @@ impl Processes {
         let reply = InspectReply::new(reply);
         match self.locate(to)? {
             Target::Pid(pid) => self
-                .post(
+                .push(
                     pid,
                     Pid::NODE,
                     Payload::Inspect(reply),
@@ -488,8 +488,8 @@ impl Processes {
         let Some((pid, payload)) = exit_or_down(&watcher, target, reason) else {
             return;
         };
-        // A watcher that is gone needs no news.
-        let _ = self.post(pid, Pid::NODE, payload, Class::Urgent, Slot::Fifo);
+        // A watcher that has ended needs no notification.
+        let _ = self.push(pid, Pid::NODE, payload, Class::Urgent, Slot::Fifo);
     }
 
     /// Has a notification report the end of the target, or that there is none.
@@ -670,7 +670,7 @@ impl Processes {
         began_ns.is_some_and(|began_ns| self.timers.clock().now_ns() - began_ns < BACKLOG_NS)
     }
 
-    /// Tells meta-processes that it is their turn at the mailbox of `pid`.
+    /// Resumes meta-processes whose turn at the mailbox of `pid` has come.
     #[cold]
     pub(super) fn resume(&self, pid: Pid, resumed: &mut Vec<Resumed>) {
         for Resumed { alias, messages } in resumed.drain(..) {
@@ -733,7 +733,7 @@ impl Processes {
         for pid in &pids {
             let token = Payload::Barrier(BarrierToken(Arc::clone(passed)));
             // A process that has ended has come so far: its token is dropped here.
-            let _ = self.post(*pid, Pid::NODE, token, Class::Control, Slot::Fifo);
+            let _ = self.push(*pid, Pid::NODE, token, Class::Control, Slot::Fifo);
         }
         pids.len()
     }
@@ -806,7 +806,7 @@ impl Deliver for Processes {
         message: CompactMessage,
         claim: Claim,
     ) -> Result<(), Undelivered> {
-        self.post_inline(to, from, message, Class::Data(claim), Slot::Fifo)
+        self.push_inline(to, from, message, Class::Data(claim), Slot::Fifo)
             .map_err(|(error, message)| match error {
                 PushError::Closed => Undelivered::Gone(message),
                 PushError::Full => Undelivered::Full(message),
@@ -822,7 +822,7 @@ impl Deliver for Processes {
     }
 
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool {
-        self.post(
+        self.push(
             to,
             from,
             CompactMessage::from(message).into(),
@@ -833,7 +833,7 @@ impl Deliver for Processes {
     }
 
     fn deliver_ack(&self, to: Pid, alias: Alias, mark: Ack) -> bool {
-        self.post(
+        self.push(
             to,
             Pid::NODE,
             Payload::Ack(alias, mark),
@@ -845,7 +845,7 @@ impl Deliver for Processes {
 
     fn deliver_release(&self, to: Pid, alias: Alias) {
         // A process that has ended has nothing to give out.
-        let _ = self.post(
+        let _ = self.push(
             to,
             Pid::NODE,
             Payload::Release(alias),
@@ -871,7 +871,7 @@ impl Deliver for Processes {
                 let _ = self.deliver_control(to, to, message);
             }
             TimerEvent::Request(pid, request) => {
-                let _ = self.post(
+                let _ = self.push(
                     pid,
                     Pid::NODE,
                     timed_out(request),
@@ -934,7 +934,7 @@ impl Deliver for Processes {
 
     fn deliver_reply(&self, pid: Pid, reply: Box<MessageReply>) {
         // An requester that is gone needs no answer.
-        let _ = self.post(
+        let _ = self.push(
             pid,
             Pid::NODE,
             Payload::Answer(reply),

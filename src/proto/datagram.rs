@@ -27,7 +27,7 @@ use crate::message::datagram_bytes;
 
 mod batch;
 
-/// So many errors in a row, and receiving waits for news: an error that stays must not keep the loop busy.
+/// After this many consecutive errors, receiving pauses until the next readiness event, so that a persistent error cannot spin the loop.
 const ERRORS_IN_A_ROW: u32 = 64;
 /// What a socket answers to a batch that it cannot cut: EIO if the device computes no checksums, EINVAL if the way to the
 /// peer, or the kernel, is not made for it. Every Linux has these numbers.
@@ -73,7 +73,7 @@ pub(crate) enum Transmitted {
     Again,
     /// Nothing left: this is the fate of an earlier datagram. The same is tried again.
     DeferredError(ErrorKind),
-    /// One datagram left, or a batch; they have counted so many bytes against the output limit.
+    /// One datagram left, or a batch; with the bytes that they counted against the output limit.
     Sent { counted: usize },
     /// A datagram cannot be sent and is gone.
     Failed {
@@ -103,7 +103,7 @@ pub(crate) struct Datagrams {
     is_connected: bool,
     output: VecDeque<(SocketAddr, Buffer)>,
     cutting: GsoSupport,
-    /// So many of the first were refused as a batch, and leave one by one.
+    /// This many of the first were refused as a batch, and leave one by one.
     send_singly: usize,
     /// The first of the output has met the error of an earlier datagram.
     take_deferred: bool,

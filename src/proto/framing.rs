@@ -19,9 +19,9 @@ pub(crate) use decoder::Decoder;
 
 use crate::error::{ConfigError, FrameError};
 
-/// The longest frame that the framings with a limit accept unless told otherwise, in bytes; lines are shorter.
+/// The longest frame that the framings with a limit accept by default, in bytes; lines are shorter.
 const DEFAULT_MAX_LENGTH: usize = 1 << 20;
-/// The longest line unless told otherwise, in bytes.
+/// The longest line by default, in bytes.
 const DEFAULT_MAX_LINE: usize = 64 << 10;
 /// The longest delimiter, in bytes: it bounds what looking for it costs.
 const MAX_DELIMITER: usize = 256;

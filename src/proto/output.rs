@@ -16,12 +16,12 @@ use crate::memory::free_list::FreeList;
 
 /// Slices in one vectored write.
 pub(crate) const MAX_IOVECS: usize = 64;
-/// So many buffers wait before small ones are copied together: replies that leave at once are never copied.
+/// This many buffers wait before small ones are copied together: replies that leave at once are never copied.
 const SEPARATE: usize = 8;
 /// What is copied into the buffer before it, and how long that buffer gets, in bytes.
 const SMALL: usize = 512;
 const BLOCK: usize = 4096;
-/// A queue with room for more buffers is not kept for the next in need.
+/// A queue with room for more buffers is not kept for reuse.
 const KEEP: usize = 64;
 
 /// Bytes of one write that have not left.

@@ -14,17 +14,17 @@
 //!                                      ◀──────────────────────────────────────────────┘
 //! ```
 //!
-//! 1. `retire`: a worker without work. The last one awake goes to the poll if nobody polls; all others park. Where
+//! 1. `go_idle`: a worker without work. The last one awake becomes the poller if there is none; all others park. Where
 //!    processes take long, the first one goes, because those awake may not come to it soon. Counting and deciding are one
 //!    step under the lock, so two workers can not both leave the duty to the other.
-//! 2. `wake`: somebody has work for a sleeper: a parked worker if there is one, else the poller through the waker, once
+//! 2. `wake`: there is work for a sleeper: a parked worker if there is one, else the poller through the waker, once
 //!    for each time it blocks.
 //! 3. `unpark_self`, `leave_poll`: the sleeper found work itself when it looked once more, or came back from the poll.
 //! 4. `stick`: the monitor takes a worker out of the count of those awake, so that the duty passes on: from the next
-//!    `retire` or `wake` on, somebody else polls.
+//!    `go_idle` or `wake` on, another worker polls.
 //! 5. `clear_stuck`: it came back.
 //!
-//! Bad interleaving: a worker finds all queues empty; a producer pushes, finds nobody asleep, and does not wake; the
+//! Bad interleaving: a worker finds all queues empty; a producer pushes, finds no worker asleep, and does not wake; the
 //! worker goes to sleep. The item lies there. Excluded by two fences: the producer pushes, **fences**, reads `word`; the
 //! worker publishes itself in `word`, **fences**, and looks at the queues once more. In the total order of the fences
 //! one comes first: either the producer sees the sleeper, or the sleeper sees the item (`loom_no_push_is_slept_through`
@@ -32,10 +32,10 @@
 //!
 //! Bad interleaving: the monitor, or a busy worker, turns the poll loop while the worker with the duty is between
 //! `retire` and its poll; a producer wakes that worker through the waker, the other turn swallows the event, the worker
-//! blocks. Excluded because a turn aside that sees the waker's event while somebody has the duty raises it again.
+//! blocks. Excluded because a turn aside that sees the waker's event while a worker has the duty raises it again.
 //!
 //! A worker that pushes on its own queue needs none of this: it is awake and will come to it. If it does not, because a
-//! handler blocks, the monitor wakes somebody who steals it.
+//! handler blocks, the monitor wakes a worker that steals it.
 
 use crate::base::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crate::base::sync::{Mutex, MutexGuard};
@@ -166,12 +166,12 @@ impl Idle {
         })
     }
 
-    /// For a producer that is no worker, after its push, and for the monitor, after it took somebody off: is nobody awake?
+    /// For a producer that is no worker, after its push, and for the monitor, after it marked a worker stuck: is no worker awake?
     /// Then [`Idle::wake`], if there is work.
     #[inline]
     pub(crate) fn must_wake(&self) -> bool {
         // Pairs with the fence in `retire`. Between a producer and the monitor, who looks at the queues after this, it
-        // pairs with itself: the producer sees that nobody is awake, or the monitor sees the task.
+        // pairs with itself: the producer sees that no worker is awake, or the monitor sees the task.
         fence(Ordering::SeqCst);
         self.word.load(Ordering::Relaxed) & 0xffff == 0
     }
@@ -182,7 +182,7 @@ impl Idle {
         self.word.load(Ordering::Relaxed) >> 16 & 0xffff != 0
     }
 
-    /// Whether anybody could be woken to help, the poller included.
+    /// Whether any worker could be woken to help, the poller included.
     #[inline]
     pub(crate) fn has_sleepers(&self) -> bool {
         self.word.load(Ordering::Relaxed) >> 16 != 0
@@ -202,7 +202,7 @@ impl Idle {
         })
     }
 
-    /// Wakes a parked worker to share a backlog, and nobody else.
+    /// Wakes a parked worker to share a backlog, never the poller.
     pub(crate) fn wake_helper(&self) -> Option<(usize, WakeMonitor)> {
         self.change(|state| {
             let worker = state.parked.pop()?;
@@ -210,7 +210,7 @@ impl Idle {
         })
     }
 
-    /// Transition 4, if `is_in_task` still holds. Returns whether anybody is left who will come to the queues or to the
+    /// Transition 4, if `is_in_task` still holds. Returns whether a worker is left that will come to the queues or to the
     /// poll; `None` if the worker is not stuck.
     pub(crate) fn mark_stuck(
         &self,
@@ -246,18 +246,18 @@ impl Idle {
         })
     }
 
-    /// Everybody is stuck in a handler: the monitor must serve the sockets.
+    /// Every worker is stuck in a handler: the monitor must serve the sockets.
     pub(crate) fn all_stuck(&self) -> bool {
         let state = self.state.lock();
         state.awake == 0 && state.parked.is_empty() && state.poller == Poller::Nobody
     }
 
-    /// Somebody is in the poll, or on the way to it.
+    /// A worker is in the poll, or on the way to it.
     pub(crate) fn has_poller(&self) -> bool {
         self.state.lock().poller != Poller::Nobody
     }
 
-    /// The monitor wants to sleep: allowed when nobody is awake or stuck. The next to wake up wakes the monitor.
+    /// The monitor wants to sleep: allowed when no worker is awake or stuck. The next to wake up wakes the monitor.
     pub(crate) fn monitor_may_sleep(&self) -> bool {
         self.change(|state| {
             state.monitor_sleeps =
@@ -266,7 +266,7 @@ impl Idle {
         })
     }
 
-    /// Ends: nobody retires any more. All sleepers are to be woken by the caller.
+    /// Ends: no worker goes idle any more. All sleepers are to be woken by the caller.
     pub(crate) fn stop(&self) {
         self.change(|state| {
             state.stopping = true;
@@ -408,7 +408,7 @@ mod loom_tests {
         }
     }
 
-    /// The last worker awake goes to sleep while somebody pushes; the other one, if there is one, sleeps already.
+    /// The last worker awake goes to sleep while a producer pushes; the other one, if there is one, sleeps already.
     fn push_while_the_last_one_retires(workers: usize) {
         loom::model(move || {
             let idle = Arc::new(Idle::new(workers));
@@ -475,7 +475,7 @@ mod loom_tests {
             let idle = Arc::new(Idle::new(2));
             let monitor = {
                 let idle = Arc::clone(&idle);
-                // Worker 1 is in a handler; the monitor declares it stuck and wakes somebody if nobody is left.
+                // Worker 1 is in a handler; the monitor declares it stuck and wakes another worker if none is awake.
                 thread::spawn(move || match idle.mark_stuck(1, || true) {
                     Some(false) => idle.wake().0,
                     _ => None,

@@ -12,7 +12,7 @@
 //!                     last one awake: Executor::turn; else: park
 //! ```
 //!
-//! - A [`Task`] is a number. That a task is queued at most once is the business of whoever pushes it (the schedule word
+//! - A [`Task`] is a number. That a task is queued at most once is ensured by its producer (the schedule word
 //!   of a stripe, the lock of a mailbox).
 //! - The LIFO slot takes the process that was sent to last, because its message is warm in the cache; at most three
 //!   times in a row.
@@ -260,7 +260,7 @@ impl Scheduler {
     fn push_local(&self, index: usize, task: Task, slot: Slot) {
         let worker = &self.workers[index];
         let task = match slot {
-            // Nobody could take it out of the slot.
+            // No other worker could take it out of the slot.
             Slot::Lifo if !self.has_long_activations() => worker.put_next(task),
             Slot::Lifo | Slot::Fifo => Some(task),
         };
@@ -288,7 +288,7 @@ impl Scheduler {
         self.long_activations.load(Ordering::Relaxed)
     }
 
-    /// An activation of a process took so long.
+    /// Adds the cost of an activation of a process to the average.
     fn note_activation(&self, cost_ns: u64) {
         // A single one that the operating system has interrupted is not to decide.
         let average_ns = average(&self.activation_ns, cost_ns.min(2 * LONG_ACTIVATION_NS));
@@ -299,7 +299,7 @@ impl Scheduler {
         }
     }
 
-    /// Somebody sleeps. Wakes a helper if so many tasks take long enough; whoever sleeps, the poller too, if processes take
+    /// Called while at least one worker sleeps. Wakes a parked worker if the backlog takes longer than the threshold; any sleeper, the poller included, if processes take
     /// long.
     fn maybe_wake_helper(&self, tasks: usize) {
         if self.has_long_activations() {
@@ -318,7 +318,7 @@ impl Scheduler {
         }
     }
 
-    /// Wakes one sleeper, whoever it is.
+    /// Wakes one sleeper, a parked worker or the poller.
     fn wake_one(&self) {
         let (sleeper, wake_monitor) = self.idle.wake();
         match sleeper {
@@ -329,7 +329,7 @@ impl Scheduler {
         self.wake_monitor(wake_monitor);
     }
 
-    /// A turn of somebody who does not hold the duty to poll. The interrupt that it may have swallowed was meant for the
+    /// A turn on a thread that is not the poller. The interrupt that it may have consumed was meant for the
     /// one who does, and may not have come to its poll yet: it is passed on.
     fn poll_out_of_turn(&self, executor: &dyn Executor, wait: Wait) {
         if executor.turn(wait) && self.idle.has_poller() {

@@ -6,12 +6,12 @@
 //!
 //! 1. A worker that is in the same handler at two looks in a row is *stuck*: it no longer counts as awake. A stripe does
 //!    not block, but may have many sockets to serve; it is stuck after [`STRIPE_LOOKS`]. What waits in a stuck worker's
-//!    queue goes to the global one, where the others look now and then however busy they are. If nobody is left to poll,
-//!    or tasks wait and nobody is awake, a sleeper is woken, who takes the duty and the tasks. Every look asks this again:
+//!    queue goes to the global one, where the others look now and then however busy they are. If no worker is left to poll,
+//!    or tasks wait and no worker is awake, a sleeper is woken, which takes the duty and the tasks. Every look asks this again:
 //!    tasks may have been queued while the worker still counted as awake, and it may queue more while it is stuck.
 //! 2. When every worker is stuck the monitor turns the poll loop and runs the stripes itself: connections are accepted
 //!    and read, timers fire; the messages wait in the mailboxes.
-//! 3. After some looks without any change it asks to sleep; [`Idle`](super::idle::Idle) allows it when nobody is awake,
+//! 3. After some looks without any change it asks to sleep; [`Idle`](super::idle::Idle) allows it when no worker is awake,
 //!    and the first worker that comes back wakes it. It does not ask while a handler runs that may become
 //!    [slow](super::slow).
 
@@ -28,7 +28,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(3);
 const LOOK: Duration = Duration::from_millis(5);
 /// How long one turn of the monitor may block, in milliseconds.
 const TURN_MS: u64 = 2;
-/// Looks that find the same stripe before it counts as stuck: only a meta-process of the user can hold it up so long.
+/// Looks that find the same stripe before it counts as stuck: only a meta-process of the user can hold it up for that time.
 const STRIPE_LOOKS: u32 = 5;
 /// Looks without any change before the monitor goes to sleep.
 const QUIET_LOOKS: u32 = 16;
@@ -37,7 +37,7 @@ const QUIET_LOOKS: u32 = 16;
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     epoch: Epoch,
-    /// In so many looks since.
+    /// The number of looks since.
     looks: u32,
 }
 

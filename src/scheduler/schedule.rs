@@ -10,7 +10,7 @@
 //!
 //! 1. `notify`: sets SCHEDULED. The caller pushes the task if the word was IDLE.
 //! 2. `begin`: SCHEDULED → RUNNING. Refused in every other state: an item of a run queue may be out of date when
-//!    somebody else (the monitor) has run the task meanwhile.
+//!    another thread (the monitor) has run the task meanwhile.
 //! 3. `end`: RUNNING → IDLE; or, when a `notify` came in between, RUNNING|SCHEDULED → SCHEDULED, and the caller pushes
 //!    the task again.
 //!
@@ -45,7 +45,7 @@ impl Schedule {
         self.0.fetch_or(SCHEDULED, AcqRel) == IDLE
     }
 
-    /// Starts to run. `false`: leave it, somebody else runs or has run it.
+    /// Starts to run. `false`: leave it, another thread runs or has run it.
     #[inline]
     #[must_use]
     pub(crate) fn begin(&self) -> bool {
@@ -54,7 +54,7 @@ impl Schedule {
             .is_ok()
     }
 
-    /// Stops running; `more` tells that there is work left. `true`: push the task again.
+    /// Stops running; with `more` there is work left. `true`: push the task again.
     #[inline]
     #[must_use]
     pub(crate) fn end(&self, more: bool) -> bool {

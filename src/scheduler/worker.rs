@@ -17,7 +17,7 @@ const LIFO_ROW: u32 = 3;
 const GLOBAL_TICKS: u32 = 61;
 /// How often the clock is read, in tasks.
 const CLOCK_TICKS: u32 = 8;
-/// One activation of a process in so many is timed.
+/// One in this many activations of processes is timed.
 const TIMED: u32 = 16;
 /// A busy worker polls without blocking when the last poll is this long past.
 const POLL_INTERVAL_NS: u64 = 500_000;
@@ -82,7 +82,7 @@ pub(super) struct Worker {
     next: AtomicU32,
     /// What the worker is in and how many tasks came before; the monitor looks whether it changes.
     epoch: AtomicU64,
-    /// Set by whoever takes this worker off the list of parked ones.
+    /// Set by the thread that takes this worker off the list of parked ones.
     claimed: AtomicBool,
     thread: OnceLock<Thread>,
 }

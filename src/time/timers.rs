@@ -1,11 +1,11 @@
-//! Timers of a node: one wheel under a lock, and the hand-over to whoever sleeps in the poll.
+//! Timers of a node: one wheel under a lock, and the hand-over to the poller.
 //!
 //! 1. The poller asks [`Timers::sleep`]: the next deadline is read and *published as its waking time* in one
-//!    locked step; then it blocks for so long.
-//! 2. Anybody who inserts an earlier deadline sees the published time in the same locked step and wakes the poller.
+//!    locked step; then it blocks until then.
+//! 2. A thread that inserts an earlier deadline sees the published time in the same locked step and wakes the poller.
 //! 3. Back from the poll, [`Timers::expired`] withdraws the published time and takes what is due.
 //!
-//! Bad interleaving: the poller reads the next deadline (none), a timer is set, its setter sees nobody asleep, the
+//! Bad interleaving: the poller reads the next deadline (none), a timer is set, its setter sees no poller asleep, the
 //! poller blocks for ever. Excluded because reading the deadline and publishing the sleep are one critical section, and
 //! so are inserting and looking (`loom_no_timer_is_slept_through` fails when they are split).
 

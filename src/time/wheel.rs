@@ -3,7 +3,7 @@
 //! A deadline is read as a number of eleven digits in base 64. `elapsed` is the time up to which everything has fired.
 //!
 //! ```text
-//!  elapsed    3 . 17 . 40        a timer lies on the level of the first digit in which its deadline differs
+//!  elapsed    3 . 17 . 40        a timer lies on the level of the first digit that differs
 //!  deadline   3 . 17 . 52   ──►  level 0, slot 52: fires when its slot's millisecond is reached
 //!  deadline   3 . 18 . 02   ──►  level 1, slot 18: its slot begins at 3.18.00, and there it moves down a level
 //!  deadline   5 .  0 . 00   ──►  level 2, slot  5
@@ -14,11 +14,11 @@
 //! the lowest level that is not empty: two instructions, however far away it is. Nothing wraps around, and eleven levels
 //! hold every `u64`.
 //!
-//! A timer's life: inserted (1), moved down at most once for each level (2), then fired (3) or cancelled (4), and its key
+//! A timer's life: inserted (1), moved down at most once for each level (2), then fired (3) or canceled (4), and its key
 //! is stale. Timers of one deadline lie in one slot and fire in the order of their insertion, because a slot that moves
 //! down keeps its order and everything below it is empty then.
 //!
-//! What it does not do: it does not read a clock, wake anybody, or call anything. [`Wheel::advance`] hands over what is due.
+//! What it does not do: it does not read a clock, wake a thread, or call anything. [`Wheel::advance`] hands over what is due.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -33,9 +33,9 @@ const EXACT_MAX: usize = 4;
 /// No entry: a list that is empty.
 const NONE: u32 = u32::MAX;
 
-/// Names one timer that was inserted, for cancelling it.
+/// Names one timer that was inserted, for canceling it.
 ///
-/// It becomes stale when the timer fires or is cancelled. A stale key could be taken for a fresh one only after 2³² - 1
+/// It becomes stale when the timer fires or is canceled. A stale key could be taken for a fresh one only after 2³² - 1
 /// more insertions, the last of them in the same place in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct TimerKey {

@@ -1,7 +1,7 @@
 //! The certificates of one or more listeners, replaceable while connections live.
 //!
 //! A swap builds a new [`CertSet`] aside and replaces the old one whole. Handshakes look at a version number first, so
-//! that the usual case costs one load; whoever finds a new version builds a whole new rustls config from the new set, with its own
+//! that the usual case costs one load; the first handshake that finds a new version builds a whole new rustls config from the new set, with its own
 //! ticket keys and session store: with the old ones, a resumed session would go on showing the old certificate.
 
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ pub struct CertManager {
 
 #[derive(Debug)]
 struct Shared {
-    /// The version of `current`; stored after it with `Release`, so that whoever sees the number finds at least that set.
+    /// The version of `current`; stored after it with `Release`, so that a reader of the number finds at least that set.
     version: AtomicU64,
     current: Mutex<Arc<CertSet>>,
     /// Held by a swap from reading the old set to storing the new one, files included. Handshakes never wait for it.
@@ -318,7 +318,7 @@ impl CertManager {
         Ok(count)
     }
 
-    /// Returns the number of the current set, which tells whether [`current`](Self::current) would be news.
+    /// Returns the number of the current set, which shows whether [`current`](Self::current) has changed.
     pub(super) fn version(&self) -> u64 {
         // Pairs with the store in `swap`.
         self.shared.version.load(Ordering::Acquire)

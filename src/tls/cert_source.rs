@@ -249,7 +249,7 @@ fn from_der(
     })
 }
 
-/// Refuses an empty chain, a certificate that nobody could parse, and a key of another certificate.
+/// Refuses an empty chain, a certificate that cannot be parsed, and a key of another certificate.
 ///
 /// An expired certificate passes: whether to serve it is the operator's decision, and refusing it here would turn a late renewal
 /// into a server that does not start.
@@ -266,7 +266,7 @@ fn check(key: &CertifiedKey, chain_origin: Origin, key_origin: Origin) -> Result
         });
     }
     match key.keys_match() {
-        // A key that does not show its public half (a hardware token) cannot be compared; the handshake will tell.
+        // A key that does not show its public half (a hardware token) cannot be compared; the handshake will show it.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
         Err(_) => Err(CertError::KeyMismatch {
             certificate: chain_origin,

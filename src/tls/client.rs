@@ -92,7 +92,7 @@ impl TlsClientOptions {
         self.with(|parts| parts.no_resumption = !on)
     }
 
-    /// **Insecure**: sets whether any certificate of any name is taken. Whoever is between client and server can then read
+    /// **Insecure**: sets whether any certificate of any name is taken. An attacker between client and server can then read
     /// and change everything; only the proof that the server owns the key of its certificate is still asked for. For tests and for
     /// peers that are checked by other means. Every connect logs a warning.
     #[must_use]

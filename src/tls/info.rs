@@ -17,7 +17,7 @@ pub struct TlsInfo {
     /// server's certificate was checked against.
     pub server_name: Option<String>,
     /// The peer's certificate chain in DER, its own certificate first. Empty if it sent none. With `insecure_skip_verify`
-    /// nobody has checked it.
+    /// it has not been checked.
     pub peer_certificates: Vec<CertificateDer<'static>>,
     /// Whether an earlier session was resumed; the certificates are then those of the earlier session.
     pub resumed: bool,

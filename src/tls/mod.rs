@@ -1,18 +1,17 @@
 //! What an application says about TLS: certificates, trust, options, and what a handshake agreed on.
 //!
 //! ```text
-//!   CertSource ──load──▶ CertManager ──┐                              ┌──▶ ServerConfig ──▶ proto::tls (server)
-//!   (files, PEM, DER,     (swapped     ├─▶ TlsServerOptions ─ServerTls┘
-//!    CertifiedKey)         while live) │
-//!                                      └─▶ TlsClientOptions ──────────────▶ ClientConfig ──▶ proto::tls (client)
-//!   Roots ──────────────────────────────▶ (both, to check the other side)
+//!  CertSource ──load──▶ CertManager ──┬─▶ TlsServerOptions ──▶ rustls::ServerConfig
+//!  (files, PEM, DER,     (swapped     │
+//!   CertifiedKey)         while live) └─▶ TlsClientOptions ──▶ rustls::ClientConfig
+//!  Roots ───────────────────────────────▶ (both, to check the other side)
 //! ```
 //!
 //! A server needs a [`CertManager`]; a client needs [`Roots`] to check the server against, and a [`CertManager`] only if the server
 //! asks for a client certificate. Either side may hand over a complete rustls config instead. The part that turns
 //! bytes into bytes is private and knows nothing of this module but its errors and [`TlsInfo`].
 //!
-//! This module does no I/O beyond reading the certificate files it is told to read, and only when it is told.
+//! This module does no I/O beyond reading the certificate files that are named, and only when it is asked to.
 //!
 //! # A server and its client
 //!
@@ -80,7 +79,7 @@
 //! | a client's handshake fails | none | `Tls` with the text of a [`TlsError`], `HandshakeTimeout`, or `Reset` |
 //! | a TLS 1.3 server refuses the client's certificate | there was one: the client cannot know yet | `Tls`, with the server's alert |
 //! | the peer says close_notify | | `ClosedByPeer`, behind all data |
-//! | the peer ends without close_notify | | `Truncated`, behind all data that came: anybody could have cut the rest off |
+//! | the peer ends without close_notify | | `Truncated`, behind all data that came: an attacker could have cut the rest off |
 //! | the peer breaks the protocol, or a record is damaged | | `Tls`; the peer gets an alert and about a second to read it |
 //!
 //! `close` sends what was accepted, then close_notify, then FIN; `shutdown_write` does the same and reads on. What is sent

@@ -25,7 +25,7 @@ const HINT_BYTES: usize = 16 * 1024;
 
 /// Says whether a server asks its clients for certificates.
 ///
-/// The server tells its clients the names of the roots, so that they can choose a certificate. Names of more than 16 KiB
+/// The server sends its clients the names of the roots, so that they can choose a certificate. Names of more than 16 KiB
 /// together are left out, because clients refuse a handshake that long; the client then makes a free choice (RFC 8446 section
 /// 4.2.4).
 #[derive(Clone, Debug, Default)]
@@ -240,7 +240,7 @@ impl ServerTls {
                 return Err(TlsError::EarlyData);
             }
             checks::server_config(&config)?;
-            // Nobody knows its keys.
+            // Its keys are not known here.
             return Ok(Self(Source::Given(Setup {
                 config,
                 is_moderate: false,

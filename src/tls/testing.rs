@@ -22,7 +22,7 @@ pub(crate) struct Issued {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        // Two authorities of one name would be told apart by their signatures only.
+        // Two authorities of one name would differ by their signatures only.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test authority {}", COUNT.fetch_add(1, Ordering::Relaxed));
         let mut params = CertificateParams::default();

@@ -1,4 +1,4 @@
-//! Records: ends that nobody asked for, levels, fields, limits, and sinks that block.
+//! Records: abnormal ends, levels, fields, limits, and sinks that block.
 
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};

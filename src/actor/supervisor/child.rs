@@ -1,4 +1,4 @@
-//! What a supervisor is told about a child, and what it shows of one.
+//! The options of a child, and what a supervisor shows of one.
 
 use std::any::TypeId;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What a supervisor is told about itself and about each of its children.
+//! The options of a supervisor and of each of its children.
 
 use std::time::Duration;
 

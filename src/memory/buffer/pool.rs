@@ -6,7 +6,7 @@
 //!                    └── every buffer that is out holds one reference, none of those on a shelf does
 //! ```
 //!
-//! The reference that a buffer holds tells it the way home and is the count of the buffers that are out, so counting costs
+//! The reference that a buffer holds leads to its pool and is the count of the buffers that are out, so counting costs
 //! nothing. A get and a drop are four read-modify-writes: the queue and the reference, twice.
 //!
 //! What it does not do: no timer empties the shelves; [`BufferPool::RETAINED_MAX_BYTES`] is what an idle pool can hold for
@@ -200,7 +200,7 @@ impl BufferPool {
         buffer
     }
 
-    /// Tells whether that buffer's memory returns here.
+    /// Returns whether that buffer's memory returns here.
     #[inline]
     pub(crate) fn is_home_of(&self, buffer: &Buffer) -> bool {
         let home = buffer.0.as_ref().and_then(|storage| storage.home.as_ref());

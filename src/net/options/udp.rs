@@ -35,7 +35,7 @@ pub struct UdpServerOptions {
     pub buffer_size: usize,
     /// Where buffers come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
-    /// Connect the socket to this peer: only its datagrams are received, and its port being closed is told.
+    /// Connect the socket to this peer: only its datagrams are received, and a closed port of it is an error.
     pub peer: Option<SocketAddr>,
     /// Allow sending to broadcast addresses.
     pub broadcast: bool,
@@ -43,7 +43,7 @@ pub struct UdpServerOptions {
     pub multicast: Vec<IpAddr>,
     /// Bytes that may wait to be sent before sends are refused; a datagram counts as 64 bytes at least. 1 MiB by default.
     pub output_limit: u32,
-    /// Tell the owner of each datagram that could not be sent, with a `MessageUdpError`; by default they are counted.
+    /// Report each datagram that could not be sent to the owner, as a `MessageUdpError`; by default they are counted.
     pub report_errors: bool,
     /// Give datagrams that wait for one peer and have one size to the kernel in one call, which cuts them apart again (UDP
     /// segmentation offload). Nothing changes on the wire, but a packet capture on this machine sees them before the cut. Linux

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use crate::memory::buffer::Buffer;
 
-/// Datagrams in a batch: every kernel that cuts at all takes so many.
+/// Datagrams in a batch: every kernel that supports UDP segmentation takes this many.
 pub(crate) const DATAGRAMS: usize = 64;
 /// Bytes in a batch, the payload of the longest packet.
 pub(super) const BYTES: usize = 65_507;

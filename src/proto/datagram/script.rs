@@ -67,7 +67,7 @@ fn peer(number: usize) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::from_bits(number as u32), 7))
 }
 
-/// The bytes of a datagram: neighbours differ in all of them.
+/// The bytes of a datagram: neighbors differ in all of them.
 fn datagram(number: usize, length: usize) -> Vec<u8> {
     let mut bytes = vec![number as u8; length];
     if let Some(last) = bytes.last_mut() {
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// The same error again and again; the loop waits for news before it becomes a busy one.
+    /// The same error again and again; the loop waits for an event before it becomes a busy one.
     fn fail_to_receive(&mut self, script: &mut Script<'_>) {
         let (byte, times) = (script.byte(), script.byte());
         let error = error_kind(byte);

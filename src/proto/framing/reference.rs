@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// Cuts `bytes` into frames, and tells how many are left over or what is wrong with them.
+/// Cuts `bytes` into frames, and returns how many are left over or what is wrong with them.
 pub(crate) fn one_shot(
     framing: &Framing,
     bytes: &[u8],

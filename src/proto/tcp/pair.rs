@@ -38,7 +38,7 @@ struct Side {
     /// Byte i of what was accepted is `pattern(side, i)`.
     accepted: usize,
     got: usize,
-    /// It told the machine to end its sending side.
+    /// It has asked the machine to end its sending side.
     shut: bool,
     connected: bool,
     peer_finished: bool,
@@ -51,7 +51,7 @@ struct World {
     sides: [Side; 2],
     now_ms: u64,
     hostile: bool,
-    /// Wires were damaged, somebody aborted or gave up, a deadline passed: not everything arrives.
+    /// Wires were damaged, a side aborted or gave up, or a deadline passed: not everything arrives.
     trouble: bool,
 }
 
@@ -221,7 +221,7 @@ impl World {
 
     fn tamper(&mut self, side: usize, script: &mut Script<'_>) {
         let (at, bits) = (script.amount(), script.byte());
-        // Plain bytes cannot tell.
+        // Plain bytes do not show damage.
         if self.sides[side].machine.is_tls()
             && let Some(byte) = self.sides[side].wire.get_mut(at)
             && bits != 0
@@ -231,7 +231,7 @@ impl World {
         }
     }
 
-    /// The stream ends here, whoever did it.
+    /// The stream ends here, whichever side ended it.
     fn cut(&mut self, side: usize) {
         if self.sides[side].machine.is_tls() {
             self.sides[side].wire.clear();

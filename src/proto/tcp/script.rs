@@ -57,7 +57,7 @@ struct World {
     /// Something may have made the machine refuse what is sent.
     shut: bool,
     write_failed: bool,
-    // What the owner was told.
+    // What the owner got.
     connected: bool,
     peer_finished: bool,
     /// Once ended, always ended.

@@ -82,7 +82,7 @@ fn send(machine: &mut Connection, text: &str, now_ms: u64) {
     machine.send(Buffer::from(text), now_ms);
 }
 
-/// What the owner is told now: data as its text.
+/// What the owner gets now: data as its text.
 fn events(machine: &mut Connection, now_ms: u64) -> Vec<String> {
     std::iter::from_fn(|| machine.next_event(now_ms))
         .map(|event| match event {

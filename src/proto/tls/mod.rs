@@ -19,7 +19,7 @@
 //!        │              │              │            2  feed returns `close_notify`; later input is ignored (RFC 8446 6.1)
 //!        └──────3───────┴──────3───────┘            3  feed or write returned an error: failed for good
 //!                       ▼
-//!                     failed                        what is queued, an alert above all, can still be transmitted
+//!                     failed                        what is queued can still be transmitted
 //! ```
 //!
 //! Independent of these, [`Tls::close_notify`] ends this side's sending, once, unless the machine has failed: after an error it would
@@ -68,7 +68,7 @@ pub(crate) enum CryptoCost {
     Little,
     /// About a tenth of a millisecond.
     Brief,
-    /// Up to several milliseconds, or nobody knows.
+    /// Up to several milliseconds, or unknown.
     Long,
 }
 
@@ -183,7 +183,7 @@ impl Tls {
         self
     }
 
-    /// Returns what it costs to feed so many bytes during the handshake.
+    /// Returns what it costs to feed `bytes` bytes during the handshake.
     pub(crate) fn step_cost(&self, bytes: usize) -> CryptoCost {
         let most = |before: usize| before + receive::FINISHED_LIMIT_BYTES;
         match self.session.bytes_before_flight {

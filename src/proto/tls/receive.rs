@@ -28,7 +28,7 @@ pub(crate) struct FeedOutcome {
 pub(crate) enum StreamEnd {
     /// The peer had announced it (close_notify).
     Clean,
-    /// The peer had not: somebody in between may have cut the stream.
+    /// The peer had not: an attacker in between may have cut the stream.
     Truncated,
     /// No session had been agreed on.
     DuringHandshake,
@@ -44,7 +44,7 @@ impl Tls {
     /// # Errors
     ///
     /// The peer's fault or ours, see [`TlsError`]. The session has then failed, and each further call returns the same error.
-    /// [`is_handshaking`](Self::is_handshaking) tells whether it had been open.
+    /// [`is_handshaking`](Self::is_handshaking) says whether it had been open.
     pub(crate) fn feed(
         &mut self,
         ciphertext: &[u8],
@@ -165,7 +165,7 @@ impl Session {
     }
 
     /// Makes rustls give back the room of a large record: it does so only when about to read into an empty buffer, and else
-    /// keeps 28 KB for an idle connection after a record of 16 KiB. Each time, because nobody else knows when the buffer is
+    /// keeps 28 KB for an idle connection after a record of 16 KiB. Each time, because only this side knows when the buffer is
     /// empty.
     fn release_memory(&mut self) {
         struct NothingYet;

@@ -433,7 +433,7 @@ fn custom_frame_has_a_maximum_too() {
     assert_frames(netstring(7), "5:hello,", &[], too_large(8, 7));
 }
 
-/// Answers what it is told to.
+/// Answers as the test has set it.
 struct Answer(Frame);
 
 impl FrameDecoder for Answer {

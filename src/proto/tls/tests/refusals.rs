@@ -273,7 +273,7 @@ fn an_endless_handshake_is_refused_at_the_limit() {
         "refused after {fed} bytes"
     );
     assert!(server.feed(b"x").is_err());
-    // The client is told, by an alert in a record of its own.
+    // The client gets an alert in a record of its own.
     let mut sent = Vec::new();
     server
         .tls
