@@ -5,6 +5,8 @@
 //! | [`getting_started`] | what a program looks like, from node to connection |
 //! | [`messages_and_owners`] | who gets what, in which order, and how bytes are sent |
 //! | [`framing`] | how a stream becomes messages |
+//! | [`writing`] | the verbs of writing, and what each guarantees |
+//! | [`sessions`] | a process for each connection |
 //! | [`flow_control`] | what happens when a side is slow, and every limit |
 //! | [`hostile_peers`] | what a peer that means harm can cost, and what it cannot |
 //! | [`closing`] | how connections end, and what the owner gets |
@@ -25,6 +27,10 @@ pub mod getting_started {}
 pub mod messages_and_owners {}
 #[doc = include_str!("framing.md")]
 pub mod framing {}
+#[doc = include_str!("writing.md")]
+pub mod writing {}
+#[doc = include_str!("sessions.md")]
+pub mod sessions {}
 #[doc = include_str!("flow_control.md")]
 pub mod flow_control {}
 #[doc = include_str!("hostile_peers.md")]
