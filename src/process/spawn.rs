@@ -110,9 +110,9 @@ impl Processes {
     ) -> Result<Pid, SpawnError> {
         // The calling thread may be one of the program's: until this returns it runs code of the process.
         let _inside = self.scheduler.runtime().enter();
-        let (cell, pid) = self.open(parent, options)?;
+        let (cell, pid, born_ms) = self.open(parent, options)?;
         let mut process = Box::new(Process {
-            life: ProcessInfo::new(pid, parent, self.timers.clock().now_ms(), report),
+            life: ProcessInfo::new(pid, parent, born_ms, report),
             batch: Batch::default(),
             behavior,
         });
@@ -152,22 +152,23 @@ impl Processes {
         }
     }
 
-    /// A cell and a pid for a process that is about to start.
-    fn open(&self, parent: Pid, options: &SpawnOptions) -> Result<(&Cell, Pid), SpawnError> {
+    /// A cell and a pid for a process that is about to start, and the time.
+    fn open(&self, parent: Pid, options: &SpawnOptions) -> Result<(&Cell, Pid, u64), SpawnError> {
         let bounds = options.bounds(self.default_bounds)?;
         if self.is_stopping() {
             return Err(SpawnError::Stopping);
         }
         let index = self.slots.take().ok_or(SpawnError::Limit("processes"))?;
         let cell = self.cells.ensure(index);
-        cell.reset(parent, self.timers.clock().now_ms());
+        let now_ms = self.timers.clock().now_ms();
+        cell.reset(parent, now_ms);
         let pid = Pid::new(index, cell.mailbox.open(bounds));
         self.live.fetch_add(1, Ordering::AcqRel);
         cell.is_pool.store(false, Ordering::Relaxed);
         cell.is_supervised.store(false, Ordering::Relaxed);
         let level = options.log_level.map_or(0, Level::code);
         cell.log_level.store(level, Ordering::Relaxed);
-        Ok((cell, pid))
+        Ok((cell, pid, now_ms))
     }
 
     /// What comes between the cell and `init`: the node may stop just now, and the name be taken.
@@ -307,8 +308,7 @@ impl Processes {
         options: &SpawnOptions,
         factory: Factory,
     ) -> Result<Pid, SpawnError> {
-        let (cell, pid) = self.open(parent, options)?;
-        let born_ms = self.timers.clock().now_ms();
+        let (cell, pid, born_ms) = self.open(parent, options)?;
         let mut life = ProcessInfo::new(pid, parent, born_ms, None);
         let admitted = self.admit(&mut life, options).and_then(|()| {
             let adopted = self.with_relations(parent, |relations| relations.dependents.insert(pid));
@@ -336,9 +336,8 @@ impl ProcessContext<'_> {
         factory: Factory,
     ) -> Result<(Pid, Ref), SpawnError> {
         let (processes, parent) = (self.processes, self.life.pid);
-        let (cell, pid) = processes.open(self.life.pid, options)?;
+        let (cell, pid, born_ms) = processes.open(self.life.pid, options)?;
         let report = Some(StartReport::Parent(parent));
-        let born_ms = processes.timers.clock().now_ms();
         let mut life = ProcessInfo::new(pid, parent, born_ms, report);
         if let Err(error) = processes.admit(&mut life, options) {
             let closing = processes.close(cell, life, Batch::default(), None, Reason::Normal);
