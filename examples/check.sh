@@ -8,9 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
-for client in nc socat openssl nats-server python3; do command -v "$client" >/dev/null || missing+=("$client"); done
+for client in nc socat openssl nats-server python3 curl; do command -v "$client" >/dev/null || missing+=("$client"); done
 if [ ${#missing[@]} -gt 0 ]; then
-    echo "not installed: ${missing[*]} (on Debian: netcat-openbsd, socat, openssl, nats-server, python3)" >&2
+    echo "not installed: ${missing[*]} (on Debian: netcat-openbsd, socat, openssl, nats-server, python3, curl)" >&2
     exit 1
 fi
 
@@ -263,3 +263,23 @@ if [ -x "$bin/cluster" ]; then
     leave kv
     echo "ok: cluster"
 fi
+
+run http 127.0.0.1:0
+get() { curl -sS --max-time 20 "$@"; }
+[ "$(get "http://$address/")" = "Hello, world!" ] || fail "GET"
+get -I "http://$address/" | grep -qi '^content-length: 14' || fail "HEAD"
+head -c 1000000 /dev/urandom >"$work/body"
+get --data-binary "@$work/body" "http://$address/" | cmp -s - "$work/body" || fail "POST of 1,000,000 bytes"
+get -H 'Expect: 100-continue' --data-binary "@$work/body" "http://$address/" | cmp -s - "$work/body" || fail "POST that waits for 100"
+# Several requests on one connection.
+get -v "http://$address/" "http://$address/" "http://$address/" 2>&1 >/dev/null | grep -c 'Re-using\|Reusing' | grep -qx 2 || fail "keep-alive"
+status() { get -o "$work/refused" -w '%{http_code}' "$@"; }
+head -c 2000000 /dev/zero >"$work/large"
+[ "$(status -H 'Expect:' --data-binary "@$work/large" "http://$address/" || true)" = 413 ] || fail "no 413"
+[ "$(status -X DELETE "http://$address/")" = 405 ] || fail "no 405"
+[ "$(status -H "x: $(printf 'x%.0s' $(seq 9000))" "http://$address/" || true)" = 431 ] || fail "no 431"
+printf 'nonsense\r\n\r\n' | nc -N -w 5 127.0.0.1 "$port" | head -n 1 | grep -q '^HTTP/1.1 400' || fail "no 400"
+# Pipelined, and the client ends its side behind the last request.
+pipelined=$(for request in 1 2 3; do printf 'POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n%s\n' "$request"; done | nc -N -w 5 127.0.0.1 "$port" | grep -c '^[123]$')
+[ "$pipelined" = 3 ] || fail "pipelined requests: $pipelined answers"
+finish
