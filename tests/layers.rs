@@ -341,3 +341,26 @@ fn the_table_of_the_first_page_is_this_one() {
         .collect();
     assert_eq!(rows, expected);
 }
+
+#[test]
+fn the_way_of_one_packet_names_files_and_functions_that_exist() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let page = fs::read_to_string(source.join("guide/one_packet.md")).expect("the page");
+    let steps: Vec<(&str, &str)> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split_once("` | `"))
+        .map(|(file, rest)| (file, rest.split('`').next().expect("a function")))
+        .collect();
+    for (file, function) in &steps {
+        let text = fs::read_to_string(source.join(file)).expect(file);
+        let found = [format!("fn {function}("), format!("fn {function}<")]
+            .iter()
+            .any(|declared| text.contains(declared.as_str()));
+        assert!(found, "{file} has no function {function}");
+    }
+    let files: BTreeSet<&str> = steps.iter().map(|(file, _)| *file).collect();
+    assert!(steps.len() <= 45, "{} steps", steps.len());
+    println!("{} steps in {} files", steps.len(), files.len());
+    assert!(!steps.is_empty());
+}

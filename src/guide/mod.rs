@@ -19,6 +19,7 @@
 //! | [`logging`] | records: what is reported, where it goes, what bounds it |
 //! | [`observing`] | what a node does, and why it is slow |
 //! | [`more_than_one_machine`] | nodes that talk through NATS, and what that guarantees |
+//! | [`one_packet`] | the way of one packet through the source, for those who read it |
 //! | [`the_loop`] | what happens between a byte on the wire and your handler |
 
 #[doc = include_str!("getting_started.md")]
@@ -56,5 +57,7 @@ pub mod observing {}
 #[cfg(feature = "nats")]
 #[doc = include_str!("more_than_one_machine.md")]
 pub mod more_than_one_machine {}
+#[doc = include_str!("one_packet.md")]
+pub mod one_packet {}
 #[doc = include_str!("the_loop.md")]
 pub mod the_loop {}
