@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use crate::actor::{Context, Session, SessionBehavior, SpawnMeta};
 use crate::base::unwind::catch_panic;
 use crate::bridge::{Framing, SpawnOwner};
-use crate::error::{ConfigError, Reason, SpawnError};
+use crate::error::{Reason, SpawnError};
 use crate::id::{Alias, Pid};
 use crate::message::MessageTcpConnect;
 use crate::net::tcp::{TcpConnection, TcpServer};
@@ -53,7 +53,8 @@ impl TcpServer {
     /// established, with TLS after its handshake. The factory runs on a worker, like a callback of the session.
     ///
     /// The sessions end when the process that starts the listener ends; they live on when the listener ends. Together with
-    /// `process_pool` this is refused by `spawn_meta`, which names that option.
+    /// `process_pool` or a `frame_timeout` this is refused by `spawn_meta`, which names that option. The connections are
+    /// `half_open`, whatever that option says.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -106,7 +107,8 @@ impl TcpServer {
 
 impl TcpConnection {
     /// Gives the connection a process of its own: a [`Session`] that is spawned with it, so that a failed attempt reaches
-    /// its `disconnected`. Together with `process` this is refused by `spawn_meta`, which names that option.
+    /// its `disconnected`. Together with `process` or a `frame_timeout` this is refused by `spawn_meta`, which names that
+    /// option. The connection is `half_open`, whatever that option says.
     pub fn serve<S, F>(self, factory: F) -> Serve<Self, F>
     where
         S: Session,
@@ -152,11 +154,6 @@ fn make<S>(factory: impl FnOnce() -> S) -> Result<S, SpawnError> {
     catch_panic(factory).map_err(|payload| SpawnError::Init(Reason::from_panic(&*payload)))
 }
 
-fn refuse(field: &'static str) -> SpawnError {
-    let problem = "cannot be combined with `serve`: each connection has its own process";
-    SpawnError::Option(ConfigError::new(field, problem))
-}
-
 impl<S, F> SpawnMeta for Serve<TcpServer, F>
 where
     S: Session,
@@ -165,9 +162,7 @@ where
     fn spawn_in(self, cx: &mut Context<'_>) -> Result<Alias, SpawnError> {
         let (parent, processes) = (cx.pid(), Arc::clone(cx.env().processes));
         let mut server = self.socket;
-        let framing = server
-            .take_framing()
-            .ok_or_else(|| refuse("process_pool"))?;
+        let framing = server.take_framing()?;
         server.set_owners(Arc::new(Sessions {
             processes: Arc::downgrade(&processes),
             factory: Arc::new(self.factory),
@@ -186,7 +181,7 @@ where
     fn spawn_in(self, cx: &mut Context<'_>) -> Result<Alias, SpawnError> {
         let (parent, processes) = (cx.pid(), Arc::clone(cx.env().processes));
         let mut connection = self.socket;
-        let framing = connection.take_framing().ok_or_else(|| refuse("process"))?;
+        let framing = connection.take_framing()?;
         let (factory, input_limit) = (self.factory, self.input_limit);
         let make = move || {
             let session = make(factory)?;

@@ -384,6 +384,115 @@ fn process_pool_together_with_sessions_is_refused_by_name() {
 }
 
 #[test]
+fn frame_timeout_together_with_sessions_is_refused_by_name() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let limits = TcpLimits::default().with_frame_timeout(LIMIT);
+    let error = probe
+        .run(|cx| {
+            let server = TcpServer::bind(local().with_limits(limits)).expect("bound");
+            cx.spawn_meta(server.serve(|| Shouter))
+        })
+        .expect_err("refused");
+    let SpawnError::Option(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(error.field(), "frame_timeout");
+    stop_clean(&node);
+}
+
+#[test]
+fn framing_that_a_message_sets_applies_to_what_was_left() {
+    struct Switch(Arc<Mutex<Vec<Pid>>>);
+    impl Session for Switch {
+        fn received(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            input: &mut Buffer,
+        ) -> Result<(), Reason> {
+            if input.ends_with(b"\n") {
+                // Left as it is, until a message says how to read it.
+                self.0.lock().expect("no panic").push(cx.pid());
+            } else {
+                cx.write(format!("[{}]", String::from_utf8_lossy(input)));
+            }
+            Ok(())
+        }
+
+        fn handle_message(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            _: Pid,
+            _: Message,
+        ) -> Result<(), Reason> {
+            cx.set_framing(Framing::lines())
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let pids = Arc::new(Mutex::new(Vec::new()));
+    let addr = serve(&probe, local(), {
+        let pids = Arc::clone(&pids);
+        move || Switch(Arc::clone(&pids))
+    });
+    let mut stream = client(addr);
+    stream.write_all(b"one\ntwo\n").expect("written");
+    wait_until("the input", || !pids.lock().expect("no panic").is_empty());
+    let pid = pids.lock().expect("no panic")[0];
+    node.send(pid, "lines").expect("it lives");
+    assert_eq!(read(&mut stream, 10), b"[one][two]");
+    stop_clean(&node);
+}
+
+#[test]
+fn client_session_that_closes_before_it_is_connected_ends() {
+    struct Impatient(mpsc::Sender<DisconnectReason>);
+    impl Session for Impatient {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+            Ok(())
+        }
+
+        fn handle_message(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            _: Pid,
+            _: Message,
+        ) -> Result<(), Reason> {
+            cx.close();
+            Ok(())
+        }
+
+        fn disconnected(&mut self, _: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
+            drop(self.0.send(end.reason.clone()));
+        }
+    }
+    // With one worker the session and the loop run after this handler, as a rule: then the close comes first.
+    let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
+    let probe = Probe::spawn(&node);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let (reasons, seen) = mpsc::channel();
+    let outside = node.clone();
+    probe.run(move |cx| {
+        let known: Vec<Pid> = outside.processes().map(|process| process.pid).collect();
+        let connection = TcpConnection::connect(addr).expect("an attempt");
+        cx.spawn_meta(connection.serve(move || Impatient(reasons)))
+            .expect("spawned");
+        let session = outside
+            .processes()
+            .map(|process| process.pid)
+            .find(|pid| !known.contains(pid))
+            .expect("the session is in the table");
+        cx.send(session, "close").expect("it is there");
+    });
+    let reason = seen.recv_timeout(LIMIT).expect("a reason");
+    assert_eq!(reason, DisconnectReason::LocalClose);
+    wait_for_count(&node, "processes", 1);
+    drop(listener);
+    stop_clean(&node);
+}
+
+#[test]
 fn panic_in_the_factory_closes_the_connection_and_nothing_else() {
     let node = node();
     let probe = Probe::spawn(&node);

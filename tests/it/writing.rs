@@ -97,6 +97,32 @@ fn pipelined_requests_of_a_late_reader_are_answered_in_full() {
 }
 
 #[test]
+fn small_messages_that_wait_are_bounded_by_one_read() {
+    let node = node();
+    let (addr, _messages) = blocks(&node, one_by_one());
+    let mut stream = client(addr);
+    stream.set_nonblocking(true).expect("nonblocking");
+    // One byte a message, as many as the node takes while nothing is read.
+    let mut written = 0;
+    let mut quiet = 0;
+    while quiet < 200 && written < 4 * MIB {
+        match stream.write(&[9; 4096]) {
+            Ok(bytes) => (written, quiet) = (written + bytes, 0),
+            Err(_) => {
+                quiet += 1;
+                std::thread::park_timeout(std::time::Duration::from_millis(1));
+            }
+        }
+    }
+    // Reading stops above the mark too: what waits was in the mailbox and in one read by then.
+    let aside = inspect(&node, "blocks").number("messages_set_aside");
+    assert!(aside > Some(0), "{aside:?} of {written}");
+    assert!(aside < Some(80_000), "{aside:?} wait");
+    drop(stream);
+    node.stop();
+}
+
+#[test]
 fn peer_that_never_reads_is_bounded_by_the_mark_and_one_answer() {
     let node = node();
     let limits = TcpLimits::default().with_write_timeout(std::time::Duration::from_millis(300));

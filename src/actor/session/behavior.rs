@@ -33,6 +33,8 @@ pub(super) struct Peer {
     /// An [`Offer`] waits for the low mark.
     is_waiting: bool,
     has_peer_closed: bool,
+    /// A callback has resumed the session or changed the framing: what was left is offered again.
+    pub(super) wants_offer: bool,
 }
 
 /// See the module.
@@ -65,6 +67,7 @@ impl<S: Session> SessionBehavior<S> {
                 is_closing: false,
                 is_waiting: false,
                 has_peer_closed: false,
+                wants_offer: false,
             },
             input,
             connect,
@@ -79,7 +82,13 @@ impl<S: Session> SessionBehavior<S> {
         self.peer.alias = Some(connect.id);
         self.peer.remote_addr = connect.remote_addr;
         self.peer.local_addr = connect.local_addr;
+        let is_closed = self.peer.is_closing;
         let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+        if is_closed {
+            // Before there was anything to close.
+            cx.close();
+            return Ok(());
+        }
         self.session.connected(&mut cx, connect)
     }
 
@@ -119,6 +128,7 @@ impl<S: Session> SessionBehavior<S> {
 
     /// Offers the input until something stops it.
     fn offer(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
+        self.peer.wants_offer = false;
         loop {
             if self.peer.is_closing {
                 self.input.clear();
@@ -127,7 +137,8 @@ impl<S: Session> SessionBehavior<S> {
             if self.peer.is_paused || self.waits_for_output(env) {
                 return Ok(());
             }
-            if !self.offer_one(env)? {
+            // A new framing may find frames in what the session has left.
+            if !self.offer_one(env)? && !self.input.take_reframed() {
                 break;
             }
         }
@@ -218,9 +229,8 @@ impl<S: Session> Behavior for SessionBehavior<S> {
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        let was_paused = self.peer.is_paused;
         let Some(message) = self.handle_own(env, message)? else {
-            return self.offer_after_resume(env, was_paused);
+            return self.offer_again(env);
         };
         let message = match message.downcast::<Offer>() {
             Ok(Offer) => {
@@ -231,7 +241,7 @@ impl<S: Session> Behavior for SessionBehavior<S> {
         };
         let (session, mut cx) = self.context(env);
         session.handle_message(&mut cx, from, message)?;
-        self.offer_after_resume(env, was_paused)
+        self.offer_again(env)
     }
 
     fn handle_call(
@@ -241,10 +251,9 @@ impl<S: Session> Behavior for SessionBehavior<S> {
         message: Message,
         reply: Reply,
     ) -> Result<(), Reason> {
-        let was_paused = self.peer.is_paused;
         let (session, mut cx) = self.context(env);
         session.handle_call(&mut cx, from, message, reply)?;
-        self.offer_after_resume(env, was_paused)
+        self.offer_again(env)
     }
 
     fn inspect(&mut self, env: &mut ProcessContext<'_>) -> Inspection {
@@ -274,13 +283,9 @@ impl<S: Session> Behavior for SessionBehavior<S> {
 }
 
 impl<S: Session> SessionBehavior<S> {
-    /// After a callback that resumed the session, or changed the framing: what was left is offered.
-    fn offer_after_resume(
-        &mut self,
-        env: &mut ProcessContext<'_>,
-        was_paused: bool,
-    ) -> Result<(), Reason> {
-        if was_paused && !self.peer.is_paused {
+    /// Offers what was left, if a callback has asked for that.
+    fn offer_again(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
+        if self.peer.wants_offer {
             self.offer(env)
         } else {
             Ok(())

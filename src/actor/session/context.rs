@@ -59,7 +59,8 @@ impl<'a> SessionContext<'a> {
         }
     }
 
-    /// Closes the connection after what was written. No more input is offered.
+    /// Closes the connection after what was written. No more input is offered. A client connection that is not established
+    /// closes as soon as it is, without a call of `connected`.
     pub fn close(&mut self) {
         self.peer.is_closing = true;
         self.command(SocketCommand::Close);
@@ -84,7 +85,7 @@ impl<'a> SessionContext<'a> {
 
     /// Offers input again, first what was left.
     pub fn resume(&mut self) {
-        self.peer.is_paused = false;
+        self.peer.wants_offer |= std::mem::take(&mut self.peer.is_paused);
         self.command(SocketCommand::ResumeReading);
     }
 
@@ -96,6 +97,7 @@ impl<'a> SessionContext<'a> {
     pub fn set_framing(&mut self, framing: Framing) -> Result<(), Reason> {
         framing.validate()?;
         self.input.set_framing(framing);
+        self.peer.wants_offer = true;
         Ok(())
     }
 

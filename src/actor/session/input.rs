@@ -30,6 +30,8 @@ pub(super) struct Input {
     /// Bytes that must be there before the next call.
     need: usize,
     decoder: Option<Box<Decoder>>,
+    /// The framing has changed since the last unit.
+    is_reframed: bool,
 }
 
 /// What is there for the session.
@@ -63,6 +65,7 @@ impl Input {
             limit,
             need: 0,
             decoder: None,
+            is_reframed: false,
         }
     }
 
@@ -74,6 +77,13 @@ impl Input {
         } else if !matches!(framing, Framing::Raw) {
             self.decoder = Some(Box::new(Decoder::new(Arc::new(framing))));
         }
+        // Without a decoder nothing has changed. With one each unit takes bytes, so this asks for no unit without end.
+        self.is_reframed = self.decoder.is_some();
+    }
+
+    /// Whether the framing has changed since the last call.
+    pub(super) fn take_reframed(&mut self) -> bool {
+        std::mem::take(&mut self.is_reframed)
     }
 
     /// Asks for no call before `bytes` are there. More than can be there asks for one byte beyond the limit.

@@ -18,8 +18,9 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use socket2::{Protocol, SockRef, Type};
 
+use super::HAS_AN_OWNER;
 use super::tls::ClientSide;
-use crate::error::ConnectError;
+use crate::error::{ConfigError, ConnectError};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
 use crate::message::Message;
@@ -89,12 +90,16 @@ enum State {
 }
 
 impl TcpConnection {
-    /// Prepares for a session, which gets raw bytes and sees the peer's end: takes the framing out. `None` if another
-    /// process is to own the connection.
-    pub(crate) fn take_framing(&mut self) -> Option<Framing> {
-        self.options.connection.half_open = true;
-        let is_free = self.options.process.is_none();
-        is_free.then(|| std::mem::take(&mut self.options.connection.framing))
+    /// Prepares for a session: returns its framing.
+    ///
+    /// # Errors
+    ///
+    /// The option that contradicts a session.
+    pub(crate) fn take_framing(&mut self) -> Result<Framing, ConfigError> {
+        if self.options.process.is_some() {
+            return Err(ConfigError::new("process", HAS_AN_OWNER));
+        }
+        self.options.connection.take_framing()
     }
 
     /// Checks the options and begins. A literal address is connected to at once, a name when it is spawned.

@@ -22,10 +22,11 @@ use mio::net::UnixListener;
 use socket2::{Protocol, SockRef, Type};
 
 use self::accept_loop::{Accepting, Counters, spare_descriptor};
+use super::HAS_AN_OWNER;
 use super::limits::ConnectionLimiter;
 use super::tls::ServerSide;
 use crate::bridge::SpawnOwner;
-use crate::error::{BindError, Reason};
+use crate::error::{BindError, ConfigError, Reason};
 use crate::net::options::TcpServerOptions;
 use crate::net::socket::{
     bind_addresses, bind_first, set_buffer_sizes, set_stream_options, unbound,
@@ -110,12 +111,16 @@ impl fmt::Display for Listener {
 }
 
 impl TcpServer {
-    /// Prepares for sessions, which get raw bytes and see the peer's end: takes the framing out. `None` if a process pool
-    /// is to own the connections.
-    pub(crate) fn take_framing(&mut self) -> Option<Framing> {
-        self.options.connection.half_open = true;
-        let is_free = self.options.process_pool.is_empty();
-        is_free.then(|| std::mem::take(&mut self.options.connection.framing))
+    /// Prepares for sessions: returns their framing.
+    ///
+    /// # Errors
+    ///
+    /// The option that contradicts a session.
+    pub(crate) fn take_framing(&mut self) -> Result<Framing, ConfigError> {
+        if !self.options.process_pool.is_empty() {
+            return Err(ConfigError::new("process_pool", HAS_AN_OWNER));
+        }
+        self.options.connection.take_framing()
     }
 
     /// Sets what spawns a process for each connection.

@@ -13,3 +13,6 @@ pub use connector::TcpConnection;
 pub use listener::TcpServer;
 #[cfg(all(feature = "nats", feature = "tls"))]
 pub(crate) use tls::StartTls;
+
+/// What is wrong with an option that names owners, together with `serve`.
+const HAS_AN_OWNER: &str = "cannot be combined with `serve`: each connection has its own process";

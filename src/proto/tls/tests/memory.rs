@@ -9,7 +9,7 @@ fn a_plain_connection_pays_a_pointer() {
 /// Prints and bounds what one idle session costs: `cargo test --release --lib idle -- --ignored --nocapture`.
 #[cfg(target_os = "linux")]
 #[test]
-#[ignore = "measures the whole process, so it wants to run alone and optimised"]
+#[ignore = "measures the whole process, so it wants to run alone and optimized"]
 fn an_idle_server_session_holds_less_than_8_kib() {
     const SESSIONS: usize = 5_000;
     let site = Site::new();
