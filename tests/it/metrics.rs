@@ -19,7 +19,7 @@ impl Actor for Ends {
         message: Message,
     ) -> Result<(), Reason> {
         match message.downcast::<Reason>() {
-            Ok(Reason::Panic(_)) => panic!("as it was told"),
+            Ok(Reason::Panic(_)) => panic!("as the test asked"),
             Ok(reason) => Err(reason),
             Err(_) => Ok(()),
         }

@@ -451,7 +451,7 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
         match parent.next().1 {
             Message::Down(told) => down = Some(told),
             Message::TcpDisconnect(told) => disconnect = Some(told),
-            Message::MetaFailed(told) => failed = Some(told.id),
+            Message::MetaFailed(failure) => failed = Some(failure.id),
             other => panic!("{other:?}"),
         }
     }
