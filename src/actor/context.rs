@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Actor, make};
-use crate::bridge::TimerEvent;
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref, Target};
@@ -12,11 +11,6 @@ use crate::message::CompactMessage;
 use crate::message::SendError;
 use crate::message::{Message, Priority};
 use crate::process::{Behavior, ProcessContext, SpawnOptions};
-use crate::time::wheel::TimerKey;
-
-/// A timer that has been set; see [`Context::send_after`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timer(pub(crate) TimerKey);
 
 /// The process as its callbacks see it: its identity, and everything it can do.
 ///
@@ -248,42 +242,6 @@ impl<'a> Context<'a> {
             .processes
             .commands
             .send(to, self.env.life.pid, Message::new(message).into())
-    }
-
-    /// Sends a message after a delay, never earlier. A receiver that is gone by then is not an error.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { inside(|cx| {
-    /// cx.send_after(cx.pid(), "tick", Duration::from_millis(100));
-    /// # Ok(()) }) }
-    /// ```
-    pub fn send_after<T: Send + 'static>(
-        &mut self,
-        to: impl Into<Target>,
-        message: T,
-        delay: Duration,
-    ) -> Timer {
-        let fire = TimerEvent::Send {
-            to: to.into(),
-            from: self.env.life.pid,
-            message: Message::new(message),
-        };
-        Timer(self.env.processes.timers.after(delay, fire))
-    }
-
-    /// Takes a timer back. `false`: it has fired or was canceled before.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { inside(|cx| {
-    /// let timer = cx.send_after(cx.pid(), "never", Duration::from_secs(60));
-    /// assert!(cx.cancel_timer(timer));
-    /// assert!(!cx.cancel_timer(timer));
-    /// # Ok(()) }) }
-    /// ```
-    pub fn cancel_timer(&mut self, timer: Timer) -> bool {
-        self.env.processes.timers.cancel(timer.0).is_some()
     }
 
     /// Asks; the answer, or why there is none, comes as a [`Message::Reply`] with the `Ref` returned here. If the

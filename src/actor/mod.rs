@@ -6,8 +6,9 @@ mod records;
 mod session;
 mod sockets;
 mod supervisor;
+mod timers;
 
-pub use context::{Context, Timer};
+pub use context::Context;
 pub use pool::{Pool, PoolCommand};
 pub(crate) use session::SessionBehavior;
 pub use session::{Session, SessionContext};
@@ -18,6 +19,9 @@ pub use supervisor::{
     Supervisor,
 };
 pub(crate) use supervisor::{ChildCommand, ChildVerb};
+
+pub use timers::Timer;
+pub(crate) use timers::every;
 
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::Reply;

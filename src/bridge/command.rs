@@ -4,6 +4,7 @@ use std::task::Waker;
 
 use super::deliver::{Ack, Watcher};
 use super::request::{InspectReply, Reply};
+use super::ticker::Tick;
 use crate::error::Reason;
 use crate::id::{Alias, Pid};
 use crate::message::CompactMessage;
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Acked { to: Alias, mark: Ack },
     /// A timer has fired.
     Timer { to: Alias, deadline_ms: u64 },
+    /// A timer that fires at a fixed rate has.
+    Tick { to: Alias, from: Pid, tick: Tick },
     /// A question about itself.
     Inspect { to: Alias, reply: InspectReply },
     /// Drop a message that no receiver took: its `drop` is code of the user, which must not run in the turn of the loop.

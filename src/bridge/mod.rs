@@ -7,7 +7,7 @@
 //!
 //! One file for each noun: [`Command`] and the queues in [`Commands`], the [send quota](send_quota) of a meta-process,
 //! the [`StripeWakers`], the way back in [`Deliver`], the means to answer a request in [`request`], and what a timer does
-//! in [`TimerEvent`]. Neither half names the other; both name this module.
+//! in [`TimerEvent`] and [`Ticker`]. Neither half names the other; both name this module.
 
 mod command;
 mod commands;
@@ -18,6 +18,7 @@ mod queue;
 pub(crate) mod request;
 pub(crate) mod send_quota;
 mod socket_command;
+mod ticker;
 mod timer_event;
 mod wakers;
 
@@ -27,6 +28,7 @@ pub(crate) use deliver::{Ack, Claim, Deliver, Undelivered, Watcher};
 pub(crate) use owner::SpawnOwner;
 pub(crate) use send_quota::QuotaOptions;
 pub(crate) use socket_command::{Decoder, Framing, SocketCommand};
+pub(crate) use ticker::{Expiry, MakeTick, Tick, Ticker};
 pub(crate) use timer_event::TimerEvent;
 pub(crate) use wakers::StripeWakers;
 

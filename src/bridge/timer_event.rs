@@ -1,5 +1,8 @@
 //! What a timer does when it expires.
 
+use std::sync::Arc;
+
+use super::ticker::Ticker;
 use crate::id::{Alias, Pid, Ref, Target};
 use crate::message::Message;
 
@@ -12,6 +15,8 @@ pub(crate) enum TimerEvent {
         from: Pid,
         message: Message,
     },
+    /// Send the next message of a timer that fires at a fixed rate.
+    Tick(Arc<Ticker>),
     /// Send a message of a process to itself, which a full mailbox cannot refuse.
     Control { to: Pid, message: Message },
     /// Deliver its deadline to a meta-process.

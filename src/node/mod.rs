@@ -16,6 +16,7 @@ mod serve;
 mod signals;
 mod sockets;
 mod stop;
+mod timers;
 
 pub use error::Error;
 pub use metrics::Metrics;

@@ -379,6 +379,7 @@ impl Stopper {
             .take_all()
             .into_iter()
             .for_each(drop_catching);
+        self.core.processes.drop_tickers();
     }
 }
 

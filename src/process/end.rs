@@ -158,7 +158,7 @@ impl Processes {
         if let Some(relations) = remains.relations.take() {
             self.notify_related(pid, *relations, &reason);
         }
-        life.forget_all_requests(self);
+        life.cancel_all_timers(self);
         // They find that it has ended.
         let resumed = |alias| Resumed { alias, messages: 1 };
         self.resume(pid, &mut remains.waiters.into_iter().map(resumed).collect());

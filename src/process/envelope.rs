@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use crate::bridge::Ack;
 use crate::bridge::request::{InspectReply, Reply};
+use crate::bridge::{Ack, Tick};
 use crate::id::{Alias, Pid};
 use crate::message::UserMessage;
 use crate::message::{CompactMessage, MessageType};
@@ -31,6 +31,8 @@ pub(crate) enum Payload {
     },
     /// An answer on its way, dropped if the request is no longer waited for.
     Answer(Box<MessageReply>),
+    /// A tick of a timer; dropped if the timer has been canceled meanwhile.
+    Tick(Tick),
     /// `Down` on its way, dropped if the monitor is gone.
     Down(Box<MessageDown>),
     /// A mark of a connection: when this is handled, so is everything before it.
@@ -52,6 +54,7 @@ impl Payload {
             Self::Call(call) => call.0.message_type(),
             Self::Exit { .. } => MessageType::EXIT,
             Self::Answer(_) => MessageType::REPLY,
+            Self::Tick(tick) => tick.message_type(),
             Self::Down(_) => MessageType::DOWN,
             Self::Ack(..) | Self::Release(_) | Self::Barrier(_) => MessageType::NONE,
             Self::Inspect(_) => MessageType::INSPECT,

@@ -11,6 +11,7 @@ use super::mailbox::Batch;
 use super::relations::Monitored;
 use super::set_aside::SetAside;
 use super::spawn::StartReport;
+use super::timers::{OwnedTimers, TimerId};
 use crate::bridge::request::Reply;
 use crate::bridge::{Command, TimerEvent, Watcher};
 use crate::error::Reason;
@@ -89,11 +90,15 @@ struct ColdState {
     start_report: Option<StartReport>,
     /// Input of connections whose output is above its high mark.
     aside: Option<Box<SetAside>>,
+    timers: Option<Box<OwnedTimers>>,
 }
 
 impl ColdState {
     fn is_empty(&self) -> bool {
-        self.requests.is_empty() && self.aside.is_none() && self.start_report.is_none()
+        self.requests.is_empty()
+            && self.aside.is_none()
+            && self.start_report.is_none()
+            && self.timers.is_none()
     }
 }
 
@@ -145,14 +150,29 @@ impl ProcessInfo {
         true
     }
 
-    pub(super) fn forget_all_requests(&mut self, processes: &Processes) {
-        for timer in self
-            .cold
-            .take()
-            .into_iter()
-            .flat_map(|cold| cold.requests.into_values())
-        {
+    /// Cancels the timers of a process that has ended, those of its requests included.
+    pub(super) fn cancel_all_timers(&mut self, processes: &Processes) {
+        let Some(cold) = self.cold.take() else {
+            return;
+        };
+        for timer in cold.requests.into_values() {
             processes.timers.cancel(timer);
+        }
+        if let Some(timers) = cold.timers {
+            timers.cancel_all(processes);
+        }
+    }
+
+    /// Has the timer end with this process.
+    pub(super) fn own_timer(&mut self, id: TimerId, processes: &Processes) {
+        let cold = self.cold.get_or_insert_default();
+        cold.timers.get_or_insert_default().add(id, processes);
+    }
+
+    pub(super) fn forget_timer(&mut self, id: TimerId) {
+        let Some(cold) = &mut self.cold else { return };
+        if cold.timers.take_if(|timers| timers.remove(id)).is_some() {
+            self.free_cold_state();
         }
     }
 
@@ -295,6 +315,10 @@ impl Process {
                 self.behavior
                     .handle_message(&mut env, from, Message::Reply(reply))
             }
+            Payload::Tick(tick) => match tick.take() {
+                Some(message) => self.behavior.handle_message(&mut env, from, message),
+                None => Ok(()),
+            },
             Payload::Down(mut down) => {
                 let known = processes.with_relations(env.life.pid, |relations| {
                     relations.monitors.remove(&down.monitor)

@@ -26,6 +26,7 @@ mod set_aside;
 mod slow;
 mod spawn;
 mod table;
+mod timers;
 
 pub(crate) use lifecycle::{Behavior, ProcessContext};
 pub use list::{ProcessInfo, ProcessState};
@@ -34,3 +35,4 @@ pub use options::SpawnOptions;
 pub use slow::SlowHandler;
 pub(crate) use spawn::{StartReport, Started};
 pub(crate) use table::Processes;
+pub(crate) use timers::TimerId;

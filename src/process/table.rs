@@ -16,6 +16,7 @@ use super::relations::Relations;
 use super::set_aside::SetAside;
 use super::slow::Longest;
 use super::spawn::Starting;
+use super::timers::Tickers;
 use crate::base::sync::{Mutex, MutexGuard};
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::monitor::EndNotice;
@@ -55,6 +56,7 @@ pub(crate) struct Processes {
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) commands: Arc<Commands>,
     pub(crate) timers: Arc<Timers>,
+    pub(super) tickers: Tickers,
     pub(crate) log: Log,
     pub(super) default_bounds: Bounds,
     refs: AtomicU64,
@@ -152,6 +154,7 @@ impl Processes {
             scheduler,
             commands,
             timers,
+            tickers: Tickers::default(),
             log,
             default_bounds,
             refs: AtomicU64::new(1),
@@ -867,6 +870,7 @@ impl Deliver for Processes {
                     self.commands.push(0, Command::Discard(refused));
                 }
             }
+            TimerEvent::Tick(ticker) => self.tick(ticker),
             TimerEvent::Control { to, message } => {
                 let _ = self.deliver_control(to, to, message);
             }

@@ -90,6 +90,12 @@ impl<T> Timers<T> {
         self.state.lock().wheel.cancel(key)
     }
 
+    /// Appends those of `keys` that have neither fired nor been canceled.
+    pub(crate) fn append_pending(&self, keys: &[TimerKey], pending: &mut Vec<TimerKey>) {
+        let state = self.state.lock();
+        pending.extend(keys.iter().filter(|key| state.wheel.contains(**key)));
+    }
+
     /// Milliseconds that the poller may block, `None` for ever. Must be followed by [`Timers::expired`].
     pub(crate) fn sleep(&self) -> Option<u64> {
         let until_ms = self.state.lock().sleep_until();

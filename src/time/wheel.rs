@@ -163,6 +163,12 @@ impl<T> Wheel<T> {
         Some(self.entries.remove(key.index as usize).item)
     }
 
+    /// Whether the timer waits.
+    pub(crate) fn contains(&self, key: TimerKey) -> bool {
+        let entry = self.entries.get(key.index as usize);
+        entry.is_some_and(|entry| entry.stamp == key.stamp)
+    }
+
     /// Says when [`advance`](Self::advance) has something to do; never later than the first deadline.
     ///
     /// It is the first deadline itself if its slot holds few timers, as it does in an idle program. Else it may be earlier,

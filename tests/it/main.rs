@@ -45,6 +45,7 @@ mod stop;
 mod stories;
 mod supervisors;
 mod support;
+mod timers;
 #[cfg(feature = "tls")]
 mod tls;
 mod udp_batches;

@@ -198,6 +198,28 @@ fn timers_of_one_instant_fire_in_linear_time() {
 }
 
 #[test]
+fn timers_end_with_their_process_in_linear_time() {
+    grows_linearly("timers at an end", |count| {
+        let node = node(1);
+        let (hand, _messages) = Hand::spawn(&node);
+        let begun = within(&node, hand, move |cx| {
+            let begun = Instant::now();
+            for number in 0..count {
+                cx.send_after(cx.pid(), number, PATIENCE);
+            }
+            begun
+        });
+        node.send_exit(hand, Reason::Kill).unwrap();
+        while node.metrics().get("longshore_processes") != Some(0) {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        assert_eq!(node.metrics().get("longshore_timers"), Some(0));
+        begun.elapsed()
+    });
+}
+
+#[test]
 fn names_are_given_and_taken_back_in_linear_time() {
     grows_linearly("names", |count| {
         let node = node(1);

@@ -20,6 +20,7 @@ mod restart;
 mod silent;
 mod support;
 mod syscalls;
+mod timers;
 mod trees;
 mod wakeups;
 

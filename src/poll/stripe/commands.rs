@@ -62,6 +62,14 @@ impl Run<'_> {
             Command::Wake { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
             Command::Acked { to, mark } => self.call(to, |meta, cx| meta.handle_ack(cx, mark)),
             Command::Timer { to, deadline_ms } => self.timer_fired(to, deadline_ms),
+            Command::Tick { to, from, tick } => {
+                self.handling = tick.message_type();
+                self.call(to, |meta, cx| match tick.take() {
+                    Some(message) => meta.handle_message(cx, from, message),
+                    None => Ok(()),
+                });
+                self.handling = MessageType::NONE;
+            }
             Command::Inspect { to, reply } => self.inspect(to, reply),
             Command::Discard(message) => drop_catching(message),
             Command::Confirm { to, confirmed } => self.confirm(to, confirmed),
