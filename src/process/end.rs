@@ -27,9 +27,10 @@ use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
 use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
-use super::mailbox::{Batch, ClosedMailbox, Resumed};
+use super::mailbox::{Batch, ClosedMailbox};
 use super::relations::Relations;
 use super::table::{Cell, Processes, Stage};
+use super::turns::Resumed;
 use crate::base::sync::Mutex;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::{Command, Watcher};

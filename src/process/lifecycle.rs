@@ -6,20 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Processes;
-use super::envelope::{Envelope, Payload};
+use super::envelope::Payload;
 use super::mailbox::Batch;
-use super::relations::Monitored;
 use super::set_aside::SetAside;
 use super::spawn::StartReport;
 use super::timers::{OwnedTimers, TimerId};
+use crate::bridge::TimerEvent;
 use crate::bridge::request::Reply;
-use crate::bridge::{Command, TimerEvent, Watcher};
 use crate::error::Reason;
 use crate::error::{RequestError, SendErrorKind};
-use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::id::{Name, Pid, Ref, Target};
 use crate::inspect::Inspection;
 use crate::message::{CompactMessage, MessageType};
-use crate::message::{Message, MessageDown, MessageExit, MessageReply, SendError};
+use crate::message::{Message, MessageReply, SendError};
 use crate::time::wheel::TimerKey;
 
 /// What a process does. All calls come from one thread at a time.
@@ -78,18 +77,18 @@ pub(crate) struct ProcessInfo {
     pub(super) is_signaled: bool,
     /// Messages sent in this activation.
     pub(crate) sent: u32,
-    cold: Option<Box<ColdState>>,
+    pub(super) cold: Option<Box<ColdState>>,
 }
 
 /// Rarely used state of a process, allocated on first use.
 #[derive(Debug, Default)]
-struct ColdState {
+pub(super) struct ColdState {
     /// Requests under way, with the timer that ends the wait.
     requests: HashMap<Ref, TimerKey>,
     /// To whom its start is to be reported.
     start_report: Option<StartReport>,
     /// Input of connections whose output is above its high mark.
-    aside: Option<Box<SetAside>>,
+    pub(super) aside: Option<Box<SetAside>>,
     timers: Option<Box<OwnedTimers>>,
 }
 
@@ -138,7 +137,7 @@ impl ProcessInfo {
     }
 
     /// Ends the wait for a request. Returns `false` if there is none.
-    fn forget_request(&mut self, request: Ref, processes: &Processes) -> bool {
+    pub(super) fn forget_request(&mut self, request: Ref, processes: &Processes) -> bool {
         let Some(cold) = &mut self.cold else {
             return false;
         };
@@ -189,211 +188,12 @@ impl ProcessInfo {
         self.cold.as_ref()?.aside.as_deref()
     }
 
-    fn aside_mut(&mut self) -> Option<&mut SetAside> {
+    pub(super) fn aside_mut(&mut self) -> Option<&mut SetAside> {
         self.cold.as_mut()?.aside.as_deref_mut()
     }
 
-    fn free_cold_state(&mut self) {
+    pub(super) fn free_cold_state(&mut self) {
         self.cold.take_if(|cold| cold.is_empty());
-    }
-}
-
-impl Process {
-    /// The connection behind whose input an envelope must be set aside, if there is one.
-    #[inline]
-    pub(super) fn held(&self, processes: &Processes, envelope: &Envelope) -> Option<Alias> {
-        match &envelope.payload {
-            Payload::Message(CompactMessage::Tcp(packet)) if self.holds(processes, packet.id) => {
-                Some(packet.id)
-            }
-            payload if self.life.aside().is_some() => self.held_behind(payload),
-            _ => None,
-        }
-    }
-
-    /// Whether data of the connection is set aside.
-    #[inline]
-    fn holds(&self, processes: &Processes, alias: Alias) -> bool {
-        let is_above = processes.commands.quota(alias).is_some_and(|quota| {
-            // A process that gets the data from the owner gets no release.
-            quota.holds_input(alias.generation()) && quota.is_owner(self.life.pid)
-        });
-        is_above || self.life.aside().is_some_and(|aside| aside.contains(alias))
-    }
-
-    /// The connection behind whose input this must wait.
-    #[cold]
-    fn held_behind(&self, payload: &Payload) -> Option<Alias> {
-        let alias = match payload {
-            Payload::Ack(alias, _) => *alias,
-            Payload::Message(message) => message.input_of()?,
-            _ => return None,
-        };
-        let aside = self.life.aside()?;
-        aside.contains(alias).then_some(alias)
-    }
-
-    #[cold]
-    pub(super) fn set_aside(&mut self, alias: Alias, envelope: Option<Envelope>) {
-        let Some(envelope) = envelope else { return };
-        let cold = self.life.cold.get_or_insert_default();
-        let aside = cold.aside.get_or_insert_default();
-        let is_last =
-            matches!(&envelope.payload, Payload::Message(message) if message.is_disconnect());
-        aside.hold(alias, envelope);
-        if is_last {
-            aside.release(alias);
-        }
-    }
-
-    /// Whether input that was set aside may be handled.
-    #[inline]
-    pub(super) fn has_released(&self) -> bool {
-        self.life.aside().is_some_and(SetAside::has_released)
-    }
-
-    /// The next envelope that was set aside and may be handled.
-    #[cold]
-    pub(super) fn next_released(&mut self, processes: &Processes) -> Option<Envelope> {
-        let aside = self.life.aside_mut()?;
-        let envelope = aside.next(|alias| {
-            let quota = processes.commands.quota(alias);
-            quota.is_some_and(|quota| quota.holds_input(alias.generation()))
-        });
-        if aside.is_empty()
-            && let Some(cold) = &mut self.life.cold
-        {
-            cold.aside = None;
-            self.life.free_cold_state();
-        }
-        envelope
-    }
-
-    /// Handles one envelope, whatever its connection has queued. `Err`: the process ends.
-    #[inline]
-    pub(super) fn handle_now(
-        &mut self,
-        processes: &Arc<Processes>,
-        envelope: Envelope,
-    ) -> Result<(), Reason> {
-        let Envelope { from, payload } = envelope;
-        match payload {
-            Payload::Message(message) => {
-                let mut env = ProcessContext {
-                    processes,
-                    life: &mut self.life,
-                };
-                self.behavior.handle_packed(&mut env, from, message)
-            }
-            payload => self.handle_rare(processes, from, payload),
-        }
-    }
-
-    /// Handles what is no message: requests, signals, answers and questions.
-    #[inline(never)]
-    fn handle_rare(
-        &mut self,
-        processes: &Arc<Processes>,
-        from: Pid,
-        payload: Payload,
-    ) -> Result<(), Reason> {
-        let mut env = ProcessContext {
-            processes,
-            life: &mut self.life,
-        };
-        match payload {
-            Payload::Message(message) => self.behavior.handle_packed(&mut env, from, message),
-            Payload::Call(call) => {
-                let (message, reply) = *call;
-                self.behavior.handle_call(&mut env, from, message, reply)
-            }
-            Payload::Exit { signal, link } => self.handle_exit(processes, from, signal, link),
-            Payload::Answer(reply) => {
-                if !env.life.forget_request(reply.request, processes) {
-                    return Ok(());
-                }
-                self.behavior
-                    .handle_message(&mut env, from, Message::Reply(reply))
-            }
-            Payload::Tick(tick) => match tick.take() {
-                Some(message) => self.behavior.handle_message(&mut env, from, message),
-                None => Ok(()),
-            },
-            Payload::Down(mut down) => {
-                let known = processes.with_relations(env.life.pid, |relations| {
-                    relations.monitors.remove(&down.monitor)
-                });
-                let Some(Some(monitored)) = known else {
-                    return Ok(());
-                };
-                if let Some(name) = monitored.name {
-                    down.target = Target::Name(name);
-                }
-                self.behavior
-                    .handle_message(&mut env, from, Message::Down(down))
-            }
-            Payload::Ack(alias, mark) => {
-                processes
-                    .commands
-                    .push(alias.stripe(), Command::Acked { to: alias, mark });
-                Ok(())
-            }
-            Payload::Release(alias) => {
-                if let Some(aside) = self.life.aside_mut() {
-                    aside.release(alias);
-                }
-                Ok(())
-            }
-            Payload::Barrier(token) => {
-                match self.life.aside_mut() {
-                    Some(aside) => aside.hold_barrier(token),
-                    None => drop(token),
-                }
-                Ok(())
-            }
-            Payload::Inspect(reply) => {
-                let mut inspection = self.behavior.inspect(&mut env);
-                processes.describe(self, &mut inspection);
-                reply.send(inspection);
-                Ok(())
-            }
-        }
-    }
-
-    fn handle_exit(
-        &mut self,
-        processes: &Arc<Processes>,
-        from: Pid,
-        signal: Box<MessageExit>,
-        link: bool,
-    ) -> Result<(), Reason> {
-        if link {
-            // Over a link that has been taken back meanwhile nothing comes any more.
-            let linked = processes.with_relations(self.life.pid, |relations| {
-                relations.links.remove(&signal.from)
-            });
-            if linked != Some(true) {
-                return Ok(());
-            }
-        }
-        if self.life.trap_exit && (link || signal.reason != Reason::Kill) {
-            let mut env = ProcessContext {
-                processes,
-                life: &mut self.life,
-            };
-            let reason = signal.reason.clone();
-            let outcome = self
-                .behavior
-                .handle_message(&mut env, from, Message::Exit(signal));
-            // The process obeys a signal that it has trapped.
-            self.life.is_signaled = outcome.as_ref().is_err_and(|ended| *ended == reason);
-            return outcome;
-        }
-        if link && signal.reason == Reason::Normal {
-            return Ok(());
-        }
-        self.life.is_signaled = true;
-        Err(signal.reason)
     }
 }
 
@@ -404,24 +204,6 @@ pub(crate) struct ProcessContext<'a> {
 }
 
 impl ProcessContext<'_> {
-    /// Whether the output of the connection is above its high mark, so that its input waits.
-    pub(crate) fn holds_input(&self, alias: Alias) -> bool {
-        let quota = self.processes.commands.quota(alias);
-        quota.is_some_and(|quota| quota.holds_input(alias.generation()))
-    }
-
-    /// Sends a message to this process that comes when the output of the connection has fallen to its low mark, before
-    /// input that comes later.
-    pub(crate) fn send_at_low_mark(&mut self, alias: Alias, message: Message) {
-        let envelope = Envelope {
-            from: self.life.pid,
-            payload: Payload::Message(message.into()),
-        };
-        let cold = self.life.cold.get_or_insert_default();
-        let aside = cold.aside.get_or_insert_default();
-        aside.hold(alias, envelope);
-    }
-
     /// Asks; the answer, or why there is none, comes as a [`Message::Reply`].
     pub(crate) fn request(
         &mut self,
@@ -459,120 +241,6 @@ impl ProcessContext<'_> {
             Reply::to_process(pid, request, Arc::clone(self.processes) as _),
         )
     }
-
-    /// Links both ways. A target that is gone answers with an exit signal.
-    pub(crate) fn link(&self, target: Target) -> Result<(), SendErrorKind> {
-        let me = self.life.pid;
-        let target = self.processes.locate(target)?;
-        if target == Target::Pid(me) {
-            return Ok(());
-        }
-        let fresh = self
-            .processes
-            .with_relations(me, |relations| relations.links.insert(target.clone()));
-        if fresh != Some(true) {
-            return Ok(());
-        }
-        match &target {
-            Target::Pid(pid) => {
-                let linked = self
-                    .processes
-                    .with_relations(*pid, |relations| relations.links.insert(Target::Pid(me)));
-                if linked.is_none() {
-                    self.processes
-                        .notify_watcher(Watcher::Link(me), target, &Reason::NoProcess);
-                }
-            }
-            Target::Alias(alias) => {
-                self.watch(*alias, Watcher::Link(me));
-            }
-            Target::Name(_) => {}
-        }
-        Ok(())
-    }
-
-    /// Takes a link back. Nothing comes over it any more, not even what is on its way.
-    pub(crate) fn unlink(&self, target: Target) {
-        let me = self.life.pid;
-        let Ok(target) = self.processes.locate(target) else {
-            return;
-        };
-        self.processes
-            .with_relations(me, |relations| relations.links.remove(&target));
-        match target {
-            Target::Pid(pid) => {
-                self.processes
-                    .with_relations(pid, |relations| relations.links.remove(&Target::Pid(me)));
-            }
-            Target::Alias(alias) => {
-                let command = Command::Unwatch {
-                    to: alias,
-                    watcher: Watcher::Link(me),
-                };
-                self.processes.commands.push(alias.stripe(), command);
-            }
-            Target::Name(_) => {}
-        }
-    }
-
-    /// Requests one [`Message::Down`] at the end of the target.
-    pub(crate) fn monitor(&self, target: Target) -> Ref {
-        let monitor = self.processes.next_ref();
-        let me = self.life.pid;
-        let located = self.processes.locate(target.clone());
-        let name = if let Target::Name(name) = &target {
-            Some(name.clone())
-        } else {
-            None
-        };
-        let monitored = Monitored {
-            target: located.clone().unwrap_or(target.clone()),
-            name,
-        };
-        let noted = self.processes.with_relations(me, |relations| {
-            relations.monitors.insert(monitor, monitored)
-        });
-        if noted.is_none() {
-            // In `terminate`: nothing comes any more, and the watcher would never be removed.
-            return monitor;
-        }
-        let watcher = Watcher::Monitor(me, monitor);
-        match located {
-            Ok(Target::Pid(pid)) => {
-                let watched = self
-                    .processes
-                    .with_relations(pid, |relations| relations.watchers.insert(watcher.clone()));
-                if watched.is_none() {
-                    self.processes
-                        .notify_watcher(watcher, target, &Reason::NoProcess);
-                }
-            }
-            Ok(Target::Alias(alias)) => self.watch(alias, watcher),
-            _ => self
-                .processes
-                .notify_watcher(watcher, target, &Reason::NoProcess),
-        }
-        monitor
-    }
-
-    /// Takes a monitor back. Its `Down` does not come any more.
-    pub(crate) fn demonitor(&self, monitor: Ref) {
-        let me = self.life.pid;
-        let Some(Some(monitored)) = self
-            .processes
-            .with_relations(me, |relations| relations.monitors.remove(&monitor))
-        else {
-            return;
-        };
-        self.processes
-            .unwatch(&monitored.target, Watcher::Monitor(me, monitor));
-    }
-
-    fn watch(&self, alias: Alias, watcher: Watcher) {
-        self.processes
-            .commands
-            .push(alias.stripe(), Command::Watch { to: alias, watcher });
-    }
 }
 
 impl fmt::Debug for ProcessContext<'_> {
@@ -580,35 +248,6 @@ impl fmt::Debug for ProcessContext<'_> {
         f.debug_struct("ProcessContext")
             .field("pid", &self.life.pid)
             .finish_non_exhaustive()
-    }
-}
-
-/// The payload for a watcher that is a process; another watcher is notified here.
-pub(super) fn exit_or_down(
-    watcher: &Watcher,
-    target: Target,
-    reason: &Reason,
-) -> Option<(Pid, Payload)> {
-    match watcher {
-        Watcher::Link(pid) => {
-            let signal = Box::new(MessageExit {
-                from: target,
-                reason: reason.clone(),
-            });
-            Some((*pid, Payload::Exit { signal, link: true }))
-        }
-        Watcher::Monitor(pid, monitor) => {
-            let down = Box::new(MessageDown {
-                monitor: *monitor,
-                target,
-                reason: reason.clone(),
-            });
-            Some((*pid, Payload::Down(down)))
-        }
-        Watcher::Outside(exit_or_down) => {
-            exit_or_down.notify(reason);
-            None
-        }
     }
 }
 

@@ -17,14 +17,7 @@
 //! 4. `close`: out of the table. From then on every push of this generation is refused; what lies in the lanes goes to
 //!    the caller.
 //!
-//! Data of sockets is bounded, and a meta-process whose data is refused waits:
-//!
-//! 1. It is put at the end of `waiters`. It knows that it is there ([`Waits`](crate::meta::Waits)) and does not push again, so
-//!    nothing searches the list. While others wait, data that comes without a turn waits behind them.
-//! 2. When half of the room is free the first waiters are resumed, as many as there is room for, each with its share of the
-//!    room. What is granted counts against the bound until the turn has ended.
-//! 3. The stripe ends the turn behind the callback, also of a meta-process that is gone: what was not used is room for the
-//!    next ones, which are resumed by the consumer or by the end of a turn, whichever finds the room.
+//! Data of sockets is bounded. A meta-process whose data is refused waits for its turn: see the page of `turns`.
 //!
 //! Why a lock and not a lock-free queue for each process: a push is one uncontended lock either way (measured equal), a
 //! segmented lock-free queue keeps 1.3 KB for each process that ever got a message, and here the bound, the recycling
@@ -39,18 +32,15 @@
 use std::collections::VecDeque;
 
 use super::activity::Identity;
+use super::class::{Class, PushError, Pushed};
 use super::lane::{Block, Lane};
+use super::turns::{Resumed, Turns};
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use crate::bridge::Claim;
 use crate::id::{Alias, Pid};
 use crate::message::Priority;
 use crate::process::envelope::{Envelope, Payload};
 use crate::process::relations::Relations;
-
-/// Messages that a waiter may send when it is resumed, if there is room for no more. With this many, one that begins to
-/// wait behind 10,000 others has its turn when its mailbox has handled 40,000 messages.
-const TURN: u32 = 4;
 
 /// Two cache lines, less the state and the identity.
 const GAP: usize = 128_usize.saturating_sub(size_of::<Mutex<State>>() + size_of::<Identity>());
@@ -102,74 +92,20 @@ pub(crate) struct Bounds {
     pub(crate) data: u32,
 }
 
-/// How a message is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// By its priority; the main lane is bounded.
-    Normal(Priority),
-    /// Data of a socket: main lane, bounded; a refused meta-process is resumed when it is its turn.
-    Data(Claim),
-    /// Main lane, never refused.
-    Control,
-    /// The urgent lane, never refused.
-    Urgent,
-}
-
-/// Why a push was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PushError {
-    Closed,
-    Full,
-}
-
-/// What few processes need, and few of those for long.
+/// Rarely used state, allocated on first use and freed when the process becomes idle.
 #[derive(Debug, Default)]
 struct Others {
     urgent: VecDeque<Envelope>,
     system: VecDeque<Envelope>,
     log: VecDeque<Envelope>,
-    /// Meta-processes whose data was refused, in the order of their first refusal. Each is here once: it knows.
-    waiters: VecDeque<Alias>,
-    /// Messages that resumed meta-processes may still send in their turns.
-    granted: u32,
+    turns: Turns,
 }
 
 impl Others {
     fn is_empty(&self) -> bool {
         let lanes = [&self.urgent, &self.system, &self.log];
-        lanes.iter().all(|lane| lane.is_empty()) && !self.has_waiters()
+        lanes.iter().all(|lane| lane.is_empty()) && self.turns.is_empty()
     }
-
-    /// Whether data that comes now has others before it.
-    fn has_waiters(&self) -> bool {
-        !self.waiters.is_empty() || self.granted > 0
-    }
-
-    /// Gives the first waiters their turn, as many as there is room for beside `queued` messages. Waits until half of the
-    /// room is free, so that they come in batches. Each gets its share of the room, at least [`TURN`] messages.
-    fn resume(&mut self, queued: usize, bound: u32, resumed: &mut Vec<Resumed>) {
-        let taken = u32::try_from(queued)
-            .unwrap_or(u32::MAX)
-            .saturating_add(self.granted);
-        if taken > bound / 2 || self.waiters.is_empty() {
-            return;
-        }
-        let room = bound - taken;
-        let waiters = u32::try_from(self.waiters.len()).unwrap_or(u32::MAX);
-        let messages = (room / waiters).max(TURN.min(bound));
-        let count = (room / messages).max(1).min(waiters);
-        self.granted += count * messages;
-        let turns = self.waiters.drain(..count as usize);
-        resumed.extend(turns.map(|alias| Resumed { alias, messages }));
-    }
-}
-
-/// A meta-process whose turn has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Resumed {
-    pub(crate) alias: Alias,
-    /// How many messages it may send.
-    pub(crate) messages: u32,
 }
 
 /// The consumer's side: the chunk it works on.
@@ -185,15 +121,6 @@ impl Batch {
     pub(crate) fn len(&self) -> usize {
         self.chunk.len()
     }
-}
-
-/// What [`Mailbox::push`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
-    /// An idle process: the caller queues it.
-    Idle,
-    /// One that is queued or runs, and comes to it.
-    Behind,
 }
 
 /// What a closed mailbox leaves behind.
@@ -305,19 +232,12 @@ impl Mailbox {
             return queued >= state.bound(class);
         };
         let bound = state.data_bound as usize;
-        let is_full = match (claim, &state.others) {
-            (Claim::Newcomer(_), Some(others)) if others.has_waiters() => {
-                !others.waiters.is_empty() || queued + others.granted as usize >= bound
-            }
-            _ => queued >= bound,
+        let is_full = match &state.others {
+            Some(others) => others.turns.refuse(claim, queued, bound),
+            None => queued >= bound,
         };
         if is_full {
-            let waiters = &mut state.others.get_or_insert_default().waiters;
-            match claim {
-                Claim::Newcomer(alias) => waiters.push_back(alias),
-                // Others have filled the room that was granted: it keeps its place.
-                Claim::InTurn(alias) => waiters.push_front(alias),
-            }
+            state.others.get_or_insert_default().turns.wait(claim);
             state.bounds.data = 0;
         }
         is_full
@@ -337,8 +257,7 @@ impl Mailbox {
         let queued = self.queued_in_main(&state);
         let bound = state.data_bound;
         if let Some(others) = &mut state.others {
-            others.granted = others.granted.saturating_sub(messages);
-            others.resume(queued, bound, resumed);
+            others.turns.end(messages, queued, bound, resumed);
         }
         state.forget_waiters();
     }
@@ -409,7 +328,8 @@ impl Mailbox {
             return Some(envelope);
         }
         let queued = state.main.len() + batch.chunk.len();
-        others.resume(queued, state.data_bound, &mut batch.resumed);
+        let resumed = &mut batch.resumed;
+        others.turns.resume(queued, state.data_bound, resumed);
         state.forget_waiters();
         batch.chunk.pop_front()
     }
@@ -424,8 +344,7 @@ impl Mailbox {
             urgent,
             system,
             log,
-            waiters,
-            granted: _,
+            turns,
         } = state
             .others
             .take()
@@ -438,7 +357,7 @@ impl Mailbox {
         self.in_flight.store(0, Relaxed);
         ClosedMailbox {
             envelopes,
-            waiters,
+            waiters: turns.into_waiters(),
             relations: state.relations.take(),
             retired: state.generation == u32::MAX,
         }
@@ -510,11 +429,8 @@ impl State {
 
     /// Once no data waits, a push need not look for it.
     fn forget_waiters(&mut self) {
-        if !self
-            .others
-            .as_ref()
-            .is_some_and(|others| others.has_waiters())
-        {
+        let others = self.others.as_ref();
+        if others.is_none_or(|others| others.turns.is_empty()) {
             self.bounds.data = self.data_bound;
         }
     }
@@ -528,6 +444,7 @@ impl State {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::bridge::Claim;
     use crate::message::Message;
 
     fn payload(value: u32) -> Payload {
@@ -841,6 +758,7 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
+    use crate::bridge::Claim;
     use crate::message::Message;
     use loom::sync::Arc;
     use loom::thread;

@@ -12,9 +12,13 @@
 //! What a process does with a message is behind [`Behavior`]; the actor half of the crate implements it. Sockets are
 //! reached through `command` only.
 
+mod activation;
 mod activity;
+mod class;
+mod deliver;
 mod end;
 pub(crate) mod envelope;
+mod handle;
 mod lane;
 mod lifecycle;
 mod list;
@@ -22,11 +26,13 @@ mod mailbox;
 mod options;
 mod records;
 mod relations;
+mod send;
 mod set_aside;
 mod slow;
 mod spawn;
 mod table;
 mod timers;
+mod turns;
 
 pub(crate) use lifecycle::{Behavior, ProcessContext};
 pub use list::{ProcessInfo, ProcessState};

@@ -1,13 +1,30 @@
-//! What a process is related to: its meta-processes, links and monitors. Made when the first relation is, freed with
-//! the last.
+//! What a process is related to: its meta-processes, links and monitors. Allocated with the first
+//! relation, freed with the last.
 //!
-//! Both directions are kept: who watches this process, and what this process watches, so that the end of either side
-//! cleans up the other.
+//! Both directions are kept: which watchers this process has, and what this process watches, so that
+//! the end of either side cleans up the other.
+//!
+//! 1. *link*, *monitor*: the relation is entered at this process first, then at its target. A target
+//!    that is gone is found by the second step, which notifies this process at once.
+//! 2. *unlink*, *demonitor*: this process removes its own entry first. A signal or Down on its way
+//!    finds no entry when it is handled, and is dropped.
+//! 3. *The target ends*: its relations leave with its mailbox, and each watcher is notified.
+//!
+//! Between the two steps of 1 no lock is held, so two processes may link each other at once.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
-use crate::bridge::Watcher;
+use super::class::Class;
+use super::envelope::Payload;
+use super::lifecycle::ProcessContext;
+use super::table::Processes;
+use crate::bridge::monitor::EndNotice;
+use crate::bridge::{Command, Watcher};
+use crate::error::{Reason, SendErrorKind};
 use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::message::{MessageDown, MessageExit};
+use crate::scheduler::Slot;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -41,5 +58,192 @@ impl Relations {
             && self.links.is_empty()
             && self.watchers.is_empty()
             && self.monitors.is_empty()
+    }
+}
+
+impl ProcessContext<'_> {
+    /// Links both ways. A target that is gone answers with an exit signal.
+    pub(crate) fn link(&self, target: Target) -> Result<(), SendErrorKind> {
+        let me = self.life.pid;
+        let target = self.processes.locate(target)?;
+        if target == Target::Pid(me) {
+            return Ok(());
+        }
+        let fresh = self
+            .processes
+            .with_relations(me, |relations| relations.links.insert(target.clone()));
+        if fresh != Some(true) {
+            return Ok(());
+        }
+        match &target {
+            Target::Pid(pid) => {
+                let linked = self
+                    .processes
+                    .with_relations(*pid, |relations| relations.links.insert(Target::Pid(me)));
+                if linked.is_none() {
+                    self.processes
+                        .notify_watcher(Watcher::Link(me), target, &Reason::NoProcess);
+                }
+            }
+            Target::Alias(alias) => {
+                self.watch(*alias, Watcher::Link(me));
+            }
+            Target::Name(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a link back. Nothing comes over it any more, not even what is on its way.
+    pub(crate) fn unlink(&self, target: Target) {
+        let me = self.life.pid;
+        let Ok(target) = self.processes.locate(target) else {
+            return;
+        };
+        self.processes
+            .with_relations(me, |relations| relations.links.remove(&target));
+        match target {
+            Target::Pid(pid) => {
+                self.processes
+                    .with_relations(pid, |relations| relations.links.remove(&Target::Pid(me)));
+            }
+            Target::Alias(alias) => {
+                let command = Command::Unwatch {
+                    to: alias,
+                    watcher: Watcher::Link(me),
+                };
+                self.processes.commands.push(alias.stripe(), command);
+            }
+            Target::Name(_) => {}
+        }
+    }
+
+    /// Requests one [`Message::Down`](crate::message::Message::Down) at the end of the target.
+    pub(crate) fn monitor(&self, target: Target) -> Ref {
+        let monitor = self.processes.next_ref();
+        let me = self.life.pid;
+        let located = self.processes.locate(target.clone());
+        let name = if let Target::Name(name) = &target {
+            Some(name.clone())
+        } else {
+            None
+        };
+        let monitored = Monitored {
+            target: located.clone().unwrap_or(target.clone()),
+            name,
+        };
+        let noted = self.processes.with_relations(me, |relations| {
+            relations.monitors.insert(monitor, monitored)
+        });
+        if noted.is_none() {
+            // In `terminate`: nothing comes any more, and the watcher would never be removed.
+            return monitor;
+        }
+        let watcher = Watcher::Monitor(me, monitor);
+        match located {
+            Ok(Target::Pid(pid)) => {
+                let watched = self
+                    .processes
+                    .with_relations(pid, |relations| relations.watchers.insert(watcher.clone()));
+                if watched.is_none() {
+                    self.processes
+                        .notify_watcher(watcher, target, &Reason::NoProcess);
+                }
+            }
+            Ok(Target::Alias(alias)) => self.watch(alias, watcher),
+            _ => self
+                .processes
+                .notify_watcher(watcher, target, &Reason::NoProcess),
+        }
+        monitor
+    }
+
+    /// Takes a monitor back. Its `Down` does not come any more.
+    pub(crate) fn demonitor(&self, monitor: Ref) {
+        let me = self.life.pid;
+        let Some(Some(monitored)) = self
+            .processes
+            .with_relations(me, |relations| relations.monitors.remove(&monitor))
+        else {
+            return;
+        };
+        self.processes
+            .unwatch(&monitored.target, Watcher::Monitor(me, monitor));
+    }
+
+    fn watch(&self, alias: Alias, watcher: Watcher) {
+        self.processes
+            .commands
+            .push(alias.stripe(), Command::Watch { to: alias, watcher });
+    }
+}
+
+impl Processes {
+    pub(crate) fn notify_watcher(&self, watcher: Watcher, target: Target, reason: &Reason) {
+        let Some((pid, payload)) = exit_or_down(&watcher, target, reason) else {
+            return;
+        };
+        // A watcher that has ended needs no notification.
+        let _ = self.push(pid, Pid::NODE, payload, Class::Urgent, Slot::Fifo);
+    }
+
+    /// Has a notification report the end of the target, or that there is none.
+    pub(crate) fn watch_from_outside(&self, target: Target, exit_or_down: Arc<EndNotice>) {
+        let watcher = Watcher::Outside(exit_or_down);
+        match self.locate(target) {
+            Ok(Target::Pid(pid)) => {
+                // A notification that finds no process is dropped, which reports that.
+                self.with_relations(pid, |relations| relations.watchers.insert(watcher));
+            }
+            Ok(Target::Alias(alias)) => {
+                let command = Command::Watch { to: alias, watcher };
+                self.commands.push(alias.stripe(), command);
+            }
+            _ => drop(watcher),
+        }
+    }
+
+    pub(super) fn unwatch(&self, target: &Target, watcher: Watcher) {
+        match target {
+            Target::Pid(pid) => {
+                self.with_relations(*pid, |relations| relations.watchers.remove(&watcher));
+            }
+            Target::Alias(alias) => self.commands.push(
+                alias.stripe(),
+                Command::Unwatch {
+                    to: *alias,
+                    watcher,
+                },
+            ),
+            Target::Name(_) => {}
+        }
+    }
+}
+
+/// The payload for a watcher that is a process; another watcher is notified here.
+pub(super) fn exit_or_down(
+    watcher: &Watcher,
+    target: Target,
+    reason: &Reason,
+) -> Option<(Pid, Payload)> {
+    match watcher {
+        Watcher::Link(pid) => {
+            let signal = Box::new(MessageExit {
+                from: target,
+                reason: reason.clone(),
+            });
+            Some((*pid, Payload::Exit { signal, link: true }))
+        }
+        Watcher::Monitor(pid, monitor) => {
+            let down = Box::new(MessageDown {
+                monitor: *monitor,
+                target,
+                reason: reason.clone(),
+            });
+            Some((*pid, Payload::Down(down)))
+        }
+        Watcher::Outside(exit_or_down) => {
+            exit_or_down.notify(reason);
+            None
+        }
     }
 }

@@ -23,8 +23,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::envelope::{BarrierToken, Envelope};
+use super::envelope::{BarrierToken, Envelope, Payload};
+use super::lifecycle::{Process, ProcessContext};
+use super::table::Processes;
 use crate::id::Alias;
+use crate::message::{CompactMessage, Message};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -106,6 +109,98 @@ impl SetAside {
             .values()
             .map(|queue| queue.envelopes.len())
             .sum()
+    }
+}
+
+impl Process {
+    /// The connection behind whose input an envelope must be set aside, if there is one.
+    #[inline]
+    pub(super) fn held(&self, processes: &Processes, envelope: &Envelope) -> Option<Alias> {
+        match &envelope.payload {
+            Payload::Message(CompactMessage::Tcp(packet)) if self.holds(processes, packet.id) => {
+                Some(packet.id)
+            }
+            payload if self.life.aside().is_some() => self.held_behind(payload),
+            _ => None,
+        }
+    }
+
+    /// Whether data of the connection is set aside.
+    #[inline]
+    fn holds(&self, processes: &Processes, alias: Alias) -> bool {
+        let is_above = processes.commands.quota(alias).is_some_and(|quota| {
+            // A process that gets the data from the owner gets no release.
+            quota.holds_input(alias.generation()) && quota.is_owner(self.life.pid)
+        });
+        is_above || self.life.aside().is_some_and(|aside| aside.contains(alias))
+    }
+
+    /// The connection behind whose input this must wait.
+    #[cold]
+    fn held_behind(&self, payload: &Payload) -> Option<Alias> {
+        let alias = match payload {
+            Payload::Ack(alias, _) => *alias,
+            Payload::Message(message) => message.input_of()?,
+            _ => return None,
+        };
+        let aside = self.life.aside()?;
+        aside.contains(alias).then_some(alias)
+    }
+
+    #[cold]
+    pub(super) fn set_aside(&mut self, alias: Alias, envelope: Option<Envelope>) {
+        let Some(envelope) = envelope else { return };
+        let cold = self.life.cold.get_or_insert_default();
+        let aside = cold.aside.get_or_insert_default();
+        let is_last =
+            matches!(&envelope.payload, Payload::Message(message) if message.is_disconnect());
+        aside.hold(alias, envelope);
+        if is_last {
+            aside.release(alias);
+        }
+    }
+
+    /// Whether input that was set aside may be handled.
+    #[inline]
+    pub(super) fn has_released(&self) -> bool {
+        self.life.aside().is_some_and(SetAside::has_released)
+    }
+
+    /// The next envelope that was set aside and may be handled.
+    #[cold]
+    pub(super) fn next_released(&mut self, processes: &Processes) -> Option<Envelope> {
+        let aside = self.life.aside_mut()?;
+        let envelope = aside.next(|alias| {
+            let quota = processes.commands.quota(alias);
+            quota.is_some_and(|quota| quota.holds_input(alias.generation()))
+        });
+        if aside.is_empty()
+            && let Some(cold) = &mut self.life.cold
+        {
+            cold.aside = None;
+            self.life.free_cold_state();
+        }
+        envelope
+    }
+}
+
+impl ProcessContext<'_> {
+    /// Whether the output of the connection is above its high mark, so that its input waits.
+    pub(crate) fn holds_input(&self, alias: Alias) -> bool {
+        let quota = self.processes.commands.quota(alias);
+        quota.is_some_and(|quota| quota.holds_input(alias.generation()))
+    }
+
+    /// Sends a message to this process that comes when the output of the connection has fallen to its low mark, before
+    /// input that comes later.
+    pub(crate) fn send_at_low_mark(&mut self, alias: Alias, message: Message) {
+        let envelope = Envelope {
+            from: self.life.pid,
+            payload: Payload::Message(message.into()),
+        };
+        let cold = self.life.cold.get_or_insert_default();
+        let aside = cold.aside.get_or_insert_default();
+        aside.hold(alias, envelope);
     }
 }
 

@@ -16,10 +16,11 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::SpawnOptions;
+use super::class::Class;
 use super::end::Closing;
 use super::envelope::Payload;
 use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
-use super::mailbox::{Batch, Class};
+use super::mailbox::Batch;
 use super::relations::Monitored;
 use super::table::{Cell, Processes, Stage};
 use crate::base::unwind::{catch_panic, drop_catching};

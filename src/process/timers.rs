@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Processes;
+use super::class::Class;
 use super::envelope::Payload;
 use super::lifecycle::ProcessContext;
-use super::mailbox::Class;
 use crate::base::sync::Mutex;
 use crate::base::unwind::drop_catching;
 use crate::bridge::{Command, Deliver, Expiry, MakeTick, Tick, Ticker, TimerEvent};

@@ -1,0 +1,166 @@
+//! One activation of a process: a worker runs it until its mailbox is empty, its budget is spent, or
+//! it ends.
+//!
+//! ```text
+//!             first activation          next, budget left
+//!  Starting ──────────────────▶ Living ◀──────────────────┐
+//!      │ start failed             │ ├─────────────────────┘
+//!      ▼                          │ ├──▶ idle: the mailbox is empty, a push queues it again
+//!   Closing ◀─────────────────────┘ └──▶ more: the budget is spent, it goes to the back of the queue
+//!            error, panic, exit
+//! ```
+//!
+//! The cell is locked by the worker from the begin of an activation to its end; the lock is never
+//! waited for, because the mailbox queues a process once.
+
+use std::sync::Arc;
+
+use super::envelope::Envelope;
+use super::lifecycle::Process;
+use super::table::{Cell, Processes, Stage};
+use super::turns::Resumed;
+use crate::base::sync::MutexGuard;
+use crate::base::unwind::{catch_panic, drop_catching};
+use crate::bridge::Command;
+use crate::error::Reason;
+use crate::id::Pid;
+
+/// Messages a process handles, or sends, before it goes to the back of the queue: one handled counts as much as
+/// [`SENDS`] sent, so that a process that sends a lot lets the receivers come to it.
+const BUDGET: u32 = 64;
+const SENDS: u32 = 4;
+/// How long a process with a backlog may go on after its budget.
+const BACKLOG_NS: u64 = 100_000;
+
+enum Activation {
+    Idle,
+    More,
+    End(Reason),
+}
+
+impl Processes {
+    /// One activation of a process. `true`: it has more to do.
+    pub(crate) fn run(self: &Arc<Self>, index: u32) -> bool {
+        let Some(cell) = self.cells.get(index) else {
+            return false;
+        };
+        let mut stage = cell.stage.lock();
+        let Stage::Living(process) = &mut *stage else {
+            return self.run_rarely(cell, stage);
+        };
+        let outcome = catch_panic(|| self.activate(cell, process));
+        cell.activity.add_sent(process.life.sent);
+        let reason = match outcome {
+            Ok(Activation::Idle) => return false,
+            Ok(Activation::More) => return true,
+            Ok(Activation::End(reason)) => reason,
+            Err(payload) => {
+                let reason = Reason::from_panic(&*payload);
+                drop_catching(payload);
+                reason
+            }
+        };
+        let Stage::Living(process) = std::mem::take(&mut *stage) else {
+            unreachable!("the process that has just run")
+        };
+        drop(stage);
+        let actor = process.behavior.type_name();
+        self.record_end(&process.life, Some(actor), &reason);
+        self.end(cell, *process, reason);
+        false
+    }
+
+    /// The first activation of a deferred process, or the one behind the end of its listeners.
+    #[cold]
+    fn run_rarely(self: &Arc<Self>, cell: &Cell, mut stage: MutexGuard<'_, Stage>) -> bool {
+        match std::mem::take(&mut *stage) {
+            Stage::Vacant | Stage::Living(_) => false,
+            Stage::Starting(starting) => match self.start_deferred(cell, *starting) {
+                Ok(process) => {
+                    *stage = Stage::Living(process);
+                    !cell.mailbox.finish_init()
+                }
+                Err(closing) => {
+                    drop(stage);
+                    self.continue_end(cell, *closing);
+                    false
+                }
+            },
+            Stage::Closing(closing) => {
+                drop(stage);
+                self.finish_end(*closing);
+                false
+            }
+        }
+    }
+
+    /// Handles messages up to the budget. A process with a backlog, whose messages are handled in no time, goes on for
+    /// [`BACKLOG_NS`]: senders would outrun it otherwise, and its queue leave the cache.
+    fn activate(self: &Arc<Self>, cell: &Cell, body: &mut Process) -> Activation {
+        let mut began_ns = None;
+        let mut budget = BUDGET;
+        body.life.sent = 0;
+        for handled in 1_u32.. {
+            // Input that was set aside and the mailbox take turns: an exit does not wait behind the former.
+            let mut next = None;
+            if body.has_released() && (handled % 2 == 1 || cell.mailbox.queued() == 0) {
+                next = body.next_released(self);
+            }
+            if next.is_none() {
+                next = cell.mailbox.next(&mut body.batch);
+                if !body.batch.resumed.is_empty() {
+                    self.resume(body.life.pid, &mut body.batch.resumed);
+                }
+                if handled == 1 && (body.life.has_backlog || body.batch.len() >= BUDGET as usize) {
+                    began_ns = Some(self.timers.clock().now_ns());
+                }
+                let Some(envelope) = &next else {
+                    return Activation::Idle;
+                };
+                if let Some(alias) = body.held(self, envelope) {
+                    body.set_aside(alias, next.take());
+                }
+            }
+            if let Some(envelope) = next {
+                cell.note_handling(&envelope);
+                if let Err(reason) = body.handle_now(self, envelope) {
+                    return Activation::End(reason);
+                }
+            }
+            if handled + body.life.sent / SENDS >= budget {
+                if !self.may_go_on(began_ns) {
+                    break;
+                }
+                budget += BUDGET;
+            }
+        }
+        body.life.has_backlog = cell.mailbox.queued() >= BUDGET as usize;
+        Activation::More
+    }
+
+    /// Whether an activation that began at that time, known only with a backlog, gets another budget.
+    fn may_go_on(&self, began_ns: Option<u64>) -> bool {
+        began_ns.is_some_and(|began_ns| self.timers.clock().now_ns() - began_ns < BACKLOG_NS)
+    }
+
+    /// Resumes meta-processes whose turn at the mailbox of `pid` has come.
+    #[cold]
+    pub(super) fn resume(&self, pid: Pid, resumed: &mut Vec<Resumed>) {
+        for Resumed { alias, messages } in resumed.drain(..) {
+            let resume = Command::Resume {
+                to: alias,
+                mailbox: pid,
+                messages,
+            };
+            self.commands.push(alias.stripe(), resume);
+        }
+    }
+}
+
+impl Cell {
+    /// Counts the message that is handled next, and publishes its type.
+    #[inline]
+    fn note_handling(&self, envelope: &Envelope) {
+        self.activity.begin_message(envelope.payload.message_type());
+    }
+}

@@ -1,0 +1,165 @@
+//! [`Deliver`] for the process table: what the I/O half, the timers and the replies bring to a
+//! process.
+//!
+//! Nothing here waits, and only data is bounded: a refused packet comes back to its meta-process,
+//! which waits for its turn. Control messages and acknowledgements are never refused, because their
+//! number is bounded by what the process itself has asked for.
+
+use super::class::{Class, PushError};
+use super::envelope::Payload;
+use super::lifecycle::timed_out;
+use super::table::Processes;
+use crate::bridge::{Ack, Claim, Command, Deliver, TimerEvent, Undelivered, Watcher};
+use crate::error::Reason;
+use crate::id::{Alias, Name, Pid, Target};
+use crate::message::{CompactMessage, Message, MessageReply, Priority};
+use crate::record::Level;
+use crate::scheduler::Slot;
+use std::sync::atomic::Ordering;
+
+impl Deliver for Processes {
+    fn deliver_data(
+        &self,
+        to: Pid,
+        from: Pid,
+        message: CompactMessage,
+        claim: Claim,
+    ) -> Result<(), Undelivered> {
+        self.push_inline(to, from, message, Class::Data(claim), Slot::Fifo)
+            .map_err(|(error, message)| match error {
+                PushError::Closed => Undelivered::Gone(message),
+                PushError::Full => Undelivered::Full(message),
+            })
+    }
+
+    fn end_turn(&self, to: Pid, messages: u32) {
+        let mut resumed = Vec::new();
+        if let Some(mailbox) = self.mailbox(to) {
+            mailbox.end_turn(to.generation(), messages, &mut resumed);
+        }
+        self.resume(to, &mut resumed);
+    }
+
+    fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool {
+        self.push(
+            to,
+            from,
+            CompactMessage::from(message).into(),
+            Class::Control,
+            Slot::Fifo,
+        )
+        .is_ok()
+    }
+
+    fn deliver_ack(&self, to: Pid, alias: Alias, mark: Ack) -> bool {
+        self.push(
+            to,
+            Pid::NODE,
+            Payload::Ack(alias, mark),
+            Class::Control,
+            Slot::Fifo,
+        )
+        .is_ok()
+    }
+
+    fn deliver_release(&self, to: Pid, alias: Alias) {
+        // A process that has ended has nothing to give out.
+        let _ = self.push(
+            to,
+            Pid::NODE,
+            Payload::Release(alias),
+            Class::Control,
+            Slot::Lifo,
+        );
+    }
+
+    fn notify(&self, watcher: Watcher, target: Target, reason: &Reason) {
+        self.notify_watcher(watcher, target, reason);
+    }
+
+    fn handle_expired(&self, fire: TimerEvent) {
+        match fire {
+            TimerEvent::Send { to, from, message } => {
+                // The sender of a timer's message is not there to take it back, and the caller holds the poll.
+                if let Err(error) = self.send(from, to, message.into(), Priority::Normal) {
+                    let refused = error.into_message().into();
+                    self.commands.push(0, Command::Discard(refused));
+                }
+            }
+            TimerEvent::Tick(ticker) => self.tick(ticker),
+            TimerEvent::Control { to, message } => {
+                let _ = self.deliver_control(to, to, message);
+            }
+            TimerEvent::Request(pid, request) => {
+                let _ = self.push(
+                    pid,
+                    Pid::NODE,
+                    timed_out(request),
+                    Class::Control,
+                    Slot::Fifo,
+                );
+            }
+            TimerEvent::Meta(alias, deadline_ms) => {
+                self.commands.push(
+                    alias.stripe(),
+                    Command::Timer {
+                        to: alias,
+                        deadline_ms,
+                    },
+                );
+            }
+        }
+    }
+
+    fn adopt(&self, pid: Pid, alias: Alias) -> bool {
+        self.with_relations(pid, |relations| relations.metas.insert(alias))
+            .is_some()
+    }
+
+    fn adopt_listener(&self, pid: Pid, alias: Alias) -> bool {
+        self.with_relations(pid, |relations| {
+            relations.listeners.push(alias);
+            relations.metas.insert(alias)
+        })
+        .is_some()
+    }
+
+    fn disown(&self, pid: Pid, alias: Alias) {
+        self.with_relations(pid, |relations| {
+            relations.listeners.retain(|listener| *listener != alias);
+            relations.metas.remove(&alias)
+        });
+    }
+
+    fn resolve(&self, name: &Name) -> Option<Pid> {
+        self.names.lock().get(name).copied()
+    }
+
+    fn is_pool(&self, pid: Pid) -> bool {
+        self.is_alive(pid)
+            && self
+                .cells
+                .get(pid.index())
+                .is_some_and(|cell| cell.is_pool.load(Ordering::Relaxed))
+    }
+
+    fn log_level(&self, pid: Pid) -> Option<Level> {
+        Self::log_level(self, pid)
+    }
+
+    fn is_alive(&self, pid: Pid) -> bool {
+        self.mailbox(pid)
+            .is_some_and(|mailbox| mailbox.is_open(pid.generation()))
+    }
+
+    fn deliver_reply(&self, pid: Pid, reply: Box<MessageReply>) {
+        // An requester that is gone needs no answer.
+        let _ = self.push(
+            pid,
+            Pid::NODE,
+            Payload::Answer(reply),
+            Class::Control,
+            Slot::Lifo,
+        );
+    }
+}

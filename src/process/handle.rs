@@ -1,0 +1,144 @@
+//! What a process does with each kind of envelope.
+//!
+//! Messages and requests go to the [`Behavior`](super::Behavior). Exit signals end the process unless
+//! it traps them. An answer is handled if its request is still waited for, a Down if its monitor has
+//! not been taken back. Acknowledgements, releases and barriers are passed on to where they belong.
+
+use std::sync::Arc;
+
+use super::envelope::{Envelope, Payload};
+use super::lifecycle::{Process, ProcessContext};
+use super::table::Processes;
+use crate::bridge::Command;
+use crate::error::Reason;
+use crate::id::{Pid, Target};
+use crate::message::{Message, MessageExit};
+
+impl Process {
+    /// Handles one envelope, whatever its connection has queued. `Err`: the process ends.
+    #[inline]
+    pub(super) fn handle_now(
+        &mut self,
+        processes: &Arc<Processes>,
+        envelope: Envelope,
+    ) -> Result<(), Reason> {
+        let Envelope { from, payload } = envelope;
+        match payload {
+            Payload::Message(message) => {
+                let mut env = ProcessContext {
+                    processes,
+                    life: &mut self.life,
+                };
+                self.behavior.handle_packed(&mut env, from, message)
+            }
+            payload => self.handle_rare(processes, from, payload),
+        }
+    }
+
+    /// Handles what is no message: requests, signals, answers and questions.
+    #[inline(never)]
+    fn handle_rare(
+        &mut self,
+        processes: &Arc<Processes>,
+        from: Pid,
+        payload: Payload,
+    ) -> Result<(), Reason> {
+        let mut env = ProcessContext {
+            processes,
+            life: &mut self.life,
+        };
+        match payload {
+            Payload::Message(message) => self.behavior.handle_packed(&mut env, from, message),
+            Payload::Call(call) => {
+                let (message, reply) = *call;
+                self.behavior.handle_call(&mut env, from, message, reply)
+            }
+            Payload::Exit { signal, link } => self.handle_exit(processes, from, signal, link),
+            Payload::Answer(reply) => {
+                if !env.life.forget_request(reply.request, processes) {
+                    return Ok(());
+                }
+                self.behavior
+                    .handle_message(&mut env, from, Message::Reply(reply))
+            }
+            Payload::Tick(tick) => match tick.take() {
+                Some(message) => self.behavior.handle_message(&mut env, from, message),
+                None => Ok(()),
+            },
+            Payload::Down(mut down) => {
+                let known = processes.with_relations(env.life.pid, |relations| {
+                    relations.monitors.remove(&down.monitor)
+                });
+                let Some(Some(monitored)) = known else {
+                    return Ok(());
+                };
+                if let Some(name) = monitored.name {
+                    down.target = Target::Name(name);
+                }
+                self.behavior
+                    .handle_message(&mut env, from, Message::Down(down))
+            }
+            Payload::Ack(alias, mark) => {
+                processes
+                    .commands
+                    .push(alias.stripe(), Command::Acked { to: alias, mark });
+                Ok(())
+            }
+            Payload::Release(alias) => {
+                if let Some(aside) = self.life.aside_mut() {
+                    aside.release(alias);
+                }
+                Ok(())
+            }
+            Payload::Barrier(token) => {
+                match self.life.aside_mut() {
+                    Some(aside) => aside.hold_barrier(token),
+                    None => drop(token),
+                }
+                Ok(())
+            }
+            Payload::Inspect(reply) => {
+                let mut inspection = self.behavior.inspect(&mut env);
+                processes.describe(self, &mut inspection);
+                reply.send(inspection);
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_exit(
+        &mut self,
+        processes: &Arc<Processes>,
+        from: Pid,
+        signal: Box<MessageExit>,
+        link: bool,
+    ) -> Result<(), Reason> {
+        if link {
+            // Over a link that has been taken back meanwhile nothing comes any more.
+            let linked = processes.with_relations(self.life.pid, |relations| {
+                relations.links.remove(&signal.from)
+            });
+            if linked != Some(true) {
+                return Ok(());
+            }
+        }
+        if self.life.trap_exit && (link || signal.reason != Reason::Kill) {
+            let mut env = ProcessContext {
+                processes,
+                life: &mut self.life,
+            };
+            let reason = signal.reason.clone();
+            let outcome = self
+                .behavior
+                .handle_message(&mut env, from, Message::Exit(signal));
+            // The process obeys a signal that it has trapped.
+            self.life.is_signaled = outcome.as_ref().is_err_and(|ended| *ended == reason);
+            return outcome;
+        }
+        if link && signal.reason == Reason::Normal {
+            return Ok(());
+        }
+        self.life.is_signaled = true;
+        Err(signal.reason)
+    }
+}

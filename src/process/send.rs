@@ -1,0 +1,287 @@
+//! Sending: everything that puts something in the mailbox of a process, or in the command queue of a
+//! meta-process, in the name of a process.
+//!
+//! | Sent | Lane | Refused by a full mailbox |
+//! |---|---|---|
+//! | a message, a request | by its priority | yes, and it comes back |
+//! | an exit signal, an inspection | urgent | no |
+//! | an exit signal behind the messages | main | no |
+//!
+//! A process that was idle is pushed to the scheduler by its sender. A message of a process goes to
+//! the slot that runs next, because its receiver is often waited for; see
+//! [`Slot`].
+//!
+//! What the I/O half delivers is on the page of `deliver`.
+
+use super::class::{Class, PushError, Pushed};
+use super::envelope::Payload;
+use super::mailbox::Mailbox;
+use super::table::Processes;
+use crate::bridge::request::{InspectReply, Reply};
+use crate::bridge::{Command, Deliver};
+use crate::error::{Reason, RequestError, SendErrorKind};
+use crate::id::{Alias, Pid, Target};
+use crate::message::{CompactMessage, Message, MessageExit, Priority, SendError, UserMessage};
+use crate::scheduler::{Slot, Task};
+
+impl Processes {
+    /// Puts a payload in a mailbox and gets the process to run.
+    pub(super) fn push(
+        &self,
+        to: Pid,
+        from: Pid,
+        payload: Payload,
+        class: Class,
+        slot: Slot,
+    ) -> Result<(), (PushError, Payload)> {
+        self.push_inline(to, from, payload, class, slot)
+    }
+
+    /// As [`Processes::push`], compiled anew for the class of the caller: for those that post most.
+    #[inline(always)]
+    pub(super) fn push_inline<L: Into<Payload>>(
+        &self,
+        to: Pid,
+        from: Pid,
+        payload: L,
+        class: Class,
+        slot: Slot,
+    ) -> Result<(), (PushError, L)> {
+        let Some(mailbox) = self.mailbox(to) else {
+            return Err((PushError::Closed, payload));
+        };
+        match mailbox.push(to.generation(), from, payload, class) {
+            Ok(Pushed::Behind) => Ok(()),
+            Ok(Pushed::Idle) => {
+                self.scheduler.push(Task::process(to.index()), slot);
+                Ok(())
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Sends a message to whatever the target is.
+    pub(crate) fn send(
+        &self,
+        from: Pid,
+        to: Target,
+        message: CompactMessage,
+        priority: Priority,
+    ) -> Result<(), SendError> {
+        match to {
+            Target::Pid(pid) => self.send_pid(from, pid, message, priority),
+            Target::Alias(alias) => self.commands.send(alias, from, message),
+            Target::Name(name) => match self.resolve(&name) {
+                Some(pid) => self.send_pid(from, pid, message, priority),
+                None => Err(SendError::new(
+                    SendErrorKind::NoName,
+                    name,
+                    message.unpack(),
+                )),
+            },
+        }
+    }
+
+    pub(crate) fn send_pid(
+        &self,
+        from: Pid,
+        to: Pid,
+        message: CompactMessage,
+        priority: Priority,
+    ) -> Result<(), SendError> {
+        self.push(
+            to,
+            from,
+            message.into(),
+            Class::Normal(priority),
+            Slot::Lifo,
+        )
+        .map_err(|(error, payload)| {
+            let Payload::Message(message) = payload else {
+                unreachable!("the payload that was posted")
+            };
+            SendError::new(error.into(), to, message.unpack())
+        })
+    }
+
+    /// Sends a value of a user type, which comes in registers and leaves them for its place in the mailbox.
+    pub(crate) fn send_user(
+        &self,
+        from: Pid,
+        to: Pid,
+        value: UserMessage,
+    ) -> Result<(), SendError> {
+        self.push_inline(to, from, value, Class::Normal(Priority::Normal), Slot::Lifo)
+            .map_err(|(error, value)| SendError::new(error.into(), to, Message::User(value)))
+    }
+
+    /// Sends a request.
+    pub(crate) fn call(
+        &self,
+        from: Pid,
+        to: Target,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), SendError> {
+        match self.locate(to.clone()) {
+            Ok(Target::Pid(pid)) => {
+                let payload = Payload::Call(Box::new((message, reply)));
+                self.push(
+                    pid,
+                    from,
+                    payload,
+                    Class::Normal(Priority::Normal),
+                    Slot::Lifo,
+                )
+                .map_err(|(error, payload)| {
+                    let Payload::Call(call) = payload else {
+                        unreachable!("the payload that was posted")
+                    };
+                    let (message, reply) = *call;
+                    reply.fail(RequestError::NotDelivered(error.into()));
+                    SendError::new(error.into(), pid, message)
+                })
+            }
+            Ok(Target::Alias(alias)) if self.commands.is_live(alias) => {
+                let call = Box::new((message, reply));
+                self.commands.push(
+                    alias.stripe(),
+                    Command::Call {
+                        to: alias,
+                        from,
+                        call,
+                    },
+                );
+                Ok(())
+            }
+            Ok(_) => Err(SendError::new(SendErrorKind::NoMeta, to, message)),
+            Err(kind) => Err(SendError::new(kind, to, message)),
+        }
+    }
+
+    /// The messages that a process has, the one that it handles included.
+    pub(crate) fn load(&self, pid: Pid) -> usize {
+        self.mailbox(pid).map_or(usize::MAX, Mailbox::load)
+    }
+
+    /// Forwards a payload as it is, for a pool. A refused one comes back.
+    pub(crate) fn forward(
+        &self,
+        to: Pid,
+        from: Pid,
+        payload: Payload,
+    ) -> Result<(), (SendErrorKind, Payload)> {
+        self.push(
+            to,
+            from,
+            payload,
+            Class::Normal(Priority::Normal),
+            Slot::Lifo,
+        )
+        .map_err(|(error, payload)| (error.into(), payload))
+    }
+
+    /// Sends an exit signal, or says that there is no such process.
+    pub(crate) fn send_exit(
+        &self,
+        from: Pid,
+        to: Target,
+        reason: Reason,
+    ) -> Result<(), SendErrorKind> {
+        match self.locate(to)? {
+            Target::Pid(pid) => {
+                let signal = Box::new(MessageExit {
+                    from: Target::Pid(from),
+                    reason,
+                });
+                self.push(
+                    pid,
+                    from,
+                    Payload::Exit {
+                        signal,
+                        link: false,
+                    },
+                    Class::Urgent,
+                    Slot::Lifo,
+                )
+                .map_err(|(error, _)| error.into())
+            }
+            Target::Alias(alias) => self.send_exit_meta(alias, reason),
+            Target::Name(_) => Err(SendErrorKind::NoName),
+        }
+    }
+
+    /// Sends an exit signal that goes behind the mail: what was sent before is handled before.
+    pub(crate) fn send_exit_behind(
+        &self,
+        from: Pid,
+        to: Pid,
+        reason: Reason,
+    ) -> Result<(), SendErrorKind> {
+        let signal = Box::new(MessageExit {
+            from: Target::Pid(from),
+            reason,
+        });
+        self.push(
+            to,
+            from,
+            Payload::Exit {
+                signal,
+                link: false,
+            },
+            Class::Control,
+            Slot::Fifo,
+        )
+        .map_err(|(error, _)| error.into())
+    }
+
+    pub(crate) fn send_exit_meta(&self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
+        if !self.commands.is_live(to) {
+            return Err(SendErrorKind::NoMeta);
+        }
+        self.commands
+            .push(to.stripe(), Command::Exit { to, reason });
+        Ok(())
+    }
+
+    pub(crate) fn inspect(&self, to: Target, reply: Reply) -> Result<(), SendErrorKind> {
+        let reply = InspectReply::new(reply);
+        match self.locate(to)? {
+            Target::Pid(pid) => self
+                .push(
+                    pid,
+                    Pid::NODE,
+                    Payload::Inspect(reply),
+                    Class::Urgent,
+                    Slot::Lifo,
+                )
+                .map_err(|(error, _)| error.into()),
+            Target::Alias(alias) if self.commands.is_live(alias) => {
+                self.commands
+                    .push(alias.stripe(), Command::Inspect { to: alias, reply });
+                Ok(())
+            }
+            _ => Err(SendErrorKind::NoMeta),
+        }
+    }
+
+    /// A name becomes the pid that holds it now.
+    pub(super) fn locate(&self, target: Target) -> Result<Target, SendErrorKind> {
+        match target {
+            Target::Name(name) => self
+                .resolve(&name)
+                .map(Target::Pid)
+                .ok_or(SendErrorKind::NoName),
+            other => Ok(other),
+        }
+    }
+}
+
+impl From<PushError> for SendErrorKind {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Closed => Self::NoProcess,
+            PushError::Full => Self::MailboxFull,
+        }
+    }
+}
