@@ -1,0 +1,220 @@
+//! Longshore: processes of one node, each client a process of its own.
+
+use super::{ASKERS, BURST, IDLE_CLIENTS, PAYLOAD, SERVICE, SUBJECT, Subject, TIMEOUT, WINDOW};
+use longshore::nats::{MessageNats, MessageNatsFlushed, MessageNatsReply, Nats};
+use longshore::prelude::*;
+use std::sync::mpsc::{Sender, channel};
+
+/// A node with two workers.
+#[derive(Debug)]
+pub struct Longshore(Node);
+
+impl Longshore {
+    /// Starts the workers.
+    pub fn new() -> Self {
+        let options = NodeOptions::from("bench@localhost").with_workers(2);
+        Self(Node::start(options).expect("a node starts"))
+    }
+
+    fn client(&self, url: &str) -> Nats {
+        let nats = Nats::new(url).expect("valid options");
+        let handle = nats.clone();
+        self.0.spawn(move || handle.client()).expect("a client");
+        nats
+    }
+}
+
+impl Default for Longshore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Publishes and receives.
+struct Courier {
+    nats: Nats,
+    published: u64,
+    received: u64,
+    count: u64,
+    done: Sender<()>,
+}
+
+impl Courier {
+    fn publish(&mut self) -> Result<(), Reason> {
+        while self.published < self.count && self.published + BURST <= self.received + WINDOW {
+            for _ in 0..BURST.min(self.count - self.published) {
+                self.nats.publish(SUBJECT, PAYLOAD.as_slice())?;
+                self.published += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Actor for Courier {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        self.nats.subscribe(cx.pid(), SUBJECT, None)?;
+        self.publish()
+    }
+
+    fn handle_message(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        let message = message.downcast::<MessageNats>().expect("a message");
+        assert_eq!((message.data.len(), message.missed), (PAYLOAD.len(), 0));
+        self.received += 1;
+        if self.received == self.count {
+            // The measurement may be over.
+            let _ = self.done.send(());
+        }
+        self.publish()
+    }
+}
+
+/// Answers with what it is asked.
+struct Responder {
+    nats: Nats,
+    ready: Sender<()>,
+}
+
+impl Actor for Responder {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        self.nats.subscribe(cx.pid(), SERVICE, None)?;
+        Ok(self.nats.flush(cx.pid(), 0)?)
+    }
+
+    fn handle_message(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message.downcast::<MessageNats>() {
+            Ok(mut request) => {
+                let data = request.data.take();
+                self.nats.respond(&request, data)?;
+            }
+            Err(message) => {
+                let flushed = message.downcast::<MessageNatsFlushed>();
+                flushed.expect("the answer to a flush").result?;
+                // The measurement may be over.
+                let _ = self.ready.send(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Asks, one request after the other.
+struct Asker {
+    nats: Nats,
+    left: u64,
+    done: Sender<()>,
+}
+
+impl Asker {
+    fn ask(&self, pid: Pid) -> Result<(), Reason> {
+        Ok(self
+            .nats
+            .request(pid, 0, SERVICE, PAYLOAD.as_slice(), TIMEOUT)?)
+    }
+}
+
+impl Actor for Asker {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        self.ask(cx.pid())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        let reply = message.downcast::<MessageNatsReply>().expect("a reply");
+        assert_eq!(reply.result?.data.len(), PAYLOAD.len());
+        self.left -= 1;
+        if self.left > 0 {
+            return self.ask(cx.pid());
+        }
+        // The measurement may be over.
+        let _ = self.done.send(());
+        Err(Reason::Normal)
+    }
+}
+
+/// Reports the answer to its flush.
+struct Waiter {
+    nats: Nats,
+    done: Sender<()>,
+}
+
+impl Actor for Waiter {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        Ok(self.nats.flush(cx.pid(), 0)?)
+    }
+
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        // The measurement may be over.
+        let _ = self.done.send(());
+        Err(Reason::Normal)
+    }
+}
+
+/// A factory for a process that is never restarted.
+fn once<A: Actor + Send>(actor: A) -> impl FnMut() -> A + Send {
+    let mut actor = Some(actor);
+    move || actor.take().expect("started once")
+}
+
+impl Subject for Longshore {
+    fn publish(&self, url: &str, count: u64) {
+        let (done, end) = channel();
+        let courier = Courier {
+            nats: self.client(url),
+            published: 0,
+            received: 0,
+            count,
+            done,
+        };
+        self.0.spawn(once(courier)).expect("a process starts");
+        end.recv().expect("all messages");
+    }
+
+    fn request(&self, url: &str, count: u64) {
+        let ((done, end), (ready, started)) = (channel(), channel());
+        let responder = Responder {
+            nats: self.client(url),
+            ready,
+        };
+        self.0.spawn(once(responder)).expect("a process starts");
+        started.recv().expect("the responder is there");
+        let nats = self.client(url);
+        for _ in 0..ASKERS {
+            let asker = Asker {
+                nats: nats.clone(),
+                left: count / ASKERS,
+                done: done.clone(),
+            };
+            self.0.spawn(once(asker)).expect("a process starts");
+        }
+        for _ in 0..ASKERS {
+            end.recv().expect("all answers");
+        }
+    }
+
+    fn idle(&self, url: &str) {
+        let (done, end) = channel();
+        for _ in 0..IDLE_CLIENTS {
+            let waiter = Waiter {
+                nats: self.client(url),
+                done: done.clone(),
+            };
+            self.0.spawn(once(waiter)).expect("a process starts");
+            end.recv().expect("a connection");
+        }
+    }
+}
