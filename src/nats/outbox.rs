@@ -5,7 +5,7 @@
 //!                         ▲ subscriptions of a new connection, and what a lost one refused
 //! ```
 //!
-//! A chunk counts its publishes and PINGs, so that the client knows what a PONG confirms. Arena outlive connections: what
+//! A chunk counts its publishes and PINGs, so that the client knows what a PONG confirms. Chunks outlive connections: what
 //! has not been given to one is sent on the next.
 
 use std::collections::VecDeque;
@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 use super::protocol::encode::{PING, Publish};
 use crate::memory::buffer::{Buffer, BufferPool};
 
-/// Bytes of a chunk that takes several operations.
-const CHUNK: usize = 32 << 10;
+/// Bytes of a chunk that takes several operations. A client at rest keeps one. With 32 KiB it took 76 KB at rest and the
+/// server began later: 0.92 of the requests of 4 KiB in the same run.
+const CHUNK: usize = 4 << 10;
 
 /// Operations that leave in one write.
 #[derive(Debug, Default)]
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     fn operations_leave_in_order_and_are_counted() {
         let mut outbox = Outbox::default();
-        let payload = vec![b'x'; 1000];
+        let payload = vec![b'x'; 100];
         for _ in 0..100 {
             publish(&mut outbox, &payload, b"");
         }

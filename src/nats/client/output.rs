@@ -9,8 +9,8 @@ use crate::nats::outbox::Chunk;
 use crate::nats::protocol::encode::{PING, PONG};
 use crate::nats::shared::{Change, State};
 
-/// Arena that one activation gives to the connection.
-const CHUNKS: usize = 32;
+/// Chunks that one activation gives to the connection.
+const CHUNKS: usize = 128;
 
 /// Publishes without a confirmation after which the client sends a PING of its own.
 const UNCONFIRMED: u64 = 4096;
