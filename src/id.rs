@@ -266,8 +266,9 @@ impl fmt::Debug for Name {
     }
 }
 
-/// Where a message goes: a process, a meta-process or a name.
+/// Where a message goes: a process, a meta-process or a name. What is linked or monitored may be an event as well.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Target {
     /// A process.
     Pid(Pid),
@@ -275,6 +276,9 @@ pub enum Target {
     Alias(Alias),
     /// The process that holds this name at the moment of the send.
     Name(Name),
+    /// The event that has this name. It is linked and monitored; values for it are
+    /// [published](crate::Context::publish), and a send to it is refused.
+    Event(Name),
 }
 
 impl From<Pid> for Target {
@@ -325,6 +329,7 @@ impl fmt::Display for Target {
             Self::Pid(pid) => pid.fmt(f),
             Self::Alias(alias) => alias.fmt(f),
             Self::Name(name) => name.fmt(f),
+            Self::Event(name) => write!(f, "event {name}"),
         }
     }
 }

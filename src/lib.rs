@@ -62,6 +62,7 @@
 //! | [`Pid`], [`Alias`], [`Ref`], [`Name`] | who is who; never used again |
 //! | [`Reason`], [`DisconnectReason`] | why something ended |
 //! | [`Supervisor`], [`Child`] | a process that starts, restarts and ends others |
+//! | [`Event`] | a name under which a process publishes to others |
 //! | [`Pool`] | one process that spreads what it gets over workers |
 //! | [`tls`] | certificates and trust, with the feature `tls` |
 //!
@@ -114,14 +115,14 @@ mod time;
 pub mod tls;
 
 pub use actor::{
-    Actor, AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Context, Pool,
-    PoolCommand, Restart, Session, SessionContext, Shutdown, SpawnMeta, Supervisor, Timer,
+    Actor, AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Context, Event,
+    Pool, PoolCommand, Restart, Session, SessionContext, Shutdown, SpawnMeta, Supervisor, Timer,
 };
 pub use bridge::monitor::Monitor;
 pub use bridge::request::{PendingReply, Reply};
 pub use error::{
-    BindError, ConfigError, ConnectError, DisconnectReason, FrameError, Reason, RequestError,
-    SendErrorKind, SpawnError,
+    BindError, ConfigError, ConnectError, DisconnectReason, EventError, FrameError, Reason,
+    RequestError, SendErrorKind, SpawnError,
 };
 pub use id::{Alias, Name, ParseIdError, Pid, Ref, Target};
 pub use inspect::Inspection;
@@ -129,9 +130,10 @@ pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 #[cfg(unix)]
 pub use message::MessageUnixDatagram;
 pub use message::{
-    Flow, Message, MessageDown, MessageExit, MessageMetaFailed, MessageReply, MessageTcp,
-    MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable, MessageUdp,
-    MessageUdpError, Priority, SendError, UserMessage, WriteData, WriteError, WriteErrorKind,
+    Flow, Message, MessageDown, MessageEvent, MessageEventSubscribers, MessageExit,
+    MessageMetaFailed, MessageReply, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
+    MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError, Priority, SendError,
+    UserMessage, WriteData, WriteError, WriteErrorKind,
 };
 pub use meta::{MetaContext, MetaProcess, Readiness};
 pub use net::options::{
@@ -144,7 +146,9 @@ pub use net::udp::UdpServer;
 pub use net::unix_datagram::UnixDatagramServer;
 pub use node::{Error, Metrics, Node, NodeOptions, Serve, StopOptions, StopReport};
 pub use poll::SocketInfo;
-pub use process::{ProcessInfo, ProcessState, SlowHandler, SpawnOptions};
+pub use process::{
+    EventInfo, EventOptions, ProcessInfo, ProcessState, Published, SlowHandler, SpawnOptions,
+};
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
 pub use record::{Level, Logger, ParseLevelError, Record};
 

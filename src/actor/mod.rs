@@ -1,6 +1,7 @@
 //! Actors: the trait that users implement, and the [`Context`] its callbacks get.
 
 mod context;
+mod events;
 mod pool;
 mod records;
 mod session;
@@ -9,6 +10,7 @@ mod supervisor;
 mod timers;
 
 pub use context::Context;
+pub use events::Event;
 pub use pool::{Pool, PoolCommand};
 pub(crate) use session::SessionBehavior;
 pub use session::{Session, SessionContext};

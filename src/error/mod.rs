@@ -59,6 +59,8 @@ pub enum SendErrorKind {
     NoName,
     /// The meta-process has ended.
     NoMeta,
+    /// The target is an event, which takes values by [`Context::publish`](crate::Context::publish) only.
+    IsEvent,
     /// The mailbox holds as many messages as it may.
     MailboxFull,
     /// The bytes would exceed the connection's output limit. A
@@ -76,6 +78,7 @@ impl SendErrorKind {
             Self::NoProcess => "no such process",
             Self::NoName => "name is not registered",
             Self::NoMeta => "no such meta-process",
+            Self::IsEvent => "an event takes no messages",
             Self::MailboxFull => "mailbox is full",
             Self::OutputFull => "output limit reached",
             Self::TooLarge => "larger than the output limit",
@@ -107,6 +110,27 @@ pub enum SpawnError {
     #[error("the parent process has ended")]
     NoParent,
     /// The process itself has ended: in `terminate` it cannot take a name any more.
+    #[error("the process has ended")]
+    Ended,
+    /// An option is wrong.
+    #[error(transparent)]
+    Option(#[from] ConfigError),
+}
+
+/// Why an event was not registered, subscribed to or published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// No event has that name, or it has ended.
+    #[error("there is no event {0}")]
+    NoEvent(Name),
+    /// Another event has the name.
+    #[error("there is an event {0} already")]
+    Taken(Name),
+    /// The process has subscribed to the event before.
+    #[error("the process has subscribed to {0} already")]
+    Subscribed(Name),
+    /// The process itself has ended: in `terminate` it registers and subscribes no more.
     #[error("the process has ended")]
     Ended,
     /// An option is wrong.

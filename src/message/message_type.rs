@@ -38,9 +38,11 @@ impl MessageType {
     /// The runtime asks the process about itself.
     pub(crate) const INSPECT: Self = Self(12);
     pub(crate) const META_FAILED: Self = Self(13);
+    pub(crate) const EVENT: Self = Self(14);
+    pub(crate) const EVENT_SUBSCRIBERS: Self = Self(15);
 
     /// Names of the runtime's own types, by number.
-    const NAMES: [&'static str; 14] = [
+    const NAMES: [&'static str; 16] = [
         "",
         "longshore::MessageTcp",
         "longshore::MessageTcpConnect",
@@ -55,6 +57,8 @@ impl MessageType {
         "longshore::MessageReply",
         "inspect",
         "longshore::MessageMetaFailed",
+        "longshore::MessageEvent",
+        "longshore::MessageEventSubscribers",
     ];
 
     /// The number of a user's type.

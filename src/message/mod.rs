@@ -7,6 +7,7 @@
 //!
 //! This module does not queue or route: mailboxes are in `process`, commands to meta-processes in `bridge`.
 
+mod event;
 pub(crate) mod message_type;
 mod packed;
 mod send_error;
@@ -20,6 +21,7 @@ use std::net::SocketAddr;
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Alias, Ref, Target};
 use crate::memory::buffer::Buffer;
+pub use event::{MessageEvent, MessageEventSubscribers};
 pub(crate) use message_type::MessageType;
 pub(crate) use packed::CompactMessage;
 pub use send_error::SendError;
@@ -55,6 +57,10 @@ pub enum Message {
     Down(Box<MessageDown>),
     /// A meta-process that this process has spawned has ended in its `init`.
     MetaFailed(Box<MessageMetaFailed>),
+    /// A value of an event that this process has subscribed to.
+    Event(MessageEvent),
+    /// An event of this process has got its first subscriber, or lost its last one.
+    EventSubscribers(Box<MessageEventSubscribers>),
     /// The answer to a request of this process.
     Reply(Box<MessageReply>),
     /// Any other type; see [`Message::downcast`].
@@ -162,6 +168,8 @@ impl Message {
             Self::Exit(_) => MessageType::EXIT,
             Self::Down(_) => MessageType::DOWN,
             Self::MetaFailed(_) => MessageType::META_FAILED,
+            Self::Event(_) => MessageType::EVENT,
+            Self::EventSubscribers(_) => MessageType::EVENT_SUBSCRIBERS,
             Self::Reply(_) => MessageType::REPLY,
             Self::User(value) => value.message_type(),
         }

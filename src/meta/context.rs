@@ -208,6 +208,9 @@ impl MetaContext<'_> {
                 Some(pid) => pid,
                 None => return Err(SendError::new(SendErrorKind::NoName, to, message.unpack())),
             },
+            Target::Event(_) => {
+                return Err(SendError::new(SendErrorKind::IsEvent, to, message.unpack()));
+            }
         };
         self.deliver_data(pid, message).map_err(|undelivered| {
             let (kind, message) = match undelivered {

@@ -6,6 +6,7 @@ mod children;
 pub(crate) mod core;
 mod dump;
 mod error;
+mod events;
 mod metrics;
 mod options;
 mod records;

@@ -13,7 +13,7 @@
 //!    Meanwhile no worker is held.
 //! 4. `terminate` is called.
 //! 5. The other meta-processes get an exit signal.
-//! 6. Links and monitors are notified, so that one who starts a successor finds name and ports free
+//! 6. Its events end; links and monitors are notified, so that one who starts a successor finds name and ports free
 //!    and the predecessor's `terminate` done.
 //! 7. Messages are dropped (requests among them are answered with an error), and the cell is free.
 //!
@@ -156,6 +156,9 @@ impl Processes {
             }
             self.set_terminating(pid, 0);
         }
+        for event in life.take_events() {
+            self.end_event(&event, &reason);
+        }
         if let Some(relations) = remains.relations.take() {
             self.notify_related(pid, *relations, &reason);
         }
@@ -214,6 +217,7 @@ impl Processes {
             relations.listeners.clear();
             std::mem::take(&mut relations.metas)
         });
+        self.end_events_of(pid);
         for alias in metas.into_iter().flatten() {
             self.exit_meta(alias, &Reason::Kill);
         }
@@ -250,6 +254,7 @@ impl Processes {
                         self.exit_meta(alias, reason);
                     }
                 }
+                Target::Event(name) => self.unwatch_event(&name, &Watcher::Link(pid)),
                 Target::Name(_) => {}
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Processes;
 use super::envelope::Payload;
+use super::events::EventState;
 use super::mailbox::Batch;
 use super::set_aside::SetAside;
 use super::spawn::StartReport;
@@ -90,6 +91,8 @@ pub(super) struct ColdState {
     /// Input of connections whose output is above its high mark.
     pub(super) aside: Option<Box<SetAside>>,
     timers: Option<Box<OwnedTimers>>,
+    /// Events that it has registered.
+    events: Vec<Arc<EventState>>,
 }
 
 impl ColdState {
@@ -98,6 +101,7 @@ impl ColdState {
             && self.aside.is_none()
             && self.start_report.is_none()
             && self.timers.is_none()
+            && self.events.is_empty()
     }
 }
 
@@ -160,6 +164,23 @@ impl ProcessInfo {
         if let Some(timers) = cold.timers {
             timers.cancel_all(processes);
         }
+    }
+
+    pub(super) fn own_event(&mut self, state: Arc<EventState>) {
+        self.cold.get_or_insert_default().events.push(state);
+    }
+
+    pub(crate) fn forget_event(&mut self, state: &Arc<EventState>) {
+        if let Some(cold) = &mut self.cold {
+            cold.events.retain(|own| !Arc::ptr_eq(own, state));
+            self.free_cold_state();
+        }
+    }
+
+    pub(super) fn take_events(&mut self) -> Vec<Arc<EventState>> {
+        let cold = self.cold.as_mut();
+        cold.map(|cold| std::mem::take(&mut cold.events))
+            .unwrap_or_default()
     }
 
     /// Has the timer end with this process.

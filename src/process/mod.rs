@@ -18,6 +18,7 @@ mod class;
 mod deliver;
 mod end;
 pub(crate) mod envelope;
+mod events;
 mod handle;
 mod lane;
 mod lifecycle;
@@ -34,6 +35,8 @@ mod table;
 mod timers;
 mod turns;
 
+pub(crate) use events::EventState;
+pub use events::{EventInfo, EventOptions, Published};
 pub(crate) use lifecycle::{Behavior, ProcessContext};
 pub use list::{ProcessInfo, ProcessState};
 pub(crate) use mailbox::Bounds;

@@ -88,6 +88,13 @@ impl ProcessContext<'_> {
             Target::Alias(alias) => {
                 self.watch(*alias, Watcher::Link(me));
             }
+            Target::Event(name) => {
+                let watcher = Watcher::Link(me);
+                if !self.processes.watch_event(name, watcher.clone()) {
+                    self.processes
+                        .notify_watcher(watcher, target, &Reason::NoProcess);
+                }
+            }
             Target::Name(_) => {}
         }
         Ok(())
@@ -112,6 +119,9 @@ impl ProcessContext<'_> {
                     watcher: Watcher::Link(me),
                 };
                 self.processes.commands.push(alias.stripe(), command);
+            }
+            Target::Event(name) => {
+                self.processes.unwatch_event(&name, &Watcher::Link(me));
             }
             Target::Name(_) => {}
         }
@@ -150,6 +160,7 @@ impl ProcessContext<'_> {
                 }
             }
             Ok(Target::Alias(alias)) => self.watch(alias, watcher),
+            Ok(Target::Event(name)) if self.processes.watch_event(&name, watcher.clone()) => {}
             _ => self
                 .processes
                 .notify_watcher(watcher, target, &Reason::NoProcess),
@@ -198,6 +209,9 @@ impl Processes {
                 let command = Command::Watch { to: alias, watcher };
                 self.commands.push(alias.stripe(), command);
             }
+            Ok(Target::Event(name)) => {
+                self.watch_event(&name, watcher);
+            }
             _ => drop(watcher),
         }
     }
@@ -214,6 +228,7 @@ impl Processes {
                     watcher,
                 },
             ),
+            Target::Event(name) => self.unwatch_event(name, &watcher),
             Target::Name(_) => {}
         }
     }

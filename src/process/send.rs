@@ -79,6 +79,10 @@ impl Processes {
                     message.unpack(),
                 )),
             },
+            Target::Event(_) => {
+                let kind = SendErrorKind::IsEvent;
+                Err(SendError::new(kind, to, message.unpack()))
+            }
         }
     }
 
@@ -154,6 +158,7 @@ impl Processes {
                 );
                 Ok(())
             }
+            Ok(Target::Event(_)) => Err(SendError::new(SendErrorKind::IsEvent, to, message)),
             Ok(_) => Err(SendError::new(SendErrorKind::NoMeta, to, message)),
             Err(kind) => Err(SendError::new(kind, to, message)),
         }
@@ -207,6 +212,7 @@ impl Processes {
                 .map_err(|(error, _)| error.into())
             }
             Target::Alias(alias) => self.send_exit_meta(alias, reason),
+            Target::Event(_) => Err(SendErrorKind::IsEvent),
             Target::Name(_) => Err(SendErrorKind::NoName),
         }
     }
@@ -261,6 +267,7 @@ impl Processes {
                     .push(alias.stripe(), Command::Inspect { to: alias, reply });
                 Ok(())
             }
+            Target::Event(_) => Err(SendErrorKind::IsEvent),
             _ => Err(SendErrorKind::NoMeta),
         }
     }

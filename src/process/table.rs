@@ -14,6 +14,7 @@ use super::activity::{Activity, Identity};
 use super::class::Class;
 use super::end::Closing;
 use super::envelope::{BarrierToken, Payload};
+use super::events::Events;
 use super::lifecycle::{Process, ProcessInfo};
 use super::mailbox::{Bounds, Mailbox};
 use super::relations::Relations;
@@ -46,6 +47,7 @@ pub(crate) struct Processes {
     pub(crate) commands: Arc<Commands>,
     pub(crate) timers: Arc<Timers>,
     pub(super) tickers: Tickers,
+    pub(super) events: Events,
     pub(crate) log: Log,
     pub(super) default_bounds: Bounds,
     refs: AtomicU64,
@@ -130,6 +132,7 @@ impl Processes {
             commands,
             timers,
             tickers: Tickers::default(),
+            events: Events::default(),
             log,
             default_bounds,
             refs: AtomicU64::new(1),

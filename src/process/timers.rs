@@ -176,6 +176,7 @@ impl Processes {
             Target::Pid(pid) => self.is_alive(*pid).then(|| Some(to.clone())),
             Target::Alias(alias) => self.commands.is_live(*alias).then(|| Some(to.clone())),
             Target::Name(name) => Some(self.resolve(name).map(Target::Pid)),
+            Target::Event(_) => None,
         }
     }
 
@@ -191,7 +192,7 @@ impl Processes {
                 let command = Command::Tick { to, from, tick };
                 self.commands.push(to.stripe(), command);
             }
-            Some(Target::Name(_)) | None => drop(tick),
+            Some(Target::Name(_) | Target::Event(_)) | None => drop(tick),
         }
     }
 

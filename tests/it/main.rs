@@ -14,6 +14,7 @@ mod clients;
 mod close;
 mod connections;
 mod datagrams;
+mod events;
 mod faults;
 mod flow;
 mod framing;

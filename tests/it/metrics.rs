@@ -112,6 +112,19 @@ fn figures_of_processes_and_sockets_move() {
         held = Some(node.buffer_pool().get(512))
     });
     drop(held);
+    let reader = Probe::spawn_with(&node, SpawnOptions::default().with_mailbox_bound(1));
+    let options = longshore::EventOptions::default();
+    let event = probe
+        .run(|cx| cx.register_event("full", options))
+        .expect("registered");
+    reader.run(|cx| cx.subscribe("full")).expect("subscribed");
+    let gate = reader.block();
+    moves_count(&node, "events_dropped", || {
+        for _ in 0..2 {
+            node.publish(&event, ()).expect("the event is there");
+        }
+    });
+    drop(gate);
     moves_count(&node, "uptime_seconds", || ());
     drop(node.stop());
 }

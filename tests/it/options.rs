@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{
-    AtLimit, BindError, BufferPool, ConnectError, CustomFraming, Frame, FrameDecoder, FrameError,
-    HeaderFraming, Overflow, SocketOptions, StopOptions, TcpLimits,
+    AtLimit, BindError, BufferPool, ConnectError, CustomFraming, EventOptions, Frame, FrameDecoder,
+    FrameError, HeaderFraming, Overflow, SocketOptions, StopOptions, TcpLimits,
 };
 
 use crate::support::*;
@@ -827,6 +827,23 @@ fn every_option_of_a_spawn_works_or_is_refused_by_name() {
     // The row of "link": it needs a process that spawns.
     let linked = probe.run(|cx| cx.spawn_with(SpawnOptions::default().with_link(), || Nothing));
     linked.expect("spawned");
+    stop_clean(&node);
+}
+
+#[test]
+fn every_option_of_an_event_works() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    for kept in [0, 1, usize::MAX] {
+        let rows = [("kept", EventOptions::default().with_kept(kept))];
+        for (name, options) in rows {
+            let registered = probe.run(move |cx| cx.register_event::<u8>(name, options));
+            let event = registered.expect("registered");
+            node.publish(&event, 7).expect("published");
+            assert_eq!(node.events()[0].kept, kept.min(1));
+            probe.run(move |cx| cx.end_event(&event));
+        }
+    }
     stop_clean(&node);
 }
 

@@ -231,6 +231,7 @@ impl Adapter {
     fn find(&self, target: &Target) -> Option<ChildId> {
         match target {
             Target::Name(name) => self.names.get(name).copied(),
+            Target::Event(_) => None,
             Target::Pid(pid) => self.runs.get(pid).map(|run| run.child),
             Target::Alias(_) => None,
         }
