@@ -165,6 +165,33 @@ hear ann "[*] bob has left"
 leave ann
 finish
 
+# ---- pubsub ----
+run pubsub 127.0.0.1:0
+open ann nc 127.0.0.1 "$port"
+open bob socat - "TCP:127.0.0.1:$port"
+say ann "sub weather"
+hear ann "subscribed to weather"
+for text in one two three four; do say bob "pub weather $text"; done
+for text in one two three four; do hear ann "weather: $text"; done
+# A later subscriber gets the last three first.
+say bob "sub weather"
+hear bob "subscribed to weather"
+for text in two three four; do hear bob "weather: $text"; done
+say ann "unsub weather"
+say ann "nonsense"
+hear ann "[?] sub TOPIC, *"
+say bob "pub weather $(printf 'a \033 five')"
+hear bob "weather: a ?u{1b} five"
+# The topic ends with its last subscriber, and another one of its name has nothing of it.
+leave bob
+say ann "sub weather"
+hear ann "subscribed to weather"
+say ann "pub weather six"
+while read -r -t 10 -u "${out[ann]}" line; do [[ $line == "weather: six" ]] && break; done
+[[ $line == "weather: six" ]] || fail "ann does not hear herself: $line"
+leave ann
+finish
+
 # ---- demo ----
 run demo 127.0.0.1:0
 # Its own client is connection 0 and belongs to handler1.

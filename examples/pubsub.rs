@@ -1,0 +1,157 @@
+//! Topics: clients subscribe and publish by lines. Each topic is an event, and each client a process.
+//!
+//! ```text
+//! cargo run --release --example pubsub -- 127.0.0.1:7000
+//! nc 127.0.0.1 7000            # in several terminals: `sub weather`, `pub weather It rains`, `unsub weather`
+//! ```
+
+use std::collections::HashMap;
+
+use longshore::prelude::*;
+use longshore::{Event, EventOptions};
+
+/// Topics that one client may subscribe to.
+const MAX_TOPICS: usize = 100;
+/// Lines of a topic that a later subscriber gets first.
+const KEPT: usize = 3;
+
+/// What clients ask the broker for.
+enum Order {
+    /// There is to be such a topic; the answer is `Opened`.
+    Open(String),
+    Publish(String, String),
+}
+
+struct Opened(String);
+
+/// Publishes for all. A topic is there while it has subscribers, so that their number bounds that of the topics.
+struct Broker {
+    address: String,
+    topics: HashMap<String, Event<String>>,
+}
+
+impl Actor for Broker {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        cx.register("broker")?;
+        let options =
+            TcpServerOptions::from(&self.address).with_framing(Framing::Lines { max_length: 512 });
+        let server = TcpServer::bind(options)?;
+        println!("{}", server.local_addr());
+        cx.spawn_meta(server.serve(Client::default))?;
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        if let Message::EventSubscribers(change) = &message
+            && !change.has_subscribers
+            && let Some(topic) = self.topics.remove(change.event.as_str())
+        {
+            cx.end_event(&topic);
+        }
+        match message.downcast() {
+            Ok(Order::Open(topic)) => {
+                if !self.topics.contains_key(&topic) {
+                    let options = EventOptions::default().with_kept(KEPT);
+                    let event = cx.register_event(&topic, options)?;
+                    self.topics.insert(topic.clone(), event);
+                }
+                cx.send(from, Opened(topic)).ok(); // the client may have left
+            }
+            Ok(Order::Publish(topic, text)) => {
+                if let Some(event) = self.topics.get(&topic) {
+                    cx.publish(event, text)?;
+                }
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// One client. A topic has a subscription once it is open.
+#[derive(Default)]
+struct Client {
+    topics: HashMap<String, Option<Ref>>,
+}
+
+impl Session for Client {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+        let line = String::from_utf8_lossy(&input.take()).into_owned();
+        let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        match (verb, rest.split_once(' ')) {
+            ("pub", Some((topic, text))) => {
+                let text = text.escape_debug().to_string(); // nothing that moves a cursor
+                cx.send("broker", Order::Publish(topic.into(), text))?;
+            }
+            ("sub", None) if !rest.is_empty() && self.topics.len() < MAX_TOPICS => {
+                if !self.topics.contains_key(rest) {
+                    self.topics.insert(rest.into(), None);
+                    cx.send("broker", Order::Open(rest.into()))?;
+                }
+            }
+            ("unsub", None) => {
+                if let Some(Some(subscription)) = self.topics.remove(rest) {
+                    cx.unsubscribe(subscription);
+                }
+            }
+            _ => cx.write("? sub TOPIC, unsub TOPIC, pub TOPIC TEXT\n"),
+        }
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut SessionContext<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message {
+            Message::Event(event) => {
+                if let Some(text) = event.downcast_ref::<String>() {
+                    cx.write(format!("{}: {text}\n", event.event()));
+                }
+            }
+            message => {
+                if let Ok(Opened(topic)) = message.downcast() {
+                    self.subscribe(cx, topic)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    fn subscribe(&mut self, cx: &mut SessionContext<'_>, topic: String) -> Result<(), Reason> {
+        // The client may have changed its mind meanwhile.
+        let Some(subscription @ None) = self.topics.get_mut(&topic) else {
+            return Ok(());
+        };
+        match cx.subscribe(&topic) {
+            Ok(own) => {
+                *subscription = Some(own);
+                cx.write(format!("subscribed to {topic}\n"));
+            }
+            // It has lost its last subscriber since, and was ended: once more.
+            Err(_) => cx.send("broker", Order::Open(topic))?,
+        }
+        Ok(())
+    }
+}
+
+fn main() -> Result<(), longshore::Error> {
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:7000".into());
+    let report = Node::run("pubsub@localhost", || Broker {
+        address,
+        topics: HashMap::new(),
+    })?; // until Ctrl-C
+    println!("{report}"); // what was cut off
+    Ok(())
+}
