@@ -3,6 +3,7 @@
 mod context;
 mod events;
 mod pool;
+mod processes;
 mod records;
 mod session;
 mod sockets;

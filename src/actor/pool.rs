@@ -17,6 +17,8 @@
 //!
 //! A pool does not own connections: it would hand one connection's bytes to several workers, so a listener refuses it.
 
+mod distribution;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -25,12 +27,13 @@ use super::{Actor, Context, make};
 use crate::bridge::TimerEvent;
 use crate::bridge::request::Reply;
 use crate::error::Reason;
-use crate::error::{ConfigError, RequestError, SendErrorKind, SpawnError};
+use crate::error::{ConfigError, SpawnError};
 use crate::id::{Pid, Target};
 use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::process::envelope::Payload;
 use crate::process::{Behavior, ProcessContext, SpawnOptions};
+use distribution::{Distribution, Held};
 
 /// Until what was held back is tried again.
 const RETRY: Duration = Duration::from_millis(1);
@@ -72,22 +75,6 @@ pub struct Pool {
     forwarded: u64,
     dropped: u64,
     restarted: u64,
-}
-
-type KeyOf = Box<dyn Fn(Pid, &Message) -> u64 + Send>;
-
-/// Which worker gets a message.
-enum Distribution {
-    InTurn,
-    LeastBusy,
-    ByKey(KeyOf),
-}
-
-/// What no worker has taken yet.
-struct Held {
-    from: Pid,
-    key: Option<u64>,
-    payload: Payload,
 }
 
 /// Commands to a running pool, sent as ordinary messages.
@@ -213,78 +200,6 @@ impl Pool {
         while self.workers.len() < self.size {
             if self.spawn_worker(env).is_err() {
                 alarm(env, Retry::Respawn, RESPAWN);
-                return;
-            }
-        }
-    }
-
-    /// The key of a message, if the pool distributes by it.
-    fn key(&self, from: Pid, message: &Message) -> Option<u64> {
-        match &self.distribution {
-            Distribution::ByKey(key) => Some(key(from, message)),
-            Distribution::InTurn | Distribution::LeastBusy => None,
-        }
-    }
-
-    /// Rules 1 and 2.
-    fn dispatch(&mut self, env: &ProcessContext<'_>, held: Held) {
-        self.flush(env);
-        let refused = if self.held_back.is_empty() {
-            self.offer(env, held)
-        } else {
-            Some(held)
-        };
-        let Some(held) = refused else { return };
-        if self.held_back.len() < self.worker_mailbox as usize * self.size {
-            self.held_back.push_back(held);
-            self.set_retry(env);
-            return;
-        }
-        self.dropped += 1;
-        if let Payload::Call(call) = held.payload {
-            call.1
-                .fail(RequestError::NotDelivered(SendErrorKind::MailboxFull));
-        }
-    }
-
-    /// Gives what is held to a worker that takes it.
-    fn offer(&mut self, env: &ProcessContext<'_>, mut held: Held) -> Option<Held> {
-        let workers = self.workers.len();
-        if workers == 0 {
-            return Some(held);
-        }
-        let (first, tries) = match (held.key, &self.distribution) {
-            (Some(key), _) => ((key % workers as u64) as usize, 1),
-            (None, Distribution::LeastBusy) => (self.least_busy(env), workers),
-            (None, _) => (self.next, workers),
-        };
-        for at in first..first + tries {
-            let worker = self.workers[at % workers];
-            match env.processes.forward(worker, held.from, held.payload) {
-                Ok(()) => {
-                    self.forwarded += 1;
-                    self.next = (at + 1) % workers;
-                    return None;
-                }
-                Err((_, refused)) => held.payload = refused,
-            }
-        }
-        Some(held)
-    }
-
-    /// The place of the worker with the fewest messages, the next in turn among equals.
-    fn least_busy(&self, env: &ProcessContext<'_>) -> usize {
-        let workers = self.workers.len();
-        (self.next..self.next + workers)
-            .min_by_key(|at| env.processes.load(self.workers[at % workers]))
-            .unwrap_or(self.next)
-    }
-
-    fn flush(&mut self, env: &ProcessContext<'_>) {
-        while let Some(held) = self.held_back.pop_front() {
-            if let Some(held) = self.offer(env, held) {
-                self.held_back.push_front(held);
-                self.set_retry(env);
                 return;
             }
         }

@@ -2,19 +2,13 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io;
-#[cfg(unix)]
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Interest, Token};
-
 use super::actions::{Actions, Again};
-use super::{MetaProcess, Services, Standing, Waits};
+use super::{MetaProcess, Offload, Services, Standing, Waits};
+use crate::bridge::Command;
 use crate::bridge::send_quota::SendQuota;
 use crate::bridge::{Claim, Undelivered};
-use crate::bridge::{Command, Commands};
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
@@ -22,19 +16,7 @@ use crate::memory::buffer::{Buffer, BufferPool};
 use crate::message::CompactMessage;
 use crate::message::Message;
 use crate::message::SendError;
-use crate::proto::tcp::Handshake;
 use crate::record::{Kind, Level, Record};
-
-/// Where a moderate handshake step, about a tenth of a millisecond of computation, is to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offload {
-    /// In this callback, which is the last one of the activation.
-    Inline,
-    /// In this way in one of the next activations: the callback requests that and does not read.
-    Defer,
-    /// On a thread of its own. Enough others wait already, and the journey costs a quarter of the step.
-    Spawn,
-}
 
 /// The meta-process as its callbacks see it: its identity, and everything it can do. No call blocks.
 pub struct MetaContext<'a> {
@@ -104,80 +86,6 @@ impl MetaContext<'_> {
     /// ```
     pub fn parent(&self) -> Pid {
         self.parent
-    }
-
-    /// Adds a file descriptor to the poll loop, edge-triggered, for reading and writing. The meta-process must own it. It is
-    /// removed when the meta-process ends; one that is closed before must be removed with
-    /// [`MetaContext::deregister`], because a copy of it elsewhere would keep its place.
-    ///
-    /// # Errors
-    ///
-    /// What the operating system says, for instance for a regular file.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { inside_meta(|cx| {
-    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
-    /// ours.set_nonblocking(true)?;
-    /// cx.register(&ours)?; // `ready` is called when something can be read or written
-    /// # Ok(()) }) }
-    /// ```
-    #[cfg(unix)]
-    pub fn register(&mut self, source: &impl AsFd) -> io::Result<()> {
-        let fd = source.as_fd().as_raw_fd();
-        self.register_source(&mut mio::unix::SourceFd(&fd))?;
-        self.services.sources.join(self.alias, fd);
-        Ok(())
-    }
-
-    /// Removes a file descriptor from the poll loop before it is closed.
-    ///
-    /// # Errors
-    ///
-    /// It was not registered.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { inside_meta(|cx| {
-    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
-    /// cx.register(&ours)?;
-    /// cx.deregister(&ours)?;
-    /// # Ok(()) }) }
-    /// ```
-    #[cfg(unix)]
-    pub fn deregister(&mut self, source: &impl AsFd) -> io::Result<()> {
-        let fd = source.as_fd().as_raw_fd();
-        self.services.sources.forget(self.alias, fd);
-        self.services
-            .registry
-            .deregister(&mut mio::unix::SourceFd(&fd))
-    }
-
-    /// Registered once for both directions and never changed: readiness is remembered, not asked for.
-    pub(crate) fn register_source(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
-        self.register_for(source, Interest::READABLE | Interest::WRITABLE)
-    }
-
-    /// Takes a source off the poll, before it is closed. One that is not on it stays off.
-    pub(crate) fn deregister_source(&self, source: &mut impl mio::event::Source) {
-        let _ = self.services.registry.deregister(source);
-    }
-
-    /// The same for a TCP stream, which may have an urgent byte in it.
-    pub(crate) fn register_stream(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let interest = interest | Interest::PRIORITY;
-        self.register_for(source, interest)
-    }
-
-    fn register_for(
-        &self,
-        source: &mut impl mio::event::Source,
-        interest: Interest,
-    ) -> io::Result<()> {
-        let token = Token(self.alias.to_word() as usize);
-        self.services.registry.register(source, token, interest)
     }
 
     /// Sends a message to any target, as coming from the parent process.
@@ -422,19 +330,6 @@ impl MetaContext<'_> {
             .deliver_control(to, self.parent, message)
     }
 
-    /// Lets a command come to this meta-process from another thread.
-    pub(crate) fn self_handle(&self) -> SelfHandle {
-        SelfHandle {
-            commands: Arc::clone(&self.services.commands),
-            alias: self.alias,
-        }
-    }
-
-    /// Has `ready` called once more as the last callback of an activation, with time for a moderate handshake step.
-    pub(crate) fn request_handshake_step(&mut self) {
-        self.actions.handshake_step = true;
-    }
-
     /// Replaces this meta-process with `successor` when the callback returns, even with an error. The alias stays, and so
     /// do the quota, the watchers and the timer; `init` of the successor is not called.
     pub(crate) fn become_meta(&mut self, successor: Box<dyn MetaProcess>) {
@@ -445,35 +340,6 @@ impl MetaContext<'_> {
     /// moment of the send, which is later than the begin of the activation and inside a millisecond.
     pub(crate) fn start_deadlines_now(&mut self) {
         self.now_ms = self.services.timers.clock().deadline_ms(Duration::ZERO);
-    }
-
-    /// Computes a handshake step on a thread of the handshake pool; it returns as a message.
-    pub(crate) fn offload(&self, mut handshake: Handshake) {
-        let (remote, log) = (self.self_handle(), self.services.log.clone());
-        let outcome = self.services.handshakes.run(move || {
-            match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handshake.run())) {
-                Ok(()) => remote.send(handshake),
-                Err(payload) => {
-                    let reason = Reason::from_panic(&*payload);
-                    log.record(Level::Error, Kind::MetaEnded, None, |record| {
-                        record.set_text("meta-process ended in a handshake");
-                        record.alias = Some(remote.alias);
-                        record.reason = Some(reason.clone());
-                    });
-                    remote.commands.push(
-                        remote.alias.stripe(),
-                        Command::Exit {
-                            to: remote.alias,
-                            reason,
-                        },
-                    );
-                }
-            }
-        });
-        if let Err(job) = outcome {
-            // The pool has stopped or cannot start a thread. A late step is better than a connection that hangs.
-            job();
-        }
     }
 
     /// Sets the next time `handle_timer` is called, in milliseconds of the node's clock.
@@ -489,26 +355,5 @@ impl fmt::Debug for MetaContext<'_> {
             .field("alias", &self.alias)
             .field("parent", &self.parent)
             .finish_non_exhaustive()
-    }
-}
-
-/// Sends a message to one meta-process from a thread of the blocking pool, or from a job that was lent.
-pub(crate) struct SelfHandle {
-    commands: Arc<Commands>,
-    alias: Alias,
-}
-
-impl SelfHandle {
-    pub(crate) fn send<T: Send + 'static>(&self, message: T) {
-        // The sender of the request may have ended meanwhile.
-        let _ = self
-            .commands
-            .send(self.alias, Pid::NODE, Message::new(message).into());
-    }
-}
-
-impl fmt::Debug for Services {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Services").finish_non_exhaustive()
     }
 }

@@ -17,6 +17,7 @@
 
 mod actions;
 mod context;
+mod offload;
 mod readiness;
 mod services;
 mod sources;
@@ -24,7 +25,7 @@ mod waits;
 
 pub(crate) use actions::{Actions, Again};
 pub use context::MetaContext;
-pub(crate) use context::Offload;
+pub(crate) use offload::Offload;
 pub use readiness::Readiness;
 pub(crate) use services::{PendingSpawn, Services};
 pub(crate) use sources::Sources;

@@ -7,8 +7,13 @@
 //!
 //! What it does not do: sockets of the crate leave by themselves ([`MetaProcess::leave_poll`](crate::meta::MetaProcess)).
 
-use mio::Registry;
+use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, AsRawFd};
 
+use mio::{Interest, Registry, Token};
+
+use super::MetaContext;
 use crate::id::Alias;
 
 /// See the module.
@@ -133,5 +138,82 @@ mod unix {
     fn identity(fd: RawFd) -> Option<(u64, u64)> {
         let metadata = fs::metadata(format!("/dev/fd/{fd}")).ok()?;
         Some((metadata.dev(), metadata.ino()))
+    }
+}
+
+/// # Sources
+impl MetaContext<'_> {
+    /// Adds a file descriptor to the poll loop, edge-triggered, for reading and writing. The meta-process must own it. It is
+    /// removed when the meta-process ends; one that is closed before must be removed with
+    /// [`MetaContext::deregister`], because a copy of it elsewhere would keep its place.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says, for instance for a regular file.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// cx.register(&ours)?; // `ready` is called when something can be read or written
+    /// # Ok(()) }) }
+    /// ```
+    #[cfg(unix)]
+    pub fn register(&mut self, source: &impl AsFd) -> io::Result<()> {
+        let fd = source.as_fd().as_raw_fd();
+        self.register_source(&mut mio::unix::SourceFd(&fd))?;
+        self.services.sources.join(self.alias, fd);
+        Ok(())
+    }
+
+    /// Removes a file descriptor from the poll loop before it is closed.
+    ///
+    /// # Errors
+    ///
+    /// It was not registered.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
+    /// cx.register(&ours)?;
+    /// cx.deregister(&ours)?;
+    /// # Ok(()) }) }
+    /// ```
+    #[cfg(unix)]
+    pub fn deregister(&mut self, source: &impl AsFd) -> io::Result<()> {
+        let fd = source.as_fd().as_raw_fd();
+        self.services.sources.forget(self.alias, fd);
+        self.services
+            .registry
+            .deregister(&mut mio::unix::SourceFd(&fd))
+    }
+
+    /// Registered once for both directions and never changed: readiness is remembered, not asked for.
+    pub(crate) fn register_source(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
+        self.register_for(source, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Takes a source off the poll, before it is closed. One that is not on it stays off.
+    pub(crate) fn deregister_source(&self, source: &mut impl mio::event::Source) {
+        let _ = self.services.registry.deregister(source);
+    }
+
+    /// The same for a TCP stream, which may have an urgent byte in it.
+    pub(crate) fn register_stream(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interest = interest | Interest::PRIORITY;
+        self.register_for(source, interest)
+    }
+
+    fn register_for(
+        &self,
+        source: &mut impl mio::event::Source,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let token = Token(self.alias.to_word() as usize);
+        self.services.registry.register(source, token, interest)
     }
 }

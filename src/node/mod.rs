@@ -12,10 +12,12 @@ mod options;
 mod records;
 mod run;
 mod seen;
+mod send;
 mod serve;
 #[cfg(all(feature = "signals", unix))]
 mod signals;
 mod sockets;
+mod spawn;
 mod stop;
 mod timers;
 
@@ -25,29 +27,21 @@ pub use options::NodeOptions;
 pub use serve::Serve;
 pub use stop::{StopOptions, StopReport};
 
-use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::core::Core;
-use crate::actor::{Actor, Supervisor, make};
 use crate::base::blocking::Blocking;
 use crate::base::inside::RuntimeId;
 use crate::bridge::Deliver;
 use crate::bridge::Timers;
-use crate::bridge::request::{PendingReply, Reply};
 use crate::bridge::{Commands, StripeWakers};
-use crate::error::Reason;
-use crate::error::{RequestError, SendErrorKind, SpawnError};
-use crate::id::{Name, Pid, Target};
-use crate::inspect::Inspection;
+use crate::id::{Name, Pid};
 use crate::memory::buffer::BufferPool;
-use crate::message::SendError;
-use crate::message::{Message, Priority};
 use crate::meta::{Services, Sources};
 use crate::poll::{Io, Poller};
-use crate::process::{Behavior, Processes, SpawnOptions, StartReport};
+use crate::process::Processes;
 use crate::record::Log;
 use crate::scheduler::{Executor, Scheduler};
 use crate::time::clock::Clock;
@@ -173,298 +167,6 @@ impl Node {
 
     fn table(&self) -> &Arc<Processes> {
         &self.0.core.processes
-    }
-
-    /// Spawns a process; its `init` runs now, on this thread. To have it restarted, make it the child of a
-    /// [`Supervisor`], whose factory may be called again. For a supervisor this waits until its children have started,
-    /// unless it is called inside a process.
-    ///
-    /// # Errors
-    ///
-    /// `init` failed, or it or the factory panicked, or the node refuses. Nothing is left of the process then; ports that it
-    /// had bound are free again.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// struct Worker;
-    /// impl Actor for Worker {}
-    ///
-    /// let pid = node.spawn(|| Worker)?;
-    /// node.send(pid, "hello")?;
-    /// # Ok(()) }
-    /// ```
-    pub fn spawn<A: Actor>(&self, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
-        self.spawn_with(SpawnOptions::default(), factory)
-    }
-
-    /// Spawns a process under a name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Node::spawn`], and [`SpawnError::NameTaken`].
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// let pid = node.spawn_register("worker", || Worker)?;
-    /// assert_eq!(node.whereis("worker"), Some(pid));
-    /// # Ok(()) }
-    /// ```
-    pub fn spawn_register<A: Actor>(
-        &self,
-        name: impl Into<Name>,
-        factory: impl FnOnce() -> A,
-    ) -> Result<Pid, SpawnError> {
-        self.spawn_with(SpawnOptions::default().with_name(name), factory)
-    }
-
-    /// Spawns a process with options.
-    ///
-    /// # Errors
-    ///
-    /// As [`Node::spawn`], and a wrong option.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// let options = SpawnOptions::default().with_name("worker").with_mailbox_bound(100);
-    /// node.spawn_with(options, || Worker)?;
-    /// # Ok(()) }
-    /// ```
-    pub fn spawn_with<A: Actor>(
-        &self,
-        options: SpawnOptions,
-        factory: impl FnOnce() -> A,
-    ) -> Result<Pid, SpawnError> {
-        let behavior = make(factory)?;
-        if TypeId::of::<A>() == TypeId::of::<Supervisor>() && !self.runtime().is_inside() {
-            return self.spawn_supervisor(&options, behavior);
-        }
-        self.spawn_behavior(&options, behavior)
-    }
-
-    /// Spawns a supervisor, and waits until its children have started.
-    fn spawn_supervisor(
-        &self,
-        options: &SpawnOptions,
-        behavior: Box<dyn Behavior>,
-    ) -> Result<Pid, SpawnError> {
-        let (reply, started) = Reply::to_outside(self.runtime());
-        let report = Some(StartReport::Outside(reply));
-        let pid = self
-            .table()
-            .spawn_watched(Pid::NODE, options, behavior, None, report)?;
-        // The children have start timeouts; without an answer it was killed.
-        let outcome = started
-            .wait_until(deadline_after(Duration::MAX))
-            .ok()
-            .and_then(|message| message.downcast::<Result<(), Reason>>().ok());
-        outcome
-            .unwrap_or(Err(Reason::Kill))
-            .map(|()| pid)
-            .map_err(SpawnError::Init)
-    }
-
-    fn spawn_behavior(
-        &self,
-        options: &SpawnOptions,
-        behavior: Box<dyn Behavior>,
-    ) -> Result<Pid, SpawnError> {
-        self.table().spawn(Pid::NODE, options, behavior)
-    }
-
-    /// Sends a message to a process, a meta-process or a name, from outside: the sender is [`Pid::NODE`].
-    ///
-    /// # Errors
-    ///
-    /// The message comes back when there is no such receiver, when its mailbox has reached its bound, or when the bytes
-    /// do not fit the connection's output limit.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// let pid = node.spawn(|| Worker)?;
-    /// node.send(pid, "hello")?;
-    /// assert!(node.send("nobody", "hello").is_err());
-    /// # Ok(()) }
-    /// ```
-    pub fn send<T: Send + 'static>(
-        &self,
-        to: impl Into<Target>,
-        message: T,
-    ) -> Result<(), SendError> {
-        self.send_with_priority(to, message, Priority::Normal)
-    }
-
-    /// Sends to one lane of the receiver's mailbox.
-    ///
-    /// # Errors
-    ///
-    /// As [`Node::send`]; only [`Priority::Normal`] is bounded.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// let pid = node.spawn(|| Worker)?;
-    /// node.send_with_priority(pid, "at once", Priority::Max)?;
-    /// # Ok(()) }
-    /// ```
-    pub fn send_with_priority<T: Send + 'static>(
-        &self,
-        to: impl Into<Target>,
-        message: T,
-        priority: Priority,
-    ) -> Result<(), SendError> {
-        self.table()
-            .send(Pid::NODE, to.into(), Message::new(message).into(), priority)
-    }
-
-    /// Sends an exit signal; see [`Context::send_exit`](crate::Context::send_exit).
-    ///
-    /// # Errors
-    ///
-    /// There is no such receiver.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// let pid = node.spawn(|| Worker)?;
-    /// node.send_exit(pid, Reason::Shutdown).unwrap();
-    /// # Ok(()) }
-    /// ```
-    pub fn send_exit(&self, to: impl Into<Target>, reason: Reason) -> Result<(), SendErrorKind> {
-        self.table().send_exit(Pid::NODE, to.into(), reason)
-    }
-
-    /// Asks and waits for the answer, at most `timeout`. Not from inside the node's runtime; use
-    /// [`Context::request`](crate::Context::request) there.
-    ///
-    /// # Errors
-    ///
-    /// Why there is no answer. If the receiver ends, panics or drops the request, that is known at once, and so is
-    /// [`RequestError::WouldBlockRuntime`].
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// struct Echo;
-    /// impl Actor for Echo {
-    ///     fn handle_call(
-    ///         &mut self,
-    ///         _: &mut Context<'_>,
-    ///         _: Pid,
-    ///         message: Message,
-    ///         reply: Reply,
-    ///     ) -> Result<(), Reason> {
-    ///         reply.send(message);
-    ///         Ok(())
-    ///     }
-    /// }
-    ///
-    /// let node = Node::start("example@localhost")?;
-    /// let pid = node.spawn(|| Echo)?;
-    /// let answer = node.call(pid, 7_u32, std::time::Duration::from_secs(5))?;
-    /// assert_eq!(answer.downcast::<u32>().unwrap(), 7);
-    /// # Ok(()) }
-    /// ```
-    pub fn call<T: Send + 'static>(
-        &self,
-        to: impl Into<Target>,
-        message: T,
-        timeout: Duration,
-    ) -> Result<Message, RequestError> {
-        self.check_outside()?;
-        let deadline = deadline_after(timeout);
-        self.request(to, message)?.wait_until(deadline)
-    }
-
-    /// Asks; the answer can be awaited on any executor, or waited for.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::NotDelivered`].
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// let pid = node.spawn(|| Worker)?;
-    /// let promise = node.request(pid, "how are you?")?;
-    /// # let block_on = |promise: longshore::PendingReply| promise.wait_until(std::time::Instant::now() + std::time::Duration::from_secs(60));
-    /// let answer = block_on(promise); // or `promise.await`
-    /// assert!(answer.is_err()); // this worker drops the request, which is known at once
-    /// # Ok(()) }
-    /// ```
-    pub fn request<T: Send + 'static>(
-        &self,
-        to: impl Into<Target>,
-        message: T,
-    ) -> Result<PendingReply, RequestError> {
-        let (reply, promise) = Reply::to_outside(self.runtime());
-        let sent = self
-            .table()
-            .call(Pid::NODE, to.into(), Message::new(message), reply);
-        sent.map(|()| promise)
-            .map_err(|error| RequestError::NotDelivered(error.kind()))
-    }
-
-    /// Asks any process or meta-process about itself.
-    ///
-    /// # Errors
-    ///
-    /// There is no such target, it ended before it answered, or it did not answer in time.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// let pid = node.spawn(|| Worker)?;
-    /// let found = node.inspect(pid, std::time::Duration::from_secs(5))?;
-    /// assert_eq!(found.number("messages_queued"), Some(0));
-    /// # Ok(()) }
-    /// ```
-    pub fn inspect(
-        &self,
-        target: impl Into<Target>,
-        timeout: Duration,
-    ) -> Result<Inspection, RequestError> {
-        self.check_outside()?;
-        let deadline = deadline_after(timeout);
-        let (reply, promise) = Reply::to_outside(self.runtime());
-        self.table()
-            .inspect(target.into(), reply)
-            .map_err(RequestError::NotDelivered)?;
-        let message = promise.wait_until(deadline)?;
-        message.downcast().map_err(|_| RequestError::Dropped)
-    }
-
-    fn check_outside(&self) -> Result<(), RequestError> {
-        if self.runtime().is_inside() {
-            Err(RequestError::WouldBlockRuntime)
-        } else {
-            Ok(())
-        }
     }
 
     /// The process that holds the name now.

@@ -1,0 +1,240 @@
+//! What a process does with other processes: it spawns, links, monitors, ends and inspects them.
+
+use std::time::Duration;
+
+use super::{Actor, Context, make};
+use crate::error::{Reason, SendErrorKind, SpawnError};
+use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::process::{Behavior, SpawnOptions};
+
+/// # Other processes
+impl Context<'_> {
+    /// Sends an exit signal: the receiver ends with that reason, or gets it as a message if it traps exits and the reason
+    /// is not [`Reason::Kill`].
+    ///
+    /// # Errors
+    ///
+    /// There is no such receiver.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// cx.send_exit(worker, Reason::Shutdown)?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn send_exit(
+        &mut self,
+        to: impl Into<Target>,
+        reason: Reason,
+    ) -> Result<(), SendErrorKind> {
+        self.env
+            .processes
+            .send_exit(self.env.life.pid, to.into(), reason)
+    }
+
+    /// Ends a meta-process. It cannot trap this; a connection sends what it has accepted first, within its close
+    /// deadline, unless the reason is [`Reason::Kill`].
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// cx.send_exit_meta(server, Reason::Shutdown)?; // the port is free again
+    /// # Ok(()) }) }
+    /// ```
+    pub fn send_exit_meta(&mut self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
+        self.env.processes.send_exit_meta(to, reason)
+    }
+
+    /// Whether exit signals arrive as messages from now on. Returns what it was.
+    ///
+    /// A process that traps them must end by itself when it gets [`Reason::Shutdown`]: a stop of the node waits for
+    /// it until its deadline (5 s by default), and then kills it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// assert!(!cx.trap_exit(true)); // from now on signals are messages, `Message::Exit`
+    /// assert!(cx.trap_exit(false)); // from now on they are signals again
+    /// # Ok(()) }) }
+    /// ```
+    pub fn trap_exit(&mut self, trap: bool) -> bool {
+        std::mem::replace(&mut self.env.life.trap_exit, trap)
+    }
+
+    /// Spawns a process; its `init` runs now, on this thread.
+    ///
+    /// # Errors
+    ///
+    /// `init` failed, or it or the factory panicked, or the node refuses. Nothing is left of the process then; ports that it
+    /// had bound are free again.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// struct Worker;
+    /// impl Actor for Worker {}
+    ///
+    /// let worker = cx.spawn(|| Worker)?;
+    /// cx.send(worker, "hello")?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn spawn<A: Actor>(&mut self, factory: impl FnOnce() -> A) -> Result<Pid, SpawnError> {
+        self.spawn_with(SpawnOptions::default(), factory)
+    }
+
+    /// Spawns a process under a name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::spawn`], and [`SpawnError::NameTaken`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// cx.spawn_register("worker", || Worker)?;
+    /// cx.send("worker", "hello")?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn spawn_register<A: Actor>(
+        &mut self,
+        name: impl Into<Name>,
+        factory: impl FnOnce() -> A,
+    ) -> Result<Pid, SpawnError> {
+        self.spawn_with(SpawnOptions::default().with_name(name), factory)
+    }
+
+    /// Spawns a process with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::spawn`], and a wrong option.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let options = SpawnOptions::default().with_mailbox_bound(100).with_link();
+    /// cx.spawn_with(options, || Worker)?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn spawn_with<A: Actor>(
+        &mut self,
+        options: SpawnOptions,
+        factory: impl FnOnce() -> A,
+    ) -> Result<Pid, SpawnError> {
+        self.spawn_behavior(&options, make(factory)?)
+    }
+
+    fn spawn_behavior(
+        &self,
+        options: &SpawnOptions,
+        behavior: Box<dyn Behavior>,
+    ) -> Result<Pid, SpawnError> {
+        self.env
+            .processes
+            .spawn(self.env.life.pid, options, behavior)
+    }
+
+    /// Links this process with another, or with a meta-process, both ways: when one ends with a reason that is not
+    /// [`Reason::Normal`], the other ends with the same, or gets a [`Message::Exit`] if it traps exits. A target that has
+    /// ended answers with [`Reason::NoProcess`].
+    ///
+    /// # Errors
+    ///
+    /// The name is not registered.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// cx.link(worker)?; // its end is ours, and ours is its
+    /// # Ok(()) }) }
+    /// ```
+    pub fn link(&mut self, target: impl Into<Target>) -> Result<(), SendErrorKind> {
+        self.env.link(target.into())
+    }
+
+    /// Takes a link back; nothing comes over it any more.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// cx.link(worker)?;
+    /// cx.unlink(worker);
+    /// # Ok(()) }) }
+    /// ```
+    pub fn unlink(&mut self, target: impl Into<Target>) {
+        self.env.unlink(target.into());
+    }
+
+    /// Requests one [`Message::Down`] when the target ends; it comes at once if the target has ended. A name stands for the
+    /// process that holds it now, and for no process if none does.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// let monitor = cx.monitor(worker); // a `MessageDown` will carry it
+    /// # let _ = monitor;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn monitor(&mut self, target: impl Into<Target>) -> Ref {
+        self.env.monitor(target.into())
+    }
+
+    /// Takes a monitor back; its `Down` does not come any more.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let worker = cx.spawn(|| Worker)?;
+    /// let monitor = cx.monitor(worker);
+    /// cx.demonitor(monitor);
+    /// # Ok(()) }) }
+    /// ```
+    pub fn demonitor(&mut self, monitor: Ref) {
+        self.env.demonitor(monitor);
+    }
+
+    /// Asks any process or meta-process about itself; the answer is a [`Message::Reply`] with an
+    /// [`Inspection`](crate::Inspection).
+    ///
+    /// # Errors
+    ///
+    /// There is no such target.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// let server = cx.spawn_meta(TcpServer::bind("127.0.0.1:0")?)?;
+    /// cx.inspect(server, Duration::from_secs(5))?; // the reply carries an `Inspection`
+    /// # Ok(()) }) }
+    /// ```
+    pub fn inspect(
+        &mut self,
+        target: impl Into<Target>,
+        timeout: Duration,
+    ) -> Result<Ref, SendErrorKind> {
+        self.env.inspect(target.into(), timeout)
+    }
+}
