@@ -19,9 +19,6 @@ mod pool;
 mod shared;
 mod verbs;
 
-use std::borrow::Borrow;
-use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 pub use pool::BufferPool;
@@ -402,59 +399,6 @@ impl Clone for Buffer {
     /// Copies the bytes into memory from the same pool. The clone of an empty buffer owns no memory.
     fn clone(&self) -> Self {
         self.copy_of(self)
-    }
-}
-
-impl Deref for Buffer {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.0.as_ref().map_or(&[], |storage| storage.filled())
-    }
-}
-
-impl DerefMut for Buffer {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match &mut self.0 {
-            Some(storage) => &mut storage.bytes[storage.start as usize..storage.end as usize],
-            None => &mut [],
-        }
-    }
-}
-
-impl AsRef<[u8]> for Buffer {
-    #[inline]
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
-impl AsMut<[u8]> for Buffer {
-    fn as_mut(&mut self) -> &mut [u8] {
-        self
-    }
-}
-
-impl Borrow<[u8]> for Buffer {
-    fn borrow(&self) -> &[u8] {
-        self
-    }
-}
-
-impl fmt::Debug for Buffer {
-    /// Writes the length and the first bytes, escaped: a log line never carries a whole payload.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 32;
-        let shown = &self[..self.len().min(SHOWN)];
-        let more = if self.len() > SHOWN { "…" } else { "" };
-        write!(
-            f,
-            "Buffer({} bytes, b\"{}\"{more})",
-            self.len(),
-            shown.escape_ascii()
-        )
     }
 }
 

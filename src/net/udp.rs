@@ -11,9 +11,12 @@
 //! What becomes of each datagram and each error is decided by the machine in `proto::datagram`; none ends the server. Here
 //! are the socket, the owner and the quota cell.
 
+mod kernel_drops;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use kernel_drops::kernel_drops;
 use mio::net::UdpSocket;
 use socket2::{Protocol, SockRef, Type};
 
@@ -422,33 +425,4 @@ impl MetaProcess for UdpServer {
     fn output_limit(&self) -> u32 {
         self.options.output_limit
     }
-}
-
-/// Datagrams that the kernel dropped because the socket's buffer was full, on systems that count them.
-#[cfg(target_os = "linux")]
-fn kernel_drops(socket: &UdpSocket) -> Option<u64> {
-    use std::os::fd::AsRawFd;
-    use std::os::unix::fs::MetadataExt;
-
-    let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd()))
-        .ok()?
-        .ino()
-        .to_string();
-    ["/proc/self/net/udp", "/proc/self/net/udp6"]
-        .into_iter()
-        .find_map(|table| {
-            let text = std::fs::read_to_string(table).ok()?;
-            // Columns: ... uid timeout inode ref pointer drops.
-            text.lines().skip(1).find_map(|line| {
-                let columns: Vec<&str> = line.split_whitespace().collect();
-                (columns.get(9) == Some(&inode.as_str()))
-                    .then(|| columns.last()?.parse().ok())
-                    .flatten()
-            })
-        })
-}
-
-#[cfg(not(target_os = "linux"))]
-fn kernel_drops(_socket: &UdpSocket) -> Option<u64> {
-    None
 }

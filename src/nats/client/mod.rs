@@ -18,6 +18,7 @@
 //! The files: `link` makes and ends connections, `input` handles what a server sends, `output` sends what waits, `ends`
 //! handles ends of subscriptions and drains.
 
+mod calls;
 mod ends;
 mod input;
 mod link;
@@ -29,10 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::NatsError;
-use super::headers::Headers;
-use super::message::{
-    MessageNats, MessageNatsFlushed, MessageNatsReply, MessageNatsStatus, Subscription,
-};
+use super::message::{MessageNatsStatus, Subscription};
 use super::options::Address;
 use super::servers::Servers;
 use super::shared::{Change, Requester, Shared, Subscribed, Woken};
@@ -41,9 +39,10 @@ use crate::bridge::request::Reply;
 use crate::error::reason::Reason;
 use crate::id::{Pid, Ref};
 use crate::inspect::Inspection;
-use crate::memory::buffer::{Buffer, BufferPool};
+use crate::memory::buffer::BufferPool;
 use crate::message::Message;
 
+pub use calls::{NatsFlush, NatsRequest};
 use link::Link;
 
 /// The actor of a [`Nats`](super::Nats): it holds the connection to a server. See [`Nats::client`](super::Nats::client).
@@ -149,46 +148,6 @@ enum Due {
     GiveUp,
     Drain,
 }
-
-/// A request to the client's process, for callers that are no processes:
-/// `node.call(client, NatsRequest::new("subject", data, timeout), timeout)`. The answer is a
-/// `Result<MessageNats, NatsError>`.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct NatsRequest {
-    /// Where it goes.
-    pub subject: String,
-    /// Its headers.
-    pub headers: Headers,
-    /// Its payload.
-    pub data: Buffer,
-    /// How long the client waits for the answer.
-    pub timeout: Duration,
-}
-
-impl NatsRequest {
-    /// A request without headers.
-    pub fn new(subject: impl Into<String>, data: impl Into<Buffer>, timeout: Duration) -> Self {
-        Self {
-            subject: subject.into(),
-            headers: Headers::new(),
-            data: data.into(),
-            timeout,
-        }
-    }
-
-    /// Sets the headers.
-    #[must_use]
-    pub fn with_headers(mut self, headers: Headers) -> Self {
-        self.headers = headers;
-        self
-    }
-}
-
-/// A flush by way of the client's process, for callers that are no processes. The answer is a `Result<(), NatsError>`;
-/// see [`Nats::flush`](super::Nats::flush).
-#[derive(Clone, Copy, Debug)]
-pub struct NatsFlush;
 
 impl Client {
     pub(super) fn new(shared: Arc<Shared>, addresses: Vec<Address>) -> Self {
@@ -434,23 +393,6 @@ impl Actor for Client {
 
     fn terminate(&mut self, cx: &mut Context<'_>, reason: &Reason) {
         self.end(cx, reason);
-    }
-}
-
-impl Requester {
-    fn answer_request(self, cx: &mut Context<'_>, result: Result<MessageNats, NatsError>) {
-        match self {
-            // An requester that has ended needs no answer.
-            Self::Process(pid, label) => drop(cx.send(pid, MessageNatsReply { label, result })),
-            Self::Call(reply) => reply.send(result),
-        }
-    }
-
-    fn answer_flush(self, cx: &mut Context<'_>, result: Result<(), NatsError>) {
-        match self {
-            Self::Process(pid, label) => drop(cx.send(pid, MessageNatsFlushed { label, result })),
-            Self::Call(reply) => reply.send(result),
-        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! What the attempt does after the spawn is in [`attempt`].
 
 mod attempt;
+mod outcome;
 
 use std::collections::VecDeque;
 use std::io;

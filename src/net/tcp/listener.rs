@@ -9,6 +9,7 @@
 //! [`accept_loop`].
 
 mod accept_loop;
+mod admission;
 
 use std::fmt;
 use std::fs::File;

@@ -17,11 +17,13 @@
 //!
 //! What it does not do: it does not decide what an error means, nor how long a frame may take.
 
-use std::io::BufRead;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
+use super::scan::{
+    Scan, decode_custom, look_at_header, look_for_delimiter, look_for_line, whole_or_more,
+};
+use super::{FrameDecoder, Framing};
 use crate::error::FrameError;
 use crate::memory::buffer::{Buffer, BufferPool};
 
@@ -45,21 +47,6 @@ pub(crate) struct Decoder {
 struct ColdState {
     custom: Option<Box<dyn FrameDecoder>>,
     error: Option<FrameError>,
-}
-
-/// What lies at the front of some bytes.
-enum Scan {
-    Frame {
-        consumed: usize,
-        payload: Range<usize>,
-    },
-    Skip {
-        consumed: usize,
-    },
-    /// Part of a frame; there is nothing more to see before `needed` bytes are there.
-    More {
-        needed: usize,
-    },
 }
 
 impl Decoder {
@@ -313,167 +300,6 @@ fn retain(input: &mut Buffer, pool: &BufferPool) -> Buffer {
     let kept = pool.copy_from_slice(input);
     input.clear();
     kept
-}
-
-fn whole_or_more(bytes: &[u8], length: usize, skip: usize) -> Scan {
-    if bytes.len() < length {
-        Scan::More { needed: length }
-    } else {
-        Scan::Frame {
-            consumed: length,
-            payload: skip..length,
-        }
-    }
-}
-
-/// Reads the length as soon as its bytes are there, which may be before the header is complete.
-fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Scan, FrameError> {
-    let &HeaderFraming {
-        header_size,
-        max_length: max,
-        ..
-    } = options;
-    let field = options.length_field();
-    let Some(digits) = bytes.get(field.clone()) else {
-        return Ok(Scan::More { needed: field.end });
-    };
-    let announced = number(digits, options.byte_order);
-    let length = match options.length_includes_header {
-        true => announced,
-        false => announced.saturating_add(header_size),
-    };
-    if length < header_size {
-        return Err(FrameError::BelowHeader {
-            length,
-            header_size,
-        });
-    }
-    if length > max {
-        return Err(FrameError::TooLarge { length, max });
-    }
-    Ok(whole_or_more(
-        bytes,
-        length,
-        if options.strip_header { header_size } else { 0 },
-    ))
-}
-
-/// Reads a number of at most eight bytes; one that this machine cannot count to becomes `usize::MAX`.
-fn number(digits: &[u8], order: ByteOrder) -> usize {
-    let append = |sum: u64, digit: &u8| sum << 8 | u64::from(*digit);
-    let number = match order {
-        ByteOrder::Big => digits.iter().fold(0, append),
-        ByteOrder::Little => digits.iter().rev().fold(0, append),
-    };
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-/// Looks for the end of a line among the bytes from `scanned` on. A `\r` before it does not count for the maximum.
-fn look_for_line(bytes: &[u8], scanned: usize, max: usize) -> Result<Scan, FrameError> {
-    let too_large = Err(FrameError::TooLarge {
-        length: max.saturating_add(1),
-        max,
-    });
-    let seen = &bytes[..bytes.len().min(max.saturating_add(2))]; // the longest line with `\r\n`
-    let without_cr = |bytes: &[u8]| bytes.strip_suffix(b"\r").unwrap_or(bytes).len();
-    match find_byte(b'\n', seen, scanned) {
-        Some(end) if without_cr(&seen[..end]) > max => too_large,
-        Some(end) => Ok(Scan::Frame {
-            consumed: end + 1,
-            payload: 0..without_cr(&seen[..end]),
-        }),
-        None if without_cr(seen) > max => too_large,
-        None => Ok(Scan::More {
-            needed: bytes.len() + 1,
-        }),
-    }
-}
-
-/// Looks for a delimiter that may have begun before `scanned`. Only one that begins within the maximum counts, so the
-/// answer is the same whatever came in one read.
-fn look_for_delimiter(
-    bytes: &[u8],
-    scanned: usize,
-    delimiter: &[u8],
-    max: usize,
-) -> Result<Scan, FrameError> {
-    let longest = max.saturating_add(delimiter.len());
-    let seen = &bytes[..bytes.len().min(longest)];
-    let from = if cfg!(mutant) {
-        scanned
-    } else {
-        scanned.saturating_sub(delimiter.len() - 1)
-    };
-    match find(delimiter, seen, from) {
-        Some(end) => Ok(Scan::Frame {
-            consumed: end + delimiter.len(),
-            payload: 0..end,
-        }),
-        None if seen.len() == longest => Err(FrameError::TooLarge {
-            length: max.saturating_add(1),
-            max,
-        }),
-        None => Ok(Scan::More {
-            needed: bytes.len() + 1,
-        }),
-    }
-}
-
-fn find(delimiter: &[u8], bytes: &[u8], from: usize) -> Option<usize> {
-    let (&first, rest) = delimiter.split_first()?;
-    let mut from = from;
-    while let Some(at) = find_byte(first, bytes, from) {
-        if bytes[at + 1..].starts_with(rest) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
-    None
-}
-
-/// Finds a byte at `from` or later. The standard library's vectorised search is reachable through `BufRead` only.
-fn find_byte(byte: u8, bytes: &[u8], from: usize) -> Option<usize> {
-    let mut rest = bytes.get(from..)?;
-    let passed = rest
-        .skip_until(byte)
-        .expect("reading from memory does not fail");
-    let last = from + passed.checked_sub(1)?;
-    (bytes[last] == byte).then_some(last)
-}
-
-/// Asks the user's decoder, shows it no more than the maximum, and believes no answer that would not move on.
-fn decode_custom(
-    decoder: &mut dyn FrameDecoder,
-    bytes: &[u8],
-    options: &CustomFraming,
-) -> Result<Scan, FrameError> {
-    let max = options.max_length;
-    let seen = &bytes[..bytes.len().min(max)];
-    let problem = match decoder.decode(seen)? {
-        Frame::Incomplete if bytes.len() > max => {
-            return Err(FrameError::TooLarge {
-                length: max.saturating_add(1),
-                max,
-            });
-        }
-        Frame::Incomplete => {
-            return Ok(Scan::More {
-                needed: bytes.len() + 1,
-            });
-        }
-        Frame::Complete { consumed: 0, .. } | Frame::Skip { consumed: 0 } => "consumed nothing",
-        Frame::Complete { consumed, .. } | Frame::Skip { consumed } if consumed > seen.len() => {
-            "consumed more than there is"
-        }
-        Frame::Complete { consumed, payload }
-            if payload.start > payload.end || payload.end > consumed =>
-        {
-            "delivered what it did not consume"
-        }
-        Frame::Complete { consumed, payload } => return Ok(Scan::Frame { consumed, payload }),
-        Frame::Skip { consumed } => return Ok(Scan::Skip { consumed }),
-    };
-    Err(FrameError::Broken { problem })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! fuzzer share it; it shares nothing with the decoder.
 
 use super::*;
+use crate::error::FrameError;
 
 /// Cuts `bytes` into frames, and returns how many are left over or what is wrong with them.
 pub(crate) fn one_shot(

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 #[cfg(unix)]
 use super::begin_unix;
+use super::outcome::{Outcome, outcome};
 use super::{State, TcpConnection, begin};
 use crate::bridge::{QuotaOptions, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
@@ -32,7 +33,6 @@ use crate::inspect::Inspection;
 use crate::message::{Message, MessageTcpDisconnect};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::options::host::HostAndPort;
-use crate::net::stream::{Stream, canonical};
 use crate::net::tcp::connection::Driver;
 use crate::proto::tcp::{Connection, LATE_MS, Settings, first_reason};
 use crate::time::clock::millis;
@@ -44,43 +44,8 @@ const BUSY_MS: u64 = 10;
 /// What the resolver found.
 struct Resolved(io::Result<Vec<SocketAddr>>);
 
-/// Where an attempt stands.
-enum Outcome {
-    /// The event was not about the connection.
-    Pending,
-    Connected,
-    /// Both ends are this socket.
-    Itself,
-    Failed(io::Error),
-}
-
 /// How often an attempt that has met itself is made again for one connection.
 const MAX_SELF_CONNECTS: u32 = 3;
-
-/// Asks the socket how the attempt stands. A connection whose both ends are the same socket is a simultaneous open (RFC 9293
-/// section 3.5).
-fn outcome(stream: &Stream, readiness: Readiness) -> Outcome {
-    let error = match stream.take_error() {
-        Ok(None) => match stream.peer_addr() {
-            Ok(peer)
-                if matches!(stream, Stream::Tcp(_)) && stream.local_addr() == canonical(peer) =>
-            {
-                return Outcome::Itself;
-            }
-            Ok(_) => return Outcome::Connected,
-            Err(error) => error,
-        },
-        // The socket has an error: that it is not connected yet is none.
-        Ok(Some(error)) | Err(error) => return Outcome::Failed(error),
-    };
-    // With a hang-up there will be no other event: the socket was reset, and its error has been read already, or it was
-    // never connected.
-    if error.kind() == io::ErrorKind::NotConnected && !readiness.is_hang_up() {
-        Outcome::Pending
-    } else {
-        Outcome::Failed(error)
-    }
-}
 
 impl TcpConnection {
     fn resolve(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::proto::framing::reference::one_shot;
+use crate::proto::framing::{ByteOrder, CustomFraming, Frame, HeaderFraming};
 
 /// What a stream came to: its frames, and then the bytes left over or the error.
 type Outcome = (Vec<Vec<u8>>, Result<usize, FrameError>);

@@ -1,0 +1,72 @@
+//! Requests to the client's process, for callers that are no processes, and the answers to requests of
+//! both kinds of callers.
+
+use std::time::Duration;
+
+use crate::actor::Context;
+use crate::memory::buffer::Buffer;
+use crate::nats::error::NatsError;
+use crate::nats::headers::Headers;
+use crate::nats::message::{MessageNats, MessageNatsFlushed, MessageNatsReply};
+use crate::nats::shared::Requester;
+
+/// A request to the client's process, for callers that are no processes:
+/// `node.call(client, NatsRequest::new("subject", data, timeout), timeout)`. The answer is a
+/// `Result<MessageNats, NatsError>`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NatsRequest {
+    /// Where it goes.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its payload.
+    pub data: Buffer,
+    /// How long the client waits for the answer.
+    pub timeout: Duration,
+}
+
+impl NatsRequest {
+    /// A request without headers.
+    pub fn new(subject: impl Into<String>, data: impl Into<Buffer>, timeout: Duration) -> Self {
+        Self {
+            subject: subject.into(),
+            headers: Headers::new(),
+            data: data.into(),
+            timeout,
+        }
+    }
+
+    /// Sets the headers.
+    #[must_use]
+    pub fn with_headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+}
+
+/// A flush by way of the client's process, for callers that are no processes. The answer is a `Result<(), NatsError>`;
+/// see [`Nats::flush`](super::Nats::flush).
+#[derive(Clone, Copy, Debug)]
+pub struct NatsFlush;
+
+impl Requester {
+    pub(super) fn answer_request(
+        self,
+        cx: &mut Context<'_>,
+        result: Result<MessageNats, NatsError>,
+    ) {
+        match self {
+            // An requester that has ended needs no answer.
+            Self::Process(pid, label) => drop(cx.send(pid, MessageNatsReply { label, result })),
+            Self::Call(reply) => reply.send(result),
+        }
+    }
+
+    pub(super) fn answer_flush(self, cx: &mut Context<'_>, result: Result<(), NatsError>) {
+        match self {
+            Self::Process(pid, label) => drop(cx.send(pid, MessageNatsFlushed { label, result })),
+            Self::Call(reply) => reply.send(result),
+        }
+    }
+}
