@@ -114,12 +114,14 @@ mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
 
+pub use actor::ChildFailed;
 pub use actor::{
     Actor, AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Context, Event,
     Pool, PoolCommand, Restart, Session, SessionContext, Shutdown, SpawnMeta, Supervisor, Timer,
 };
 pub use bridge::monitor::Monitor;
 pub use bridge::request::{PendingReply, Reply};
+pub use error::Failure;
 pub use error::{
     BindError, ConfigError, ConnectError, DisconnectReason, EventError, FrameError, Reason,
     RequestError, SendErrorKind, SpawnError,

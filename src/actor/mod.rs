@@ -18,8 +18,8 @@ pub use session::{Session, SessionContext};
 pub use sockets::SpawnMeta;
 pub(crate) use sockets::finish;
 pub use supervisor::{
-    AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Restart, Shutdown,
-    Supervisor,
+    AutoShutdown, Child, ChildError, ChildFailed, ChildInfo, ChildResult, ChildState, Restart,
+    Shutdown, Supervisor,
 };
 pub(crate) use supervisor::{ChildCommand, ChildVerb};
 

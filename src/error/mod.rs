@@ -3,9 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 
+mod failure;
 pub(crate) mod frame;
 pub(crate) mod reason;
 
+pub use failure::Failure;
 pub use frame::FrameError;
 pub use reason::{DisconnectReason, Reason};
 

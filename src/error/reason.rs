@@ -7,12 +7,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::error::FrameError;
+use crate::error::{Failure, FrameError};
 
 /// Why a process or a meta-process ends.
 ///
 /// A callback that returns `Err(reason)` ends its process with that reason. It is not an [`Error`] itself, so that `?`
-/// turns any error into [`Reason::Error`], with the text of the error and of its sources:
+/// turns any error into [`Reason::Error`], with the text of the error and of its sources. The error itself is kept, see
+/// [`Reason::downcast_ref`]; two reasons are equal if their texts are.
 ///
 /// ```
 /// use longshore::Reason;
@@ -34,7 +35,7 @@ pub enum Reason {
     /// its type if that is a number, an error or a `Reason`; otherwise the text says that it was none.
     Panic(Arc<str>),
     /// An error, or a reason of your own; the text names it.
-    Error(Arc<str>),
+    Error(Failure),
     /// There is no such process or meta-process (any more): what a link or a monitor on it reports.
     NoProcess,
 }
@@ -64,7 +65,54 @@ impl Reason {
     /// assert_eq!(Reason::error("out of paper").to_string(), "out of paper");
     /// ```
     pub fn error(text: impl fmt::Display) -> Self {
-        Self::Error(Arc::from(text.to_string()))
+        Self::Error(Failure::from(text.to_string()))
+    }
+
+    /// The reason that a boxed error gives, which `?` alone cannot convert. `anyhow::Error` becomes one too.
+    ///
+    /// ```
+    /// use longshore::Reason;
+    ///
+    /// fn load() -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
+    ///     Ok("x".parse()?)
+    /// }
+    /// fn init() -> Result<u16, Reason> {
+    ///     Ok(load().map_err(Reason::boxed)?)
+    /// }
+    /// let reason = init().unwrap_err();
+    /// assert!(reason.downcast_ref::<std::num::ParseIntError>().is_some());
+    /// ```
+    pub fn boxed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Error(Failure::boxed(error.into()))
+    }
+
+    /// The error that this was made of, if it was one.
+    ///
+    /// ```
+    /// use longshore::Reason;
+    ///
+    /// let reason = Reason::from(std::io::Error::other("no paper"));
+    /// assert_eq!(reason.source().unwrap().to_string(), "no paper");
+    /// assert!(Reason::error("no paper").source().is_none());
+    /// ```
+    pub fn source(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        match self {
+            Self::Error(failure) => failure.error(),
+            _ => None,
+        }
+    }
+
+    /// The error that this was made of, if it was one of that type.
+    ///
+    /// ```
+    /// use longshore::Reason;
+    ///
+    /// let reason = Reason::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+    /// let error = reason.downcast_ref::<std::io::Error>().unwrap();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    /// ```
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.source()?.downcast_ref()
     }
 
     /// The reason a caught panic gives.
@@ -105,20 +153,9 @@ fn payload_text(payload: &(dyn Any + Send)) -> String {
     "panic with a payload that is not text".to_owned()
 }
 
-impl<E: Error> From<E> for Reason {
+impl<E: Error + Send + Sync + 'static> From<E> for Reason {
     fn from(error: E) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            // Transparent wrappers repeat their source's text; once is enough.
-            if !text.ends_with(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        Self::Error(Arc::from(text))
+        Self::boxed(error)
     }
 }
 
@@ -129,7 +166,7 @@ impl fmt::Display for Reason {
             Self::Shutdown => f.write_str("shutdown"),
             Self::Kill => f.write_str("kill"),
             Self::Panic(text) => write!(f, "panic: {text}"),
-            Self::Error(text) => f.write_str(text),
+            Self::Error(failure) => failure.fmt(f),
             Self::NoProcess => f.write_str("no such process"),
         }
     }

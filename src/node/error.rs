@@ -3,6 +3,7 @@
 use std::io;
 
 use super::StopReport;
+use crate::actor::ChildFailed;
 use crate::error::Reason;
 use crate::error::{BindError, ConfigError, ConnectError, RequestError, SendErrorKind, SpawnError};
 use crate::id::{Name, Pid};
@@ -57,5 +58,8 @@ pub enum Error {
         actor: &'static str,
         /// Why it ended.
         reason: Reason,
+        /// The child that made it give up, if it is a supervisor and did.
+        #[source]
+        child: Option<ChildFailed>,
     },
 }

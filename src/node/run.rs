@@ -11,7 +11,7 @@
 use std::sync::mpsc::{self, Sender};
 
 use super::{Error, Node, NodeOptions, StopReport};
-use crate::actor::{Actor, make};
+use crate::actor::{Actor, ChildFailed, make};
 use crate::base::inside::RuntimeId;
 use crate::bridge::Watcher;
 use crate::bridge::monitor::{EndNotice, Monitor};
@@ -162,6 +162,7 @@ fn ended<A>(pid: Pid, name: Option<Name>, reason: Reason) -> Result<(), Error> {
             pid,
             name,
             actor: std::any::type_name::<A>(),
+            child: reason.downcast_ref::<ChildFailed>().cloned(),
             reason,
         }),
     }

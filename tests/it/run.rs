@@ -1,11 +1,12 @@
 //! `Node::run`: the root's end, signals, and the report; monitors from outside.
 
-use std::process::{Child, Command, Stdio};
+use std::error::Error as _;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{Error, RequestError};
+use longshore::{ChildFailed, Error, RequestError};
 
 use crate::support::*;
 
@@ -46,6 +47,7 @@ fn run_names_the_root_that_failed() {
         name,
         actor,
         reason,
+        ..
     } = error
     else {
         panic!("{error:?}");
@@ -57,6 +59,30 @@ fn run_names_the_root_that_failed() {
         text,
         format!("the root process {pid} ({actor}) ended: no paper")
     );
+}
+
+#[test]
+fn supervisor_that_gave_up_as_the_root_has_the_failed_child_as_its_source() {
+    struct Fails;
+    impl Actor for Fails {
+        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+            Err(std::io::Error::from(std::io::ErrorKind::StorageFull))?
+        }
+    }
+    let child = || Child::new("printer", || Fails);
+    let inner = Child::new("inner", move || {
+        Supervisor::one_for_one().with_child(child())
+    });
+    let error = Node::run(quiet(), || Supervisor::one_for_one().with_child(inner)).unwrap_err();
+    let outer = error.source().expect("the child of the root");
+    let outer = outer.downcast_ref::<ChildFailed>().expect("its type");
+    assert_eq!(outer.child, Name::from("inner"));
+    let inner = outer.source().expect("the child of the child");
+    let inner = inner.downcast_ref::<ChildFailed>().expect("its type");
+    assert_eq!(inner.child, Name::from("printer"));
+    let cause = inner.source().expect("the error of the child");
+    let cause = cause.downcast_ref::<std::io::Error>().expect("its type");
+    assert_eq!(cause.kind(), std::io::ErrorKind::StorageFull);
 }
 
 #[test]
@@ -153,7 +179,7 @@ fn play(test: &str, role: &str, stderr: Stdio) -> Played {
 }
 
 struct Played {
-    child: Child,
+    child: std::process::Child,
     lines: mpsc::Receiver<String>,
 }
 

@@ -86,7 +86,7 @@ impl Owner {
         let mut server = TcpServerOptions::from(options.addr).with_process_pool(self.pool.clone());
         if options.mode == Mode::Tls {
             let (chain, key) = certificate::identity(options)
-                .map_err(|error| Reason::Error(error.to_string().into()))?;
+                .map_err(|error| Reason::error(error))?;
             server = server.with_cert_manager(CertManager::from_der(chain, key)?);
         }
         let server = TcpServer::bind(server)?;

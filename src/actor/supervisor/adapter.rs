@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::child::{Child, ChildInfo, ChildState};
 use super::command::{ChildCommand, ChildError, ChildResult};
+use super::failed::ChildFailed;
 use super::known::{Known, Process, late};
 use super::machine::{Action, Cause, ChildId, Goal, Machine, Refusal, Request, Run, State, Status};
 use super::policy::{AutoShutdown, Rules};
@@ -271,17 +272,19 @@ impl Adapter {
 
     /// Keeps the reason for the end as soon as it is decided: the child is forgotten by then.
     fn note_cause(&mut self) {
-        let (id, text) = match self.machine.cause() {
-            Some(Cause::StartFailed(id)) => (id, "did not start"),
-            Some(Cause::Intensity(id)) => (id, "was restarted too often, and ended"),
+        let (id, too_often) = match self.machine.cause() {
+            Some(Cause::StartFailed(id)) => (id, false),
+            Some(Cause::Intensity(id)) => (id, true),
             Some(Cause::Requested | Cause::Significant(_)) | None => return,
         };
         let Some(known) = self.children.get(&id).filter(|_| self.reason.is_none()) else {
             return;
         };
-        let last = known.failure();
-        let name = &known.child.name;
-        self.reason = Some(Reason::error(format_args!("child {name} {text}: {last}")));
+        self.reason = Some(Reason::from(ChildFailed {
+            child: known.child.name.clone(),
+            reason: known.failure(),
+            too_often,
+        }));
     }
 
     fn start(&mut self, cx: &mut Context<'_>, run: Run) {

@@ -23,6 +23,7 @@ mod actor;
 mod adapter;
 mod child;
 mod command;
+mod failed;
 mod known;
 mod machine;
 mod mutation;
@@ -36,6 +37,7 @@ use std::time::Duration;
 pub use child::{Child, ChildInfo, ChildState};
 pub(crate) use command::{ChildCommand, ChildVerb};
 pub use command::{ChildError, ChildResult};
+pub use failed::ChildFailed;
 pub use policy::{AutoShutdown, Restart, Shutdown};
 
 use adapter::Adapter;
