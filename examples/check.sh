@@ -192,6 +192,34 @@ while read -r -t 10 -u "${out[ann]}" line; do [[ $line == "weather: six" ]] && b
 leave ann
 finish
 
+# ---- game ----
+run game 127.0.0.1:0
+# await NAME PATTERN: the next line that matches the pattern, among those of other ticks.
+await() {
+    local line='' tries=0
+    until [[ $line == $2 ]]; do
+        tries=$((tries + 1))
+        [ "$tries" -le 200 ] || fail "$1 does not see: $2"
+        IFS= read -r -t 10 -u "${out[$1]}" line || fail "$1 sees nothing, expected: $2"
+    done
+}
+open ann nc -u 127.0.0.1 "$port"
+open bob socat - "UDP:127.0.0.1:$port"
+say bob "left" # it has not joined
+say ann "join"
+await ann "tick *: 50,50"
+say ann "left"
+await ann "tick *: 49,50"
+say bob "join"
+await ann "tick *: * *"
+say bob "down"
+await ann "tick *:* 50,51*"
+await bob "tick *:* 49,50*"
+await bob "tick *:* 50,51*"
+leave ann
+leave bob
+finish
+
 # ---- demo ----
 run demo 127.0.0.1:0
 # Its own client is connection 0 and belongs to handler1.

@@ -112,7 +112,7 @@ impl Actor for Store {
                 }
                 Ok(())
             }
-            Err(message) => match message.downcast::<MessageNatsReply>() {
+            Err(other) => match other.into_message().downcast::<MessageNatsReply>() {
                 Ok(reply) => self.caught_up(cx, reply),
                 Err(_) => Ok(()),
             },

@@ -185,7 +185,7 @@ impl Actor for Door {
             message => match message.downcast::<Line>() {
                 Ok(Line(member, text)) => say(cx, member, &text),
                 Err(message) => {
-                    if let Ok(Opened(room)) = message.downcast::<Opened>() {
+                    if let Ok(Opened(room)) = message.into_message().downcast::<Opened>() {
                         self.handle_opened(cx, &room);
                     }
                 }

@@ -118,6 +118,7 @@ pub use actor::ChildFailed;
 pub use actor::{
     Actor, AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Context, Event,
     Pool, PoolCommand, Restart, Session, SessionContext, Shutdown, SpawnMeta, Supervisor, Timer,
+    Typed, TypedActor,
 };
 pub use bridge::monitor::Monitor;
 pub use bridge::request::{PendingReply, Reply};
@@ -132,7 +133,7 @@ pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 #[cfg(unix)]
 pub use message::MessageUnixDatagram;
 pub use message::{
-    Flow, Message, MessageDown, MessageEvent, MessageEventSubscribers, MessageExit,
+    DowncastError, Flow, Message, MessageDown, MessageEvent, MessageEventSubscribers, MessageExit,
     MessageMetaFailed, MessageReply, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
     MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError, Priority, SendError,
     UserMessage, WriteData, WriteError, WriteErrorKind,

@@ -9,6 +9,7 @@ mod session;
 mod sockets;
 mod supervisor;
 mod timers;
+mod typed;
 
 pub use context::Context;
 pub use events::Event;
@@ -25,6 +26,7 @@ pub(crate) use supervisor::{ChildCommand, ChildVerb};
 
 pub use timers::Timer;
 pub(crate) use timers::every;
+pub use typed::{Typed, TypedActor};
 
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::Reply;

@@ -302,14 +302,14 @@ impl Actor for Pool {
             Message::Exit(exit) => return self.handle_exit(cx.env(), &exit.from, exit.reason),
             message => message,
         };
-        let message = match message.downcast::<PoolCommand>() {
+        let message = match message.take::<PoolCommand>() {
             Ok(command) => {
                 self.handle_command(cx.env(), command);
                 return Ok(());
             }
             Err(message) => message,
         };
-        match message.downcast::<Retry>() {
+        match message.take::<Retry>() {
             Ok(Retry::Retry) => {
                 self.retry_is_set = false;
                 self.flush(cx.env());

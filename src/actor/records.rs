@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Context;
+use crate::message::Message;
 use crate::record::Level;
 
 impl Context<'_> {
@@ -22,6 +23,12 @@ impl Context<'_> {
     pub fn log(&mut self, level: Level, text: impl fmt::Display) {
         let env = self.env();
         env.processes.record_own(env.life, level, &text);
+    }
+
+    /// Makes the record of a message that is not expected.
+    pub(super) fn record_unknown(&mut self, message: &Message) {
+        let env = self.env();
+        env.processes.record_unknown(env.life, message);
     }
 
     /// Sets the level of the records of this process and of its sockets; `None`: the node's.

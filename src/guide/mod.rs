@@ -14,6 +14,7 @@
 //! | [`supervision`] | who starts a process again that has failed, and ends those that have not |
 //! | [`pools`] | one name, many workers |
 //! | [`timers_and_requests`] | later, and questions with answers |
+//! | [`typed_actors`] | one enum for all that a process handles; and which kind of process to write |
 //! | [`events`] | one process publishes, any number of others get it |
 //! | [`meta_processes`] | an event source of your own on the loop |
 //! | [`stopping`] | how a node ends |
@@ -47,6 +48,8 @@ pub mod supervision {}
 pub mod pools {}
 #[doc = include_str!("timers_and_requests.md")]
 pub mod timers_and_requests {}
+#[doc = include_str!("typed_actors.md")]
+pub mod typed_actors {}
 #[doc = include_str!("events.md")]
 pub mod events {}
 #[doc = include_str!("meta_processes.md")]

@@ -7,6 +7,7 @@
 //!
 //! This module does not queue or route: mailboxes are in `process`, commands to meta-processes in `bridge`.
 
+mod downcast;
 mod event;
 pub(crate) mod message_type;
 mod packed;
@@ -21,6 +22,7 @@ use std::net::SocketAddr;
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Alias, Ref, Target};
 use crate::memory::buffer::Buffer;
+pub use downcast::DowncastError;
 pub use event::{MessageEvent, MessageEventSubscribers};
 pub(crate) use message_type::MessageType;
 pub(crate) use packed::CompactMessage;
@@ -114,14 +116,21 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// The message itself, if it carries another type.
+    /// It carries another type: the error names both, and gives the message back.
     ///
     /// ```
     /// use longshore::prelude::*;
     /// let message = Message::new(String::from("hi"));
     /// assert_eq!(message.downcast::<String>().unwrap(), "hi");
     /// ```
-    pub fn downcast<T: Any>(self) -> Result<T, Self> {
+    #[inline]
+    pub fn downcast<T: Any>(self) -> Result<T, DowncastError> {
+        self.take().map_err(DowncastError::new::<T>)
+    }
+
+    /// As [`Message::downcast`], for chains that try one type after the other.
+    #[inline]
+    pub(crate) fn take<T: Any>(self) -> Result<T, Self> {
         match self {
             Self::User(value) => value.downcast().map_err(Self::User),
             other => Err(other),

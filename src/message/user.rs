@@ -78,7 +78,8 @@ impl UserMessage {
 
 impl fmt::Debug for UserMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UserMessage")
+        let type_name = self.message_type().name().unwrap_or("nothing");
+        write!(f, "UserMessage({type_name})")
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) const ERROR: &str = "Longshore-Error";
 ///         message: Message,
 ///         reply: Reply,
 ///     ) -> Result<(), Reason> {
-///         if let Ok(number) = message.downcast::<u32>() {
+///         if let Ok(number) = message.take::<u32>() {
 ///             self.0 += number;
 ///             reply.send(self.0);
 ///         }
@@ -305,7 +305,7 @@ where
                 // Behind what has come already, which is counted and whose askers get a word.
                 cx.send(cx.pid(), Finished)?;
             }
-            message => match message.downcast::<MessageNats>() {
+            message => match message.take::<MessageNats>() {
                 Ok(message) => self.forward(cx, message),
                 Err(message) if message.is::<Finished>() => return Err(Reason::Normal),
                 Err(message) if message.is::<super::MessageNatsEnd>() => {

@@ -373,7 +373,7 @@ impl MetaProcess for UdpServer {
                 }
                 Ok(())
             }
-            message => match message.downcast::<SocketCommand>() {
+            message => match message.take::<SocketCommand>() {
                 Ok(SocketCommand::Close | SocketCommand::Abort) => {
                     self.handle_exit(cx, Reason::Normal)
                 }

@@ -285,7 +285,7 @@ impl MetaProcess for UnixDatagramServer {
     ) -> Result<(), Reason> {
         match message {
             Message::UnixDatagram(packet) => self.send(cx, &packet),
-            message => match message.downcast::<SocketCommand>() {
+            message => match message.take::<SocketCommand>() {
                 Ok(SocketCommand::Close | SocketCommand::Abort) => return Err(Reason::Normal),
                 Ok(_) => {}
                 // Nothing else means anything here; what it counted against the output limit is given back.

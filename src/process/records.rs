@@ -8,6 +8,7 @@ use super::Processes;
 use super::lifecycle::{Behavior, ProcessInfo};
 use crate::error::Reason;
 use crate::id::Pid;
+use crate::message::Message;
 use crate::record::{Kind, Level, Record};
 
 impl Processes {
@@ -34,6 +35,17 @@ impl Processes {
             record.set_text(text);
             self.identify(life, record);
         });
+    }
+
+    /// The record of a message whose type a process does not expect.
+    pub(crate) fn record_unknown(&self, life: &ProcessInfo, message: &Message) {
+        let own = self.log_level(life.pid);
+        self.log
+            .record(Level::Warn, Kind::UnknownMessage, own, |record| {
+                record.set_text("message of a type that is not expected");
+                self.identify(life, record);
+                record.message = Some(message.type_name());
+            });
     }
 
     /// The record of an abnormal end. `Normal` and `Shutdown` have none; an exit

@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     SlowResolve,
     /// A handler of a process runs for long.
     SlowHandler,
+    /// A typed actor got a message that it does not expect.
+    UnknownMessage,
     /// The node cannot be stopped.
     StopFailed,
     /// Records were lost, or left out by the rate limit. Made by the log itself.
@@ -48,6 +50,7 @@ impl Kind {
         Self::Unverified,
         Self::SlowResolve,
         Self::SlowHandler,
+        Self::UnknownMessage,
         Self::StopFailed,
         Self::LeftOut,
         Self::Program,
@@ -66,6 +69,7 @@ impl Kind {
             Self::Unverified => "peer_not_verified",
             Self::SlowResolve => "slow_resolve",
             Self::SlowHandler => "slow_handler",
+            Self::UnknownMessage => "unknown_message",
             Self::StopFailed => "stop_failed",
             Self::LeftOut => "left_out",
             Self::Program => "program",

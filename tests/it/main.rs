@@ -49,6 +49,7 @@ mod support;
 mod timers;
 #[cfg(feature = "tls")]
 mod tls;
+mod typed;
 mod udp_batches;
 mod udp_faults;
 mod writing;

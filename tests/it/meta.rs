@@ -62,7 +62,7 @@ impl MetaProcess for Own {
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        match message.downcast::<Deed>() {
+        match message.downcast::<Deed>().map_err(Message::from) {
             Ok(deed) => deed(cx),
             Err(message) => {
                 self.tell(Told::Message(from, message));

@@ -22,7 +22,7 @@ impl Actor for Worker {
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        match message.downcast::<Receiver<()>>() {
+        match message.downcast::<Receiver<()>>().map_err(Message::from) {
             // Blocks until the gate opens.
             Ok(gate) => {
                 let _ = self.tell.send((self.number, from, "blocked".into()));

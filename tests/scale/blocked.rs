@@ -101,7 +101,7 @@ impl Actor for Parent {
             Message::TcpConnect(connect) => connect.id,
             message => match message.downcast::<TcpServer>() {
                 Ok(server) => cx.spawn_meta(server)?,
-                Err(message) => match message.downcast::<Ticker>() {
+                Err(error) => match error.into_message().downcast::<Ticker>() {
                     Ok(ticker) => cx.spawn_meta(ticker)?,
                     Err(_) => return Ok(()),
                 },

@@ -58,7 +58,7 @@ impl Actor for Hand {
                 match message.downcast::<Deed>() {
                     Ok(deed) => deed(cx),
                     // The test may be over.
-                    Err(message) => drop(self.0.send(message)),
+                    Err(message) => drop(self.0.send(message.into())),
                 }
                 Ok(())
             }

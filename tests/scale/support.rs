@@ -241,9 +241,7 @@ impl Actor for Owner {
                 self.next = HashMap::new();
             }
             message => {
-                let server = message
-                    .downcast::<TcpServer>()
-                    .map_err(Reason::error_debug)?;
+                let server = message.downcast::<TcpServer>()?;
                 cx.spawn_meta(server)?;
             }
         }
@@ -267,17 +265,6 @@ impl Actor for Owner {
             Err(_) => reply.send(self.books.clone()),
         }
         Ok(())
-    }
-}
-
-/// Turns an unexpected message into an error.
-trait Unexpected {
-    fn error_debug(message: Message) -> Reason;
-}
-
-impl Unexpected for Reason {
-    fn error_debug(message: Message) -> Reason {
-        Self::error(format_args!("unexpected: {message:?}"))
     }
 }
 
@@ -319,7 +306,7 @@ pub(crate) fn spawn_job(node: &Node, job: impl FnOnce() + Send + 'static) -> Pid
             _: Pid,
             message: Message,
         ) -> Result<(), Reason> {
-            message.downcast::<Work>().map_err(Reason::error_debug)?();
+            message.downcast::<Work>()?();
             Ok(())
         }
     }
@@ -347,9 +334,7 @@ impl Actor for Witness {
         message: Message,
     ) -> Result<(), Reason> {
         // The receiver is dropped because the test has ended.
-        let _ = self
-            .0
-            .send(message.downcast().map_err(Reason::error_debug)?);
+        let _ = self.0.send(message.downcast()?);
         Ok(())
     }
 }

@@ -98,7 +98,7 @@ impl Actor for Responder {
                 self.nats.respond(&request, data)?;
             }
             Err(message) => {
-                let flushed = message.downcast::<MessageNatsFlushed>();
+                let flushed = message.into_message().downcast::<MessageNatsFlushed>();
                 flushed.expect("the answer to a flush").result?;
                 // The measurement may be over.
                 let _ = self.ready.send(());

@@ -232,7 +232,7 @@ impl<S: Session> Behavior for SessionBehavior<S> {
         let Some(message) = self.handle_own(env, message)? else {
             return self.offer_again(env);
         };
-        let message = match message.downcast::<Offer>() {
+        let message = match message.take::<Offer>() {
             Ok(Offer) => {
                 self.peer.is_waiting = false;
                 return self.offer(env);

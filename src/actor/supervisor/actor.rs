@@ -33,9 +33,9 @@ impl Actor for Supervisor {
         match message {
             Message::Exit(exit) => adapter.handle_exit(cx, *exit),
             Message::Down(down) => adapter.handle_down(cx, *down),
-            message => match message.downcast::<Started>() {
+            message => match message.take::<Started>() {
                 Ok(Started(pid)) => adapter.handle_start(cx, pid),
-                Err(message) => match message.downcast::<Note>() {
+                Err(message) => match message.take::<Note>() {
                     Ok(note) => adapter.handle_note(cx, note),
                     Err(_) => Ok(()),
                 },
@@ -50,7 +50,7 @@ impl Actor for Supervisor {
         message: Message,
         reply: Reply,
     ) -> Result<(), Reason> {
-        match (&mut self.adapter, message.downcast::<ChildCommand>()) {
+        match (&mut self.adapter, message.take::<ChildCommand>()) {
             (Some(adapter), Ok(command)) => adapter.handle_command(cx, command, reply),
             _ => Ok(()),
         }

@@ -312,9 +312,9 @@ impl Actor for Client {
                 self.owner_has_ended(&down.target);
                 self.look(cx)
             }
-            message => match message.downcast::<Woken>() {
+            message => match message.take::<Woken>() {
                 Ok(Woken) => self.look(cx).and_then(|()| self.check_drain(cx)),
-                Err(message) => match message.downcast::<Due>() {
+                Err(message) => match message.take::<Due>() {
                     Ok(due) => self.due(cx, due),
                     // Of an earlier connection, or of no interest.
                     Err(_) => Ok(()),
@@ -331,7 +331,7 @@ impl Actor for Client {
         reply: Reply,
     ) -> Result<(), Reason> {
         let requester = Requester::Call(reply);
-        match message.downcast::<NatsRequest>() {
+        match message.take::<NatsRequest>() {
             Ok(request) => {
                 let asked = self.shared.ask(
                     requester,

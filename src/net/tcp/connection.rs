@@ -266,10 +266,10 @@ impl MetaProcess for Driver {
             message => message,
         };
         cx.start_deadlines_now();
-        match message.downcast::<SocketCommand>() {
+        match message.take::<SocketCommand>() {
             Ok(SocketCommand::GiveWay) => return self.give_way(cx),
             Ok(command) => self.handle_command(cx, command),
-            Err(message) => match message.downcast::<Handshake>() {
+            Err(message) => match message.take::<Handshake>() {
                 Ok(handshake) => {
                     self.machine.resume_handshake(handshake, cx.now_ms);
                     let flight_ms = self.machine.has_flight().then_some(cx.now_ms);

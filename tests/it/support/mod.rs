@@ -340,7 +340,7 @@ impl Actor for ProbeActor {
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        match message.downcast::<Do>() {
+        match message.downcast::<Do>().map_err(Message::from) {
             Ok(Do(deed)) => deed(cx),
             Err(message) => {
                 // It may trap exits, and the node's stop must end it nevertheless.

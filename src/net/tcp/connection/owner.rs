@@ -185,7 +185,7 @@ impl Driver {
 
     #[cfg(all(feature = "nats", feature = "tls"))]
     pub(super) fn start_tls(&mut self, cx: &MetaContext<'_>, message: Message) {
-        let Ok(start) = message.downcast::<StartTls>() else {
+        let Ok(start) = message.take::<StartTls>() else {
             return;
         };
         match start.connect(&cx.services.log, self.remote_addr.get()) {
@@ -253,7 +253,7 @@ impl Driver {
     pub(in crate::net::tcp) fn replay_early(&mut self, cx: &MetaContext<'_>, early: Message) {
         match early {
             Message::Tcp(packet) => self.machine.send(packet.data, cx.now_ms),
-            early => match early.downcast() {
+            early => match early.take() {
                 Ok(command) => self.handle_command(cx, command),
                 Err(early) => self.ignore(cx, &early),
             },

@@ -361,7 +361,7 @@ impl MetaProcess for TcpConnection {
         _from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        match message.downcast::<Resolved>() {
+        match message.take::<Resolved>() {
             Ok(Resolved(found)) => return self.resolved(cx, found),
             Err(Message::Tcp(packet)) if packet.data.is_empty() => {}
             Err(message) => match message.downcast_ref() {

@@ -272,7 +272,7 @@ impl MetaProcess for TcpServer {
         _from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        match message.downcast::<SocketCommand>() {
+        match message.take::<SocketCommand>() {
             Ok(SocketCommand::PauseAccepting) => {
                 self.counters.pauses += u64::from(!self.paused);
                 self.paused = true;
