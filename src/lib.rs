@@ -113,6 +113,9 @@ mod scheduler;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls/no_tls.rs"]
+mod tls;
 
 pub use actor::ChildFailed;
 pub use actor::{

@@ -164,19 +164,16 @@ pub enum BindError {
         source: io::Error,
     },
     /// The certificates or the TLS options are wrong.
-    #[cfg(feature = "tls")]
     #[error("tls: {0}")]
     Tls(#[source] crate::tls::TlsError),
 }
 
-#[cfg(feature = "tls")]
 impl From<crate::tls::TlsError> for BindError {
     fn from(error: crate::tls::TlsError) -> Self {
         Self::Tls(error)
     }
 }
 
-#[cfg(feature = "tls")]
 impl From<crate::tls::TlsError> for ConnectError {
     fn from(error: crate::tls::TlsError) -> Self {
         Self::Tls(error)
@@ -216,7 +213,6 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// The TLS options are wrong.
-    #[cfg(feature = "tls")]
     #[error("tls: {0}")]
     Tls(#[source] crate::tls::TlsError),
     /// The path of a Unix domain socket was refused.

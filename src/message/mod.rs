@@ -251,7 +251,6 @@ pub struct MessageTcpConnect {
     /// Our end's address. For a Unix domain socket the unspecified address, port 0.
     pub local_addr: SocketAddr,
     /// What the TLS handshake agreed on; `None` on a plain connection.
-    #[cfg(feature = "tls")]
     pub tls: Option<Box<crate::tls::TlsInfo>>,
 }
 

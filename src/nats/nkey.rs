@@ -6,10 +6,7 @@
 use std::fmt;
 
 use super::error::NatsError;
-#[cfg(feature = "tls")]
 use crate::tls::Ed25519;
-#[cfg(not(feature = "tls"))]
-use unsupported::Ed25519;
 
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// The first five bits of a seed: the payload S.
@@ -130,27 +127,6 @@ fn crc16(bytes: &[u8]) -> u16 {
             crc << 1 ^ if carry { 0x1021 } else { 0 }
         })
     })
-}
-
-/// Without TLS there is no crypto provider, and no key can be made.
-#[cfg(not(feature = "tls"))]
-mod unsupported {
-    #[derive(Clone)]
-    pub(super) enum Ed25519 {}
-
-    impl Ed25519 {
-        pub(super) fn from_seed(_seed: &[u8; 32]) -> Option<Self> {
-            None
-        }
-
-        pub(super) fn public(&self) -> &[u8; 32] {
-            match *self {}
-        }
-
-        pub(super) fn sign(&self, _message: &[u8]) -> Option<Vec<u8>> {
-            match *self {}
-        }
-    }
 }
 
 #[cfg(all(test, feature = "tls"))]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::nkey::Nkey;
 use crate::error::ConfigError;
-#[cfg(feature = "tls")]
 use crate::tls::TlsClientOptions;
 
 /// The port of NATS.
@@ -45,7 +44,6 @@ pub struct NatsOptions {
     /// How the client proves who it is.
     pub auth: NatsAuth,
     /// Turns TLS on. The client then never goes on with a server that has none.
-    #[cfg(feature = "tls")]
     pub tls: Option<TlsClientOptions>,
     /// With TLS: begin with the handshake, for servers with `handshake_first`. Off by default: the server's INFO comes in
     /// plain text and the handshake follows it.
@@ -81,7 +79,6 @@ impl Default for NatsOptions {
             servers: Vec::new(),
             name: String::new(),
             auth: NatsAuth::None,
-            #[cfg(feature = "tls")]
             tls: None,
             tls_first: false,
             echo: true,
@@ -150,7 +147,6 @@ impl NatsOptions {
     }
 
     /// Sets [`tls`](Self::tls).
-    #[cfg(feature = "tls")]
     #[must_use]
     pub fn with_tls(mut self, tls: impl Into<Option<TlsClientOptions>>) -> Self {
         self.tls = tls.into();
@@ -225,10 +221,7 @@ impl NatsOptions {
     }
 
     pub(super) fn has_tls(&self) -> bool {
-        #[cfg(feature = "tls")]
-        return self.tls.is_some();
-        #[cfg(not(feature = "tls"))]
-        return false;
+        self.tls.is_some()
     }
 }
 

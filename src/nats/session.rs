@@ -132,7 +132,6 @@ impl Session {
     }
 
     /// A handshake of TLS is done. Returns whether it is the upgrade.
-    #[cfg(feature = "tls")]
     pub(super) fn secured(&mut self) -> bool {
         let is_upgrade = self.phase == Phase::Upgrading;
         if is_upgrade {

@@ -35,7 +35,6 @@ pub enum Error {
     #[error(transparent)]
     Refused(#[from] SendErrorKind),
     /// A certificate, a key or a root was not usable.
-    #[cfg(feature = "tls")]
     #[error(transparent)]
     Certificates(#[from] crate::tls::CertError),
     /// A request was not answered.

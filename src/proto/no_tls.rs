@@ -8,8 +8,9 @@
     reason = "the face is that of the real module, which constructs and changes what is only named here"
 )]
 
-use std::fmt;
 use std::io::{self, IoSlice};
+
+pub(crate) use crate::tls::{TlsError, TlsInfo};
 
 /// No value has this type.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +38,6 @@ pub(crate) enum StreamEnd {
     Truncated,
     DuringHandshake,
 }
-
-#[derive(Clone, Debug)]
-pub(crate) struct TlsError(Never);
-
-#[derive(Debug)]
-pub(crate) struct TlsInfo(Never);
 
 impl Tls {
     pub(crate) fn is_handshaking(&self) -> bool {
@@ -92,17 +87,3 @@ impl Tls {
         match self.0 {}
     }
 }
-
-impl TlsError {
-    pub(crate) fn is_refusal(&self) -> bool {
-        match self.0 {}
-    }
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {}
-    }
-}
-
-impl std::error::Error for TlsError {}

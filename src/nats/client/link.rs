@@ -20,7 +20,6 @@ use crate::nats::protocol::{Limits, ProtocolError};
 use crate::nats::session::Session;
 use crate::nats::shared::INBOX_SID;
 use crate::net::options::{TcpConnectionOptions, TcpLimits};
-#[cfg(feature = "tls")]
 use crate::net::tcp::StartTls;
 use crate::net::tcp::TcpConnection;
 
@@ -134,7 +133,6 @@ impl Client {
 
     /// TLS from the first byte on, if that is asked for.
     fn first_tls(&self, options: TcpConnectionOptions) -> (TcpConnectionOptions, bool) {
-        #[cfg(feature = "tls")]
         if self.shared.options.tls_first {
             return (options.with_tls(self.tls_options()), true);
         }
@@ -142,7 +140,6 @@ impl Client {
     }
 
     /// The options of TLS for the current server.
-    #[cfg(feature = "tls")]
     fn tls_options(&self) -> Option<crate::tls::TlsClientOptions> {
         let options = self.shared.options.tls.clone()?;
         let name = self
@@ -180,7 +177,6 @@ impl Client {
     }
 
     /// Begins the handshake of TLS on the live connection; a second Connect follows it.
-    #[cfg(feature = "tls")]
     fn upgrade(&self, cx: &mut Context<'_>, link: &Link) -> Result<(), String> {
         let options = self.tls_options().ok_or("the option tls is not set")?;
         let server = self.servers.current().ok_or("there is no server")?;
@@ -191,14 +187,7 @@ impl Client {
         Ok(())
     }
 
-    #[cfg(not(feature = "tls"))]
-    #[allow(clippy::unused_self, reason = "as with the feature tls")]
-    fn upgrade(&self, _cx: &mut Context<'_>, _link: &Link) -> Result<(), String> {
-        Err("TLS needs the feature tls".into())
-    }
-
     /// The connection, or its handshake of TLS, is established.
-    #[cfg(feature = "tls")]
     pub(super) fn established(
         &mut self,
         cx: &mut Context<'_>,

@@ -300,7 +300,6 @@ impl Actor for Client {
     ) -> Result<(), Reason> {
         match message {
             Message::Tcp(packet) if self.is_link(packet.id) => self.received(cx, packet.data),
-            #[cfg(feature = "tls")]
             Message::TcpConnect(connect) if self.is_link(connect.id) => {
                 self.established(cx, connect.tls.is_some())
             }

@@ -10,7 +10,6 @@ use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
 use crate::proto::framing::Framing;
-#[cfg(feature = "tls")]
 use crate::tls::{CertManager, TlsClientOptions};
 
 /// Options of a [`TcpConnection`](crate::TcpConnection) that this side opens.
@@ -33,10 +32,8 @@ pub struct TcpConnectionOptions {
     /// starts, the parent gets a Disconnect, [`OwnerGone`](crate::DisconnectReason::OwnerGone).
     pub process: Option<Name>,
     /// A certificate of our own, for mutual TLS. Turns TLS on.
-    #[cfg(feature = "tls")]
     pub cert_manager: Option<CertManager>,
     /// Turns TLS on, and says how it is done.
-    #[cfg(feature = "tls")]
     pub tls: Option<TlsClientOptions>,
     /// With TLS: accept any certificate. The connection is then encrypted, but its peer can be any machine on the
     /// way. Turns TLS on, and logs a warning for each connection.
@@ -55,9 +52,7 @@ impl Default for TcpConnectionOptions {
             host: Host::default(),
             port: 0,
             process: None,
-            #[cfg(feature = "tls")]
             cert_manager: None,
-            #[cfg(feature = "tls")]
             tls: None,
             insecure_skip_verify: false,
             connect_timeout: Some(Duration::from_secs(10)),
@@ -79,28 +74,16 @@ impl TcpConnectionOptions {
         with_port, port: plain u16;
         /// Sets [`process`](Self::process); an empty name is `None`.
         with_process, process: some_name Name;
+        /// Sets [`cert_manager`](Self::cert_manager).
+        with_cert_manager, cert_manager: into Option<CertManager>;
+        /// Sets [`tls`](Self::tls).
+        with_tls, tls: into Option<TlsClientOptions>;
         /// Sets [`insecure_skip_verify`](Self::insecure_skip_verify).
         with_insecure_skip_verify, insecure_skip_verify: plain bool;
         /// Sets [`connect_timeout`](Self::connect_timeout).
         with_connect_timeout, connect_timeout: into Option<Duration>;
         /// Sets [`local_addr`](Self::local_addr).
         with_local_addr, local_addr: into Option<SocketAddr>;
-    }
-
-    /// Sets [`cert_manager`](Self::cert_manager).
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn with_cert_manager(mut self, cert_manager: impl Into<Option<CertManager>>) -> Self {
-        self.cert_manager = cert_manager.into();
-        self
-    }
-
-    /// Sets [`tls`](Self::tls).
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn with_tls(mut self, tls: impl Into<Option<TlsClientOptions>>) -> Self {
-        self.tls = tls.into();
-        self
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
@@ -120,15 +103,13 @@ impl TcpConnectionOptions {
     /// For a connection whose peer is known otherwise.
     pub(crate) fn validate_connected(&self) -> Result<(), ConfigError> {
         self.host.validate()?;
-        #[cfg(not(feature = "tls"))]
         check(
-            !self.insecure_skip_verify,
+            cfg!(feature = "tls") || !self.insecure_skip_verify,
             "insecure_skip_verify",
             "needs the feature `tls`",
         )?;
         check_family(&self.host, &self.connection.socket)?;
         named("process", self.process.as_slice())?;
-        #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             if let Some((field, problem)) = tls.problem() {
                 return Err(ConfigError::new(field, problem));

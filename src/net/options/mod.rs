@@ -86,9 +86,7 @@ mod tests {
             host,
             port,
             process_pool,
-            #[cfg(feature = "tls")]
             cert_manager,
-            #[cfg(feature = "tls")]
             tls,
             insecure_skip_verify,
             max_connections,
@@ -101,9 +99,7 @@ mod tests {
             host,
             port,
             process,
-            #[cfg(feature = "tls")]
             cert_manager,
-            #[cfg(feature = "tls")]
             tls,
             insecure_skip_verify,
             connect_timeout,

@@ -7,7 +7,6 @@ use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
 use crate::proto::framing::Framing;
-#[cfg(feature = "tls")]
 use crate::tls::{CertManager, TlsServerOptions};
 
 /// What a listener does with connections beyond its limit.
@@ -52,10 +51,8 @@ pub struct TcpServerOptions {
     /// becomes a pool's later is skipped.
     pub process_pool: Vec<Name>,
     /// Turns TLS on.
-    #[cfg(feature = "tls")]
     pub cert_manager: Option<CertManager>,
     /// How TLS is done; needs `cert_manager`, or a complete configuration of its own.
-    #[cfg(feature = "tls")]
     pub tls: TlsServerOptions,
     /// Only for clients: setting it on a server is an error.
     pub insecure_skip_verify: bool,
@@ -81,9 +78,7 @@ impl Default for TcpServerOptions {
             host: Host::default(),
             port: 0,
             process_pool: Vec::new(),
-            #[cfg(feature = "tls")]
             cert_manager: None,
-            #[cfg(feature = "tls")]
             tls: TlsServerOptions::default(),
             insecure_skip_verify: false,
             max_connections: None,
@@ -106,6 +101,10 @@ impl TcpServerOptions {
         with_host, host: into Host;
         /// Sets [`port`](Self::port).
         with_port, port: plain u16;
+        /// Sets [`cert_manager`](Self::cert_manager).
+        with_cert_manager, cert_manager: into Option<CertManager>;
+        /// Sets [`tls`](Self::tls).
+        with_tls, tls: plain TlsServerOptions;
         /// Sets [`insecure_skip_verify`](Self::insecure_skip_verify).
         with_insecure_skip_verify, insecure_skip_verify: plain bool;
         /// Sets [`max_connections`](Self::max_connections).
@@ -127,22 +126,6 @@ impl TcpServerOptions {
         self
     }
 
-    /// Sets [`cert_manager`](Self::cert_manager).
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn with_cert_manager(mut self, cert_manager: impl Into<Option<CertManager>>) -> Self {
-        self.cert_manager = cert_manager.into();
-        self
-    }
-
-    /// Sets [`tls`](Self::tls).
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn with_tls(mut self, tls: TlsServerOptions) -> Self {
-        self.tls = tls;
-        self
-    }
-
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.host.validate()?;
         check(
@@ -152,7 +135,6 @@ impl TcpServerOptions {
         )?;
         check_family(&self.host, &self.connection.socket)?;
         named("process_pool", &self.process_pool)?;
-        #[cfg(feature = "tls")]
         if let Some((field, problem)) = self.tls.problem() {
             return Err(ConfigError::new(field, problem));
         }
@@ -181,10 +163,7 @@ impl TcpServerOptions {
 
     /// Handshakes at once; `None` is no limit.
     pub(crate) fn max_handshakes(&self) -> Option<usize> {
-        #[cfg(feature = "tls")]
-        return self.tls.max_handshakes;
-        #[cfg(not(feature = "tls"))]
-        None
+        self.tls.max_handshakes
     }
 
     #[cfg(unix)]

@@ -21,7 +21,7 @@ mod socket;
 use std::net::SocketAddr;
 
 use super::limits::ConnectionPermit;
-#[cfg(all(feature = "nats", feature = "tls"))]
+#[cfg(feature = "nats")]
 use super::tls::StartTls;
 use super::window::DeliveryWindow;
 use crate::bridge::{Ack, QuotaOptions, SocketCommand};
@@ -275,7 +275,7 @@ impl MetaProcess for Driver {
                     let flight_ms = self.machine.has_flight().then_some(cx.now_ms);
                     self.await_answer(cx, flight_ms);
                 }
-                #[cfg(all(feature = "nats", feature = "tls"))]
+                #[cfg(feature = "nats")]
                 Err(message) if message.is::<StartTls>() => self.start_tls(cx, message),
                 Err(message) => self.ignore(cx, &message),
             },

@@ -11,7 +11,7 @@ mod window;
 
 pub use connector::TcpConnection;
 pub use listener::TcpServer;
-#[cfg(all(feature = "nats", feature = "tls"))]
+#[cfg(feature = "nats")]
 pub(crate) use tls::StartTls;
 
 /// What is wrong with an option that names owners, together with `serve`.

@@ -6,6 +6,8 @@ use crate::error::ConfigError;
 use crate::net::options::{TcpConnectionOptions, TcpServerOptions};
 use crate::proto::tls::{Tls, TlsError};
 use crate::record::Log;
+#[cfg(feature = "nats")]
+use crate::tls::TlsClientOptions;
 
 /// No value has this type.
 #[derive(Debug)]
@@ -41,6 +43,22 @@ impl ClientSide {
     }
 
     pub(super) fn warn(&self, _: &Log, _: SocketAddr) {
+        match self.0 {}
+    }
+}
+
+/// A command to begin a handshake, of which there is no value.
+#[cfg(feature = "nats")]
+#[derive(Debug)]
+pub(crate) struct StartTls(Never);
+
+#[cfg(feature = "nats")]
+impl StartTls {
+    pub(crate) fn new(tls: TlsClientOptions, _: &str) -> Result<Self, TlsError> {
+        tls.never()
+    }
+
+    pub(super) fn connect(&self, _: &Log, _: SocketAddr) -> Result<Tls, TlsError> {
         match self.0 {}
     }
 }

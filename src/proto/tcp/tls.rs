@@ -66,7 +66,7 @@ impl Connection {
     /// Begins a TLS handshake on a plain connection, as a protocol with an upgrade of its own asks for. Reading has been
     /// plain up to here, and everything behind is TLS: plain text that was read and not delivered closes the connection,
     /// because it may be another's. So does output that has not left. Another Connected event follows the handshake.
-    #[cfg(all(feature = "nats", feature = "tls"))]
+    #[cfg(feature = "nats")]
     pub(crate) fn start_tls(&mut self, tls: Tls, now_ms: u64) {
         if !matches!(self.phase, Phase::Open) || self.is_encrypted {
             return;
@@ -108,7 +108,6 @@ impl Connection {
     }
 
     /// What the handshake agreed on.
-    #[cfg(feature = "tls")]
     pub(crate) fn tls_info(&self) -> Option<Box<crate::tls::TlsInfo>> {
         self.tls.as_ref().map(|tls| Box::new(tls.info()))
     }

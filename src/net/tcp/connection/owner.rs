@@ -15,7 +15,7 @@ use crate::message::{
 };
 use crate::meta::MetaContext;
 use crate::net::tcp::limits::{ConnectionPermit, FinalCounters};
-#[cfg(all(feature = "nats", feature = "tls"))]
+#[cfg(feature = "nats")]
 use crate::net::tcp::tls::StartTls;
 use crate::proto::tcp::{Event, Input};
 use crate::record::{Kind, Level};
@@ -97,7 +97,6 @@ impl Driver {
             id: cx.alias,
             remote_addr: self.remote_addr.get(),
             local_addr: self.local_addr(),
-            #[cfg(feature = "tls")]
             tls: self.machine.tls_info(),
         };
         if let Some(owners) = self.permit.as_ref().and_then(ConnectionPermit::owners) {
@@ -183,7 +182,7 @@ impl Driver {
         self.input(cx, input);
     }
 
-    #[cfg(all(feature = "nats", feature = "tls"))]
+    #[cfg(feature = "nats")]
     pub(super) fn start_tls(&mut self, cx: &MetaContext<'_>, message: Message) {
         let Ok(start) = message.take::<StartTls>() else {
             return;
