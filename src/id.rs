@@ -267,7 +267,7 @@ impl fmt::Debug for Name {
 }
 
 /// Where a message goes: a process, a meta-process or a name. What is linked or monitored may be an event as well.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Target {
     /// A process.

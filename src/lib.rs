@@ -73,17 +73,18 @@
 //!
 //! | Row | I/O half | shared | actor half |
 //! |---|---|---|---|
-//! | 11 | | `nats`: processes on several machines | |
-//! | 10 | | `node`: both halves put together, start and stop | |
-//! | 9 | `poll`: poller, stripes | | `actor`: trait, context, pool |
-//! | 8 | `net`: TCP, UDP and Unix sockets, their options | | `process`: table, mailbox, relations |
-//! | 7 | | `meta`: the contract of a meta-process | |
-//! | 6 | | `bridge`: commands, quotas, wakers, delivery | |
-//! | 5 | `proto`: framing, TLS, output, without sockets | | `scheduler`: workers, idle, monitor |
-//! | 4 | | `message`, `record` | |
-//! | 3 | | `error`, `inspect`, `time` | |
-//! | 2 | | `id`, `memory`, `tls` | |
-//! | 1 | | `base` | |
+//! | 12 | | `nats`: processes on several machines; `testing`: simulated nodes | |
+//! | 11 | | `node`: both halves put together, start and stop | |
+//! | 10 | `poll`: poller, stripes | | `actor`: trait, context, pool |
+//! | 9 | `net`: TCP, UDP and Unix sockets, their options | | `process`: table, mailbox, relations |
+//! | 8 | | `meta`: the contract of a meta-process | |
+//! | 7 | | `bridge`: commands, quotas, wakers, delivery | |
+//! | 6 | `proto`: framing, TLS, output, without sockets | | `scheduler`: workers, idle, monitor |
+//! | 5 | | `message`, `record` | |
+//! | 4 | | `error`, `inspect`, `time` | |
+//! | 3 | | `id`, `memory`, `tls` | |
+//! | 2 | | `base` | |
+//! | 1 | | `simulation`: the machine that a test simulates | |
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
@@ -110,6 +111,10 @@ mod process;
 mod proto;
 mod record;
 mod scheduler;
+#[cfg(feature = "testing")]
+mod simulation;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 #[cfg(feature = "tls")]
 pub mod tls;

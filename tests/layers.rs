@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules, from the top row to the bottom row. Those of one row do not name each other.
-const ROWS: [&[&str]; 11] = [
-    &["nats"],
+const ROWS: [&[&str]; 12] = [
+    &["nats", "testing"],
     &["node"],
     &["poll", "actor"],
     &["net", "process"],
@@ -18,6 +18,7 @@ const ROWS: [&[&str]; 11] = [
     &["error", "inspect", "time"],
     &["id", "memory", "tls"],
     &["base"],
+    &["simulation"],
 ];
 
 /// The halves of the runtime, which never name each other.
@@ -142,6 +143,8 @@ fn declared(line: &str) -> Option<&str> {
 }
 
 fn is_for_tests(attribute: &str) -> bool {
+    // The feature is product code.
+    let attribute = attribute.replace("feature = \"testing\"", "");
     attribute.starts_with("#[cfg(")
         && !attribute.contains("doctest")
         && (attribute.contains("test") || attribute.contains("fuzzing"))

@@ -16,9 +16,15 @@ use std::time::Duration;
 
 use crate::base::inside::RuntimeId;
 use crate::base::unwind::{catch_panic, drop_catching};
+#[cfg(feature = "testing")]
+use crate::simulation;
 
 /// A thread without a job ends after this.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// The longest that a job takes on a simulated node.
+#[cfg(feature = "testing")]
+const SIMULATED_NS: u64 = 20_000_000;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -64,6 +70,11 @@ impl Blocking {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stopped {
             return Err(Box::new(job));
+        }
+        #[cfg(feature = "testing")]
+        if let Some(site) = simulation::current() {
+            simulation::defer(&site, SIMULATED_NS, Box::new(job));
+            return Ok(());
         }
         state.jobs.push_back(Box::new(job));
         if state.waiting >= state.jobs.len() || state.threads >= self.0.limit {

@@ -16,6 +16,8 @@ use crate::error::RequestError;
 use crate::id::{Pid, Ref};
 use crate::inspect::Inspection;
 use crate::message::{Message, MessageReply};
+#[cfg(feature = "testing")]
+use crate::simulation;
 
 use super::deliver::Deliver;
 
@@ -143,6 +145,9 @@ pub struct PendingReply {
     runtime: RuntimeId,
 }
 
+/// Longer waits are cut to this: the clock of the operating system may not reach further.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 impl PendingReply {
     /// Waits until `deadline`.
     ///
@@ -174,6 +179,13 @@ impl PendingReply {
             let result = state.result.take();
             return result.unwrap_or(Err(RequestError::WouldBlockRuntime));
         }
+        #[cfg(feature = "testing")]
+        if simulation::is_current() {
+            // Real time has passed since the deadline was computed, but no virtual time.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let whole = left.as_micros().div_ceil(1_000) as u64;
+            return self.wait_simulated(Duration::from_millis(whole));
+        }
         self.wait(deadline)
     }
 
@@ -202,7 +214,26 @@ impl PendingReply {
 
     /// Waits at most for `timeout`, inside the runtime too: for callers who know that another thread answers.
     pub(crate) fn wait_for(self, timeout: Duration) -> Result<Message, RequestError> {
-        self.wait(Instant::now() + timeout)
+        #[cfg(feature = "testing")]
+        if simulation::is_current() {
+            return self.wait_simulated(timeout);
+        }
+        self.wait(Instant::now() + timeout.min(YEAR))
+    }
+
+    /// Lets the simulation of this thread run until the answer is there.
+    #[cfg(feature = "testing")]
+    fn wait_simulated(self, timeout: Duration) -> Result<Message, RequestError> {
+        let result = || {
+            let state = self.slot.state.lock();
+            state.unwrap_or_else(PoisonError::into_inner).result.take()
+        };
+        let mut answer = None;
+        simulation::wait_for(timeout, &mut || {
+            answer = result();
+            answer.is_some()
+        });
+        answer.unwrap_or(Err(RequestError::Timeout))
     }
 }
 

@@ -26,6 +26,24 @@ impl Readiness {
         if is_set { Self(self.0 | other.0) } else { self }
     }
 
+    /// Ready to be read, for [`TestNode::set_ready`](crate::testing::TestNode::set_ready).
+    #[cfg(feature = "testing")]
+    pub fn readable() -> Self {
+        Self::READABLE
+    }
+
+    /// Ready to be written, for [`TestNode::set_ready`](crate::testing::TestNode::set_ready).
+    #[cfg(feature = "testing")]
+    pub fn writable() -> Self {
+        Self::WRITABLE
+    }
+
+    /// The other side has ended its direction, for [`TestNode::set_ready`](crate::testing::TestNode::set_ready).
+    #[cfg(feature = "testing")]
+    pub fn read_closed() -> Self {
+        Self::READ_CLOSED
+    }
+
     /// Reading may succeed, or find the end or an error.
     ///
     /// ```

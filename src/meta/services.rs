@@ -32,6 +32,9 @@ pub(crate) struct Services {
     /// Where long handshakes compute.
     pub(crate) handshakes: Blocking,
     pub(crate) log: Log,
+    /// Of a simulated node: meta-processes that have registered a source of their own.
+    #[cfg(feature = "testing")]
+    pub(crate) registered: Option<crate::base::sync::Mutex<std::collections::BTreeSet<u64>>>,
     /// For each stripe, what is to be born on it.
     pub(crate) spawn_queues: Box<[SegQueue<PendingSpawn>]>,
     /// What users' meta-processes have put on the poll.

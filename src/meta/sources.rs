@@ -161,6 +161,14 @@ impl MetaContext<'_> {
     /// ```
     #[cfg(unix)]
     pub fn register(&mut self, source: &impl AsFd) -> io::Result<()> {
+        #[cfg(feature = "testing")]
+        if let Some(registered) = &self.services.registered {
+            let is_new = registered.lock().insert(self.alias.to_word());
+            return match is_new {
+                true => Ok(()),
+                false => Err(io::ErrorKind::AlreadyExists.into()),
+            };
+        }
         let fd = source.as_fd().as_raw_fd();
         self.register_source(&mut mio::unix::SourceFd(&fd))?;
         self.services.sources.join(self.alias, fd);
@@ -183,6 +191,14 @@ impl MetaContext<'_> {
     /// ```
     #[cfg(unix)]
     pub fn deregister(&mut self, source: &impl AsFd) -> io::Result<()> {
+        #[cfg(feature = "testing")]
+        if let Some(registered) = &self.services.registered {
+            let was_there = registered.lock().remove(&self.alias.to_word());
+            return match was_there {
+                true => Ok(()),
+                false => Err(io::ErrorKind::NotFound.into()),
+            };
+        }
         let fd = source.as_fd().as_raw_fd();
         self.services.sources.forget(self.alias, fd);
         self.services
@@ -213,6 +229,14 @@ impl MetaContext<'_> {
         source: &mut impl mio::event::Source,
         interest: Interest,
     ) -> io::Result<()> {
+        #[cfg(feature = "testing")]
+        if self.services.registered.is_some() {
+            // The test cannot let the operating system decide when it is ready.
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a socket of the operating system on a simulated node",
+            ));
+        }
         let token = Token(self.alias.to_word() as usize);
         self.services.registry.register(source, token, interest)
     }

@@ -3,10 +3,14 @@
 //! Each is a state machine of `proto` with a socket. They implement the same [`MetaProcess`](crate::MetaProcess) as a
 //! user's meta-process does.
 
+mod datagram_io;
 mod gso;
+mod kernel_drops;
 #[cfg(unix)]
 mod no_signal;
 pub(crate) mod options;
+#[cfg(feature = "testing")]
+mod simulated;
 mod socket;
 mod stream;
 pub(crate) mod tcp;

@@ -8,6 +8,8 @@ use socket2::SockRef;
 #[cfg(unix)]
 use super::no_signal;
 use crate::meta::MetaContext;
+#[cfg(feature = "testing")]
+use crate::simulation::net::StreamSocket;
 
 /// See the module.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
     #[cfg(unix)]
     Unix(mio::net::UnixStream),
+    #[cfg(feature = "testing")]
+    Simulated(StreamSocket),
     /// The connection is over and its descriptor given back.
     HungUp,
 }
@@ -75,12 +79,16 @@ impl Stream {
         match self {
             Self::Tcp(stream) => no_signal::set_up(&SockRef::from(&*stream))?,
             Self::Unix(stream) => no_signal::set_up(&SockRef::from(&*stream))?,
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => {}
             Self::HungUp => {}
         }
         match self {
             Self::Tcp(stream) => cx.register_stream(stream),
             #[cfg(unix)]
             Self::Unix(stream) => cx.register_source(stream),
+            #[cfg(feature = "testing")]
+            Self::Simulated(stream) => super::simulated::register(cx, stream),
             // No further event can come.
             Self::HungUp => Ok(()),
         }
@@ -99,6 +107,10 @@ impl Stream {
             target_os = "openbsd",
             target_os = "dragonfly"
         )) && !cfg!(mio_unsupported_force_poll_poll);
+        #[cfg(feature = "testing")]
+        if let Self::Simulated(stream) = self {
+            return stream.is_tcp();
+        }
         EDGES && matches!(self, Self::Tcp(_))
     }
 
@@ -108,6 +120,8 @@ impl Stream {
             Self::Tcp(stream) => cx.deregister_source(stream),
             #[cfg(unix)]
             Self::Unix(stream) => cx.deregister_source(stream),
+            #[cfg(feature = "testing")]
+            Self::Simulated(stream) => super::simulated::deregister(stream),
             Self::HungUp => {}
         }
     }
@@ -125,6 +139,8 @@ impl Stream {
                 Self::Tcp(stream) => stream.read(bytes),
                 #[cfg(unix)]
                 Self::Unix(stream) => stream.read(bytes),
+                #[cfg(feature = "testing")]
+                Self::Simulated(stream) => stream.read(bytes),
                 Self::HungUp => Err(hung_up()),
             };
             match result {
@@ -150,6 +166,8 @@ impl Stream {
             (Self::Unix(stream), slices) => {
                 stream.try_io(|| no_signal::send(&SockRef::from(&*stream), slices))
             }
+            #[cfg(feature = "testing")]
+            (Self::Simulated(stream), slices) => stream.write(slices),
             (Self::HungUp, _) => Err(hung_up()),
         }
     }
@@ -159,12 +177,18 @@ impl Stream {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(feature = "testing")]
+            Self::Simulated(stream) => stream.shutdown_write(),
             Self::HungUp => Err(hung_up()),
         }
     }
 
     /// Lets the coming close reset the connection. A Unix domain socket is just closed.
     pub(crate) fn reset_on_close(&self) {
+        #[cfg(feature = "testing")]
+        if let Self::Simulated(stream) = self {
+            stream.reset_on_close();
+        }
         if let Self::Tcp(stream) = self {
             // It fails if the connection is gone, and then there is nothing to reset.
             let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
@@ -176,6 +200,11 @@ impl Stream {
             Self::Tcp(stream) => stream.local_addr().map_or(UNSPECIFIED, canonical),
             #[cfg(unix)]
             Self::Unix(_) => UNSPECIFIED,
+            #[cfg(feature = "testing")]
+            Self::Simulated(stream) => {
+                let local = stream.local_addr().and_then(|address| address.ip());
+                local.map_or(UNSPECIFIED, canonical)
+            }
             Self::HungUp => UNSPECIFIED,
         }
     }
@@ -186,6 +215,8 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr(),
             #[cfg(unix)]
             Self::Unix(stream) => stream.peer_addr().map(|_| UNSPECIFIED),
+            #[cfg(feature = "testing")]
+            Self::Simulated(stream) => Ok(stream.peer_addr()?.ip().map_or(UNSPECIFIED, canonical)),
             Self::HungUp => Err(hung_up()),
         }
     }
@@ -196,6 +227,8 @@ impl Stream {
             Self::Tcp(stream) => stream.take_error(),
             #[cfg(unix)]
             Self::Unix(stream) => stream.take_error(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(stream) => Ok(stream.take_error()),
             Self::HungUp => Ok(Some(hung_up())),
         }
     }

@@ -11,12 +11,9 @@
 //! What becomes of each datagram and each error is decided by the machine in `proto::datagram`; none ends the server. Here
 //! are the socket, the owner and the quota cell.
 
-mod kernel_drops;
-
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use kernel_drops::kernel_drops;
 use mio::net::UdpSocket;
 use socket2::{Protocol, SockRef, Type};
 
@@ -30,11 +27,15 @@ use crate::memory::buffer::BufferPool;
 use crate::message::datagram_bytes;
 use crate::message::{Message, MessageUdp, MessageUdpError};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
-use crate::net::gso;
+use crate::net::datagram_io::DatagramIo;
 use crate::net::options::UdpServerOptions;
+#[cfg(feature = "testing")]
+use crate::net::simulated;
 use crate::net::socket::{bind_addresses, bind_first, record_resolving, set_buffer_sizes, unbound};
 use crate::net::stream::{canonical, mapped_for};
 use crate::proto::datagram::{AfterError, Batch, Datagrams, Transmitted};
+#[cfg(feature = "testing")]
+use crate::simulation;
 
 /// Datagrams received in one activation; then others have their turn.
 const RECEIVES: u32 = 64;
@@ -56,7 +57,7 @@ const LARGEST: usize = 64 * 1024;
 #[derive(Debug)]
 #[doc(alias = "CreateUDPServer")]
 pub struct UdpServer {
-    socket: UdpSocket,
+    socket: DatagramIo,
     local_addr: SocketAddr,
     /// The family of the socket. One of IPv6 serves IPv4 as well, as a rule, with addresses that are mapped.
     is_v6: bool,
@@ -121,6 +122,12 @@ impl UdpServer {
         options.validate()?;
         let (addresses, resolving_ms) =
             bind_addresses(&options.host, options.port, &options.socket)?;
+        #[cfg(feature = "testing")]
+        if let Some(site) = simulation::current() {
+            let (socket, local_addr) = simulated::bind_udp(&site, &addresses, &options)?;
+            let socket = DatagramIo::Simulated(socket);
+            return Ok(Self::with_socket(socket, local_addr, options));
+        }
         let socket = bind_first(&addresses, |address| {
             let socket = unbound(address, Type::DGRAM, Protocol::UDP, &options.socket)?;
             if !options.multicast.is_empty() {
@@ -166,6 +173,11 @@ impl UdpServer {
     fn new(socket: std::net::UdpSocket, options: UdpServerOptions) -> Result<Self, BindError> {
         socket.set_nonblocking(true).map_err(given_failed)?;
         let local_addr = socket.local_addr().map_err(given_failed)?;
+        let socket = DatagramIo::System(UdpSocket::from_std(socket));
+        Ok(Self::with_socket(socket, local_addr, options))
+    }
+
+    fn with_socket(socket: DatagramIo, local_addr: SocketAddr, options: UdpServerOptions) -> Self {
         let is_v6 = local_addr.is_ipv6();
         let longest = if options.buffer_pool.is_some() {
             LARGEST
@@ -173,9 +185,9 @@ impl UdpServer {
             options.buffer_size
         };
         let is_connected = options.peer.is_some();
-        let cuts_batches = options.segmentation_offload && gso::is_known();
-        Ok(Self {
-            socket: UdpSocket::from_std(socket),
+        let cuts_batches = options.segmentation_offload && socket.can_cut();
+        Self {
+            socket,
             local_addr: canonical(local_addr),
             is_v6,
             options,
@@ -184,7 +196,7 @@ impl UdpServer {
             writable: true,
             machine: Datagrams::new(longest, is_connected, cuts_batches),
             resolving_ms: 0,
-        })
+        }
     }
 
     /// The bound address, with the port that the operating system chose.
@@ -305,7 +317,7 @@ impl UdpServer {
                         ([only], Some(_)) => socket.send(only),
                         ([only], None) => socket.send_to(only, addr),
                         (several, peer) => {
-                            gso::send(socket, peer.is_none().then_some(addr), several)
+                            socket.send_several(peer.is_none().then_some(addr), several)
                         }
                     });
             let counted = match transmitted {
@@ -338,12 +350,12 @@ impl MetaProcess for UdpServer {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.find_owner(cx);
         record_resolving(&cx.services.log, &self.options.host, self.resolving_ms);
-        cx.register_source(&mut self.socket)?;
+        self.socket.register(cx)?;
         Ok(())
     }
 
     fn leave_poll(&mut self, cx: &MetaContext<'_>) {
-        cx.deregister_source(&mut self.socket);
+        self.socket.deregister(cx);
     }
 
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
@@ -416,7 +428,7 @@ impl MetaProcess for UdpServer {
         inspection.add("truncated", counters.truncated);
         inspection.add("receive_errors", counters.receive_errors);
         inspection.add("send_errors", counters.send_errors);
-        if let Some(drops) = kernel_drops(&self.socket) {
+        if let Some(drops) = self.socket.kernel_drops() {
             inspection.add("kernel_drops", drops);
         }
         inspection

@@ -23,6 +23,8 @@ use crate::inspect::Inspection;
 use crate::message::datagram_bytes;
 use crate::message::{Message, MessageUdpError, MessageUnixDatagram};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
+#[cfg(feature = "testing")]
+use crate::simulation::net::DatagramSocket;
 
 /// Datagrams received in one activation; then others have their turn.
 const RECEIVES: u32 = 64;
@@ -47,12 +49,71 @@ const LARGEST: usize = 64 * 1024;
 /// ```
 #[derive(Debug)]
 pub struct UnixDatagramServer {
-    socket: UnixDatagram,
+    socket: UnixSocket,
     file: Option<SocketFile>,
     options: UdpServerOptions,
     owner: Pid,
     readable: bool,
     counters: Counters,
+}
+
+/// The socket: of the operating system, or simulated.
+#[derive(Debug)]
+enum UnixSocket {
+    System(UnixDatagram),
+    #[cfg(feature = "testing")]
+    Simulated(DatagramSocket),
+}
+
+impl UnixSocket {
+    fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
+        match self {
+            Self::System(socket) => {
+                no_signal::set_up(&SockRef::from(&*socket))?;
+                cx.register_source(socket)
+            }
+            #[cfg(feature = "testing")]
+            Self::Simulated(socket) => super::simulated::register(cx, socket),
+        }
+    }
+
+    fn deregister(&mut self, cx: &MetaContext<'_>) {
+        match self {
+            Self::System(socket) => cx.deregister_source(socket),
+            #[cfg(feature = "testing")]
+            Self::Simulated(socket) => super::simulated::deregister(socket),
+        }
+    }
+
+    fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, Option<PathBuf>)> {
+        match self {
+            Self::System(socket) => {
+                let (length, from) = socket.recv_from(into)?;
+                Ok((length, unix::path_of(&from)))
+            }
+            #[cfg(feature = "testing")]
+            Self::Simulated(socket) => {
+                let (length, from) = socket.receive(into)?;
+                Ok((length, from.path().cloned()))
+            }
+        }
+    }
+
+    /// Sends to a path, or to the connected peer.
+    fn send(&self, data: &[u8], to: Option<&Path>) -> io::Result<usize> {
+        match (self, to) {
+            (Self::System(socket), Some(path)) => {
+                let to = unix::address(path)?;
+                socket.try_io(|| no_signal::send_to(&SockRef::from(socket), data, &to))
+            }
+            (Self::System(socket), None) => {
+                let slices = [io::IoSlice::new(data)];
+                socket.try_io(|| no_signal::send(&SockRef::from(socket), &slices))
+            }
+            #[cfg(feature = "testing")]
+            (Self::Simulated(socket), to) => socket.send_to_path(to, data),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -93,11 +154,16 @@ impl UnixDatagramServer {
             address: unix::shown(path),
             source,
         };
+        #[cfg(feature = "testing")]
+        if let Some(site) = crate::simulation::current() {
+            let socket = DatagramSocket::bind_unix(&site, path).map_err(failed)?;
+            return Ok(Self::new(UnixSocket::Simulated(socket), None, options));
+        }
         let (socket, file) =
             unix::bind(path, Type::DGRAM, options.socket.file_mode).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
         Ok(Self::new(
-            UnixDatagram::from_std(socket.into()),
+            UnixSocket::System(UnixDatagram::from_std(socket.into())),
             Some(file),
             options,
         ))
@@ -128,10 +194,11 @@ impl UnixDatagramServer {
         };
         socket.set_nonblocking(true).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
-        Ok(Self::new(UnixDatagram::from_std(socket), None, options))
+        let socket = UnixSocket::System(UnixDatagram::from_std(socket));
+        Ok(Self::new(socket, None, options))
     }
 
-    fn new(socket: UnixDatagram, file: Option<SocketFile>, options: UdpServerOptions) -> Self {
+    fn new(socket: UnixSocket, file: Option<SocketFile>, options: UdpServerOptions) -> Self {
         Self {
             socket,
             file,
@@ -150,7 +217,7 @@ impl UnixDatagramServer {
             }
             left -= 1;
             match self.socket.recv_from(cx.scratch.spare_mut()) {
-                Ok((length, from)) => self.deliver(cx, length, unix::path_of(&from)),
+                Ok((length, from)) => self.deliver(cx, length, from),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
@@ -222,21 +289,7 @@ impl UnixDatagramServer {
 
     fn send(&mut self, cx: &MetaContext<'_>, packet: &MessageUnixDatagram) {
         let sent = loop {
-            let sent = match &packet.path {
-                Some(path) => {
-                    let socket = &self.socket;
-                    unix::address(path).and_then(|to| {
-                        socket.try_io(|| {
-                            no_signal::send_to(&SockRef::from(socket), &packet.data, &to)
-                        })
-                    })
-                }
-                None => {
-                    let slices = [io::IoSlice::new(&packet.data)];
-                    let socket = &self.socket;
-                    socket.try_io(|| no_signal::send(&SockRef::from(socket), &slices))
-                }
-            };
+            let sent = self.socket.send(&packet.data, packet.path.as_deref());
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 sent => break sent,
@@ -262,13 +315,12 @@ impl UnixDatagramServer {
 impl MetaProcess for UnixDatagramServer {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.find_owner(cx);
-        no_signal::set_up(&SockRef::from(&self.socket))?;
-        cx.register_source(&mut self.socket)?;
+        self.socket.register(cx)?;
         Ok(())
     }
 
     fn leave_poll(&mut self, cx: &MetaContext<'_>) {
-        cx.deregister_source(&mut self.socket);
+        self.socket.deregister(cx);
     }
 
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {

@@ -7,6 +7,8 @@ use crate::base::blocking::Blocking;
 use crate::poll::Io;
 use crate::process::Processes;
 use crate::scheduler::{Executor, Kind, Scheduler, Task, Wait};
+#[cfg(feature = "testing")]
+use crate::simulation::Site;
 
 /// The halves, and what runs them.
 pub(crate) struct Core {
@@ -14,6 +16,9 @@ pub(crate) struct Core {
     pub(crate) io: Arc<Io>,
     pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) blocking: Blocking,
+    /// Where a simulated node is.
+    #[cfg(feature = "testing")]
+    pub(crate) site: Option<Site>,
 }
 
 impl Executor for Core {
@@ -45,5 +50,20 @@ impl Executor for Core {
 
     fn serve(&self) {
         self.io.run_pending();
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Core {
+    /// Runs a task of a simulated node, as a worker would.
+    pub(crate) fn run_simulated(&self, task: Task) {
+        if self.run(task) {
+            self.scheduler.push(task, crate::scheduler::Slot::Fifo);
+        }
+    }
+
+    /// The deadline of the next timer, in milliseconds of the clock.
+    pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
+        self.io.services.timers.next_deadline()
     }
 }

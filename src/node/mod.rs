@@ -29,6 +29,7 @@ pub use stop::{StopOptions, StopReport};
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use self::core::Core;
@@ -44,6 +45,8 @@ use crate::poll::{Io, Poller};
 use crate::process::Processes;
 use crate::record::Log;
 use crate::scheduler::{Executor, Scheduler};
+#[cfg(feature = "testing")]
+use crate::simulation::Site;
 use crate::time::clock::Clock;
 use stop::Stopper;
 
@@ -62,6 +65,17 @@ use stop::Stopper;
 /// ```
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
+
+/// What a node runs on.
+struct Machine {
+    clock: Clock,
+    poller: Poller,
+    registry: crate::poll::Registry,
+    /// Makes a blocking turn of the poll return.
+    interrupt: Waker,
+    #[cfg(feature = "testing")]
+    site: Option<Site>,
+}
 
 struct Inner {
     name: Name,
@@ -88,18 +102,61 @@ impl Node {
     pub fn start(options: impl Into<NodeOptions>) -> Result<Self, Error> {
         let options = options.into();
         options.validate()?;
+        let (poller, registry, interrupt) = Poller::new().map_err(Error::Start)?;
+        Self::build(
+            options,
+            Machine {
+                clock: Clock::new(),
+                poller,
+                registry,
+                interrupt,
+                #[cfg(feature = "testing")]
+                site: None,
+            },
+        )
+    }
+
+    /// Starts a node without threads, at a site of a simulation.
+    #[cfg(feature = "testing")]
+    pub(crate) fn start_simulated(options: NodeOptions, site: Site) -> Result<Self, Error> {
+        options.validate()?;
+        let (poller, registry) = Poller::simulated(site.clone()).map_err(Error::Start)?;
+        Self::build(
+            options,
+            Machine {
+                clock: Clock::Simulated,
+                poller,
+                registry,
+                interrupt: Waker::noop().clone(),
+                site: Some(site),
+            },
+        )
+    }
+
+    fn build(options: NodeOptions, machine: Machine) -> Result<Self, Error> {
         let workers = options.workers.unwrap_or_else(default_workers);
         let stripes = options.stripes.unwrap_or(workers);
-        let (runtime, clock) = (RuntimeId::new(), Clock::new());
+        let Machine {
+            clock,
+            poller,
+            registry,
+            interrupt,
+            #[cfg(feature = "testing")]
+            site,
+        } = machine;
+        let runtime = RuntimeId::new();
         let level = options.log_level;
         let level = level.unwrap_or_else(|| options.logger.default_level());
         let log = Log::new(runtime, options.logger.clone(), level, clock);
-        let (poller, registry, interrupt) = Poller::new().map_err(Error::Start)?;
         let signal = stop::Notify::new();
-        let scheduler = Arc::new(
-            Scheduler::new(runtime, workers, clock, interrupt.clone())
-                .with_slow_handler(options.slow_handler),
-        );
+        let scheduler = Scheduler::new(runtime, workers, clock, interrupt.clone())
+            .with_slow_handler(options.slow_handler);
+        #[cfg(feature = "testing")]
+        let scheduler = match site {
+            Some(_) => scheduler.simulated(),
+            None => scheduler,
+        };
+        let scheduler = Arc::new(scheduler);
         let wakers = StripeWakers::new(stripes, Arc::clone(&scheduler));
         let commands = Arc::new(Commands::new(wakers.clone(), signal.waker()));
         let timers = Arc::new(Timers::new(clock, interrupt));
@@ -123,6 +180,8 @@ impl Node {
             blocking: blocking.clone(),
             handshakes: Blocking::new(runtime, "longshore-handshakes", workers),
             log,
+            #[cfg(feature = "testing")]
+            registered: site.as_ref().map(|_| Default::default()),
             spawn_queues: Services::spawn_queues(stripes),
             sources: Sources::default(),
         });
@@ -133,6 +192,8 @@ impl Node {
             io,
             scheduler,
             blocking,
+            #[cfg(feature = "testing")]
+            site,
         });
         let executor: Arc<dyn Executor> = Arc::clone(&core) as _;
         let threads = core
@@ -163,6 +224,12 @@ impl Node {
 
     fn runtime(&self) -> RuntimeId {
         self.0.core.scheduler.runtime()
+    }
+
+    /// Both halves, for the world that runs a simulated node.
+    #[cfg(feature = "testing")]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.0.core
     }
 
     fn table(&self) -> &Arc<Processes> {

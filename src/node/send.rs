@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Node, deadline_after};
+use super::Node;
 use crate::bridge::request::{PendingReply, Reply};
 use crate::error::{Reason, RequestError, SendErrorKind};
 use crate::id::{Pid, Target};
@@ -121,8 +121,7 @@ impl Node {
         timeout: Duration,
     ) -> Result<Message, RequestError> {
         self.check_outside()?;
-        let deadline = deadline_after(timeout);
-        self.request(to, message)?.wait_until(deadline)
+        self.request(to, message)?.wait_for(timeout)
     }
 
     /// Asks; the answer can be awaited on any executor, or waited for.
@@ -180,12 +179,11 @@ impl Node {
         timeout: Duration,
     ) -> Result<Inspection, RequestError> {
         self.check_outside()?;
-        let deadline = deadline_after(timeout);
         let (reply, promise) = Reply::to_outside(self.runtime());
         self.table()
             .inspect(target.into(), reply)
             .map_err(RequestError::NotDelivered)?;
-        let message = promise.wait_until(deadline)?;
+        let message = promise.wait_for(timeout)?;
         message.downcast().map_err(|_| RequestError::Dropped)
     }
 

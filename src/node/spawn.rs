@@ -9,6 +9,8 @@ use crate::bridge::request::Reply;
 use crate::error::{Reason, SpawnError};
 use crate::id::{Name, Pid};
 use crate::process::{Behavior, SpawnOptions, StartReport};
+#[cfg(feature = "testing")]
+use crate::simulation::Site;
 
 /// # Spawning
 impl Node {
@@ -81,6 +83,8 @@ impl Node {
         options: SpawnOptions,
         factory: impl FnOnce() -> A,
     ) -> Result<Pid, SpawnError> {
+        #[cfg(feature = "testing")]
+        let _at = self.0.core.site.as_ref().map(Site::enter);
         let behavior = make(factory)?;
         if TypeId::of::<A>() == TypeId::of::<Supervisor>() && !self.runtime().is_inside() {
             return self.spawn_supervisor(&options, behavior);
@@ -115,6 +119,8 @@ impl Node {
         options: &SpawnOptions,
         behavior: Box<dyn Behavior>,
     ) -> Result<Pid, SpawnError> {
+        #[cfg(feature = "testing")]
+        let _at = self.0.core.site.as_ref().map(Site::enter);
         self.table().spawn(Pid::NODE, options, behavior)
     }
 }

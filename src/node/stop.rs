@@ -24,6 +24,8 @@ use crate::error::RequestError;
 use crate::id::{Pid, Target};
 use crate::record::{Kind, Level};
 use crate::scheduler::Threads;
+#[cfg(feature = "testing")]
+use crate::simulation;
 
 /// How long each phase of a stop may take.
 ///
@@ -146,6 +148,10 @@ impl Notify {
 
     /// Waits until `done`, at most for that time. Returns whether it is done.
     fn wait(&self, timeout: Duration, done: impl Fn() -> bool) -> bool {
+        #[cfg(feature = "testing")]
+        if let Some(is_done) = simulation::wait_for(timeout, &mut || done()) {
+            return is_done;
+        }
         let deadline = deadline_after(timeout);
         let mut changes = lock(&self.0.count);
         while !done() {
@@ -248,6 +254,12 @@ impl Stopper {
             State::Stopped(report) => return report.clone(),
         }
         let stopper = Arc::clone(self);
+        #[cfg(feature = "testing")]
+        if let Some(site) = &self.core.site {
+            let stop = move || drop(stopper.stop(options));
+            simulation::defer(site, 0, Box::new(stop));
+            return StopReport::default();
+        }
         let started = thread::Builder::new()
             .name("longshore-stop".into())
             .spawn(move || {
@@ -272,7 +284,15 @@ impl Stopper {
         Ok(self.wait_for_report(state))
     }
 
-    fn wait_for_report(&self, mut state: MutexGuard<'_, State>) -> StopReport {
+    fn wait_for_report<'a>(&'a self, mut state: MutexGuard<'a, State>) -> StopReport {
+        #[cfg(feature = "testing")]
+        if self.core.site.is_some() {
+            drop(state);
+            simulation::wait_for(Duration::MAX, &mut || {
+                matches!(*lock(&self.state), State::Stopped(_))
+            });
+            state = lock(&self.state);
+        }
         loop {
             if let State::Stopped(report) = &*state {
                 return report.clone();

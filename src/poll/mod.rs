@@ -30,6 +30,7 @@ use crate::id::Alias;
 use crate::meta::Services;
 use crate::scheduler::Wait;
 pub use list::SocketInfo;
+pub(crate) use mio::Registry;
 pub(crate) use poller::Poller;
 use stripe::Stripe;
 
@@ -90,6 +91,15 @@ impl Io {
     pub(crate) fn finish(&self) {
         for stripe in 0..self.stripes.len() {
             self.services.commands.push(stripe, Command::Finish);
+        }
+    }
+
+    /// Files readiness that a test makes up, of a source that a meta-process has registered.
+    #[cfg(feature = "testing")]
+    pub(crate) fn set_ready(&self, alias: Alias, readiness: crate::meta::Readiness) {
+        if let Some(stripe) = self.stripes.get(alias.stripe()) {
+            stripe.file(&mut vec![poller::Ready { alias, readiness }]);
+            self.wakers.wake(alias.stripe());
         }
     }
 

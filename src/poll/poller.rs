@@ -13,6 +13,8 @@ use crate::id::Alias;
 use crate::meta::{Readiness, Services};
 use crate::record::{Kind, Level};
 use crate::scheduler::Wait;
+#[cfg(feature = "testing")]
+use crate::simulation::{Site, net::Interest};
 
 /// Events taken from the operating system at once.
 const EVENTS: usize = 1024;
@@ -30,11 +32,87 @@ pub(crate) struct Ready {
 pub(crate) struct Poller(Mutex<State>);
 
 struct State {
-    poll: Poll,
-    events: Events,
+    source: Source,
     /// Readiness of this turn, by stripe; empty between turns.
     ready: Vec<Vec<Ready>>,
     expired: Vec<TimerEvent>,
+}
+
+/// Where readiness comes from.
+enum Source {
+    System {
+        poll: Poll,
+        events: Events,
+    },
+    /// The simulated network: the poll of that site, and what it has reported.
+    #[cfg(feature = "testing")]
+    Simulated(Site, Vec<(u64, Interest)>),
+}
+
+impl Source {
+    /// Waits for events, no longer than `timeout`; a simulated one never waits.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::System { poll, events } => {
+                poll.poll(events, timeout).inspect_err(|_| events.clear())
+            }
+            #[cfg(feature = "testing")]
+            Self::Simulated(site, reported) => {
+                reported.clear();
+                let (poll, waits) = (site.poll, timeout != Some(Duration::ZERO));
+                site.net()
+                    .take_ready(poll, waits, |token, now| reported.push((token, now)))
+            }
+        }
+    }
+
+    /// Calls `ready` for each event. Returns whether the waker's event was among them.
+    fn each(&self, mut ready: impl FnMut(u64, Readiness)) -> bool {
+        let mut interrupted = false;
+        match self {
+            Self::System { events, .. } => {
+                for event in events {
+                    if event.token() == WAKER {
+                        interrupted = true;
+                    } else {
+                        ready(event.token().0 as u64, readiness_of(event));
+                    }
+                }
+            }
+            #[cfg(feature = "testing")]
+            Self::Simulated(_, reported) => {
+                for (token, now) in reported {
+                    ready(*token, simulated_readiness(*now));
+                }
+            }
+        }
+        interrupted
+    }
+}
+
+fn readiness_of(event: &mio::event::Event) -> Readiness {
+    Readiness::default()
+        .with(Readiness::READABLE, event.is_readable() || event.is_error())
+        .with(Readiness::WRITABLE, event.is_writable() || event.is_error())
+        .with(
+            Readiness::READ_CLOSED,
+            event.is_read_closed() || event.is_error(),
+        )
+        .with(Readiness::WRITE_CLOSED, event.is_write_closed())
+        .with(Readiness::URGENT, event.is_priority())
+}
+
+/// The same, from what epoll would say.
+#[cfg(feature = "testing")]
+fn simulated_readiness(now: Interest) -> Readiness {
+    let (error, hang_up) = (now.has(Interest::ERROR), now.has(Interest::HANG_UP));
+    let read_closed = hang_up || now.has(Interest::READ_HANG_UP);
+    let write_closed = hang_up || (now.has(Interest::OUT) && error);
+    Readiness::default()
+        .with(Readiness::READABLE, now.has(Interest::IN) || error)
+        .with(Readiness::WRITABLE, now.has(Interest::OUT) || error)
+        .with(Readiness::READ_CLOSED, read_closed || error)
+        .with(Readiness::WRITE_CLOSED, write_closed)
 }
 
 /// Makes a blocking turn return.
@@ -61,13 +139,32 @@ impl Poller {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let interrupt = Waker::from(Arc::new(Interrupt(mio::Waker::new(&registry, WAKER)?)));
-        let state = State {
+        let source = Source::System {
             poll,
             events: Events::with_capacity(EVENTS),
+        };
+        let state = State {
+            source,
             ready: Vec::new(),
             expired: Vec::new(),
         };
         Ok((Self(Mutex::new(state)), registry, interrupt))
+    }
+
+    /// A poll that reports the readiness of simulated sockets.
+    ///
+    /// # Errors
+    ///
+    /// The operating system has no more descriptors: the registry, which nothing is registered with, takes one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn simulated(site: Site) -> io::Result<(Self, Registry)> {
+        let registry = Poll::new()?.registry().try_clone()?;
+        let state = State {
+            source: Source::Simulated(site, Vec::new()),
+            ready: Vec::new(),
+            expired: Vec::new(),
+        };
+        Ok((Self(Mutex::new(state)), registry))
     }
 
     /// `file` gets the readiness of each stripe that has any, and takes it out. `true`: the interrupt was among the
@@ -133,38 +230,24 @@ impl State {
         services: &Services,
         file: &impl Fn(usize, &mut Vec<Ready>),
     ) -> Polled {
-        if let Err(error) = self.poll.poll(&mut self.events, timeout) {
-            if error.kind() != io::ErrorKind::Interrupted {
-                services
-                    .log
-                    .text(Level::Warn, Kind::PollFailed, format_args!("poll: {error}"));
-            }
-            self.events.clear();
+        if let Err(error) = self.source.wait(timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            services
+                .log
+                .text(Level::Warn, Kind::PollFailed, format_args!("poll: {error}"));
         }
-        let (mut interrupted, mut events) = (false, 0);
-        for event in &self.events {
+        let (queues, mut events) = (&mut self.ready, 0);
+        let interrupted = self.source.each(|word, readiness| {
             events += 1;
-            if event.token() == WAKER {
-                interrupted = true;
-                continue;
-            }
-            let Some(alias) = Alias::from_word(event.token().0 as u64) else {
-                continue;
+            let Some(alias) = Alias::from_word(word) else {
+                return;
             };
-            let readiness = Readiness::default()
-                .with(Readiness::READABLE, event.is_readable() || event.is_error())
-                .with(Readiness::WRITABLE, event.is_writable() || event.is_error())
-                .with(
-                    Readiness::READ_CLOSED,
-                    event.is_read_closed() || event.is_error(),
-                )
-                .with(Readiness::WRITE_CLOSED, event.is_write_closed())
-                .with(Readiness::URGENT, event.is_priority());
-            if self.ready.len() <= alias.stripe() {
-                self.ready.resize_with(alias.stripe() + 1, Vec::new);
+            if queues.len() <= alias.stripe() {
+                queues.resize_with(alias.stripe() + 1, Vec::new);
             }
-            self.ready[alias.stripe()].push(Ready { alias, readiness });
-        }
+            queues[alias.stripe()].push(Ready { alias, readiness });
+        });
         for (stripe, ready) in self
             .ready
             .iter_mut()
@@ -174,7 +257,7 @@ impl State {
             file(stripe, ready);
         }
         Polled {
-            is_full: events == EVENTS,
+            is_full: events + usize::from(interrupted) >= EVENTS,
             interrupted,
         }
     }

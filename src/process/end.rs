@@ -28,7 +28,7 @@ use std::task::{Wake, Waker};
 
 use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
 use super::mailbox::{Batch, ClosedMailbox};
-use super::relations::Relations;
+use super::relations::{Relations, in_order};
 use super::table::{Cell, Processes, Stage};
 use super::turns::Resumed;
 use crate::base::sync::Mutex;
@@ -218,7 +218,7 @@ impl Processes {
             std::mem::take(&mut relations.metas)
         });
         self.end_events_of(pid);
-        for alias in metas.into_iter().flatten() {
+        for alias in in_order(metas.into_iter().flatten()) {
             self.exit_meta(alias, &Reason::Kill);
         }
     }
@@ -231,7 +231,7 @@ impl Processes {
 
     /// Steps 5 and 6.
     fn notify_related(&self, pid: Pid, relations: Relations, reason: &Reason) {
-        for alias in relations.metas {
+        for alias in in_order(relations.metas) {
             self.exit_meta(alias, reason);
         }
         for dependent in relations.dependents {
@@ -239,7 +239,7 @@ impl Processes {
             let _ = self.send_exit(pid, Target::Pid(dependent), reason.clone());
         }
         let me = Target::Pid(pid);
-        for target in relations.links {
+        for target in in_order(relations.links) {
             match target {
                 Target::Pid(other) => {
                     self.notify_watcher(Watcher::Link(other), me.clone(), reason);
@@ -261,7 +261,7 @@ impl Processes {
         for watcher in relations.watchers {
             self.notify_watcher(watcher, me.clone(), reason);
         }
-        for (monitor, monitored) in relations.monitors {
+        for (monitor, monitored) in in_order(relations.monitors) {
             self.unwatch(&monitored.target, Watcher::Monitor(pid, monitor));
         }
     }
@@ -282,7 +282,7 @@ impl Closing {
         };
         let listeners = std::mem::take(&mut relations.listeners);
         if !self.was_started {
-            return std::mem::take(&mut relations.metas).into_iter().collect();
+            return in_order(std::mem::take(&mut relations.metas));
         }
         for listener in &listeners {
             relations.metas.remove(listener);

@@ -44,7 +44,7 @@ pub(crate) struct Relations {
 }
 
 /// What a monitor is on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Monitored {
     pub(crate) target: Target,
     /// The name that was asked for, which the `Down` repeats.
@@ -261,4 +261,11 @@ pub(super) fn exit_or_down(
             None
         }
     }
+}
+
+/// What a set or a map holds, in a fixed order, so that what follows from it has the same order in every run.
+pub(crate) fn in_order<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.into_iter().collect();
+    items.sort_unstable();
+    items
 }

@@ -27,6 +27,8 @@
 mod idle;
 mod monitor;
 mod schedule;
+#[cfg(feature = "testing")]
+mod simulated;
 mod slow;
 mod worker;
 
@@ -153,6 +155,9 @@ pub(crate) struct Scheduler {
     clock: Clock,
     /// How long a handler may run before it is reported.
     slow_handler_ms: Option<u64>,
+    /// Of a simulated node: every task that could run. No worker takes any of them.
+    #[cfg(feature = "testing")]
+    simulated: Option<simulated::Queue>,
 }
 
 thread_local! {
@@ -175,6 +180,8 @@ impl Scheduler {
             monitor: OnceLock::new(),
             clock,
             slow_handler_ms: None,
+            #[cfg(feature = "testing")]
+            simulated: None,
         }
     }
 
@@ -213,6 +220,10 @@ impl Scheduler {
             scheduler: Arc::clone(self),
             handles: Vec::with_capacity(self.workers.len() + 1),
         };
+        #[cfg(feature = "testing")]
+        if self.simulated.is_some() {
+            return Ok(threads);
+        }
         for index in 0..self.workers.len() {
             let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
             let body = move || {
@@ -250,6 +261,10 @@ impl Scheduler {
     /// Queues a task.
     #[inline]
     pub(crate) fn push(&self, task: Task, slot: Slot) {
+        #[cfg(feature = "testing")]
+        if let Some(queue) = &self.simulated {
+            return queue.push(task);
+        }
         match self.current() {
             Some(worker) => self.push_local(worker, task, slot),
             None => self.push_global(task),

@@ -5,37 +5,47 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "testing")]
+use crate::simulation;
+
 /// Reads the time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
-    start: Instant,
+pub(crate) enum Clock {
+    /// Of the operating system, since then.
+    System(Instant),
+    /// Of the simulation of this thread, since its start.
+    #[cfg(feature = "testing")]
+    Simulated,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Self {
-            start: Instant::now(),
+        Self::System(Instant::now())
+    }
+
+    /// The time since the start.
+    #[inline]
+    pub(crate) fn elapsed(&self) -> Duration {
+        match self {
+            Self::System(start) => start.elapsed(),
+            #[cfg(feature = "testing")]
+            Self::Simulated => Duration::from_nanos(simulation::now_ns()),
         }
     }
 
     /// Milliseconds since the start, rounded down.
     pub(crate) fn now_ms(&self) -> u64 {
-        millis(self.start.elapsed())
-    }
-
-    /// The time since the start.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        millis(self.elapsed())
     }
 
     /// Nanoseconds since the start, for measuring how long work takes.
     pub(crate) fn now_ns(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The deadline that lies `delay` ahead, rounded up so that nothing fires early. Huge delays saturate.
     pub(crate) fn deadline_ms(&self, delay: Duration) -> u64 {
-        let elapsed = self.start.elapsed().saturating_add(delay);
+        let elapsed = self.elapsed().saturating_add(delay);
         millis(elapsed).saturating_add(1)
     }
 }

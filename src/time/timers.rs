@@ -104,8 +104,13 @@ impl<T> Timers<T> {
 
     /// Whether [`Timers::expired`] may have something to take out.
     pub(crate) fn is_due(&self, now_ms: u64) -> bool {
-        let next_ms = self.state.lock().wheel.next_deadline();
-        next_ms.is_some_and(|next_ms| next_ms <= now_ms)
+        self.next_deadline()
+            .is_some_and(|next_ms| next_ms <= now_ms)
+    }
+
+    /// The next deadline, or a time before it at which the wheel has work.
+    pub(crate) fn next_deadline(&self) -> Option<u64> {
+        self.state.lock().wheel.next_deadline()
     }
 
     /// Takes out what is due at `now_ms`.

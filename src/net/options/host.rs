@@ -18,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAdd
 
 use super::check;
 use crate::error::ConfigError;
+#[cfg(feature = "testing")]
+use crate::simulation;
 
 /// The longest name of the domain name system, with its final dot (RFC 1035 section 3.1).
 const LONGEST_NAME: usize = 254;
@@ -192,6 +194,12 @@ impl Host {
         match self.known_addresses(port) {
             Some(known) => {
                 known.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+            }
+            #[cfg(feature = "testing")]
+            None if simulation::is_current() => {
+                let found = simulation::resolve(&self.to_string())?;
+                let with_port = |ip| SocketAddr::new(ip, port);
+                Ok(found.into_iter().map(with_port).collect())
             }
             None => Ok((self.to_string().as_str(), port)
                 .to_socket_addrs()?

@@ -28,12 +28,16 @@ use crate::message::Message;
 #[cfg(unix)]
 use crate::net::options::SocketOptions;
 use crate::net::options::TcpConnectionOptions;
+#[cfg(feature = "testing")]
+use crate::net::simulated;
 use crate::net::socket::{set_buffer_sizes, set_stream_options, unbound};
 use crate::net::stream::{Stream, mapped_for};
 #[cfg(unix)]
 use crate::net::unix;
 use crate::proto::framing::Framing;
 use crate::proto::tcp::Settings;
+#[cfg(feature = "testing")]
+use crate::simulation;
 
 /// A TCP connection meta-process that this side opens.
 ///
@@ -311,6 +315,11 @@ impl TcpConnection {
 
 /// Begins to connect.
 fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stream> {
+    #[cfg(feature = "testing")]
+    if let Some(site) = simulation::current() {
+        let socket = &options.connection.socket;
+        return simulated::connect(&site, address, options.local_addr, socket);
+    }
     let socket = unbound(
         address,
         Type::STREAM,
@@ -336,6 +345,20 @@ fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stre
 /// Connects to a path; that takes no time, or is not possible now.
 #[cfg(unix)]
 fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<State> {
+    #[cfg(feature = "testing")]
+    if let Some(site) = simulation::current() {
+        return match simulated::connect_unix(&site, path, options) {
+            Ok(stream) => Ok(State::Connecting {
+                stream,
+                address: crate::net::stream::UNSPECIFIED,
+                registered: false,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(State::Busy(path.to_owned()))
+            }
+            Err(error) => Err(error),
+        };
+    }
     match unix::connect(path) {
         Ok(socket) => {
             set_buffer_sizes(&SockRef::from(&socket), options)?;

@@ -12,7 +12,6 @@ mod accept_loop;
 mod admission;
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,13 +21,15 @@ use mio::net::TcpListener;
 use mio::net::UnixListener;
 use socket2::{Protocol, SockRef, Type};
 
-use self::accept_loop::{Accepting, Counters, spare_descriptor};
+use self::accept_loop::{Accepting, Counters, Spare, spare_descriptor};
 use super::HAS_AN_OWNER;
 use super::limits::ConnectionLimiter;
 use super::tls::ServerSide;
 use crate::bridge::SpawnOwner;
 use crate::error::{BindError, ConfigError, Reason};
 use crate::net::options::TcpServerOptions;
+#[cfg(feature = "testing")]
+use crate::net::simulated;
 use crate::net::socket::{
     bind_addresses, bind_first, set_buffer_sizes, set_stream_options, unbound,
 };
@@ -37,6 +38,8 @@ use crate::net::stream::{Stream, UNSPECIFIED, canonical};
 use crate::net::unix::{self, SocketFile};
 use crate::proto::framing::Framing;
 use crate::proto::tcp::Settings;
+#[cfg(feature = "testing")]
+use crate::simulation::{self, net::Listener as SimulatedListener};
 
 /// A TCP server meta-process: accepts connections and gives each one to a process.
 ///
@@ -58,7 +61,7 @@ pub struct TcpServer {
     settings: Option<Arc<Settings>>,
     limiter: Arc<ConnectionLimiter>,
     tls: Option<ServerSide>,
-    spare: Option<File>,
+    spare: Option<Spare>,
     state: Accepting,
     readable: bool,
     paused: bool,
@@ -78,6 +81,8 @@ enum Listener {
     /// The file is removed at the end if this listener has made it.
     #[cfg(unix)]
     Unix(UnixListener, Option<SocketFile>),
+    #[cfg(feature = "testing")]
+    Simulated(SimulatedListener, SocketAddr),
 }
 
 impl Listener {
@@ -90,10 +95,17 @@ impl Listener {
             Self::Unix(listener, _) => listener
                 .accept()
                 .map(|(stream, _)| (Stream::Unix(stream), UNSPECIFIED)),
+            #[cfg(feature = "testing")]
+            Self::Simulated(listener, _) => simulated::accept(listener),
         }
     }
 
     fn is_tcp(&self) -> bool {
+        #[cfg(feature = "testing")]
+        if let Self::Simulated(listener, _) = self {
+            let local = listener.local_addr();
+            return local.is_some_and(|address| address.ip().is_some());
+        }
         matches!(self, Self::Tcp(..))
     }
 }
@@ -107,6 +119,11 @@ impl fmt::Display for Listener {
             Self::Unix(_, Some(file)) => f.write_str(&unix::shown(file.path())),
             #[cfg(unix)]
             Self::Unix(_, None) => f.write_str("unix"),
+            #[cfg(feature = "testing")]
+            Self::Simulated(listener, _) => match listener.local_addr() {
+                Some(address) => address.fmt(f),
+                None => f.write_str("closed"),
+            },
         }
     }
 }
@@ -160,6 +177,12 @@ impl TcpServer {
         let tls = ServerSide::new(&options)?;
         let (addresses, resolving_ms) =
             bind_addresses(&options.host, options.port, &options.connection.socket)?;
+        #[cfg(feature = "testing")]
+        if let Some(site) = simulation::current() {
+            let (listener, local_addr) = simulated::listen(&site, &addresses, &options)?;
+            let listener = Listener::Simulated(listener, local_addr);
+            return Ok(Self::new(listener, options, tls));
+        }
         let socket = bind_first(&addresses, |address| {
             let socket = unbound(
                 address,
@@ -223,6 +246,13 @@ impl TcpServer {
             address: unix::shown(path),
             source,
         };
+        #[cfg(feature = "testing")]
+        if let Some(site) = simulation::current() {
+            let backlog = options.connection.socket.backlog;
+            let listener = SimulatedListener::bind_unix(&site, path, backlog).map_err(failed)?;
+            let listener = Listener::Simulated(listener, UNSPECIFIED);
+            return Ok(Self::new(listener, options, tls));
+        }
         let (socket, file) =
             unix::bind(path, Type::STREAM, options.connection.socket.file_mode).map_err(failed)?;
         socket
@@ -370,6 +400,8 @@ impl TcpServer {
             Listener::Tcp(_, addr) => *addr,
             #[cfg(unix)]
             Listener::Unix(..) => UNSPECIFIED,
+            #[cfg(feature = "testing")]
+            Listener::Simulated(_, addr) => *addr,
         }
     }
 

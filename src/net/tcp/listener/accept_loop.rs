@@ -23,10 +23,14 @@ use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::options::AtLimit;
+#[cfg(feature = "testing")]
+use crate::net::simulated;
 use crate::net::socket::record_resolving;
 use crate::net::tcp::handshakes::{STALL_MS, WaitsFor};
 use crate::net::tcp::tls::ServerSide;
 use crate::record::{Kind, Level};
+#[cfg(feature = "testing")]
+use crate::simulation::{self, net::Descriptor};
 
 /// Accepts in one activation.
 const ACCEPTS: u32 = 64;
@@ -230,6 +234,8 @@ impl MetaProcess for TcpServer {
             Listener::Tcp(listener, _) => cx.register_source(listener)?,
             #[cfg(unix)]
             Listener::Unix(listener, _) => cx.register_source(listener)?,
+            #[cfg(feature = "testing")]
+            Listener::Simulated(listener, _) => simulated::register(cx, listener)?,
         }
         record_resolving(&cx.services.log, &self.options.host, self.resolving_ms);
         // Checked at the spawn too, but a name may have become a pool's since.
@@ -242,6 +248,8 @@ impl MetaProcess for TcpServer {
             Listener::Tcp(listener, _) => cx.deregister_source(listener),
             #[cfg(unix)]
             Listener::Unix(listener, _) => cx.deregister_source(listener),
+            #[cfg(feature = "testing")]
+            Listener::Simulated(listener, _) => simulated::deregister(listener),
         }
     }
 
@@ -362,9 +370,21 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }
 
-pub(super) fn spare_descriptor() -> Option<File> {
+/// A descriptor that is kept to be given up.
+#[derive(Debug)]
+pub(super) enum Spare {
+    System(#[expect(dead_code, reason = "its descriptor is what counts")] File),
+    #[cfg(feature = "testing")]
+    Simulated(#[expect(dead_code, reason = "it counts as a descriptor")] Descriptor),
+}
+
+pub(super) fn spare_descriptor() -> Option<Spare> {
+    #[cfg(feature = "testing")]
+    if let Some(site) = simulation::current() {
+        return Descriptor::take(&site).map(Spare::Simulated);
+    }
     if cfg!(unix) {
-        File::open("/dev/null").ok()
+        File::open("/dev/null").ok().map(Spare::System)
     } else {
         None
     }

@@ -95,6 +95,12 @@ impl TcpServer {
         if let Stream::Unix(stream) = &stream {
             set_buffer_sizes(&SockRef::from(stream), &self.options.connection.socket)?;
         }
+        #[cfg(feature = "testing")]
+        if let Stream::Simulated(stream) = &stream
+            && self.options.connection.socket.reset_on_close
+        {
+            stream.reset_on_close();
+        }
         if !INHERITED && let Stream::Tcp(stream) = &stream {
             set_stream_options(
                 &SockRef::from(stream),

@@ -1,0 +1,99 @@
+//! The socket of a [`UdpServer`](crate::UdpServer): of the operating system, or simulated.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+
+use mio::net::UdpSocket;
+
+use super::gso;
+use super::kernel_drops::kernel_drops;
+use crate::meta::MetaContext;
+#[cfg(feature = "testing")]
+use crate::simulation::net::DatagramSocket;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) enum DatagramIo {
+    System(UdpSocket),
+    #[cfg(feature = "testing")]
+    Simulated(DatagramSocket),
+}
+
+impl DatagramIo {
+    pub(super) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
+        match self {
+            Self::System(socket) => cx.register_source(socket),
+            #[cfg(feature = "testing")]
+            Self::Simulated(socket) => super::simulated::register(cx, socket),
+        }
+    }
+
+    pub(super) fn deregister(&mut self, cx: &MetaContext<'_>) {
+        match self {
+            Self::System(socket) => cx.deregister_source(socket),
+            #[cfg(feature = "testing")]
+            Self::Simulated(socket) => super::simulated::deregister(socket),
+        }
+    }
+
+    #[inline]
+    pub(super) fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        match self {
+            Self::System(socket) => socket.recv_from(into),
+            #[cfg(feature = "testing")]
+            Self::Simulated(socket) => {
+                let (length, from) = socket.receive(into)?;
+                Ok((length, from.ip().unwrap_or(super::stream::UNSPECIFIED)))
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn send(&self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::System(socket) => socket.send(data),
+            #[cfg(feature = "testing")]
+            Self::Simulated(socket) => socket.send_to(None, data),
+        }
+    }
+
+    #[inline]
+    pub(super) fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<usize> {
+        match self {
+            Self::System(socket) => socket.send_to(data, to),
+            #[cfg(feature = "testing")]
+            Self::Simulated(socket) => socket.send_to(Some(to), data),
+        }
+    }
+
+    /// Sends several datagrams of one size in one call; see [`gso`]. A simulated socket never
+    /// [says](DatagramIo::can_cut) that it can.
+    pub(super) fn send_several(
+        &self,
+        to: Option<SocketAddr>,
+        datagrams: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        match self {
+            Self::System(socket) => gso::send(socket, to, datagrams),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    pub(super) fn can_cut(&self) -> bool {
+        match self {
+            Self::System(_) => gso::is_known(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => false,
+        }
+    }
+
+    /// Datagrams that the kernel dropped because the socket's buffer was full, on systems that count them.
+    pub(super) fn kernel_drops(&self) -> Option<u64> {
+        match self {
+            Self::System(socket) => kernel_drops(socket),
+            #[cfg(feature = "testing")]
+            Self::Simulated(socket) => Some(socket.dropped()),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Testing a service: whole nodes on one thread, over virtual time and simulated sockets.
+//!
+//! A [`TestNode`] is the *same* node as [`Node`](crate::Node): its processes, mailboxes, stripes, meta-processes, timers,
+//! limits and stop. What differs is what it stands on:
+//!
+//! | | [`Node`](crate::Node) | [`TestNode`] |
+//! |---|---|---|
+//! | threads | workers, monitor, lookups | none: the calling thread runs everything |
+//! | the next task | who is fastest | chosen by the seed, see [`Policy`] |
+//! | time | the clock of the system | passes when the test says so, or when nothing can run |
+//! | sockets | of the system | simulated, see [`NetOptions`] and [`LinkOptions`] |
+//! | lookups of names | the resolver of the system | names of the [`World`], after a drawn time |
+//! | a source of one's own | ready when the system says so | ready when the test calls [`TestNode::set_ready`] |
+//!
+//! A seed gives the same run every time, to the byte, at one revision of this crate and of the service. So a fault that
+//! needs a rare order is found by trying seeds ([`explore`]) and then replayed as often as it takes to understand it.
+//!
+//! What the seed does not cover: code that reads the clock of the system, draws its own random numbers, iterates over a
+//! `HashMap`, or starts threads. TLS runs over it, but its bytes differ from run to run, because the provider draws the keys;
+//! their order and times do not.
+//!
+//! # How it is built in
+//!
+//! A thread that runs code of a simulated node *is at a site*. The constructors of the sockets, the resolver and the pool
+//! for blocking work ask for it; the clock and the poll of a simulated node are variants of their own. Without the feature
+//! `testing` none of these variants exists.
+
+mod client;
+mod control;
+mod explore;
+mod fault;
+mod node;
+mod policy;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use client::{ClientEnd, TestClient, TestUdp};
+pub use control::NetControl;
+pub use explore::{Failure, explore, explore_with, first_failure};
+pub use fault::{Fault, FaultKind, FaultOptions};
+pub use node::TestNode;
+pub use policy::Policy;
+pub use world::{World, WorldOptions};
+
+pub use crate::simulation::net::{LinkOptions, NetOptions};
