@@ -8,9 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
-for client in nc socat openssl nats-server python3 curl; do command -v "$client" >/dev/null || missing+=("$client"); done
+for client in nc socat openssl nats-server python3 curl redis-cli redis-benchmark; do command -v "$client" >/dev/null || missing+=("$client"); done
 if [ ${#missing[@]} -gt 0 ]; then
-    echo "not installed: ${missing[*]} (on Debian: netcat-openbsd, socat, openssl, nats-server, python3, curl)" >&2
+    echo "not installed: ${missing[*]} (on Debian: netcat-openbsd, socat, openssl, nats-server, python3, curl, redis-tools)" >&2
     exit 1
 fi
 
@@ -108,6 +108,40 @@ open udp nc -u 127.0.0.1 "$port"
 say udp "a datagram"
 hear udp "a datagram"
 leave udp
+finish
+
+# ---- kv ----
+run kv 127.0.0.1:0 --max-memory 100000
+redis() { timeout 20 redis-cli -p "$port" "$@"; }
+answers() {
+    local answer
+    answer=$(redis "${@:2}") || fail "redis-cli ends with status $?: ${*:2}"
+    [ "$answer" = "$1" ] || fail "redis-cli ${*:2}: '$answer', expected: '$1'"
+}
+answers PONG ping
+answers OK set color blue
+answers blue get color
+answers "" get nothing
+answers OK set soon gone px 50
+is_gone() { [ "$(redis exists soon)" = 0 ]; }
+within 10 is_gone || fail "a key with an expiry stays"
+answers 1 incr count
+answers 2 incr count
+answers "ERR value is not an integer or out of range" incr color
+answers 1 expire color 100
+answers 100 ttl color
+answers 2 del color count soon nothing
+head -c 99000 /dev/zero | tr '\0' x >"$work/large"
+redis -x set large <"$work/large" | grep -qx OK || fail "a large value is refused"
+redis get large | head -c 99000 | cmp - "$work/large" || fail "a large value comes back changed"
+answers "OOM command not allowed when used memory > 'maxmemory'." set other "$(head -c 2000 "$work/large")"
+answers OK flushall
+answers 0 dbsize
+for pipeline in 1 16 64; do
+    timeout 60 redis-benchmark -p "$port" -t get,set -P "$pipeline" -n 20000 -q >"$work/benchmark" 2>&1 || fail "redis-benchmark ends with status $?"
+    if grep -qi error "$work/benchmark"; then fail "redis-benchmark: $(cat "$work/benchmark")"; fi
+done
+printf 'GET / HTTP/1.1\r\n\r\n' | timeout 10 nc 127.0.0.1 "$port" | grep -q '^-ERR Protocol error' || fail "HTTP is not refused"
 finish
 
 # ---- chat ----
