@@ -142,9 +142,10 @@ pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 pub use message::MessageUnixDatagram;
 pub use message::{
     DowncastError, Flow, Message, MessageDown, MessageEvent, MessageEventSubscribers, MessageExit,
-    MessageMetaFailed, MessageReply, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
-    MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError, Priority, SendError,
-    UserMessage, WriteData, WriteError, WriteErrorKind,
+    MessageMetaFailed, MessageRelayEnd, MessageReply, MessageTcp, MessageTcpConnect,
+    MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError,
+    Priority, RelayError, RelayedConnection, SendError, UserMessage, WriteData, WriteError,
+    WriteErrorKind,
 };
 pub use meta::{MetaContext, MetaProcess, Readiness};
 pub use net::options::{

@@ -5,6 +5,7 @@ mod events;
 mod pool;
 mod processes;
 mod records;
+mod relay;
 mod session;
 mod sockets;
 mod supervisor;

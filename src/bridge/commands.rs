@@ -18,9 +18,10 @@ use super::wakers::StripeWakers;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Pid};
 use crate::memory::arena::{Arena, IndexAllocator};
+use crate::memory::buffer::Buffer;
 use crate::message::{
-    CompactMessage, Flow, Message, MessageTcp, MessageUdp, SendError, WriteData, WriteError,
-    WriteErrorKind,
+    CompactMessage, Flow, Message, MessageTcp, MessageUdp, RelayError, SendError, WriteData,
+    WriteError, WriteErrorKind,
 };
 
 /// Commands of a stripe that cost no memory of their own, 24 KiB in all.
@@ -232,6 +233,30 @@ impl Commands {
                 })
             }
             Err(error) => Err(WriteError::new(error.into(), data)),
+        }
+    }
+
+    /// Passes bytes from one connection of a relay to the other, `to`. Returns whether the sender has to stop until the
+    /// output of `to` has fallen to its low mark. `None`: `to` has ended, and the bytes are dropped.
+    pub(crate) fn relay(&self, to: Alias, from: Pid, data: Buffer) -> Option<bool> {
+        let quota = self.quota(to)?;
+        let is_above = quota.reserve_relayed(to.generation(), data.len())?;
+        self.push_write(to, from, WriteData::Owned(data));
+        Some(is_above)
+    }
+
+    /// Whether a process may relay the connection.
+    pub(crate) fn check_relay(&self, connection: Alias, by: Pid) -> Result<&SendQuota, RelayError> {
+        let quota = self
+            .quota(connection)
+            .filter(|quota| quota.is_current(connection.generation()))
+            .ok_or(RelayError::Closed(connection))?;
+        if !quota.is_owner(by) {
+            Err(RelayError::NotOwner(connection))
+        } else if !quota.is_established() {
+            Err(RelayError::NotEstablished(connection))
+        } else {
+            Ok(quota)
         }
     }
 

@@ -19,6 +19,8 @@ pub enum Ack {
     Data(u32),
     /// The end of the data: the peer has ended its side.
     End,
+    /// All input that the owner gives back.
+    Fence,
 }
 
 /// Who waits for the end of something, kept by the thing watched.

@@ -7,7 +7,7 @@
 //!
 //! One file for each noun: [`Command`] and the queues in [`Commands`], the [send quota](send_quota) of a meta-process,
 //! the [`StripeWakers`], the way back in [`Deliver`], the means to answer a request in [`request`], and what a timer does
-//! in [`TimerEvent`] and [`Ticker`]. Neither half names the other; both name this module.
+//! in [`TimerEvent`] and [`Ticker`], and what relayed connections share in [`RelaySide`]. Neither half names the other; both name this module.
 
 mod command;
 mod commands;
@@ -15,6 +15,7 @@ mod deliver;
 pub(crate) mod monitor;
 mod owner;
 mod queue;
+mod relay;
 pub(crate) mod request;
 pub(crate) mod send_quota;
 mod socket_command;
@@ -26,6 +27,7 @@ pub(crate) use command::Command;
 pub(crate) use commands::Commands;
 pub(crate) use deliver::{Ack, Claim, Deliver, Undelivered, Watcher};
 pub(crate) use owner::SpawnOwner;
+pub(crate) use relay::{RelayOutcome, RelaySide};
 pub(crate) use send_quota::QuotaOptions;
 pub(crate) use socket_command::{Decoder, Framing, SocketCommand};
 pub(crate) use ticker::{Expiry, MakeTick, Tick, Ticker};

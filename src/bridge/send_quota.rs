@@ -26,7 +26,10 @@
 //!    caller owes the message.
 //! 4. `close` (any thread): closing is set. `overflow` is a close that reports whether it was the first.
 //! 5. `take_above` (the stripe): above is cleared, because the connection is closing and nothing bounds its input any more.
-//! 6. `release` (the stripe): generation + 1 and everything else zero; what was queued is returned, and is exactly what
+//! 6. `begin_relay` (the owner): closing is set, so that no other send is accepted, and the flag *relayed* lets the stripe
+//!    of the partner go on with `reserve_relayed`, which ignores closing and the limit. A partner stops when its step has
+//!    found above set, and goes on after the `sent` that clears it; see 2.
+//! 7. `release` (the stripe): generation + 1 and everything else zero; what was queued is returned, and is exactly what
 //!    was accepted and not sent. Accepted means the compare-and-swap of 1 came before this one: it cannot be lost twice.
 //!
 //! Orderings: the word carries no data besides itself; the message travels through the command queue, which
@@ -70,6 +73,10 @@ impl QuotaOptions {
 
 const CLOSES_ON_OVERFLOW: u32 = 1;
 const READS_ABOVE_HIGH: u32 = 2;
+/// The connection has had its Connect.
+const ESTABLISHED: u32 = 4;
+/// Its output comes from another connection.
+const RELAYED: u32 = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -139,6 +146,52 @@ impl SendQuota {
 
     pub(crate) fn is_owner(&self, pid: Pid) -> bool {
         self.owner.load(Relaxed) == pid.to_word()
+    }
+
+    /// Notes that the connection has had its Connect.
+    pub(crate) fn set_established(&self) {
+        self.flags.fetch_or(ESTABLISHED, Relaxed);
+    }
+
+    /// Whether the connection has had its Connect.
+    pub(crate) fn is_established(&self) -> bool {
+        self.flags.load(Relaxed) & ESTABLISHED != 0
+    }
+
+    /// Refuses every later send but those of [`SendQuota::reserve_relayed`]. `false`: it was closed, or is stale.
+    pub(crate) fn begin_relay(&self, generation: u32) -> bool {
+        let is_first = self
+            .set_closing(generation)
+            .is_some_and(|word| word & CLOSING == 0);
+        if is_first {
+            self.flags.fetch_or(RELAYED, Relaxed);
+        }
+        is_first
+    }
+
+    /// Takes `begin_relay` back, before anything was relayed.
+    pub(crate) fn cancel_relay(&self, generation: u32) {
+        self.flags.fetch_and(!RELAYED, Relaxed);
+        let _ = self.word.fetch_update(Relaxed, Relaxed, |word| {
+            ((word >> 32) as u32 == generation).then_some(word & !CLOSING)
+        });
+    }
+
+    /// Accepts `bytes` of the other connection of a relay, whatever is queued. `true`: the output is above its high mark
+    /// now. `None`: the alias is stale, or not relayed.
+    pub(crate) fn reserve_relayed(&self, generation: u32, bytes: usize) -> Option<bool> {
+        if self.flags.load(Relaxed) & RELAYED == 0 {
+            return None;
+        }
+        let high = u64::from(self.high.load(Relaxed));
+        let add = |word: u64| {
+            let queued = (word & BYTES) + bytes as u64;
+            let is_current = (word >> 32) as u32 == generation && queued <= BYTES;
+            let above = if queued > high { ABOVE } else { 0 };
+            is_current.then(|| (word + bytes as u64) | above)
+        };
+        let before = self.word.fetch_update(Relaxed, Relaxed, add).ok()?;
+        add(before).map(|word| word & ABOVE != 0)
     }
 
     /// Whether a write that does not fit closes the connection.

@@ -1,7 +1,8 @@
 //! What an owner asks of a socket besides sending data.
 
+use super::relay::RelayOutcome;
 use crate::error::DisconnectReason;
-use crate::memory::buffer::SharedBuffer;
+use crate::memory::buffer::{Buffer, SharedBuffer};
 pub(crate) use crate::proto::framing::{Decoder, Framing};
 
 /// Travels as a message to the alias, so it keeps its place among the bytes sent before and after it.
@@ -19,6 +20,10 @@ pub(crate) enum SocketCommand {
     PauseReading,
     ResumeReading,
     SetFraming(Framing),
+    /// Input that the owner gives back, in order: it has relayed the connection.
+    Returned(Buffer),
+    /// The other connection of a relay has ended.
+    PartnerEnded(RelayOutcome),
     PauseAccepting,
     ResumeAccepting,
     /// From a listener: end a handshake whose peer sends nothing, because its place is wanted.

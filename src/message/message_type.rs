@@ -40,9 +40,10 @@ impl MessageType {
     pub(crate) const META_FAILED: Self = Self(13);
     pub(crate) const EVENT: Self = Self(14);
     pub(crate) const EVENT_SUBSCRIBERS: Self = Self(15);
+    pub(crate) const RELAY_END: Self = Self(16);
 
     /// Names of the runtime's own types, by number.
-    const NAMES: [&'static str; 16] = [
+    const NAMES: [&'static str; 17] = [
         "",
         "longshore::MessageTcp",
         "longshore::MessageTcpConnect",
@@ -59,6 +60,7 @@ impl MessageType {
         "longshore::MessageMetaFailed",
         "longshore::MessageEvent",
         "longshore::MessageEventSubscribers",
+        "longshore::MessageRelayEnd",
     ];
 
     /// The number of a user's type.

@@ -11,6 +11,7 @@ mod downcast;
 mod event;
 pub(crate) mod message_type;
 mod packed;
+mod relay;
 mod send_error;
 mod user;
 mod write;
@@ -26,6 +27,7 @@ pub use downcast::DowncastError;
 pub use event::{MessageEvent, MessageEventSubscribers};
 pub(crate) use message_type::MessageType;
 pub(crate) use packed::CompactMessage;
+pub use relay::{MessageRelayEnd, RelayError, RelayedConnection};
 pub use send_error::SendError;
 pub use user::UserMessage;
 pub use write::{Flow, WriteData, WriteError, WriteErrorKind};
@@ -46,6 +48,8 @@ pub enum Message {
     TcpPeerClosed(MessageTcpPeerClosed),
     /// The output of a TCP connection has drained below its low water mark.
     TcpWritable(MessageTcpWritable),
+    /// Two TCP connections that were relayed are over. The last message of both.
+    RelayEnd(Box<MessageRelayEnd>),
     /// A datagram received, or one to send.
     Udp(MessageUdp),
     /// A datagram of a Unix domain socket received, or one to send.
@@ -170,6 +174,7 @@ impl Message {
             Self::TcpDisconnect(_) => MessageType::TCP_DISCONNECT,
             Self::TcpPeerClosed(_) => MessageType::TCP_PEER_CLOSED,
             Self::TcpWritable(_) => MessageType::TCP_WRITABLE,
+            Self::RelayEnd(_) => MessageType::RELAY_END,
             Self::Udp(_) => MessageType::UDP,
             #[cfg(unix)]
             Self::UnixDatagram(_) => MessageType::UNIX_DATAGRAM,

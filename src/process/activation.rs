@@ -121,7 +121,7 @@ impl Processes {
                     return Activation::Idle;
                 };
                 if let Some(alias) = body.held(self, envelope) {
-                    body.set_aside(alias, next.take());
+                    body.set_aside(self, alias, next.take());
                 }
             }
             if let Some(envelope) = next {

@@ -213,6 +213,15 @@ impl ProcessInfo {
         self.cold.as_mut()?.aside.as_deref_mut()
     }
 
+    /// Frees what holds input that was set aside, if nothing is.
+    pub(super) fn free_aside(&mut self) {
+        if let Some(cold) = &mut self.cold
+            && cold.aside.take_if(|aside| aside.is_empty()).is_some()
+        {
+            self.free_cold_state();
+        }
+    }
+
     pub(super) fn free_cold_state(&mut self) {
         self.cold.take_if(|cold| cold.is_empty());
     }

@@ -27,6 +27,7 @@ mod mailbox;
 mod options;
 mod records;
 mod relations;
+mod returned;
 mod send;
 mod set_aside;
 mod slow;

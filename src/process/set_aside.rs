@@ -36,6 +36,8 @@ pub(super) struct SetAside {
     /// Connections whose queue may be handled. Each is here at most once.
     released: VecDeque<Alias>,
     barriers: Vec<BarrierToken>,
+    /// Connections whose input goes back to their stripe, until their fence comes.
+    returning: Vec<Alias>,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +50,27 @@ impl SetAside {
     /// Whether input of the connection waits here.
     #[inline]
     pub(super) fn contains(&self, alias: Alias) -> bool {
-        self.queues.contains_key(&alias)
+        self.queues.contains_key(&alias) || self.is_returning(alias)
+    }
+
+    /// Whether input of the connection goes back to its stripe.
+    pub(super) fn is_returning(&self, alias: Alias) -> bool {
+        self.returning.contains(&alias)
+    }
+
+    /// Lets all input of the connection go back to its stripe. Returns what waits here.
+    pub(super) fn begin_return(&mut self, alias: Alias) -> VecDeque<Envelope> {
+        self.returning.push(alias);
+        let waiting = self.queues.remove(&alias).unwrap_or_default();
+        if waiting.is_released {
+            self.released.retain(|released| *released != alias);
+        }
+        waiting.envelopes
+    }
+
+    /// The last input of the connection has gone back.
+    pub(super) fn end_return(&mut self, alias: Alias) {
+        self.returning.retain(|returning| *returning != alias);
     }
 
     /// Adds behind what waits of the connection.
@@ -100,7 +122,7 @@ impl SetAside {
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.queues.is_empty()
+        self.queues.is_empty() && self.returning.is_empty()
     }
 
     /// Envelopes that wait.
@@ -148,8 +170,20 @@ impl Process {
     }
 
     #[cold]
-    pub(super) fn set_aside(&mut self, alias: Alias, envelope: Option<Envelope>) {
+    pub(super) fn set_aside(
+        &mut self,
+        processes: &Processes,
+        alias: Alias,
+        envelope: Option<Envelope>,
+    ) {
         let Some(envelope) = envelope else { return };
+        if self
+            .life
+            .aside()
+            .is_some_and(|aside| aside.is_returning(alias))
+        {
+            return self.give_back(processes, alias, envelope);
+        }
         let cold = self.life.cold.get_or_insert_default();
         let aside = cold.aside.get_or_insert_default();
         let is_last =
@@ -174,12 +208,7 @@ impl Process {
             let quota = processes.commands.quota(alias);
             quota.is_some_and(|quota| quota.holds_input(alias.generation()))
         });
-        if aside.is_empty()
-            && let Some(cold) = &mut self.life.cold
-        {
-            cold.aside = None;
-            self.life.free_cold_state();
-        }
+        self.life.free_aside();
         envelope
     }
 }

@@ -37,6 +37,7 @@ mod records;
 #[cfg(target_os = "linux")]
 mod registrations;
 mod relations;
+mod relays;
 mod requests;
 #[cfg(unix)]
 mod run;

@@ -121,6 +121,13 @@ impl<S: Session> SessionBehavior<S> {
                 self.session.disconnected(&mut cx, &end);
                 return Err(Reason::Normal);
             }
+            Message::RelayEnd(end)
+                if own.is_some_and(|own| own == end.first.id || own == end.second.id) =>
+            {
+                let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+                self.session.relay_ended(&mut cx, &end);
+                return Err(Reason::Normal);
+            }
             message => return Ok(Some(message)),
         }
         Ok(None)
@@ -130,6 +137,10 @@ impl<S: Session> SessionBehavior<S> {
     fn offer(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
         self.peer.wants_offer = false;
         loop {
+            if self.is_returning(env) {
+                self.return_input(env);
+                return Ok(());
+            }
             if self.peer.is_closing {
                 self.input.clear();
                 return Ok(());
@@ -141,6 +152,10 @@ impl<S: Session> SessionBehavior<S> {
             if !self.offer_one(env)? && !self.input.take_reframed() {
                 break;
             }
+        }
+        if self.is_returning(env) {
+            self.return_input(env);
+            return Ok(());
         }
         if self.peer.has_peer_closed && !self.peer.is_closing && !self.peer.is_paused {
             self.peer.has_peer_closed = false;
@@ -168,6 +183,8 @@ impl<S: Session> SessionBehavior<S> {
                 match progress {
                     Progress::Again => Ok(true),
                     Progress::Wait => Ok(false),
+                    // The relay takes it, however much it is.
+                    Progress::Error(_) if self.is_returning(env) => Ok(false),
                     Progress::Error(error) => {
                         self.refuse(env, error);
                         Ok(false)
@@ -177,6 +194,25 @@ impl<S: Session> SessionBehavior<S> {
             Unit::Error(error) => {
                 self.refuse(env, error);
                 Ok(false)
+            }
+        }
+    }
+
+    /// Whether a callback has relayed the connection, and its input goes back to it.
+    #[inline]
+    fn is_returning(&self, env: &ProcessContext<'_>) -> bool {
+        self.peer.alias.is_some_and(|alias| env.is_returning(alias))
+    }
+
+    /// Gives the connection back what was not taken.
+    #[cold]
+    fn return_input(&mut self, env: &ProcessContext<'_>) {
+        let Some(alias) = self.peer.alias else { return };
+        // The connection knows the end of its peer.
+        self.peer.has_peer_closed = false;
+        for data in self.input.take_all(&env.processes.buffer_pool()) {
+            if !data.is_empty() {
+                env.return_bytes(alias, data);
             }
         }
     }
@@ -285,7 +321,7 @@ impl<S: Session> Behavior for SessionBehavior<S> {
 impl<S: Session> SessionBehavior<S> {
     /// Offers what was left, if a callback has asked for that.
     fn offer_again(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
-        if self.peer.wants_offer {
+        if self.peer.wants_offer || self.is_returning(env) {
             self.offer(env)
         } else {
             Ok(())

@@ -10,7 +10,7 @@ use crate::actor::Context;
 use crate::bridge::{Framing, SocketCommand};
 use crate::error::Reason;
 use crate::id::Alias;
-use crate::message::{Flow, WriteData, WriteError};
+use crate::message::{Flow, RelayError, WriteData, WriteError};
 use crate::process::ProcessContext;
 
 /// The session as its callbacks see it. It dereferences to [`Context`], so that every verb of an actor is here too.
@@ -104,6 +104,19 @@ impl<'a> SessionContext<'a> {
     /// Asks for no call of `received` before `bytes` are there. It holds for one call.
     pub fn need(&mut self, bytes: usize) {
         self.input.need(bytes);
+    }
+
+    /// Lets the connection and another one of this session feed each other, the input that was not taken first; see
+    /// [`Context::relay`]. [`relay_ended`](super::Session::relay_ended) is called when both have ended.
+    ///
+    /// # Errors
+    ///
+    /// This session does not own both connections, or one is not established, has ended, or takes no more output.
+    pub fn relay_with(&mut self, other: Alias) -> Result<(), RelayError> {
+        match self.peer.alias {
+            Some(own) => self.cx.relay(own, other),
+            None => Err(RelayError::NotEstablished(other)),
+        }
     }
 
     /// The peer's address. The unspecified address before the connection is established and for Unix domain sockets.

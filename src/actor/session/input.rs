@@ -112,6 +112,17 @@ impl Input {
         self.bytes = Buffer::new();
     }
 
+    /// Takes all bytes out that are there, in pieces, as they came from the peer.
+    pub(super) fn take_all(&mut self, pool: &BufferPool) -> Vec<Buffer> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let Some(mut decoder) = self.decoder.take() else {
+            return vec![bytes];
+        };
+        decoder.set_framing(Arc::new(Framing::Raw));
+        // A stream that has failed has nothing left.
+        std::iter::from_fn(|| decoder.decode(&mut bytes, pool).ok().flatten()).collect()
+    }
+
     /// Takes the next unit out. `pool` gives the pool of the node, for frames.
     pub(super) fn next(&mut self, pool: impl FnOnce() -> BufferPool) -> Unit {
         if let Some(decoder) = &mut self.decoder {

@@ -25,7 +25,7 @@ use crate::error::{FrameError, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
-use crate::message::{Message, MessageTcpConnect, MessageTcpDisconnect};
+use crate::message::{Message, MessageRelayEnd, MessageTcpConnect, MessageTcpDisconnect};
 
 /// A process that serves one connection.
 ///
@@ -109,6 +109,12 @@ pub trait Session: Send + 'static {
 
     /// Called last of all callbacks of the connection. The session ends after it.
     fn disconnected(&mut self, cx: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
+        let _ = (cx, end);
+    }
+
+    /// Called last of all callbacks of a connection that was relayed, instead of `disconnected`; see
+    /// [`Context::relay`](crate::Context::relay). The session ends after it.
+    fn relay_ended(&mut self, cx: &mut SessionContext<'_>, end: &MessageRelayEnd) {
         let _ = (cx, end);
     }
 

@@ -16,15 +16,17 @@
 //! part for the whole.
 
 mod owner;
+mod relay;
 mod socket;
 
 use std::net::SocketAddr;
 
+use self::relay::Relay;
 use super::limits::ConnectionPermit;
 #[cfg(feature = "nats")]
 use super::tls::StartTls;
 use super::window::DeliveryWindow;
-use crate::bridge::{Ack, QuotaOptions, SocketCommand};
+use crate::bridge::{Ack, QuotaOptions, RelaySide, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
@@ -45,6 +47,8 @@ pub(crate) struct Driver {
     /// The permit of an accepted connection.
     permit: Option<ConnectionPermit>,
     window: DeliveryWindow,
+    /// Its input goes to another connection.
+    relay: Option<Box<Relay>>,
     /// How often the owner's mailbox refused data.
     mailbox_pauses: u32,
     /// The socket may have bytes: it was reported readable, and no read has found it empty since.
@@ -74,6 +78,7 @@ impl Driver {
             remote_addr: canonical(remote_addr).into(),
             permit: None,
             window,
+            relay: None,
             mailbox_pauses: 0,
             readable: false,
             writable: true,
@@ -108,14 +113,17 @@ impl Driver {
     pub(super) fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let outcome = self.drive_machine(cx);
         if std::mem::take(&mut self.release_due) {
-            cx.services.deliver.deliver_release(self.owner, cx.alias);
+            match &self.relay {
+                None => cx.services.deliver.deliver_release(self.owner, cx.alias),
+                Some(relay) => relay::wake(cx, relay.partner()),
+            }
         }
         outcome
     }
 
     /// Does what the machine asks for until it waits, has ended, or has output for the flush.
     fn drive_machine(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if self.hung_up && self.machine.status().is_paused {
+        if self.hung_up && self.reads_nothing() {
             self.find_reset(cx);
         }
         let mut reads = READS;
@@ -124,7 +132,7 @@ impl Driver {
         self.deliver_refused(cx);
         loop {
             let able = Able {
-                deliver: !self.window.has_refused(),
+                deliver: self.delivers(),
                 read: self.readable && may_read,
                 write: self.writable,
             };
@@ -178,6 +186,22 @@ impl Driver {
                 Output::Ended => return self.end(cx),
             }
         }
+    }
+
+    /// Whether the owner, or the partner of a relay, takes what was read.
+    #[inline]
+    fn delivers(&self) -> bool {
+        match &self.relay {
+            None => !self.window.has_refused(),
+            Some(relay) => relay.takes_data(),
+        }
+    }
+
+    /// Whether reading has stopped for as long as the owner, or the partner of a relay, likes.
+    #[cold]
+    fn reads_nothing(&self) -> bool {
+        let is_stopped = self.relay.as_ref().is_some_and(|relay| relay.is_stopped());
+        is_stopped || self.machine.status().is_paused
     }
 
     /// Terminates, unless frames that were read before the end still wait for the owner's mailbox. The socket is closed in
@@ -277,7 +301,10 @@ impl MetaProcess for Driver {
                 }
                 #[cfg(feature = "nats")]
                 Err(message) if message.is::<StartTls>() => self.start_tls(cx, message),
-                Err(message) => self.ignore(cx, &message),
+                Err(message) => match message.take::<RelaySide>() {
+                    Ok(side) => self.join_relay(cx, side),
+                    Err(message) => self.ignore(cx, &message),
+                },
             },
         }
         self.drive(cx)
@@ -312,6 +339,7 @@ impl MetaProcess for Driver {
     }
 
     fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.resume_relay(cx);
         self.drive(cx)
     }
 
@@ -322,7 +350,10 @@ impl MetaProcess for Driver {
                 self.request_ack(cx, ack);
                 self.update_blocked(cx);
             }
+            // The partner of a relay gets the end of the peer instead.
+            Ack::End if self.relay.is_some() => {}
             Ack::End => self.input(cx, Input::PeerEndHandled),
+            Ack::Fence => self.pass_fence(cx),
         }
         self.drive(cx)
     }
@@ -361,6 +392,10 @@ impl MetaProcess for Driver {
         inspection.add("mailbox_pauses", self.mailbox_pauses);
         inspection.add("paused_by_backlog", self.window.is_full());
         inspection.add("paused_by_owner", status.is_paused);
+        if let Some(relay) = &self.relay {
+            inspection.add("relayed_with", relay.partner());
+            inspection.add("paused_by_relay", relay.is_stopped());
+        }
         inspection
     }
 

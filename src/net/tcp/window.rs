@@ -65,6 +65,11 @@ impl DeliveryWindow {
         self.next_ack()
     }
 
+    /// Everything that was delivered has been handled or given back, and no acknowledgement is in flight.
+    pub(super) fn reset(&mut self) {
+        (self.unacked, self.ack_in_flight) = (0, 0);
+    }
+
     #[inline]
     fn next_ack(&mut self) -> Option<u32> {
         // An ack is a message of its own: half the limit is rare enough, and leaves the other half for its journey.

@@ -249,6 +249,29 @@ impl Connection {
         self.pending.reframed = true;
     }
 
+    /// The input goes to another connection from now on: unframed, whatever this side has to send, and with the end of
+    /// the peer apart from ours.
+    pub(crate) fn become_relayed(&mut self) {
+        let framing = Arc::new(Framing::Raw);
+        self.settings = Arc::new(Settings {
+            framing: Arc::clone(&framing),
+            reads_above_high: true,
+            half_open: true,
+            frame_timeout: None,
+            write_keep_alive: None,
+            ..Settings::clone(&self.settings)
+        });
+        self.watches_nothing = self.settings.idle_timeout.is_none();
+        self.times.frame_ms = u64::MAX;
+        self.set_framing(framing);
+    }
+
+    /// Repeats the event of the peer's end, if there was one and the connection is open.
+    pub(crate) fn repeat_peer_end(&mut self) {
+        self.pending.peer_finished |=
+            self.read == ReadSide::Ended && matches!(self.phase, Phase::Open);
+    }
+
     fn request_writable_event(&mut self) {
         self.pending.writable = true;
     }

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 use longshore::{
-    Inspection, MessageDown, MessageExit, MessageReply, MessageTcpPeerClosed, MessageTcpWritable,
-    MessageUdpError, RequestError,
+    Inspection, MessageDown, MessageExit, MessageRelayEnd, MessageReply, MessageTcpPeerClosed,
+    MessageTcpWritable, MessageUdpError, RequestError,
 };
 
 /// Every wait of a test ends after this time, which is far more than any of them takes on a loaded machine.
@@ -580,6 +580,8 @@ expectations! {
     connect: TcpConnect(Box<MessageTcpConnect>);
     /// The next message is a Disconnect.
     disconnect: TcpDisconnect(Box<MessageTcpDisconnect>);
+    /// The next message ends a relay.
+    relay_end: RelayEnd(Box<MessageRelayEnd>);
     /// The next message reports that the peer has shut down its side.
     peer_closed: TcpPeerClosed(MessageTcpPeerClosed);
     /// The next message is a Writable event.

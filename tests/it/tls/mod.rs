@@ -11,6 +11,7 @@ mod hostile;
 mod openssl;
 mod options;
 mod refusals;
+mod relays;
 mod sessions;
 mod volume;
 

@@ -24,14 +24,18 @@ impl Driver {
     pub(super) fn deliver(&mut self, cx: &mut MetaContext<'_>, event: Event) {
         let alias = cx.alias;
         match event {
+            Event::Data(data) if self.relay.is_some() => self.forward(cx, data),
             Event::Data(data) => {
                 self.deliver_data(cx, CompactMessage::Tcp(MessageTcp { id: alias, data }));
                 self.mailbox_pauses += u32::from(self.window.has_refused());
             }
             Event::Connected => self.deliver_connect(cx),
+            // The partner is woken where the input of an owner is released.
+            Event::Writable if self.relay.is_some() => {}
             Event::Writable => {
                 self.deliver_control(cx, Message::TcpWritable(MessageTcpWritable { id: alias }));
             }
+            Event::PeerFinished if self.relay.is_some() => self.pass_end(cx),
             Event::PeerFinished if self.machine.settings.half_open => {
                 let end = MessageTcpPeerClosed { id: alias };
                 self.deliver_control(cx, Message::TcpPeerClosed(end));
@@ -93,6 +97,7 @@ impl Driver {
     }
 
     fn deliver_connect(&mut self, cx: &mut MetaContext<'_>) {
+        cx.quota().set_established();
         let connect = MessageTcpConnect {
             id: cx.alias,
             remote_addr: self.remote_addr.get(),
@@ -174,7 +179,10 @@ impl Driver {
             SocketCommand::ShutdownWrite => Input::ShutdownWrite,
             SocketCommand::PauseReading => Input::SetPaused(true),
             SocketCommand::ResumeReading => Input::SetPaused(false),
+            SocketCommand::SetFraming(_) if self.relay.is_some() => return,
             SocketCommand::SetFraming(framing) => Input::SetFraming(Arc::new(framing)),
+            SocketCommand::Returned(data) => return self.keep_returned(data),
+            SocketCommand::PartnerEnded(outcome) => return self.partner_ended(cx, outcome),
             SocketCommand::PauseAccepting
             | SocketCommand::ResumeAccepting
             | SocketCommand::GiveWay => return,
@@ -223,7 +231,7 @@ impl Driver {
     }
 
     /// Counts the end of the connection, and reports it: to the owner, unless the owner never got a Connect.
-    pub(super) fn report_end(&self, cx: &MetaContext<'_>, disconnect: DisconnectReason) {
+    pub(super) fn report_end(&mut self, cx: &MetaContext<'_>, disconnect: DisconnectReason) {
         if let Some(permit) = &self.permit {
             self.count_end(cx, permit, &disconnect);
             if !permit.is_established() {
@@ -236,6 +244,9 @@ impl Driver {
                 });
                 return;
             }
+        }
+        if self.relay.is_some() {
+            return self.end_relay(cx, disconnect);
         }
         let message = MessageTcpDisconnect {
             id: cx.alias,

@@ -1,0 +1,224 @@
+//! A connection that is relayed: its input goes to another connection instead of its owner.
+//!
+//! ```text
+//!            RelaySide              fence              partner above its high mark
+//!  owned ──────────────▶ fenced ──────────▶ flowing ─────────────────────────────▶ stopped
+//!                                              ▲                  wake               │
+//!                                              └─────────────────────────────────────┘
+//! ```
+//!
+//! 1. The command comes: nothing more is delivered. A fence goes behind what the owner has been given, and the owner
+//!    gives all of that back, in order. The partner is woken, because it may have stopped before this side could know.
+//! 2. The fence comes: what was given back goes to the partner first, then what was read meanwhile.
+//! 3. The step that queues bytes for the partner finds its output above the high mark: reading stops.
+//! 4. The partner's output has fallen to its low mark: it wakes this side, which looks at the mark itself.
+//!
+//! Bad interleaving of 3 and 4: the partner's stripe drains the output before it has handled its own `RelaySide`, releases
+//! set-aside input instead of waking this side, and no wake comes. Excluded by the wake in 1, which the partner sends when
+//! it has handled it.
+//!
+//! The end of the peer becomes a command to shut down the partner's write side, behind the data. The end of this
+//! connection is reported to the [`RelaySide`], which notifies the partner and, at the second end, the owner.
+
+use std::collections::VecDeque;
+
+use super::Driver;
+use crate::bridge::{Ack, Command, RelayOutcome, RelaySide, SocketCommand};
+use crate::error::{DisconnectReason, Reason};
+use crate::id::Alias;
+use crate::memory::buffer::Buffer;
+use crate::message::{CompactMessage, Message, RelayedConnection};
+use crate::meta::MetaContext;
+use crate::proto::tcp::Input;
+
+/// See the module.
+pub(super) struct Relay {
+    side: RelaySide,
+    /// What the owner gave back and has not been passed on.
+    returned: VecDeque<Buffer>,
+    is_fenced: bool,
+    is_stopped: bool,
+    /// The end of the peer has been passed on.
+    has_passed_end: bool,
+    forwarded: u64,
+}
+
+impl Relay {
+    fn new(side: RelaySide) -> Self {
+        Self {
+            side,
+            returned: VecDeque::new(),
+            is_fenced: true,
+            is_stopped: false,
+            has_passed_end: false,
+            forwarded: 0,
+        }
+    }
+
+    /// Whether the partner takes what this connection reads.
+    #[inline]
+    pub(super) fn takes_data(&self) -> bool {
+        !self.is_fenced && !self.is_stopped && self.returned.is_empty()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    pub(super) fn partner(&self) -> Alias {
+        self.side.partner()
+    }
+
+    fn forward(&mut self, cx: &MetaContext<'_>, data: Buffer) {
+        let bytes = data.len() as u64;
+        // A partner that has ended reports that by itself.
+        let is_above = cx.services.commands.relay(self.partner(), cx.parent, data);
+        if let Some(is_above) = is_above {
+            self.forwarded += bytes;
+            self.is_stopped = is_above;
+        }
+    }
+
+    /// What the end of this connection means for its partner.
+    fn outcome(&self, reason: &DisconnectReason, unsent: u64) -> RelayOutcome {
+        match reason {
+            _ if unsent > 0 || !self.returned.is_empty() => RelayOutcome::Lost,
+            DisconnectReason::ClosedByPeer if self.has_passed_end => RelayOutcome::Complete,
+            DisconnectReason::Exit(Reason::Kill) => RelayOutcome::Lost,
+            DisconnectReason::LocalClose
+            | DisconnectReason::Exit(_)
+            | DisconnectReason::OwnerGone
+            | DisconnectReason::NodeStop
+            | DisconnectReason::IdleTimeout => RelayOutcome::Closed(reason.clone()),
+            _ => RelayOutcome::Lost,
+        }
+    }
+}
+
+impl Driver {
+    /// Transition 1.
+    pub(super) fn join_relay(&mut self, cx: &MetaContext<'_>, side: RelaySide) {
+        let partner = side.partner();
+        self.machine.become_relayed();
+        self.input(cx, Input::SetPaused(false));
+        self.relay = Some(Box::new(Relay::new(side)));
+        let deliver = &cx.services.deliver;
+        if !deliver.deliver_ack(self.owner, cx.alias, Ack::Fence) {
+            self.input(cx, Input::Close(DisconnectReason::OwnerGone));
+        }
+        wake(cx, partner);
+    }
+
+    /// Transition 2.
+    pub(super) fn pass_fence(&mut self, cx: &MetaContext<'_>) {
+        let refused = self.window.take_refused();
+        self.window.reset();
+        self.update_blocked(cx);
+        let Some(relay) = &mut self.relay else {
+            return;
+        };
+        relay.is_fenced = false;
+        // The mailbox refused it behind everything that it holds.
+        if let Some(CompactMessage::Tcp(packet)) = refused {
+            relay.returned.push_back(packet.data);
+        }
+        self.machine.repeat_peer_end();
+        self.forward_returned(cx);
+    }
+
+    /// Keeps what the owner gives back.
+    pub(super) fn keep_returned(&mut self, data: Buffer) {
+        if let Some(relay) = &mut self.relay {
+            relay.returned.push_back(data);
+        }
+    }
+
+    fn forward_returned(&mut self, cx: &MetaContext<'_>) {
+        let Some(relay) = &mut self.relay else {
+            return;
+        };
+        while !relay.is_fenced && !relay.is_stopped {
+            let Some(data) = relay.returned.pop_front() else {
+                break;
+            };
+            relay.forward(cx, data);
+        }
+        self.block_while_stopped(cx);
+    }
+
+    /// Transition 3.
+    pub(super) fn forward(&mut self, cx: &MetaContext<'_>, data: Buffer) {
+        let Some(relay) = &mut self.relay else {
+            return;
+        };
+        relay.forward(cx, data);
+        if relay.is_stopped {
+            self.block_while_stopped(cx);
+        }
+    }
+
+    /// Transition 4.
+    pub(super) fn resume_relay(&mut self, cx: &MetaContext<'_>) {
+        let Some(relay) = &mut self.relay else {
+            return;
+        };
+        let partner = relay.side.partner();
+        let quota = cx.services.commands.quota(partner);
+        relay.is_stopped = quota.is_some_and(|quota| quota.is_above(partner.generation()));
+        self.forward_returned(cx);
+    }
+
+    fn block_while_stopped(&mut self, cx: &MetaContext<'_>) {
+        if let Some(relay) = &self.relay {
+            let is_blocked = relay.is_stopped;
+            self.input(cx, Input::SetBlocked(is_blocked));
+        }
+    }
+
+    /// The peer has ended its side: so does this side of the partner, behind the data.
+    pub(super) fn pass_end(&mut self, cx: &MetaContext<'_>) {
+        let Some(relay) = &mut self.relay else {
+            return;
+        };
+        relay.has_passed_end = true;
+        let to = relay.partner();
+        let command = Command::Message {
+            to,
+            from: cx.parent,
+            message: Message::new(SocketCommand::ShutdownWrite).into(),
+        };
+        cx.services.commands.push(to.stripe(), command);
+    }
+
+    /// The partner has ended.
+    pub(super) fn partner_ended(&mut self, cx: &MetaContext<'_>, outcome: RelayOutcome) {
+        match outcome {
+            RelayOutcome::Complete => {}
+            RelayOutcome::Closed(reason) => self.input(cx, Input::Close(reason)),
+            RelayOutcome::Lost => {
+                self.stream.reset_on_close();
+                self.input(cx, Input::Abort);
+            }
+        }
+    }
+
+    /// Reports the end of a relayed connection.
+    pub(super) fn end_relay(&mut self, cx: &MetaContext<'_>, reason: DisconnectReason) {
+        let Some(relay) = self.relay.take() else {
+            return;
+        };
+        let outcome = relay.outcome(&reason, cx.unsent);
+        let end = RelayedConnection {
+            id: cx.alias,
+            reason,
+            forwarded: relay.forwarded,
+            unsent: cx.unsent,
+        };
+        relay.side.end(end, outcome);
+    }
+}
+
+/// Lets a connection that has stopped look at the output of its partner again.
+pub(super) fn wake(cx: &MetaContext<'_>, to: Alias) {
+    cx.services.commands.push(to.stripe(), Command::Wake { to });
+}
