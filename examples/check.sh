@@ -372,3 +372,30 @@ printf 'nonsense\r\n\r\n' | nc -N -w 5 127.0.0.1 "$port" | head -n 1 | grep -q '
 pipelined=$(for request in 1 2 3; do printf 'POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n%s\n' "$request"; done | nc -N -w 5 127.0.0.1 "$port" | grep -c '^[123]$')
 [ "$pipelined" = 3 ] || fail "pipelined requests: $pipelined answers"
 finish
+
+# ---- proxy ----
+"$bin/http" 127.0.0.1:0 >"$work/upstream.out" 2>&1 &
+started+=("$!")
+within 10 test -s "$work/upstream.out" || fail "no upstream"
+upstream=$(head -n 1 "$work/upstream.out")
+run proxy 127.0.0.1:0
+for proxy in "socks5://$address" "socks5h://$address" "http://$address"; do
+    through() { get --proxy "$proxy" --proxytunnel "$@"; }
+    [ "$(through "http://$upstream/")" = "Hello, world!" ] || fail "GET through $proxy"
+    through --data-binary "@$work/body" "http://$upstream/" | cmp -s - "$work/body" || fail "POST through $proxy"
+    if through "http://127.0.0.1:1/" 2>/dev/null; then fail "a target that refuses is connected by $proxy"; fi
+done
+get --proxy "socks5h://$address" "http://localhost:${upstream##*:}/" | grep -q Hello || fail "a name through socks5h"
+printf 'GET / HTTP/1.1\r\n\r\n' | nc -N -w 5 127.0.0.1 "$port" | head -n 1 | grep -q '^HTTP/1.1 400' || fail "no 400"
+# 100 MB past a reader that stops for a while. The source ends behind the last byte, and what arrives is compared.
+free=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+head -c 100000000 /dev/urandom >"$work/much"
+socat -u "OPEN:$work/much" "TCP-LISTEN:$free,bind=127.0.0.1" 2>/dev/null &
+started+=("$!")
+listens() { [ -n "$(ss -Hltn "sport = :$free")" ]; }
+within 10 listens || fail "socat does not listen"
+finish
+rm "$work/proxy.out"
+run proxy 127.0.0.1:0 --to "127.0.0.1:$free"
+timeout 60 nc -d 127.0.0.1 "$port" | { sleep 2; cat; } | cmp - "$work/much" || fail "100 MB past a reader that stops"
+finish
