@@ -7,6 +7,7 @@
 //! | [`framing`] | how a stream becomes messages |
 //! | [`writing`] | the verbs of writing, and what each guarantees |
 //! | [`sessions`] | a process for each connection |
+//! | [`relays_and_proxies`] | two connections that feed each other |
 //! | [`flow_control`] | what happens when a side is slow, and every limit |
 //! | [`hostile_peers`] | what a peer that means harm can cost, and what it cannot |
 //! | [`closing`] | how connections end, and what the owner gets |
@@ -34,6 +35,8 @@ pub mod framing {}
 pub mod writing {}
 #[doc = include_str!("sessions.md")]
 pub mod sessions {}
+#[doc = include_str!("relays_and_proxies.md")]
+pub mod relays_and_proxies {}
 #[doc = include_str!("flow_control.md")]
 pub mod flow_control {}
 #[doc = include_str!("hostile_peers.md")]
