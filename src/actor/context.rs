@@ -94,7 +94,8 @@ impl<'a> Context<'a> {
         self.env.processes.register(self.env.life, name.into())
     }
 
-    /// Gives the name back. Returns it, if there was one.
+    /// Gives the name back. Returns it, if there was one. Monitors that were set by the name get a `Down` with
+    /// [`Reason::NoProcess`]; those on the pid stay.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

@@ -28,6 +28,8 @@ pub enum Ack {
 pub(crate) enum Watcher {
     Link(Pid),
     Monitor(Pid, Ref),
+    /// A monitor that was set by the name of a process: the loss of the name ends it as well.
+    NameMonitor(Pid, Ref),
     /// Outside of the node.
     Outside(Arc<EndNotice>),
 }
@@ -38,6 +40,7 @@ impl Watcher {
         match self {
             Self::Link(pid) => (0, None, *pid, 0),
             Self::Monitor(pid, monitor) => (1, Some(*monitor), *pid, 0),
+            Self::NameMonitor(pid, monitor) => (1, Some(*monitor), *pid, 1),
             Self::Outside(notice) => (2, None, Pid::NODE, Arc::as_ptr(notice).addr()),
         }
     }

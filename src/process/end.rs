@@ -212,7 +212,14 @@ impl Processes {
     /// they are not in the way of its successor.
     pub(crate) fn abandon(&self, pid: Pid) {
         self.record_stuck(pid);
-        self.names.lock().retain(|_, holder| *holder != pid);
+        let lost = self
+            .names
+            .lock()
+            .extract_if(|_, holder| *holder == pid)
+            .next();
+        if let Some((name, _)) = lost {
+            self.notify_name_lost(pid, &name);
+        }
         let metas = self.with_relations(pid, |relations| {
             relations.listeners.clear();
             std::mem::take(&mut relations.metas)
@@ -262,7 +269,7 @@ impl Processes {
             self.notify_watcher(watcher, me.clone(), reason);
         }
         for (monitor, monitored) in in_order(relations.monitors) {
-            self.unwatch(&monitored.target, Watcher::Monitor(pid, monitor));
+            self.unwatch(&monitored.target, monitored.watcher(pid, monitor));
         }
     }
 }

@@ -10,7 +10,15 @@
 //!    finds no entry when it is handled, and is dropped.
 //! 3. *The target ends*: its relations leave with its mailbox, and each watcher is notified.
 //!
+//! 4. *A process gives its name back*: the name is removed, then the monitors that were set by it
+//!    leave, and each is notified.
+//!
 //! Between the two steps of 1 no lock is held, so two processes may link each other at once.
+//!
+//! Bad interleaving of 1 and 4: a monitor finds the process by its name, the process gives the name
+//! back and finds no monitor, the monitor is entered and waits for an end that its name has had.
+//! Excluded: `monitor` looks up the name once more behind the entry, and takes a stale one back.
+//! The one who removes the entry notifies, so that one Down comes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -49,6 +57,16 @@ pub(crate) struct Monitored {
     pub(crate) target: Target,
     /// The name that was asked for, which the `Down` repeats.
     pub(crate) name: Option<Name>,
+}
+
+impl Monitored {
+    /// The watcher that the target keeps for this monitor.
+    pub(super) fn watcher(&self, owner: Pid, monitor: Ref) -> Watcher {
+        match self.name {
+            Some(_) => Watcher::NameMonitor(owner, monitor),
+            None => Watcher::Monitor(owner, monitor),
+        }
+    }
 }
 
 impl Relations {
@@ -141,6 +159,7 @@ impl ProcessContext<'_> {
             target: located.clone().unwrap_or(target.clone()),
             name,
         };
+        let watcher = monitored.watcher(me, monitor);
         let noted = self.processes.with_relations(me, |relations| {
             relations.monitors.insert(monitor, monitored)
         });
@@ -148,17 +167,8 @@ impl ProcessContext<'_> {
             // In `terminate`: nothing comes any more, and the watcher would never be removed.
             return monitor;
         }
-        let watcher = Watcher::Monitor(me, monitor);
         match located {
-            Ok(Target::Pid(pid)) => {
-                let watched = self
-                    .processes
-                    .with_relations(pid, |relations| relations.watchers.insert(watcher.clone()));
-                if watched.is_none() {
-                    self.processes
-                        .notify_watcher(watcher, target, &Reason::NoProcess);
-                }
-            }
+            Ok(Target::Pid(pid)) => self.monitor_process(pid, target, watcher),
             Ok(Target::Alias(alias)) => self.watch(alias, watcher),
             Ok(Target::Event(name)) if self.processes.watch_event(&name, watcher.clone()) => {}
             _ => self
@@ -166,6 +176,21 @@ impl ProcessContext<'_> {
                 .notify_watcher(watcher, target, &Reason::NoProcess),
         }
         monitor
+    }
+
+    /// Enters a monitor at a process, which was found by its pid or by its name.
+    fn monitor_process(&self, pid: Pid, target: Target, watcher: Watcher) {
+        use crate::bridge::Deliver as _;
+        let processes = self.processes;
+        let watched =
+            processes.with_relations(pid, |relations| relations.watchers.insert(watcher.clone()));
+        let is_stale = watched.is_some()
+            && matches!(&target, Target::Name(name) if processes.resolve(name) != Some(pid))
+            && processes.with_relations(pid, |relations| relations.watchers.remove(&watcher))
+                == Some(true);
+        if watched.is_none() || is_stale {
+            processes.notify_watcher(watcher, target, &Reason::NoProcess);
+        }
     }
 
     /// Takes a monitor back. Its `Down` does not come any more.
@@ -178,7 +203,7 @@ impl ProcessContext<'_> {
             return;
         };
         self.processes
-            .unwatch(&monitored.target, Watcher::Monitor(me, monitor));
+            .unwatch(&monitored.target, monitored.watcher(me, monitor));
     }
 
     fn watch(&self, alias: Alias, watcher: Watcher) {
@@ -195,6 +220,22 @@ impl Processes {
         };
         // A watcher that has ended needs no notification.
         let _ = self.push(pid, Pid::NODE, payload, Class::Urgent, Slot::Fifo);
+    }
+
+    /// Notifies the monitors that were set by the name that a process has lost.
+    pub(super) fn notify_name_lost(&self, pid: Pid, name: &Name) {
+        let lost = self.with_relations(pid, |relations| {
+            let is_named = |watcher: &&Watcher| matches!(watcher, Watcher::NameMonitor(..));
+            let named = relations.watchers.iter().filter(is_named);
+            let lost: Vec<_> = named.cloned().collect();
+            lost.iter().for_each(|watcher| {
+                relations.watchers.remove(watcher);
+            });
+            lost
+        });
+        for watcher in lost.into_iter().flatten() {
+            self.notify_watcher(watcher, Target::Name(name.clone()), &Reason::NoProcess);
+        }
     }
 
     /// Has a notification report the end of the target, or that there is none.
@@ -248,7 +289,7 @@ pub(super) fn exit_or_down(
             });
             Some((*pid, Payload::Exit { signal, link: true }))
         }
-        Watcher::Monitor(pid, monitor) => {
+        Watcher::Monitor(pid, monitor) | Watcher::NameMonitor(pid, monitor) => {
             let down = Box::new(MessageDown {
                 monitor: *monitor,
                 target,

@@ -245,6 +245,8 @@ impl Processes {
         if names.get(&name) == Some(&life.pid) {
             names.remove(&name);
         }
+        drop(names);
+        self.notify_name_lost(life.pid, &name);
         Some(name)
     }
 

@@ -379,3 +379,72 @@ impl Actor for Linking {
         Ok(())
     }
 }
+
+#[test]
+fn process_that_gives_its_name_back_ends_the_monitors_of_the_name_only() {
+    let node = node();
+    let (watcher, watched) = (Probe::spawn(&node), Probe::named(&node, "watched"));
+    let pid = watched.pid;
+    let [by_name, withdrawn, by_pid] = watcher.run(move |cx| {
+        let monitors = ["watched", "watched"].map(|name| cx.monitor(name));
+        [monitors[0], monitors[1], cx.monitor(pid)]
+    });
+    watcher.run(move |cx| cx.demonitor(withdrawn));
+    watched.run(|cx| cx.unregister());
+    let down = watcher.down();
+    assert_eq!(
+        (down.monitor, down.target, down.reason),
+        (by_name, Target::from("watched"), Reason::NoProcess)
+    );
+    watcher.saw_nothing();
+    // Another name is another one's to watch.
+    watched
+        .run(|cx| cx.register("again"))
+        .expect("the name is free");
+    let again = watcher.run(|cx| cx.monitor("again"));
+    end_with(&node, &watched, &Reason::Shutdown);
+    for (monitor, target) in [(by_pid, Target::Pid(pid)), (again, Target::from("again"))] {
+        let down = watcher.down();
+        assert_eq!(
+            (down.monitor, down.target, down.reason),
+            (monitor, target, Reason::Shutdown)
+        );
+    }
+    watcher.saw_nothing();
+    has_no_relations(&node, &watcher);
+    stop_clean(&node);
+}
+
+#[test]
+fn monitor_by_a_name_that_comes_and_goes_tells_exactly_once() {
+    let node = node();
+    let watched = Probe::spawn(&node);
+    let watchers = [Probe::spawn(&node), Probe::spawn(&node)];
+    // The one gives its name back while the others look it up.
+    watched.start(|cx| {
+        for _ in 0..2_000 {
+            cx.register("flickering")?;
+            cx.unregister();
+        }
+        Ok(())
+    });
+    for watcher in &watchers {
+        watcher.start(|cx| {
+            for _ in 0..2_000 {
+                cx.monitor("flickering");
+            }
+            Ok(())
+        });
+    }
+    for watcher in &watchers {
+        let mut told: Vec<_> = (0..2_000).map(|_| watcher.down().monitor).collect();
+        told.sort_unstable();
+        told.dedup();
+        assert_eq!(told.len(), 2_000, "one for each monitor");
+        watcher.saw_nothing();
+        has_no_relations(&node, watcher);
+    }
+    watched.run(|_| ());
+    has_no_relations(&node, &watched);
+    stop_clean(&node);
+}
