@@ -1,4 +1,5 @@
-//! Whole scenarios: servers, clients and datagrams, seen from both ends.
+//! Whole scenarios: servers, clients and datagrams, seen from both ends; and where the scenarios that every version must
+//! pass are tested.
 
 use longshore::DisconnectReason;
 use longshore::prelude::*;
@@ -145,4 +146,101 @@ fn datagrams_go_to_the_named_process_or_to_the_parent() {
         .expect("accepted");
     assert_eq!(receive(&socket), b"noproc");
     stop_clean(&node);
+}
+
+/// A scenario, and the file and the names of the tests that play it.
+type Story = (&'static str, &'static str, &'static [&'static str]);
+
+/// Scenarios that every version must pass.
+const STORIES: &[Story] = &[
+    (
+        "a port with a pool of processes, and one without",
+        include_str!("stories.rs"),
+        &[
+            "pooled_port_serves_its_handlers_in_turn_and_the_other_port_the_parent",
+            "connections_of_a_pooled_port_are_answered_by_their_handler_only",
+        ],
+    ),
+    (
+        "a client process and a server process",
+        include_str!("stories.rs"),
+        &["client_process_and_server_process_both_see_connect_and_disconnect"],
+    ),
+    (
+        "datagrams for the parent and for a named process",
+        include_str!("stories.rs"),
+        &["datagrams_go_to_the_named_process_or_to_the_parent"],
+    ),
+    (
+        "a meta-process is called, sent to, inspected, spawns, is ended, linked and monitored, and ends with its parent",
+        include_str!("meta.rs"),
+        &[
+            "meta_process_is_called_sent_to_and_inspected_by_its_alias",
+            "meta_process_spawns_a_child_of_the_same_parent",
+            "meta_process_ends_with_the_reason_of_its_exit_signal",
+            "links_and_monitors_on_an_alias_get_its_reason",
+            "parents_end_reaches_its_meta_processes_with_the_same_reason",
+        ],
+    ),
+    (
+        "a pool of 5 in turn, 3 more, 5 fewer",
+        include_str!("pool.rs"),
+        &["requests_and_messages_go_to_the_workers_in_turn_also_when_their_number_changes"],
+    ),
+    (
+        "monitors and links, for each reason, with exits trapped and not",
+        include_str!("relations.rs"),
+        &[
+            "monitor_tells_each_reason_once_by_pid_and_by_name",
+            "link_passes_each_reason_but_normal_on_both_ways",
+            "trapped_link_gives_each_reason_as_a_message",
+        ],
+    ),
+    (
+        "monitors and links on names that are given back, and on what is unknown",
+        include_str!("relations.rs"),
+        &[
+            "process_that_gives_its_name_back_ends_the_monitors_of_the_name_only",
+            "unknown_targets_answer_a_monitor_at_once",
+            "links_to_the_dead_and_to_unregistered_names_are_told",
+        ],
+    ),
+    (
+        "events: values in order, the last ones first, subscribers that come and go, each reason of an end",
+        include_str!("events.rs"),
+        &[
+            "subscriber_gets_the_last_values_and_then_each_one_in_order",
+            "publisher_learns_of_the_first_and_the_last_subscriber_only",
+            "event_ends_with_its_publisher_behind_the_values_and_with_its_reason",
+            "monitors_and_links_on_an_event_get_each_reason",
+            "events_that_are_not_there_are_refused_and_their_watchers_answered_at_once",
+        ],
+    ),
+    (
+        "supervisors: each kind, restart type, reason and position, in order",
+        include_str!("supervisors.rs"),
+        &[
+            "each_kind_restarts_what_it_should_for_each_restart_type_reason_and_position",
+            "child_starts_only_when_the_one_before_it_has_started",
+            "group_restart_brings_stopped_children_back_and_no_disabled_or_temporary_ones",
+        ],
+    ),
+    (
+        "supervisors: significant children, shutdown by themselves, intensity",
+        include_str!("supervisors.rs"),
+        &[
+            "end_of_significant_children_ends_the_supervisor",
+            "one_restart_beyond_the_intensity_ends_the_supervisor_with_the_reason",
+        ],
+    ),
+];
+
+#[test]
+fn each_scenario_has_its_tests() {
+    for (story, file, tests) in STORIES {
+        for test in *tests {
+            let declared = format!("#[test]\nfn {test}() {{");
+            assert!(file.contains(&declared), "{story}: there is no {test}");
+        }
+    }
 }
