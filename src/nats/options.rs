@@ -155,13 +155,6 @@ impl NatsOptions {
 
     /// Checks all fields, and reads the addresses.
     pub(super) fn validate(&self) -> Result<Vec<Address>, ConfigError> {
-        let check = |holds: bool, field, problem| {
-            if holds {
-                Ok(())
-            } else {
-                Err(ConfigError::new(field, problem))
-            }
-        };
         check(
             !self.servers.is_empty(),
             "servers",
@@ -207,6 +200,11 @@ impl NatsOptions {
             "tls_first",
             "needs the option tls",
         )?;
+        self.addresses()
+    }
+
+    /// Reads the addresses of the servers.
+    fn addresses(&self) -> Result<Vec<Address>, ConfigError> {
         let addresses = self.servers.iter().map(|server| {
             let address = Address::parse(server)
                 .ok_or_else(|| ConfigError::new("servers", "not the address of a server"))?;
@@ -222,6 +220,14 @@ impl NatsOptions {
 
     pub(super) fn has_tls(&self) -> bool {
         self.tls.is_some()
+    }
+}
+
+fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), ConfigError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(ConfigError::new(field, problem))
     }
 }
 

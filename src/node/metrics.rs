@@ -141,107 +141,101 @@ impl Node {
     /// # Ok(()) }
     /// ```
     pub fn metrics(&self) -> Metrics {
-        use Kind::{Counter, Gauge};
+        let mut all = Metrics(Vec::new());
+        self.add_gauges(&mut all);
+        self.add_counters(&mut all);
+        let ended = Reason::CLASSES.into_iter().zip(self.table().ended());
+        all.0.push(Metric {
+            name: "longshore_processes_ended_total",
+            help: "Processes terminated, by the class of their reason.",
+            kind: Kind::Counter,
+            values: ended.map(|(class, count)| (Some(class), count)).collect(),
+        });
+        all
+    }
+    fn add_gauges(&self, all: &mut Metrics) {
         let core = &self.0.core;
         let (processes, services) = (&core.processes, &core.io.services);
-        let records = processes.log.counts();
         let uptime = processes.timers.clock().now_ms() / 1_000;
-        let mut all = Metrics(Vec::new());
-        for (kind, name, help, value) in [
+        for (name, help, value) in [
+            ("longshore_uptime_seconds", "Time since the start.", uptime),
             (
-                Gauge,
-                "longshore_uptime_seconds",
-                "Time since the start.",
-                uptime,
-            ),
-            (
-                Gauge,
                 "longshore_workers",
                 "Worker threads.",
                 core.scheduler.workers() as u64,
             ),
             (
-                Gauge,
                 "longshore_workers_stuck",
                 "Workers in a handler that does not return.",
                 core.scheduler.stuck_workers() as u64,
             ),
             (
-                Gauge,
                 "longshore_processes",
                 "Processes alive.",
                 processes.live() as u64,
             ),
             (
-                Gauge,
                 "longshore_meta_processes",
                 "Listeners, connections and other meta-processes alive.",
                 services.commands.live() as u64,
             ),
             (
-                Gauge,
                 "longshore_timers",
                 "Timers set.",
                 services.timers.pending() as u64,
             ),
             (
-                Gauge,
                 "longshore_buffers",
                 "Buffers handed out by the pool.",
                 services.pool.outstanding() as u64,
             ),
+        ] {
+            all.add(Kind::Gauge, name, help, value);
+        }
+    }
+
+    fn add_counters(&self, all: &mut Metrics) {
+        let core = &self.0.core;
+        let (processes, services) = (&core.processes, &core.io.services);
+        let records = processes.log.counts();
+        for (name, help, value) in [
             (
-                Counter,
                 "longshore_unsent_bytes_total",
                 "Bytes accepted for a connection and never sent.",
                 services.commands.unsent(),
             ),
             (
-                Counter,
                 "longshore_late_writes_total",
                 "Writes to a connection that had ended or was closing.",
                 services.commands.late_writes(),
             ),
             (
-                Counter,
                 "longshore_slow_handlers_total",
                 "Handlers that ran for longer than the limit.",
                 processes.slow_count(),
             ),
             (
-                Counter,
                 "longshore_events_dropped_total",
                 "Values of events that mailboxes of subscribers refused.",
                 processes.dropped_events(),
             ),
             (
-                Counter,
                 "longshore_records_written_total",
                 "Records given to the logger.",
                 records.written,
             ),
             (
-                Counter,
                 "longshore_records_left_out_total",
                 "Records left out by the rate limit.",
                 records.left_out,
             ),
             (
-                Counter,
                 "longshore_records_lost_total",
                 "Records that did not fit the ring of the logger.",
                 records.lost,
             ),
         ] {
-            all.add(kind, name, help, value);
+            all.add(Kind::Counter, name, help, value);
         }
-        let ended = Reason::CLASSES.into_iter().zip(processes.ended());
-        all.0.push(Metric {
-            name: "longshore_processes_ended_total",
-            help: "Processes terminated, by the class of their reason.",
-            kind: Counter,
-            values: ended.map(|(class, count)| (Some(class), count)).collect(),
-        });
-        all
     }
 }

@@ -43,7 +43,6 @@ use crate::memory::buffer::BufferPool;
 use crate::meta::{Services, Sources};
 use crate::poll::{Io, Poller};
 use crate::process::Processes;
-use crate::record::Log;
 use crate::scheduler::{Executor, Scheduler};
 #[cfg(feature = "testing")]
 use crate::simulation::Site;
@@ -136,30 +135,21 @@ impl Node {
     fn build(options: NodeOptions, machine: Machine) -> Result<Self, Error> {
         let workers = options.workers.unwrap_or_else(default_workers);
         let stripes = options.stripes.unwrap_or(workers);
-        let Machine {
-            clock,
-            poller,
-            registry,
-            interrupt,
-            #[cfg(feature = "testing")]
-            site,
-        } = machine;
+        let clock = machine.clock;
         let runtime = RuntimeId::new();
-        let level = options.log_level;
-        let level = level.unwrap_or_else(|| options.logger.default_level());
-        let log = Log::new(runtime, options.logger.clone(), level, clock);
+        let log = options.log(runtime, clock);
         let signal = stop::Notify::new();
-        let scheduler = Scheduler::new(runtime, workers, clock, interrupt.clone())
+        let scheduler = Scheduler::new(runtime, workers, clock, machine.interrupt.clone())
             .with_slow_handler(options.slow_handler);
         #[cfg(feature = "testing")]
-        let scheduler = match site {
+        let scheduler = match &machine.site {
             Some(_) => scheduler.simulated(),
             None => scheduler,
         };
         let scheduler = Arc::new(scheduler);
         let wakers = StripeWakers::new(stripes, Arc::clone(&scheduler));
         let commands = Arc::new(Commands::new(wakers.clone(), signal.waker()));
-        let timers = Arc::new(Timers::new(clock, interrupt));
+        let timers = Arc::new(Timers::new(clock, machine.interrupt));
         let processes = Arc::new(Processes::new(
             Arc::clone(&scheduler),
             Arc::clone(&commands),
@@ -172,7 +162,7 @@ impl Node {
         let blocking = Blocking::new(runtime, "longshore-blocking", 4);
         let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
         let services = Arc::new(Services {
-            registry,
+            registry: machine.registry,
             deliver,
             commands,
             timers,
@@ -181,20 +171,25 @@ impl Node {
             handshakes: Blocking::new(runtime, "longshore-handshakes", workers),
             log,
             #[cfg(feature = "testing")]
-            registered: site.as_ref().map(|_| Default::default()),
+            registered: machine.site.as_ref().map(|_| Default::default()),
             spawn_queues: Services::spawn_queues(stripes),
             sources: Sources::default(),
         });
         processes.attach_services(Arc::downgrade(&services));
-        let io = Arc::new(Io::new(poller, services, wakers));
+        let io = Arc::new(Io::new(machine.poller, services, wakers));
         let core = Arc::new(Core {
             processes,
             io,
             scheduler,
             blocking,
             #[cfg(feature = "testing")]
-            site,
+            site: machine.site,
         });
+        Self::launch(options.name, core, signal)
+    }
+
+    /// Starts the threads, and what stops them.
+    fn launch(name: Name, core: Arc<Core>, signal: stop::Notify) -> Result<Self, Error> {
         let executor: Arc<dyn Executor> = Arc::clone(&core) as _;
         let threads = core
             .scheduler
@@ -203,7 +198,7 @@ impl Node {
         let stopper = Stopper::new(Arc::clone(&core), threads, signal);
         stopper.attach();
         Ok(Self(Arc::new(Inner {
-            name: options.name,
+            name,
             core,
             stopper,
         })))

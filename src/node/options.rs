@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use crate::base::inside::RuntimeId;
 use crate::error::ConfigError;
 use crate::id::{Alias, Name};
 use crate::memory::buffer::BufferPool;
 use crate::process::Bounds;
-use crate::record::{Level, Logger};
+use crate::record::{Level, Log, Logger};
 use crate::scheduler::MAX_PROCESSES;
+use crate::time::clock::Clock;
 
 /// A shorter time than this the monitor cannot measure.
 const MIN_SLOW_HANDLER: Duration = Duration::from_millis(10);
@@ -173,6 +175,13 @@ impl NodeOptions {
             return Err(ConfigError::new("data_bound", "must be at least 1"));
         }
         Ok(())
+    }
+
+    /// The records of a node with these options.
+    pub(super) fn log(&self, runtime: RuntimeId, clock: Clock) -> Log {
+        let level = self.log_level;
+        let level = level.unwrap_or_else(|| self.logger.default_level());
+        Log::new(runtime, self.logger.clone(), level, clock)
     }
 
     pub(crate) fn bounds(&self) -> Bounds {

@@ -12,7 +12,7 @@ use super::table::Processes;
 use crate::bridge::Command;
 use crate::error::Reason;
 use crate::id::{Pid, Target};
-use crate::message::{Message, MessageExit};
+use crate::message::{Message, MessageDown, MessageExit};
 
 impl Process {
     /// Handles one envelope, whatever its connection has queued. `Err`: the process ends.
@@ -65,19 +65,7 @@ impl Process {
                 Some(message) => self.behavior.handle_message(&mut env, from, message),
                 None => Ok(()),
             },
-            Payload::Down(mut down) => {
-                let known = processes.with_relations(env.life.pid, |relations| {
-                    relations.monitors.remove(&down.monitor)
-                });
-                let Some(Some(monitored)) = known else {
-                    return Ok(());
-                };
-                if let Some(name) = monitored.name {
-                    down.target = Target::Name(name);
-                }
-                self.behavior
-                    .handle_message(&mut env, from, Message::Down(down))
-            }
+            Payload::Down(down) => self.handle_down(processes, from, down),
             Payload::Ack(alias, mark) => {
                 processes
                     .commands
@@ -104,6 +92,30 @@ impl Process {
                 Ok(())
             }
         }
+    }
+
+    /// A Down whose monitor has been taken back is dropped.
+    fn handle_down(
+        &mut self,
+        processes: &Arc<Processes>,
+        from: Pid,
+        mut down: Box<MessageDown>,
+    ) -> Result<(), Reason> {
+        let known = processes.with_relations(self.life.pid, |relations| {
+            relations.monitors.remove(&down.monitor)
+        });
+        let Some(Some(monitored)) = known else {
+            return Ok(());
+        };
+        if let Some(name) = monitored.name {
+            down.target = Target::Name(name);
+        }
+        let mut env = ProcessContext {
+            processes,
+            life: &mut self.life,
+        };
+        self.behavior
+            .handle_message(&mut env, from, Message::Down(down))
     }
 
     fn handle_exit(

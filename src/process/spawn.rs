@@ -135,22 +135,27 @@ impl Processes {
                 Ok(pid)
             }
             Err(error) => {
-                let reason = if let SpawnError::Init(reason) = &error {
-                    reason.clone()
-                } else {
-                    Reason::Normal
+                let reason = match &error {
+                    SpawnError::Init(reason) => reason.clone(),
+                    _ => Reason::Normal,
                 };
-                let Process {
-                    life,
-                    batch,
-                    behavior,
-                } = *process;
-                let mut closing = self.close(cell, life, batch, Some(behavior), reason.clone());
-                self.close_and_wait(closing.take_listeners(), &reason);
-                self.finish_end(closing);
+                self.abandon_start(cell, *process, reason);
                 Err(error)
             }
         }
+    }
+
+    /// Ends a process whose start has failed, and waits until its listeners are closed, so that the
+    /// caller finds their ports free.
+    fn abandon_start(self: &Arc<Self>, cell: &Cell, process: Process, reason: Reason) {
+        let Process {
+            life,
+            batch,
+            behavior,
+        } = process;
+        let mut closing = self.close(cell, life, batch, Some(behavior), reason.clone());
+        self.close_and_wait(closing.take_listeners(), &reason);
+        self.finish_end(closing);
     }
 
     /// A cell and a pid for a process that is about to start, and the time.

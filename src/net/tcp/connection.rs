@@ -170,13 +170,7 @@ impl Driver {
                     let _ = self.stream.shutdown_write();
                 }
                 Output::Transmit { only_tickets } => {
-                    if only_tickets && just_connected && self.window.unacked() > 0 {
-                        // The owner's answer to the data that came with the end of the handshake leaves in the same
-                        // write.
-                        cx.call_again();
-                    } else {
-                        cx.flush_later();
-                    }
+                    self.request_flush(cx, only_tickets && just_connected);
                     return Ok(());
                 }
                 Output::Wait(deadline_ms) => {
@@ -202,6 +196,18 @@ impl Driver {
     fn reads_nothing(&self) -> bool {
         let is_stopped = self.relay.as_ref().is_some_and(|relay| relay.is_stopped());
         is_stopped || self.machine.status().is_paused
+    }
+
+    /// Has the output leave at the end of this activation. Tickets behind a handshake that has just
+    /// ended wait for one more call: the owner's answer to the data that came with the end of the
+    /// handshake leaves in the same write.
+    #[inline]
+    fn request_flush(&self, cx: &mut MetaContext<'_>, are_first_tickets: bool) {
+        if are_first_tickets && self.window.unacked() > 0 {
+            cx.call_again();
+        } else {
+            cx.flush_later();
+        }
     }
 
     /// Terminates, unless frames that were read before the end still wait for the owner's mailbox. The socket is closed in

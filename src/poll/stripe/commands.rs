@@ -16,28 +16,18 @@ impl Run<'_> {
     pub(super) fn handle_command(&mut self, command: Command) {
         match command {
             Command::Message { to, from, message } => {
-                self.handling = message.message_type();
-                self.call(to, |meta, cx| {
+                self.call_with(message.message_type(), to, |meta, cx| {
                     meta.handle_message(cx, from, message.unpack())
                 });
-                self.handling = MessageType::NONE;
             }
             Command::Call { to, from, call } => {
-                self.handling = call.0.message_type();
-                self.call(to, |meta, cx| {
+                self.call_with(call.0.message_type(), to, |meta, cx| {
                     let (message, reply) = *call;
                     meta.handle_call(cx, from, message, reply)
                 });
-                self.handling = MessageType::NONE;
             }
             Command::Exit { to, reason } if self.inner.entries.get_mut(to).is_none() => {
-                // The parent terminated after it adopted this child but before the child was queued here. Requeue
-                // the exit, so that it is handled after the spawn.
-                if self.services.commands.is_live(to) {
-                    self.services
-                        .commands
-                        .push(self.stripe, Command::Exit { to, reason });
-                }
+                self.requeue_exit(to, reason);
             }
             Command::Exit {
                 to,
@@ -63,12 +53,10 @@ impl Run<'_> {
             Command::Acked { to, mark } => self.call(to, |meta, cx| meta.handle_ack(cx, mark)),
             Command::Timer { to, deadline_ms } => self.timer_fired(to, deadline_ms),
             Command::Tick { to, from, tick } => {
-                self.handling = tick.message_type();
-                self.call(to, |meta, cx| match tick.take() {
+                self.call_with(tick.message_type(), to, |meta, cx| match tick.take() {
                     Some(message) => meta.handle_message(cx, from, message),
                     None => Ok(()),
                 });
-                self.handling = MessageType::NONE;
             }
             Command::Inspect { to, reply } => self.inspect(to, reply),
             Command::Discard(message) => drop_catching(message),
@@ -81,6 +69,29 @@ impl Run<'_> {
                 self.inner.phase = Phase::Finishing;
                 self.notify_all(|meta, cx| meta.handle_finish(cx));
             }
+        }
+    }
+
+    /// Calls a meta-process with a message of that type, which a record of a slow callback names.
+    #[inline]
+    fn call_with(
+        &mut self,
+        message: MessageType,
+        to: Alias,
+        callback: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
+    ) {
+        self.handling = message;
+        self.call(to, callback);
+        self.handling = MessageType::NONE;
+    }
+
+    /// The parent terminated after it adopted this child but before the child was queued here. The
+    /// exit is queued again, so that it is handled after the spawn.
+    #[cold]
+    fn requeue_exit(&self, to: Alias, reason: Reason) {
+        let commands = &self.services.commands;
+        if commands.is_live(to) {
+            commands.push(self.stripe, Command::Exit { to, reason });
         }
     }
 
