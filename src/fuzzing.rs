@@ -84,6 +84,11 @@ pub fn tls(script: &[u8]) {
     crate::proto::tls::fuzz_tls(script);
 }
 
+/// Runs a script on the parser of PROXY headers; see the module `proto::proxy::claims`.
+pub fn proxy(script: &[u8]) {
+    crate::proto::proxy::claims::fuzz_proxy(script);
+}
+
 /// Runs a script on the parser of a NATS client; see the module `nats::protocol::reference`.
 #[cfg(feature = "nats")]
 pub fn nats(script: &[u8]) {

@@ -144,13 +144,13 @@ pub use message::{
     DowncastError, Flow, Message, MessageDown, MessageEvent, MessageEventSubscribers, MessageExit,
     MessageMetaFailed, MessageRelayEnd, MessageReply, MessageTcp, MessageTcpConnect,
     MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError,
-    Priority, RelayError, RelayedConnection, SendError, UserMessage, WriteData, WriteError,
-    WriteErrorKind,
+    Priority, Proxied, RelayError, RelayedConnection, SendError, UserMessage, WriteData,
+    WriteError, WriteErrorKind,
 };
 pub use meta::{MetaContext, MetaProcess, Readiness};
 pub use net::options::{
-    AtLimit, ConnectionOptions, Host, Overflow, SocketOptions, TcpConnectionOptions, TcpLimits,
-    TcpServerOptions, UdpServerOptions,
+    AtLimit, ConnectionOptions, Host, IpNetwork, Overflow, ProxyProtocol, SocketOptions,
+    TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions,
 };
 pub use net::tcp::{TcpConnection, TcpServer};
 pub use net::udp::UdpServer;
@@ -162,6 +162,7 @@ pub use process::{
     EventInfo, EventOptions, ProcessInfo, ProcessState, Published, SlowHandler, SpawnOptions,
 };
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
+pub use proto::proxy::ProxyHeader;
 pub use record::{Level, Logger, ParseLevelError, Record};
 
 /// What most programs need: `use longshore::prelude::*;`.

@@ -8,6 +8,7 @@
 //! | [`writing`] | the verbs of writing, and what each guarantees |
 //! | [`sessions`] | a process for each connection |
 //! | [`relays_and_proxies`] | two connections that feed each other |
+//! | [`connecting`] | how a connection comes about, on either side |
 //! | [`flow_control`] | what happens when a side is slow, and every limit |
 //! | [`hostile_peers`] | what a peer that means harm can cost, and what it cannot |
 //! | [`closing`] | how connections end, and what the owner gets |
@@ -37,6 +38,8 @@ pub mod writing {}
 pub mod sessions {}
 #[doc = include_str!("relays_and_proxies.md")]
 pub mod relays_and_proxies {}
+#[doc = include_str!("connecting.md")]
+pub mod connecting {}
 #[doc = include_str!("flow_control.md")]
 pub mod flow_control {}
 #[doc = include_str!("hostile_peers.md")]

@@ -11,6 +11,7 @@ mod downcast;
 mod event;
 pub(crate) mod message_type;
 mod packed;
+mod proxied;
 mod relay;
 mod send_error;
 mod user;
@@ -27,6 +28,7 @@ pub use downcast::DowncastError;
 pub use event::{MessageEvent, MessageEventSubscribers};
 pub(crate) use message_type::MessageType;
 pub(crate) use packed::CompactMessage;
+pub use proxied::Proxied;
 pub use relay::{MessageRelayEnd, RelayError, RelayedConnection};
 pub use send_error::SendError;
 pub use user::UserMessage;
@@ -251,10 +253,13 @@ pub struct MessageTcpConnect {
     /// The connection.
     pub id: Alias,
     /// The peer's address; IPv4 is shown as IPv4, whatever the listener's socket is. For a Unix domain socket the
-    /// unspecified address, port 0.
+    /// unspecified address, port 0. With a header of the PROXY protocol: the address of the client that the proxy speaks for.
     pub remote_addr: SocketAddr,
-    /// Our end's address. For a Unix domain socket the unspecified address, port 0.
+    /// Our end's address. For a Unix domain socket the unspecified address, port 0. With a header of the PROXY protocol: the
+    /// address that the client connected to.
     pub local_addr: SocketAddr,
+    /// The addresses of the socket, if those above come from a header; see [`ProxyProtocol`](crate::ProxyProtocol).
+    pub proxied: Option<Box<Proxied>>,
     /// What the TLS handshake agreed on; `None` on a plain connection.
     pub tls: Option<Box<crate::tls::TlsInfo>>,
 }

@@ -3,6 +3,7 @@
 pub(crate) mod datagram;
 pub(crate) mod framing;
 pub(crate) mod output;
+pub(crate) mod proxy;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod script;
 pub(crate) mod tcp;

@@ -33,6 +33,7 @@ mod pauses;
 mod peer_records;
 mod pool;
 mod processes;
+mod proxied;
 mod records;
 #[cfg(target_os = "linux")]
 mod registrations;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use longshore::prelude::*;
 use longshore::{
     AtLimit, BindError, BufferPool, ConnectError, CustomFraming, EventOptions, Frame, FrameDecoder,
-    FrameError, HeaderFraming, Overflow, SocketOptions, StopOptions, TcpLimits,
+    FrameError, HeaderFraming, Overflow, ProxyHeader, ProxyProtocol, SocketOptions, StopOptions,
+    TcpLimits,
 };
 
 use crate::support::*;
@@ -533,6 +534,16 @@ fn every_option_of_a_listener_works_or_is_refused_by_name() {
             new().with_max_connections_per_ip(usize::MAX),
             WORKS,
         ),
+        (
+            "proxy_protocol",
+            new().with_proxy_protocol(ProxyProtocol::Off),
+            WORKS,
+        ),
+        (
+            "proxy_protocol",
+            new().with_proxy_protocol(ProxyProtocol::required([])),
+            "proxy_protocol",
+        ),
     ]);
     for (name, options, field) in rows {
         let shown = format!("{options:?}");
@@ -599,6 +610,12 @@ fn every_option_of_a_client_works_or_is_refused_by_name() {
             "local_addr",
             new().with_local_addr(SocketAddr::from(([127, 0, 0, 1], 0))),
             WORKS,
+        ),
+        ("proxy_header", new().with_proxy_header(None), WORKS),
+        (
+            "proxy_header",
+            new().with_proxy_header(ProxyHeader::local().with_checksum()),
+            "proxy_header",
         ),
     ]);
     for (name, options, field) in rows {

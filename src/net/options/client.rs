@@ -10,6 +10,7 @@ use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
 use crate::proto::framing::Framing;
+use crate::proto::proxy::ProxyHeader;
 use crate::tls::{CertManager, TlsClientOptions};
 
 /// Options of a [`TcpConnection`](crate::TcpConnection) that this side opens.
@@ -42,6 +43,8 @@ pub struct TcpConnectionOptions {
     pub connect_timeout: Option<Duration>,
     /// The local address to connect from.
     pub local_addr: Option<SocketAddr>,
+    /// A header of the PROXY protocol, which the peer gets before anything else.
+    pub proxy_header: Option<ProxyHeader>,
     /// Options of each connection.
     pub connection: ConnectionOptions,
 }
@@ -57,6 +60,7 @@ impl Default for TcpConnectionOptions {
             insecure_skip_verify: false,
             connect_timeout: Some(Duration::from_secs(10)),
             local_addr: None,
+            proxy_header: None,
             connection: ConnectionOptions::default(),
         }
     }
@@ -84,6 +88,8 @@ impl TcpConnectionOptions {
         with_connect_timeout, connect_timeout: into Option<Duration>;
         /// Sets [`local_addr`](Self::local_addr).
         with_local_addr, local_addr: into Option<SocketAddr>;
+        /// Sets [`proxy_header`](Self::proxy_header).
+        with_proxy_header, proxy_header: into Option<ProxyHeader>;
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
@@ -119,6 +125,9 @@ impl TcpConnectionOptions {
                 "cert_manager",
                 "`tls` has a certificate already",
             )?;
+        }
+        if let Some(problem) = self.proxy_header.as_ref().and_then(ProxyHeader::problem) {
+            return Err(ConfigError::new("proxy_header", problem));
         }
         positive("connect_timeout", self.connect_timeout)?;
         self.connection.validate()

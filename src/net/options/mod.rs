@@ -14,6 +14,7 @@ mod client;
 mod connection;
 pub(crate) mod host;
 mod limits;
+mod proxy;
 mod server;
 mod socket;
 mod udp;
@@ -24,6 +25,7 @@ pub use client::TcpConnectionOptions;
 pub use connection::ConnectionOptions;
 pub use host::Host;
 pub use limits::{Overflow, TcpLimits};
+pub use proxy::{IpNetwork, ProxyProtocol};
 pub use server::{AtLimit, TcpServerOptions};
 pub use socket::SocketOptions;
 pub use udp::UdpServerOptions;
@@ -94,6 +96,7 @@ mod tests {
             accept_rate,
             max_connections_per_ip,
             per_ip_v6_prefix,
+            proxy_protocol,
         } nested connection);
         option_rows!(TcpConnectionOptions {
             host,
@@ -104,6 +107,7 @@ mod tests {
             insecure_skip_verify,
             connect_timeout,
             local_addr,
+            proxy_header,
         } nested connection);
         option_rows!(ConnectionOptions {
             read_buffer_size,

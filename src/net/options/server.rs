@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{ConnectionOptions, Host, SocketOptions, TcpLimits, check, check_family, named};
+use super::{
+    ConnectionOptions, Host, ProxyProtocol, SocketOptions, TcpLimits, check, check_family, named,
+};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
@@ -68,6 +70,9 @@ pub struct TcpServerOptions {
     /// The bits that the addresses of such a network have in common, from 1 to 128. 64 by default, because a host has a network
     /// of that size for itself as a rule (RFC 4291 section 2.5.4).
     pub per_ip_v6_prefix: u8,
+    /// Whether each connection begins with a header of the PROXY protocol. Limits for each address count the address of the
+    /// proxy.
+    pub proxy_protocol: ProxyProtocol,
     /// Options of each connection.
     pub connection: ConnectionOptions,
 }
@@ -86,6 +91,7 @@ impl Default for TcpServerOptions {
             accept_rate: None,
             max_connections_per_ip: None,
             per_ip_v6_prefix: 64,
+            proxy_protocol: ProxyProtocol::Off,
             connection: ConnectionOptions::default(),
         }
     }
@@ -117,6 +123,8 @@ impl TcpServerOptions {
         with_max_connections_per_ip, max_connections_per_ip: some usize;
         /// Sets [`per_ip_v6_prefix`](Self::per_ip_v6_prefix), bits.
         with_per_ip_v6_prefix, per_ip_v6_prefix: plain u8;
+        /// Sets [`proxy_protocol`](Self::proxy_protocol).
+        with_proxy_protocol, proxy_protocol: plain ProxyProtocol;
     }
 
     /// Sets [`process_pool`](Self::process_pool).
@@ -127,6 +135,12 @@ impl TcpServerOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.proxy_protocol.validate(true)?;
+        self.validate_any()
+    }
+
+    /// For sockets of any family.
+    fn validate_any(&self) -> Result<(), ConfigError> {
         self.host.validate()?;
         check(
             !self.insecure_skip_verify,
@@ -174,6 +188,7 @@ impl TcpServerOptions {
             "max_connections_per_ip",
             "peers of a Unix domain socket have no IP address",
         )?;
-        self.validate()
+        self.proxy_protocol.validate(false)?;
+        self.validate_any()
     }
 }

@@ -33,7 +33,7 @@ use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::meta::{Again, MetaContext, MetaProcess, Offload, Readiness};
 use crate::net::stream::{PeerAddr, Stream, canonical};
-use crate::proto::tcp::{Able, Connection, Event, Handshake, Input, Output};
+use crate::proto::tcp::{Able, Connection, Event, Handshake, Input, Output, Settings};
 
 /// Reads in one call.
 const READS: u32 = 16;
@@ -105,6 +105,24 @@ impl Driver {
     pub(super) fn adopt_readiness(&mut self, readiness: Readiness) {
         self.readable = true;
         self.update_readiness(readiness);
+    }
+
+    /// Goes on behind the header of a proxy, with what was read behind it.
+    pub(super) fn take_over(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.readable = true;
+        if cx.scratch.is_empty() {
+            // The peer has not sent anything of the connection itself.
+        } else if self.machine.is_handshaking() {
+            self.begin_handshake(cx);
+            self.receive_handshake(cx);
+        } else {
+            self.machine.receive(cx.scratch, cx.now_ms);
+        }
+        self.drive(cx)?;
+        if self.machine.is_handshaking() {
+            self.await_first_byte(cx);
+        }
+        Ok(())
     }
 
     /// Drives the machine, then releases the input that the owner has set aside, if the output has fallen to its low
@@ -252,6 +270,16 @@ fn read_later(cx: &mut MetaContext<'_>, reads: u32) {
     }
 }
 
+/// What others may send to a connection of these settings.
+pub(super) fn quota_options(settings: &Settings) -> QuotaOptions {
+    QuotaOptions {
+        limit: settings.output_limit,
+        high: settings.high_water_mark,
+        closes_on_overflow: settings.closes_on_overflow,
+        reads_above_high: settings.reads_above_high,
+    }
+}
+
 impl MetaProcess for Driver {
     /// The owner gets a Disconnect.
     fn reports_end(&self) -> bool {
@@ -387,6 +415,9 @@ impl MetaProcess for Driver {
         inspection.add("state", status.state);
         inspection.add("remote_addr", self.remote_addr.get());
         inspection.add("local_addr", self.local_addr());
+        if let Some(proxied) = self.permit.as_ref().and_then(ConnectionPermit::proxied) {
+            inspection.add("proxy_addr", proxied.proxy_addr);
+        }
         inspection.add("owner", self.owner);
         inspection.add("bytes_in", counters.bytes_in);
         inspection.add("bytes_out", counters.bytes_out);
@@ -422,13 +453,7 @@ impl MetaProcess for Driver {
     }
 
     fn quota_options(&self) -> QuotaOptions {
-        let settings = &self.machine.settings;
-        QuotaOptions {
-            limit: settings.output_limit,
-            high: settings.high_water_mark,
-            closes_on_overflow: settings.closes_on_overflow,
-            reads_above_high: settings.reads_above_high,
-        }
+        quota_options(&self.machine.settings)
     }
 
     fn leave_poll(&mut self, cx: &MetaContext<'_>) {

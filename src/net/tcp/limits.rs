@@ -28,7 +28,7 @@ use crate::bridge::{Command, Commands, SocketCommand, SpawnOwner};
 use crate::error::DisconnectReason;
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
-use crate::message::Message;
+use crate::message::{Message, Proxied};
 use crate::net::options::TcpServerOptions;
 use crate::time::clock::millis;
 
@@ -50,6 +50,7 @@ pub(super) struct ConnectionLimiter {
     /// The listener waits for room.
     awaits_permit: AtomicBool,
     pub(super) handshakes_failed: AtomicU64,
+    proxy_headers_failed: AtomicU64,
     ended: [AtomicU64; DisconnectReason::COUNTED.len()],
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -68,9 +69,17 @@ pub(super) struct ConnectionLimiter {
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     limiter: Arc<ConnectionLimiter>,
-    /// The address that is counted for `max_connections_per_ip`. Boxed, because most listeners have no such limit.
-    ip: Option<Box<IpAddr>>,
+    /// What most listeners have no use for.
+    rare: Option<Box<Rare>>,
     stage: Stage,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    /// The address that is counted for `max_connections_per_ip`.
+    ip: Option<IpAddr>,
+    /// What the header of a proxy says, and the address that its client connected to.
+    proxied: Option<(Proxied, SocketAddr)>,
 }
 
 /// How far an accepted connection has come; see [`handshakes`](super::handshakes).
@@ -181,10 +190,15 @@ impl ConnectionLimiter {
         self.listener
             .get_or_init(|| (listener, Arc::clone(commands)));
         self.open.fetch_add(1, Relaxed);
-        let ip = max_per_ip.map(|_| Box::new(ip));
+        let rare = max_per_ip.map(|_| {
+            Box::new(Rare {
+                ip: Some(ip),
+                proxied: None,
+            })
+        });
         Some(ConnectionPermit {
             limiter: Arc::clone(self),
-            ip,
+            rare,
             stage: Stage::Accepted,
         })
     }
@@ -194,6 +208,10 @@ impl ConnectionLimiter {
         inspection.add("silent", self.silent());
         inspection.add("gave_way", self.gave_way.load(Relaxed));
         inspection.add("handshakes_failed", self.handshakes_failed.load(Relaxed));
+        inspection.add(
+            "proxy_headers_failed",
+            self.proxy_headers_failed.load(Relaxed),
+        );
         for (name, count) in DisconnectReason::COUNTED.into_iter().zip(&self.ended) {
             inspection.add(name, count.load(Relaxed));
         }
@@ -337,9 +355,27 @@ impl ConnectionPermit {
         self.limiter.gave_way.fetch_add(1, Relaxed);
     }
 
-    /// The address that all connections of the listener have on this side, if it is known.
+    /// The address on this side, if it is known: that of a proxy's header, or the one that all connections of the listener
+    /// have.
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
-        self.limiter.local_addr
+        let proxied = self.rare.as_ref().and_then(|rare| rare.proxied.as_ref());
+        proxied.map(|(_, addr)| *addr).or(self.limiter.local_addr)
+    }
+
+    /// The connection did not begin with a header of a proxy.
+    pub(super) fn proxy_header_failed(&self) {
+        self.limiter.proxy_headers_failed.fetch_add(1, Relaxed);
+    }
+
+    /// Keeps what the header of a proxy says, and the address that its client connected to.
+    pub(super) fn set_proxied(&mut self, proxied: Proxied, local_addr: SocketAddr) {
+        self.rare.get_or_insert_default().proxied = Some((proxied, local_addr));
+    }
+
+    /// What the header of a proxy says.
+    pub(super) fn proxied(&self) -> Option<&Proxied> {
+        let proxied = self.rare.as_ref()?.proxied.as_ref();
+        proxied.map(|(proxied, _)| proxied)
     }
 
     /// Returns whether the owner has got its Connect.
@@ -359,7 +395,7 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        if let Some(ip) = self.ip.take() {
+        if let Some(ip) = self.rare.as_ref().and_then(|rare| rare.ip) {
             let mut by_ip = self
                 .limiter
                 .by_ip

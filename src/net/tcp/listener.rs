@@ -10,6 +10,7 @@
 
 mod accept_loop;
 mod admission;
+mod proxied;
 
 use std::fmt;
 use std::io;

@@ -102,6 +102,11 @@ impl Driver {
             id: cx.alias,
             remote_addr: self.remote_addr.get(),
             local_addr: self.local_addr(),
+            proxied: self
+                .permit
+                .as_ref()
+                .and_then(ConnectionPermit::proxied)
+                .map(|proxied| Box::new(proxied.clone())),
             tls: self.machine.tls_info(),
         };
         if let Some(owners) = self.permit.as_ref().and_then(ConnectionPermit::owners) {

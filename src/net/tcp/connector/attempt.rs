@@ -159,6 +159,9 @@ impl TcpConnection {
             }
             Outcome::Connected | Outcome::Itself => {}
         }
+        if let Err(error) = self.send_proxy_header() {
+            return self.fail(DisconnectReason::from_io(error.kind()));
+        }
         let machine = match self.machine(cx, address) {
             Ok(machine) => machine,
             Err(reason) => return self.fail(reason),
@@ -170,6 +173,20 @@ impl TcpConnection {
         let mut driver = Box::new(Driver::new(stream, machine, self.owner, address));
         driver.adopt_readiness(readiness);
         self.become_driver(cx, driver)
+    }
+
+    /// Sends the header that the peer gets first. It is far shorter than what a socket takes that has sent nothing yet.
+    fn send_proxy_header(&mut self) -> io::Result<()> {
+        let (Some(header), State::Connecting { stream, .. }) =
+            (&self.options.proxy_header, &mut self.state)
+        else {
+            return Ok(());
+        };
+        let bytes = header.to_bytes();
+        if stream.write(&[io::IoSlice::new(&bytes)])? < bytes.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(())
     }
 
     /// Whether the options name the port of this side: then meeting itself may be what is asked for.

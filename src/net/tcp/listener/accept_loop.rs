@@ -79,6 +79,8 @@ pub(super) struct Counters {
     pub(super) refused: u64,
     /// Those of them that were closed because of `max_connections_per_ip`.
     pub(super) refused_per_ip: u64,
+    /// Connections that were closed because their peer is no trusted proxy.
+    pub(super) untrusted: u64,
     pub(super) no_owner: u64,
     pub(super) errors: u64,
     /// Errors for lack of descriptors or memory.
@@ -327,6 +329,7 @@ impl MetaProcess for TcpServer {
         inspection.add("accepted", counters.accepted);
         inspection.add("refused", counters.refused);
         inspection.add("refused_per_ip", counters.refused_per_ip);
+        inspection.add("untrusted", counters.untrusted);
         inspection.add("no_owner", counters.no_owner);
         inspection.add("accept_errors", counters.errors);
         inspection.add("exhausted", counters.exhausted);

@@ -1,5 +1,6 @@
 //! Admission: an accepted connection gets a permit and an owner and is started, or it is closed.
 //!
+//! 0. *Trust*: where a header of the PROXY protocol is required, the peer must be a trusted proxy.
 //! 1. *Owner*: the next process of the pool that is alive. Without one the socket is closed.
 //! 2. *Permit*: the limits of the listener and of the address. At a limit the socket is closed.
 //! 3. *Start*: options are set, the machine is made, the connection is spawned as a child of the
@@ -11,15 +12,16 @@ use std::sync::Arc;
 use socket2::SockRef;
 
 use super::TcpServer;
+use super::proxied::ProxiedConnection;
 use crate::error::{Reason, SpawnError};
 use crate::id::Pid;
-use crate::meta::MetaContext;
+use crate::meta::{MetaContext, MetaProcess};
 use crate::net::socket::{INHERITED, set_buffer_sizes, set_stream_options};
 use crate::net::stream::Stream;
 use crate::net::tcp::connection::Driver;
 use crate::net::tcp::limits::ConnectionPermit;
 use crate::proto::tcp::Connection;
-use crate::record::Kind;
+use crate::record::{Kind, Level};
 
 impl TcpServer {
     /// Returns a permit for a connection that the limits allow.
@@ -50,6 +52,9 @@ impl TcpServer {
         stream: Stream,
         remote_addr: SocketAddr,
     ) {
+        if self.listener.is_tcp() && !self.options.proxy_protocol.trusts(remote_addr.ip()) {
+            return self.refuse_untrusted(cx, &stream, remote_addr);
+        }
         let number = self.counters.accepted;
         let Some(owner) = self.owner(cx, number) else {
             self.counters.no_owner += 1;
@@ -67,9 +72,8 @@ impl TcpServer {
         self.counters.accepted += 1;
         self.rate.1 += 1;
         let started = self
-            .start(cx, stream, owner, remote_addr)
-            .and_then(|driver| {
-                let meta = Box::new(driver.with_permit(permit));
+            .start(cx, stream, owner, remote_addr, permit)
+            .and_then(|meta| {
                 cx.services
                     .spawn(cx.parent, meta)
                     .map_err(|error: SpawnError| Reason::from(error))
@@ -90,7 +94,8 @@ impl TcpServer {
         stream: Stream,
         owner: Pid,
         remote_addr: SocketAddr,
-    ) -> Result<Driver, Reason> {
+        permit: ConnectionPermit,
+    ) -> Result<Box<dyn MetaProcess>, Reason> {
         #[cfg(unix)]
         if let Stream::Unix(stream) = &stream {
             set_buffer_sizes(&SockRef::from(stream), &self.options.connection.socket)?;
@@ -112,11 +117,40 @@ impl TcpServer {
             .settings
             .get_or_insert_with(|| self.options.connection.settings(&cx.services.pool));
         let settings = Arc::clone(settings);
-        let machine = match &self.tls {
-            Some(tls) => Connection::with_tls(settings, tls.accept()?, cx.now_ms),
+        let tls = match &self.tls {
+            Some(tls) => Some(tls.accept()?),
+            None => None,
+        };
+        if let Some(timeout) = self.options.proxy_protocol.timeout() {
+            return Ok(Box::new(ProxiedConnection {
+                stream,
+                settings,
+                tls,
+                owner,
+                proxy_addr: remote_addr,
+                timeout,
+                permit: Some(permit),
+                received: Vec::new(),
+            }));
+        }
+        let machine = match tls {
+            Some(tls) => Connection::with_tls(settings, tls, cx.now_ms),
             None => Connection::new(settings, cx.now_ms),
         };
-        Ok(Driver::new(stream, machine, owner, remote_addr))
+        let driver = Driver::new(stream, machine, owner, remote_addr).with_permit(permit);
+        Ok(Box::new(driver))
+    }
+
+    /// The peer may not say for whom it opens a connection: nothing of it is read.
+    #[cold]
+    fn refuse_untrusted(&mut self, cx: &MetaContext<'_>, stream: &Stream, peer: SocketAddr) {
+        self.counters.untrusted += 1;
+        stream.reset_on_close();
+        cx.record(Level::Info, Kind::NotEstablished, |record| {
+            record.set_text(format_args!(
+                "connection of {peer} not established: it is no trusted proxy"
+            ));
+        });
     }
 
     /// Returns the owner of connection `number`: entry `number % len` of `process_pool`, or the next entry whose process is
