@@ -1,5 +1,7 @@
 //! Tests of the simulated node itself.
 
+mod chat;
+
 use std::sync::{Arc, Mutex, mpsc};
 
 use super::*;

@@ -71,6 +71,9 @@ pub(crate) struct Net {
     in_flight: usize,
     /// Connections in the order of their making, for faults and the trace.
     numbers: Vec<Key>,
+    /// Bytes that each end of each connection has taken from its program.
+    #[cfg(test)]
+    written: Vec<[u64; 2]>,
     pub(crate) trace: Trace,
 }
 
@@ -165,6 +168,8 @@ impl Net {
             cut: BTreeSet::new(),
             held: Vec::new(),
             numbers: Vec::new(),
+            #[cfg(test)]
+            written: Vec::new(),
             jobs: jobs::Jobs::default(),
             in_flight: 0,
             trace: Trace::new(),

@@ -276,6 +276,12 @@ impl Net {
             left -= taken;
         }
         pipe.unacked += length;
+        #[cfg(test)]
+        {
+            let number = connection.number;
+            self.written.resize(self.numbers.len(), [0; 2]);
+            self.written[number][usize::from(side)] += length as u64;
+        }
         self.transmit(key, side);
         Ok(length)
     }
@@ -483,16 +489,15 @@ impl Net {
         };
         let pipe = &mut connection.pipes[usize::from(side)];
         pipe.unacked = pipe.unacked.saturating_sub(bytes);
-        let is_writable = pipe.is_writable();
         connection.finish(side);
-        if is_writable {
-            self.room_again(key, side);
-        }
+        self.room_again(key, side);
         self.transmit(key, side);
     }
 
     pub(super) fn room_again(&mut self, key: Key, side: Side) {
+        // Without enough room the next acknowledgment looks again.
         if let Some(connection) = self.connections.get_mut(key)
+            && connection.pipes[usize::from(side)].is_writable()
             && std::mem::take(&mut connection.end(side).wants_room)
         {
             self.wake_end(key, side);
@@ -587,6 +592,12 @@ impl Net {
         {
             connection.stalled_until_ns = until_ns;
         }
+    }
+
+    /// Bytes that each end of connection `number` has taken from its program.
+    #[cfg(test)]
+    pub(crate) fn bytes_written(&self, number: usize) -> [u64; 2] {
+        self.written.get(number).copied().unwrap_or_default()
     }
 
     /// Connections that were begun.
