@@ -201,7 +201,7 @@ impl Connection {
         !matches!(self.phase, Phase::Handshaking)
     }
 
-    fn abandon(&mut self, reason: DisconnectReason) {
+    pub(super) fn abandon(&mut self, reason: DisconnectReason) {
         self.end(reason);
         if let Phase::Ended(end) = &mut self.phase {
             end.is_abandoned = true;

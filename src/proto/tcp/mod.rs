@@ -15,7 +15,8 @@
 //! 2. *Open*: the owner has its Connected event. Either direction can end on its own: the peer's FIN ends reading,
 //!    `ShutdownWrite` ends writing after what is queued. When both have ended, and the owner knows, the connection ends.
 //! 3. *Closing*: for whatever reason. What was accepted is sent, if need be after the handshake, then close_notify and FIN,
-//!    then the peer's end is awaited and its data discarded, all within the close deadline.
+//!    then the peer's end is awaited and its data discarded, all within the close deadline. After a panic of the owner the
+//!    connection is reset instead, behind what was accepted.
 //! 4. *Ended*: with a reason that never changes. Frames that were read before are still delivered.
 //!
 //! The first reason stays. Only the two that claim that everything was sent, `LocalClose` and `ClosedByPeer`, give way to
@@ -51,7 +52,7 @@ pub(crate) use self::tls::Handshake;
 use super::framing::{Decoder, Framing};
 use super::output::Output as Queue;
 use super::tls::Tls;
-use crate::error::DisconnectReason;
+use crate::error::{DisconnectReason, Reason};
 use crate::memory::buffer::Buffer;
 
 /// The machine of one connection.
@@ -189,6 +190,10 @@ impl Connection {
                 _ => Output::Read,
             };
         }
+        if self.ends_in_reset() && self.is_flushed() {
+            self.abandon_closing();
+            return Output::Ended;
+        }
         if self.shutdown_is_due() {
             self.shutdown_done(now_ms);
             return Output::ShutdownWrite;
@@ -316,6 +321,21 @@ impl Connection {
             }));
             self.drop_output();
             self.pending.peer_finished = false;
+        }
+    }
+
+    /// Whether the peer gets a reset behind the output: the owner has panicked, so that what it has written may be a part,
+    /// which the peer must not take for the whole.
+    pub(super) fn ends_in_reset(&self) -> bool {
+        matches!(&self.phase, Phase::Closing(reason)
+            if matches!(**reason, DisconnectReason::Exit(Reason::Panic(_))))
+    }
+
+    #[cold]
+    fn abandon_closing(&mut self) {
+        if let Phase::Closing(reason) = &self.phase {
+            let reason = (**reason).clone();
+            self.abandon(reason);
         }
     }
 

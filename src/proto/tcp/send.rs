@@ -174,6 +174,13 @@ impl Connection {
             && (!self.is_encrypted || self.close_notify_has_left())
     }
 
+    /// Returns whether everything that was accepted has been given to the socket, and FIN has not.
+    pub(super) fn is_flushed(&self) -> bool {
+        matches!(self.write, WriteSide::Finishing)
+            && self.is_complete()
+            && self.tls.as_ref().is_none_or(|tls| !tls.wants_transmit())
+    }
+
     /// FIN is sent.
     pub(super) fn shutdown_done(&mut self, now_ms: u64) {
         self.write = WriteSide::Finished;

@@ -521,7 +521,7 @@ fn close_that_cannot_flush_says_so_at_its_deadline() {
 
 #[test]
 fn first_reason_stays_unless_it_claims_that_everything_was_sent() {
-    let exit = DisconnectReason::Exit(crate::Reason::Shutdown);
+    let exit = DisconnectReason::Exit(Reason::Shutdown);
     for (reason, expected) in [
         (exit.clone(), exit),
         (DisconnectReason::IdleTimeout, DisconnectReason::IdleTimeout),

@@ -308,6 +308,7 @@ impl Connection {
     ) -> Result<Transmitted, (usize, DisconnectReason)> {
         let is_closing = self.is_closing();
         let all_arrived = self.in_flight == 0;
+        let ends_in_reset = self.ends_in_reset();
         let Some(tls) = &mut self.tls else {
             return Ok(Transmitted::default());
         };
@@ -333,7 +334,8 @@ impl Connection {
             let is_complete = self.output.is_empty() && all_arrived;
             // As in `waits_for_handshake`.
             let waits = tls.is_handshaking() && !(is_closing && is_complete);
-            if !waits && is_complete && matches!(self.write, WriteSide::Finishing) {
+            if !waits && is_complete && !ends_in_reset && matches!(self.write, WriteSide::Finishing)
+            {
                 tls.close_notify();
                 self.is_notified = true;
                 // Nothing can follow it, even if it waits for the socket.
