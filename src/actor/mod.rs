@@ -15,7 +15,7 @@ mod typed;
 pub use context::Context;
 pub use events::Event;
 pub use pool::{Pool, PoolCommand};
-pub(crate) use session::SessionBehavior;
+pub(crate) use session::{InputRules, SessionBehavior};
 pub use session::{Session, SessionContext};
 pub use sockets::SpawnMeta;
 pub(crate) use sockets::finish;

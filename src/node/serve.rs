@@ -5,9 +5,9 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use crate::actor::{Context, Session, SessionBehavior, SpawnMeta};
+use crate::actor::{Context, InputRules, Session, SessionBehavior, SpawnMeta};
 use crate::base::unwind::catch_panic;
-use crate::bridge::{Framing, SpawnOwner};
+use crate::bridge::SpawnOwner;
 use crate::error::{Reason, SpawnError};
 use crate::id::{Alias, Pid};
 use crate::message::MessageTcpConnect;
@@ -53,8 +53,8 @@ impl TcpServer {
     /// established, with TLS after its handshake. The factory runs on a worker, like a callback of the session.
     ///
     /// The sessions end when the process that starts the listener ends; they live on when the listener ends. Together with
-    /// `process_pool` or a `frame_timeout` this is refused by `spawn_meta`, which names that option. The connections are
-    /// `half_open`, whatever that option says.
+    /// `process_pool` this is refused by `spawn_meta`, which names that option. The connections are `half_open`, whatever
+    /// that option says.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -107,8 +107,7 @@ impl TcpServer {
 
 impl TcpConnection {
     /// Gives the connection a process of its own: a [`Session`] that is spawned with it, so that a failed attempt reaches
-    /// its `disconnected`. Together with `process` or a `frame_timeout` this is refused by `spawn_meta`, which names that
-    /// option. The connection is `half_open`, whatever that option says.
+    /// its `disconnected`. Together with `process` this is refused by `spawn_meta`, which names that option. The connection is `half_open`, whatever that option says.
     pub fn serve<S, F>(self, factory: F) -> Serve<Self, F>
     where
         S: Session,
@@ -126,8 +125,7 @@ impl TcpConnection {
 struct Sessions<F> {
     processes: Weak<Processes>,
     factory: Arc<F>,
-    framing: Framing,
-    input_limit: usize,
+    rules: InputRules,
 }
 
 impl<S, F> SpawnOwner for Sessions<F>
@@ -137,12 +135,11 @@ where
 {
     fn spawn_owner(&self, parent: Pid, connect: MessageTcpConnect) -> Result<Pid, SpawnError> {
         let processes = self.processes.upgrade().ok_or(SpawnError::Stopping)?;
-        let (factory, framing) = (Arc::clone(&self.factory), self.framing.clone());
-        let input_limit = self.input_limit;
+        let (factory, rules) = (Arc::clone(&self.factory), self.rules.clone());
         let make = move || {
             let session = make(|| factory(&connect))?;
             let connect = Some(Box::new(connect));
-            let behavior = SessionBehavior::new(session, connect, &framing, input_limit);
+            let behavior = SessionBehavior::new(session, connect, rules);
             Ok(Box::new(behavior) as Box<dyn Behavior>)
         };
         processes.spawn_dependent(parent, &SpawnOptions::default(), Box::new(make))
@@ -162,12 +159,11 @@ where
     fn spawn_in(self, cx: &mut Context<'_>) -> Result<Alias, SpawnError> {
         let (parent, processes) = (cx.pid(), Arc::clone(cx.env().processes));
         let mut server = self.socket;
-        let framing = server.take_framing()?;
+        let rules = InputRules::new(server.take_framing()?, self.input_limit);
         server.set_owners(Arc::new(Sessions {
             processes: Arc::downgrade(&processes),
             factory: Arc::new(self.factory),
-            framing,
-            input_limit: self.input_limit,
+            rules,
         }));
         processes.spawn_meta(parent, Box::new(server))
     }
@@ -181,11 +177,11 @@ where
     fn spawn_in(self, cx: &mut Context<'_>) -> Result<Alias, SpawnError> {
         let (parent, processes) = (cx.pid(), Arc::clone(cx.env().processes));
         let mut connection = self.socket;
-        let framing = connection.take_framing()?;
-        let (factory, input_limit) = (self.factory, self.input_limit);
+        let rules = InputRules::new(connection.take_framing()?, self.input_limit);
+        let factory = self.factory;
         let make = move || {
             let session = make(factory)?;
-            let behavior = SessionBehavior::new(session, None, &framing, input_limit);
+            let behavior = SessionBehavior::new(session, None, rules);
             Ok(Box::new(behavior) as Box<dyn Behavior>)
         };
         let options = SpawnOptions::default();

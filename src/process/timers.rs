@@ -204,6 +204,14 @@ impl Processes {
 }
 
 impl ProcessContext<'_> {
+    /// Sends a message to this process after a delay, which its full mailbox does not refuse.
+    pub(crate) fn control_after(&mut self, message: Message, delay: Duration) {
+        let to = self.life.pid;
+        let event = TimerEvent::Control { to, message };
+        let key = self.processes.timers.after(delay, event);
+        self.life.own_timer(TimerId::Once(key), self.processes);
+    }
+
     pub(crate) fn send_after(&mut self, to: Target, message: Message, delay: Duration) -> TimerId {
         let id = self
             .processes

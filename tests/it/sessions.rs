@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 use longshore::{FrameError, SpawnError, TcpLimits};
@@ -385,21 +387,134 @@ fn process_pool_together_with_sessions_is_refused_by_name() {
     stop_clean(&node);
 }
 
+/// Takes blocks of four bytes; the input can be paused from outside.
+struct Fours(Arc<Mutex<Vec<Pid>>>);
+
+impl Session for Fours {
+    fn connected(
+        &mut self,
+        cx: &mut SessionContext<'_>,
+        _: &MessageTcpConnect,
+    ) -> Result<(), Reason> {
+        self.0.lock().unwrap().push(cx.pid());
+        Ok(())
+    }
+
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+        if input.len() >= 4 {
+            cx.write(input.split_to(4));
+        }
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut SessionContext<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message.downcast_ref::<bool>() {
+            Some(true) => cx.pause(),
+            _ => cx.resume(),
+        }
+        cx.write("ok");
+        Ok(())
+    }
+}
+
 #[test]
-fn frame_timeout_together_with_sessions_is_refused_by_name() {
+fn frame_timeout_counts_from_the_oldest_byte_that_a_session_has_not_taken() {
+    for framing in [Framing::Raw, Framing::fixed(4)] {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let limits = TcpLimits::default().with_frame_timeout(Duration::from_millis(300));
+        let options = local().with_limits(limits).with_framing(framing);
+        let pids = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&pids);
+        let addr = serve(&probe, options, move || Fours(Arc::clone(&seen)));
+        // An idle peer, and one that ends its units in time, are not bounded by it.
+        let mut idle = client(addr);
+        let mut steady = client(addr);
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(700) {
+            steady.write_all(b"ab").unwrap();
+            thread::sleep(Duration::from_millis(20));
+            exchange(&mut steady, b"cd", b"abcd");
+        }
+        // One that sends a byte now and then is.
+        let mut dripping = client(addr);
+        let begin = Instant::now();
+        dripping.write_all(b"a").unwrap();
+        dripping
+            .set_read_timeout(Some(Duration::from_millis(120)))
+            .unwrap();
+        let mut byte = [0];
+        let mut sent = 1;
+        while dripping.read(&mut byte).is_err() && begin.elapsed() < LIMIT {
+            if sent < 3 {
+                dripping.write_all(b"b").unwrap();
+                sent += 1;
+            }
+        }
+        assert!(begin.elapsed() >= Duration::from_millis(300));
+        assert!(begin.elapsed() < LIMIT, "the timeout does not pass");
+        exchange(&mut idle, b"abcd", b"abcd");
+        stop_clean(&node);
+    }
+}
+
+#[test]
+fn frame_timeout_stands_still_while_a_session_is_paused() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let limits = TcpLimits::default().with_frame_timeout(LIMIT);
-    let error = probe
-        .run(|cx| {
-            let server = TcpServer::bind(local().with_limits(limits)).expect("bound");
-            cx.spawn_meta(server.serve(|| Shouter))
-        })
-        .expect_err("refused");
-    let SpawnError::Option(error) = error else {
-        panic!("{error}")
-    };
-    assert_eq!(error.field(), "frame_timeout");
+    let limits = TcpLimits::default().with_frame_timeout(Duration::from_millis(200));
+    let pids = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&pids);
+    let options = local().with_limits(limits);
+    let addr = serve(&probe, options, move || Fours(Arc::clone(&seen)));
+    let mut stream = client(addr);
+    exchange(&mut stream, b"abcd", b"abcd");
+    let session = pids.lock().unwrap()[0];
+    node.send(session, true).unwrap();
+    exchange(&mut stream, b"ab", b"ok");
+    thread::sleep(Duration::from_millis(600));
+    node.send(session, false).unwrap();
+    exchange(&mut stream, b"cd", b"okabcd");
+    // Once more, with the half unit there before the pause.
+    exchange(&mut stream, b"abcdab", b"abcd");
+    node.send(session, true).unwrap();
+    assert_eq!(read(&mut stream, 2), b"ok");
+    thread::sleep(Duration::from_millis(600));
+    node.send(session, false).unwrap();
+    assert_eq!(read(&mut stream, 2), b"ok");
+    exchange(&mut stream, b"cd", b"abcd");
+    stop_clean(&node);
+}
+
+#[test]
+fn panic_before_connected_has_returned_resets_behind_what_was_written() {
+    struct Early;
+    impl Session for Early {
+        fn connected(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            _: &MessageTcpConnect,
+        ) -> Result<(), Reason> {
+            cx.write("hello");
+            panic!("asked to")
+        }
+
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+            Ok(())
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = serve(&probe, local(), || Early);
+    let mut stream = client(addr);
+    let end = read_out(&mut stream);
+    assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset));
+    wait_for_count(&node, "processes", 1);
     stop_clean(&node);
 }
 
@@ -553,7 +668,7 @@ fn stop_of_the_node_ends_sessions_after_their_output() {
     stream.write_all(&[1; 8]).expect("written");
     let first = read(&mut stream, 1);
     assert_eq!(first, [1]);
-    let reader = std::thread::spawn(move || read_to_end(&mut stream).len());
+    let reader = thread::spawn(move || read_to_end(&mut stream).len());
     let report = node.stop();
     assert!(
         report.killed.is_empty() && report.stuck.is_empty(),

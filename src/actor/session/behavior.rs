@@ -5,7 +5,9 @@
 //! the connection is set aside, so that it goes on when the output has fallen to its low mark.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use super::deadline::{Fired, FrameDeadline};
 use super::input::{Input, Progress, Unit};
 use super::{Session, SessionContext};
 use crate::actor::number_of;
@@ -17,9 +19,33 @@ use crate::inspect::Inspection;
 use crate::message::{Message, MessageTcpConnect, MessageType};
 use crate::process::{Behavior, ProcessContext};
 
-/// Goes on with the input.
+/// What a session sends itself.
 #[derive(Debug)]
-struct Offer;
+enum Note {
+    /// Go on with the input.
+    Offer,
+    /// The timer of the frame timeout has fired.
+    FrameTimer,
+}
+
+/// How a session takes its input.
+#[derive(Clone, Debug)]
+pub(crate) struct InputRules {
+    framing: Framing,
+    frame_timeout: Option<Duration>,
+    /// Bytes that it may leave.
+    limit: usize,
+}
+
+impl InputRules {
+    pub(crate) fn new((framing, frame_timeout): (Framing, Option<Duration>), limit: usize) -> Self {
+        Self {
+            framing,
+            frame_timeout,
+            limit,
+        }
+    }
+}
 
 /// What a session knows of its connection.
 #[derive(Debug)]
@@ -30,7 +56,7 @@ pub(super) struct Peer {
     pub(super) is_paused: bool,
     /// The session has closed it, or its input was not understood: no more input is offered.
     pub(super) is_closing: bool,
-    /// An [`Offer`] waits for the low mark.
+    /// A [`Note::Offer`] waits for the low mark.
     is_waiting: bool,
     has_peer_closed: bool,
     /// A callback has resumed the session or changed the framing: what was left is offered again.
@@ -44,6 +70,7 @@ pub(crate) struct SessionBehavior<S> {
     input: Input,
     /// Of a session that is spawned for an established connection, until `init`.
     connect: Option<Box<MessageTcpConnect>>,
+    deadline: Option<Box<FrameDeadline>>,
 }
 
 impl<S: Session> SessionBehavior<S> {
@@ -51,12 +78,14 @@ impl<S: Session> SessionBehavior<S> {
     pub(crate) fn new(
         session: S,
         connect: Option<Box<MessageTcpConnect>>,
-        framing: &Framing,
-        input_limit: usize,
+        rules: InputRules,
     ) -> Self {
         let unspecified = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        let mut input = Input::new(input_limit);
-        input.set_framing(framing.clone());
+        let mut input = Input::new(rules.limit);
+        input.set_framing(rules.framing);
+        let deadline = rules
+            .frame_timeout
+            .map(|timeout| Box::new(FrameDeadline::new(millis(timeout))));
         Self {
             session,
             peer: Peer {
@@ -71,6 +100,7 @@ impl<S: Session> SessionBehavior<S> {
             },
             input,
             connect,
+            deadline,
         }
     }
 
@@ -228,7 +258,7 @@ impl<S: Session> SessionBehavior<S> {
         cx.close_for(DisconnectReason::Frame(error));
     }
 
-    /// Whether the input must wait for the low mark; then an [`Offer`] comes at that mark.
+    /// Whether the input must wait for the low mark; then a [`Note::Offer`] comes at that mark.
     fn waits_for_output(&mut self, env: &mut ProcessContext<'_>) -> bool {
         let Some(alias) = self.peer.alias else {
             return false;
@@ -237,7 +267,7 @@ impl<S: Session> SessionBehavior<S> {
             return false;
         }
         if !std::mem::replace(&mut self.peer.is_waiting, true) {
-            env.send_at_low_mark(alias, Message::new(Offer));
+            env.send_at_low_mark(alias, Message::new(Note::Offer));
         }
         true
     }
@@ -265,18 +295,15 @@ impl<S: Session> Behavior for SessionBehavior<S> {
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        let Some(message) = self.handle_own(env, message)? else {
-            return self.offer_again(env);
-        };
-        let message = match message.take::<Offer>() {
-            Ok(Offer) => {
-                self.peer.is_waiting = false;
-                return self.offer(env);
+        if let Some(message) = self.handle_own(env, message)? {
+            match message.take::<Note>() {
+                Ok(note) => self.handle_note(env, note)?,
+                Err(message) => {
+                    let (session, mut cx) = self.context(env);
+                    session.handle_message(&mut cx, from, message)?;
+                }
             }
-            Err(message) => message,
-        };
-        let (session, mut cx) = self.context(env);
-        session.handle_message(&mut cx, from, message)?;
+        }
         self.offer_again(env)
     }
 
@@ -322,9 +349,65 @@ impl<S: Session> SessionBehavior<S> {
     /// Offers what was left, if a callback has asked for that.
     fn offer_again(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
         if self.peer.wants_offer || self.is_returning(env) {
-            self.offer(env)
-        } else {
-            Ok(())
+            self.offer(env)?;
+        }
+        if self.deadline.is_some() {
+            self.note_frame(env);
+        }
+        Ok(())
+    }
+
+    fn handle_note(&mut self, env: &mut ProcessContext<'_>, note: Note) -> Result<(), Reason> {
+        match note {
+            Note::Offer => {
+                self.peer.is_waiting = false;
+                self.offer(env)
+            }
+            Note::FrameTimer => {
+                self.frame_timer_fired(env);
+                Ok(())
+            }
         }
     }
+
+    /// Lets the frame timeout count, or stand still.
+    #[cold]
+    fn note_frame(&mut self, env: &mut ProcessContext<'_>) {
+        let peer = &self.peer;
+        let takes_input = !peer.is_paused && !peer.is_closing && !peer.is_waiting;
+        let counts = takes_input && self.input.len() > 0;
+        let has_progress = self.input.take_progress();
+        let now_ms = env.processes.timers.clock().now_ms();
+        if let Some(deadline) = &mut self.deadline
+            && let Some(delay_ms) = deadline.note(has_progress, counts, now_ms)
+        {
+            set_frame_timer(env, delay_ms);
+        }
+    }
+
+    #[cold]
+    fn frame_timer_fired(&mut self, env: &mut ProcessContext<'_>) {
+        let now_ms = env.processes.timers.clock().now_ms();
+        let Some(deadline) = &mut self.deadline else {
+            return;
+        };
+        match deadline.fired(now_ms) {
+            Fired::Idle => {}
+            Fired::Again(delay_ms) => set_frame_timer(env, delay_ms),
+            Fired::Expired => {
+                self.input.clear();
+                let (_, mut cx) = self.context(env);
+                cx.close_for(DisconnectReason::FrameTimeout);
+            }
+        }
+    }
+}
+
+fn set_frame_timer(env: &mut ProcessContext<'_>, delay_ms: u64) {
+    let delay = Duration::from_millis(delay_ms);
+    env.control_after(Message::new(Note::FrameTimer), delay);
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -32,6 +32,8 @@ pub(super) struct Input {
     decoder: Option<Box<Decoder>>,
     /// The framing has changed since the last unit.
     is_reframed: bool,
+    /// The session took something since the last look.
+    has_progress: bool,
 }
 
 /// What is there for the session.
@@ -66,6 +68,7 @@ impl Input {
             need: 0,
             decoder: None,
             is_reframed: false,
+            has_progress: false,
         }
     }
 
@@ -84,6 +87,11 @@ impl Input {
     /// Whether the framing has changed since the last call.
     pub(super) fn take_reframed(&mut self) -> bool {
         std::mem::take(&mut self.is_reframed)
+    }
+
+    /// Whether the session took something since the last call.
+    pub(super) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.has_progress)
     }
 
     /// Asks for no call before `bytes` are there. More than can be there asks for one byte beyond the limit.
@@ -127,7 +135,10 @@ impl Input {
     pub(super) fn next(&mut self, pool: impl FnOnce() -> BufferPool) -> Unit {
         if let Some(decoder) = &mut self.decoder {
             return match decoder.decode(&mut self.bytes, &pool()) {
-                Ok(Some(frame)) => Unit::Frame(frame),
+                Ok(Some(frame)) => {
+                    self.has_progress = true;
+                    Unit::Frame(frame)
+                }
                 Ok(None) => {
                     self.bytes = Buffer::new();
                     Unit::None
@@ -145,6 +156,7 @@ impl Input {
     /// Returns what the session left of `before` bytes.
     pub(super) fn put_back(&mut self, left: Buffer, before: usize) -> Progress {
         let length = left.len();
+        self.has_progress |= length < before;
         self.bytes = left;
         if length > self.limit {
             let max = self.limit;

@@ -4,7 +4,7 @@
 //!  accepted, with TLS after the handshake        data                     Disconnect
 //!  ──────────────────────────────────────▶ connected ──▶ received … ──▶ disconnected ──▶ end
 //!                                            │ Err: the connection closes after its output
-//!                                            │ panic: likewise, and the session ends with a record
+//!                                            │ panic: the connection is reset behind its output
 //! ```
 //!
 //! A session is an ordinary process. Its connection is its meta-process, and ends with it; the session ends after
@@ -15,9 +15,10 @@
 
 mod behavior;
 mod context;
+mod deadline;
 mod input;
 
-pub(crate) use behavior::SessionBehavior;
+pub(crate) use behavior::{InputRules, SessionBehavior};
 pub use context::SessionContext;
 
 use crate::bridge::request::Reply;
@@ -31,7 +32,8 @@ use crate::message::{Message, MessageRelayEnd, MessageTcpConnect, MessageTcpDisc
 ///
 /// A listener makes one for each connection with [`TcpServer::serve`](crate::TcpServer::serve), a client connection with
 /// [`TcpConnection::serve`](crate::TcpConnection::serve). Callbacks run one at a time; one that returns `Err` or panics
-/// ends this connection, after what it had written, and no other.
+/// ends this connection, after what it had written, and no other. After a panic the peer gets a reset, so that it does not
+/// take a part for the whole.
 ///
 /// ```
 /// use longshore::prelude::*;

@@ -101,17 +101,12 @@ impl ConnectionOptions {
         self.limits.validate()
     }
 
-    /// Prepares for a session, which gets raw bytes, sees the peer's end and frames its input itself: takes the framing out.
-    ///
-    /// # Errors
-    ///
-    /// A frame timeout, because the connection does not know the frames of a session.
-    pub(crate) fn take_framing(&mut self) -> Result<Framing, ConfigError> {
-        let has_timeout = self.limits.frame_timeout.is_some();
-        let problem = "is not for sessions, whose frames the connection does not know";
-        check(!has_timeout, "frame_timeout", problem)?;
+    /// Prepares for a session, which gets raw bytes, sees the peer's end and frames its input itself: takes the framing and
+    /// the frame timeout out.
+    pub(crate) fn take_framing(&mut self) -> (Framing, Option<Duration>) {
         self.half_open = true;
-        Ok(std::mem::take(&mut self.framing))
+        let framing = std::mem::take(&mut self.framing);
+        (framing, self.limits.frame_timeout.take())
     }
 
     /// Returns the settings of the machine; without a pool of its own a connection takes `pool`, which is the node's.

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use socket2::{Protocol, SockRef, Type};
@@ -95,16 +96,16 @@ enum State {
 }
 
 impl TcpConnection {
-    /// Prepares for a session: returns its framing.
+    /// Prepares for a session: returns its framing and frame timeout.
     ///
     /// # Errors
     ///
     /// The option that contradicts a session.
-    pub(crate) fn take_framing(&mut self) -> Result<Framing, ConfigError> {
+    pub(crate) fn take_framing(&mut self) -> Result<(Framing, Option<Duration>), ConfigError> {
         if self.options.process.is_some() {
             return Err(ConfigError::new("process", HAS_AN_OWNER));
         }
-        self.options.connection.take_framing()
+        Ok(self.options.connection.take_framing())
     }
 
     /// Checks the options and begins. A literal address is connected to at once, a name when it is spawned.

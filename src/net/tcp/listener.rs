@@ -16,6 +16,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mio::net::TcpListener;
 #[cfg(unix)]
@@ -130,16 +131,16 @@ impl fmt::Display for Listener {
 }
 
 impl TcpServer {
-    /// Prepares for sessions: returns their framing.
+    /// Prepares for sessions: returns their framing and frame timeout.
     ///
     /// # Errors
     ///
     /// The option that contradicts a session.
-    pub(crate) fn take_framing(&mut self) -> Result<Framing, ConfigError> {
+    pub(crate) fn take_framing(&mut self) -> Result<(Framing, Option<Duration>), ConfigError> {
         if !self.options.process_pool.is_empty() {
             return Err(ConfigError::new("process_pool", HAS_AN_OWNER));
         }
-        self.options.connection.take_framing()
+        Ok(self.options.connection.take_framing())
     }
 
     /// Sets what spawns a process for each connection.
