@@ -523,10 +523,21 @@ const PLACES: &[(&str, &str, Place)] = &[
         "message of a timer that the stop drops",
         "it-stopping",
         |node, once| {
-            inside(node, |cx| {
-                cx.send_after(cx.pid(), OnDrop(once), LIMIT);
-            });
+            let receiver = node.spawn(|| Silent(Vec::new())).expect("spawned");
+            node.send_after(receiver, OnDrop(once), LIMIT);
             Box::new(stop_by_the_program(node))
+        },
+    ),
+    (
+        "message of a timer whose process ends",
+        ANY,
+        |node, once| {
+            let probe = Probe::spawn(node);
+            probe.start(move |cx| {
+                cx.send_after(cx.pid(), OnDrop(once), LIMIT);
+                Err(Reason::Normal)
+            });
+            Box::new(probe)
         },
     ),
 ];
