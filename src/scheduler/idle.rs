@@ -6,9 +6,9 @@
 //! to make is read from `word`, a copy of the counts, without the lock.
 //!
 //! ```text
-//!            retire, others awake                      retire, the last one awake
+//!            go_idle, others awake                     go_idle, the last one awake
 //!  parked ◀───────────────────────── awake ─────────────────────────────────────▶ polling
-//!     │          wake / resume         ▲ │ stick (monitor)          return / wake     │
+//!     │       wake / unpark_self       ▲ │ mark_stuck (monitor)     leave_poll        │
 //!     └───────────────────────────────▶│ ▼                                            │
 //!                                      │ stuck                                        │
 //!                                      ◀──────────────────────────────────────────────┘
@@ -20,7 +20,7 @@
 //! 2. `wake`: there is work for a sleeper: a parked worker if there is one, else the poller through the waker, once
 //!    for each time it blocks.
 //! 3. `unpark_self`, `leave_poll`: the sleeper found work itself when it looked once more, or came back from the poll.
-//! 4. `stick`: the monitor takes a worker out of the count of those awake, so that the duty passes on: from the next
+//! 4. `mark_stuck`: the monitor takes a worker out of the count of those awake, so that the duty passes on: from the next
 //!    `go_idle` or `wake` on, another worker polls.
 //! 5. `clear_stuck`: it came back.
 //!
@@ -31,7 +31,7 @@
 //! fails when the second look or either fence is taken out).
 //!
 //! Bad interleaving: the monitor, or a busy worker, turns the poll loop while the worker with the duty is between
-//! `retire` and its poll; a producer wakes that worker through the waker, the other turn swallows the event, the worker
+//! `go_idle` and its poll; a producer wakes that worker through the waker, the other turn swallows the event, the worker
 //! blocks. Excluded because a turn aside that sees the waker's event while a worker has the duty raises it again.
 //!
 //! A worker that pushes on its own queue needs none of this: it is awake and will come to it. If it does not, because a

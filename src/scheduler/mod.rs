@@ -1,4 +1,4 @@
-//! The work-stealing scheduler. It runs ids and has never heard of mailboxes or sockets.
+//! The work-stealing scheduler. It runs two kinds of task, processes and stripes, by their numbers.
 //!
 //! ```text
 //!            push (worker)                        push (any other thread)
@@ -20,11 +20,12 @@
 //! - Every few tasks a worker reads the clock: it learns what a task costs, polls without blocking when the last poll is
 //!   long past, and wakes a helper when the backlog is worth the wake-up.
 //! - Where activations of processes take long, each task that waits wakes a sleeper, and a worker without work polls at
-//!   once: quick processes are best served by one warm worker, slow ones by all of them.
+//!   once. The inputs, the thresholds and what was measured are on the page of [`load`].
 //! - The duty to poll belongs to no thread: see [`idle`]. A worker that hangs in user code is seen by the
 //!   [`monitor`], which passes the duty on, or serves the sockets itself when every worker hangs.
 
 mod idle;
+mod load;
 mod monitor;
 mod schedule;
 #[cfg(feature = "testing")]
@@ -35,7 +36,6 @@ mod worker;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::thread::{self, JoinHandle, Thread};
@@ -46,16 +46,9 @@ use crossbeam_queue::SegQueue;
 use crate::base::inside::RuntimeId;
 use crate::time::clock::{Clock, millis};
 use idle::{Idle, Sleeper, WakeMonitor};
+use load::Load;
 pub(crate) use schedule::Schedule;
 use worker::Worker;
-
-/// A backlog that takes longer than this is worth waking another worker, which costs about half as much.
-const WAKE_THRESHOLD_NS: u64 = 50_000;
-/// Activations of processes that take longer than this deserve a worker each: then whatever waits is worth a wake-up. Many
-/// quick messages take half of it.
-const LONG_ACTIVATION_NS: u64 = 200_000;
-/// Activations that take less than this do not. With a worker each, processes handle fewer messages at a time.
-const SHORT_ACTIVATION_NS: u64 = 60_000;
 
 /// Something to run: the number of a process or of a stripe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,12 +138,7 @@ pub(crate) struct Scheduler {
     idle: Idle,
     /// Ends a blocking turn early.
     interrupt: Waker,
-    /// What a task has cost lately, nanoseconds.
-    cost_ns: AtomicU64,
-    /// What an activation of a process costs, as far as is known.
-    activation_ns: AtomicU64,
-    /// It is long.
-    long_activations: AtomicBool,
+    load: Load,
     monitor: OnceLock<Thread>,
     clock: Clock,
     /// How long a handler may run before it is reported.
@@ -174,9 +162,7 @@ impl Scheduler {
             global: SegQueue::new(),
             idle: Idle::new(workers),
             interrupt,
-            cost_ns: AtomicU64::new(1_000),
-            activation_ns: AtomicU64::new(0),
-            long_activations: AtomicBool::new(false),
+            load: Load::new(),
             monitor: OnceLock::new(),
             clock,
             slow_handler_ms: None,
@@ -276,7 +262,7 @@ impl Scheduler {
         let worker = &self.workers[index];
         let task = match slot {
             // No other worker could take it out of the slot.
-            Slot::Lifo if !self.has_long_activations() => worker.put_next(task),
+            Slot::Lifo if !self.load.has_long_activations() => worker.put_next(task),
             Slot::Lifo | Slot::Fifo => Some(task),
         };
         if let Some(task) = task
@@ -298,34 +284,17 @@ impl Scheduler {
         }
     }
 
-    #[inline]
-    fn has_long_activations(&self) -> bool {
-        self.long_activations.load(Ordering::Relaxed)
-    }
-
-    /// Adds the cost of an activation of a process to the average.
-    fn note_activation(&self, cost_ns: u64) {
-        // A single one that the operating system has interrupted is not to decide.
-        let average_ns = average(&self.activation_ns, cost_ns.min(2 * LONG_ACTIVATION_NS));
-        if average_ns > LONG_ACTIVATION_NS {
-            self.long_activations.store(true, Ordering::Relaxed);
-        } else if average_ns < SHORT_ACTIVATION_NS {
-            self.long_activations.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Called while at least one worker sleeps. Wakes a parked worker if the backlog takes longer than the threshold; any sleeper, the poller included, if processes take
-    /// long.
+    /// Called while at least one worker sleeps. Wakes a parked worker if the backlog is worth it. Where
+    /// processes take long any backlog wakes any sleeper, the poller included.
     fn maybe_wake_helper(&self, tasks: usize) {
-        if self.has_long_activations() {
+        if self.load.has_long_activations() {
             if tasks > 0 {
                 self.wake_one();
             }
             return;
         }
-        let cost_ns = self.cost_ns.load(Ordering::Relaxed);
         if self.idle.has_helpers()
-            && tasks as u64 * cost_ns > WAKE_THRESHOLD_NS
+            && self.load.is_worth_a_wake_up(tasks)
             && let Some((worker, wake_monitor)) = self.idle.wake_helper()
         {
             self.workers[worker].claim();
@@ -419,11 +388,4 @@ impl Drop for Threads {
             }
         }
     }
-}
-
-/// Moves an average a quarter of the way, and returns it; which of two workers at once does is all the same.
-fn average(average_ns: &AtomicU64, new_ns: u64) -> u64 {
-    let moved_ns = (average_ns.load(Ordering::Relaxed) * 3 + new_ns) / 4;
-    average_ns.store(moved_ns, Ordering::Relaxed);
-    moved_ns
 }

@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 use crossbeam_queue::ArrayQueue;
 
 use super::idle::Sleep;
-use super::{CURRENT, Executor, Scheduler, Task, Wait, average};
+use super::{CURRENT, Executor, Scheduler, Task, Wait};
 
 /// Tasks on a worker's own queue; more overflow to the global one.
 const LOCAL: usize = 256;
@@ -210,8 +210,8 @@ impl Runner<'_> {
     fn run_timed(&self, task: Task) {
         let began_ns = self.scheduler.clock.now_ns();
         self.run_task(task);
-        self.scheduler
-            .note_activation(self.scheduler.clock.now_ns().saturating_sub(began_ns));
+        let cost_ns = self.scheduler.clock.now_ns().saturating_sub(began_ns);
+        self.scheduler.load.note_activation(cost_ns);
     }
 
     #[inline]
@@ -294,7 +294,7 @@ impl Runner<'_> {
         let now_ns = self.scheduler.clock.now_ns();
         let tasks = u64::from(self.tick.wrapping_sub(self.sampled_tick)).max(1);
         let cost_ns = now_ns.saturating_sub(self.sampled_ns) / tasks;
-        average(&self.scheduler.cost_ns, cost_ns);
+        self.scheduler.load.note_tasks(cost_ns);
         self.sampled_tick = self.tick;
         self.sampled_ns = now_ns;
         if now_ns.saturating_sub(self.polled_ns) > POLL_INTERVAL_NS {
@@ -317,7 +317,7 @@ impl Runner<'_> {
         let scheduler = self.scheduler;
         match scheduler
             .idle
-            .go_idle(self.index, scheduler.has_long_activations())
+            .go_idle(self.index, scheduler.load.has_long_activations())
         {
             Sleep::Stop => return false,
             Sleep::Park => self.park(),
