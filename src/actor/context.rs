@@ -95,7 +95,7 @@ impl<'a> Context<'a> {
     }
 
     /// Gives the name back. Returns it, if there was one. Monitors that were set by the name get a `Down` with
-    /// [`Reason::NoProcess`]; those on the pid stay.
+    /// [`Reason::NoProcess`](crate::Reason::NoProcess); those on the pid stay.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

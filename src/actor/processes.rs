@@ -147,7 +147,7 @@ impl Context<'_> {
     }
 
     /// Links this process with another, or with a meta-process, both ways: when one ends with a reason that is not
-    /// [`Reason::Normal`], the other ends with the same, or gets a [`Message::Exit`] if it traps exits. A target that has
+    /// [`Reason::Normal`], the other ends with the same, or gets a [`Message::Exit`](crate::Message::Exit) if it traps exits. A target that has
     /// ended answers with [`Reason::NoProcess`].
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl Context<'_> {
         self.env.unlink(target.into());
     }
 
-    /// Requests one [`Message::Down`] when the target ends; it comes at once if the target has ended. A name stands for the
+    /// Requests one [`Message::Down`](crate::Message::Down) when the target ends; it comes at once if the target has ended. A name stands for the
     /// process that holds it now, and for no process if none does.
     ///
     /// ```
@@ -216,7 +216,7 @@ impl Context<'_> {
         self.env.demonitor(monitor);
     }
 
-    /// Asks any process or meta-process about itself; the answer is a [`Message::Reply`] with an
+    /// Asks any process or meta-process about itself; the answer is a [`Message::Reply`](crate::Message::Reply) with an
     /// [`Inspection`](crate::Inspection).
     ///
     /// # Errors

@@ -271,7 +271,7 @@ impl Node {
     }
 
     /// Stops the node in phases, each with a deadline: listeners close; processes handle what is in their mailboxes;
-    /// connections send what they have accepted and end; processes get an exit signal, [`Reason::Shutdown`], and those
+    /// connections send what they have accepted and end; processes get an exit signal, [`Reason::Shutdown`](crate::Reason::Shutdown), and those
     /// that do not end are killed; threads end. Returns when every `terminate` has run, or what a deadline cut off.
     ///
     /// Called inside the node's runtime (a callback, a `Drop` or a logger that a thread of the node runs, the `init` of a
@@ -296,7 +296,7 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] if a deadline cut something off; [`RequestError::WouldBlockRuntime`] at once if it is called
+    /// [`Error::Stopped`] if a deadline cut something off; [`RequestError::WouldBlockRuntime`](crate::RequestError::WouldBlockRuntime) at once if it is called
     /// inside the node's runtime, which would wait for itself.
     ///
     /// ```

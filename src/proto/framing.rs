@@ -32,7 +32,7 @@ const MAX_LENGTH: usize = (u32::MAX >> 1) as usize;
 /// Says where one message ends and the next begins in a stream.
 ///
 /// Every framing with a length that the peer chooses has a maximum; a peer that exceeds it is disconnected with
-/// [`FrameError::TooLarge`]. Memory grows with the bytes that arrived, never with a length that was only announced. Frames
+/// [`FrameError::TooLarge`](crate::FrameError::TooLarge). Memory grows with the bytes that arrived, never with a length that was only announced. Frames
 /// do not depend on how the network splits the bytes. Bytes of a frame that is incomplete when the stream ends are not
 /// delivered, a last line without its end included.
 ///

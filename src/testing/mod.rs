@@ -13,7 +13,7 @@
 //! | a source of one's own | ready when the system says so | ready when the test calls [`TestNode::set_ready`] |
 //!
 //! A seed gives the same run every time, to the byte, at one revision of this crate and of the service. So a fault that
-//! needs a rare order is found by trying seeds ([`explore`]) and then replayed as often as it takes to understand it.
+//! needs a rare order is found by trying seeds ([`explore()`]) and then replayed as often as it takes to understand it.
 //!
 //! What the seed does not cover: code that reads the clock of the system, draws its own random numbers, iterates over a
 //! `HashMap`, or starts threads. TLS runs over it, but its bytes differ from run to run, because the provider draws the keys;

@@ -259,7 +259,7 @@ impl World {
 
     /// Makes a list of faults, drawn by the seed before any of them happens, and lets them happen as time passes.
     ///
-    /// [`explore`](super::explore) leaves single ones out to find those that a failure needs.
+    /// [`explore`](super::explore()) leaves single ones out to find those that a failure needs.
     pub fn inject(&self, options: &FaultOptions) {
         let now_ns = self.0.net().now_ns();
         let mut random = Generator::new(self.0.seed, Stream::Faults);

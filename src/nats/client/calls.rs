@@ -46,7 +46,7 @@ impl NatsRequest {
 }
 
 /// A flush by way of the client's process, for callers that are no processes. The answer is a `Result<(), NatsError>`;
-/// see [`Nats::flush`](super::Nats::flush).
+/// see [`Nats::flush`](crate::nats::Nats::flush).
 #[derive(Clone, Copy, Debug)]
 pub struct NatsFlush;
 

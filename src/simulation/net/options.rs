@@ -101,7 +101,7 @@ impl LinkOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NetOptions {
-    /// Every link, until [`Net::set_link`](crate::testing::Net::set_link) changes one.
+    /// Every link, until [`NetControl::set_link`](crate::testing::NetControl::set_link) changes one.
     pub link: LinkOptions,
     /// Bytes that a socket takes before its peer has acknowledged them. 64 KiB by default.
     pub send_buffer: usize,
