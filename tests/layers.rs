@@ -364,6 +364,7 @@ fn the_way_of_one_packet_names_files_and_functions_that_exist() {
     }
     let files: BTreeSet<&str> = steps.iter().map(|(file, _)| *file).collect();
     assert!(steps.len() <= 45, "{} steps", steps.len());
+    assert!(files.len() <= 20, "{} files", files.len());
     println!("{} steps in {} files", steps.len(), files.len());
     assert!(!steps.is_empty());
 }

@@ -15,8 +15,8 @@
 
 use std::sync::Arc;
 
-use super::envelope::Envelope;
-use super::lifecycle::Process;
+use super::envelope::{Envelope, Payload};
+use super::lifecycle::{Process, ProcessContext};
 use super::table::{Cell, Processes, Stage};
 use super::turns::Resumed;
 use crate::base::sync::MutexGuard;
@@ -161,6 +161,24 @@ impl Processes {
                 messages,
             };
             self.commands.push(alias.stripe(), resume);
+        }
+    }
+}
+
+impl Process {
+    /// Handles one envelope, whatever its connection has queued. `Err`: the process ends.
+    #[inline]
+    fn handle_now(&mut self, processes: &Arc<Processes>, envelope: Envelope) -> Result<(), Reason> {
+        let Envelope { from, payload } = envelope;
+        match payload {
+            Payload::Message(message) => {
+                let mut env = ProcessContext {
+                    processes,
+                    life: &mut self.life,
+                };
+                self.behavior.handle_packed(&mut env, from, message)
+            }
+            payload => self.handle_rare(processes, from, payload),
         }
     }
 }

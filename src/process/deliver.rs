@@ -1,11 +1,13 @@
-//! [`Deliver`] for the process table: what the I/O half, the timers and the replies bring to a
-//! process.
+//! Delivery: a payload is put in a mailbox, and a process that was idle is queued.
 //!
-//! Nothing here waits, and only data is bounded: a refused packet comes back to its meta-process,
-//! which waits for its turn. Control messages and acknowledgements are never refused, because their
-//! number is bounded by what the process itself has asked for.
+//! [`Processes::push`] is the one way into a mailbox. The verbs of `send` use it, and so does
+//! [`Deliver`], by which the I/O half, the timers and the replies reach a process.
+//!
+//! Nothing here waits. Data that a full mailbox refuses comes back to its meta-process, which waits
+//! for its turn. Control messages and acknowledgements are never refused, because their number is
+//! bounded by what the process itself has asked for.
 
-use super::class::{Class, PushError};
+use super::class::{Class, PushError, Pushed};
 use super::envelope::Payload;
 use super::lifecycle::timed_out;
 use super::table::Processes;
@@ -14,8 +16,45 @@ use crate::error::Reason;
 use crate::id::{Alias, Name, Pid, Target};
 use crate::message::{CompactMessage, Message, MessageReply, Priority};
 use crate::record::Level;
-use crate::scheduler::Slot;
+use crate::scheduler::{Slot, Task};
 use std::sync::atomic::Ordering;
+
+impl Processes {
+    /// Puts a payload in a mailbox and gets the process to run.
+    pub(super) fn push(
+        &self,
+        to: Pid,
+        from: Pid,
+        payload: Payload,
+        class: Class,
+        slot: Slot,
+    ) -> Result<(), (PushError, Payload)> {
+        self.push_inline(to, from, payload, class, slot)
+    }
+
+    /// As [`Processes::push`], compiled anew for the class of the caller: for those that post most.
+    #[inline(always)]
+    pub(super) fn push_inline<L: Into<Payload>>(
+        &self,
+        to: Pid,
+        from: Pid,
+        payload: L,
+        class: Class,
+        slot: Slot,
+    ) -> Result<(), (PushError, L)> {
+        let Some(mailbox) = self.mailbox(to) else {
+            return Err((PushError::Closed, payload));
+        };
+        match mailbox.push(to.generation(), from, payload, class) {
+            Ok(Pushed::Behind) => Ok(()),
+            Ok(Pushed::Idle) => {
+                self.scheduler.push(Task::process(to.index()), slot);
+                Ok(())
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+}
 
 impl Deliver for Processes {
     fn deliver_data(

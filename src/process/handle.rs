@@ -1,12 +1,12 @@
-//! What a process does with each kind of envelope.
+//! What a process does with an envelope that is no message.
 //!
-//! Messages and requests go to the [`Behavior`](super::Behavior). Exit signals end the process unless
+//! Requests go to the [`Behavior`](super::Behavior). Exit signals end the process unless
 //! it traps them. An answer is handled if its request is still waited for, a Down if its monitor has
 //! not been taken back. Acknowledgements, releases and barriers are passed on to where they belong.
 
 use std::sync::Arc;
 
-use super::envelope::{Envelope, Payload};
+use super::envelope::Payload;
 use super::lifecycle::{Process, ProcessContext};
 use super::table::Processes;
 use crate::bridge::Command;
@@ -15,29 +15,9 @@ use crate::id::{Pid, Target};
 use crate::message::{Message, MessageDown, MessageExit};
 
 impl Process {
-    /// Handles one envelope, whatever its connection has queued. `Err`: the process ends.
-    #[inline]
-    pub(super) fn handle_now(
-        &mut self,
-        processes: &Arc<Processes>,
-        envelope: Envelope,
-    ) -> Result<(), Reason> {
-        let Envelope { from, payload } = envelope;
-        match payload {
-            Payload::Message(message) => {
-                let mut env = ProcessContext {
-                    processes,
-                    life: &mut self.life,
-                };
-                self.behavior.handle_packed(&mut env, from, message)
-            }
-            payload => self.handle_rare(processes, from, payload),
-        }
-    }
-
     /// Handles what is no message: requests, signals, answers and questions.
     #[inline(never)]
-    fn handle_rare(
+    pub(super) fn handle_rare(
         &mut self,
         processes: &Arc<Processes>,
         from: Pid,

@@ -13,7 +13,7 @@
 //!
 //! What the I/O half delivers is on the page of `deliver`.
 
-use super::class::{Class, PushError, Pushed};
+use super::class::{Class, PushError};
 use super::envelope::Payload;
 use super::mailbox::Mailbox;
 use super::table::Processes;
@@ -22,44 +22,9 @@ use crate::bridge::{Command, Deliver};
 use crate::error::{Reason, RequestError, SendErrorKind};
 use crate::id::{Alias, Pid, Target};
 use crate::message::{CompactMessage, Message, MessageExit, Priority, SendError, UserMessage};
-use crate::scheduler::{Slot, Task};
+use crate::scheduler::Slot;
 
 impl Processes {
-    /// Puts a payload in a mailbox and gets the process to run.
-    pub(super) fn push(
-        &self,
-        to: Pid,
-        from: Pid,
-        payload: Payload,
-        class: Class,
-        slot: Slot,
-    ) -> Result<(), (PushError, Payload)> {
-        self.push_inline(to, from, payload, class, slot)
-    }
-
-    /// As [`Processes::push`], compiled anew for the class of the caller: for those that post most.
-    #[inline(always)]
-    pub(super) fn push_inline<L: Into<Payload>>(
-        &self,
-        to: Pid,
-        from: Pid,
-        payload: L,
-        class: Class,
-        slot: Slot,
-    ) -> Result<(), (PushError, L)> {
-        let Some(mailbox) = self.mailbox(to) else {
-            return Err((PushError::Closed, payload));
-        };
-        match mailbox.push(to.generation(), from, payload, class) {
-            Ok(Pushed::Behind) => Ok(()),
-            Ok(Pushed::Idle) => {
-                self.scheduler.push(Task::process(to.index()), slot);
-                Ok(())
-            }
-            Err(refused) => Err(refused),
-        }
-    }
-
     /// Sends a message to whatever the target is.
     pub(crate) fn send(
         &self,
