@@ -285,7 +285,37 @@ say one "?"
 hear one "2 lines"
 leave one
 within 10 grep -q '^program [0-9]* ends: closed by peer$' "$work/custom_meta.out" || fail "the program does not end"
+# Clients that come and go, some by a reset, do not end it.
+timeout 120 python3 - "$port" "${LONGSHORE_CLIENTS:-500}" <<'END' || fail "it does not outlive its clients"
+import socket, struct, sys
+for client in range(int(sys.argv[2])):
+    peer = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
+    peer.sendall(b"?\nhi\n")
+    if client % 2:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    elif not peer.recv(100):
+        sys.exit("no answer")
+    peer.close()
+END
+open one nc 127.0.0.1 "$port"
+say one "still there?"
+hear one "you said: still there[?]"
+leave one
 finish
+# At a stop the program gets what was accepted for it, however late it reads.
+run custom_meta 127.0.0.1:0 sh -c "sleep 0.3; cat >'$work/flushed'"
+open one nc 127.0.0.1 "$port"
+say one "12345678"
+# A question that arrives together with the line is input of the program; one that is answered came behind it.
+answer=''
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    say one "?"
+    IFS= read -r -t 1 -u "${out[one]}" answer && break
+done
+[[ $answer == *" lines" ]] || fail "the program is not asked: '$answer'"
+finish
+grep -qx 12345678 "$work/flushed" || fail "bytes are lost at a stop"
+leave one
 
 # ---- tls_echo ----
 if [ -x "$bin/tls_echo" ]; then

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
@@ -18,6 +19,8 @@ use longshore::{BufferPool, SendErrorKind};
 
 /// Bytes that may wait for the program before sends to it are refused.
 const OUTPUT_LIMIT: u32 = 1 << 20;
+/// What a program has from the end of its input to its own end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The meta-process: a state machine that runs when its socket is ready and when a message arrives. It must never block.
 struct Program {
@@ -28,6 +31,8 @@ struct Program {
     connection: Alias,
     output: Buffer,
     lines: u64,
+    /// Why it ends, once the program has read what was accepted for it and has ended.
+    ending: Option<Reason>,
 }
 
 impl Program {
@@ -46,6 +51,7 @@ impl Program {
             connection,
             output: Buffer::new(),
             lines: 0,
+            ending: None,
         })
     }
 
@@ -55,13 +61,15 @@ impl Program {
         loop {
             let mut data = pool.get(4096);
             match self.pipe.read(data.spare_mut()) {
-                Ok(0) => return Err(Reason::Normal), // the program has ended
+                Ok(0) => return Err(self.ending.take().unwrap_or(Reason::Normal)), // the program has ended
                 Ok(read) => data.grow(read),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
             match cx.send(self.connection, MessageTcp::new(self.connection, data)) {
                 Ok(()) => {}
+                // The connection is closing, but what the client sent is still for the program to do.
+                Err(_) if self.ending.is_some() => {}
                 // The peer reads slowly. A real bridge would keep what came back and stop reading; this one gives up.
                 Err(error) if error.kind() == SendErrorKind::OutputFull => return Err(error.into()),
                 Err(_) => return Err(Reason::Normal),
@@ -80,6 +88,10 @@ impl Program {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error.into()),
             }
+        }
+        // The end of its input: most programs end then.
+        if self.ending.is_some() && self.output.is_empty() {
+            self.pipe.shutdown(Shutdown::Write)?;
         }
         Ok(())
     }
@@ -124,6 +136,16 @@ impl MetaProcess for Program {
     ) -> Result<(), Reason> {
         reply.send(format!("{} lines\n", self.lines));
         Ok(())
+    }
+
+    /// The connection or the parent has ended, or the node stops: the program gets what was accepted for it, and then the
+    /// end of its input.
+    fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
+        if self.ending.is_none() {
+            self.ending = Some(reason);
+            cx.end_within(PATIENCE);
+        }
+        self.write(cx)
     }
 
     fn terminate(&mut self, _cx: &mut MetaContext<'_>, reason: &Reason) {

@@ -125,9 +125,10 @@ mod tls;
 pub use actor::ChildFailed;
 pub use actor::{
     Actor, AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Context, Event,
-    Pool, PoolCommand, Restart, Session, SessionContext, Shutdown, SpawnMeta, Supervisor, Timer,
-    Typed, TypedActor,
+    Pool, PoolCommand, Restart, Session, SessionContext, Shutdown, SpawnMeta, Supervisor, Typed,
+    TypedActor,
 };
+pub use bridge::Timer;
 pub use bridge::monitor::Monitor;
 pub use bridge::request::{PendingReply, Reply};
 pub use error::Failure;

@@ -25,7 +25,6 @@ pub use supervisor::{
 };
 pub(crate) use supervisor::{ChildCommand, ChildVerb};
 
-pub use timers::Timer;
 pub(crate) use timers::every;
 pub use typed::{Typed, TypedActor};
 

@@ -3,16 +3,11 @@
 use std::time::Duration;
 
 use super::Context;
-use crate::bridge::MakeTick;
+use crate::bridge::{MakeTick, Timer};
 use crate::error::ConfigError;
 use crate::id::Target;
 use crate::message::message_type::number_of;
 use crate::message::{Message, MessageType};
-use crate::process::TimerId;
-
-/// A timer that has been set; see [`Context::send_after`] and [`Context::send_every`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timer(pub(crate) TimerId);
 
 /// What sends copies of `message`.
 pub(crate) fn every<T: Clone + Send + 'static>(message: T) -> (MessageType, MakeTick) {

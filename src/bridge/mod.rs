@@ -31,7 +31,8 @@ pub(crate) use relay::{RelayOutcome, RelaySide};
 pub(crate) use send_quota::QuotaOptions;
 pub(crate) use socket_command::{Decoder, Framing, SocketCommand};
 pub(crate) use ticker::{Expiry, MakeTick, Tick, Ticker};
-pub(crate) use timer_event::TimerEvent;
+pub use timer_event::Timer;
+pub(crate) use timer_event::{TimerEvent, TimerId};
 pub(crate) use wakers::StripeWakers;
 
 /// The timers of a node.

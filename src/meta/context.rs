@@ -8,7 +8,7 @@ use super::actions::{Actions, Again};
 use super::{MetaProcess, Offload, Services, Standing, Waits};
 use crate::bridge::Command;
 use crate::bridge::send_quota::SendQuota;
-use crate::bridge::{Claim, Undelivered};
+use crate::bridge::{Claim, Timer, TimerEvent, TimerId, Undelivered};
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
 use crate::id::{Alias, Name, Pid, Target};
@@ -209,6 +209,65 @@ impl MetaContext<'_> {
             self.services.timers.clock().deadline_ms(delay)
         });
         self.actions.deadline_ms = deadline_ms;
+    }
+
+    /// Sends a message to this meta-process after a delay, never earlier: for one that has more to time than
+    /// [`set_timer`](MetaContext::set_timer) holds. The sender is the parent. If the meta-process has ended by then, the
+    /// message is dropped.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// enum Due {
+    ///     Ping,
+    ///     GiveUp,
+    /// }
+    ///
+    /// cx.send_after(Due::Ping, Duration::from_secs(5)); // `handle_message` is called
+    /// let give_up = cx.send_after(Due::GiveUp, Duration::from_secs(30));
+    /// assert!(cx.cancel_timer(give_up));
+    /// # Ok(()) }) }
+    /// ```
+    pub fn send_after<T: Send + 'static>(&mut self, message: T, delay: Duration) -> Timer {
+        let event = TimerEvent::Send {
+            to: Target::Alias(self.alias),
+            from: self.parent,
+            message: Message::new(message),
+        };
+        Timer(TimerId::Once(self.services.timers.after(delay, event)))
+    }
+
+    /// Takes a timer of [`send_after`](MetaContext::send_after) back. `false`: it has fired, or was canceled before.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// let timer = cx.send_after("never", Duration::from_secs(60));
+    /// assert!(cx.cancel_timer(timer));
+    /// assert!(!cx.cancel_timer(timer));
+    /// # Ok(()) }) }
+    /// ```
+    pub fn cancel_timer(&mut self, timer: Timer) -> bool {
+        match timer.0 {
+            TimerId::Once(key) => self.services.timers.cancel(key).is_some(),
+            // Processes set those, and cancel them.
+            TimerId::Every(_) => false,
+        }
+    }
+
+    /// Kills this meta-process after that time, unless it has ended by itself: for one that finishes something in
+    /// [`MetaProcess::handle_exit`]. There is no way back from it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside_meta(|cx| {
+    /// cx.end_within(Duration::from_secs(5));
+    /// # Ok(()) }) }
+    /// ```
+    pub fn end_within(&mut self, delay: Duration) {
+        self.services
+            .timers
+            .after(delay, TimerEvent::Kill(self.alias));
     }
 
     /// Has [`MetaProcess::ready`] called again soon, after other meta-processes had their turn.

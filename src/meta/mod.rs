@@ -169,22 +169,39 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// An exit signal. A connection sends what it has accepted and ends by itself within its deadline.
-    #[doc(hidden)]
+    /// Called for an exit signal: of [`Context::send_exit_meta`](crate::Context::send_exit_meta), of a linked process, or
+    /// of its parent's end. The default ends at once.
+    ///
+    /// One that has to finish something first, as a connection sends what it has accepted, returns `Ok` and ends by itself
+    /// with an error from a later callback. It calls [`MetaContext::end_within`], so that its end does not depend on its
+    /// peer. [`Reason::Kill`] is not shown to it.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
         let _ = cx;
         Err(reason)
     }
 
-    /// The node stops taking in new work.
-    #[doc(hidden)]
+    /// Called when the node begins to stop, or right behind `init` if it has begun: takes in nothing new from here on.
+    /// What is there already is still handled, and the parent still runs. A listener closes here.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
     fn handle_stop(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let _ = cx;
         Ok(())
     }
 
-    /// The node ends: a connection sends what it has accepted and ends by itself within its deadline.
-    #[doc(hidden)]
+    /// Called when the node stops and processes have handled what they had: finish and end. By default that is
+    /// [`handle_exit`](MetaProcess::handle_exit) with [`Reason::Shutdown`]. The node waits until its
+    /// [`flush_timeout`](crate::StopOptions::flush_timeout), then kills what is left and reports it.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
     fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.handle_exit(cx, Reason::Shutdown)
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Node;
-use crate::actor::{Timer, every};
+use crate::actor::every;
+use crate::bridge::Timer;
 use crate::error::ConfigError;
 use crate::id::{Pid, Target};
 use crate::message::Message;

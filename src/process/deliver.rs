@@ -126,6 +126,11 @@ impl Deliver for Processes {
                 }
             }
             TimerEvent::Tick(ticker) => self.tick(ticker),
+            TimerEvent::Kill(to) => {
+                let reason = Reason::Kill;
+                self.commands
+                    .push(to.stripe(), Command::Exit { to, reason });
+            }
             TimerEvent::Control { to, message } => {
                 let _ = self.deliver_control(to, to, message);
             }

@@ -45,4 +45,3 @@ pub use options::SpawnOptions;
 pub use slow::SlowHandler;
 pub(crate) use spawn::{StartReport, Started};
 pub(crate) use table::Processes;
-pub(crate) use timers::TimerId;

@@ -15,7 +15,7 @@ use super::envelope::Payload;
 use super::lifecycle::ProcessContext;
 use crate::base::sync::Mutex;
 use crate::base::unwind::drop_catching;
-use crate::bridge::{Command, Deliver, Expiry, MakeTick, Tick, Ticker, TimerEvent};
+use crate::bridge::{Command, Deliver, Expiry, MakeTick, Tick, Ticker, TimerEvent, TimerId};
 use crate::error::ConfigError;
 use crate::id::{Pid, Ref, Target};
 use crate::message::{Message, MessageType, Priority};
@@ -26,15 +26,6 @@ use crate::time::wheel::TimerKey;
 const FEW: usize = 16;
 /// Keys that are searched while the wheel is locked.
 const SEARCHED: usize = 1_024;
-
-/// Names a timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TimerId {
-    /// Fires once.
-    Once(TimerKey),
-    /// Fires at a fixed rate.
-    Every(Ref),
-}
 
 /// The tickers of a node.
 pub(super) type Tickers = Mutex<HashMap<Ref, Arc<Ticker>>>;

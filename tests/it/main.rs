@@ -23,6 +23,7 @@ mod inside;
 mod listener;
 mod messages;
 mod meta;
+mod meta_ends;
 mod metrics;
 #[cfg(feature = "nats")]
 mod nats;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Client, Drain, Due, NatsError, Then};
-use crate::actor::{Context, Timer};
+use crate::actor::Context;
+use crate::bridge::Timer;
 use crate::error::reason::Reason;
 use crate::id::Alias;
 use crate::memory::buffer::Buffer;
