@@ -2,8 +2,10 @@
 //!
 //! | Page | Answers |
 //! |---|---|
+//! | [`is_it_for_me`] | what it is good at, and what to use instead |
 //! | [`getting_started`] | what a program looks like, from node to connection |
 //! | [`messages_and_owners`] | who gets what, in which order, and how bytes are sent |
+//! | [`guarantees`] | order, delivery, what a write means, where back-pressure ends, bounds of memory |
 //! | [`framing`] | how a stream becomes messages |
 //! | [`writing`] | the verbs of writing, and what each guarantees |
 //! | [`sessions`] | a process for each connection |
@@ -26,10 +28,14 @@
 //! | [`one_packet`] | the way of one packet through the source, for those who read it |
 //! | [`the_loop`] | what happens between a byte on the wire and your handler |
 
+#[doc = include_str!("is_it_for_me.md")]
+pub mod is_it_for_me {}
 #[doc = include_str!("getting_started.md")]
 pub mod getting_started {}
 #[doc = include_str!("messages_and_owners.md")]
 pub mod messages_and_owners {}
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
 #[doc = include_str!("framing.md")]
 pub mod framing {}
 #[doc = include_str!("writing.md")]
