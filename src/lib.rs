@@ -142,11 +142,11 @@ pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 #[cfg(unix)]
 pub use message::MessageUnixDatagram;
 pub use message::{
-    DowncastError, Flow, Message, MessageDown, MessageEvent, MessageEventSubscribers, MessageExit,
-    MessageMetaFailed, MessageRelayEnd, MessageReply, MessageTcp, MessageTcpConnect,
-    MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable, MessageUdp, MessageUdpError,
-    Priority, Proxied, RelayError, RelayedConnection, SendError, UserMessage, WriteData,
-    WriteError, WriteErrorKind,
+    DowncastError, FailedAttempt, Flow, Message, MessageDown, MessageEvent,
+    MessageEventSubscribers, MessageExit, MessageMetaFailed, MessageRelayEnd, MessageReply,
+    MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable,
+    MessageUdp, MessageUdpError, Priority, Proxied, RelayError, RelayedConnection, SendError,
+    UserMessage, WriteData, WriteError, WriteErrorKind,
 };
 pub use meta::{MetaContext, MetaProcess, Readiness};
 pub use net::options::{

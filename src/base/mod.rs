@@ -3,6 +3,7 @@
 
 pub(crate) mod blocking;
 pub(crate) mod inside;
+pub(crate) mod lookups;
 #[cfg(test)]
 #[cfg(test)]
 pub(crate) mod option_rows;

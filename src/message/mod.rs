@@ -281,6 +281,20 @@ pub struct MessageTcpDisconnect {
     pub unsent: u64,
     /// Bytes of writes that were not accepted, because the connection was closing or its output limit was reached.
     pub refused_bytes: u64,
+    /// The addresses that a connection of this side could not be made to, in the order in which they failed. Empty for one
+    /// that has been established.
+    pub failed_attempts: Vec<FailedAttempt>,
+}
+
+/// An address that a connection could not be made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedAttempt {
+    /// The address.
+    pub addr: SocketAddr,
+    /// What the operating system said; [`TimedOut`](io::ErrorKind::TimedOut) of an address that had not answered when the
+    /// connect timeout was over.
+    pub error: io::ErrorKind,
 }
 
 /// The peer has ended its side (FIN, RFC 9293 section 3.6), and all it had sent has been delivered. Comes only with `half_open` set; the

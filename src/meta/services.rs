@@ -8,6 +8,7 @@ use mio::Registry;
 
 use super::{MetaProcess, Sources};
 use crate::base::blocking::Blocking;
+use crate::base::lookups::Lookups;
 use crate::bridge::{Commands, Deliver, Timers};
 use crate::error::{ConfigError, SpawnError};
 use crate::id::{Alias, Name, Pid};
@@ -28,7 +29,7 @@ pub(crate) struct Services {
     pub(crate) commands: Arc<Commands>,
     pub(crate) timers: Arc<Timers>,
     pub(crate) pool: BufferPool,
-    pub(crate) blocking: Blocking,
+    pub(crate) lookups: Arc<Lookups>,
     /// Where long handshakes compute.
     pub(crate) handshakes: Blocking,
     pub(crate) log: Log,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::blocking::Blocking;
 use crate::poll::Io;
 use crate::process::Processes;
 use crate::scheduler::{Executor, Kind, Scheduler, Task, Wait};
@@ -15,7 +14,6 @@ pub(crate) struct Core {
     pub(crate) processes: Arc<Processes>,
     pub(crate) io: Arc<Io>,
     pub(crate) scheduler: Arc<Scheduler>,
-    pub(crate) blocking: Blocking,
     /// Where a simulated node is.
     #[cfg(feature = "testing")]
     pub(crate) site: Option<Site>,

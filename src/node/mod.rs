@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 use self::core::Core;
 use crate::base::blocking::Blocking;
 use crate::base::inside::RuntimeId;
+use crate::base::lookups::Lookups;
 use crate::bridge::Deliver;
 use crate::bridge::Timers;
 use crate::bridge::{Commands, StripeWakers};
@@ -159,7 +160,6 @@ impl Node {
             options.bounds(),
             signal.waker(),
         ));
-        let blocking = Blocking::new(runtime, "longshore-blocking", 4);
         let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
         let services = Arc::new(Services {
             registry: machine.registry,
@@ -167,7 +167,7 @@ impl Node {
             commands,
             timers,
             pool: options.buffer_pool.clone().unwrap_or_default(),
-            blocking: blocking.clone(),
+            lookups: Lookups::new(runtime, options.resolver.clone()),
             handshakes: Blocking::new(runtime, "longshore-handshakes", workers),
             log,
             #[cfg(feature = "testing")]
@@ -181,7 +181,6 @@ impl Node {
             processes,
             io,
             scheduler,
-            blocking,
             #[cfg(feature = "testing")]
             site: machine.site,
         });

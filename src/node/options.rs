@@ -1,8 +1,11 @@
 //! How a node is started.
 
+use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::inside::RuntimeId;
+use crate::base::lookups::Resolver;
 use crate::error::ConfigError;
 use crate::id::{Alias, Name};
 use crate::memory::buffer::BufferPool;
@@ -50,6 +53,8 @@ pub struct NodeOptions {
     /// A handler of a process that runs for this long is a record of level `Warn` while it runs. 100 ms by
     /// default, at least 10 ms. `None`: no records.
     pub slow_handler: Option<Duration>,
+    /// What resolves the names of hosts, see [`NodeOptions::with_resolver`]. `None`: the operating system.
+    pub(crate) resolver: Option<Resolver>,
 }
 
 impl Default for NodeOptions {
@@ -65,6 +70,7 @@ impl Default for NodeOptions {
             logger: Logger::default(),
             log_level: None,
             slow_handler: Some(Duration::from_millis(100)),
+            resolver: None,
         }
     }
 }
@@ -131,6 +137,29 @@ impl NodeOptions {
     #[must_use]
     pub fn with_log_level(mut self, level: impl Into<Option<Level>>) -> Self {
         self.log_level = level.into();
+        self
+    }
+
+    /// Sets what resolves the names that connections connect to, in the place of the operating
+    /// system. It may block: it runs on a thread of its own, and one that hangs holds up only the
+    /// connections to the same name. At most 128 names are resolved at once. The order of the
+    /// addresses is that in which they are tried. `localhost` does not come here (RFC 6761
+    /// section 6.3), nor do addresses, nor names that a listener is bound to.
+    ///
+    /// ```
+    /// use longshore::NodeOptions;
+    ///
+    /// let options = NodeOptions::default().with_resolver(|name| match name {
+    ///     "database.test" => Ok(vec![[192, 0, 2, 1].into()]),
+    ///     _ => Err(std::io::Error::other("unknown")),
+    /// });
+    /// ```
+    #[must_use]
+    pub fn with_resolver(
+        mut self,
+        resolver: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+    ) -> Self {
+        self.resolver = Some(Resolver::new(resolver));
         self
     }
 
@@ -223,7 +252,8 @@ mod tests {
             buffer_pool,
             logger,
             log_level,
-            slow_handler
+            slow_handler,
+            resolver
         });
     }
 }

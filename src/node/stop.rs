@@ -374,7 +374,7 @@ impl Stopper {
 
     fn end_threads(&self, threads: Threads, options: StopOptions, report: &mut StopReport) {
         threads.stop();
-        self.core.blocking.stop();
+        self.core.io.services.lookups.stop();
         self.core.io.services.handshakes.stop();
         let deadline = deadline_after(options.kill_timeout);
         while !threads.are_finished() && Instant::now() < deadline {

@@ -731,6 +731,7 @@ fn every_option_of_a_node_works_or_is_refused_by_name() {
         ("workers", new().with_workers(1), WORKS),
         ("workers", new().with_workers(1_025), "workers"),
         ("workers", new().with_workers(usize::MAX), "workers"),
+        ("resolver", new().with_resolver(|_| Ok(Vec::new())), WORKS),
         ("slow_handler", new().with_slow_handler(None), WORKS),
         (
             "slow_handler",

@@ -9,6 +9,7 @@
 //! What the attempt does after the spawn is in [`attempt`].
 
 mod attempt;
+mod attempts;
 mod outcome;
 
 use std::collections::VecDeque;
@@ -22,17 +23,18 @@ use socket2::{Protocol, SockRef, Type};
 
 use super::HAS_AN_OWNER;
 use super::tls::ClientSide;
+use crate::base::lookups::Ticket;
 use crate::error::{ConfigError, ConnectError};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
-use crate::message::Message;
+use crate::message::{FailedAttempt, Message};
 #[cfg(unix)]
 use crate::net::options::SocketOptions;
 use crate::net::options::TcpConnectionOptions;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
 use crate::net::socket::{set_buffer_sizes, set_stream_options, unbound};
-use crate::net::stream::{Stream, mapped_for};
+use crate::net::stream::{Stream, UNSPECIFIED, mapped_for};
 #[cfg(unix)]
 use crate::net::unix;
 use crate::proto::framing::Framing;
@@ -65,7 +67,14 @@ pub struct TcpConnection {
     owner: Pid,
     settings: Option<Arc<Settings>>,
     tls: Option<ClientSide>,
+    /// Addresses that no attempt has begun to.
     addresses: VecDeque<SocketAddr>,
+    /// Addresses that have failed, and what they said.
+    failed: Vec<FailedAttempt>,
+    /// When the next attempt begins although others are under way.
+    next_attempt_ms: u64,
+    /// The place among those that wait for the name.
+    lookup: Option<Ticket>,
     /// Commands and data that came before the connection.
     early: Vec<Message>,
     /// Ends the connection when the early data has gone out.
@@ -86,13 +95,27 @@ enum State {
     /// A Unix domain socket with a full backlog.
     #[cfg(unix)]
     Busy(std::path::PathBuf),
-    Connecting {
-        stream: Stream,
-        address: SocketAddr,
-        registered: bool,
-    },
+    /// The attempts that are under way.
+    Connecting(Vec<Attempt>),
     /// The attempt has failed, or has become the connection.
     Over,
+}
+
+/// One socket that connects.
+struct Attempt {
+    stream: Stream,
+    address: SocketAddr,
+    is_registered: bool,
+}
+
+impl State {
+    fn connecting(stream: Stream, address: SocketAddr) -> Self {
+        Self::Connecting(vec![Attempt {
+            stream,
+            address,
+            is_registered: false,
+        }])
+    }
 }
 
 impl TcpConnection {
@@ -133,11 +156,7 @@ impl TcpConnection {
                 let address = address?;
                 let stream = begin(address, &options)
                     .map_err(|source| ConnectError::Connect { address, source })?;
-                State::Connecting {
-                    stream,
-                    address,
-                    registered: false,
-                }
+                State::connecting(stream, address)
             }
             None => State::Named,
         };
@@ -154,6 +173,9 @@ impl TcpConnection {
             settings: None,
             tls,
             addresses: VecDeque::new(),
+            failed: Vec::new(),
+            next_attempt_ms: u64::MAX,
+            lookup: None,
             early: Vec::new(),
             then_close: None,
             deadline_ms: u64::MAX,
@@ -241,11 +263,7 @@ impl TcpConnection {
         let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
         Ok(Self::new(
             options,
-            State::Connecting {
-                stream,
-                address: crate::net::stream::UNSPECIFIED,
-                registered: false,
-            },
+            State::connecting(stream, UNSPECIFIED),
             tls,
         ))
     }
@@ -269,9 +287,7 @@ impl TcpConnection {
         options: impl Into<TcpConnectionOptions>,
     ) -> Result<Self, ConnectError> {
         let mut options = options.into();
-        let address = stream
-            .peer_addr()
-            .unwrap_or(crate::net::stream::UNSPECIFIED);
+        let address = stream.peer_addr().unwrap_or(UNSPECIFIED);
         options.validate_connected()?;
         if options.host.is_any() {
             options.host = address.into();
@@ -288,15 +304,7 @@ impl TcpConnection {
         )
         .map_err(failed)?;
         let stream = Stream::Tcp(TcpStream::from_std(stream));
-        Ok(Self::new(
-            options,
-            State::Connecting {
-                stream,
-                address,
-                registered: false,
-            },
-            tls,
-        ))
+        Ok(Self::new(options, State::connecting(stream, address), tls))
     }
 
     /// Closes a connection that was not spawned. The same as dropping it.
@@ -349,11 +357,7 @@ fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<Sta
     #[cfg(feature = "testing")]
     if let Some(site) = simulation::current() {
         return match simulated::connect_unix(&site, path, options) {
-            Ok(stream) => Ok(State::Connecting {
-                stream,
-                address: crate::net::stream::UNSPECIFIED,
-                registered: false,
-            }),
+            Ok(stream) => Ok(State::connecting(stream, UNSPECIFIED)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Ok(State::Busy(path.to_owned()))
             }
@@ -364,12 +368,7 @@ fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<Sta
         Ok(socket) => {
             set_buffer_sizes(&SockRef::from(&socket), options)?;
             let stream = Stream::Unix(mio::net::UnixStream::from_std(socket.into()));
-            let address = crate::net::stream::UNSPECIFIED;
-            Ok(State::Connecting {
-                stream,
-                address,
-                registered: false,
-            })
+            Ok(State::connecting(stream, UNSPECIFIED))
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Ok(State::Busy(unix::absolute(path)))

@@ -260,6 +260,7 @@ impl Driver {
             bytes_out: self.machine.counters.bytes_out,
             unsent: cx.unsent,
             refused_bytes: cx.quota().refused_bytes(),
+            failed_attempts: Vec::new(),
         };
         cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
     }

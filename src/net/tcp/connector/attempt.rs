@@ -3,12 +3,12 @@
 //! ```text
 //!   Named ─1─▶ Resolving ─2─▶ Connecting ──4──▶ becomes the driver
 //!                               ▲   │
-//!              Busy ──────5─────┘   3 next address          6  Disconnect, from any state
+//!              Busy ──────5─────┘   3 next attempt          6  Disconnect, from any state
 //! ```
 //!
-//! 1. `init`: a name goes to a thread of the blocking pool; one that needs no resolver skips this.
-//! 2. The addresses are there. They are tried in turn, all within one deadline.
-//! 3. An address has failed; the next one is tried.
+//! 1. `init`: a name is looked up on another thread; one that needs no resolver skips this.
+//! 2. The addresses are there. An attempt begins to one after the other, all within one deadline.
+//! 3. An address has failed, or has said nothing for a while: the next attempt begins; see [`attempts`](super::attempts).
 //! 4. The socket is writable and has no error. This meta-process *becomes* the driver of the connection: the stripe
 //!    replaces it, and the alias, the quota, the watchers and the timer stay.
 //! 5. A Unix domain socket whose backlog was full is tried again, every [`BUSY_MS`].
@@ -18,21 +18,24 @@
 //! other. A close or an exit signal while data waits is carried out when that data has gone out, within the close deadline;
 //! without any it ends the attempt at once.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::attempts::interleave;
 #[cfg(unix)]
 use super::begin_unix;
-use super::outcome::{Outcome, outcome};
-use super::{State, TcpConnection, begin};
+use super::{Attempt, State, TcpConnection};
+use crate::base::lookups::Found;
 use crate::bridge::{QuotaOptions, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
-use crate::message::{Message, MessageTcpDisconnect};
+use crate::message::{FailedAttempt, Message, MessageTcpDisconnect};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::options::host::HostAndPort;
+use crate::net::stream::Stream;
 use crate::net::tcp::connection::Driver;
 use crate::proto::tcp::{Connection, LATE_MS, Settings, first_reason};
 use crate::time::clock::millis;
@@ -42,26 +45,34 @@ use crate::time::clock::millis;
 const BUSY_MS: u64 = 10;
 
 /// What the resolver found.
-struct Resolved(io::Result<Vec<SocketAddr>>);
+struct Resolved(Found);
 
-/// How often an attempt that has met itself is made again for one connection.
-const MAX_SELF_CONNECTS: u32 = 3;
+/// Each address that failed with what it said.
+struct Failures<'a>(&'a [FailedAttempt]);
+
+impl fmt::Display for Failures<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, FailedAttempt { addr, error }) in self.0.iter().enumerate() {
+            let comma = if number > 0 { ", " } else { "" };
+            write!(f, "{comma}{addr}: {error}")?;
+        }
+        Ok(())
+    }
+}
 
 impl TcpConnection {
-    fn resolve(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
+    fn resolve(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if let Some(Ok(known)) = self.options.host.known_addresses(self.options.port) {
-            self.addresses = known.into();
-            return self.try_next(cx, DisconnectReason::Connect(io::ErrorKind::NotFound));
+            self.addresses = interleave(&known);
+            return self.start_next(cx);
         }
-        let (host, port, remote) = (
-            self.options.host.clone(),
-            self.options.port,
-            cx.self_handle(),
+        let (host, remote) = (self.options.host.clone(), cx.self_handle());
+        self.lookup = cx.services.lookups.look_up(
+            &self.options.host.to_string(),
+            move || host.resolve(0),
+            move |found| remote.send(Resolved(found)),
         );
-        let queued = cx.services.blocking.run(move || {
-            remote.send(Resolved(host.resolve(port)));
-        });
-        if queued.is_err() {
+        if self.lookup.is_none() {
             return self.fail(DisconnectReason::Resolve(Arc::from(
                 "no thread can be started",
             )));
@@ -70,105 +81,60 @@ impl TcpConnection {
         Ok(())
     }
 
-    fn resolved(
-        &mut self,
-        cx: &MetaContext<'_>,
-        found: io::Result<Vec<SocketAddr>>,
-    ) -> Result<(), Reason> {
+    fn resolved(&mut self, cx: &mut MetaContext<'_>, found: Found) -> Result<(), Reason> {
         if !matches!(self.state, State::Resolving) {
             return Ok(());
         }
+        self.lookup = None;
         match found {
-            Ok(addresses) => self.addresses = addresses.into(),
-            Err(error) => {
-                return self.fail(DisconnectReason::Resolve(Arc::from(error.to_string())));
-            }
+            Ok(addresses) => self.addresses = interleave(&addresses),
+            Err(error) => return self.fail(DisconnectReason::Resolve(error)),
         }
-        self.try_next(
-            cx,
-            DisconnectReason::Resolve(Arc::from("the name has no address")),
-        )
-    }
-
-    /// Goes on with the next address. Without one, the attempt ends for this reason.
-    fn try_next(
-        &mut self,
-        cx: &MetaContext<'_>,
-        mut reason: DisconnectReason,
-    ) -> Result<(), Reason> {
-        self.leave_poll(cx);
-        while let Some(address) = self.addresses.pop_front() {
-            match begin(address, &self.options) {
-                Ok(stream) => {
-                    self.state = State::Connecting {
-                        stream,
-                        address,
-                        registered: false,
-                    };
-                    return self.watch(cx);
-                }
-                Err(error) => reason = DisconnectReason::Connect(error.kind()),
-            }
+        // The answer is shared by connections to any port.
+        for address in &mut self.addresses {
+            address.set_port(self.options.port);
         }
-        self.fail(reason)
-    }
-
-    fn watch(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
-        if let State::Connecting {
-            stream, registered, ..
-        } = &mut self.state
-            && !std::mem::replace(registered, true)
-            && let Err(error) = stream.register(cx)
-        {
-            return self.fail(DisconnectReason::Io(error.kind()));
-        }
-        Ok(())
+        self.start_next(cx)
     }
 
     /// Ends the attempt. As with a connection, the first reason stays.
-    fn fail(&mut self, reason: DisconnectReason) -> Result<(), Reason> {
+    pub(super) fn fail(&mut self, reason: DisconnectReason) -> Result<(), Reason> {
         let reason = match self.then_close.take() {
             Some(first) => first_reason(&first, reason),
             None => reason,
         };
-        let exit = Reason::from(&reason);
+        let exit = match &*self.failed {
+            [] | [_] => Reason::from(&reason),
+            failed => Reason::error(format_args!("{reason} ({})", Failures(failed))),
+        };
         self.reason = Some(reason);
         Err(exit)
     }
 
-    /// Goes on after an event: with the connection, or with the next address.
-    fn finish_connect(
+    /// Goes on with the attempt that is established; the others are closed.
+    pub(super) fn establish(
         &mut self,
         cx: &mut MetaContext<'_>,
+        winner: Attempt,
         readiness: Readiness,
     ) -> Result<(), Reason> {
-        let State::Connecting {
-            stream, address, ..
-        } = &self.state
-        else {
-            return Ok(());
-        };
-        let address = *address;
-        match outcome(stream, readiness) {
-            Outcome::Pending => return Ok(()),
-            Outcome::Failed(error) => {
-                return self.try_next(cx, DisconnectReason::Connect(error.kind()));
-            }
-            Outcome::Itself if self.is_attempt && !self.asks_for_port() => {
-                return self.try_once_more(cx, address);
-            }
-            Outcome::Connected | Outcome::Itself => {}
-        }
-        if let Err(error) = self.send_proxy_header() {
-            return self.fail(DisconnectReason::from_io(error.kind()));
-        }
-        let machine = match self.machine(cx, address) {
+        let Attempt {
+            mut stream,
+            address,
+            ..
+        } = winner;
+        self.leave_poll(cx);
+        self.state = State::Over;
+        let prepared = self
+            .send_proxy_header(&mut stream)
+            .map_err(|error| DisconnectReason::from_io(error.kind()))
+            .and_then(|()| self.machine(cx, address));
+        let machine = match prepared {
             Ok(machine) => machine,
-            Err(reason) => return self.fail(reason),
-        };
-        let State::Connecting { stream, .. } = std::mem::replace(&mut self.state, State::Over)
-        else {
-            return Ok(());
+            Err(reason) => {
+                stream.deregister(cx);
+                return self.fail(reason);
+            }
         };
         let mut driver = Box::new(Driver::new(stream, machine, self.owner, address));
         driver.adopt_readiness(readiness);
@@ -176,10 +142,8 @@ impl TcpConnection {
     }
 
     /// Sends the header that the peer gets first. It is far shorter than what a socket takes that has sent nothing yet.
-    fn send_proxy_header(&mut self) -> io::Result<()> {
-        let (Some(header), State::Connecting { stream, .. }) =
-            (&self.options.proxy_header, &mut self.state)
-        else {
+    fn send_proxy_header(&self, stream: &mut Stream) -> io::Result<()> {
+        let Some(header) = &self.options.proxy_header else {
             return Ok(());
         };
         let bytes = header.to_bytes();
@@ -187,31 +151,6 @@ impl TcpConnection {
             return Err(io::ErrorKind::WriteZero.into());
         }
         Ok(())
-    }
-
-    /// Whether the options name the port of this side: then meeting itself may be what is asked for.
-    fn asks_for_port(&self) -> bool {
-        self.options
-            .local_addr
-            .is_some_and(|local| local.port() != 0)
-    }
-
-    /// The attempt has met itself: the system chose the port that it connects to as its own. There is no listener, and the port
-    /// would be taken from one that starts. A reset frees it, and the next attempt has another port as a rule.
-    #[cold]
-    fn try_once_more(&mut self, cx: &MetaContext<'_>, address: SocketAddr) -> Result<(), Reason> {
-        if let State::Connecting { stream, .. } = &self.state {
-            stream.reset_on_close();
-        }
-        self.leave_poll(cx);
-        // Closes it, so that its port is free for the next attempt.
-        self.state = State::Over;
-        self.self_connects += 1;
-        if self.self_connects <= MAX_SELF_CONNECTS {
-            self.addresses.push_front(address);
-        }
-        let refused = DisconnectReason::Connect(io::ErrorKind::ConnectionRefused);
-        self.try_next(cx, refused)
     }
 
     fn machine(
@@ -265,7 +204,7 @@ impl TcpConnection {
                 .now_ms
                 .saturating_add(millis(self.options.connection.limits.close_timeout));
             self.deadline_ms = self.deadline_ms.min(close_ms);
-            cx.set_deadline(self.deadline_ms);
+            self.arm(cx);
         }
         Ok(())
     }
@@ -303,11 +242,12 @@ impl TcpConnection {
                 cx.set_deadline(self.deadline_ms);
                 return Ok(());
             }
-            (State::Connecting { .. }, _) => self.finish_connect(cx, Readiness::default())?,
+            (State::Connecting(_), _) => self.finish_connect(cx, Readiness::default())?,
             #[cfg(unix)]
             (State::Busy(_), _) => self.try_again(cx)?,
             _ => {}
         }
+        self.note_silence();
         match (&self.state, &self.then_close) {
             // A driver has taken over.
             (State::Over, _) => Ok(()),
@@ -399,7 +339,10 @@ impl MetaProcess for TcpConnection {
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if cx.now_ms < self.deadline_ms {
-            cx.set_deadline(self.deadline_ms);
+            if cx.now_ms >= self.next_attempt_ms {
+                return self.start_next(cx);
+            }
+            self.arm(cx);
             #[cfg(unix)]
             self.try_again(cx)?;
             return Ok(());
@@ -435,6 +378,10 @@ impl MetaProcess for TcpConnection {
         if self.owner != cx.parent {
             cx.services.deliver.disown(self.owner, cx.alias);
         }
+        if let Some(ticket) = self.lookup.take() {
+            let name = self.options.host.to_string();
+            cx.services.lookups.give_up(&name, ticket);
+        }
         let reason = self
             .reason
             .take()
@@ -446,13 +393,16 @@ impl MetaProcess for TcpConnection {
             bytes_out: 0,
             unsent: cx.unsent,
             refused_bytes: cx.quota().refused_bytes(),
+            failed_attempts: std::mem::take(&mut self.failed),
         };
         cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
     }
 
     fn leave_poll(&mut self, cx: &MetaContext<'_>) {
-        if let State::Connecting { stream, .. } = &mut self.state {
-            stream.deregister(cx);
+        if let State::Connecting(attempts) = &mut self.state {
+            for attempt in attempts {
+                attempt.stream.deregister(cx);
+            }
         }
     }
 
