@@ -7,6 +7,7 @@
 //!
 //! This module does not queue or route: mailboxes are in `process`, commands to meta-processes in `bridge`.
 
+mod datagram;
 mod downcast;
 mod event;
 pub(crate) mod message_type;
@@ -14,16 +15,18 @@ mod packed;
 mod proxied;
 mod relay;
 mod send_error;
+mod tcp;
 mod user;
 mod write;
 
 use std::any::Any;
-use std::io;
-use std::net::SocketAddr;
 
-use crate::error::{DisconnectReason, Reason};
+use crate::error::Reason;
 use crate::id::{Alias, Ref, Target};
-use crate::memory::buffer::Buffer;
+#[cfg(unix)]
+pub use datagram::MessageUnixDatagram;
+pub(crate) use datagram::datagram_bytes;
+pub use datagram::{MessageUdp, MessageUdpError};
 pub use downcast::DowncastError;
 pub use event::{MessageEvent, MessageEventSubscribers};
 pub(crate) use message_type::MessageType;
@@ -31,6 +34,10 @@ pub(crate) use packed::CompactMessage;
 pub use proxied::Proxied;
 pub use relay::{MessageRelayEnd, RelayError, RelayedConnection};
 pub use send_error::SendError;
+pub use tcp::{
+    FailedAttempt, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed,
+    MessageTcpWritable,
+};
 pub use user::UserMessage;
 pub use write::{Flow, WriteData, WriteError, WriteErrorKind};
 
@@ -215,197 +222,6 @@ impl Message {
     }
 }
 
-/// Bytes of a TCP connection.
-///
-/// Received: `id` is the connection. Sent to a connection's alias: `data` is written, `id` is ignored, so the message
-/// that came in can be sent back as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[doc(alias = "MessageTCP")]
-pub struct MessageTcp {
-    /// The connection.
-    pub id: Alias,
-    /// The bytes: whatever one read gave, or one frame, see [`Framing`](crate::Framing).
-    pub data: Buffer,
-}
-
-impl MessageTcp {
-    /// Bytes for `id`.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { connected(|cx, connection| {
-    /// cx.send_alias(connection, MessageTcp::new(connection, "text, bytes, or a `Buffer`"))?;
-    /// # Ok(()) }) }
-    /// ```
-    pub fn new(id: Alias, data: impl Into<Buffer>) -> Self {
-        Self {
-            id,
-            data: data.into(),
-        }
-    }
-}
-
-/// A TCP connection is established: the first message of a connection.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-#[doc(alias = "MessageTCPConnect")]
-pub struct MessageTcpConnect {
-    /// The connection.
-    pub id: Alias,
-    /// The peer's address; IPv4 is shown as IPv4, whatever the listener's socket is. For a Unix domain socket the
-    /// unspecified address, port 0. With a header of the PROXY protocol: the address of the client that the proxy speaks for.
-    pub remote_addr: SocketAddr,
-    /// Our end's address. For a Unix domain socket the unspecified address, port 0. With a header of the PROXY protocol: the
-    /// address that the client connected to.
-    pub local_addr: SocketAddr,
-    /// The addresses of the socket, if those above come from a header; see [`ProxyProtocol`](crate::ProxyProtocol).
-    pub proxied: Option<Box<Proxied>>,
-    /// What the TLS handshake agreed on; `None` on a plain connection.
-    pub tls: Option<Box<crate::tls::TlsInfo>>,
-}
-
-/// A TCP connection is over: the last message of a connection, exactly one.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-#[doc(alias = "MessageTCPDisconnect")]
-pub struct MessageTcpDisconnect {
-    /// The connection.
-    pub id: Alias,
-    /// Why it ended.
-    pub reason: DisconnectReason,
-    /// Bytes received from the peer, before framing, after decryption.
-    pub bytes_in: u64,
-    /// Bytes given to the operating system for the peer, before encryption.
-    pub bytes_out: u64,
-    /// Bytes that were accepted by a send and never given to the operating system.
-    pub unsent: u64,
-    /// Bytes of writes that were not accepted, because the connection was closing or its output limit was reached.
-    pub refused_bytes: u64,
-    /// The addresses that a connection of this side could not be made to, in the order in which they failed. Empty for one
-    /// that has been established.
-    pub failed_attempts: Vec<FailedAttempt>,
-}
-
-/// An address that a connection could not be made to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FailedAttempt {
-    /// The address.
-    pub addr: SocketAddr,
-    /// What the operating system said; [`TimedOut`](io::ErrorKind::TimedOut) of an address that had not answered when the
-    /// connect timeout was over.
-    pub error: io::ErrorKind,
-}
-
-/// The peer has ended its side (FIN, RFC 9293 section 3.6), and all it had sent has been delivered. Comes only with `half_open` set; the
-/// connection stays open for writing until the owner closes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MessageTcpPeerClosed {
-    /// The connection.
-    pub id: Alias,
-}
-
-/// The output of a connection has fallen to its low water mark, after it had been above the high one or a send had been
-/// refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MessageTcpWritable {
-    /// The connection.
-    pub id: Alias,
-}
-
-/// A datagram (RFC 768), of at most 65,507 bytes over IPv4.
-///
-/// Received: `id` is the socket, `addr` the sender. Sent to a UDP server's alias: `data` goes to `addr`, `id` and
-/// `truncated` are ignored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[doc(alias = "MessageUDP")]
-pub struct MessageUdp {
-    /// The socket.
-    pub id: Alias,
-    /// The other side.
-    pub addr: SocketAddr,
-    /// The payload, possibly empty.
-    pub data: Buffer,
-    /// The datagram was longer than the buffer: the rest is lost.
-    pub truncated: bool,
-}
-
-impl MessageUdp {
-    /// A datagram to `addr`.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { inside(|cx| {
-    /// let socket = cx.spawn_meta(UdpServer::bind("127.0.0.1:0")?)?;
-    /// let to = "127.0.0.1:9".parse::<std::net::SocketAddr>()?;
-    /// cx.send_alias(socket, MessageUdp::new(socket, to, "ping"))?;
-    /// # Ok(()) }) }
-    /// ```
-    pub fn new(id: Alias, addr: SocketAddr, data: impl Into<Buffer>) -> Self {
-        Self {
-            id,
-            addr,
-            data: data.into(),
-            truncated: false,
-        }
-    }
-}
-
-/// A datagram of a Unix domain socket; see [`UnixDatagramServer`](crate::UnixDatagramServer).
-///
-/// Received: `id` is the socket, `path` the sender's, if it has one. Sent to the socket's alias: `data` goes to `path`, or
-/// to the peer of a connected socket if there is none; `id` and `truncated` are ignored.
-#[cfg(unix)]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MessageUnixDatagram {
-    /// The socket.
-    pub id: Alias,
-    /// The other side; `None` if it has no path.
-    pub path: Option<std::path::PathBuf>,
-    /// The payload, possibly empty.
-    pub data: Buffer,
-    /// The datagram was longer than the buffer: the rest is lost.
-    pub truncated: bool,
-}
-
-#[cfg(unix)]
-impl MessageUnixDatagram {
-    /// A datagram to `path`.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { connected(|cx, connection| {
-    /// // `connection` stands for the alias of a `UnixDatagramServer` here.
-    /// let datagram = longshore::MessageUnixDatagram::new(connection, "/run/log.sock", "a line");
-    /// assert_eq!(datagram.data, "a line");
-    /// # Ok(()) }) }
-    /// ```
-    pub fn new(id: Alias, path: impl Into<std::path::PathBuf>, data: impl Into<Buffer>) -> Self {
-        Self {
-            id,
-            path: Some(path.into()),
-            data: data.into(),
-            truncated: false,
-        }
-    }
-}
-
-/// A datagram could not be sent, or the network reported one as undeliverable (ICMP, see udp(7)).
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct MessageUdpError {
-    /// The socket.
-    pub id: Alias,
-    /// Where it was to go; `None` for an error the network reports later (ICMP) on a connected socket.
-    pub addr: Option<SocketAddr>,
-    /// Its length in bytes.
-    pub length: usize,
-    /// What the operating system said.
-    pub error: io::ErrorKind,
-}
-
 /// An exit signal, received as a message by a process that traps exits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -464,13 +280,6 @@ pub enum Priority {
     Max,
     /// The log lane: after everything else.
     Log,
-}
-
-/// Bytes that a datagram of `length` bytes counts against the output limit. A small datagram takes more memory than
-/// its bytes, and an empty one takes some, so that a flood of them stays bounded too.
-#[inline]
-pub(crate) fn datagram_bytes(length: usize) -> usize {
-    length.max(64)
 }
 
 #[cfg(test)]

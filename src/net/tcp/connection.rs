@@ -228,31 +228,6 @@ impl Driver {
         }
     }
 
-    /// Terminates, unless frames that were read before the end still wait for the owner's mailbox. The socket is closed in
-    /// any case.
-    #[cold]
-    fn end(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        let status = self.machine.status();
-        if !self.window.has_refused()
-            && let Some(reason) = status.ended
-        {
-            return Err(Reason::from(reason));
-        }
-        if status.is_abandoned || cx.quota().queued() > 0 {
-            self.stream.reset_on_close();
-        }
-        self.stream.hang_up(cx);
-        cx.set_deadline(u64::MAX);
-        Ok(())
-    }
-
-    #[cold]
-    fn close_quota(&mut self, cx: &MetaContext<'_>) {
-        let quota = cx.quota();
-        quota.close(cx.alias.generation());
-        self.input(cx, Input::QuotaClosed(quota.queued()));
-    }
-
     #[inline]
     fn input(&mut self, cx: &MetaContext<'_>, input: Input) {
         self.machine.handle(input, cx.now_ms);

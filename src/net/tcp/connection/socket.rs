@@ -19,6 +19,31 @@ impl Driver {
         }
     }
 
+    /// Terminates, unless frames that were read before the end still wait for the owner's mailbox. The socket is closed in
+    /// any case.
+    #[cold]
+    pub(super) fn end(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let status = self.machine.status();
+        if !self.window.has_refused()
+            && let Some(reason) = status.ended
+        {
+            return Err(Reason::from(reason));
+        }
+        if status.is_abandoned || cx.quota().queued() > 0 {
+            self.stream.reset_on_close();
+        }
+        self.stream.hang_up(cx);
+        cx.set_deadline(u64::MAX);
+        Ok(())
+    }
+
+    #[cold]
+    pub(super) fn close_quota(&mut self, cx: &MetaContext<'_>) {
+        let quota = cx.quota();
+        quota.close(cx.alias.generation());
+        self.input(cx, Input::QuotaClosed(quota.queued()));
+    }
+
     /// Reads into the shared buffer. Returns whether it has bytes then.
     pub(super) fn read(&mut self, cx: &mut MetaContext<'_>) -> bool {
         let spare = cx.scratch.spare_mut();

@@ -1,0 +1,112 @@
+//! Messages of TCP connections, and of Unix domain streams.
+//!
+//! A connection sends its owner Connect first and the Disconnect last, each exactly once. Between them
+//! come data and Writable, and PeerClosed behind the last data.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::Proxied;
+use crate::error::DisconnectReason;
+use crate::id::Alias;
+use crate::memory::buffer::Buffer;
+
+/// Bytes of a TCP connection.
+///
+/// Received: `id` is the connection. Sent to a connection's alias: `data` is written, `id` is ignored, so the message
+/// that came in can be sent back as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(alias = "MessageTCP")]
+pub struct MessageTcp {
+    /// The connection.
+    pub id: Alias,
+    /// The bytes: whatever one read gave, or one frame, see [`Framing`](crate::Framing).
+    pub data: Buffer,
+}
+
+impl MessageTcp {
+    /// Bytes for `id`.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { connected(|cx, connection| {
+    /// cx.send_alias(connection, MessageTcp::new(connection, "text, bytes, or a `Buffer`"))?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn new(id: Alias, data: impl Into<Buffer>) -> Self {
+        Self {
+            id,
+            data: data.into(),
+        }
+    }
+}
+
+/// A TCP connection is established: the first message of a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[doc(alias = "MessageTCPConnect")]
+pub struct MessageTcpConnect {
+    /// The connection.
+    pub id: Alias,
+    /// The peer's address; IPv4 is shown as IPv4, whatever the listener's socket is. For a Unix domain socket the
+    /// unspecified address, port 0. With a header of the PROXY protocol: the address of the client that the proxy speaks for.
+    pub remote_addr: SocketAddr,
+    /// Our end's address. For a Unix domain socket the unspecified address, port 0. With a header of the PROXY protocol: the
+    /// address that the client connected to.
+    pub local_addr: SocketAddr,
+    /// The addresses of the socket, if those above come from a header; see [`ProxyProtocol`](crate::ProxyProtocol).
+    pub proxied: Option<Box<Proxied>>,
+    /// What the TLS handshake agreed on; `None` on a plain connection.
+    pub tls: Option<Box<crate::tls::TlsInfo>>,
+}
+
+/// A TCP connection is over: the last message of a connection, exactly one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[doc(alias = "MessageTCPDisconnect")]
+pub struct MessageTcpDisconnect {
+    /// The connection.
+    pub id: Alias,
+    /// Why it ended.
+    pub reason: DisconnectReason,
+    /// Bytes received from the peer, before framing, after decryption.
+    pub bytes_in: u64,
+    /// Bytes given to the operating system for the peer, before encryption.
+    pub bytes_out: u64,
+    /// Bytes that were accepted by a send and never given to the operating system.
+    pub unsent: u64,
+    /// Bytes of writes that were not accepted, because the connection was closing or its output limit was reached.
+    pub refused_bytes: u64,
+    /// The addresses that a connection of this side could not be made to, in the order in which they failed. Empty for one
+    /// that has been established.
+    pub failed_attempts: Vec<FailedAttempt>,
+}
+
+/// The peer has ended its side (FIN, RFC 9293 section 3.6), and all it had sent has been delivered. Comes only with `half_open` set; the
+/// connection stays open for writing until the owner closes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageTcpPeerClosed {
+    /// The connection.
+    pub id: Alias,
+}
+
+/// The output of a connection has fallen to its low water mark, after it had been above the high one or a send had been
+/// refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageTcpWritable {
+    /// The connection.
+    pub id: Alias,
+}
+
+/// An address that a connection could not be made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedAttempt {
+    /// The address.
+    pub addr: SocketAddr,
+    /// What the operating system said; [`TimedOut`](io::ErrorKind::TimedOut) of an address that had not answered when the
+    /// connect timeout was over.
+    pub error: io::ErrorKind,
+}
