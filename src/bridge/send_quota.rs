@@ -223,6 +223,14 @@ impl SendQuota {
     /// Accepts `bytes` more if all of them fit, or says why not.
     #[inline]
     pub(crate) fn reserve(&self, generation: u32, bytes: usize) -> Result<(), ReserveError> {
+        if self.accept_below_marks(generation, bytes) {
+            return Ok(());
+        }
+        self.reserve_exactly(generation, bytes)
+    }
+
+    #[inline(never)]
+    fn reserve_exactly(&self, generation: u32, bytes: usize) -> Result<(), ReserveError> {
         let limit = u64::from(self.limit.load(Relaxed));
         if bytes as u64 > limit {
             return Err(self.refuse_too_large(generation));
@@ -239,6 +247,14 @@ impl SendQuota {
         generation: u32,
         bytes: usize,
     ) -> Result<bool, ReserveError> {
+        if self.accept_below_marks(generation, bytes) {
+            return Ok(false);
+        }
+        self.reserve_write_exactly(generation, bytes)
+    }
+
+    #[inline(never)]
+    fn reserve_write_exactly(&self, generation: u32, bytes: usize) -> Result<bool, ReserveError> {
         let limit = u64::from(self.limit.load(Relaxed));
         if bytes > MAX_LIMIT as usize {
             return Err(self.refuse_too_large(generation));
@@ -250,8 +266,26 @@ impl SendQuota {
         }
     }
 
+    /// Transition 1 in the usual case: the generation fits, neither above nor closing is set, and the sum stays below
+    /// the limit and the high mark. Returns `false`, having done nothing, in every other case.
+    #[inline]
+    fn accept_below_marks(&self, generation: u32, bytes: usize) -> bool {
+        let below = self.limit.load(Relaxed).min(self.high.load(Relaxed));
+        let Some(room) = u64::from(below).checked_sub(bytes as u64) else {
+            return false;
+        };
+        let word = self.word.load(Relaxed);
+        // With another generation, or with one of the bits, this is larger than every number of bytes.
+        let queued = word ^ u64::from(generation) << 32;
+        let next = word.wrapping_add(bytes as u64);
+        queued < room
+            && self
+                .word
+                .compare_exchange(word, next, Relaxed, Relaxed)
+                .is_ok()
+    }
+
     /// Accepts `bytes` if at most `most` bytes are queued.
-    #[inline(always)]
     fn accept(&self, generation: u32, bytes: u64, most: u64) -> Result<bool, ReserveError> {
         let high = u64::from(self.high.load(Relaxed));
         let mut word = self.word.load(Relaxed);
