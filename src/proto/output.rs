@@ -90,10 +90,11 @@ impl Output {
         }
         let is_first = self.length == 0;
         self.length += data.len();
-        if is_first {
-            self.first = Chunk::Owned(data);
-        } else {
-            self.push_behind(data);
+        match &mut self.first {
+            // Without the drop of a chunk of any kind.
+            Chunk::Owned(first) if is_first => *first = data,
+            first if is_first => *first = Chunk::Owned(data),
+            _ => self.push_behind(data),
         }
     }
 
@@ -150,7 +151,20 @@ impl Output {
 
     /// The first `bytes` are gone; their buffers go back to their pools.
     #[inline]
-    pub(crate) fn advance(&mut self, mut bytes: usize) {
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        // The usual case: one buffer, and all of it has left.
+        if bytes == self.length
+            && self.behind.is_none()
+            && let Chunk::Owned(data) = &mut self.first
+        {
+            self.length = 0;
+            *data = Buffer::new();
+            return;
+        }
+        self.advance_through(bytes);
+    }
+
+    fn advance_through(&mut self, mut bytes: usize) {
         self.length -= bytes;
         while bytes >= self.first.bytes().len() && !self.first.bytes().is_empty() {
             bytes -= self.first.bytes().len();
