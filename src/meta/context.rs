@@ -133,6 +133,21 @@ impl MetaContext<'_> {
     /// then it refuses everything.
     #[inline]
     pub(crate) fn deliver_data(&self, to: Pid, message: CompactMessage) -> Result<(), Undelivered> {
+        if self.waits.borrow().is_empty() {
+            let claim = Claim::Newcomer(self.alias);
+            let deliver = &self.services.deliver;
+            let outcome = deliver.deliver_data(to, self.parent, message, claim);
+            if let Err(Undelivered::Full(_)) = &outcome {
+                self.waits.borrow_mut().refused(to);
+            }
+            return outcome;
+        }
+        self.deliver_while_waiting(to, message)
+    }
+
+    /// As [`MetaContext::deliver_data`], while this meta-process waits for some mailbox.
+    #[cold]
+    fn deliver_while_waiting(&self, to: Pid, message: CompactMessage) -> Result<(), Undelivered> {
         let standing = self.waits.borrow().standing(to);
         let claim = match standing {
             Standing::Newcomer => Claim::Newcomer(self.alias),

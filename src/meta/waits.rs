@@ -42,7 +42,12 @@ pub(crate) enum Standing {
 }
 
 impl Waits {
+    /// Whether it waits for no mailbox, and has no turn at one.
     #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(crate) fn standing(&self, mailbox: Pid) -> Standing {
         let Some(waits) = &self.0 else {
             return Standing::Newcomer;
