@@ -129,12 +129,19 @@ impl Driver {
     /// mark: behind the Writable, so that the owner first learns that it may write.
     #[inline]
     pub(super) fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if self.release_due {
+            return self.drive_and_release(cx);
+        }
+        self.drive_machine(cx)
+    }
+
+    #[cold]
+    fn drive_and_release(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let outcome = self.drive_machine(cx);
-        if std::mem::take(&mut self.release_due) {
-            match &self.relay {
-                None => cx.services.deliver.deliver_release(self.owner, cx.alias),
-                Some(relay) => relay::wake(cx, relay.partner()),
-            }
+        self.release_due = false;
+        match &self.relay {
+            None => cx.services.deliver.deliver_release(self.owner, cx.alias),
+            Some(relay) => relay::wake(cx, relay.partner()),
         }
         outcome
     }
