@@ -29,17 +29,43 @@ const MAGAZINES: usize = 32;
 /// Larger values leave their box to the allocator.
 const LARGEST: usize = 128;
 
-type Empty = Box<dyn Any + Send>;
+type Empty = Box<dyn Place>;
+
+/// A box that holds at most one value of one type.
+trait Place: Any + Send {
+    /// The number of the type: a constant, where a `TypeId` would have to be asked for and hashed.
+    fn message_type(&self) -> MessageType;
+}
+
+impl<T: Any + Send> Place for Option<T> {
+    fn message_type(&self) -> MessageType {
+        MessageType::of(TypeId::of::<Self>())
+    }
+}
+
+impl dyn Place {
+    #[inline]
+    fn value<T: Any>(&self) -> Option<&Option<T>> {
+        let place: &dyn Any = self;
+        place.downcast_ref()
+    }
+
+    #[inline]
+    fn value_mut<T: Any>(&mut self) -> Option<&mut Option<T>> {
+        let place: &mut dyn Any = self;
+        place.downcast_mut()
+    }
+}
 
 /// A value of any type that can be sent; see [`Message::User`](crate::Message::User).
-pub struct UserMessage(Box<dyn Any + Send>);
+pub struct UserMessage(Box<dyn Place>);
 
 impl UserMessage {
     #[inline]
     pub(crate) fn new<T: Any + Send>(value: T) -> Self {
         if size_of::<T>() <= LARGEST
             && let Some(mut empty) = take(TypeId::of::<T>())
-            && let Some(place) = empty.downcast_mut::<Option<T>>()
+            && let Some(place) = empty.value_mut::<T>()
         {
             *place = Some(value);
             return Self(empty);
@@ -51,7 +77,7 @@ impl UserMessage {
     /// The type of the value.
     #[inline]
     pub(crate) fn message_type(&self) -> MessageType {
-        MessageType::of((*self.0).type_id())
+        self.0.message_type()
     }
 
     /// Takes the value out, or gives the message back if it has another type.
@@ -61,7 +87,7 @@ impl UserMessage {
     /// The message itself.
     #[inline]
     pub fn downcast<T: Any>(mut self) -> Result<T, Self> {
-        let Some(value) = self.0.downcast_mut::<Option<T>>().and_then(Option::take) else {
+        let Some(value) = self.0.value_mut::<T>().and_then(Option::take) else {
             return Err(self);
         };
         if size_of::<T>() <= LARGEST {
@@ -72,7 +98,7 @@ impl UserMessage {
 
     /// Looks at the value, if it has that type.
     pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
-        self.0.downcast_ref::<Option<T>>()?.as_ref()
+        self.0.value::<T>()?.as_ref()
     }
 }
 

@@ -15,6 +15,7 @@
 
 use std::sync::Arc;
 
+use super::activity::Activity;
 use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
 use super::table::{Cell, Processes, Stage};
@@ -24,6 +25,7 @@ use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::Command;
 use crate::error::Reason;
 use crate::id::Pid;
+use crate::message::{CompactMessage, MessageType};
 
 /// Messages a process handles, or sends, before it goes to the back of the queue: one handled counts as much as
 /// [`SENDS`] sent, so that a process that sends a lot lets the receivers come to it.
@@ -105,30 +107,28 @@ impl Processes {
         body.life.sent = 0;
         for handled in 1_u32.. {
             // Input that was set aside and the mailbox take turns: an exit does not wait behind the former.
-            let mut next = None;
-            if body.has_released() && (handled % 2 == 1 || cell.mailbox.queued() == 0) {
-                next = body.next_released(self);
-            }
-            if next.is_none() {
-                next = cell.mailbox.next(&mut body.batch);
+            let released =
+                match body.has_released() && (handled % 2 == 1 || cell.mailbox.queued() == 0) {
+                    true => body.next_released(self),
+                    false => None,
+                };
+            let outcome = if let Some(envelope) = released {
+                body.handle_released(self, &cell.activity, envelope)
+            } else {
+                let next = cell.mailbox.next(&mut body.batch);
                 if !body.batch.resumed.is_empty() {
                     self.resume(body.life.pid, &mut body.batch.resumed);
                 }
                 if handled == 1 && (body.life.has_backlog || body.batch.len() >= BUDGET as usize) {
                     began_ns = Some(self.timers.clock().now_ns());
                 }
-                let Some(envelope) = &next else {
+                let Some(envelope) = next else {
                     return Activation::Idle;
                 };
-                if let Some(alias) = body.held(self, envelope) {
-                    body.set_aside(self, alias, next.take());
-                }
-            }
-            if let Some(envelope) = next {
-                cell.note_handling(&envelope);
-                if let Err(reason) = body.handle_now(self, envelope) {
-                    return Activation::End(reason);
-                }
+                body.handle(self, &cell.activity, envelope)
+            };
+            if let Err(reason) = outcome {
+                return Activation::End(reason);
             }
             if handled + body.life.sent / SENDS >= budget {
                 if !self.may_go_on(began_ns) {
@@ -166,27 +166,81 @@ impl Processes {
 }
 
 impl Process {
-    /// Handles one envelope, whatever its connection has queued. `Err`: the process ends.
+    /// Handles one envelope from the mailbox, or sets it aside behind the input of its connection. `Err`: the process
+    /// ends.
     #[inline]
-    fn handle_now(&mut self, processes: &Arc<Processes>, envelope: Envelope) -> Result<(), Reason> {
-        let Envelope { from, payload } = envelope;
-        match payload {
-            Payload::Message(message) => {
-                let mut env = ProcessContext {
-                    processes,
-                    life: &mut self.life,
-                };
-                self.behavior.handle_packed(&mut env, from, message)
+    pub(super) fn handle(
+        &mut self,
+        processes: &Arc<Processes>,
+        activity: &Activity,
+        envelope: Envelope,
+    ) -> Result<(), Reason> {
+        // Most processes have set nothing aside, and then only data of a connection can be.
+        if self.life.cold.is_some() {
+            return self.handle_behind(processes, activity, envelope);
+        }
+        match &envelope.payload {
+            Payload::Message(CompactMessage::Tcp(packet)) => {
+                let alias = packet.id;
+                if self.is_above(processes, alias) {
+                    self.set_aside(processes, alias, envelope);
+                    return Ok(());
+                }
+                activity.begin_message(MessageType::TCP);
             }
-            payload => self.handle_rare(processes, from, payload),
+            Payload::Message(message) => activity.begin_message(message.message_type()),
+            _ => return self.handle_rare(processes, activity, envelope),
+        }
+        self.handle_message(processes, envelope)
+    }
+
+    /// Handles one envelope of a process that has state of its own for rare cases, such as input that was set aside.
+    #[inline(never)]
+    fn handle_behind(
+        &mut self,
+        processes: &Arc<Processes>,
+        activity: &Activity,
+        envelope: Envelope,
+    ) -> Result<(), Reason> {
+        match self.held(processes, &envelope) {
+            Some(alias) => {
+                self.set_aside(processes, alias, envelope);
+                Ok(())
+            }
+            None => self.handle_released(processes, activity, envelope),
         }
     }
-}
 
-impl Cell {
-    /// Counts the message that is handled next, and publishes its type.
-    #[inline]
-    fn note_handling(&self, envelope: &Envelope) {
-        self.activity.begin_message(envelope.payload.message_type());
+    /// Handles one envelope, whatever its connection has queued.
+    pub(super) fn handle_released(
+        &mut self,
+        processes: &Arc<Processes>,
+        activity: &Activity,
+        envelope: Envelope,
+    ) -> Result<(), Reason> {
+        match &envelope.payload {
+            Payload::Message(message) => {
+                activity.begin_message(message.message_type());
+                self.handle_message(processes, envelope)
+            }
+            _ => self.handle_rare(processes, activity, envelope),
+        }
+    }
+
+    #[inline(always)]
+    fn handle_message(
+        &mut self,
+        processes: &Arc<Processes>,
+        envelope: Envelope,
+    ) -> Result<(), Reason> {
+        let Envelope { from, payload } = envelope;
+        let Payload::Message(message) = payload else {
+            unreachable!("the caller has looked");
+        };
+        let mut env = ProcessContext {
+            processes,
+            life: &mut self.life,
+        };
+        self.behavior.handle_packed(&mut env, from, message)
     }
 }

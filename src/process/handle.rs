@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::envelope::Payload;
+use super::activity::Activity;
+use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
 use super::table::Processes;
 use crate::bridge::Command;
@@ -20,9 +21,11 @@ impl Process {
     pub(super) fn handle_rare(
         &mut self,
         processes: &Arc<Processes>,
-        from: Pid,
-        payload: Payload,
+        activity: &Activity,
+        envelope: Envelope,
     ) -> Result<(), Reason> {
+        let Envelope { from, payload } = envelope;
+        activity.begin_message(payload.message_type());
         let mut env = ProcessContext {
             processes,
             life: &mut self.life,

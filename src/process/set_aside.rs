@@ -150,11 +150,17 @@ impl Process {
     /// Whether data of the connection is set aside.
     #[inline]
     fn holds(&self, processes: &Processes, alias: Alias) -> bool {
-        let is_above = processes.commands.quota(alias).is_some_and(|quota| {
+        self.is_above(processes, alias)
+            || self.life.aside().is_some_and(|aside| aside.contains(alias))
+    }
+
+    /// Whether the output of the connection is above its high mark, so that its owner, this process, gets no input.
+    #[inline]
+    pub(super) fn is_above(&self, processes: &Processes, alias: Alias) -> bool {
+        processes.commands.quota(alias).is_some_and(|quota| {
             // A process that gets the data from the owner gets no release.
             quota.holds_input(alias.generation()) && quota.is_owner(self.life.pid)
-        });
-        is_above || self.life.aside().is_some_and(|aside| aside.contains(alias))
+        })
     }
 
     /// The connection behind whose input this must wait.
@@ -170,13 +176,7 @@ impl Process {
     }
 
     #[cold]
-    pub(super) fn set_aside(
-        &mut self,
-        processes: &Processes,
-        alias: Alias,
-        envelope: Option<Envelope>,
-    ) {
-        let Some(envelope) = envelope else { return };
+    pub(super) fn set_aside(&mut self, processes: &Processes, alias: Alias, envelope: Envelope) {
         if self
             .life
             .aside()
