@@ -71,7 +71,7 @@ impl Processes {
         drop(stage);
         let actor = process.behavior.type_name();
         self.record_end(&process.life, Some(actor), &reason);
-        self.end(cell, *process, reason);
+        self.end(cell, process, reason);
         false
     }
 

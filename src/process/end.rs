@@ -68,20 +68,19 @@ impl Wake for Confirmations {
 
 impl Processes {
     /// Ends a process that has started; it goes on after its listeners have been closed.
-    pub(super) fn end(self: &Arc<Self>, cell: &Cell, process: Process, reason: Reason) {
-        let closing = self.close_started(cell, process, reason);
-        self.continue_end(cell, closing);
-    }
-
-    fn close_started(&self, cell: &Cell, process: Process, reason: Reason) -> Closing {
-        let Process {
-            life,
-            batch,
-            behavior,
-        } = process;
-        let mut closing = self.close(cell, life, batch, Some(behavior), reason);
-        closing.was_started = true;
-        closing
+    pub(super) fn end(self: &Arc<Self>, cell: &Cell, mut process: Box<Process>, reason: Reason) {
+        let mut remains = cell.mailbox.close(&mut process.batch);
+        self.unregister(&mut process.life);
+        if remains.relations.is_some() {
+            let closing = Closing::started(*process, remains, reason);
+            return self.continue_end(cell, closing);
+        }
+        // Most processes have neither listeners nor links, and end where they are.
+        let pid = process.life.pid;
+        let Process { life, behavior, .. } = &mut *process;
+        self.finish(life, Some(behavior), &mut remains, &reason);
+        drop_catching(process);
+        self.free(pid, remains.retired);
     }
 
     /// Steps 1 and 2, but for the listeners.
@@ -137,41 +136,56 @@ impl Processes {
             reason,
         } = closing;
         let pid = life.pid;
-        if was_started {
-            self.ended[reason.class()].fetch_add(1, Ordering::Relaxed);
-        }
-        if life.is_dependent {
-            self.with_relations(life.parent, |relations| relations.dependents.remove(&pid));
-        }
-        if let Some(behavior) = behavior.as_mut().filter(|_| was_started) {
-            self.set_terminating(pid, pid.generation());
-            let mut env = ProcessContext {
-                processes: self,
-                life: &mut life,
-            };
-            if let Err(payload) = catch_panic(|| behavior.terminate(&mut env, &reason)) {
-                let panic = Reason::from_panic(&*payload);
-                drop_catching(payload);
-                self.record_panic_at_end(&life, &**behavior, panic);
-            }
-            self.set_terminating(pid, 0);
-        }
-        for event in life.take_events() {
-            self.end_event(&event, &reason);
-        }
-        if let Some(relations) = remains.relations.take() {
-            self.notify_related(pid, *relations, &reason);
-        }
-        life.cancel_all_timers(self);
-        // They find that it has ended.
-        let resumed = |alias| Resumed { alias, messages: 1 };
-        self.resume(pid, &mut remains.waiters.into_iter().map(resumed).collect());
-        for envelope in remains.envelopes {
-            drop_catching(envelope);
-        }
+        let started = behavior.as_mut().filter(|_| was_started);
+        self.finish(&mut life, started, &mut remains, &reason);
         drop_catching(behavior);
         drop_catching(life);
         self.free(pid, remains.retired);
+    }
+
+    /// Steps 4 to 7, but for the drop of the process itself. `started` is its behavior if `init` has returned.
+    fn finish(
+        self: &Arc<Self>,
+        life: &mut ProcessInfo,
+        started: Option<&mut Box<dyn Behavior>>,
+        remains: &mut ClosedMailbox,
+        reason: &Reason,
+    ) {
+        let pid = life.pid;
+        if life.is_dependent {
+            self.with_relations(life.parent, |relations| relations.dependents.remove(&pid));
+        }
+        if let Some(behavior) = started {
+            self.ended[reason.class()].fetch_add(1, Ordering::Relaxed);
+            self.set_terminating(pid, pid.generation());
+            let mut env = ProcessContext {
+                processes: self,
+                life,
+            };
+            if let Err(payload) = catch_panic(|| behavior.terminate(&mut env, reason)) {
+                let panic = Reason::from_panic(&*payload);
+                drop_catching(payload);
+                self.record_panic_at_end(life, &**behavior, panic);
+            }
+            self.set_terminating(pid, 0);
+        }
+        if life.cold.is_some() {
+            for event in life.take_events() {
+                self.end_event(&event, reason);
+            }
+        }
+        if let Some(relations) = remains.relations.take() {
+            self.notify_related(pid, *relations, reason);
+        }
+        life.cancel_all_timers(self);
+        if let Some(waiters) = remains.waiters.take() {
+            // They find that it has ended.
+            let resumed = |alias| Resumed { alias, messages: 1 };
+            self.resume(pid, &mut waiters.into_iter().map(resumed).collect());
+        }
+        for envelope in remains.envelopes.drain(..) {
+            drop_catching(envelope);
+        }
     }
 
     /// Ends what is in a cell without waiting: nothing runs any more that would confirm.
@@ -182,7 +196,11 @@ impl Processes {
                 let life = starting.into_life();
                 self.close(cell, life, Batch::default(), None, reason.clone())
             }
-            Stage::Living(process) => self.close_started(cell, *process, reason.clone()),
+            Stage::Living(mut process) => {
+                let remains = cell.mailbox.close(&mut process.batch);
+                self.unregister(&mut process.life);
+                Closing::started(*process, remains, reason.clone())
+            }
             Stage::Closing(closing) => *closing,
         };
         self.finish_end(closing);
@@ -282,6 +300,18 @@ fn store_before<T>(slot: &Mutex<T>, value: T, queue: impl FnOnce()) {
 }
 
 impl Closing {
+    /// A process that has started, and whose mailbox has been closed.
+    fn started(process: Process, remains: ClosedMailbox, reason: Reason) -> Self {
+        let Process { life, behavior, .. } = process;
+        Self {
+            life,
+            behavior: Some(behavior),
+            was_started: true,
+            remains,
+            reason,
+        }
+    }
+
     /// The meta-processes that are closed before `terminate`: listeners, and all if `init` failed.
     pub(super) fn take_listeners(&mut self) -> Vec<Alias> {
         let Some(relations) = &mut self.remains.relations else {

@@ -127,7 +127,7 @@ impl Batch {
 #[derive(Debug, Default)]
 pub(crate) struct ClosedMailbox {
     pub(crate) envelopes: Vec<Envelope>,
-    pub(crate) waiters: VecDeque<Alias>,
+    pub(crate) waiters: Option<VecDeque<Alias>>,
     pub(crate) relations: Option<Box<Relations>>,
     /// The generation is used up: the cell must not be used again.
     pub(crate) retired: bool,
@@ -339,28 +339,20 @@ impl Mailbox {
         let mut state = self.state.lock();
         state.status = Status::Closed;
         state.generation += 1;
-        let mut envelopes = Vec::new();
-        let Others {
-            urgent,
-            system,
-            log,
-            turns,
-        } = state
-            .others
-            .take()
-            .map(|others| *others)
-            .unwrap_or_default();
-        envelopes.extend(urgent.into_iter().chain(system).chain(log));
-        envelopes.extend(batch.chunk.drain());
-        state.main.drain_into(&mut envelopes);
-        self.priority.store(0, Relaxed);
-        self.in_flight.store(0, Relaxed);
-        ClosedMailbox {
-            envelopes,
-            waiters: turns.into_waiters(),
+        let mut closed = ClosedMailbox {
+            envelopes: Vec::new(),
+            waiters: None,
             relations: state.relations.take(),
             retired: state.generation == u32::MAX,
+        };
+        if state.others.is_none() && batch.chunk.len() == 0 && state.main.len() == 0 {
+            state.main.release(&mut batch.chunk);
+        } else {
+            state.empty_into(batch, &mut closed);
         }
+        self.priority.store(0, Relaxed);
+        self.in_flight.store(0, Relaxed);
+        closed
     }
 
     /// Whether a process of that generation lives here.
@@ -425,6 +417,25 @@ impl State {
             Class::Data(_) => self.bounds.data as usize,
             _ => usize::MAX,
         }
+    }
+
+    /// Moves what lies in the lanes, and who waits for them, to a mailbox that has been closed.
+    #[inline(never)]
+    fn empty_into(&mut self, batch: &mut Batch, closed: &mut ClosedMailbox) {
+        if let Some(others) = self.others.take() {
+            let Others {
+                urgent,
+                system,
+                log,
+                turns,
+            } = *others;
+            closed
+                .envelopes
+                .extend(urgent.into_iter().chain(system).chain(log));
+            closed.waiters = Some(turns.into_waiters());
+        }
+        closed.envelopes.extend(batch.chunk.drain());
+        self.main.drain_into(&mut closed.envelopes);
     }
 
     /// Once no data waits, a push need not look for it.
