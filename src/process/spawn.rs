@@ -110,7 +110,7 @@ impl Processes {
         report: Option<StartReport>,
     ) -> Result<Pid, SpawnError> {
         // The calling thread may be one of the program's: until this returns it runs code of the process.
-        let _inside = self.scheduler.runtime().enter();
+        let _inside = self.scheduler.enter();
         let (cell, pid, born_ms) = self.open(parent, options)?;
         let mut process = Box::new(Process {
             life: ProcessInfo::new(pid, parent, born_ms, report),
@@ -166,7 +166,7 @@ impl Processes {
         }
         let index = self.slots.take().ok_or(SpawnError::Limit("processes"))?;
         let cell = self.cells.ensure(index);
-        let now_ms = self.timers.clock().now_ms();
+        let now_ms = self.scheduler.recent_ms();
         cell.reset(parent, now_ms);
         let pid = Pid::new(index, cell.mailbox.open(bounds));
         self.live.fetch_add(1, Ordering::AcqRel);

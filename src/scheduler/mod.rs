@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
 
-use crate::base::inside::RuntimeId;
+use crate::base::inside::{Entered, RuntimeId};
 use crate::time::clock::{Clock, millis};
 use idle::{Idle, Sleeper, WakeMonitor};
 use load::Load;
@@ -242,6 +242,25 @@ impl Scheduler {
     fn current(&self) -> Option<usize> {
         let (runtime, worker) = CURRENT.get();
         (runtime == self.runtime).then_some(worker)
+    }
+
+    /// The time in milliseconds of the node's clock. On a worker it is that of the worker's last reading, which is behind
+    /// by the tasks since then: for records of when something began.
+    #[inline]
+    pub(crate) fn recent_ms(&self) -> u64 {
+        match self.current() {
+            Some(worker) => self.workers[worker].read_ms(),
+            None => self.clock.now_ms(),
+        }
+    }
+
+    /// Enters the runtime on a thread that may be one of the program's. A worker is inside for its whole life.
+    #[inline]
+    pub(crate) fn enter(&self) -> Option<Entered> {
+        match self.current() {
+            Some(_) => None,
+            None => Some(self.runtime.enter()),
+        }
     }
 
     /// Queues a task.

@@ -82,6 +82,8 @@ pub(super) struct Worker {
     next: AtomicU32,
     /// What the worker is in and how many tasks came before; the monitor looks whether it changes.
     epoch: AtomicU64,
+    /// The worker's last reading of the clock, in milliseconds.
+    read_ms: AtomicU64,
     /// Set by the thread that takes this worker off the list of parked ones.
     claimed: AtomicBool,
     thread: OnceLock<Thread>,
@@ -93,6 +95,7 @@ impl Worker {
             local: ArrayQueue::new(LOCAL),
             next: AtomicU32::new(NOTHING),
             epoch: AtomicU64::new(0),
+            read_ms: AtomicU64::new(0),
             claimed: AtomicBool::new(false),
             thread: OnceLock::new(),
         }
@@ -118,6 +121,16 @@ impl Worker {
         }
         let task = self.next.swap(NOTHING, Ordering::AcqRel);
         (task != NOTHING).then_some(Task(task))
+    }
+
+    /// The time of the worker's last reading of the clock.
+    #[inline]
+    pub(super) fn read_ms(&self) -> u64 {
+        self.read_ms.load(Ordering::Relaxed)
+    }
+
+    fn set_read_time(&self, now_ns: u64) {
+        self.read_ms.store(now_ns / 1_000_000, Ordering::Relaxed);
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -292,6 +305,7 @@ impl Runner<'_> {
     /// Reads the clock: what does a task cost, is a poll due, is help worth its wake-up?
     fn sample(&mut self) {
         let now_ns = self.scheduler.clock.now_ns();
+        self.this.set_read_time(now_ns);
         let tasks = u64::from(self.tick.wrapping_sub(self.sampled_tick)).max(1);
         let cost_ns = now_ns.saturating_sub(self.sampled_ns) / tasks;
         self.scheduler.load.note_tasks(cost_ns);
@@ -309,6 +323,7 @@ impl Runner<'_> {
     fn restart_sample(&mut self) {
         self.sampled_tick = self.tick;
         self.sampled_ns = self.scheduler.clock.now_ns();
+        self.this.set_read_time(self.sampled_ns);
         self.polled_ns = self.sampled_ns;
     }
 
