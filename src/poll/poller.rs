@@ -182,7 +182,6 @@ impl Poller {
         let Some(mut guard) = guard else { return false };
         let state = &mut *guard;
         let timers = &services.timers;
-        let mut now_ms = timers.clock().now_ms();
         let timeout = match wait {
             Wait::No => Some(Duration::ZERO),
             Wait::Forever => timers.sleep().map(Duration::from_millis),
@@ -190,13 +189,13 @@ impl Poller {
                 timers.sleep().map_or(ms, |sleep| sleep.min(ms)),
             )),
         };
+        // A poll that does not wait has every event that came before this time.
+        let before_ms = (timeout == Some(Duration::ZERO)).then(|| timers.clock().now_ms());
         let polled = state.poll_once(timeout, services, &file);
-        let (mut is_behind, mut interrupted) = (polled.is_full, polled.interrupted);
-        if timeout != Some(Duration::ZERO) {
-            // The wait may have lasted past the deadline, or ended without the events that are there (EINTR): ask again.
-            now_ms = timers.clock().now_ms();
-            is_behind = true;
-        }
+        let mut interrupted = polled.interrupted;
+        // The wait may have lasted past the deadline, or ended without the events that are there (EINTR): ask again.
+        let now_ms = before_ms.unwrap_or_else(|| timers.clock().now_ms());
+        let is_behind = polled.is_full || before_ms.is_none();
         if is_behind && timers.is_due(now_ms) {
             // Each socket is reported once, or again if more has come meanwhile; the bound is for the latter.
             for _ in 0..=services.commands.live() / EVENTS {
