@@ -377,9 +377,11 @@ impl MetaProcess for UdpServer {
         message: Message,
     ) -> Result<(), Reason> {
         match message {
-            Message::Udp(packet) => {
-                let addr = mapped_for(packet.addr, self.is_v6);
-                self.machine.push(addr, packet.data);
+            Message::Udp(mut packet) => {
+                if packet.addr.is_ipv6() != self.is_v6 {
+                    packet.addr = mapped_for(packet.addr, self.is_v6);
+                }
+                self.machine.push(packet.addr, packet.data);
                 if self.writable {
                     cx.flush_later();
                 }
