@@ -73,6 +73,7 @@ impl Decoder {
     /// # Errors
     ///
     /// The stream cannot be read any further. Every later call gives the same error.
+    #[inline]
     pub(crate) fn decode(
         &mut self,
         input: &mut Buffer,
@@ -82,6 +83,14 @@ impl Decoder {
             // Nothing to look at: what came is what is given.
             return Ok((!input.is_empty()).then(|| std::mem::take(input)));
         }
+        self.decode_frame(input, pool)
+    }
+
+    fn decode_frame(
+        &mut self,
+        input: &mut Buffer,
+        pool: &BufferPool,
+    ) -> Result<Option<Buffer>, FrameError> {
         if let Some(error) = self.rare.as_ref().and_then(|rare| rare.error.as_ref()) {
             return Err(error.clone());
         }
