@@ -193,7 +193,7 @@ impl Lane {
     }
 
     /// Frees the memory of an empty lane, and of the empty batch, for reuse.
-    #[inline]
+    #[inline(always)]
     pub(super) fn release(&mut self, batch: &mut Block) {
         debug_assert_eq!(self.length, 0);
         self.taken = 0;
