@@ -331,6 +331,16 @@ impl MetaProcess for Driver {
         if self.machine.is_handshaking() {
             self.await_answer(cx, Some(cx.now_ms));
         }
+        // The usual flush: everything has left, and the socket has nothing to read.
+        if !self.readable
+            && !self.hung_up
+            && !self.release_due
+            && !self.window.has_refused()
+            && let Some(deadline_ms) = self.machine.rests_until()
+        {
+            cx.set_deadline(deadline_ms);
+            return Ok(());
+        }
         self.drive(cx)
     }
 

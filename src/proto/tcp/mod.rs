@@ -174,6 +174,15 @@ impl Connection {
         }
     }
 
+    /// Returns the deadline of an open connection that waits for nothing but input: then [`Connection::poll`] would
+    /// return the same `Wait`, if the socket has nothing to read.
+    #[inline]
+    pub(crate) fn rests_until(&self) -> Option<u64> {
+        let is_open = matches!((&self.phase, &self.write), (Phase::Open, WriteSide::Open));
+        let rests = is_open && !self.has_events() && !self.wants_transmit();
+        rests.then(|| self.next_deadline())
+    }
+
     /// The same in a handshake, or when a direction or the connection ends.
     fn poll_edge(&mut self, able: Able, now_ms: u64) -> Output {
         if !self.accepts() && !std::mem::replace(&mut self.is_quota_closed, true) {
