@@ -196,7 +196,7 @@ impl Poller {
         // The wait may have lasted past the deadline, or ended without the events that are there (EINTR): ask again.
         let now_ms = before_ms.unwrap_or_else(|| timers.clock().now_ms());
         let is_behind = polled.is_full || before_ms.is_none();
-        if is_behind && timers.is_due(now_ms) {
+        if timers.expired_unless_behind(now_ms, is_behind, &mut state.expired) {
             // Each socket is reported once, or again if more has come meanwhile; the bound is for the latter.
             for _ in 0..=services.commands.live() / EVENTS {
                 let polled = state.poll_once(Some(Duration::ZERO), services, &file);
@@ -205,8 +205,8 @@ impl Poller {
                     break;
                 }
             }
+            timers.expired(now_ms, &mut state.expired);
         }
-        timers.expired(now_ms, &mut state.expired);
         for fire in state.expired.drain(..) {
             services.deliver.handle_expired(fire);
         }

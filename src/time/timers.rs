@@ -102,15 +102,32 @@ impl<T> Timers<T> {
         (until_ms != u64::MAX).then(|| until_ms.saturating_sub(self.clock.now_ms()))
     }
 
-    /// Whether [`Timers::expired`] may have something to take out.
-    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
-        self.next_deadline()
-            .is_some_and(|next_ms| next_ms <= now_ms)
-    }
-
     /// The next deadline, or a time before it at which the wheel has work.
+    #[cfg(feature = "testing")]
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.state.lock().wheel.next_deadline()
+    }
+
+    /// Takes out what is due at `now_ms`, as [`Timers::expired`] does, unless `is_behind` and something may be due. Then
+    /// it takes nothing and returns `true`.
+    pub(crate) fn expired_unless_behind(
+        &self,
+        now_ms: u64,
+        is_behind: bool,
+        expired: &mut Vec<T>,
+    ) -> bool {
+        let mut state = self.state.lock();
+        if is_behind
+            && state
+                .wheel
+                .next_deadline()
+                .is_some_and(|next_ms| next_ms <= now_ms)
+        {
+            return true;
+        }
+        state.sleeps_until_ms = None;
+        state.wheel.advance(now_ms, expired);
+        false
     }
 
     /// Takes out what is due at `now_ms`.
