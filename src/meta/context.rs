@@ -131,7 +131,7 @@ impl MetaContext<'_> {
 
     /// Delivers data to a mailbox that is bounded for it. After a refusal the mailbox resumes this meta-process, and until
     /// then it refuses everything.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver_data(&self, to: Pid, message: CompactMessage) -> Result<(), Undelivered> {
         if self.waits.borrow().is_empty() {
             let claim = Claim::Newcomer(self.alias);
