@@ -169,7 +169,7 @@ impl Process {
     /// Handles one envelope from the mailbox, or sets it aside behind the input of its connection. `Err`: the process
     /// ends.
     #[inline]
-    pub(super) fn handle(
+    fn handle(
         &mut self,
         processes: &Arc<Processes>,
         activity: &Activity,
@@ -212,7 +212,7 @@ impl Process {
     }
 
     /// Handles one envelope, whatever its connection has queued.
-    pub(super) fn handle_released(
+    fn handle_released(
         &mut self,
         processes: &Arc<Processes>,
         activity: &Activity,
