@@ -125,8 +125,8 @@ mod tls;
 pub use actor::ChildFailed;
 pub use actor::{
     Actor, AutoShutdown, Child, ChildError, ChildInfo, ChildResult, ChildState, Context, Event,
-    Pool, PoolCommand, Restart, Session, SessionContext, Shutdown, SpawnMeta, Supervisor, Typed,
-    TypedActor,
+    Pool, PoolCommand, PoolInfo, Restart, Session, SessionContext, Shutdown, SpawnMeta,
+    SupervisionTree, Supervisor, SupervisorInfo, Typed, TypedActor,
 };
 pub use bridge::Timer;
 pub use bridge::monitor::Monitor;
@@ -148,7 +148,9 @@ pub use message::{
     MessageUdp, MessageUdpError, Priority, Proxied, RelayError, RelayedConnection, SendError,
     UserMessage, WriteData, WriteError, WriteErrorKind,
 };
-pub use meta::{MetaContext, MetaProcess, Readiness};
+pub use meta::{
+    ConnectionInfo, DatagramInfo, ListenerInfo, MetaContext, MetaProcess, Readiness, SocketKind,
+};
 pub use net::options::{
     AtLimit, ConnectionOptions, Host, IpNetwork, Overflow, ProxyProtocol, SocketOptions,
     TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions,
@@ -157,10 +159,10 @@ pub use net::tcp::{TcpConnection, TcpServer};
 pub use net::udp::UdpServer;
 #[cfg(unix)]
 pub use net::unix_datagram::UnixDatagramServer;
-pub use node::{Error, Metrics, Node, NodeOptions, Serve, StopOptions, StopReport};
+pub use node::{Error, Metrics, Node, NodeInfo, NodeOptions, Serve, StopOptions, StopReport};
 pub use poll::SocketInfo;
 pub use process::{
-    EventInfo, EventOptions, ProcessInfo, ProcessState, Published, SlowHandler, SpawnOptions,
+    EventInfo, EventOptions, Lanes, ProcessInfo, ProcessState, Published, SlowHandler, SpawnOptions,
 };
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
 pub use proto::proxy::ProxyHeader;

@@ -28,7 +28,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    pub(super) fn env_ref(&self) -> &ProcessContext<'a> {
+    pub(crate) fn env_ref(&self) -> &ProcessContext<'a> {
         &self.env
     }
 

@@ -14,19 +14,21 @@ mod typed;
 
 pub use context::Context;
 pub use events::Event;
-pub use pool::{Pool, PoolCommand};
+pub use pool::{Pool, PoolCommand, PoolInfo};
 pub(crate) use session::{InputRules, SessionBehavior};
 pub use session::{Session, SessionContext};
 pub use sockets::SpawnMeta;
 pub(crate) use sockets::finish;
 pub use supervisor::{
     AutoShutdown, Child, ChildError, ChildFailed, ChildInfo, ChildResult, ChildState, Restart,
-    Shutdown, Supervisor,
+    Shutdown, SupervisionTree, Supervisor, SupervisorInfo,
 };
 pub(crate) use supervisor::{ChildCommand, ChildVerb};
 
 pub(crate) use timers::every;
 pub use typed::{Typed, TypedActor};
+
+use std::any::Any;
 
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::Reply;
@@ -189,6 +191,10 @@ impl<A: Actor> Behavior for ActorBehavior<A> {
 
     fn type_name(&self) -> &'static str {
         std::any::type_name::<A>()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        &self.0
     }
 
     fn type_number(&self) -> MessageType {

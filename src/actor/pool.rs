@@ -18,10 +18,13 @@
 //! A pool does not own connections: it would hand one connection's bytes to several workers, so a listener refuses it.
 
 mod distribution;
+mod info;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
+
+pub use info::PoolInfo;
 
 use super::{Actor, Context, make};
 use crate::bridge::TimerEvent;

@@ -17,6 +17,7 @@
 
 mod actions;
 mod context;
+mod info;
 mod offload;
 mod readiness;
 mod services;
@@ -25,6 +26,7 @@ mod waits;
 
 pub(crate) use actions::{Actions, Again};
 pub use context::MetaContext;
+pub use info::{ConnectionInfo, DatagramInfo, ListenerInfo, SocketKind};
 pub(crate) use offload::Offload;
 pub use readiness::Readiness;
 pub(crate) use services::{PendingSpawn, Services};
@@ -209,6 +211,12 @@ pub trait MetaProcess: Send + 'static {
     /// What an inspection shows of it, besides what the runtime knows.
     fn handle_inspect(&self) -> Inspection {
         Inspection::default()
+    }
+
+    /// What it is, typed, for lists.
+    #[doc(hidden)]
+    fn kind(&self) -> SocketKind {
+        SocketKind::Other
     }
 
     /// Called last. The alias is no longer valid.

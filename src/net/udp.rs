@@ -26,7 +26,7 @@ use crate::inspect::Inspection;
 use crate::memory::buffer::BufferPool;
 use crate::message::datagram_bytes;
 use crate::message::{Message, MessageUdp, MessageUdpError};
-use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::meta::{DatagramInfo, MetaContext, MetaProcess, Readiness, SocketKind};
 use crate::net::datagram_io::DatagramIo;
 use crate::net::options::UdpServerOptions;
 #[cfg(feature = "testing")]
@@ -414,6 +414,22 @@ impl MetaProcess for UdpServer {
 
     fn is_listener(&self) -> bool {
         true
+    }
+
+    fn kind(&self) -> SocketKind {
+        let counters = &self.machine.counters;
+        SocketKind::Datagram(DatagramInfo {
+            local_addr: Some(self.local_addr),
+            owner: self.owner,
+            bytes_in: counters.bytes_in,
+            bytes_out: counters.bytes_out,
+            messages_in: counters.messages_in,
+            messages_out: counters.messages_out,
+            dropped: counters.dropped,
+            truncated: counters.truncated,
+            receive_errors: counters.receive_errors,
+            send_errors: counters.send_errors,
+        })
     }
 
     fn handle_inspect(&self) -> Inspection {

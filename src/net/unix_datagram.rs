@@ -22,7 +22,7 @@ use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::datagram_bytes;
 use crate::message::{Message, MessageUdpError, MessageUnixDatagram};
-use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::meta::{DatagramInfo, MetaContext, MetaProcess, Readiness, SocketKind};
 #[cfg(feature = "testing")]
 use crate::simulation::net::DatagramSocket;
 
@@ -351,6 +351,22 @@ impl MetaProcess for UnixDatagramServer {
 
     fn is_listener(&self) -> bool {
         true
+    }
+
+    fn kind(&self) -> SocketKind {
+        let counters = &self.counters;
+        SocketKind::Datagram(DatagramInfo {
+            local_addr: None,
+            owner: self.owner,
+            bytes_in: counters.bytes_in,
+            bytes_out: counters.bytes_out,
+            messages_in: counters.messages_in,
+            messages_out: counters.messages_out,
+            dropped: counters.dropped,
+            truncated: counters.truncated,
+            receive_errors: counters.receive_errors,
+            send_errors: counters.send_errors,
+        })
     }
 
     fn handle_inspect(&self) -> Inspection {

@@ -36,6 +36,10 @@ impl Executor for Core {
         self.processes.progress(process)
     }
 
+    fn timed(&self, process: u32, ns: u64) {
+        self.processes.timed(process, ns);
+    }
+
     fn slow_handler(&self, process: u32, ran_ms: u64) {
         self.processes
             .slow_handler(process, Duration::from_millis(ran_ms));

@@ -7,8 +7,8 @@ use std::io::Write as _;
 use super::Node;
 
 impl Node {
-    /// The state of the node as text: figures, slow handlers, processes with their names, and
-    /// sockets. For people; the form may change. With the feature `signals`,
+    /// The state of the node as text: figures, slow handlers, supervisors with their children,
+    /// pools, processes with their names, and sockets. For people; the form may change. With the feature `signals`,
     /// [`Node::run`] writes it to standard error at SIGUSR1.
     ///
     /// It grows with the number of processes and sockets. Text from outside is escaped.
@@ -59,6 +59,26 @@ impl Node {
                 slow.pid, slow.actor, slow.message, slow.ran
             )?;
         }
+        writeln!(out, "== supervisors")?;
+        write!(out, "{}", self.supervision_tree())?;
+        writeln!(out, "== pools")?;
+        for pool in self.pools() {
+            let busy = if pool.is_busy { " busy" } else { "" };
+            writeln!(
+                out,
+                "{} workers={} forwarded={} held_back={} dropped={} restarted={}{busy}",
+                pool.pid,
+                pool.workers,
+                pool.forwarded,
+                pool.held_back,
+                pool.dropped,
+                pool.restarted
+            )?;
+        }
+        self.write_lists(out)
+    }
+
+    fn write_lists(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "== processes")?;
         for process in self.processes() {
             write!(out, "{} {}", process.pid, process.state.as_str())?;
@@ -67,13 +87,14 @@ impl Node {
             }
             writeln!(
                 out,
-                " parent={} actor={} message={} in={} out={} queued={} age={:?}",
+                " parent={} actor={} message={} in={} out={} queued={} busy={:?} age={:?}",
                 process.parent,
                 process.actor,
                 process.message,
                 process.messages_in,
                 process.messages_out,
                 process.messages_queued,
+                process.time_in_handlers,
                 process.age
             )?;
         }

@@ -7,6 +7,7 @@ pub(crate) mod core;
 mod dump;
 mod error;
 mod events;
+mod info;
 mod metrics;
 mod options;
 mod records;
@@ -20,8 +21,10 @@ mod sockets;
 mod spawn;
 mod stop;
 mod timers;
+mod tree;
 
 pub use error::Error;
+pub use info::NodeInfo;
 pub use metrics::Metrics;
 pub use options::NodeOptions;
 pub use serve::Serve;
@@ -196,11 +199,14 @@ impl Node {
             .map_err(Error::Start)?;
         let stopper = Stopper::new(Arc::clone(&core), threads, signal);
         stopper.attach();
-        Ok(Self(Arc::new(Inner {
+        let node = Arc::new(Inner {
             name,
             core,
             stopper,
-        })))
+        });
+        let weak = Arc::downgrade(&node);
+        node.core.processes.attach_node(weak);
+        Ok(Self(node))
     }
 
     /// The node's name.

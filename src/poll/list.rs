@@ -10,7 +10,7 @@ use super::stripe::Stripe;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
-use crate::meta::Services;
+use crate::meta::{Services, SocketKind};
 
 /// Meta-processes that are inspected under one lock.
 const BATCH: usize = 64;
@@ -28,6 +28,8 @@ pub struct SocketInfo {
     pub type_name: &'static str,
     /// How long it has lived.
     pub age: Duration,
+    /// What it is, with its figures.
+    pub kind: SocketKind,
     /// Bytes accepted for it that it has not sent.
     pub queued_bytes: usize,
     /// Sends to it that were refused.
@@ -38,6 +40,14 @@ pub struct SocketInfo {
 }
 
 impl Io {
+    /// A meta-process, if it is alive.
+    pub(crate) fn info(&self, alias: Alias) -> Option<SocketInfo> {
+        let mut list = Vec::new();
+        let stripe = self.stripes.get(alias.stripe())?;
+        stripe.list(&[alias], &self.services, &mut list);
+        list.pop()
+    }
+
     /// The meta-processes that are alive, stripe by stripe.
     pub(crate) fn list(&self) -> Vec<SocketInfo> {
         let mut list = Vec::new();
@@ -66,6 +76,7 @@ impl Stripe {
                 alias: *alias,
                 parent: entry.parent,
                 type_name: entry.meta.type_name(),
+                kind: entry.meta.kind(),
                 age: Duration::from_millis(now_ms.saturating_sub(entry.born_ms)),
                 queued_bytes: queued,
                 refused_sends: u64::from(refused),

@@ -62,13 +62,20 @@ pub(super) struct Activity {
     sent: AtomicU64,
     /// The type of the message that the process handles, or has handled last.
     message: AtomicU32,
+    /// Time of the timed activations, in units of [`BUSY_UNIT_NS`].
+    busy: AtomicU32,
 }
+
+/// The unit of the time of the timed activations. One activation in 16 is timed, so a unit stands
+/// for a millisecond of all of them, and the counter for 49 days.
+const BUSY_UNIT_NS: u64 = 1 << 16;
 
 impl Activity {
     /// Begins the life of the next process of the cell.
     pub(super) fn reset(&self) {
         self.handled.store(0, Relaxed);
         self.sent.store(0, Relaxed);
+        self.busy.store(0, Relaxed);
         self.message.store(MessageType::NONE.to_word(), Relaxed);
     }
 
@@ -87,6 +94,20 @@ impl Activity {
             let total = self.sent.load(Relaxed) + u64::from(sent);
             self.sent.store(total, Relaxed);
         }
+    }
+
+    /// An activation that was timed has taken `ns`. The rest of the division is rounded up or down
+    /// at random, by `random`, so that short activations add up.
+    pub(super) fn add_busy(&self, ns: u64, random: u64) {
+        let units = (ns + random % BUSY_UNIT_NS) / BUSY_UNIT_NS;
+        // The process may run on another worker by now, whose activation is timed as well.
+        self.busy
+            .fetch_add(u32::try_from(units).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Time of the timed activations, in nanoseconds.
+    pub(super) fn busy_ns(&self) -> u64 {
+        u64::from(self.busy.load(Relaxed)) * BUSY_UNIT_NS
     }
 
     /// Messages that were taken in hand since the spawn.
@@ -109,6 +130,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn short_activations_add_up() {
+        let activity = Activity::default();
+        for random in 0..BUSY_UNIT_NS {
+            activity.add_busy(1_000, random);
+        }
+        assert_eq!(activity.busy_ns(), 1_000 * BUSY_UNIT_NS);
+    }
+
+    #[test]
     fn counts_and_identity_begin_anew_with_each_life() {
         let (identity, activity) = (Identity::default(), Activity::default());
         let parent = Pid::new(7, 9);
@@ -117,6 +147,8 @@ mod tests {
             activity.reset();
             assert_eq!(identity.actor(), MessageType::NONE);
             assert_eq!((activity.handled(), activity.sent()), (0, 0));
+            assert_eq!(activity.busy_ns(), 0);
+            activity.add_busy(1 << 20, 0);
             assert_eq!(activity.message(), MessageType::NONE);
             identity.set_actor(MessageType::INSPECT);
             activity.begin_message(MessageType::TCP);

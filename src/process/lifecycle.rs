@@ -1,5 +1,6 @@
 //! The life of one process as its own callbacks see it: [`ProcessContext`], and the seam [`Behavior`] to the actor half.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -57,6 +58,9 @@ pub(crate) trait Behavior: Send {
 
     /// The same as a number.
     fn type_number(&self) -> MessageType;
+
+    /// The actor.
+    fn as_any(&self) -> &dyn Any;
 
     /// Whether messages are spread over workers; such a process cannot own connections.
     fn is_pool(&self) -> bool;

@@ -10,11 +10,16 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::Processes;
-use super::slow::label;
-use super::table::Cell;
+use super::lifecycle::Behavior;
+use super::mailbox::Lanes;
+use super::slow::{SlowHandler, label};
+use super::table::{Cell, Stage};
 use crate::id::{Name, Pid};
+use crate::scheduler::TIMED_ACTIVATIONS;
 
 /// A process as [`Node::processes`](crate::Node::processes) shows it.
+///
+/// The figures of its mailbox and of its relations belong together; they are read in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessInfo {
@@ -37,6 +42,24 @@ pub struct ProcessInfo {
     pub messages_out: u64,
     /// Messages in its mailbox, in all lanes.
     pub messages_queued: usize,
+    /// The same by lane.
+    pub lanes: Lanes,
+    /// Time in its handlers. One activation in 16 is timed and stands for the others, so the value
+    /// of a process that has run rarely is a guess; it comes in steps of a millisecond.
+    pub time_in_handlers: Duration,
+    /// Its longest handler among the slow ones that the node
+    /// [keeps](crate::Node::slow_handlers).
+    pub longest_handler: Option<SlowHandler>,
+    /// Its sockets and other meta-processes: its children, and connections that it owns.
+    pub meta_processes: usize,
+    /// Processes, meta-processes and events that it is linked to.
+    pub links: usize,
+    /// What it monitors.
+    pub monitors: usize,
+    /// Monitors on it.
+    pub monitored_by: usize,
+    /// Whether it is the child of a supervisor.
+    pub is_supervised: bool,
     /// How long it has lived, in tenths of a second.
     pub age: Duration,
 }
@@ -73,6 +96,7 @@ struct List {
     processes: Arc<Processes>,
     names: HashMap<Pid, Name>,
     running: HashSet<u32>,
+    slow: Vec<SlowHandler>,
     next: u32,
 }
 
@@ -84,9 +108,52 @@ impl Processes {
         List {
             names: names.collect(),
             running: self.scheduler.running_processes().collect(),
+            slow: self.slow_handlers(),
             processes: Arc::clone(self),
             next: 1,
         }
+    }
+
+    /// A process, if it is alive.
+    pub(crate) fn info(self: &Arc<Self>, pid: Pid) -> Option<ProcessInfo> {
+        let names = self.name_of(pid).map(|name| (pid, name));
+        let list = List {
+            names: names.into_iter().collect(),
+            running: self.scheduler.running_processes().collect(),
+            slow: self.slow_handlers(),
+            processes: Arc::clone(self),
+            next: 0,
+        };
+        let info = list.look(pid.index(), self.cells.get(pid.index())?)?;
+        (info.pid == pid).then_some(info)
+    }
+
+    /// Lets `look` see the behavior of a process, between two of its activations. `None`: it has
+    /// ended, it has not started, or a handler of it runs.
+    ///
+    /// A worker that comes to run the process meanwhile waits for `look`, which must be short.
+    pub(crate) fn look_at<R>(&self, pid: Pid, look: impl FnOnce(&dyn Behavior) -> R) -> Option<R> {
+        // `end_all` passes over a cell that is locked: it must not meet this lock.
+        let _looks = self.looks.lock();
+        let cell = self.live_cell(pid)?;
+        let stage = cell.stage.try_lock()?;
+        match &*stage {
+            Stage::Living(process) if process.life.pid == pid => Some(look(&*process.behavior)),
+            _ => None,
+        }
+    }
+
+    /// An activation of the process in this cell has taken `ns`.
+    pub(crate) fn timed(&self, index: u32, ns: u64) {
+        if let Some(cell) = self.cells.get(index) {
+            // The last digits of the clock are as good as random.
+            cell.activity.add_busy(ns, self.timers.clock().now_ns());
+        }
+    }
+
+    /// How many names are registered.
+    pub(crate) fn count_names(&self) -> usize {
+        self.names.lock().len()
     }
 
     /// The registered names, sorted.
@@ -105,17 +172,18 @@ impl Processes {
 impl List {
     /// What is shown of the process in a cell, if there is one before and after the look.
     fn look(&self, index: u32, cell: &Cell) -> Option<ProcessInfo> {
-        let generation = cell.generation()?;
-        let pid = Pid::new(index, generation);
+        let mailbox = cell.snapshot()?;
+        let pid = Pid::new(index, mailbox.generation);
         let (activity, identity) = (&cell.activity, cell.identity());
         let now_ms = self.processes.timers.clock().now_ms();
-        let messages_queued = cell.queued();
+        let slow = self.slow.iter().find(|slow| slow.pid == pid);
+        let busy_ns = activity.busy_ns().saturating_mul(TIMED_ACTIVATIONS);
         let info = ProcessInfo {
             pid,
             name: self.names.get(&pid).cloned(),
             parent: identity.parent(),
             actor: label(identity.actor()),
-            state: match messages_queued {
+            state: match mailbox.lanes.total() {
                 _ if self.running.contains(&index) => ProcessState::Running,
                 0 => ProcessState::Idle,
                 _ => ProcessState::Queued,
@@ -123,13 +191,21 @@ impl List {
             message: label(activity.message()),
             messages_in: activity.handled(),
             messages_out: activity.sent(),
-            messages_queued,
+            messages_queued: mailbox.lanes.total(),
+            lanes: mailbox.lanes,
+            time_in_handlers: Duration::from_nanos(busy_ns),
+            longest_handler: slow.cloned(),
+            meta_processes: mailbox.metas,
+            links: mailbox.links,
+            monitors: mailbox.monitors,
+            monitored_by: mailbox.watchers,
+            is_supervised: cell.is_supervised.load(Ordering::Relaxed),
             age: Duration::from_millis(identity.age_ms(now_ms)),
         };
         // The loads above must not move below the second look at the generation, which finds
         // out whether the cell got another process in between.
         fence(Ordering::Acquire);
-        (cell.generation() == Some(generation)).then_some(info)
+        (cell.generation() == Some(pid.generation())).then_some(info)
     }
 }
 

@@ -29,7 +29,12 @@
 //! message that would have fitted a moment later, and never accepts one too many. A sender reads it only when the chunk as
 //! it was taken would reach the bound: reading it for each message would take its line away from the consumer.
 
+mod snapshot;
+
 use std::collections::VecDeque;
+
+pub use snapshot::Lanes;
+pub(super) use snapshot::Snapshot;
 
 use super::activity::Identity;
 use super::class::{Class, PushError, Pushed};

@@ -41,6 +41,7 @@ pub use events::{EventInfo, EventOptions, Published};
 pub(crate) use lifecycle::{Behavior, ProcessContext};
 pub use list::{ProcessInfo, ProcessState};
 pub(crate) use mailbox::Bounds;
+pub use mailbox::Lanes;
 pub use options::SpawnOptions;
 pub use slow::SlowHandler;
 pub(crate) use spawn::{StartReport, Started};

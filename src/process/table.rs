@@ -3,6 +3,7 @@
 //! What reaches a process comes by `send` and `deliver`, a worker runs it in `activation`, and it
 //! ends in `end`.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
@@ -16,7 +17,7 @@ use super::end::Closing;
 use super::envelope::{BarrierToken, Payload};
 use super::events::Events;
 use super::lifecycle::{Process, ProcessInfo};
-use super::mailbox::{Bounds, Mailbox};
+use super::mailbox::{Bounds, Mailbox, Snapshot};
 use super::relations::Relations;
 use super::set_aside::SetAside;
 use super::slow::Longest;
@@ -39,6 +40,8 @@ pub(crate) struct Processes {
     pub(super) slots: IndexAllocator,
     pub(super) names: Mutex<HashMap<Name, Pid>>,
     pub(super) longest: Mutex<Longest>,
+    /// Held while a thread looks at a behavior, and while those that are left are ended.
+    pub(super) looks: Mutex<()>,
     /// Handlers that were slow.
     pub(super) slow: AtomicU64,
     /// Processes that have ended, by the class of their reason.
@@ -57,6 +60,8 @@ pub(crate) struct Processes {
     emptied: Waker,
     /// What starts meta-processes; set once the I/O half exists.
     services: OnceLock<Weak<Services>>,
+    /// The node that it belongs to; the type is known there.
+    node: OnceLock<Weak<dyn Any + Send + Sync>>,
     /// Stops the node in the background.
     stopper: OnceLock<Waker>,
 }
@@ -104,9 +109,9 @@ impl Cell {
         self.activity.reset();
     }
 
-    /// Messages in the mailbox.
-    pub(super) fn queued(&self) -> usize {
-        self.mailbox.queued()
+    /// What is in the mailbox.
+    pub(super) fn snapshot(&self) -> Option<Snapshot> {
+        self.mailbox.snapshot()
     }
 }
 
@@ -126,6 +131,7 @@ impl Processes {
             slots: IndexAllocator::new(1, limit.saturating_add(1).min(MAX_PROCESSES)),
             names: Mutex::new(HashMap::new()),
             longest: Mutex::new(Longest::default()),
+            looks: Mutex::new(()),
             slow: AtomicU64::new(0),
             ended: Default::default(),
             scheduler,
@@ -140,6 +146,7 @@ impl Processes {
             stopping: AtomicBool::new(false),
             emptied,
             services: OnceLock::new(),
+            node: OnceLock::new(),
             stopper: OnceLock::new(),
         }
     }
@@ -170,6 +177,17 @@ impl Processes {
         services
             .map(|services| services.pool.clone())
             .unwrap_or_default()
+    }
+
+    /// Remembers the node.
+    pub(crate) fn attach_node(&self, node: Weak<dyn Any + Send + Sync>) {
+        // A second call would be a bug of the node and changes nothing.
+        let _ = self.node.set(node);
+    }
+
+    /// The node, while the program has a handle of it.
+    pub(crate) fn node(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.node.get()?.upgrade()
     }
 
     /// Remembers how the node is stopped from inside.
@@ -305,15 +323,19 @@ impl Processes {
 
     /// Ends what will never run again, because the workers have ended: everything but `terminate`.
     pub(crate) fn end_all(self: &Arc<Self>, reason: &Reason) {
+        let mut left = Vec::new();
+        let looks = self.looks.lock();
         let mut index = 1;
         while let Some(cell) = self.cells.get(index) {
             index += 1;
-            let Some(mut stage) = cell.stage.try_lock() else {
-                continue;
-            };
-            let found = std::mem::take(&mut *stage);
-            drop(stage);
-            self.end_now(cell, found, reason);
+            if let Some(mut stage) = cell.stage.try_lock() {
+                left.push((cell, std::mem::take(&mut *stage)));
+            }
+        }
+        // What ends is dropped, and that may look at the node.
+        drop(looks);
+        for (cell, stage) in left {
+            self.end_now(cell, stage, reason);
         }
     }
 

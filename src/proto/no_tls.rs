@@ -52,6 +52,10 @@ impl Tls {
         match self.0 {}
     }
 
+    pub(crate) fn version(&self) -> Option<&'static str> {
+        match self.0 {}
+    }
+
     pub(crate) fn info(&self) -> TlsInfo {
         match self.0 {}
     }

@@ -50,6 +50,9 @@ use load::Load;
 pub(crate) use schedule::Schedule;
 use worker::Worker;
 
+/// One activation of a process in this many is timed.
+pub(crate) const TIMED_ACTIVATIONS: u64 = worker::TIMED as u64;
+
 /// Something to run: the number of a process or of a stripe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Task(u32);
@@ -119,6 +122,9 @@ pub(crate) trait Executor: Send + Sync + 'static {
     /// Messages that the process with this index has taken in hand: while the number stays the same, so
     /// does the handler.
     fn progress(&self, process: u32) -> u64;
+
+    /// An activation of the process has taken this long; of one in [`TIMED_ACTIVATIONS`].
+    fn timed(&self, process: u32, ns: u64);
 
     /// A handler of the process has run for this long, and still runs.
     fn slow_handler(&self, process: u32, ran_ms: u64);

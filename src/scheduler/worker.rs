@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 use crossbeam_queue::ArrayQueue;
 
 use super::idle::Sleep;
-use super::{CURRENT, Executor, Scheduler, Task, Wait};
+use super::{CURRENT, Executor, Kind, Scheduler, Task, Wait};
 
 /// Tasks on a worker's own queue; more overflow to the global one.
 const LOCAL: usize = 256;
@@ -18,7 +18,7 @@ const GLOBAL_TICKS: u32 = 61;
 /// How often the clock is read, in tasks.
 const CLOCK_TICKS: u32 = 8;
 /// One in this many activations of processes is timed.
-const TIMED: u32 = 16;
+pub(super) const TIMED: u32 = 16;
 /// A busy worker polls without blocking when the last poll is this long past.
 const POLL_INTERVAL_NS: u64 = 500_000;
 /// An empty LIFO slot.
@@ -225,6 +225,9 @@ impl Runner<'_> {
         self.run_task(task);
         let cost_ns = self.scheduler.clock.now_ns().saturating_sub(began_ns);
         self.scheduler.load.note_activation(cost_ns);
+        if let Kind::Process(process) = task.kind() {
+            self.executor.timed(process, cost_ns);
+        }
     }
 
     #[inline]

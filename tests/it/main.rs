@@ -45,6 +45,7 @@ mod requests;
 #[cfg(unix)]
 mod run;
 mod scheduling;
+mod seen;
 mod sessions;
 mod stop;
 mod stories;

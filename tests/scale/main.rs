@@ -14,6 +14,7 @@ mod flood;
 mod growth;
 mod hostile;
 mod idle;
+mod lists;
 mod memory;
 mod restart;
 #[cfg(feature = "ring")]

@@ -282,6 +282,10 @@ impl<S: Session> SessionBehavior<S> {
 }
 
 impl<S: Session> Behavior for SessionBehavior<S> {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
     fn init(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
         match self.connect.take() {
             Some(connect) => self.connected(env, &connect),

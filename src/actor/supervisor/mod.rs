@@ -28,6 +28,7 @@ mod known;
 mod machine;
 mod mutation;
 mod policy;
+mod tree;
 mod verbs;
 
 use std::collections::HashMap;
@@ -39,6 +40,7 @@ pub(crate) use command::{ChildCommand, ChildVerb};
 pub use command::{ChildError, ChildResult};
 pub use failed::ChildFailed;
 pub use policy::{AutoShutdown, Restart, Shutdown};
+pub use tree::{SupervisionTree, SupervisorInfo};
 
 use adapter::Adapter;
 use policy::{BackOff, Kind, Rules};

@@ -31,7 +31,9 @@ use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::Message;
-use crate::meta::{Again, MetaContext, MetaProcess, Offload, Readiness};
+use crate::meta::{
+    Again, ConnectionInfo, MetaContext, MetaProcess, Offload, Readiness, SocketKind,
+};
 use crate::net::stream::{PeerAddr, Stream, canonical};
 use crate::proto::tcp::{Able, Connection, Event, Handshake, Input, Output, Settings};
 
@@ -398,6 +400,25 @@ impl MetaProcess for Driver {
 
     fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.finish(cx, DisconnectReason::NodeStop)
+    }
+
+    fn kind(&self) -> SocketKind {
+        let (status, counters) = (self.machine.status(), &self.machine.counters);
+        SocketKind::Connection(ConnectionInfo {
+            remote_addr: Some(self.remote_addr.get()),
+            local_addr: Some(self.local_addr()),
+            tls: self.machine.tls_version(),
+            bytes_in: counters.bytes_in,
+            bytes_out: counters.bytes_out,
+            messages_in: counters.messages_in,
+            messages_out: counters.messages_out,
+            high_water_events: u64::from(counters.high_water),
+            mailbox_pauses: u64::from(self.mailbox_pauses),
+            is_paused_by_mailbox: self.window.has_refused(),
+            is_paused_by_backlog: self.window.is_full(),
+            is_paused_by_owner: status.is_paused,
+            ..ConnectionInfo::new(self.owner, status.state)
+        })
     }
 
     fn handle_inspect(&self) -> Inspection {

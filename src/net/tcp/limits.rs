@@ -29,6 +29,7 @@ use crate::error::DisconnectReason;
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
 use crate::message::{Message, Proxied};
+use crate::meta::ListenerInfo;
 use crate::net::options::TcpServerOptions;
 use crate::time::clock::millis;
 
@@ -201,6 +202,14 @@ impl ConnectionLimiter {
             rare,
             stage: Stage::Accepted,
         })
+    }
+
+    /// Sets the counters of the connections that have ended.
+    pub(super) fn count(&self, info: &mut ListenerInfo) {
+        info.handshakes_failed = self.handshakes_failed.load(Relaxed);
+        info.ended_bytes_in = self.bytes_in.load(Relaxed);
+        info.ended_bytes_out = self.bytes_out.load(Relaxed);
+        info.ended_unsent = self.unsent.load(Relaxed);
     }
 
     /// Adds the counters of the connections that have ended.

@@ -107,6 +107,11 @@ impl Connection {
         }
     }
 
+    /// The version of TLS, once the handshake has agreed on it.
+    pub(crate) fn tls_version(&self) -> Option<&'static str> {
+        self.tls.as_ref()?.version()
+    }
+
     /// What the handshake agreed on.
     pub(crate) fn tls_info(&self) -> Option<Box<crate::tls::TlsInfo>> {
         self.tls.as_ref().map(|tls| Box::new(tls.info()))

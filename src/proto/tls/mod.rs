@@ -200,6 +200,11 @@ impl Tls {
         self.session.failure.is_some()
     }
 
+    /// Returns the name of the version, once it is agreed on.
+    pub(crate) fn version(&self) -> Option<&'static str> {
+        self.session.rustls.protocol_version()?.as_str()
+    }
+
     /// Returns what the handshake agreed on. Copies; ask once, after the handshake.
     pub(crate) fn info(&self) -> TlsInfo {
         let rustls = &self.session.rustls;

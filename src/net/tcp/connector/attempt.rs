@@ -33,7 +33,7 @@ use crate::error::{DisconnectReason, Reason};
 use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
 use crate::message::{FailedAttempt, Message, MessageTcpDisconnect};
-use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::meta::{ConnectionInfo, MetaContext, MetaProcess, Readiness, SocketKind};
 use crate::net::options::host::HostAndPort;
 use crate::net::stream::Stream;
 use crate::net::tcp::connection::Driver;
@@ -265,6 +265,15 @@ impl TcpConnection {
     }
 }
 
+impl TcpConnection {
+    fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Named | State::Resolving => "resolving",
+            _ => "connecting",
+        }
+    }
+}
+
 impl MetaProcess for TcpConnection {
     /// The owner gets a Disconnect.
     fn reports_end(&self) -> bool {
@@ -358,14 +367,14 @@ impl MetaProcess for TcpConnection {
         self.finish(cx, DisconnectReason::NodeStop)
     }
 
+    fn kind(&self) -> SocketKind {
+        SocketKind::Connection(ConnectionInfo::new(self.owner, self.state_name()))
+    }
+
     fn handle_inspect(&self) -> Inspection {
         let mut inspection = Inspection::default();
         inspection.add("kind", "tcp connection");
-        let state = match self.state {
-            State::Named | State::Resolving => "resolving",
-            _ => "connecting",
-        };
-        inspection.add("state", state);
+        inspection.add("state", self.state_name());
         inspection.add(
             "remote_addr",
             HostAndPort(&self.options.host, self.options.port),

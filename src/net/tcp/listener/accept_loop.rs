@@ -21,7 +21,7 @@ use crate::error::Reason;
 use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
 use crate::message::Message;
-use crate::meta::{MetaContext, MetaProcess, Readiness};
+use crate::meta::{ListenerInfo, MetaContext, MetaProcess, Readiness, SocketKind};
 use crate::net::options::AtLimit;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
@@ -230,6 +230,16 @@ impl TcpServer {
     }
 }
 
+impl TcpServer {
+    fn state_name(&self) -> &'static str {
+        match self.state {
+            _ if self.paused => "paused",
+            Accepting::Open => "accepting",
+            Accepting::Waiting(lack) => lack.name(),
+        }
+    }
+}
+
 impl MetaProcess for TcpServer {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         match &mut self.listener {
@@ -306,6 +316,24 @@ impl MetaProcess for TcpServer {
         true
     }
 
+    fn kind(&self) -> SocketKind {
+        let counters = &self.counters;
+        let mut info = ListenerInfo {
+            local_addr: self.listener.is_tcp().then(|| self.local_addr()),
+            state: self.state_name(),
+            connections: self.limiter.open(),
+            handshaking: self.limiter.handshaking(),
+            accepted: counters.accepted,
+            refused: counters.refused,
+            no_owner: counters.no_owner,
+            errors: counters.errors,
+            pauses: counters.pauses,
+            ..ListenerInfo::default()
+        };
+        self.limiter.count(&mut info);
+        SocketKind::Listener(info)
+    }
+
     fn handle_inspect(&self) -> Inspection {
         let mut inspection = Inspection::default();
         inspection.add(
@@ -317,12 +345,7 @@ impl MetaProcess for TcpServer {
             },
         );
         inspection.add("local_addr", &self.listener);
-        let state = match self.state {
-            _ if self.paused => "paused",
-            Accepting::Open => "accepting",
-            Accepting::Waiting(lack) => lack.name(),
-        };
-        inspection.add("state", state);
+        inspection.add("state", self.state_name());
         inspection.add("connections", self.limiter.open());
         inspection.add("handshaking", self.limiter.handshaking());
         let counters = &self.counters;

@@ -1,0 +1,72 @@
+//! What a list shows of a mailbox, read in one step, so that its figures belong together.
+
+use super::{Mailbox, Status};
+use crate::process::relations::Relations;
+
+/// Messages that wait in a mailbox, by lane. A process takes them from the first lane that has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lanes {
+    /// Exit signals and messages of priority `Max`.
+    pub urgent: usize,
+    /// Messages of priority `High`.
+    pub system: usize,
+    /// All other messages and the data of sockets, those included that a worker has taken out of
+    /// the mailbox and not handled yet.
+    pub main: usize,
+    /// Messages of priority `Log`.
+    pub log: usize,
+}
+
+impl Lanes {
+    /// The sum.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// assert!(node.processes().all(|process| process.lanes.total() < 1_000));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub const fn total(&self) -> usize {
+        self.urgent + self.system + self.main + self.log
+    }
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::process) struct Snapshot {
+    pub(in crate::process) generation: u32,
+    pub(in crate::process) lanes: Lanes,
+    pub(in crate::process) metas: usize,
+    pub(in crate::process) links: usize,
+    pub(in crate::process) monitors: usize,
+    pub(in crate::process) watchers: usize,
+}
+
+impl Mailbox {
+    /// What is in the mailbox of the process that is alive here, if one is.
+    pub(in crate::process) fn snapshot(&self) -> Option<Snapshot> {
+        let state = self.state.lock();
+        if state.status == Status::Closed {
+            return None;
+        }
+        let others = state.others.as_deref();
+        let relations = state.relations.as_deref();
+        let count = |count: fn(&Relations) -> usize| relations.map_or(0, count);
+        Some(Snapshot {
+            generation: state.generation,
+            lanes: Lanes {
+                urgent: others.map_or(0, |others| others.urgent.len()),
+                system: others.map_or(0, |others| others.system.len()),
+                main: self.queued_in_main(&state),
+                log: others.map_or(0, |others| others.log.len()),
+            },
+            metas: count(|relations| relations.metas.len()),
+            links: count(|relations| relations.links.len()),
+            monitors: count(|relations| relations.monitors.len()),
+            watchers: count(|relations| relations.watchers.len()),
+        })
+    }
+}
