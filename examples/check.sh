@@ -429,3 +429,14 @@ rm "$work/proxy.out"
 run proxy 127.0.0.1:0 --to "127.0.0.1:$free"
 timeout 60 nc -d 127.0.0.1 "$port" | { sleep 2; cat; } | cmp - "$work/much" || fail "100 MB past a reader that stops"
 finish
+
+# ---- observer ----
+
+run observer 127.0.0.1:0 --crash-every 3
+get "http://$address/metrics" | grep -q '^longshore_processes ' || fail "no metrics"
+get "http://$address/dump" | grep -q '^== supervisors' || fail "no dump"
+# A page elsewhere must not read it through a name that it controls.
+get -o "$work/refused" -w '%{http_code}' -H 'Host: evil.example' "http://$address/" >"$work/status" || true
+[ "$(cat "$work/status")" = 400 ] || fail "answers to another host"
+examples/observer/check.py "$address" || fail "the page"
+finish

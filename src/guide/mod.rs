@@ -24,6 +24,8 @@
 //! | [`stopping`] | how a node ends |
 //! | [`logging`] | records: what is reported, where it goes, what bounds it |
 //! | [`observing`] | what a node does, and why it is slow |
+//! | [`tuning`] | what to set when the defaults do not fit |
+//! | [`deployment`] | how a program runs as a service |
 //! | [`more_than_one_machine`] | nodes that talk through NATS, and what that guarantees |
 //! | [`one_packet`] | the way of one packet through the source, for those who read it |
 //! | [`the_loop`] | what happens between a byte on the wire and your handler |
@@ -72,6 +74,10 @@ pub mod stopping {}
 pub mod logging {}
 #[doc = include_str!("observing.md")]
 pub mod observing {}
+#[doc = include_str!("tuning.md")]
+pub mod tuning {}
+#[doc = include_str!("deployment.md")]
+pub mod deployment {}
 #[cfg(feature = "nats")]
 #[doc = include_str!("more_than_one_machine.md")]
 pub mod more_than_one_machine {}

@@ -60,6 +60,35 @@ fn every_figure_has_a_test_that_moves_it() {
     stop_clean(&node);
 }
 
+#[test]
+fn figures_of_the_documentation_are_those_of_the_text() {
+    let page = include_str!("../../src/node/metrics.rs");
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("/// | `longshore_"));
+    let mut documented: Vec<String> = rows
+        .map(|row| {
+            let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+            // Name, unit, meaning, when it grows, and what is behind the last bar.
+            assert_eq!(columns.len(), 5, "{row}");
+            assert!(columns[..4].iter().all(|text| !text.is_empty()), "{row}");
+            let name = columns[0].trim_end_matches('`');
+            format!("longshore_{}", name.split('{').next().expect("a name"))
+        })
+        .collect();
+    let node = quiet();
+    let text = node.metrics().to_string();
+    let helped = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    let mut written: Vec<String> = helped
+        .filter_map(|line| Some(line.split_once(' ')?.0.to_owned()))
+        .collect();
+    documented.sort();
+    written.sort();
+    assert_eq!(documented, written);
+    assert!(written.len() > 10, "{text}");
+    stop_clean(&node);
+}
+
 #[track_caller]
 fn moves_count(node: &Node, name: &str, by: impl FnOnce()) {
     moves(
