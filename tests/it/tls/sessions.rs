@@ -1,5 +1,6 @@
 //! Sessions that succeed: what was negotiated, what is resumed, and which certificate was used.
 
+use longshore::SocketKind;
 use longshore::tls::{ClientAuth, TlsInfo, TlsServerOptions};
 use rustls::{CipherSuite, ProtocolVersion};
 
@@ -19,6 +20,14 @@ fn visit(
     assert_eq!(server.tcp().data, "hi");
     server.write(there.id, "hello");
     assert_eq!(user.tcp().data, "hello");
+    let id = there.id;
+    let socket = server.run(move |cx| cx.node()?.socket(id)).unwrap();
+    let SocketKind::Connection(info) = socket.kind else {
+        panic!("{socket:?}");
+    };
+    let version = there.tls.as_ref().unwrap().protocol_version;
+    assert_eq!(info.tls, version.as_str());
+    assert!(info.tls.is_some());
     user.run(move |cx| cx.close(here)).unwrap();
     let ended = user.disconnect();
     assert_eq!(
