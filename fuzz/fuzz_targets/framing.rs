@@ -40,7 +40,7 @@ fn plan(data: &[u8]) -> Option<(Framing, Vec<usize>, &[u8])> {
     let (&[kind, a, b, c, d, e], data) = data.split_first_chunk()?;
     let (a, b, c) = (usize::from(a), usize::from(b), usize::from(c));
     let mut rest = data;
-    let framing = match kind % 6 {
+    let framing = match kind % 7 {
         0 => Framing::Raw,
         1 => Framing::fixed(1 + a),
         2 => Framing::header(header(
@@ -59,6 +59,9 @@ fn plan(data: &[u8]) -> Option<(Framing, Vec<usize>, &[u8])> {
                 max_length: 1 + a,
             }
         }
+        6 => Framing::Varint {
+            max_length: 1 + a + 256 * (b % 4),
+        },
         _ => Framing::Custom(CustomFraming::new(|| Box::new(Netstring)).with_max_length(1 + a)),
     };
     framing.validate().expect("these options are valid");

@@ -71,6 +71,12 @@ pub enum Framing {
         /// The longest frame, in bytes without its delimiter.
         max_length: usize,
     },
+    /// Frames that begin with their length as a variable-length number, least significant seven bits first, as Protocol Buffers
+    /// have it (Base 128 Varints). They are delivered without it, empty ones too.
+    Varint {
+        /// The longest frame, in bytes without its length.
+        max_length: usize,
+    },
     /// Frames found by a decoder of the user's own.
     Custom(CustomFraming),
 }
@@ -126,6 +132,24 @@ impl Framing {
         }
     }
 
+    /// Makes frames of at most 1 MiB that begin with their length as a variable-length number.
+    ///
+    /// ```
+    /// use longshore::{Buffer, Framing};
+    ///
+    /// assert!(Framing::varint().validate().is_ok());
+    /// // A frame to send:
+    /// let mut frame = Buffer::new();
+    /// frame.put_varint(300);
+    /// assert_eq!(frame, [0xac, 0x02]);
+    /// ```
+    #[must_use]
+    pub const fn varint() -> Self {
+        Self::Varint {
+            max_length: DEFAULT_MAX_LENGTH,
+        }
+    }
+
     /// Makes frames of at most 1 MiB with a decoder of the user's own. `new` is called once for each connection.
     ///
     /// See [`FrameDecoder`] for an example, and [`CustomFraming`] to change the maximum.
@@ -172,7 +196,9 @@ impl Framing {
             )),
             Self::Fixed { length } => validate_length("length", *length, 1),
             Self::Header(options) => options.validate(),
-            Self::Lines { max_length } => validate_length("max_length", *max_length, 1),
+            Self::Lines { max_length } | Self::Varint { max_length } => {
+                validate_length("max_length", *max_length, 1)
+            }
             Self::Delimiter {
                 delimiter,
                 max_length,
@@ -216,6 +242,7 @@ mod tests {
             (Framing::fixed(1 << 31), "length"),
             (lines(0), "max_length"),
             (lines(usize::MAX), "max_length"),
+            (Framing::Varint { max_length: 0 }, "max_length"),
             (Framing::delimiter(b""), "delimiter"),
             (Framing::delimiter([0; 257]), "delimiter"),
             (

@@ -24,6 +24,23 @@ macro_rules! put_numbers {
 }
 
 impl Buffer {
+    /// Appends a variable-length number: seven bits in each byte, the least significant first; see
+    /// [`Framing::varint`](crate::Framing::varint).
+    ///
+    /// ```
+    /// let mut buffer = longshore::Buffer::new();
+    /// buffer.put_varint(1);
+    /// buffer.put_varint(u64::from(u32::MAX));
+    /// assert_eq!(buffer, [0x01, 0xff, 0xff, 0xff, 0xff, 0x0f]);
+    /// ```
+    pub fn put_varint(&mut self, mut number: u64) {
+        while number > 0x7f {
+            self.put_u8((number & 0x7f) as u8 | 0x80);
+            number >>= 7;
+        }
+        self.put_u8(number as u8);
+    }
+
     put_numbers! {
         put_u8, u8, to_be_bytes, "one byte";
         put_u16, u16, to_be_bytes, "the most significant byte first";

@@ -21,7 +21,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::scan::{
-    Scan, decode_custom, look_at_header, look_for_delimiter, look_for_line, whole_or_more,
+    Scan, decode_custom, look_at_header, look_at_varint, look_for_delimiter, look_for_line,
+    whole_or_more,
 };
 use super::{FrameDecoder, Framing};
 use crate::error::FrameError;
@@ -236,7 +237,9 @@ impl Decoder {
     fn enough(&self) -> usize {
         let needed = self.needed as usize;
         match *self.framing {
-            Framing::Raw | Framing::Fixed { .. } | Framing::Header(_) => needed,
+            Framing::Raw | Framing::Fixed { .. } | Framing::Header(_) | Framing::Varint { .. } => {
+                needed
+            }
             Framing::Lines { .. } | Framing::Delimiter { .. } | Framing::Custom(_) => {
                 needed.max(self.partial.len() + self.partial.len().max(CHUNK))
             }
@@ -253,6 +256,7 @@ impl Decoder {
             }),
             Framing::Fixed { length } => Ok(whole_or_more(bytes, *length, 0)),
             Framing::Header(options) => look_at_header(bytes, options),
+            Framing::Varint { max_length } => look_at_varint(bytes, *max_length),
             Framing::Lines { max_length } => look_for_line(bytes, scanned, *max_length),
             Framing::Delimiter {
                 delimiter,

@@ -22,6 +22,7 @@ pub(crate) fn one_shot(
                 Ok((rest.len() >= *length).then(|| (Some(&rest[..*length]), *length)))
             }
             Framing::Header(options) => header(options, rest),
+            Framing::Varint { max_length } => varint(rest, *max_length),
             Framing::Lines { max_length } => line(rest, *max_length),
             Framing::Delimiter {
                 delimiter,
@@ -46,6 +47,27 @@ pub(crate) fn one_shot(
 
 /// The frame, if there is one to deliver, and the bytes that it takes up; nothing while it is incomplete.
 type Cut<'a> = Result<Option<(Option<&'a [u8]>, usize)>, FrameError>;
+
+fn varint(bytes: &[u8], max: usize) -> Cut<'_> {
+    let mut length = 0_u128;
+    for (number, byte) in bytes.iter().enumerate() {
+        length += u128::from(byte % 128) << (7 * number);
+        if *byte < 128 {
+            let start = number + 1;
+            if length > max as u128 {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                return Err(FrameError::TooLarge { length, max });
+            }
+            let end = start + length as usize;
+            return Ok(bytes.get(start..end).map(|frame| (Some(frame), end)));
+        }
+        if number == 9 {
+            let length = usize::MAX;
+            return Err(FrameError::TooLarge { length, max });
+        }
+    }
+    Ok(None)
+}
 
 fn header<'a>(options: &HeaderFraming, bytes: &'a [u8]) -> Cut<'a> {
     let Some(field) =

@@ -67,6 +67,40 @@ pub(super) fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Sc
     ))
 }
 
+/// The longest variable-length number: 64 bits, seven in each byte.
+const MAX_VARINT: usize = 10;
+
+/// Reads a length of seven bits in each byte, of which the last one has its high bit clear. One that has no end in ten bytes
+/// is longer than any maximum.
+pub(super) fn look_at_varint(bytes: &[u8], max: usize) -> Result<Scan, FrameError> {
+    let seen = &bytes[..bytes.len().min(MAX_VARINT)];
+    let end = seen.iter().position(|byte| byte & 0x80 == 0);
+    let Some(last) = end else {
+        return if bytes.len() < MAX_VARINT {
+            Ok(Scan::More {
+                needed: bytes.len() + 1,
+            })
+        } else {
+            Err(FrameError::TooLarge {
+                length: usize::MAX,
+                max,
+            })
+        };
+    };
+    // The tenth byte has one bit of the 64.
+    let fits = last < MAX_VARINT - 1 || seen[last] <= 1;
+    let append = |sum: u64, byte: &u8| sum << 7 | u64::from(byte & 0x7f);
+    let number = seen[..=last].iter().rev().fold(0, append);
+    let length = usize::try_from(number).ok().filter(|_| fits);
+    match length {
+        Some(length) if length <= max => Ok(whole_or_more(bytes, last + 1 + length, last + 1)),
+        _ => Err(FrameError::TooLarge {
+            length: length.unwrap_or(usize::MAX),
+            max,
+        }),
+    }
+}
+
 /// Reads a number of at most eight bytes; one that this machine cannot count to becomes `usize::MAX`.
 fn number(digits: &[u8], order: ByteOrder) -> usize {
     let append = |sum: u64, digit: &u8| sum << 8 | u64::from(*digit);

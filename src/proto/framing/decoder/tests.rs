@@ -362,6 +362,24 @@ fn line_maximum_does_not_count_the_end() {
 }
 
 #[test]
+fn varint_is_the_length_of_what_follows_it() {
+    let varint = |max_length| Framing::Varint { max_length };
+    assert_frames(varint(3), b"\x03abc\x00\x01x\x02", &[b"abc", b"", b"x"], Ok(1));
+    // A number that takes more bytes than it needs is one all the same.
+    assert_frames(varint(3), b"\x82\x80\x00ab", &[b"ab"], Ok(0));
+    let long = [b"\xac\x02".as_slice(), &[b'x'; 300]].concat();
+    assert_frames(varint(300), &long, &[&long[2..]], Ok(0));
+    assert_frames(varint(299), &long, &[], too_large(300, 299));
+    // The largest number, and what is none.
+    let largest = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+    assert_frames(varint(9), largest, &[], too_large(usize::MAX, 9));
+    let beyond = b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02";
+    assert_frames(varint(9), beyond, &[], too_large(usize::MAX, 9));
+    assert_frames(varint(9), [0x80; 10], &[], too_large(usize::MAX, 9));
+    assert_frames(varint(9), [0x80; 9], &[], Ok(9));
+}
+
+#[test]
 fn delimiter_is_found_wherever_a_read_splits_it() {
     assert_frames(
         Framing::delimiter(b"\0"),
@@ -737,6 +755,7 @@ fn any_framing() -> impl Strategy<Value = Framing> {
         2 => (1..30_usize).prop_map(|max_length| Framing::Lines { max_length }),
         3 => (proptest::collection::vec(0..3_u8, 1..5), 1..30_usize)
             .prop_map(|(delimiter, max_length)| Framing::Delimiter { delimiter, max_length }),
+        2 => (1..300_usize).prop_map(|max_length| Framing::Varint { max_length }),
         1 => (1..30_usize).prop_map(netstring),
     ]
 }
