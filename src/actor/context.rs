@@ -118,9 +118,9 @@ impl<'a> Context<'a> {
     /// assert_eq!(cx.whereis("clerk"), Some(cx.pid()));
     /// # Ok(()) }) }
     /// ```
-    pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
+    pub fn whereis(&self, name: impl AsRef<str>) -> Option<Pid> {
         use crate::bridge::Deliver as _;
-        self.env.processes.resolve(&name.into())
+        self.env.processes.resolve(name.as_ref())
     }
 
     /// Sends a message to a process, a meta-process or a name.

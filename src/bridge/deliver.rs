@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::monitor::EndNotice;
 use super::timer_event::TimerEvent;
 use crate::error::Reason;
-use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::id::{Alias, Pid, Ref, Target};
 use crate::message::CompactMessage;
 use crate::message::{Message, MessageReply};
 use crate::record::Level;
@@ -120,7 +120,7 @@ pub(crate) trait Deliver: Send + Sync {
     fn disown(&self, pid: Pid, alias: Alias);
 
     /// The process that holds the name.
-    fn resolve(&self, name: &Name) -> Option<Pid>;
+    fn resolve(&self, name: &str) -> Option<Pid>;
 
     /// Whether the process spreads its messages over workers.
     fn is_pool(&self, pid: Pid) -> bool;

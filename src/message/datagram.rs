@@ -11,6 +11,7 @@ use crate::memory::buffer::Buffer;
 /// Received: `id` is the socket, `addr` the sender. Sent to a UDP server's alias: `data` goes to `addr`, `id` and
 /// `truncated` are ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[doc(alias = "MessageUDP")]
 pub struct MessageUdp {
     /// The socket.
@@ -50,6 +51,7 @@ impl MessageUdp {
 /// to the peer of a connected socket if there is none; `id` and `truncated` are ignored.
 #[cfg(unix)]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MessageUnixDatagram {
     /// The socket.
     pub id: Alias,

@@ -16,6 +16,7 @@ use crate::memory::buffer::Buffer;
 /// Received: `id` is the connection. Sent to a connection's alias: `data` is written, `id` is ignored, so the message
 /// that came in can be sent back as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[doc(alias = "MessageTCP")]
 pub struct MessageTcp {
     /// The connection.

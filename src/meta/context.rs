@@ -11,7 +11,7 @@ use crate::bridge::send_quota::SendQuota;
 use crate::bridge::{Claim, Timer, TimerEvent, TimerId, Undelivered};
 use crate::error::Reason;
 use crate::error::{SendErrorKind, SpawnError};
-use crate::id::{Alias, Name, Pid, Target};
+use crate::id::{Alias, Pid, Target};
 use crate::memory::buffer::{Buffer, BufferPool};
 use crate::message::CompactMessage;
 use crate::message::Message;
@@ -206,8 +206,8 @@ impl MetaContext<'_> {
     /// assert_eq!(cx.whereis("nobody"), None);
     /// # Ok(()) }) }
     /// ```
-    pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
-        self.services.deliver.resolve(&name.into())
+    pub fn whereis(&self, name: impl AsRef<str>) -> Option<Pid> {
+        self.services.deliver.resolve(name.as_ref())
     }
 
     /// Has [`MetaProcess::handle_timer`] called after that time; `None` withdraws it. There is one timer; setting it again

@@ -245,8 +245,8 @@ impl Node {
     /// assert_eq!(node.whereis("nobody"), None);
     /// # Ok(()) }
     /// ```
-    pub fn whereis(&self, name: impl Into<Name>) -> Option<Pid> {
-        self.table().resolve(&name.into())
+    pub fn whereis(&self, name: impl AsRef<str>) -> Option<Pid> {
+        self.table().resolve(name.as_ref())
     }
 
     /// Buffers that received data comes in.

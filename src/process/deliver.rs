@@ -13,7 +13,7 @@ use super::lifecycle::timed_out;
 use super::table::Processes;
 use crate::bridge::{Ack, Claim, Command, Deliver, TimerEvent, Undelivered, Watcher};
 use crate::error::Reason;
-use crate::id::{Alias, Name, Pid, Target};
+use crate::id::{Alias, Pid, Target};
 use crate::message::{CompactMessage, Message, MessageReply, Priority};
 use crate::record::Level;
 use crate::scheduler::{Slot, Task};
@@ -175,7 +175,7 @@ impl Deliver for Processes {
         });
     }
 
-    fn resolve(&self, name: &Name) -> Option<Pid> {
+    fn resolve(&self, name: &str) -> Option<Pid> {
         self.names.lock().get(name).copied()
     }
 
