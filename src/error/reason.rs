@@ -342,6 +342,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn page_of_errors_has_every_reason_of_a_disconnect() {
+        let page = include_str!("../guide/errors.md");
+        for counted in DisconnectReason::COUNTED {
+            let name = counted.strip_prefix("ended_").expect("a name");
+            let row = format!("| `{name}` |");
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn payload_of_a_panic_keeps_its_type_where_std_allows() {
         let text = |payload: Box<dyn Any + Send>| Reason::from_panic(&*payload).to_string();
         assert_eq!(text(Box::new("text")), "panic: text");

@@ -14,6 +14,7 @@
 //! | [`flow_control`] | what happens when a side is slow, and every limit |
 //! | [`hostile_peers`] | what a peer that means harm can cost, and what it cannot |
 //! | [`closing`] | how connections end, and what the owner gets |
+//! | [`errors`] | what each error means, whose it is, and what to do |
 //! | [`processes`] | exit signals, links, monitors, names, panics |
 //! | [`supervision`] | who starts a process again that has failed, and ends those that have not |
 //! | [`pools`] | one name, many workers |
@@ -54,6 +55,8 @@ pub mod flow_control {}
 pub mod hostile_peers {}
 #[doc = include_str!("closing.md")]
 pub mod closing {}
+#[doc = include_str!("errors.md")]
+pub mod errors {}
 #[doc = include_str!("processes.md")]
 pub mod processes {}
 #[doc = include_str!("supervision.md")]
