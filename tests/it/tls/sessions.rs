@@ -2,6 +2,7 @@
 
 use longshore::SocketKind;
 use longshore::tls::{ClientAuth, TlsInfo, TlsServerOptions};
+use longshore::{IpNetwork, ProxyHeader, ProxyProtocol};
 use rustls::{CipherSuite, ProtocolVersion};
 
 use super::*;
@@ -40,6 +41,37 @@ fn visit(
         (DisconnectReason::ClosedByPeer, 2, 5, 0)
     );
     (*there.tls.unwrap(), *connected.tls.unwrap())
+}
+
+#[test]
+fn header_of_a_proxy_comes_before_the_handshake() {
+    let site = Site::new();
+    let (server, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
+    let localhost: IpNetwork = "127.0.0.0/8".parse().expect("a network");
+    let options = site.server();
+    let (addr, _) =
+        server.listen(options.with_proxy_protocol(ProxyProtocol::required([localhost])));
+    let client = "192.0.2.7:56324".parse().expect("an address");
+    let asked = "192.0.2.1:443".parse().expect("an address");
+    for header in [
+        ProxyHeader::v1(client, asked),
+        ProxyHeader::v2(client, asked),
+    ] {
+        let options = TcpConnectionOptions::from(addr)
+            .with_tls(site.client())
+            .with_proxy_header(header);
+        let here = user.connect_to(options);
+        user.write(here, "hi");
+        let there = server.connect();
+        assert_eq!((there.remote_addr, there.local_addr), (client, asked));
+        assert!(there.tls.is_some() && there.proxied.is_some());
+        assert_eq!(server.tcp().data, "hi");
+        user.connect();
+        user.run(move |cx| cx.close(here)).unwrap();
+        assert_eq!(user.disconnect().reason, DisconnectReason::LocalClose);
+        assert_eq!(server.disconnect().reason, DisconnectReason::ClosedByPeer);
+    }
+    stop_clean(&site.node);
 }
 
 #[test]
