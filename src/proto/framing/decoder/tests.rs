@@ -364,7 +364,12 @@ fn line_maximum_does_not_count_the_end() {
 #[test]
 fn varint_is_the_length_of_what_follows_it() {
     let varint = |max_length| Framing::Varint { max_length };
-    assert_frames(varint(3), b"\x03abc\x00\x01x\x02", &[b"abc", b"", b"x"], Ok(1));
+    assert_frames(
+        varint(3),
+        b"\x03abc\x00\x01x\x02",
+        &[b"abc", b"", b"x"],
+        Ok(1),
+    );
     // A number that takes more bytes than it needs is one all the same.
     assert_frames(varint(3), b"\x82\x80\x00ab", &[b"ab"], Ok(0));
     let long = [b"\xac\x02".as_slice(), &[b'x'; 300]].concat();
