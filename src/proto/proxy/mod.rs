@@ -266,7 +266,7 @@ fn crc32c(header: &[u8], checksum: std::ops::Range<usize>) -> u32 {
     !crc
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(all(test, not(loom)), fuzzing))]
 pub(crate) mod claims;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
