@@ -142,7 +142,7 @@ pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 #[cfg(unix)]
 pub use message::MessageUnixDatagram;
 pub use message::{
-    DowncastError, FailedAttempt, Flow, Message, MessageDown, MessageEvent,
+    DowncastError, FailedAttempt, Flow, HandOverError, Message, MessageDown, MessageEvent,
     MessageEventSubscribers, MessageExit, MessageMetaFailed, MessageRelayEnd, MessageReply,
     MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable,
     MessageUdp, MessageUdpError, Priority, Proxied, RelayError, RelayedConnection, SendError,

@@ -2,6 +2,7 @@
 
 mod context;
 mod events;
+mod hand_over;
 mod pool;
 mod processes;
 mod records;

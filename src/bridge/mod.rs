@@ -12,6 +12,7 @@
 mod command;
 mod commands;
 mod deliver;
+mod hand_over;
 pub(crate) mod monitor;
 mod owner;
 mod queue;
@@ -26,6 +27,7 @@ mod wakers;
 pub(crate) use command::Command;
 pub(crate) use commands::Commands;
 pub(crate) use deliver::{Ack, Claim, Deliver, Undelivered, Watcher};
+pub(crate) use hand_over::{HandOver, InputReturned};
 pub(crate) use owner::SpawnOwner;
 pub(crate) use relay::{RelayOutcome, RelaySide};
 pub(crate) use send_quota::QuotaOptions;

@@ -158,6 +158,11 @@ impl SendQuota {
         self.flags.load(Relaxed) & ESTABLISHED != 0
     }
 
+    /// Whether the output comes from another connection.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.flags.load(Relaxed) & RELAYED != 0
+    }
+
     /// Refuses every later send but those of [`SendQuota::reserve_relayed`]. `false`: it was closed, or is stale.
     pub(crate) fn begin_relay(&self, generation: u32) -> bool {
         let is_first = self

@@ -10,6 +10,7 @@
 mod datagram;
 mod downcast;
 mod event;
+mod hand_over;
 pub(crate) mod message_type;
 mod packed;
 mod proxied;
@@ -29,6 +30,7 @@ pub(crate) use datagram::datagram_bytes;
 pub use datagram::{MessageUdp, MessageUdpError};
 pub use downcast::DowncastError;
 pub use event::{MessageEvent, MessageEventSubscribers};
+pub use hand_over::HandOverError;
 pub(crate) use message_type::MessageType;
 pub(crate) use packed::CompactMessage;
 pub use proxied::Proxied;

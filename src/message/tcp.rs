@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::Proxied;
 use crate::error::DisconnectReason;
-use crate::id::Alias;
+use crate::id::{Alias, Pid};
 use crate::memory::buffer::Buffer;
 
 /// Bytes of a TCP connection.
@@ -55,6 +55,9 @@ pub struct MessageTcpConnect {
     /// Our end's address. For a Unix domain socket the unspecified address, port 0. With a header of the PROXY protocol: the
     /// address that the client connected to.
     pub local_addr: SocketAddr,
+    /// The process that has handed the connection over to this one; `None` if it is new. See
+    /// [`Context::hand_over`](crate::Context::hand_over).
+    pub handed_over_by: Option<Pid>,
     /// The addresses of the socket, if those above come from a header; see [`ProxyProtocol`](crate::ProxyProtocol).
     pub proxied: Option<Box<Proxied>>,
     /// What the TLS handshake agreed on; `None` on a plain connection.

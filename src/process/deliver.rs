@@ -54,6 +54,13 @@ impl Processes {
             Err(refused) => Err(refused),
         }
     }
+
+    /// Whether a process may become the owner of a connection.
+    pub(super) fn takes_connections(&self, pid: Pid) -> bool {
+        self.cells.get(pid.index()).is_some_and(|cell| {
+            !cell.is_pool.load(Ordering::Relaxed) && !cell.is_session.load(Ordering::Relaxed)
+        })
+    }
 }
 
 impl Deliver for Processes {

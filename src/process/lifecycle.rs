@@ -64,6 +64,11 @@ pub(crate) trait Behavior: Send {
 
     /// Whether messages are spread over workers; such a process cannot own connections.
     fn is_pool(&self) -> bool;
+
+    /// Whether it has a connection of its own, so that it takes no other over.
+    fn is_session(&self) -> bool {
+        false
+    }
 }
 
 /// What belongs to a process besides the user's state.

@@ -1,16 +1,17 @@
-//! Input that goes back from the process of an owner to the stripe of its connection, because the owner has relayed it.
+//! Input that goes back from the process of an owner to the stripe of its connection, because the owner has relayed it
+//! or handed it over.
 //!
 //! ```text
-//!  owner: relay ──▶ returning ── each envelope of the mailbox ──▶ stripe: behind what was returned before
-//!                       │ fence
-//!                       ▼
-//!                      gone ── fence ──▶ stripe: goes on with what the connection has read meanwhile
+//!  owner: relay, hand_over ──▶ returning ── each envelope of the mailbox ──▶ stripe: behind what was returned before
+//!                                  │ fence
+//!                                  ▼
+//!                                 gone ── fence ──▶ stripe: goes on with what the connection has read meanwhile
 //! ```
 //!
-//! 1. The owner calls `relay`: its stripe delivers no more, and sends a fence behind what it has delivered. What is set
+//! 1. The owner gives the connection away: its stripe delivers no more, and sends a fence behind what it has delivered. What is set
 //!    aside here goes back at once, and a session adds what it has not taken.
 //! 2. Until the fence comes, all input of the connection that comes out of the mailbox goes back, in order.
-//! 3. The fence goes back last. So the stripe has every byte before it, in the order in which it had delivered them.
+//! 3. The fence goes back last; a process that has handed the connection over gives it up with that. So the stripe has every byte before it, in the order in which it had delivered them.
 //!
 //! The ends of the peer and of the connection do not go back: the stripe knows them.
 
@@ -20,25 +21,44 @@ use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
 use super::set_aside::SetAside;
 use super::table::Processes;
-use crate::bridge::{Ack, Command, RelaySide, SocketCommand};
+use crate::bridge::{Ack, Command, Deliver, HandOver, InputReturned, RelaySide, SocketCommand};
 use crate::id::{Alias, Pid};
 use crate::memory::buffer::Buffer;
-use crate::message::{CompactMessage, Message, RelayError};
+use crate::message::{CompactMessage, HandOverError, Message, RelayError};
 
 impl Process {
     /// Gives an envelope of the connection back to its stripe.
     #[cold]
     pub(super) fn give_back(&mut self, processes: &Processes, alias: Alias, envelope: Envelope) {
-        let is_last = match &envelope.payload {
-            Payload::Ack(_, mark) => *mark == Ack::Fence,
-            Payload::Message(message) => message.is_disconnect(),
-            _ => false,
-        };
-        if is_last && let Some(aside) = self.life.aside_mut() {
-            aside.end_return(alias);
+        let has_ended = matches!(&envelope.payload,
+            Payload::Message(message) if message.is_disconnect());
+        let is_fence = matches!(&envelope.payload, Payload::Ack(_, Ack::Fence));
+        if let Some(aside) = self.life.aside_mut() {
+            if has_ended {
+                aside.forget_return(alias);
+            } else if is_fence {
+                aside.end_return(alias);
+            }
             self.life.free_aside();
         }
+        let is_last = has_ended || is_fence;
+        if is_last && !processes.owns(self.life.pid, alias) {
+            // Before the fence leaves: from then on the end of this process is no loss.
+            processes.disown(self.life.pid, alias);
+        }
         return_envelope(processes, self.life.pid, alias, envelope);
+        if is_last && self.behavior.is_session() {
+            let message = Message::new(InputReturned(alias));
+            // It runs, so it is there.
+            let _ = processes.deliver_control(self.life.pid, self.life.pid, message);
+        }
+    }
+}
+
+impl Processes {
+    fn owns(&self, pid: Pid, alias: Alias) -> bool {
+        let quota = self.commands.quota(alias);
+        quota.is_some_and(|quota| quota.is_current(alias.generation()) && quota.is_owner(pid))
     }
 }
 
@@ -92,6 +112,42 @@ impl ProcessContext<'_> {
             self.return_input(to);
         }
         Ok(())
+    }
+
+    /// Gives a connection of this process to another one.
+    pub(crate) fn hand_over(&mut self, alias: Alias, to: Pid) -> Result<(), HandOverError> {
+        let (commands, from) = (&self.processes.commands, self.life.pid);
+        let quota = commands
+            .check_relay(alias, from)
+            .map_err(|error| match error {
+                RelayError::NotOwner(alias) => HandOverError::NotOwner(alias),
+                RelayError::NotEstablished(alias) => HandOverError::NotEstablished(alias),
+                RelayError::Same(alias) | RelayError::Closed(alias) => HandOverError::Closed(alias),
+            })?;
+        if quota.is_relayed() {
+            return Err(HandOverError::Closed(alias));
+        }
+        if to == from || !self.processes.is_alive(to) {
+            return Err(HandOverError::NoProcess(to));
+        }
+        if !self.processes.takes_connections(to) {
+            return Err(HandOverError::NotAnOwner(to));
+        }
+        // The order goes first: input that comes back before it would be dropped.
+        let command = Command::Message {
+            to: alias,
+            from,
+            message: Message::new(HandOver { from, to }).into(),
+        };
+        commands.push(alias.stripe(), command);
+        quota.set_owner(to);
+        self.return_input(alias);
+        Ok(())
+    }
+
+    /// Whether this process owns the connection.
+    pub(crate) fn owns(&self, alias: Alias) -> bool {
+        self.processes.owns(self.life.pid, alias)
     }
 
     /// Transition 1.

@@ -68,8 +68,16 @@ impl SetAside {
         waiting.envelopes
     }
 
-    /// The last input of the connection has gone back.
+    /// A fence of the connection has come. Another one may follow, if the connection has come back and gone again.
     pub(super) fn end_return(&mut self, alias: Alias) {
+        let is_it = |returning: &Alias| *returning == alias;
+        if let Some(at) = self.returning.iter().position(is_it) {
+            self.returning.swap_remove(at);
+        }
+    }
+
+    /// The connection has ended.
+    pub(super) fn forget_return(&mut self, alias: Alias) {
         self.returning.retain(|returning| *returning != alias);
     }
 

@@ -171,6 +171,7 @@ impl Processes {
         let pid = Pid::new(index, cell.mailbox.open(bounds));
         self.live.fetch_add(1, Ordering::AcqRel);
         cell.is_pool.store(false, Ordering::Relaxed);
+        cell.is_session.store(false, Ordering::Relaxed);
         cell.is_supervised.store(false, Ordering::Relaxed);
         let level = options.log_level.map_or(0, Level::code);
         cell.log_level.store(level, Ordering::Relaxed);
@@ -218,6 +219,8 @@ impl Processes {
     fn init(self: &Arc<Self>, cell: &Cell, process: &mut Process) -> Result<(), Reason> {
         let is_pool = process.behavior.is_pool();
         cell.is_pool.store(is_pool, Ordering::Relaxed);
+        let is_session = process.behavior.is_session();
+        cell.is_session.store(is_session, Ordering::Relaxed);
         let mut env = ProcessContext {
             processes: self,
             life: &mut process.life,

@@ -73,6 +73,7 @@ pub(super) struct Cell {
     pub(super) mailbox: Mailbox,
     pub(super) activity: Activity,
     pub(super) is_pool: AtomicBool,
+    pub(super) is_session: AtomicBool,
     /// The code of the level of the process; 0 for the node's.
     pub(super) log_level: AtomicU8,
     /// A supervisor ends it when the node stops.

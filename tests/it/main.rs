@@ -19,6 +19,7 @@ mod events;
 mod faults;
 mod flow;
 mod framing;
+mod hand_over;
 mod host;
 mod inside;
 mod listener;

@@ -11,8 +11,8 @@ use super::deadline::{Fired, FrameDeadline};
 use super::input::{Input, Progress, Unit};
 use super::{Session, SessionContext};
 use crate::actor::number_of;
-use crate::bridge::Framing;
 use crate::bridge::request::Reply;
+use crate::bridge::{Framing, InputReturned};
 use crate::error::{DisconnectReason, FrameError, Reason};
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
@@ -302,6 +302,9 @@ impl<S: Session> Behavior for SessionBehavior<S> {
         if let Some(message) = self.handle_own(env, message)? {
             match message.take::<Note>() {
                 Ok(note) => self.handle_note(env, note)?,
+                Err(message) if message.is::<InputReturned>() => {
+                    return self.input_returned(env, message);
+                }
                 Err(message) => {
                     let (session, mut cx) = self.context(env);
                     session.handle_message(&mut cx, from, message)?;
@@ -340,6 +343,10 @@ impl<S: Session> Behavior for SessionBehavior<S> {
         false
     }
 
+    fn is_session(&self) -> bool {
+        true
+    }
+
     fn type_number(&self) -> MessageType {
         number_of::<S>()
     }
@@ -359,6 +366,17 @@ impl<S: Session> SessionBehavior<S> {
             self.note_frame(env);
         }
         Ok(())
+    }
+
+    /// All input has gone back: the session ends if its connection has another owner now.
+    #[cold]
+    fn input_returned(&self, env: &ProcessContext<'_>, message: Message) -> Result<(), Reason> {
+        match message.take::<InputReturned>() {
+            Ok(InputReturned(alias)) if self.peer.alias == Some(alias) && !env.owns(alias) => {
+                Err(Reason::Normal)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn handle_note(&mut self, env: &mut ProcessContext<'_>, note: Note) -> Result<(), Reason> {

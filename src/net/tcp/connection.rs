@@ -15,18 +15,20 @@
 //! A socket is closed with a reset when anything that was accepted has not been sent, so that the peer does not take a
 //! part for the whole.
 
+mod diversion;
+mod hand_over;
 mod owner;
 mod relay;
 mod socket;
 
 use std::net::SocketAddr;
 
-use self::relay::Relay;
+use self::diversion::Diversion;
 use super::limits::ConnectionPermit;
 #[cfg(feature = "nats")]
 use super::tls::StartTls;
 use super::window::DeliveryWindow;
-use crate::bridge::{Ack, QuotaOptions, RelaySide, SocketCommand};
+use crate::bridge::{Ack, QuotaOptions, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
@@ -49,8 +51,8 @@ pub(crate) struct Driver {
     /// The permit of an accepted connection.
     permit: Option<ConnectionPermit>,
     window: DeliveryWindow,
-    /// Its input goes to another connection.
-    relay: Option<Box<Relay>>,
+    /// Its input goes to another connection, or to another owner.
+    diversion: Option<Box<Diversion>>,
     /// How often the owner's mailbox refused data.
     mailbox_pauses: u32,
     /// The socket may have bytes: it was reported readable, and no read has found it empty since.
@@ -80,7 +82,7 @@ impl Driver {
             remote_addr: canonical(remote_addr).into(),
             permit: None,
             window,
-            relay: None,
+            diversion: None,
             mailbox_pauses: 0,
             readable: false,
             writable: true,
@@ -141,7 +143,7 @@ impl Driver {
     fn drive_and_release(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let outcome = self.drive_machine(cx);
         self.release_due = false;
-        match &self.relay {
+        match self.relay() {
             None => cx.services.deliver.deliver_release(self.owner, cx.alias),
             Some(relay) => relay::wake(cx, relay.partner()),
         }
@@ -156,7 +158,10 @@ impl Driver {
         let mut reads = READS;
         let mut may_read = true;
         let mut just_connected = false;
-        self.deliver_refused(cx);
+        match &self.diversion {
+            None => self.deliver_refused(cx),
+            Some(_) => self.deliver_diverted(cx),
+        }
         loop {
             let able = Able {
                 deliver: self.delivers(),
@@ -207,22 +212,6 @@ impl Driver {
                 Output::Ended => return self.end(cx),
             }
         }
-    }
-
-    /// Whether the owner, or the partner of a relay, takes what was read.
-    #[inline]
-    fn delivers(&self) -> bool {
-        match &self.relay {
-            None => !self.window.has_refused(),
-            Some(relay) => relay.takes_data(),
-        }
-    }
-
-    /// Whether reading has stopped for as long as the owner, or the partner of a relay, likes.
-    #[cold]
-    fn reads_nothing(&self) -> bool {
-        let is_stopped = self.relay.as_ref().is_some_and(|relay| relay.is_stopped());
-        is_stopped || self.machine.status().is_paused
     }
 
     /// Has the output leave at the end of this activation. Tickets behind a handshake that has just
@@ -319,10 +308,7 @@ impl MetaProcess for Driver {
                 }
                 #[cfg(feature = "nats")]
                 Err(message) if message.is::<StartTls>() => self.start_tls(cx, message),
-                Err(message) => match message.take::<RelaySide>() {
-                    Ok(side) => self.join_relay(cx, side),
-                    Err(message) => self.ignore(cx, &message),
-                },
+                Err(message) => self.divert(cx, message),
             },
         }
         self.drive(cx)
@@ -378,15 +364,19 @@ impl MetaProcess for Driver {
                 self.request_ack(cx, ack);
                 self.update_blocked(cx);
             }
-            // The partner of a relay gets the end of the peer instead.
-            Ack::End if self.relay.is_some() => {}
+            // The end of the peer is repeated behind the fence.
+            Ack::End if self.diversion.is_some() => {}
             Ack::End => self.input(cx, Input::PeerEndHandled),
-            Ack::Fence => self.pass_fence(cx),
+            Ack::Fence if self.relay().is_some() => self.pass_fence(cx),
+            Ack::Fence => self.end_hand_over(cx),
         }
         self.drive(cx)
     }
 
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
+        if self.has_failed_hand_over(cx) {
+            return self.drive(cx);
+        }
         let is_orphan = self.owner != cx.parent && !cx.services.deliver.is_alive(self.owner);
         self.finish(
             cx,
@@ -442,7 +432,7 @@ impl MetaProcess for Driver {
         inspection.add("mailbox_pauses", self.mailbox_pauses);
         inspection.add("paused_by_backlog", self.window.is_full());
         inspection.add("paused_by_owner", status.is_paused);
-        if let Some(relay) = &self.relay {
+        if let Some(relay) = self.relay() {
             inspection.add("relayed_with", relay.partner());
             inspection.add("paused_by_relay", relay.is_stopped());
         }

@@ -111,6 +111,11 @@ impl Decoder {
         std::mem::take(&mut self.partial).len()
     }
 
+    /// Whether what comes is given as it comes.
+    pub(crate) fn is_raw(&self) -> bool {
+        matches!(*self.framing, Framing::Raw)
+    }
+
     /// Counts the bytes of the frame that has begun.
     pub(crate) fn buffered(&self) -> usize {
         self.partial.len()

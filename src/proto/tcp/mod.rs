@@ -228,6 +228,10 @@ impl Connection {
                 self.discard_input();
                 self.end(DisconnectReason::Abort);
             }
+            Input::AbortFor(reason) => {
+                self.discard_input();
+                self.end(reason);
+            }
             Input::ShutdownWrite => self.shutdown_write(),
             Input::SetPaused(is_paused) => self.pause(is_paused, now_ms),
             Input::SetFraming(framing) => self.set_framing(framing),
@@ -278,6 +282,23 @@ impl Connection {
         self.watches_nothing = self.settings.idle_timeout.is_none();
         self.times.frame_ms = u64::MAX;
         self.set_framing(framing);
+    }
+
+    /// Whether the input has no framing.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.decoder.is_raw()
+    }
+
+    /// Puts bytes that were delivered back in front of the input.
+    pub(crate) fn unread(&mut self, parts: impl IntoIterator<Item = Buffer>) {
+        let behind = std::mem::take(&mut self.input);
+        for part in parts.into_iter().chain([behind]) {
+            if self.input.is_empty() {
+                self.input = part;
+            } else {
+                self.input.extend_from_slice(&part);
+            }
+        }
     }
 
     /// Repeats the event of the peer's end, if there was one and the connection is open.

@@ -102,6 +102,8 @@ pub(crate) enum Input {
     Close(DisconnectReason),
     /// End now; what was read or queued is dropped.
     Abort,
+    /// The same for a reason of this side.
+    AbortFor(DisconnectReason),
     /// End writing after what is queued; reading goes on.
     ShutdownWrite,
     /// Stop reading, or resume it.

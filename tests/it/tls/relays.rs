@@ -73,3 +73,29 @@ fn end_of_a_tls_peer_without_close_notify_resets_the_other_side() {
     assert_eq!(probe.relay_end().second.reason, DisconnectReason::Truncated);
     stop_clean(&site.node);
 }
+
+#[test]
+fn connection_with_tls_is_handed_over_with_what_was_not_handled() {
+    let site = Site::new();
+    let (old, new) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
+    let (addr, _) = old.listen(site.server());
+    let far = Probe::spawn(&site.node);
+    let near = dial(&far, addr, &site.client());
+    let id = old.connect().id;
+    far.connect();
+    let gate = old.block();
+    let to = new.pid;
+    old.start(move |cx| Ok(cx.hand_over(id, to)?));
+    let bytes: Vec<u8> = (0..1 << 20).map(|at| (at % 251) as u8).collect();
+    far.write(near, bytes.clone());
+    wait_for(&site.node, id, "paused_by_backlog", true);
+    drop(gate);
+    let connect = new.connect();
+    assert!(connect.tls.is_some() && connect.handed_over_by == Some(old.pid));
+    assert!(new.bytes(bytes.len()) == bytes);
+    new.write(id, "answer");
+    far.writable(); // its megabyte had been above the high mark
+    assert_eq!(far.bytes(6), b"answer");
+    old.saw_nothing();
+    stop_clean(&site.node);
+}

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::Driver;
 use crate::bridge::{Ack, SocketCommand, SpawnOwner, Undelivered};
 use crate::error::{DisconnectReason, Reason};
+use crate::id::Pid;
 use crate::message::{
     CompactMessage, Message, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
     MessageTcpPeerClosed, MessageTcpWritable,
@@ -24,18 +25,18 @@ impl Driver {
     pub(super) fn deliver(&mut self, cx: &mut MetaContext<'_>, event: Event) {
         let alias = cx.alias;
         match event {
-            Event::Data(data) if self.relay.is_some() => self.forward(cx, data),
+            Event::Data(data) if self.relay().is_some() => self.forward(cx, data),
             Event::Data(data) => {
                 self.deliver_data(cx, CompactMessage::Tcp(MessageTcp { id: alias, data }));
                 self.mailbox_pauses += u32::from(self.window.has_refused());
             }
             Event::Connected => self.deliver_connect(cx),
             // The partner is woken where the input of an owner is released.
-            Event::Writable if self.relay.is_some() => {}
+            Event::Writable if self.relay().is_some() => {}
             Event::Writable => {
                 self.deliver_control(cx, Message::TcpWritable(MessageTcpWritable { id: alias }));
             }
-            Event::PeerFinished if self.relay.is_some() => self.pass_end(cx),
+            Event::PeerFinished if self.relay().is_some() => self.pass_end(cx),
             Event::PeerFinished if self.machine.settings.half_open => {
                 let end = MessageTcpPeerClosed { id: alias };
                 self.deliver_control(cx, Message::TcpPeerClosed(end));
@@ -57,7 +58,7 @@ impl Driver {
         }
     }
 
-    fn deliver_data(&mut self, cx: &MetaContext<'_>, message: CompactMessage) {
+    pub(super) fn deliver_data(&mut self, cx: &MetaContext<'_>, message: CompactMessage) {
         let bytes = match &message {
             CompactMessage::Tcp(packet) => packet.data.len(),
             _ => 0,
@@ -96,19 +97,31 @@ impl Driver {
         }
     }
 
-    fn deliver_connect(&mut self, cx: &mut MetaContext<'_>) {
-        cx.quota().set_established();
-        let connect = MessageTcpConnect {
+    fn connect_message(&self, cx: &MetaContext<'_>) -> MessageTcpConnect {
+        MessageTcpConnect {
             id: cx.alias,
             remote_addr: self.remote_addr.get(),
             local_addr: self.local_addr(),
+            handed_over_by: None,
             proxied: self
                 .permit
                 .as_ref()
                 .and_then(ConnectionPermit::proxied)
                 .map(|proxied| Box::new(proxied.clone())),
             tls: self.machine.tls_info(),
-        };
+        }
+    }
+
+    /// Delivers the Connect of a connection that was handed over.
+    pub(super) fn deliver_handed_over(&mut self, cx: &MetaContext<'_>, from: Pid) {
+        let mut connect = self.connect_message(cx);
+        connect.handed_over_by = Some(from);
+        self.deliver_control(cx, Message::TcpConnect(Box::new(connect)));
+    }
+
+    fn deliver_connect(&mut self, cx: &mut MetaContext<'_>) {
+        cx.quota().set_established();
+        let connect = self.connect_message(cx);
         if let Some(owners) = self.permit.as_ref().and_then(ConnectionPermit::owners) {
             self.spawn_owner(cx, &*owners, connect);
         } else {
@@ -184,7 +197,7 @@ impl Driver {
             SocketCommand::ShutdownWrite => Input::ShutdownWrite,
             SocketCommand::PauseReading => Input::SetPaused(true),
             SocketCommand::ResumeReading => Input::SetPaused(false),
-            SocketCommand::SetFraming(_) if self.relay.is_some() => return,
+            SocketCommand::SetFraming(_) if self.relay().is_some() => return,
             SocketCommand::SetFraming(framing) => Input::SetFraming(Arc::new(framing)),
             SocketCommand::Returned(data) => return self.keep_returned(data),
             SocketCommand::PartnerEnded(outcome) => return self.partner_ended(cx, outcome),
@@ -250,7 +263,7 @@ impl Driver {
                 return;
             }
         }
-        if self.relay.is_some() {
+        if self.relay().is_some() {
             return self.end_relay(cx, disconnect);
         }
         let message = MessageTcpDisconnect {

@@ -23,7 +23,8 @@
 use std::collections::VecDeque;
 
 use super::Driver;
-use crate::bridge::{Ack, Command, RelayOutcome, RelaySide, SocketCommand};
+use super::diversion::Diversion;
+use crate::bridge::{Ack, Command, HandOver, RelayOutcome, RelaySide, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Alias;
 use crate::memory::buffer::Buffer;
@@ -61,6 +62,10 @@ impl Relay {
         !self.is_fenced && !self.is_stopped && self.returned.is_empty()
     }
 
+    pub(super) fn is_fenced(&self) -> bool {
+        self.is_fenced
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.is_stopped
     }
@@ -96,12 +101,33 @@ impl Relay {
 }
 
 impl Driver {
+    /// Takes an order of the owner to give its input away; others mean nothing here.
+    #[cold]
+    pub(super) fn divert(&mut self, cx: &mut MetaContext<'_>, message: Message) {
+        match message.take::<RelaySide>() {
+            Ok(side) => {
+                if let Some(side) = self.defer_relay(side) {
+                    self.join_relay(cx, side);
+                }
+            }
+            Err(message) => match message.take::<HandOver>() {
+                Ok(order) => self.begin_hand_over(cx, order),
+                Err(message) => self.ignore(cx, &message),
+            },
+        }
+    }
+
+    #[inline]
+    fn relay_mut(&mut self) -> Option<&mut Relay> {
+        self.diversion.as_mut()?.relay_mut()
+    }
+
     /// Transition 1.
     pub(super) fn join_relay(&mut self, cx: &MetaContext<'_>, side: RelaySide) {
         let partner = side.partner();
         self.machine.become_relayed();
         self.input(cx, Input::SetPaused(false));
-        self.relay = Some(Box::new(Relay::new(side)));
+        self.diversion = Some(Box::new(Diversion::Relay(Relay::new(side))));
         let deliver = &cx.services.deliver;
         if !deliver.deliver_ack(self.owner, cx.alias, Ack::Fence) {
             self.input(cx, Input::Close(DisconnectReason::OwnerGone));
@@ -114,7 +140,7 @@ impl Driver {
         let refused = self.window.take_refused();
         self.window.reset();
         self.update_blocked(cx);
-        let Some(relay) = &mut self.relay else {
+        let Some(relay) = self.relay_mut() else {
             return;
         };
         relay.is_fenced = false;
@@ -128,13 +154,15 @@ impl Driver {
 
     /// Keeps what the owner gives back.
     pub(super) fn keep_returned(&mut self, data: Buffer) {
-        if let Some(relay) = &mut self.relay {
-            relay.returned.push_back(data);
+        match self.diversion.as_deref_mut() {
+            Some(Diversion::Relay(relay)) => relay.returned.push_back(data),
+            Some(Diversion::Move(current)) => current.keep_returned(data),
+            None => {}
         }
     }
 
     fn forward_returned(&mut self, cx: &MetaContext<'_>) {
-        let Some(relay) = &mut self.relay else {
+        let Some(relay) = self.relay_mut() else {
             return;
         };
         while !relay.is_fenced && !relay.is_stopped {
@@ -148,7 +176,7 @@ impl Driver {
 
     /// Transition 3.
     pub(super) fn forward(&mut self, cx: &MetaContext<'_>, data: Buffer) {
-        let Some(relay) = &mut self.relay else {
+        let Some(relay) = self.relay_mut() else {
             return;
         };
         relay.forward(cx, data);
@@ -159,7 +187,7 @@ impl Driver {
 
     /// Transition 4.
     pub(super) fn resume_relay(&mut self, cx: &MetaContext<'_>) {
-        let Some(relay) = &mut self.relay else {
+        let Some(relay) = self.relay_mut() else {
             return;
         };
         let partner = relay.side.partner();
@@ -169,7 +197,7 @@ impl Driver {
     }
 
     fn block_while_stopped(&mut self, cx: &MetaContext<'_>) {
-        if let Some(relay) = &self.relay {
+        if let Some(relay) = self.relay() {
             let is_blocked = relay.is_stopped;
             self.input(cx, Input::SetBlocked(is_blocked));
         }
@@ -177,7 +205,7 @@ impl Driver {
 
     /// The peer has ended its side: so does this side of the partner, behind the data.
     pub(super) fn pass_end(&mut self, cx: &MetaContext<'_>) {
-        let Some(relay) = &mut self.relay else {
+        let Some(relay) = self.relay_mut() else {
             return;
         };
         relay.has_passed_end = true;
@@ -204,7 +232,8 @@ impl Driver {
 
     /// Reports the end of a relayed connection.
     pub(super) fn end_relay(&mut self, cx: &MetaContext<'_>, reason: DisconnectReason) {
-        let Some(relay) = self.relay.take() else {
+        let Some(Diversion::Relay(relay)) = self.diversion.take().map(|diversion| *diversion)
+        else {
             return;
         };
         let outcome = relay.outcome(&reason, cx.unsent);

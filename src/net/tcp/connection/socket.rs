@@ -24,7 +24,7 @@ impl Driver {
     #[cold]
     pub(super) fn end(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let status = self.machine.status();
-        if !self.window.has_refused()
+        if !self.awaits_delivery()
             && let Some(reason) = status.ended
         {
             return Err(Reason::from(reason));

@@ -1,0 +1,14 @@
+//! A hand-over on its way to the connection.
+
+use crate::id::Pid;
+
+/// Asks a connection to move from one owner to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HandOver {
+    pub(crate) from: Pid,
+    pub(crate) to: Pid,
+}
+
+/// Notifies a session that all input of a connection has gone back to it.
+#[derive(Debug)]
+pub(crate) struct InputReturned(pub(crate) crate::id::Alias);
