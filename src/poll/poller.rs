@@ -66,6 +66,13 @@ impl Source {
         }
     }
 
+    /// Whether a simulated wait ends by a signal. It began before the node stood still, so its timeout, which has passed
+    /// since, was not zero then.
+    #[cfg(feature = "testing")]
+    fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Simulated(site, _) if site.net().is_interrupted(site.poll))
+    }
+
     /// Calls `ready` for each event. Returns whether the waker's event was among them.
     fn each(&self, mut ready: impl FnMut(u64, Readiness)) -> bool {
         let mut interrupted = false;
@@ -189,13 +196,15 @@ impl Poller {
                 timers.sleep().map_or(ms, |sleep| sleep.min(ms)),
             )),
         };
+        #[cfg(feature = "testing")]
+        let timeout = timeout.filter(|_| wait != Wait::Forever || !state.source.is_interrupted());
         // A poll that does not wait has every event that came before this time.
         let before_ms = (timeout == Some(Duration::ZERO)).then(|| timers.clock().now_ms());
         let polled = state.poll_once(timeout, services, &file);
         let mut interrupted = polled.interrupted;
         // The wait may have lasted past the deadline, or ended without the events that are there (EINTR): ask again.
         let now_ms = before_ms.unwrap_or_else(|| timers.clock().now_ms());
-        let is_behind = polled.is_full || before_ms.is_none();
+        let is_behind = polled.is_full || before_ms.is_none() && !planted!(DeadlineFirst);
         if timers.expired_unless_behind(now_ms, is_behind, &mut state.expired) {
             // Each socket is reported once, or again if more has come meanwhile; the bound is for the latter.
             for _ in 0..=services.commands.live() / EVENTS {

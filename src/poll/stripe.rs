@@ -117,7 +117,9 @@ impl Stripe {
             inner.scratch = services.pool.get(SCRATCH);
         }
         let mut run = Run::new(self.index, inner, services);
-        run.start_pending();
+        if !planted!(ExitOvertakesSpawn) {
+            run.start_pending();
+        }
         // Reads in `init` do not take from the budget of the meta-processes that were here before.
         run.read_budget = READ_BUDGET;
         run.call_ready(&self.ready);
@@ -127,9 +129,14 @@ impl Stripe {
         {
             // Another thread may have queued a spawn and then a command for it since the spawn queue was last
             // drained. Drain it again, so that the target of this command exists.
-            run.start_pending();
+            if !planted!(ExitOvertakesSpawn) {
+                run.start_pending();
+            }
             run.handle_command(command);
             budget -= 1;
+        }
+        if planted!(ExitOvertakesSpawn) {
+            run.start_pending();
         }
         run.flush();
         run.call_due(&self.ready);

@@ -155,6 +155,9 @@ impl Processes {
     #[cold]
     pub(super) fn resume(&self, pid: Pid, resumed: &mut Vec<Resumed>) {
         for Resumed { alias, messages } in resumed.drain(..) {
+            if planted!(WaiterForgotten) {
+                continue;
+            }
             let resume = Command::Resume {
                 to: alias,
                 mailbox: pid,

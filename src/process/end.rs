@@ -257,6 +257,9 @@ impl Processes {
     /// Steps 5 and 6.
     fn notify_related(&self, pid: Pid, relations: Relations, reason: &Reason) {
         for alias in in_order(relations.metas) {
+            if planted!(ChildrenKept) {
+                continue;
+            }
             self.exit_meta(alias, reason);
         }
         for dependent in relations.dependents {

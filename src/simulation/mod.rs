@@ -13,6 +13,8 @@
 
 pub(crate) mod arena;
 pub(crate) mod net;
+#[cfg(planted)]
+pub(crate) mod planted;
 pub(crate) mod random;
 pub(crate) mod trace;
 

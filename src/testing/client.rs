@@ -256,6 +256,18 @@ impl TestClient {
         std::mem::take(&mut self.state.borrow_mut().input)
     }
 
+    /// Whether the connection is there: the attempt has succeeded, and it has not ended.
+    pub fn is_connected(&self) -> bool {
+        let state = self.state.borrow();
+        let socket = state.socket.as_ref();
+        state.end.is_none() && socket.is_some_and(|socket| !socket.is_connecting())
+    }
+
+    /// Bytes that have come and were not taken.
+    pub fn available(&self) -> usize {
+        self.state.borrow().input.len()
+    }
+
     /// How the connection has ended, if it has and the client reads.
     pub fn end(&self) -> Option<ClientEnd> {
         self.state.borrow().end

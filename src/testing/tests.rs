@@ -1,6 +1,9 @@
 //! Tests of the simulated node itself.
 
 mod chat;
+mod deadlines;
+#[cfg(planted)]
+mod planted;
 
 use std::sync::{Arc, Mutex, mpsc};
 

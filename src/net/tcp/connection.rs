@@ -144,6 +144,7 @@ impl Driver {
         let outcome = self.drive_machine(cx);
         self.release_due = false;
         match self.relay() {
+            _ if planted!(ReleaseLost) => {}
             None => cx.services.deliver.deliver_release(self.owner, cx.alias),
             Some(relay) => relay::wake(cx, relay.partner()),
         }
@@ -333,7 +334,7 @@ impl MetaProcess for Driver {
     }
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if self.machine.is_due(cx.now_ms) {
+        if self.machine.is_due(cx.now_ms) && !planted!(DeadlineFirst) {
             self.look_at_socket(cx)?;
             if cx.actions.again != Again::No {
                 // There is more input than one call reads. The timer fires again, behind the call that reads on.

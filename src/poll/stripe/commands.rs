@@ -90,7 +90,7 @@ impl Run<'_> {
     #[cold]
     fn requeue_exit(&self, to: Alias, reason: Reason) {
         let commands = &self.services.commands;
-        if commands.is_live(to) {
+        if commands.is_live(to) && !planted!(ExitOvertakesSpawn) {
             commands.push(self.stripe, Command::Exit { to, reason });
         }
     }

@@ -162,6 +162,11 @@ impl Net {
         !poll.ready.is_empty() || poll.interruptions > 0
     }
 
+    /// Whether a signal interrupts the next turn of that poll, if it waits.
+    pub(crate) fn is_interrupted(&self, poll: usize) -> bool {
+        self.polls[poll].interruptions > 0
+    }
+
     /// The next turn of that poll is interrupted by a signal.
     pub(crate) fn interrupt_poll(&mut self, poll: usize) {
         self.polls[poll].interruptions += 1;

@@ -33,6 +33,7 @@ impl Driver {
             Event::Connected => self.deliver_connect(cx),
             // The partner is woken where the input of an owner is released.
             Event::Writable if self.relay().is_some() => {}
+            Event::Writable if planted!(WritableLost) => {}
             Event::Writable => {
                 self.deliver_control(cx, Message::TcpWritable(MessageTcpWritable { id: alias }));
             }
@@ -275,6 +276,10 @@ impl Driver {
             refused_bytes: cx.quota().refused_bytes(),
             failed_attempts: Vec::new(),
         };
+        if planted!(DisconnectTwice) {
+            let again = Message::TcpDisconnect(Box::new(message.clone()));
+            cx.deliver_control(self.owner, again);
+        }
         cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
     }
 

@@ -165,7 +165,16 @@ impl Driver {
 
     pub(super) fn transmit(&mut self, cx: &MetaContext<'_>) {
         let (stream, machine) = (&mut self.stream, &mut self.machine);
-        let done = machine.transmit(|slices| stream.write(slices), cx.now_ms);
+        let done = machine.transmit(
+            |slices| {
+                let written = stream.write(slices)?;
+                if planted!(ShortWriteIsWhole) {
+                    return Ok(slices.iter().map(|slice| slice.len()).sum());
+                }
+                Ok(written)
+            },
+            cx.now_ms,
+        );
         self.writable = !done.blocked;
         self.release_quota(cx, done.bytes);
     }

@@ -187,6 +187,7 @@ impl TcpServer {
             _ => {
                 self.counters.errors += 1;
                 self.errors_in_row += 1;
+                self.paused |= planted!(ListenerDeaf);
                 if self.errors_in_row > ERRORS {
                     self.back_off(cx, Lack::Errors, error);
                 }

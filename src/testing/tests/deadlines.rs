@@ -1,0 +1,180 @@
+//! A node that stands still for longer than its deadlines, as one that was stopped by a signal: no connection ends that
+//! its peer has kept alive meanwhile, because what has arrived is read before a deadline is judged.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::prelude::*;
+use crate::testing::*;
+use crate::{TcpConnectionOptions, TcpLimits};
+
+/// The deadlines.
+const KINDS: u64 = 5;
+/// Each of them.
+const DEADLINE: Duration = Duration::from_millis(500);
+/// How long the node stands still.
+const PAUSE: Duration = Duration::from_secs(2);
+
+fn addr() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7000))
+}
+
+type Ends = Arc<Mutex<Vec<DisconnectReason>>>;
+
+/// Answers a line `block` with bytes, and `close` with bytes and a close.
+struct Server {
+    options: TcpServerOptions,
+    ends: Ends,
+}
+
+impl Actor for Server {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        cx.spawn_meta(TcpServer::bind(self.options.clone())?)?;
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message {
+            Message::Tcp(packet) if &packet.data[..] == b"block" => {
+                cx.write(packet.id, vec![1; 100_000]);
+            }
+            Message::Tcp(packet) if &packet.data[..] == b"close" => {
+                cx.write(packet.id, vec![1; 15_000]);
+                cx.close(packet.id)?;
+            }
+            Message::TcpDisconnect(end) => {
+                self.ends.lock().expect("no panic").push(end.reason);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Small buffers, so that output waits in the connection.
+pub(super) fn options() -> WorldOptions {
+    WorldOptions::default().with_net(NetOptions::default().with_buffers(6_000, 6_000))
+}
+
+/// One run; the seed chooses the deadline.
+pub(super) fn scenario(world: &World) {
+    let kind = world.seed() % KINDS;
+    let limits = TcpLimits::default();
+    let limits = match kind {
+        0 => limits.with_idle_timeout(DEADLINE),
+        1 => limits.with_frame_timeout(DEADLINE),
+        2 => limits.with_write_timeout(DEADLINE),
+        3 => limits.with_close_timeout(DEADLINE),
+        _ => return connects_late(world),
+    };
+    let node = TestNode::start(world);
+    let ends = Ends::default();
+    let server = Server {
+        options: TcpServerOptions::from(addr())
+            .with_framing(Framing::Lines { max_length: 512 })
+            .with_limits(limits),
+        ends: Arc::clone(&ends),
+    };
+    node.spawn(|| server).expect("spawned");
+    let clients: Vec<TestClient> = (0..5).map(|_| node.connect(addr())).collect();
+    for client in &clients {
+        begin(kind, client);
+    }
+    world.advance(Duration::from_millis(20 + world.draw(200)));
+    for client in &clients {
+        client.write(b"x");
+    }
+    world.advance(Duration::from_millis(5));
+    node.pause(PAUSE);
+    world.advance(Duration::from_millis(world.draw(300)));
+    for client in &clients {
+        keep_alive(kind, client);
+    }
+    world.advance(PAUSE + Duration::from_millis(100));
+    let ends = ends.lock().expect("no panic").clone();
+    if kind == 3 {
+        for client in &clients {
+            let (bytes, end) = client.read_to_end();
+            assert_eq!((bytes.len(), end), (15_000, ClientEnd::Closed));
+        }
+    } else {
+        assert!(ends.is_empty(), "deadline {kind}: {ends:?}");
+    }
+}
+
+/// What a client does before the node stands still.
+fn begin(kind: u64, client: &TestClient) {
+    match kind {
+        0 => client.write(b"hello\n"),
+        1 => client.write(b"half of a li"),
+        2 => {
+            client.stop_reading();
+            client.write(b"block\n");
+        }
+        _ => {
+            client.stop_reading();
+            client.write(b"close\n");
+        }
+    }
+}
+
+/// What it does meanwhile, so that its connection must not end.
+fn keep_alive(kind: u64, client: &TestClient) {
+    match kind {
+        0 => client.write(b"hello\n"),
+        1 => client.write(b"ne\n"),
+        _ => client.resume_reading(),
+    }
+}
+
+/// The answer to a connect comes while the node stands still.
+fn connects_late(world: &World) {
+    struct Dial(SocketAddr, Arc<Mutex<Vec<String>>>);
+    impl Actor for Dial {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            let options = TcpConnectionOptions::from(self.0).with_connect_timeout(DEADLINE);
+            cx.spawn_meta(TcpConnection::connect(options)?)?;
+            Ok(())
+        }
+
+        fn handle_message(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
+            let seen = match message {
+                Message::TcpConnect(_) => "connected".to_owned(),
+                other => format!("{other:?}"),
+            };
+            self.1.lock().expect("no panic").push(seen);
+            Ok(())
+        }
+    }
+    let (server, client) = (TestNode::start(world), TestNode::start(world));
+    let options = TcpServerOptions::from("0.0.0.0:7000");
+    let ends = Ends::default();
+    server.spawn(|| Server { options, ends }).expect("spawned");
+    let latency = Duration::from_millis(150);
+    let link = LinkOptions::default().with_latency(latency..=latency);
+    world.net().set_link(&server, Some(&client), link);
+    let to = world.net().address_of(&server, 7_000);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let dial = Dial(to, Arc::clone(&seen));
+    client.spawn(|| dial).expect("spawned");
+    world.advance(Duration::from_millis(10 + world.draw(200)));
+    client.pause(PAUSE);
+    world.advance(PAUSE + Duration::from_millis(100));
+    assert_eq!(*seen.lock().expect("no panic"), ["connected"]);
+}
+
+#[test]
+fn node_that_stood_still_ends_no_live_connection() {
+    explore_with(&options(), 0..KINDS * 20, scenario);
+}

@@ -1,0 +1,49 @@
+//! Each planted fault is found by the seeds. It needs a build of its own:
+//!
+//! ```text
+//! cargo planted -- --nocapture       (prints the first seed that finds each of them)
+//! ```
+
+use super::{chat, deadlines};
+use crate::simulation::planted::{Planted, plant};
+use crate::testing::{WorldOptions, first_failure};
+
+/// The most seeds that one may take.
+const SEEDS: u64 = 10_000;
+
+/// Plants a fault and looks for it twice: the second run replays the seed.
+fn find(fault: Planted, options: &WorldOptions, scenario: impl Fn(&crate::testing::World)) {
+    plant(Some(fault));
+    let found = first_failure(options, 0..SEEDS, &scenario);
+    let found = found.unwrap_or_else(|| panic!("{fault:?} is not found"));
+    let again = first_failure(options, [found.seed], &scenario);
+    plant(None);
+    assert_eq!(again.as_ref(), Some(&found), "{fault:?} is not replayed");
+    let first = found.message.lines().next().unwrap_or_default();
+    eprintln!("{fault:?}: seed {}: {first}", found.seed);
+    let healthy = first_failure(options, [found.seed], &scenario);
+    assert_eq!(healthy, None, "without {fault:?}");
+}
+
+macro_rules! found {
+    ($($name:ident: $fault:ident by $module:ident;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                find(Planted::$fault, &$module::options(), $module::scenario);
+            }
+        )*
+    };
+}
+
+found! {
+    planted_lost_writable_is_found: WritableLost by chat;
+    planted_deadline_before_its_input_is_found: DeadlineFirst by deadlines;
+    planted_forgotten_waiter_is_found: WaiterForgotten by chat;
+    planted_exit_that_overtakes_a_spawn_is_found: ExitOvertakesSpawn by chat;
+    planted_second_disconnect_is_found: DisconnectTwice by chat;
+    planted_short_write_that_counts_whole_is_found: ShortWriteIsWhole by chat;
+    planted_input_that_stays_aside_is_found: ReleaseLost by chat;
+    planted_meta_process_that_outlives_its_process_is_found: ChildrenKept by chat;
+    planted_listener_that_is_deaf_behind_an_error_is_found: ListenerDeaf by chat;
+}
