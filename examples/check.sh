@@ -403,6 +403,12 @@ pipelined=$(for request in 1 2 3; do printf 'POST / HTTP/1.1\r\nContent-Length: 
 [ "$pipelined" = 3 ] || fail "pipelined requests: $pipelined answers"
 finish
 
+# ---- simulation ----
+example=simulation
+LONGSHORE_SEEDS=0..200 timeout 60 "$bin/simulation" >"$work/simulation.out" 2>&1 || fail "a seed fails"
+grep -q '^every seed holds$' "$work/simulation.out" || fail "does not come to its end"
+echo "ok: $example"
+
 # ---- proxy ----
 "$bin/http" 127.0.0.1:0 >"$work/upstream.out" 2>&1 &
 started+=("$!")

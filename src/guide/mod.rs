@@ -22,6 +22,7 @@
 //! | [`typed_actors`] | one enum for all that a process handles; and which kind of process to write |
 //! | [`events`] | one process publishes, any number of others get it |
 //! | [`meta_processes`] | an event source of your own on the loop |
+//! | [`testing_your_service`] | a node whose time, sockets and faults a seed decides |
 //! | [`stopping`] | how a node ends |
 //! | [`logging`] | records: what is reported, where it goes, what bounds it |
 //! | [`observing`] | what a node does, and why it is slow |
@@ -71,6 +72,9 @@ pub mod typed_actors {}
 pub mod events {}
 #[doc = include_str!("meta_processes.md")]
 pub mod meta_processes {}
+#[cfg(feature = "testing")]
+#[doc = include_str!("testing_your_service.md")]
+pub mod testing_your_service {}
 #[doc = include_str!("stopping.md")]
 pub mod stopping {}
 #[doc = include_str!("logging.md")]
