@@ -146,7 +146,7 @@ pub use actor::{
 };
 pub use bridge::Timer;
 pub use bridge::monitor::Monitor;
-pub use bridge::request::{PendingReply, Reply};
+pub use bridge::request::{Answer, PendingReply, Reply};
 pub use error::Failure;
 pub use error::{
     BindError, ConfigError, ConnectError, DisconnectReason, EventError, FrameError, Reason,
@@ -157,6 +157,7 @@ pub use inspect::Inspection;
 pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 #[cfg(unix)]
 pub use message::MessageUnixDatagram;
+pub use message::Request;
 pub use message::{
     DowncastError, FailedAttempt, Flow, HandOverError, Message, MessageDown, MessageEvent,
     MessageEventSubscribers, MessageExit, MessageMetaFailed, MessageRelayEnd, MessageReply,
@@ -186,6 +187,7 @@ pub use record::{Level, Logger, ParseLevelError, Record};
 
 /// What most programs need: `use longshore::prelude::*;`.
 pub mod prelude {
+    pub use crate::Request;
     pub use crate::{
         Actor, Alias, Buffer, Child, Context, DisconnectReason, Framing, Message, MessageTcp,
         MessageTcpConnect, MessageTcpDisconnect, MessageUdp, MetaContext, MetaProcess, Name, Node,

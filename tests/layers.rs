@@ -39,6 +39,7 @@ const PLACES: [(&str, &[&str]); 7] = [
             "time/clock.rs",
             "bridge/monitor.rs",
             "bridge/request.rs",
+            "bridge/request/pending.rs",
             "node/mod.rs",
             "node/stop.rs",
         ],

@@ -1,10 +1,9 @@
 //! What a process can do from inside its callbacks.
 
 use std::fmt;
-use std::time::Duration;
 
 use crate::error::SpawnError;
-use crate::id::{Alias, Name, Pid, Ref, Target};
+use crate::id::{Alias, Name, Pid, Target};
 use crate::message::CompactMessage;
 use crate::message::SendError;
 use crate::message::{Message, Priority};
@@ -241,33 +240,6 @@ impl<'a> Context<'a> {
             .processes
             .commands
             .send(to, self.env.life.pid, Message::new(message).into())
-    }
-
-    /// Asks; the answer, or why there is none, comes as a [`Message::Reply`] with the `Ref` returned here. If the
-    /// receiver ends, panics or drops the request, that message comes at once, not at the timeout.
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::send`]; then no reply comes.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { inside(|cx| {
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// let worker = cx.spawn(|| Worker)?;
-    /// let request = cx.request(worker, "how are you?", Duration::from_secs(5))?;
-    /// // A `MessageReply` with this `request` comes, whatever happens to the worker.
-    /// # let _ = request;
-    /// # Ok(()) }) }
-    /// ```
-    pub fn request<T: Send + 'static>(
-        &mut self,
-        to: impl Into<Target>,
-        message: T,
-        timeout: Duration,
-    ) -> Result<Ref, SendError> {
-        self.env.request(to.into(), Message::new(message), timeout)
     }
 }
 

@@ -7,6 +7,7 @@ mod pool;
 mod processes;
 mod records;
 mod relay;
+mod requests;
 mod session;
 mod sockets;
 mod supervisor;

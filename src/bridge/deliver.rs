@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::monitor::EndNotice;
 use super::timer_event::TimerEvent;
@@ -133,6 +134,12 @@ pub(crate) trait Deliver: Send + Sync {
 
     /// Delivers the answer to a request of the process. An answer to a process that has ended is dropped.
     fn deliver_reply(&self, pid: Pid, reply: Box<MessageReply>);
+
+    /// Whether the process lives and has not canceled that request.
+    fn is_waiting(&self, pid: Pid, request: Ref) -> bool;
+
+    /// The time until that point on the node's clock; zero if it has passed.
+    fn time_until(&self, deadline_ms: u64) -> Duration;
 }
 
 impl fmt::Debug for dyn Deliver {

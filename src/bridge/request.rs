@@ -1,25 +1,28 @@
-//! Requests: [`Reply`], the means to answer one, and [`PendingReply`], what a caller outside of the node holds.
+//! Requests: [`Reply`], the means to answer one; [`PendingReply`] and [`Answer`], what a caller outside of the node holds.
 //!
 //! A request is answered exactly once. The callee owns its `Reply`; sending consumes it, and dropping it, on
 //! whatever path (a handler that ignores it, a panic, the end of the process with the request still in its mailbox),
 //! answers [`RequestError::Dropped`] at once. So no caller waits for a timeout because its callee is gone.
+//!
+//! The asker may stop waiting: its timeout, its end, a cancel, or a caller outside that drops what it
+//! holds. The callee is not notified, it can look: [`Reply::is_wanted`].
+
+mod pending;
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::inside::RuntimeId;
-use crate::error::RequestError;
+use crate::error::{Reason, RequestError};
 use crate::id::{Pid, Ref};
 use crate::inspect::Inspection;
-use crate::message::{Message, MessageReply};
-#[cfg(feature = "testing")]
-use crate::simulation;
+use crate::message::{Message, MessageReply, Request};
 
 use super::deliver::Deliver;
+pub(crate) use pending::Expiry;
+use pending::Slot;
+pub use pending::{Answer, PendingReply};
 
 /// The means to answer one request: send it, keep it for later, pass it on to another process, or drop it, which
 /// answers [`RequestError::Dropped`].
@@ -29,24 +32,36 @@ enum Requester {
     Process {
         pid: Pid,
         request: Ref,
+        /// When the asker stops waiting, on the node's clock.
+        deadline_ms: u64,
         processes: Arc<dyn Deliver>,
     },
     Outside(Arc<Slot>),
 }
 
 impl Reply {
-    pub(crate) fn to_process(pid: Pid, request: Ref, processes: Arc<dyn Deliver>) -> Self {
+    pub(crate) fn to_process(
+        pid: Pid,
+        request: Ref,
+        deadline_ms: u64,
+        processes: Arc<dyn Deliver>,
+    ) -> Self {
         Self(Some(Requester::Process {
             pid,
             request,
+            deadline_ms,
             processes,
         }))
     }
 
-    pub(crate) fn to_outside(runtime: RuntimeId) -> (Self, PendingReply) {
-        let slot = Arc::new(Slot::default());
+    /// `deadline`: when the caller stops waiting, if that is known.
+    pub(crate) fn to_outside(
+        runtime: RuntimeId,
+        deadline: Option<Instant>,
+    ) -> (Self, PendingReply) {
+        let slot = Arc::new(Slot::new(deadline));
         let reply = Self(Some(Requester::Outside(Arc::clone(&slot))));
-        (reply, PendingReply { slot, runtime })
+        (reply, PendingReply::new(slot, runtime))
     }
 
     /// Answers.
@@ -72,7 +87,104 @@ impl Reply {
         self.finish(Ok(Message::new(message)));
     }
 
-    pub(crate) fn fail(self, error: RequestError) {
+    /// Answers a request of type `R`: as [`Reply::send`], with the type checked by the compiler.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    ///
+    /// struct Get(usize);
+    /// impl Request for Get {
+    ///     type Reply = String;
+    /// }
+    ///
+    /// struct Store(Vec<String>);
+    /// impl Actor for Store {
+    ///     fn handle_call(
+    ///         &mut self,
+    ///         _: &mut Context<'_>,
+    ///         _: Pid,
+    ///         message: Message,
+    ///         reply: Reply,
+    ///     ) -> Result<(), Reason> {
+    ///         if let Ok(Get(index)) = message.downcast::<Get>() {
+    ///             match self.0.get(index) {
+    ///                 Some(value) => reply.answer::<Get>(value.clone()),
+    ///                 None => reply.fail(Reason::error("no such value")),
+    ///             }
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn answer<R: Request>(self, answer: R::Reply) {
+        self.send(answer);
+    }
+
+    /// Answers that the callee has failed; the asker gets [`RequestError::Failed`] with the reason, in which an
+    /// error is kept as it is.
+    ///
+    /// ```
+    /// # use longshore::prelude::*;
+    /// fn read(path: &str, reply: Reply) {
+    ///     match std::fs::read_to_string(path) {
+    ///         Ok(text) => reply.send(text),
+    ///         Err(error) => reply.fail(error),
+    ///     }
+    /// }
+    /// ```
+    pub fn fail(self, error: impl Into<Reason>) {
+        self.refuse(RequestError::Failed(error.into()));
+    }
+
+    /// How long the asker still waits; `None` if it set no limit. Zero: it does not wait any more.
+    ///
+    /// ```
+    /// # use longshore::prelude::*;
+    /// # use std::time::Duration;
+    /// fn is_worth_a_query(reply: &Reply) -> bool {
+    ///     reply.time_left().is_none_or(|left| left > Duration::from_millis(10))
+    /// }
+    /// ```
+    pub fn time_left(&self) -> Option<Duration> {
+        match self.0.as_ref()? {
+            Requester::Process {
+                deadline_ms,
+                processes,
+                ..
+            } => (*deadline_ms != u64::MAX).then(|| processes.time_until(*deadline_ms)),
+            Requester::Outside(slot) => {
+                let deadline = slot.deadline()?;
+                Some(deadline.saturating_duration_since(Instant::now()))
+            }
+        }
+    }
+
+    /// Whether the asker still waits: it has neither ended nor canceled, nor is its time over. A callee that has many
+    /// requests can skip those that are not wanted any more.
+    ///
+    /// ```
+    /// # use longshore::prelude::*;
+    /// fn work(queue: &mut Vec<(u32, Reply)>) {
+    ///     queue.retain(|(_, reply)| reply.is_wanted());
+    /// }
+    /// ```
+    pub fn is_wanted(&self) -> bool {
+        let waits = match &self.0 {
+            Some(Requester::Process {
+                pid,
+                request,
+                processes,
+                ..
+            }) => processes.is_waiting(*pid, *request),
+            // The other one is the caller's.
+            Some(Requester::Outside(slot)) => Arc::strong_count(slot) > 1,
+            None => false,
+        };
+        waits && self.time_left().is_none_or(|left| !left.is_zero())
+    }
+
+    /// Answers that there is no answer.
+    pub(crate) fn refuse(self, error: RequestError) {
         self.finish(Err(error));
     }
 
@@ -90,8 +202,14 @@ impl Requester {
                 pid,
                 request,
                 processes,
+                ..
             } => {
-                processes.deliver_reply(pid, Box::new(MessageReply { request, result }));
+                let reply = MessageReply {
+                    request,
+                    label: 0,
+                    result,
+                };
+                processes.deliver_reply(pid, Box::new(reply));
             }
             Self::Outside(slot) => slot.fill(result),
         }
@@ -112,158 +230,6 @@ impl fmt::Debug for Reply {
     }
 }
 
-#[derive(Default)]
-struct Slot {
-    state: Mutex<State>,
-    filled: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    result: Option<Result<Message, RequestError>>,
-    waker: Option<Waker>,
-}
-
-impl Slot {
-    fn fill(&self, result: Result<Message, RequestError>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.result = Some(result);
-        let waker = state.waker.take();
-        drop(state);
-        self.filled.notify_all();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-/// An answer that is still to come, for callers outside of the node: wait for it on a thread, or await it on any
-/// executor.
-pub struct PendingReply {
-    slot: Arc<Slot>,
-    /// The node that was asked, whose own threads must not wait for it.
-    runtime: RuntimeId,
-}
-
-/// Longer waits are cut to this: the clock of the operating system may not reach further.
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
-
-impl PendingReply {
-    /// Waits until `deadline`.
-    ///
-    /// # Errors
-    ///
-    /// [`RequestError::Timeout`] at the deadline, or whatever ended the request without an answer. Inside the runtime of
-    /// the node that was asked it does not wait: [`RequestError::WouldBlockRuntime`], unless the answer is there.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let node = Node::start("example@localhost")?;
-    /// # struct Worker;
-    /// # impl Actor for Worker {}
-    /// let pid = node.spawn(|| Worker)?;
-    /// let promise = node.request(pid, "how are you?")?;
-    /// let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    /// // At once.
-    /// assert_eq!(promise.wait_until(deadline).unwrap_err(), longshore::RequestError::Dropped);
-    /// # Ok(()) }
-    /// ```
-    pub fn wait_until(self, deadline: Instant) -> Result<Message, RequestError> {
-        if self.runtime.is_inside() {
-            let mut state = self
-                .slot
-                .state
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let result = state.result.take();
-            return result.unwrap_or(Err(RequestError::WouldBlockRuntime));
-        }
-        #[cfg(feature = "testing")]
-        if simulation::is_current() {
-            // Real time has passed since the deadline was computed, but no virtual time.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let whole = left.as_micros().div_ceil(1_000) as u64;
-            return self.wait_simulated(Duration::from_millis(whole));
-        }
-        self.wait(deadline)
-    }
-
-    fn wait(self, deadline: Instant) -> Result<Message, RequestError> {
-        let mut state = self
-            .slot
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(result) = state.result.take() {
-                return result;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(RequestError::Timeout);
-            }
-            state = self
-                .slot
-                .filled
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-    }
-
-    /// Waits at most for `timeout`, inside the runtime too: for callers who know that another thread answers.
-    pub(crate) fn wait_for(self, timeout: Duration) -> Result<Message, RequestError> {
-        #[cfg(feature = "testing")]
-        if simulation::is_current() {
-            return self.wait_simulated(timeout);
-        }
-        self.wait(Instant::now() + timeout.min(YEAR))
-    }
-
-    /// Lets the simulation of this thread run until the answer is there.
-    #[cfg(feature = "testing")]
-    fn wait_simulated(self, timeout: Duration) -> Result<Message, RequestError> {
-        let result = || {
-            let state = self.slot.state.lock();
-            state.unwrap_or_else(PoisonError::into_inner).result.take()
-        };
-        let mut answer = None;
-        simulation::wait_for(timeout, &mut || {
-            answer = result();
-            answer.is_some()
-        });
-        answer.unwrap_or(Err(RequestError::Timeout))
-    }
-}
-
-impl Future for PendingReply {
-    type Output = Result<Message, RequestError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // The executor's waker is cloned and dropped while the lock is free: it is code of the program.
-        let waker = context.waker().clone();
-        let mut state = self
-            .slot
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(result) = state.result.take() {
-            return Poll::Ready(result);
-        }
-        let previous = state.waker.replace(waker);
-        drop(state);
-        drop(previous);
-        Poll::Pending
-    }
-}
-
-impl fmt::Debug for PendingReply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PendingReply")
-    }
-}
-
 /// An inspection under way; dropping it answers that its target has ended.
 #[derive(Debug)]
 pub(crate) struct InspectReply(Box<Reply>);
@@ -275,27 +241,5 @@ impl InspectReply {
 
     pub(crate) fn send(self, inspection: Inspection) {
         self.0.send(Message::new(inspection));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dropping_the_reply_answers_at_once() {
-        let (reply, promise) = Reply::to_outside(RuntimeId::NONE);
-        drop(reply);
-        let result = promise.wait_until(Instant::now() + Duration::from_secs(60));
-        assert_eq!(result.unwrap_err(), RequestError::Dropped);
-    }
-
-    #[test]
-    fn nobody_answering_is_a_timeout() {
-        let (_reply, promise) = Reply::to_outside(RuntimeId::NONE);
-        assert_eq!(
-            promise.wait_until(Instant::now()).unwrap_err(),
-            RequestError::Timeout
-        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::request::Expiry;
 use super::ticker::Ticker;
 use crate::id::{Alias, Pid, Ref, Target};
 use crate::message::Message;
@@ -40,4 +41,6 @@ pub(crate) enum TimerEvent {
     Meta(Alias, u64),
     /// End the wait for a request.
     Request(Pid, Ref),
+    /// End the wait of a caller outside of the node.
+    Expire(Expiry),
 }

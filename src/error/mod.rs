@@ -238,6 +238,17 @@ pub enum RequestError {
     /// The request could not be delivered.
     #[error("request not delivered: {}", .0.text())]
     NotDelivered(SendErrorKind),
+    /// The callee reported an error, by [`Reply::fail`](crate::Reply::fail).
+    #[error("request failed: {0}")]
+    Failed(Reason),
+    /// The callee answered with a value of another type than the request names.
+    #[error("the answer is a {found}, not a {expected}")]
+    WrongType {
+        /// The type that the request names.
+        expected: &'static str,
+        /// The type of the value.
+        found: &'static str,
+    },
     /// `call` was used on a thread of the runtime, where it could wait for itself. Use `request` there.
     #[error("a blocking call is not possible on a thread of the runtime")]
     WouldBlockRuntime,

@@ -15,6 +15,7 @@ pub(crate) mod message_type;
 mod packed;
 mod proxied;
 mod relay;
+pub(crate) mod request;
 mod send_error;
 mod tcp;
 mod user;
@@ -35,6 +36,7 @@ pub(crate) use message_type::MessageType;
 pub(crate) use packed::CompactMessage;
 pub use proxied::Proxied;
 pub use relay::{MessageRelayEnd, RelayError, RelayedConnection};
+pub use request::Request;
 pub use send_error::SendError;
 pub use tcp::{
     FailedAttempt, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed,
@@ -263,8 +265,10 @@ pub struct MessageMetaFailed {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct MessageReply {
-    /// What `request` returned.
+    /// What `request` or `ask` returned.
     pub request: Ref,
+    /// The label that `ask` was given; 0 for `request`.
+    pub label: u64,
     /// The answer, or why there is none.
     pub result: Result<Message, crate::error::RequestError>,
 }

@@ -1,13 +1,14 @@
 //! Messages, requests and signals from outside of the node: their sender is [`Pid::NODE`].
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::Node;
-use crate::bridge::request::{PendingReply, Reply};
+use super::{Node, deadline_after};
+use crate::bridge::request::{Answer, PendingReply, Reply};
 use crate::error::{Reason, RequestError, SendErrorKind};
 use crate::id::{Pid, Target};
 use crate::inspect::Inspection;
-use crate::message::{Message, Priority, SendError};
+use crate::message::{Message, Priority, Request, SendError};
 
 /// # Sending
 impl Node {
@@ -121,7 +122,9 @@ impl Node {
         timeout: Duration,
     ) -> Result<Message, RequestError> {
         self.check_outside()?;
-        self.request(to, message)?.wait_for(timeout)
+        let deadline = deadline_after(timeout);
+        self.request_until(to.into(), Message::new(message), Some(deadline))?
+            .wait_for(timeout)
     }
 
     /// Asks; the answer can be awaited on any executor, or waited for.
@@ -148,12 +151,52 @@ impl Node {
         to: impl Into<Target>,
         message: T,
     ) -> Result<PendingReply, RequestError> {
-        let (reply, promise) = Reply::to_outside(self.runtime());
-        let sent = self
-            .table()
-            .call(Pid::NODE, to.into(), Message::new(message), reply);
-        sent.map(|()| promise)
+        self.request_until(to.into(), Message::new(message), None)
+    }
+
+    fn request_until(
+        &self,
+        to: Target,
+        message: Message,
+        deadline: Option<Instant>,
+    ) -> Result<PendingReply, RequestError> {
+        let (reply, pending) = Reply::to_outside(self.runtime(), deadline);
+        self.table()
+            .call(Pid::NODE, to, message, reply)
+            .map(|()| pending)
             .map_err(|error| RequestError::NotDelivered(error.kind()))
+    }
+
+    /// Asks a request with a type; the [`Answer`] can be awaited on any executor, or waited for. It comes within `timeout`,
+    /// or says why there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::NotDelivered`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// struct Get(u32);
+    /// impl Request for Get {
+    ///     type Reply = String;
+    /// }
+    ///
+    /// async fn get(node: &Node, key: u32) -> Result<String, longshore::RequestError> {
+    ///     node.ask("store", Get(key), Duration::from_secs(5))?.await
+    /// }
+    /// ```
+    pub fn ask<R: Request>(
+        &self,
+        to: impl Into<Target>,
+        request: R,
+        timeout: Duration,
+    ) -> Result<Answer<R>, RequestError> {
+        let deadline = deadline_after(timeout);
+        let pending = self.request_until(to.into(), Message::new(request), Some(deadline))?;
+        let timers = Arc::clone(&self.table().timers);
+        Ok(Answer::new(pending, deadline, timers))
     }
 
     /// Asks any process or meta-process about itself.
@@ -179,7 +222,7 @@ impl Node {
         timeout: Duration,
     ) -> Result<Inspection, RequestError> {
         self.check_outside()?;
-        let (reply, promise) = Reply::to_outside(self.runtime());
+        let (reply, promise) = Reply::to_outside(self.runtime(), None);
         self.table()
             .inspect(target.into(), reply)
             .map_err(RequestError::NotDelivered)?;

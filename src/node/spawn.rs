@@ -98,7 +98,7 @@ impl Node {
         options: &SpawnOptions,
         behavior: Box<dyn Behavior>,
     ) -> Result<Pid, SpawnError> {
-        let (reply, started) = Reply::to_outside(self.runtime());
+        let (reply, started) = Reply::to_outside(self.runtime(), None);
         let report = Some(StartReport::Outside(reply));
         let pid = self
             .table()

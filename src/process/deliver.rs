@@ -9,15 +9,16 @@
 
 use super::class::{Class, PushError, Pushed};
 use super::envelope::Payload;
-use super::lifecycle::timed_out;
+use super::requests::timed_out;
 use super::table::Processes;
 use crate::bridge::{Ack, Claim, Command, Deliver, TimerEvent, Undelivered, Watcher};
 use crate::error::Reason;
-use crate::id::{Alias, Pid, Target};
+use crate::id::{Alias, Pid, Ref, Target};
 use crate::message::{CompactMessage, Message, MessageReply, Priority};
 use crate::record::Level;
 use crate::scheduler::{Slot, Task};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 impl Processes {
     /// Puts a payload in a mailbox and gets the process to run.
@@ -150,6 +151,7 @@ impl Deliver for Processes {
                     Slot::Fifo,
                 );
             }
+            TimerEvent::Expire(expiry) => expiry.expire(),
             TimerEvent::Meta(alias, deadline_ms) => {
                 self.commands.push(
                     alias.stripe(),
@@ -201,6 +203,15 @@ impl Deliver for Processes {
     fn is_alive(&self, pid: Pid) -> bool {
         self.mailbox(pid)
             .is_some_and(|mailbox| mailbox.is_open(pid.generation()))
+    }
+
+    fn is_waiting(&self, pid: Pid, request: Ref) -> bool {
+        self.with_relations(pid, |relations| !relations.has_canceled(request))
+            .unwrap_or(false)
+    }
+
+    fn time_until(&self, deadline_ms: u64) -> Duration {
+        Duration::from_millis(deadline_ms.saturating_sub(self.timers.clock().now_ms()))
     }
 
     fn deliver_reply(&self, pid: Pid, reply: Box<MessageReply>) {

@@ -38,9 +38,9 @@ impl Process {
             }
             Payload::Exit { signal, link } => self.handle_exit(processes, from, signal, link),
             Payload::Answer(reply) => {
-                if !env.life.forget_request(reply.request, processes) {
+                let Some(reply) = env.life.accept(reply, processes) else {
                     return Ok(());
-                }
+                };
                 self.behavior
                     .handle_message(&mut env, from, Message::Reply(reply))
             }

@@ -4,25 +4,21 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Processes;
-use super::envelope::Payload;
 use super::events::EventState;
 use super::mailbox::Batch;
+use super::requests::Waiting;
 use super::set_aside::SetAside;
 use super::spawn::StartReport;
 use super::timers::OwnedTimers;
-use crate::bridge::TimerEvent;
 use crate::bridge::TimerId;
 use crate::bridge::request::Reply;
 use crate::error::Reason;
-use crate::error::{RequestError, SendErrorKind};
-use crate::id::{Name, Pid, Ref, Target};
+use crate::id::{Name, Pid, Ref};
 use crate::inspect::Inspection;
+use crate::message::Message;
 use crate::message::{CompactMessage, MessageType};
-use crate::message::{Message, MessageReply, SendError};
-use crate::time::wheel::TimerKey;
 
 /// What a process does. All calls come from one thread at a time.
 pub(crate) trait Behavior: Send {
@@ -94,8 +90,8 @@ pub(crate) struct ProcessInfo {
 /// Rarely used state of a process, allocated on first use.
 #[derive(Debug, Default)]
 pub(super) struct ColdState {
-    /// Requests under way, with the timer that ends the wait.
-    requests: HashMap<Ref, TimerKey>,
+    /// Requests under way.
+    requests: HashMap<Ref, Waiting>,
     /// To whom its start is to be reported.
     start_report: Option<StartReport>,
     /// Input of connections whose output is above its high mark.
@@ -150,17 +146,15 @@ impl ProcessInfo {
         self.sent = self.sent.saturating_add(1);
     }
 
-    /// Ends the wait for a request. Returns `false` if there is none.
-    pub(super) fn forget_request(&mut self, request: Ref, processes: &Processes) -> bool {
-        let Some(cold) = &mut self.cold else {
-            return false;
-        };
-        let Some(timer) = cold.requests.remove(&request) else {
-            return false;
-        };
-        processes.timers.cancel(timer);
+    pub(super) fn add_request(&mut self, request: Ref, waiting: Waiting) {
+        let cold = self.cold.get_or_insert_default();
+        cold.requests.insert(request, waiting);
+    }
+
+    pub(super) fn remove_request(&mut self, request: Ref) -> Option<Waiting> {
+        let removed = self.cold.as_mut()?.requests.remove(&request)?;
         self.free_cold_state();
-        true
+        Some(removed)
     }
 
     /// Cancels the timers of a process that has ended, those of its requests included.
@@ -168,8 +162,8 @@ impl ProcessInfo {
         let Some(cold) = self.cold.take() else {
             return;
         };
-        for timer in cold.requests.into_values() {
-            processes.timers.cancel(timer);
+        for waiting in cold.requests.into_values() {
+            processes.timers.cancel(waiting.timer);
         }
         if let Some(timers) = cold.timers {
             timers.cancel_all(processes);
@@ -243,58 +237,10 @@ pub(crate) struct ProcessContext<'a> {
     pub(crate) life: &'a mut ProcessInfo,
 }
 
-impl ProcessContext<'_> {
-    /// Asks; the answer, or why there is none, comes as a [`Message::Reply`].
-    pub(crate) fn request(
-        &mut self,
-        to: Target,
-        message: Message,
-        timeout: Duration,
-    ) -> Result<Ref, SendError> {
-        let (request, reply) = self.expect_reply(timeout);
-        let sent = self.processes.call(self.life.pid, to, message, reply);
-        sent.map(|()| request).inspect_err(|_| {
-            self.life.forget_request(request, self.processes);
-        })
-    }
-
-    /// Asks the target about itself.
-    pub(crate) fn inspect(&mut self, to: Target, timeout: Duration) -> Result<Ref, SendErrorKind> {
-        let (request, reply) = self.expect_reply(timeout);
-        let sent = self.processes.inspect(to, reply);
-        sent.map(|()| request).inspect_err(|_| {
-            self.life.forget_request(request, self.processes);
-        })
-    }
-
-    fn expect_reply(&mut self, timeout: Duration) -> (Ref, Reply) {
-        let request = self.processes.next_ref();
-        let pid = self.life.pid;
-        let timer = self
-            .processes
-            .timers
-            .after(timeout, TimerEvent::Request(pid, request));
-        let cold = self.life.cold.get_or_insert_default();
-        cold.requests.insert(request, timer);
-        (
-            request,
-            Reply::to_process(pid, request, Arc::clone(self.processes) as _),
-        )
-    }
-}
-
 impl fmt::Debug for ProcessContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessContext")
             .field("pid", &self.life.pid)
             .finish_non_exhaustive()
     }
-}
-
-/// The answer that a timeout gives.
-pub(super) fn timed_out(request: Ref) -> Payload {
-    Payload::Answer(Box::new(MessageReply {
-        request,
-        result: Err(RequestError::Timeout),
-    }))
 }

@@ -27,6 +27,7 @@ mod mailbox;
 mod options;
 mod records;
 mod relations;
+mod requests;
 mod returned;
 mod send;
 mod set_aside;

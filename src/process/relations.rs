@@ -49,6 +49,8 @@ pub(crate) struct Relations {
     pub(crate) watchers: BTreeSet<Watcher>,
     /// What this process monitors.
     pub(crate) monitors: HashMap<Ref, Monitored>,
+    /// Requests that this process has canceled and whose answer is still to come.
+    pub(super) canceled: Option<Box<HashSet<Ref>>>,
 }
 
 /// What a monitor is on.
@@ -76,6 +78,7 @@ impl Relations {
             && self.links.is_empty()
             && self.watchers.is_empty()
             && self.monitors.is_empty()
+            && self.canceled.is_none()
     }
 }
 

@@ -107,7 +107,7 @@ impl Processes {
                         unreachable!("the payload that was posted")
                     };
                     let (message, reply) = *call;
-                    reply.fail(RequestError::NotDelivered(error.into()));
+                    reply.refuse(RequestError::NotDelivered(error.into()));
                     SendError::new(error.into(), pid, message)
                 })
             }
@@ -124,8 +124,11 @@ impl Processes {
                 Ok(())
             }
             Ok(Target::Event(_)) => Err(SendError::new(SendErrorKind::IsEvent, to, message)),
-            Ok(_) => Err(SendError::new(SendErrorKind::NoMeta, to, message)),
-            Err(kind) => Err(SendError::new(kind, to, message)),
+            located => {
+                let kind = located.err().unwrap_or(SendErrorKind::NoMeta);
+                reply.refuse(RequestError::NotDelivered(kind));
+                Err(SendError::new(kind, to, message))
+            }
         }
     }
 

@@ -291,7 +291,7 @@ impl Processes {
     fn close_and_wait(&self, metas: Vec<Alias>, reason: &Reason) {
         let ask = |to: Alias| {
             self.exit_meta(to, reason);
-            let (reply, answer) = Reply::to_outside(self.scheduler.runtime());
+            let (reply, answer) = Reply::to_outside(self.scheduler.runtime(), None);
             let reply = InspectReply::new(reply);
             self.commands
                 .push(to.stripe(), Command::Inspect { to, reply });

@@ -11,6 +11,7 @@
 
 mod addresses;
 mod attempts;
+mod asks;
 mod clients;
 mod close;
 mod connections;

@@ -50,7 +50,7 @@ impl Pool {
         self.dropped += 1;
         if let Payload::Call(call) = held.payload {
             call.1
-                .fail(RequestError::NotDelivered(SendErrorKind::MailboxFull));
+                .refuse(RequestError::NotDelivered(SendErrorKind::MailboxFull));
         }
     }
 
