@@ -1,5 +1,6 @@
 //! Actors: the trait that users implement, and the [`Context`] its callbacks get.
 
+mod blocking;
 mod context;
 mod events;
 mod hand_over;

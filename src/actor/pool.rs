@@ -188,18 +188,18 @@ impl Pool {
         Ok(())
     }
 
-    fn spawn_worker(&mut self, env: &ProcessContext<'_>) -> Result<(), SpawnError> {
+    fn spawn_worker(&mut self, env: &mut ProcessContext<'_>) -> Result<(), SpawnError> {
         let options = SpawnOptions::default()
             .with_mailbox_bound(self.worker_mailbox)
             .with_link();
         let behavior = (self.factory)()?;
-        let pid = env.processes.spawn(env.life.pid, &options, behavior)?;
+        let pid = env.spawn(&options, behavior)?;
         self.workers.push(pid);
         Ok(())
     }
 
     /// Brings the number of workers to `size`; tries again later if a worker does not start.
-    fn fill(&mut self, env: &ProcessContext<'_>) {
+    fn fill(&mut self, env: &mut ProcessContext<'_>) {
         while self.workers.len() < self.size {
             if self.spawn_worker(env).is_err() {
                 alarm(env, Retry::Respawn, RESPAWN);
@@ -214,7 +214,7 @@ impl Pool {
         }
     }
 
-    fn handle_command(&mut self, env: &ProcessContext<'_>, command: PoolCommand) {
+    fn handle_command(&mut self, env: &mut ProcessContext<'_>, command: PoolCommand) {
         match command {
             PoolCommand::Add(workers) => {
                 self.size = self.size.saturating_add(workers);
@@ -240,7 +240,7 @@ impl Pool {
     /// Rule 3. A signal from any other sender ends the pool.
     fn handle_exit(
         &mut self,
-        env: &ProcessContext<'_>,
+        env: &mut ProcessContext<'_>,
         from: &Target,
         reason: Reason,
     ) -> Result<(), Reason> {

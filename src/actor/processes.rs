@@ -137,13 +137,11 @@ impl Context<'_> {
     }
 
     fn spawn_behavior(
-        &self,
+        &mut self,
         options: &SpawnOptions,
         behavior: Box<dyn Behavior>,
     ) -> Result<Pid, SpawnError> {
-        self.env
-            .processes
-            .spawn(self.env.life.pid, options, behavior)
+        self.env().spawn(options, behavior)
     }
 
     /// Links this process with another, or with a meta-process, both ways: when one ends with a reason that is not

@@ -1,10 +1,12 @@
-//! Requests of a process: ask, cancel, and pass on what it was asked.
+//! Requests of a process: ask, call, cancel, and pass on what it was asked.
 
 use std::time::Duration;
 
 use super::Context;
 use crate::bridge::request::Reply;
+use crate::error::RequestError;
 use crate::id::{Pid, Ref, Target};
+use crate::message::request::typed;
 use crate::message::{Message, Request, SendError};
 
 /// # Requests
@@ -42,6 +44,76 @@ impl Context<'_> {
     ) -> Result<Ref, SendError> {
         self.env()
             .request(to.into(), Message::new(request), timeout, label)
+    }
+
+    /// Asks, and waits for the answer, at most `timeout`. Only this process waits: its thread blocks, and a spare one takes
+    /// over its worker. That costs a thread and some microseconds, so it is for the rare question whose answer the
+    /// handler cannot do without; everything else is [`ask`](Self::ask).
+    ///
+    /// Messages for this process wait meanwhile. An exit signal that ends the process ends the call; a handler that
+    /// passes the error on with `?` ends with the reason of the signal.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer: [`RequestError::Timeout`], [`Dropped`](RequestError::Dropped) if the receiver ends, panics or
+    /// drops the request, [`Failed`](RequestError::Failed) by it, [`NotDelivered`](RequestError::NotDelivered),
+    /// [`WrongType`](RequestError::WrongType), [`Exiting`](RequestError::Exiting).
+    ///
+    /// [`RequestError::Cycle`] at once if the receiver waits for this process in a call of its own, directly or through
+    /// others, and is this process itself. Behind a pool, or a process that forwards the request, only the timeout ends
+    /// such a wait. [`RequestError::TooManyCalls`] at once if
+    /// [`max_blocked_calls`](crate::NodeOptions::max_blocked_calls) handlers wait, each of which counts until it has
+    /// returned. [`RequestError::WouldBlockRuntime`] in a `terminate` that the stop of the node runs on its own thread, and
+    /// in the `init` of a process that a handler spawns with [`Node::spawn`](crate::Node::spawn).
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// struct Price(&'static str);
+    /// impl Request for Price {
+    ///     type Reply = u32;
+    /// }
+    ///
+    /// struct List;
+    /// impl Actor for List {
+    ///     fn handle_call(
+    ///         &mut self,
+    ///         _: &mut Context<'_>,
+    ///         _: Pid,
+    ///         message: Message,
+    ///         reply: Reply,
+    ///     ) -> Result<(), Reason> {
+    ///         match message.downcast() {
+    ///             Ok(Price("tea")) => reply.answer::<Price>(3),
+    ///             _ => reply.fail(Reason::error("not on the list")),
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// struct Shop;
+    /// impl Actor for Shop {
+    ///     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    ///         let list = cx.spawn(|| List)?;
+    ///         let price = cx.call(list, Price("tea"), Duration::from_secs(5))?;
+    ///         assert_eq!(price, 3);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("shop@localhost")?;
+    /// node.spawn(|| Shop)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn call<R: Request>(
+        &mut self,
+        to: impl Into<Target>,
+        request: R,
+        timeout: Duration,
+    ) -> Result<R::Reply, RequestError> {
+        typed::<R>(self.env().call(to.into(), Message::new(request), timeout))
     }
 
     /// Asks; the answer, or why there is none, comes as a [`Message::Reply`] with the `Ref` returned here. If the
@@ -94,7 +166,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Context::send`]; then the asker has got [`RequestError::NotDelivered`](crate::RequestError::NotDelivered).
+    /// As [`Context::send`]; then the asker has got [`RequestError::NotDelivered`].
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -125,6 +197,7 @@ impl Context<'_> {
     ) -> Result<(), SendError> {
         let env = self.env();
         env.life.count_send();
+        reply.note_forwarded();
         env.processes
             .call(from, to.into(), Message::new(message), reply)
     }

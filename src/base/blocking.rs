@@ -37,6 +37,8 @@ struct Inner {
     name: &'static str,
     /// Threads at once.
     limit: usize,
+    /// Jobs that may wait for a thread.
+    queue: usize,
     state: Mutex<State>,
     job: Condvar,
 }
@@ -52,10 +54,21 @@ struct State {
 impl Blocking {
     /// Threads of that name inside that runtime, at most `limit` at once.
     pub(crate) fn new(runtime: RuntimeId, name: &'static str, limit: usize) -> Self {
+        Self::with_queue(runtime, name, limit, usize::MAX)
+    }
+
+    /// The same, with a bound for the jobs that wait for a thread.
+    pub(crate) fn with_queue(
+        runtime: RuntimeId,
+        name: &'static str,
+        limit: usize,
+        queue: usize,
+    ) -> Self {
         Self(Arc::new(Inner {
             runtime,
             name,
             limit,
+            queue,
             state: Mutex::default(),
             job: Condvar::new(),
         }))
@@ -65,10 +78,12 @@ impl Blocking {
     ///
     /// # Errors
     ///
-    /// The job, if the pool has stopped or no thread can be started.
+    /// The job, if the pool has stopped, too many jobs wait, or no thread can be started.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Job> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.stopped {
+        // Threads that wait take a job each, and so will those that may still be started.
+        let free = state.waiting + self.0.limit.saturating_sub(state.threads);
+        if state.stopped || state.jobs.len() >= self.0.queue.saturating_add(free) {
             return Err(Box::new(job));
         }
         #[cfg(feature = "testing")]

@@ -19,7 +19,7 @@
 //! What it does not do: it does not know threads that user code starts by itself. A handler that joins such a thread waits
 //! for whatever that thread waits for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +28,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct RuntimeId(u64);
 
 thread_local! {
+    /// The runtime that a thread of the program is inside of because it spawns a process.
+    static GUEST: Cell<RuntimeId> = const { Cell::new(RuntimeId::NONE) };
     /// The runtimes that this thread is inside of: none or one, and two where nodes are nested.
     static ENTERED: RefCell<Vec<RuntimeId>> = const { RefCell::new(Vec::new()) };
 }
@@ -58,6 +60,22 @@ impl RuntimeId {
             runtime: is_new.unwrap_or(false).then_some(self),
             stays_on_its_thread: PhantomData,
         }
+    }
+
+    /// As [`RuntimeId::enter`], for a thread that spawns a process and may be one of the program.
+    #[must_use]
+    pub(crate) fn enter_to_spawn(self) -> Entered {
+        let is_outside = !Self::is_inside_any();
+        let entered = self.enter();
+        if is_outside {
+            GUEST.set(self);
+        }
+        entered
+    }
+
+    /// Returns whether the calling thread is one of the program, which is inside only because it spawns a process.
+    pub(crate) fn is_guest(self) -> bool {
+        GUEST.get() == self
     }
 
     /// Returns whether the calling thread is inside of any runtime.
@@ -91,6 +109,9 @@ impl Drop for Entered {
             let _ = ENTERED.try_with(|entered| {
                 entered.borrow_mut().retain(|other| *other != runtime);
             });
+            if runtime.is_guest() {
+                GUEST.set(RuntimeId::NONE);
+            }
         }
     }
 }
@@ -114,6 +135,22 @@ mod tests {
         assert!(other.is_inside(), "stays need not end in order");
         drop(nested);
         assert!(!other.is_inside());
+    }
+
+    #[test]
+    fn guest_is_a_thread_of_the_program_until_its_spawn_is_done() {
+        let (one, other) = (RuntimeId::new(), RuntimeId::new());
+        let spawning = one.enter_to_spawn();
+        assert!(one.is_guest());
+        let nested = other.enter_to_spawn();
+        assert!(!other.is_guest(), "it holds up the spawn in the first node");
+        drop(nested);
+        assert!(one.is_guest());
+        drop(spawning);
+        assert!(!one.is_guest());
+        let _worker = one.enter();
+        let _spawning = one.enter_to_spawn();
+        assert!(!one.is_guest(), "a thread of the runtime that spawns");
     }
 
     #[test]

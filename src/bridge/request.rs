@@ -22,6 +22,7 @@ use crate::message::{Message, MessageReply, Request};
 use super::deliver::Deliver;
 pub(crate) use pending::Expiry;
 use pending::Slot;
+pub(crate) use pending::Wait;
 pub use pending::{Answer, PendingReply};
 
 /// The means to answer one request: send it, keep it for later, pass it on to another process, or drop it, which
@@ -62,6 +63,11 @@ impl Reply {
         let slot = Arc::new(Slot::new(deadline));
         let reply = Self(Some(Requester::Outside(Arc::clone(&slot))));
         (reply, PendingReply::new(slot, runtime))
+    }
+
+    /// For a caller that waits for this long.
+    pub(crate) fn to_caller(runtime: RuntimeId, timeout: Duration) -> (Self, PendingReply) {
+        Self::to_outside(runtime, Instant::now().checked_add(timeout))
     }
 
     /// Answers.
@@ -181,6 +187,13 @@ impl Reply {
             None => false,
         };
         waits && self.time_left().is_none_or(|left| !left.is_zero())
+    }
+
+    /// Another process is to answer than the one that was asked.
+    pub(crate) fn note_forwarded(&self) {
+        if let Some(Requester::Outside(slot)) = &self.0 {
+            slot.note_forwarded();
+        }
     }
 
     /// Answers that there is no answer.

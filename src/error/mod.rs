@@ -11,7 +11,7 @@ pub use failure::Failure;
 pub use frame::FrameError;
 pub use reason::{DisconnectReason, Reason};
 
-use crate::id::Name;
+use crate::id::{Name, Pid};
 
 /// An option has a value that makes no sense; it names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -249,7 +249,30 @@ pub enum RequestError {
         /// The type of the value.
         found: &'static str,
     },
-    /// `call` was used on a thread of the runtime, where it could wait for itself. Use `request` there.
+    /// A wait on a thread of the runtime that must not block, where it could wait for itself. Handlers of processes have
+    /// [`Context::call`](crate::Context::call); meta-processes, resolvers and loggers have none.
     #[error("a blocking call is not possible on a thread of the runtime")]
     WouldBlockRuntime,
+    /// An exit signal for the process that waits is on its way.
+    #[error("the process that waits is to end")]
+    Exiting,
+    /// As many handlers wait for an answer as may at once, see
+    /// [`NodeOptions::max_blocked_calls`](crate::NodeOptions::max_blocked_calls). Nothing was sent.
+    #[error("too many handlers wait for an answer")]
+    TooManyCalls,
+    /// As much blocking work waits for a thread as may, see [`NodeOptions::blocking_queue`](crate::NodeOptions::blocking_queue);
+    /// or the node stops.
+    #[error("too much blocking work waits for a thread")]
+    TooMuchWork,
+    /// The callee waits, directly or through others, for the process that calls it. Nothing was sent. The processes stand
+    /// in the order in which they wait for each other, the caller first.
+    #[error("the callee waits for the caller: {}", text_of_cycle(.0))]
+    Cycle(Vec<Pid>),
+}
+
+/// Each process, and the first one again.
+fn text_of_cycle(cycle: &[Pid]) -> String {
+    let all = cycle.iter().chain(cycle.first());
+    let texts: Vec<_> = all.map(Pid::to_string).collect();
+    texts.join(" -> ")
 }

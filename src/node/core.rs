@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::poll::Io;
 use crate::process::Processes;
-use crate::scheduler::{Executor, Kind, Scheduler, Task, Wait};
+use crate::scheduler::{Executor, Kind, Ran, Scheduler, Task, Wait};
 #[cfg(feature = "testing")]
 use crate::simulation::Site;
 
@@ -21,10 +21,11 @@ pub(crate) struct Core {
 
 impl Executor for Core {
     #[inline]
-    fn run(&self, task: Task) -> bool {
+    fn run(&self, task: Task) -> Ran {
         match task.kind() {
             Kind::Process(index) => self.processes.run(index),
-            Kind::Stripe(index) => self.io.run(index),
+            Kind::Stripe(index) if self.io.run(index) => Ran::More,
+            Kind::Stripe(_) => Ran::Idle,
         }
     }
 
@@ -59,7 +60,7 @@ impl Executor for Core {
 impl Core {
     /// Runs a task of a simulated node, as a worker would.
     pub(crate) fn run_simulated(&self, task: Task) {
-        if self.run(task) {
+        if self.run(task) == Ran::More {
             self.scheduler.push(task, crate::scheduler::Slot::Fifo);
         }
     }

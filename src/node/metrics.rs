@@ -18,6 +18,7 @@ use crate::error::Reason;
 /// | `longshore_processes` | processes | alive now | load, or processes that are never terminated |
 /// | `longshore_processes_ended_total{reason}` | processes | terminated since the start | `error` and `panic`: look at the records |
 /// | `longshore_meta_processes` | sockets | listeners, connections and others alive now | load, or connections that are never closed |
+/// | `longshore_blocked_handlers` | handlers | wait for an answer in a call, or have | near `max_blocked_calls`: calls that should be asks |
 /// | `longshore_timers` | timers | set now | load, or timers that are set and never needed |
 /// | `longshore_buffers` | buffers | handed out by the pool now | data that waits, or is kept |
 /// | `longshore_unsent_bytes_total` | bytes | accepted for a connection and never sent | peers that leave or do not read |
@@ -168,6 +169,11 @@ impl Node {
                 "longshore_workers_stuck",
                 "Workers in a handler that does not return.",
                 core.scheduler.stuck_workers() as u64,
+            ),
+            (
+                "longshore_blocked_handlers",
+                "Handlers that wait for an answer, or have, on threads beside the workers.",
+                core.scheduler.blocked_handlers() as u64,
             ),
             (
                 "longshore_processes",

@@ -46,7 +46,7 @@ use crate::id::{Name, Pid};
 use crate::memory::buffer::BufferPool;
 use crate::meta::{Services, Sources};
 use crate::poll::{Io, Poller};
-use crate::process::Processes;
+use crate::process::{Processes, Work};
 use crate::scheduler::{Executor, Scheduler};
 #[cfg(feature = "testing")]
 use crate::simulation::Site;
@@ -144,7 +144,8 @@ impl Node {
         let log = options.log(runtime, clock);
         let signal = stop::Notify::new();
         let scheduler = Scheduler::new(runtime, workers, clock, machine.interrupt.clone())
-            .with_slow_handler(options.slow_handler);
+            .with_slow_handler(options.slow_handler)
+            .with_blocked_handlers(options.max_blocked_calls);
         #[cfg(feature = "testing")]
         let scheduler = match &machine.site {
             Some(_) => scheduler.simulated(),
@@ -154,7 +155,13 @@ impl Node {
         let wakers = StripeWakers::new(stripes, Arc::clone(&scheduler));
         let commands = Arc::new(Commands::new(wakers.clone(), signal.waker()));
         let timers = Arc::new(Timers::new(clock, machine.interrupt));
-        let processes = Arc::new(Processes::new(
+        let work = Work::new(Blocking::with_queue(
+            runtime,
+            "longshore-work",
+            options.blocking_threads,
+            options.blocking_queue,
+        ));
+        let processes = Processes::new(
             Arc::clone(&scheduler),
             Arc::clone(&commands),
             Arc::clone(&timers),
@@ -162,7 +169,8 @@ impl Node {
             options.max_processes,
             options.bounds(),
             signal.waker(),
-        ));
+        );
+        let processes = Arc::new(processes.with_work(work));
         let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
         let services = Arc::new(Services {
             registry: machine.registry,

@@ -16,6 +16,8 @@ use crate::time::clock::Clock;
 
 /// A shorter time than this the monitor cannot measure.
 const MIN_SLOW_HANDLER: Duration = Duration::from_millis(10);
+/// Most threads of one kind beside the workers.
+const MAX_THREADS: usize = 4_096;
 /// Most workers of a node.
 const MAX_WORKERS: usize = 1024;
 
@@ -55,6 +57,14 @@ pub struct NodeOptions {
     pub slow_handler: Option<Duration>,
     /// What resolves the names of hosts, see [`NodeOptions::with_resolver`]. `None`: the operating system.
     pub(crate) resolver: Option<Resolver>,
+    /// Handlers that may wait in [`Context::call`](crate::Context::call) at once, each with a thread beside the workers.
+    /// 64 by default, at most 4,096; 0 forbids such calls.
+    pub max_blocked_calls: usize,
+    /// Threads for the blocking work of processes, see [`Context::blocking`](crate::Context::blocking); they start on
+    /// demand and end after 5 s without work. 64 by default, between 1 and 4,096.
+    pub blocking_threads: usize,
+    /// Pieces of blocking work that may wait for a thread. 10,000 by default; 0: none waits.
+    pub blocking_queue: usize,
 }
 
 impl Default for NodeOptions {
@@ -71,6 +81,9 @@ impl Default for NodeOptions {
             log_level: None,
             slow_handler: Some(Duration::from_millis(100)),
             resolver: None,
+            max_blocked_calls: 64,
+            blocking_threads: 64,
+            blocking_queue: 10_000,
         }
     }
 }
@@ -163,6 +176,27 @@ impl NodeOptions {
         self
     }
 
+    /// Sets how many handlers may wait for an answer at once.
+    #[must_use]
+    pub fn with_max_blocked_calls(mut self, calls: usize) -> Self {
+        self.max_blocked_calls = calls;
+        self
+    }
+
+    /// Sets the number of threads for blocking work.
+    #[must_use]
+    pub fn with_blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = threads;
+        self
+    }
+
+    /// Sets how much blocking work may wait for a thread.
+    #[must_use]
+    pub fn with_blocking_queue(mut self, jobs: usize) -> Self {
+        self.blocking_queue = jobs;
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let within = |value: Option<usize>, most: usize| {
             value.is_none_or(|value| (1..=most).contains(&value))
@@ -198,6 +232,18 @@ impl NodeOptions {
             return Err(ConfigError::new(
                 "slow_handler",
                 "must be at least 10 ms; `None` is no limit",
+            ));
+        }
+        if self.max_blocked_calls > MAX_THREADS {
+            return Err(ConfigError::new(
+                "max_blocked_calls",
+                format!("must be at most {MAX_THREADS}"),
+            ));
+        }
+        if !(1..=MAX_THREADS).contains(&self.blocking_threads) {
+            return Err(ConfigError::new(
+                "blocking_threads",
+                format!("must be between 1 and {MAX_THREADS}"),
             ));
         }
         if self.data_bound == 0 {
@@ -253,7 +299,10 @@ mod tests {
             logger,
             log_level,
             slow_handler,
-            resolver
+            resolver,
+            max_blocked_calls,
+            blocking_threads,
+            blocking_queue
         });
     }
 }

@@ -87,6 +87,8 @@ pub struct StopReport {
     pub killed: Vec<Pid>,
     /// Processes that hang in user code; their `terminate` has not run, and their thread is left behind.
     pub stuck: Vec<Pid>,
+    /// Processes whose [blocking work](crate::Context::blocking) had not returned; its thread is left behind.
+    pub working: Vec<Pid>,
 }
 
 impl StopReport {
@@ -106,7 +108,11 @@ impl fmt::Display for StopReport {
             f,
             "{} processes not drained, {} meta-processes not flushed, {} bytes not sent, killed {:?}, stuck {:?}",
             self.undrained, self.unflushed, self.unsent_bytes, self.killed, self.stuck
-        )
+        )?;
+        if self.working.is_empty() {
+            return Ok(());
+        }
+        write!(f, ", work of {:?}", self.working)
     }
 }
 
@@ -375,12 +381,16 @@ impl Stopper {
     fn end_threads(&self, threads: Threads, options: StopOptions, report: &mut StopReport) {
         threads.stop();
         self.core.io.services.lookups.stop();
+        let work = &self.core.processes.work;
+        work.stop();
         self.core.io.services.handshakes.stop();
         let deadline = deadline_after(options.kill_timeout);
-        while !threads.are_finished() && Instant::now() < deadline {
+        let is_over = || threads.are_finished() && work.running().is_empty();
+        while !is_over() && Instant::now() < deadline {
             // There is no event for the end of a thread; threads that are not stuck end within microseconds.
             thread::yield_now();
         }
+        report.working = work.running();
         if threads.are_finished() {
             drop(threads);
             self.core.processes.end_all(&Reason::Kill);

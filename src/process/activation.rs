@@ -26,11 +26,14 @@ use crate::bridge::Command;
 use crate::error::Reason;
 use crate::id::Pid;
 use crate::message::{CompactMessage, MessageType};
+use crate::scheduler::Ran;
 
 /// Messages a process handles, or sends, before it goes to the back of the queue: one handled counts as much as
 /// [`SENDS`] sent, so that a process that sends a lot lets the receivers come to it.
 const BUDGET: u32 = 64;
 const SENDS: u32 = 4;
+/// Counted as sent by a handler that has handed its worker over, so that its activation ends.
+pub(super) const FORCED: u32 = 1 << 30;
 /// How long a process with a backlog may go on after its budget.
 const BACKLOG_NS: u64 = 100_000;
 /// Budgets of such an activation on a simulated node.
@@ -44,10 +47,10 @@ enum Activation {
 }
 
 impl Processes {
-    /// One activation of a process. `true`: it has more to do.
-    pub(crate) fn run(self: &Arc<Self>, index: u32) -> bool {
+    /// One activation of a process.
+    pub(crate) fn run(self: &Arc<Self>, index: u32) -> Ran {
         let Some(cell) = self.cells.get(index) else {
-            return false;
+            return Ran::Over;
         };
         let mut stage = cell.stage.lock();
         let Stage::Living(process) = &mut *stage else {
@@ -56,9 +59,12 @@ impl Processes {
         let outcome = catch_panic(|| self.activate(cell, process));
         cell.activity.add_sent(process.life.sent);
         let reason = match outcome {
-            Ok(Activation::Idle) => return false,
-            Ok(Activation::More) => return true,
-            Ok(Activation::End(reason)) => reason,
+            Ok(Activation::Idle) => return Ran::Idle,
+            Ok(Activation::More) => {
+                process.life.forget_blocked(cell);
+                return Ran::More;
+            }
+            Ok(Activation::End(reason)) => process.reason_of_end(cell, reason),
             Err(payload) => {
                 let reason = Reason::from_panic(&*payload);
                 drop_catching(payload);
@@ -72,29 +78,33 @@ impl Processes {
         let actor = process.behavior.type_name();
         self.record_end(&process.life, Some(actor), &reason);
         self.end(cell, process, reason);
-        false
+        Ran::Over
     }
 
     /// The first activation of a deferred process, or the one behind the end of its listeners.
     #[cold]
-    fn run_rarely(self: &Arc<Self>, cell: &Cell, mut stage: MutexGuard<'_, Stage>) -> bool {
+    fn run_rarely(self: &Arc<Self>, cell: &Cell, mut stage: MutexGuard<'_, Stage>) -> Ran {
         match std::mem::take(&mut *stage) {
-            Stage::Vacant | Stage::Living(_) => false,
+            Stage::Vacant | Stage::Living(_) => Ran::Over,
             Stage::Starting(starting) => match self.start_deferred(cell, *starting) {
                 Ok(process) => {
                     *stage = Stage::Living(process);
-                    !cell.mailbox.finish_init()
+                    if cell.mailbox.finish_init() {
+                        Ran::Over
+                    } else {
+                        Ran::More
+                    }
                 }
                 Err(closing) => {
                     drop(stage);
                     self.continue_end(cell, *closing);
-                    false
+                    Ran::Over
                 }
             },
             Stage::Closing(closing) => {
                 drop(stage);
                 self.finish_end(*closing);
-                false
+                Ran::Over
             }
         }
     }

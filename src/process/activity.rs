@@ -110,6 +110,13 @@ impl Activity {
         u64::from(self.busy.load(Relaxed)) * BUSY_UNIT_NS
     }
 
+    /// Takes back what was counted and not sent.
+    #[cold]
+    pub(super) fn take_back_sent(&self, sent: u32) {
+        let total = self.sent.load(Relaxed);
+        self.sent.store(total.saturating_sub(sent.into()), Relaxed);
+    }
+
     /// Messages that were taken in hand since the spawn.
     pub(super) fn handled(&self) -> u64 {
         self.handled.load(Relaxed)

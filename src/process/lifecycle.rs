@@ -162,8 +162,12 @@ impl ProcessInfo {
         let Some(cold) = self.cold.take() else {
             return;
         };
-        for waiting in cold.requests.into_values() {
-            processes.timers.cancel(waiting.timer);
+        for timer in cold
+            .requests
+            .into_values()
+            .filter_map(|waiting| waiting.timer)
+        {
+            processes.timers.cancel(timer);
         }
         if let Some(timers) = cold.timers {
             timers.cancel_all(processes);

@@ -42,6 +42,7 @@ use super::lane::{Block, Lane};
 use super::turns::{Resumed, Turns};
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::error::Reason;
 use crate::id::{Alias, Pid};
 use crate::message::Priority;
 use crate::process::envelope::{Envelope, Payload};
@@ -399,6 +400,33 @@ impl Mailbox {
     pub(crate) fn load(&self) -> usize {
         let state = self.state.lock();
         self.waiting(&state) + usize::from(state.status == Status::Scheduled)
+    }
+
+    /// The exit signal that waits and will end the process, if it `traps` exits or not.
+    #[cold]
+    pub(crate) fn pending_exit(&self, generation: u32, traps: bool) -> Option<Reason> {
+        let state = self.state.lock();
+        if state.generation != generation {
+            return None;
+        }
+        let ends = |envelope: &&Envelope| {
+            let Payload::Exit { signal, link } = &envelope.payload else {
+                return false;
+            };
+            if !*link {
+                return !traps || signal.reason == Reason::Kill;
+            }
+            // One over a link that was taken back is dropped.
+            let relations = state.relations.as_ref();
+            !traps
+                && signal.reason != Reason::Normal
+                && relations.is_some_and(|relations| relations.links.contains(&signal.from))
+        };
+        let envelope = state.others.as_ref()?.urgent.iter().find(ends)?;
+        let Payload::Exit { signal, .. } = &envelope.payload else {
+            return None;
+        };
+        Some(signal.reason.clone())
     }
 
     /// Messages that wait; for inspection.

@@ -14,6 +14,8 @@
 
 mod activation;
 mod activity;
+mod call;
+mod calls;
 mod class;
 mod deliver;
 mod end;
@@ -36,6 +38,7 @@ mod spawn;
 mod table;
 mod timers;
 mod turns;
+mod work;
 
 pub(crate) use events::EventState;
 pub use events::{EventInfo, EventOptions, Published};
@@ -47,3 +50,4 @@ pub use options::SpawnOptions;
 pub use slow::SlowHandler;
 pub(crate) use spawn::{StartReport, Started};
 pub(crate) use table::Processes;
+pub(crate) use work::Work;

@@ -223,6 +223,7 @@ impl Processes {
         };
         // A watcher that has ended needs no notification.
         let _ = self.push(pid, Pid::NODE, payload, Class::Urgent, Slot::Fifo);
+        self.interrupt_call(pid);
     }
 
     /// Notifies the monitors that were set by the name that a process has lost.

@@ -28,9 +28,9 @@ use crate::time::wheel::TimerKey;
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    label: u64,
-    /// Ends the wait.
-    pub(super) timer: TimerKey,
+    pub(super) label: u64,
+    /// Ends the wait, if it has an end.
+    pub(super) timer: Option<TimerKey>,
 }
 
 impl ProcessContext<'_> {
@@ -74,7 +74,7 @@ impl ProcessContext<'_> {
         let pid = self.life.pid;
         let timers = &self.processes.timers;
         let deadline_ms = timers.clock().deadline_ms(timeout);
-        let timer = timers.at(deadline_ms, TimerEvent::Request(pid, request));
+        let timer = Some(timers.at(deadline_ms, TimerEvent::Request(pid, request)));
         self.life.add_request(request, Waiting { label, timer });
         let processes = Arc::clone(self.processes) as _;
         (
@@ -88,7 +88,9 @@ impl ProcessInfo {
     /// Ends the wait for a request. Returns its label, or `None` if it is not waited for.
     pub(super) fn forget_request(&mut self, request: Ref, processes: &Processes) -> Option<u64> {
         let waiting = self.remove_request(request)?;
-        processes.timers.cancel(waiting.timer);
+        if let Some(timer) = waiting.timer {
+            processes.timers.cancel(timer);
+        }
         Some(waiting.label)
     }
 

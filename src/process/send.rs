@@ -144,6 +144,9 @@ impl Processes {
         from: Pid,
         payload: Payload,
     ) -> Result<(), (SendErrorKind, Payload)> {
+        if let Payload::Call(call) = &payload {
+            call.1.note_forwarded();
+        }
         self.push(
             to,
             from,
@@ -177,7 +180,9 @@ impl Processes {
                     Class::Urgent,
                     Slot::Lifo,
                 )
-                .map_err(|(error, _)| error.into())
+                .map_err(|(error, _)| error)?;
+                self.interrupt_call(pid);
+                Ok(())
             }
             Target::Alias(alias) => self.send_exit_meta(alias, reason),
             Target::Event(_) => Err(SendErrorKind::IsEvent),

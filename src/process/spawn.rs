@@ -110,7 +110,7 @@ impl Processes {
         report: Option<StartReport>,
     ) -> Result<Pid, SpawnError> {
         // The calling thread may be one of the program's: until this returns it runs code of the process.
-        let _inside = self.scheduler.enter();
+        let _inside = self.scheduler.enter_to_spawn();
         let (cell, pid, born_ms) = self.open(parent, options)?;
         let mut process = Box::new(Process {
             life: ProcessInfo::new(pid, parent, born_ms, report),

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use super::activity::{Activity, Identity};
+use super::calls::Calls;
 use super::class::Class;
 use super::end::Closing;
 use super::envelope::{BarrierToken, Payload};
@@ -23,7 +24,10 @@ use super::set_aside::SetAside;
 use super::slow::Longest;
 use super::spawn::Starting;
 use super::timers::Tickers;
+use super::work::Work;
+use crate::base::blocking::Blocking;
 use crate::base::sync::Mutex;
+use crate::bridge::request::Wait;
 use crate::bridge::{Commands, Deliver, Timers};
 use crate::error::{ConfigError, Reason, SpawnError};
 use crate::id::{Alias, Name, Pid, Ref};
@@ -50,6 +54,9 @@ pub(crate) struct Processes {
     pub(crate) commands: Arc<Commands>,
     pub(crate) timers: Arc<Timers>,
     pub(super) tickers: Tickers,
+    pub(crate) work: Work,
+    /// Handlers that wait for an answer.
+    pub(super) calls: Calls<Wait>,
     pub(super) events: Events,
     pub(crate) log: Log,
     pub(super) default_bounds: Bounds,
@@ -126,6 +133,7 @@ impl Processes {
         default_bounds: Bounds,
         emptied: Waker,
     ) -> Self {
+        let work = Work::new(Blocking::new(scheduler.runtime(), "longshore-work", 1));
         Self {
             cells: Arena::new(),
             // Index 0 is `Pid::NODE`.
@@ -139,6 +147,8 @@ impl Processes {
             commands,
             timers,
             tickers: Tickers::default(),
+            work,
+            calls: Calls::default(),
             events: Events::default(),
             log,
             default_bounds,
@@ -150,6 +160,12 @@ impl Processes {
             node: OnceLock::new(),
             stopper: OnceLock::new(),
         }
+    }
+
+    /// Has blocking work run there.
+    pub(crate) fn with_work(mut self, work: Work) -> Self {
+        self.work = work;
+        self
     }
 
     pub(crate) fn next_ref(&self) -> Ref {

@@ -21,6 +21,7 @@
 //!   long past, and wakes a helper when the backlog is worth the wake-up.
 //! - Where activations of processes take long, each task that waits wakes a sleeper, and a worker without work polls at
 //!   once. The inputs, the thresholds and what was measured are on the page of [`load`].
+//! - A handler may wait for an answer: its thread hands the worker to a [`spare`] one.
 //! - The duty to poll belongs to no thread: see [`idle`]. A worker that hangs in user code is seen by the
 //!   [`monitor`], which passes the duty on, or serves the sockets itself when every worker hangs.
 
@@ -31,6 +32,7 @@ mod schedule;
 #[cfg(feature = "testing")]
 mod simulated;
 mod slow;
+mod spare;
 mod worker;
 
 use std::cell::Cell;
@@ -48,6 +50,8 @@ use crate::time::clock::{Clock, millis};
 use idle::{Idle, Sleeper, WakeMonitor};
 use load::Load;
 pub(crate) use schedule::Schedule;
+use spare::Spares;
+pub(crate) use spare::Standing;
 use worker::Worker;
 
 /// One activation of a process in this many is timed.
@@ -111,10 +115,21 @@ pub(crate) enum Wait {
     No,
 }
 
+/// How an activation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// The task has nothing to do. No handler of it has blocked.
+    Idle,
+    /// Push it again, behind the others.
+    More,
+    /// As `Idle`, but a handler may have blocked.
+    Over,
+}
+
 /// What the scheduler runs.
 pub(crate) trait Executor: Send + Sync + 'static {
-    /// Runs a task for one activation. `true`: push it again, behind the others.
-    fn run(&self, task: Task) -> bool;
+    /// Runs a task for one activation.
+    fn run(&self, task: Task) -> Ran;
 
     /// One turn of the poll loop: readiness and timers become tasks. `true`: the interrupt came in this turn.
     fn turn(&self, wait: Wait) -> bool;
@@ -149,6 +164,7 @@ pub(crate) struct Scheduler {
     clock: Clock,
     /// How long a handler may run before it is reported.
     slow_handler_ms: Option<u64>,
+    spares: Spares,
     /// Of a simulated node: every task that could run. No worker takes any of them.
     #[cfg(feature = "testing")]
     simulated: Option<simulated::Queue>,
@@ -172,9 +188,16 @@ impl Scheduler {
             monitor: OnceLock::new(),
             clock,
             slow_handler_ms: None,
+            spares: Spares::default(),
             #[cfg(feature = "testing")]
             simulated: None,
         }
+    }
+
+    /// Lets this number of handlers block at once, each on a thread beside the workers.
+    pub(crate) fn with_blocked_handlers(mut self, limit: usize) -> Self {
+        self.spares = Spares::new(limit);
+        self
     }
 
     /// Has handlers reported that run for this long.
@@ -183,11 +206,12 @@ impl Scheduler {
         self
     }
 
-    /// The processes that the workers run now.
+    /// The processes that the workers and detached threads run now.
     pub(crate) fn running_processes(&self) -> impl Iterator<Item = u32> {
         self.workers
             .iter()
             .filter_map(|worker| worker.epoch().process())
+            .chain(self.detached())
     }
 
     /// Workers that are in a handler that does not return.
@@ -216,11 +240,12 @@ impl Scheduler {
         if self.simulated.is_some() {
             return Ok(threads);
         }
+        self.spares.attach(self, executor, name);
         for index in 0..self.workers.len() {
             let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
             let body = move || {
                 let _inside = scheduler.runtime.enter();
-                worker::work(&scheduler, &*executor, index);
+                spare::live(&scheduler, &*executor, Some(index));
             };
             let handle = thread::Builder::new()
                 .name(format!("{name}-{index}"))
@@ -262,10 +287,10 @@ impl Scheduler {
 
     /// Enters the runtime on a thread that may be one of the program's. A worker is inside for its whole life.
     #[inline]
-    pub(crate) fn enter(&self) -> Option<Entered> {
+    pub(crate) fn enter_to_spawn(&self) -> Option<Entered> {
         match self.current() {
             Some(_) => None,
-            None => Some(self.runtime.enter()),
+            None => Some(self.runtime.enter_to_spawn()),
         }
     }
 
@@ -363,6 +388,7 @@ impl Scheduler {
         for worker in &self.workers {
             worker.claim();
         }
+        self.spares.stop();
         self.interrupt.wake_by_ref();
         if let Some(monitor) = self.monitor.get() {
             monitor.unpark();
@@ -388,7 +414,7 @@ pub(crate) struct Threads {
 impl Threads {
     /// Whether all have ended.
     pub(crate) fn are_finished(&self) -> bool {
-        self.handles.iter().all(JoinHandle::is_finished)
+        self.handles.iter().all(JoinHandle::is_finished) && self.scheduler.spares.are_finished()
     }
 
     /// Asks them to end.
@@ -399,6 +425,7 @@ impl Threads {
     /// Lets them run on their own; they have been asked to end, and one of them hangs in user code.
     pub(crate) fn detach(mut self) {
         self.handles.clear();
+        self.scheduler.spares.take_handles();
     }
 }
 
@@ -406,7 +433,8 @@ impl Drop for Threads {
     fn drop(&mut self) {
         self.stop();
         let this = thread::current().id();
-        for handle in self.handles.drain(..) {
+        let spares = self.scheduler.spares.take_handles();
+        for handle in self.handles.drain(..).chain(spares) {
             if handle.thread().id() != this {
                 // A worker catches every panic of user code; one of its own has been reported by the hook.
                 let _ = handle.join();

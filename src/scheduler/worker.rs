@@ -7,7 +7,8 @@ use std::thread::{self, Thread};
 use crossbeam_queue::ArrayQueue;
 
 use super::idle::Sleep;
-use super::{CURRENT, Executor, Kind, Scheduler, Task, Wait};
+use super::{CURRENT, Executor, Kind, Ran, Scheduler, Task, Wait};
+use crate::base::sync::Mutex;
 
 /// Tasks on a worker's own queue; more overflow to the global one.
 const LOCAL: usize = 256;
@@ -87,6 +88,9 @@ pub(super) struct Worker {
     /// Set by the thread that takes this worker off the list of parked ones.
     claimed: AtomicBool,
     thread: OnceLock<Thread>,
+    /// The thread is another one than at the start: `spare`.
+    is_handed_over: AtomicBool,
+    spare: Mutex<Option<Thread>>,
 }
 
 impl Worker {
@@ -98,6 +102,8 @@ impl Worker {
             read_ms: AtomicU64::new(0),
             claimed: AtomicBool::new(false),
             thread: OnceLock::new(),
+            is_handed_over: AtomicBool::new(false),
+            spare: Mutex::default(),
         }
     }
 
@@ -145,9 +151,28 @@ impl Worker {
     /// Wakes the worker that has been taken off the list.
     pub(super) fn claim(&self) {
         self.claimed.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.get() {
+        // Relaxed: who claims a worker has taken it off the list of parked ones, see the page of `spare`.
+        if self.is_handed_over.load(Ordering::Relaxed) {
+            if let Some(thread) = &*self.spare.lock() {
+                thread.unpark();
+            }
+        } else if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
+    }
+
+    /// The calling thread is the one to wake from now on.
+    fn enter(&self) {
+        if self.thread.get_or_init(thread::current).id() != thread::current().id() {
+            *self.spare.lock() = Some(thread::current());
+            self.is_handed_over.store(true, Ordering::Relaxed);
+        } else {
+            self.is_handed_over.store(false, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn set_epoch(&self, epoch: Epoch) {
+        self.epoch.store(epoch.0, Ordering::Relaxed);
     }
 
     /// Sleeps until claimed.
@@ -177,7 +202,7 @@ struct Runner<'a> {
 pub(super) fn work(scheduler: &Scheduler, executor: &dyn Executor, index: usize) {
     CURRENT.set((scheduler.runtime, index));
     let this = &scheduler.workers[index];
-    this.thread.get_or_init(thread::current);
+    this.enter();
     let mut runner = Runner {
         scheduler,
         executor,
@@ -202,47 +227,58 @@ impl Runner<'_> {
             self.sample();
         }
         match self.find() {
-            Some(task) => {
-                self.run(task);
-                true
-            }
+            Some(task) => self.run(task),
             None => self.sleep(),
         }
     }
 
+    /// `false`: this thread has handed its worker over.
     #[inline]
-    fn run(&mut self, task: Task) {
+    fn run(&mut self, task: Task) -> bool {
         if self.is_timed(task) {
-            self.run_timed(task);
+            self.run_timed(task)
         } else {
-            self.run_task(task);
+            self.run_task(task)
         }
     }
 
     #[cold]
-    fn run_timed(&self, task: Task) {
+    fn run_timed(&self, task: Task) -> bool {
         let began_ns = self.scheduler.clock.now_ns();
-        self.run_task(task);
-        let cost_ns = self.scheduler.clock.now_ns().saturating_sub(began_ns);
-        self.scheduler.load.note_activation(cost_ns);
-        if let Kind::Process(process) = task.kind() {
-            self.executor.timed(process, cost_ns);
+        let stays = self.run_task(task);
+        if stays {
+            let cost_ns = self.scheduler.clock.now_ns().saturating_sub(began_ns);
+            self.scheduler.load.note_activation(cost_ns);
+            if let Kind::Process(process) = task.kind() {
+                self.executor.timed(process, cost_ns);
+            }
         }
+        stays
     }
 
     #[inline]
-    fn run_task(&self, task: Task) {
+    fn run_task(&self, task: Task) -> bool {
         let epoch = self.this.epoch().enter(task);
         self.this.epoch.store(epoch.0, Ordering::Relaxed);
-        if self.executor.run(task) {
-            self.scheduler
-                .push_local(self.index, task, super::Slot::Fifo);
+        let ran = self.executor.run(task);
+        if ran != Ran::Idle && !self.finish(task, ran) {
+            return false;
         }
         self.this.epoch.store(epoch.leave().0, Ordering::Relaxed);
         if self.scheduler.idle.is_stuck(self.index) {
             let wake = self.scheduler.idle.clear_stuck(self.index);
             self.scheduler.wake_monitor(wake);
         }
+        true
+    }
+
+    /// After an activation that has not just run out of input. `false`: the thread has lost its worker.
+    fn finish(&self, task: Task, ran: Ran) -> bool {
+        let has_left = self.scheduler.left(self.index);
+        if ran == Ran::More {
+            self.scheduler.push(task, super::Slot::Fifo);
+        }
+        !has_left
     }
 
     /// Every few activations of processes one is timed on its own: between them are stripes and sleep.

@@ -10,8 +10,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod addresses;
-mod attempts;
 mod asks;
+mod attempts;
+mod blocking;
+mod calls;
 mod clients;
 mod close;
 mod connections;

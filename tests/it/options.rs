@@ -732,6 +732,39 @@ fn every_option_of_a_node_works_or_is_refused_by_name() {
         ("workers", new().with_workers(1_025), "workers"),
         ("workers", new().with_workers(usize::MAX), "workers"),
         ("resolver", new().with_resolver(|_| Ok(Vec::new())), WORKS),
+        ("max_blocked_calls", new().with_max_blocked_calls(0), WORKS),
+        (
+            "max_blocked_calls",
+            new().with_max_blocked_calls(4_096),
+            WORKS,
+        ),
+        (
+            "max_blocked_calls",
+            new().with_max_blocked_calls(4_097),
+            "max_blocked_calls",
+        ),
+        (
+            "blocking_threads",
+            new().with_blocking_threads(0),
+            "blocking_threads",
+        ),
+        ("blocking_threads", new().with_blocking_threads(1), WORKS),
+        (
+            "blocking_threads",
+            new().with_blocking_threads(4_096),
+            WORKS,
+        ),
+        (
+            "blocking_threads",
+            new().with_blocking_threads(4_097),
+            "blocking_threads",
+        ),
+        ("blocking_queue", new().with_blocking_queue(0), WORKS),
+        (
+            "blocking_queue",
+            new().with_blocking_queue(usize::MAX),
+            WORKS,
+        ),
         ("slow_handler", new().with_slow_handler(None), WORKS),
         (
             "slow_handler",

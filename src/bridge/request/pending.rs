@@ -11,6 +11,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -33,6 +34,8 @@ pub(super) struct Slot {
     filled: Condvar,
     /// When the caller stops waiting.
     deadline: Option<Instant>,
+    /// The callee has passed the request on.
+    is_forwarded: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +56,10 @@ impl Slot {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    pub(super) fn note_forwarded(&self) {
+        self.is_forwarded.store(true, Ordering::Relaxed);
     }
 
     /// The first result stays.
@@ -86,6 +93,10 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 impl PendingReply {
     pub(super) fn new(slot: Arc<Slot>, runtime: RuntimeId) -> Self {
         Self { slot, runtime }
+    }
+
+    pub(crate) fn wait_handle(&self) -> Wait {
+        Wait(Arc::downgrade(&self.slot))
     }
 
     /// What ends the wait when its time is over.
@@ -209,6 +220,27 @@ impl Future for PendingReply {
 impl fmt::Debug for PendingReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PendingReply")
+    }
+}
+
+/// A wait, as others see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Wait(Weak<Slot>);
+
+impl Wait {
+    /// Whether the callee still owes the answer.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.0.upgrade().is_some_and(|slot| {
+            let state = slot.state.lock().unwrap_or_else(PoisonError::into_inner);
+            !state.is_filled && !slot.is_forwarded.load(Ordering::Relaxed)
+        })
+    }
+
+    /// Ends the wait without an answer.
+    pub(crate) fn end(&self, error: RequestError) {
+        if let Some(slot) = self.0.upgrade() {
+            slot.fill(Err(error));
+        }
     }
 }
 
