@@ -18,7 +18,8 @@
 //! | [`processes`] | exit signals, links, monitors, names, panics |
 //! | [`supervision`] | who starts a process again that has failed, and ends those that have not |
 //! | [`pools`] | one name, many workers |
-//! | [`timers_and_requests`] | later, and questions with answers |
+//! | [`requests`] | questions with answers |
+//! | [`timers_and_blocking_work`] | later, at a fixed rate, and what may block |
 //! | [`typed_actors`] | one enum for all that a process handles; and which kind of process to write |
 //! | [`events`] | one process publishes, any number of others get it |
 //! | [`meta_processes`] | an event source of your own on the loop |
@@ -29,6 +30,9 @@
 //! | [`tuning`] | what to set when the defaults do not fit |
 //! | [`deployment`] | how a program runs as a service |
 //! | [`more_than_one_machine`] | nodes that talk through NATS, and what that guarantees |
+//! | [`coming_from_tokio`] | what takes the place of tasks, channels and `select!` |
+//! | [`coming_from_erlang`] | what is as in OTP, and what differs |
+//! | [`coming_from_ergo`] | what is there, what differs, what is not |
 //! | [`one_packet`] | the way of one packet through the source, for those who read it |
 //! | [`the_loop`] | what happens between a byte on the wire and your handler |
 
@@ -64,8 +68,10 @@ pub mod processes {}
 pub mod supervision {}
 #[doc = include_str!("pools.md")]
 pub mod pools {}
-#[doc = include_str!("timers_and_requests.md")]
-pub mod timers_and_requests {}
+#[doc = include_str!("requests.md")]
+pub mod requests {}
+#[doc = include_str!("timers_and_blocking_work.md")]
+pub mod timers_and_blocking_work {}
 #[doc = include_str!("typed_actors.md")]
 pub mod typed_actors {}
 #[doc = include_str!("events.md")]
@@ -88,6 +94,12 @@ pub mod deployment {}
 #[cfg(feature = "nats")]
 #[doc = include_str!("more_than_one_machine.md")]
 pub mod more_than_one_machine {}
+#[doc = include_str!("coming_from_tokio.md")]
+pub mod coming_from_tokio {}
+#[doc = include_str!("coming_from_erlang.md")]
+pub mod coming_from_erlang {}
+#[doc = include_str!("coming_from_ergo.md")]
+pub mod coming_from_ergo {}
 #[doc = include_str!("one_packet.md")]
 pub mod one_packet {}
 #[doc = include_str!("the_loop.md")]
