@@ -66,11 +66,13 @@ fn end_of_a_tls_peer_without_close_notify_resets_the_other_side() {
         connecting.join().unwrap()
     });
     far.sock.shutdown(Shutdown::Write).unwrap();
+    let out = read_out(&mut peer);
+    let end = probe.relay_end();
     assert!(
-        read_out(&mut peer).is_err(),
-        "a truncated stream ends in order"
+        out.is_err(),
+        "a truncated stream ends in order: {out:?} {end:?}"
     );
-    assert_eq!(probe.relay_end().second.reason, DisconnectReason::Truncated);
+    assert_eq!(end.second.reason, DisconnectReason::Truncated);
     stop_clean(&site.node);
 }
 
