@@ -85,8 +85,8 @@ impl Owner {
     fn bind_tcp(&self, cx: &mut Context<'_>, options: &Options) -> Result<(), Reason> {
         let mut server = TcpServerOptions::from(options.addr).with_process_pool(self.pool.clone());
         if options.mode == Mode::Tls {
-            let (chain, key) = certificate::identity(options)
-                .map_err(|error| Reason::error(error))?;
+            let (chain, key) =
+                certificate::identity(options).map_err(|error| Reason::error(error))?;
             server = server.with_cert_manager(CertManager::from_der(chain, key)?);
         }
         let server = TcpServer::bind(server)?;
