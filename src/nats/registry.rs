@@ -62,7 +62,7 @@ pub(super) const ERROR: &str = "Longshore-Error";
 ///         message: Message,
 ///         reply: Reply,
 ///     ) -> Result<(), Reason> {
-///         if let Ok(number) = message.take::<u32>() {
+///         if let Ok(number) = message.downcast::<u32>() {
 ///             self.0 += number;
 ///             reply.send(self.0);
 ///         }
