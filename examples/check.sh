@@ -50,6 +50,8 @@ within() {
 run() {
     example=$1
     shift
+    # An address that an earlier run of the example has printed is not this one's.
+    : >"$work/$example.out"
     "$bin/$example" "$@" >"$work/$example.out" 2>&1 &
     server=$!
     started+=("$server")
@@ -355,31 +357,31 @@ if [ -x "$bin/cluster" ]; then
         started+=("$!")
         within 10 grep -q "^$name serves$" "$work/cluster.$name" || fail "$name does not serve"
     done
-    open kv "$bin/cluster" client "127.0.0.1:$broker"
-    say kv "put color blue"
-    hear kv "*: blue"
+    open store "$bin/cluster" client "127.0.0.1:$broker"
+    say store "put color blue"
+    hear store "*: blue"
     # Every copy has it: whatever ends, it is there, and so is what is put while they end.
     for round in 1 2 3 4 5 6; do
-        say kv "get color"
-        hear kv "*: blue"
+        say store "get color"
+        hear store "*: blue"
     done
     end_copy() { kill -KILL "${copy[$1]}" && wait "${copy[$1]}" 2>/dev/null || true; }
     end_copy one
     for round in 1 2 3 4 5 6; do
-        say kv "put round $round"
-        hear kv "t*: $round"
+        say store "put round $round"
+        hear store "t*: $round"
     done
     end_copy three
-    say kv "get color"
-    hear kv "two: blue"
+    say store "get color"
+    hear store "two: blue"
     # A new copy begins with what the others have.
     "$bin/cluster" serve "127.0.0.1:$broker" four >"$work/cluster.four" 2>&1 &
     started+=("$!")
     within 10 grep -q "^four serves$" "$work/cluster.four" || fail "four does not serve"
     end_copy two
-    say kv "get round"
-    hear kv "four: 6"
-    leave kv
+    say store "get round"
+    hear store "four: 6"
+    leave store
     echo "ok: cluster"
 fi
 
