@@ -10,8 +10,10 @@
 //!            error, panic, exit
 //! ```
 //!
-//! The cell is locked by the worker from the begin of an activation to its end; the lock is never
-//! waited for, because the mailbox queues a process once.
+//! The worker locks the cell from the beginning of an activation to its end. No other worker waits for
+//! that lock, because the mailbox queues a process once. Only a list of supervisors or pools may hold
+//! it when a worker comes ([`Processes::look_at`]); the list takes it if it is free, and copies a few
+//! fields.
 
 use std::sync::Arc;
 
