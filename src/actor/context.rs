@@ -40,7 +40,7 @@ impl<'a> Context<'a> {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside(|cx| {
-    /// assert_eq!(cx.whereis("nobody"), None);
+    /// assert_eq!(cx.whereis("absent"), None);
     /// assert_ne!(cx.pid(), Pid::NODE);
     /// # Ok(()) }) }
     /// ```
@@ -133,7 +133,7 @@ impl<'a> Context<'a> {
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside(|cx| {
     /// cx.send(cx.pid(), "any value")?;
-    /// let refused = cx.send("nobody", 7_u8).unwrap_err();
+    /// let refused = cx.send("absent", 7_u8).unwrap_err();
     /// assert_eq!(refused.into_message().downcast::<u8>().unwrap(), 7);
     /// # Ok(()) }) }
     /// ```

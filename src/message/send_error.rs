@@ -30,7 +30,7 @@ impl SendError {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside(|cx| {
-    /// let refused = cx.send("nobody", "hello").unwrap_err();
+    /// let refused = cx.send("absent", "hello").unwrap_err();
     /// assert_eq!(refused.kind(), longshore::SendErrorKind::NoName);
     /// # Ok(()) }) }
     /// ```
@@ -43,8 +43,8 @@ impl SendError {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside(|cx| {
-    /// let refused = cx.send("nobody", "hello").unwrap_err();
-    /// assert_eq!(refused.target(), &Target::from("nobody"));
+    /// let refused = cx.send("absent", "hello").unwrap_err();
+    /// assert_eq!(refused.target(), &Target::from("absent"));
     /// # Ok(()) }) }
     /// ```
     pub fn target(&self) -> &Target {
@@ -56,7 +56,7 @@ impl SendError {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside(|cx| {
-    /// let refused = cx.send("nobody", 7_u8).unwrap_err();
+    /// let refused = cx.send("absent", 7_u8).unwrap_err();
     /// assert_eq!(refused.into_message().downcast::<u8>().unwrap(), 7);
     /// # Ok(()) }) }
     /// ```

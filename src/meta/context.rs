@@ -203,7 +203,7 @@ impl MetaContext<'_> {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside_meta(|cx| {
-    /// assert_eq!(cx.whereis("nobody"), None);
+    /// assert_eq!(cx.whereis("absent"), None);
     /// # Ok(()) }) }
     /// ```
     pub fn whereis(&self, name: impl AsRef<str>) -> Option<Pid> {

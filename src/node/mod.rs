@@ -250,7 +250,7 @@ impl Node {
     /// use longshore::prelude::*;
     /// # fn main() -> Result<(), longshore::Error> {
     /// let node = Node::start("example@localhost")?;
-    /// assert_eq!(node.whereis("nobody"), None);
+    /// assert_eq!(node.whereis("absent"), None);
     /// # Ok(()) }
     /// ```
     pub fn whereis(&self, name: impl AsRef<str>) -> Option<Pid> {

@@ -144,7 +144,7 @@ impl Node {
     /// use longshore::prelude::*;
     /// # fn main() -> Result<(), longshore::Error> {
     /// let node = Node::start("example@localhost")?;
-    /// assert_eq!(node.monitor("nobody").wait()?, Reason::NoProcess);
+    /// assert_eq!(node.monitor("absent").wait()?, Reason::NoProcess);
     /// # Ok(()) }
     /// ```
     pub fn monitor(&self, target: impl Into<crate::id::Target>) -> Monitor {

@@ -27,7 +27,7 @@ impl Node {
     /// # impl Actor for Worker {}
     /// let pid = node.spawn(|| Worker)?;
     /// node.send(pid, "hello")?;
-    /// assert!(node.send("nobody", "hello").is_err());
+    /// assert!(node.send("absent", "hello").is_err());
     /// # Ok(()) }
     /// ```
     pub fn send<T: Send + 'static>(
