@@ -161,9 +161,9 @@ pub use message::Request;
 pub use message::{
     DowncastError, FailedAttempt, Flow, HandOverError, Message, MessageDown, MessageEvent,
     MessageEventSubscribers, MessageExit, MessageMetaFailed, MessageRelayEnd, MessageReply,
-    MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed, MessageTcpWritable,
-    MessageUdp, MessageUdpError, Priority, Proxied, RelayError, RelayedConnection, SendError,
-    UserMessage, WriteData, WriteError, WriteErrorKind,
+    MessageRoom, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed,
+    MessageTcpWritable, MessageUdp, MessageUdpError, Priority, Proxied, RelayError,
+    RelayedConnection, SendError, UserMessage, WriteData, WriteError, WriteErrorKind,
 };
 pub use meta::{
     ConnectionInfo, DatagramInfo, ListenerInfo, MetaContext, MetaProcess, Readiness, SocketKind,
@@ -179,7 +179,8 @@ pub use net::unix_datagram::UnixDatagramServer;
 pub use node::{Error, Metrics, Node, NodeInfo, NodeOptions, Serve, StopOptions, StopReport};
 pub use poll::SocketInfo;
 pub use process::{
-    EventInfo, EventOptions, Lanes, ProcessInfo, ProcessState, Published, SlowHandler, SpawnOptions,
+    EventInfo, EventOptions, Lanes, MailboxPolicy, ProcessInfo, ProcessState, Published,
+    SlowHandler, SpawnOptions,
 };
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
 pub use proto::proxy::ProxyHeader;

@@ -165,6 +165,73 @@ impl Context<'_> {
         self.env.link(target.into())
     }
 
+    /// Requests one [`Message::Room`](crate::Message::Room) when the mailbox of `to` has room again, for a sender that was
+    /// refused with [`SendErrorKind::MailboxFull`]. It comes when half of the room is free, or when the process has ended.
+    /// The senders that wait are notified in the order of their requests, as many at a time as there is room for. Until the
+    /// message has come, a further request for the same process adds nothing.
+    ///
+    /// A name stands for the process that holds it now.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process. Connections report room by [`MessageTcpWritable`](crate::MessageTcpWritable).
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// use longshore::SendErrorKind;
+    ///
+    /// struct Reader {
+    ///     printer: Pid,
+    ///     lines: Vec<String>,
+    /// }
+    ///
+    /// impl Reader {
+    ///     fn send_lines(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    ///         while let Some(line) = self.lines.pop() {
+    ///             if let Err(refused) = cx.send(self.printer, line) {
+    ///                 if refused.kind() != SendErrorKind::MailboxFull {
+    ///                     return Err(refused.into());
+    ///                 }
+    ///                 self.lines.push(refused.into_message().downcast()?);
+    ///                 cx.request_room(self.printer)?;
+    ///                 break;
+    ///             }
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// impl Actor for Reader {
+    ///     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    ///         self.send_lines(cx)
+    ///     }
+    ///
+    ///     fn handle_message(
+    ///         &mut self,
+    ///         cx: &mut Context<'_>,
+    ///         _: Pid,
+    ///         message: Message,
+    ///     ) -> Result<(), Reason> {
+    ///         match message {
+    ///             Message::Room(_) => self.send_lines(cx),
+    ///             _ => Ok(()),
+    ///         }
+    ///     }
+    /// }
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// # struct Printer;
+    /// # impl Actor for Printer {}
+    /// # let node = Node::start("example@localhost")?;
+    /// let options = SpawnOptions::default().with_mailbox_bound(10);
+    /// let printer = node.spawn_with(options, || Printer)?;
+    /// let lines = vec![String::from("hello"); 100];
+    /// node.spawn(|| Reader { printer, lines })?;
+    /// # Ok(()) }
+    /// ```
+    pub fn request_room(&mut self, to: impl Into<Target>) -> Result<(), SendErrorKind> {
+        self.env().request_room(to.into())
+    }
+
     /// Takes a link back; nothing comes over it any more.
     ///
     /// ```

@@ -41,9 +41,10 @@ impl MessageType {
     pub(crate) const EVENT: Self = Self(14);
     pub(crate) const EVENT_SUBSCRIBERS: Self = Self(15);
     pub(crate) const RELAY_END: Self = Self(16);
+    pub(crate) const ROOM: Self = Self(17);
 
     /// Names of the runtime's own types, by number.
-    const NAMES: [&'static str; 17] = [
+    const NAMES: [&'static str; 18] = [
         "",
         "longshore::MessageTcp",
         "longshore::MessageTcpConnect",
@@ -61,6 +62,7 @@ impl MessageType {
         "longshore::MessageEvent",
         "longshore::MessageEventSubscribers",
         "longshore::MessageRelayEnd",
+        "longshore::MessageRoom",
     ];
 
     /// The number of a user's type.

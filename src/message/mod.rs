@@ -16,6 +16,7 @@ mod packed;
 mod proxied;
 mod relay;
 pub(crate) mod request;
+mod room;
 mod send_error;
 mod tcp;
 mod user;
@@ -37,6 +38,7 @@ pub(crate) use packed::CompactMessage;
 pub use proxied::Proxied;
 pub use relay::{MessageRelayEnd, RelayError, RelayedConnection};
 pub use request::Request;
+pub use room::MessageRoom;
 pub use send_error::SendError;
 pub use tcp::{
     FailedAttempt, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed,
@@ -80,6 +82,8 @@ pub enum Message {
     Event(MessageEvent),
     /// An event of this process has got its first subscriber, or lost its last one.
     EventSubscribers(Box<MessageEventSubscribers>),
+    /// A mailbox that refused a message of this process has room again.
+    Room(MessageRoom),
     /// The answer to a request of this process.
     Reply(Box<MessageReply>),
     /// Any other type; see [`Message::downcast`].
@@ -197,6 +201,7 @@ impl Message {
             Self::MetaFailed(_) => MessageType::META_FAILED,
             Self::Event(_) => MessageType::EVENT,
             Self::EventSubscribers(_) => MessageType::EVENT_SUBSCRIBERS,
+            Self::Room(_) => MessageType::ROOM,
             Self::Reply(_) => MessageType::REPLY,
             Self::User(value) => value.message_type(),
         }

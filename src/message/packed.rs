@@ -80,6 +80,17 @@ impl CompactMessage {
         }
     }
 
+    /// Whether it carries a value of the user: a message of a type of the user, or a value of an event.
+    pub(crate) fn is_of_user(&self) -> bool {
+        match self {
+            Self::User(_) => true,
+            Self::Tcp(_) => false,
+            Self::Other(Boxed(message)) => {
+                matches!(message.as_ref().as_ref(), Some(Message::Event(_)))
+            }
+        }
+    }
+
     /// Drops the message and keeps its box: for those that are dropped by the thousand.
     pub(crate) fn discard(self) {
         drop(self.unpack());

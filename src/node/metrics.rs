@@ -24,6 +24,7 @@ use crate::error::Reason;
 /// | `longshore_unsent_bytes_total` | bytes | accepted for a connection and never sent | peers that leave or do not read |
 /// | `longshore_late_writes_total` | writes | came when their connection had ended or was closing | peers leave while they are answered |
 /// | `longshore_slow_handlers_total` | handlers | ran for longer than the limit | handlers block |
+/// | `longshore_messages_dropped_total` | messages | dropped by mailboxes that [drop](crate::MailboxPolicy) what they have no room for | processes are slower than their senders |
 /// | `longshore_events_dropped_total` | values | refused by mailboxes of subscribers | subscribers are slow and bounded |
 /// | `longshore_records_written_total` | records | given to the logger | something happens |
 /// | `longshore_records_left_out_total` | records | left out by the rate limit | the same thing happens very often |
@@ -219,6 +220,11 @@ impl Node {
                 "longshore_slow_handlers_total",
                 "Handlers that ran for longer than the limit.",
                 processes.slow_count(),
+            ),
+            (
+                "longshore_messages_dropped_total",
+                "Messages that mailboxes dropped by their policies.",
+                processes.dropped_messages(),
             ),
             (
                 "longshore_events_dropped_total",

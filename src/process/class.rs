@@ -2,7 +2,7 @@
 //!
 //! | Class | Lane | A full mailbox |
 //! |---|---|---|
-//! | `Normal`, priority Normal | main | refuses it, and it goes back to its sender |
+//! | `Normal`, priority Normal | main | refuses it, and it goes back to its sender; or drops one, by its policy |
 //! | `Normal`, another priority | urgent, system or log | does not refuse it |
 //! | `Data` | main | refuses it, and its meta-process waits for a turn |
 //! | `Control` | main | does not refuse it |
@@ -29,6 +29,8 @@ pub(crate) enum Class {
 pub(crate) enum PushError {
     Closed,
     Full,
+    /// It is full, and its policy decides what is dropped.
+    Overflow,
 }
 
 /// What [`Mailbox::push`](super::mailbox::Mailbox::push) found.

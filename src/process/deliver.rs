@@ -8,8 +8,9 @@
 //! bounded by what the process itself has asked for.
 
 use super::class::{Class, PushError, Pushed};
-use super::envelope::Payload;
+use super::envelope::{Envelope, Payload};
 use super::requests::timed_out;
+use super::room::DropAt;
 use super::table::Processes;
 use crate::bridge::{Ack, Claim, Command, Deliver, TimerEvent, Undelivered, Watcher};
 use crate::error::Reason;
@@ -52,7 +53,66 @@ impl Processes {
                 self.scheduler.push(Task::process(to.index()), slot);
                 Ok(())
             }
+            Err((PushError::Overflow, payload)) => {
+                let payload = payload.into();
+                self.push_over(to, Envelope { from, payload }, slot, DropAt::Here);
+                Ok(())
+            }
             Err(refused) => Err(refused),
+        }
+    }
+
+    /// Sends a message whose sender is not there to take it back. The caller holds the poll, so that the drop of a
+    /// message, which is code of the user, must run elsewhere.
+    fn send_expired(&self, to: Target, from: Pid, message: Message) {
+        let pid = match &to {
+            Target::Pid(pid) => Some(*pid),
+            Target::Name(name) => Deliver::resolve(self, name),
+            Target::Alias(_) | Target::Event(_) => None,
+        };
+        let refused = match pid {
+            Some(pid) => self
+                .push_deferred(pid, from, message.into(), Slot::Lifo)
+                .err()
+                .and_then(|(_, message)| message),
+            None => self
+                .send(from, to, message.into(), Priority::Normal)
+                .err()
+                .map(|error| error.into_message().into()),
+        };
+        if let Some(refused) = refused {
+            self.commands.push(0, Command::Discard(refused));
+        }
+    }
+
+    /// As [`Processes::push`] for a message of normal priority, on a thread that must not run the drop of what a full
+    /// mailbox drops. A refused message comes back, one that was dropped does not.
+    pub(super) fn push_deferred(
+        &self,
+        to: Pid,
+        from: Pid,
+        message: CompactMessage,
+        slot: Slot,
+    ) -> Result<(), (PushError, Option<CompactMessage>)> {
+        let Some(mailbox) = self.mailbox(to) else {
+            return Err((PushError::Closed, Some(message)));
+        };
+        let class = Class::Normal(Priority::Normal);
+        match mailbox.push(to.generation(), from, message, class) {
+            Ok(Pushed::Behind) => Ok(()),
+            Ok(Pushed::Idle) => {
+                self.scheduler.push(Task::process(to.index()), slot);
+                Ok(())
+            }
+            Err((error @ PushError::Overflow, message)) => {
+                let payload = message.into();
+                let envelope = Envelope { from, payload };
+                match self.push_over(to, envelope, slot, DropAt::Stripe) {
+                    true => Ok(()),
+                    false => Err((error, None)),
+                }
+            }
+            Err((error, message)) => Err((error, Some(message))),
         }
     }
 
@@ -75,7 +135,7 @@ impl Deliver for Processes {
         self.push_inline(to, from, message, Class::Data(claim), Slot::Fifo)
             .map_err(|(error, message)| match error {
                 PushError::Closed => Undelivered::Gone(message),
-                PushError::Full => Undelivered::Full(message),
+                PushError::Full | PushError::Overflow => Undelivered::Full(message),
             })
     }
 
@@ -126,13 +186,7 @@ impl Deliver for Processes {
 
     fn handle_expired(&self, fire: TimerEvent) {
         match fire {
-            TimerEvent::Send { to, from, message } => {
-                // The sender of a timer's message is not there to take it back, and the caller holds the poll.
-                if let Err(error) = self.send(from, to, message.into(), Priority::Normal) {
-                    let refused = error.into_message().into();
-                    self.commands.push(0, Command::Discard(refused));
-                }
-            }
+            TimerEvent::Send { to, from, message } => self.send_expired(to, from, message),
             TimerEvent::Tick(ticker) => self.tick(ticker),
             TimerEvent::Kill(to) => {
                 let reason = Reason::Kill;

@@ -173,6 +173,7 @@ impl Processes {
             for event in life.take_events() {
                 self.end_event(&event, reason);
             }
+            self.leave_lines(life);
         }
         if let Some(relations) = remains.relations.take() {
             self.notify_related(pid, *relations, reason);
@@ -181,7 +182,8 @@ impl Processes {
         if let Some(waiters) = remains.waiters.take() {
             // They find that it has ended.
             let resumed = |alias| Resumed { alias, messages: 1 };
-            self.resume(pid, &mut waiters.into_iter().map(resumed).collect());
+            self.resume(pid, &mut waiters.metas.into_iter().map(resumed).collect());
+            self.notify_room(pid, &waiters.senders);
         }
         for envelope in remains.envelopes.drain(..) {
             drop_catching(envelope);

@@ -39,6 +39,10 @@ pub(crate) enum Payload {
     Ack(Alias, Ack),
     /// The output of a connection has fallen to its low mark: its input that was set aside goes on.
     Release(Alias),
+    /// The process of the sender, which had refused a message of this one, has room again.
+    Room,
+    /// The mailbox itself has room: these senders are notified.
+    NotifyRoom(Box<[Pid]>),
     /// Dropped once everything before it has been handled, or when the process ends.
     Barrier(BarrierToken),
     /// A question about the process itself.
@@ -56,7 +60,10 @@ impl Payload {
             Self::Answer(_) => MessageType::REPLY,
             Self::Tick(tick) => tick.message_type(),
             Self::Down(_) => MessageType::DOWN,
-            Self::Ack(..) | Self::Release(_) | Self::Barrier(_) => MessageType::NONE,
+            Self::Room => MessageType::ROOM,
+            Self::Ack(..) | Self::Release(_) | Self::Barrier(_) | Self::NotifyRoom(_) => {
+                MessageType::NONE
+            }
             Self::Inspect(_) => MessageType::INSPECT,
         }
     }

@@ -33,9 +33,7 @@ use crate::base::unwind::drop_catching;
 use crate::bridge::Watcher;
 use crate::error::{ConfigError, EventError, Reason};
 use crate::id::{Name, Pid, Ref, Target};
-use crate::message::{
-    CompactMessage, Message, MessageDown, MessageEvent, MessageEventSubscribers, Priority,
-};
+use crate::message::{CompactMessage, Message, MessageDown, MessageEvent, MessageEventSubscribers};
 use crate::scheduler::Slot;
 
 /// How an event is registered.
@@ -188,7 +186,7 @@ impl Processes {
         for pid in inner.subscribers.keys() {
             match self.push_event(state.publisher, *pid, &event) {
                 Ok(()) => delivered += 1,
-                Err(PushError::Full) => dropped += 1,
+                Err(PushError::Full | PushError::Overflow) => dropped += 1,
                 // It is about to take its subscription back.
                 Err(PushError::Closed) => {}
             }
@@ -210,8 +208,8 @@ impl Processes {
 
     fn push_event(&self, from: Pid, to: Pid, event: &MessageEvent) -> Result<(), PushError> {
         let message = CompactMessage::from(Message::Event(event.clone()));
-        let class = Class::Normal(Priority::Normal);
-        self.push(to, from, message.into(), class, Slot::Fifo)
+        // Under the lock of the event no code of the user runs.
+        self.push_deferred(to, from, message, Slot::Fifo)
             .map_err(|(error, _)| error)
     }
 

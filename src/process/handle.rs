@@ -2,7 +2,7 @@
 //!
 //! Requests go to the [`Behavior`](super::Behavior). Exit signals end the process unless
 //! it traps them. An answer is handled if its request is still waited for, a Down if its monitor has
-//! not been taken back. Acknowledgements, releases and barriers are passed on to where they belong.
+//! not been taken back, room in a mailbox if the process waits for it. Acknowledgements, releases and barriers are passed on to where they belong.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::table::Processes;
 use crate::bridge::Command;
 use crate::error::Reason;
 use crate::id::{Pid, Target};
-use crate::message::{Message, MessageDown, MessageExit};
+use crate::message::{Message, MessageDown, MessageExit, MessageRoom};
 
 impl Process {
     /// Handles what is no message: requests, signals, answers and questions.
@@ -59,6 +59,18 @@ impl Process {
                 if let Some(aside) = self.life.aside_mut() {
                     aside.release(alias);
                 }
+                Ok(())
+            }
+            Payload::Room => {
+                if !env.life.leave_line(from) {
+                    return Ok(());
+                }
+                let message = Message::Room(MessageRoom::new(from));
+                self.behavior.handle_message(&mut env, from, message)
+            }
+            Payload::NotifyRoom(senders) => {
+                processes.notify_room(env.life.pid, &senders);
+                env.life.give_way();
                 Ok(())
             }
             Payload::Barrier(token) => {

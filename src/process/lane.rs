@@ -51,6 +51,16 @@ impl Block {
         slot.take()
     }
 
+    /// Takes out the first envelope that `wanted` accepts; the others keep their order.
+    fn remove_first(&mut self, wanted: &impl Fn(&Envelope) -> bool) -> Option<Envelope> {
+        let range = self.taken as usize..self.filled as usize;
+        let queued = self.slots.as_mut()?.get_mut(range)?;
+        let is_wanted = |slot: &Option<Envelope>| slot.as_ref().is_some_and(wanted);
+        let at = queued.iter().position(is_wanted)?;
+        queued[..=at].rotate_right(1);
+        self.pop_front()
+    }
+
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Envelope> {
         let mut chunk = std::mem::take(self);
         std::iter::from_fn(move || chunk.pop_front())
@@ -132,6 +142,24 @@ impl Burst {
         self.full.push_back(std::mem::take(&mut self.tail));
     }
 
+    fn remove_first(&mut self, wanted: &impl Fn(&Envelope) -> bool) -> Option<Envelope> {
+        for at in 0..self.full.len() {
+            let chunk = &mut self.full[at];
+            if let Some(found) = chunk.remove_first(wanted) {
+                if chunk.len() == 0 {
+                    chunk.release();
+                    self.full.remove(at);
+                }
+                return Some(found);
+            }
+        }
+        let found = self.tail.remove_first(wanted)?;
+        if self.tail.len() == 0 {
+            self.tail.rewind();
+        }
+        Some(found)
+    }
+
     /// Fills the empty batch with the oldest chunk; the batch's memory is filled next.
     fn take(&mut self, batch: &mut Block) {
         batch.rewind();
@@ -180,6 +208,18 @@ impl Lane {
         } else {
             batch.pop_front()
         }
+    }
+
+    /// Takes out the oldest envelope that `wanted` accepts; the others keep their order. For a lane
+    /// that is emptied without a batch.
+    #[cold]
+    pub(super) fn remove_first(&mut self, wanted: impl Fn(&Envelope) -> bool) -> Option<Envelope> {
+        let mut found = self.first.take_if(|envelope| wanted(envelope));
+        if found.is_none() {
+            found = self.more.as_mut()?.remove_first(&wanted);
+        }
+        self.length -= u32::from(found.is_some());
+        found
     }
 
     pub(super) fn drain_into(&mut self, all: &mut Vec<Envelope>) {

@@ -99,6 +99,8 @@ pub(super) struct ColdState {
     timers: Option<Box<OwnedTimers>>,
     /// Events that it has registered.
     events: Vec<Arc<EventState>>,
+    /// Mailboxes of which it waits for room, with its tickets.
+    lines: Vec<(Pid, u64)>,
 }
 
 impl ColdState {
@@ -108,6 +110,7 @@ impl ColdState {
             && self.start_report.is_none()
             && self.timers.is_none()
             && self.events.is_empty()
+            && self.lines.is_empty()
     }
 }
 
@@ -188,6 +191,35 @@ impl ProcessInfo {
     pub(super) fn take_events(&mut self) -> Vec<Arc<EventState>> {
         let cold = self.cold.as_mut();
         cold.map(|cold| std::mem::take(&mut cold.events))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn stands_in_line(&self, target: Pid) -> bool {
+        let mut lines = self.cold.iter().flat_map(|cold| &cold.lines);
+        lines.any(|(of, _)| *of == target)
+    }
+
+    pub(super) fn enter_line(&mut self, target: Pid, ticket: u64) {
+        let cold = self.cold.get_or_insert_default();
+        cold.lines.push((target, ticket));
+    }
+
+    /// It is notified of room. Returns whether it waits for that.
+    pub(super) fn leave_line(&mut self, target: Pid) -> bool {
+        let Some(cold) = &mut self.cold else {
+            return false;
+        };
+        let Some(at) = cold.lines.iter().position(|(of, _)| *of == target) else {
+            return false;
+        };
+        cold.lines.swap_remove(at);
+        self.free_cold_state();
+        true
+    }
+
+    pub(super) fn take_lines(&mut self) -> Vec<(Pid, u64)> {
+        let cold = self.cold.as_mut();
+        cold.map(|cold| std::mem::take(&mut cold.lines))
             .unwrap_or_default()
     }
 

@@ -44,6 +44,8 @@ pub struct ProcessInfo {
     pub messages_queued: usize,
     /// The same by lane.
     pub lanes: Lanes,
+    /// Messages that its mailbox has dropped by its [policy](crate::MailboxPolicy).
+    pub messages_dropped: u64,
     /// Time in its handlers. One activation in 16 is timed and stands for the others, so the value
     /// of a process that has run rarely is a guess; it comes in steps of a millisecond.
     pub time_in_handlers: Duration,
@@ -193,6 +195,7 @@ impl List {
             messages_out: activity.sent(),
             messages_queued: mailbox.lanes.total(),
             lanes: mailbox.lanes,
+            messages_dropped: mailbox.dropped,
             time_in_handlers: Duration::from_nanos(busy_ns),
             longest_handler: slow.cloned(),
             meta_processes: mailbox.metas,

@@ -29,10 +29,17 @@
 //! message that would have fitted a moment later, and never accepts one too many. A sender reads it only when the chunk as
 //! it was taken would reach the bound: reading it for each message would take its line away from the consumer.
 
+mod overflow;
+mod rooms;
 mod snapshot;
 
 use std::collections::VecDeque;
 
+pub use overflow::MailboxPolicy;
+use overflow::Overflow;
+pub(super) use overflow::PushedOver;
+pub(super) use rooms::RoomWait;
+use rooms::Rooms;
 pub use snapshot::Lanes;
 pub(super) use snapshot::Snapshot;
 
@@ -105,12 +112,22 @@ struct Others {
     system: VecDeque<Envelope>,
     log: VecDeque<Envelope>,
     turns: Turns,
+    rooms: Rooms,
+    /// Of a mailbox that drops messages; kept while the process lives.
+    overflow: Option<Overflow>,
 }
 
 impl Others {
     fn is_empty(&self) -> bool {
+        self.has_no_messages()
+            && self.turns.is_empty()
+            && self.rooms.is_empty()
+            && self.overflow.is_none()
+    }
+
+    fn has_no_messages(&self) -> bool {
         let lanes = [&self.urgent, &self.system, &self.log];
-        lanes.iter().all(|lane| lane.is_empty()) && self.turns.is_empty()
+        lanes.iter().all(|lane| lane.is_empty())
     }
 }
 
@@ -133,10 +150,17 @@ impl Batch {
 #[derive(Debug, Default)]
 pub(crate) struct ClosedMailbox {
     pub(crate) envelopes: Vec<Envelope>,
-    pub(crate) waiters: Option<VecDeque<Alias>>,
+    pub(crate) waiters: Option<Box<Waiters>>,
     pub(crate) relations: Option<Box<Relations>>,
     /// The generation is used up: the cell must not be used again.
     pub(crate) retired: bool,
+}
+
+/// What waits for room in a mailbox.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    pub(crate) metas: VecDeque<Alias>,
+    pub(crate) senders: Vec<Pid>,
 }
 
 impl Default for Mailbox {
@@ -165,7 +189,7 @@ impl Default for Mailbox {
 
 impl Mailbox {
     /// Transition 1. Returns the generation.
-    pub(crate) fn open(&self, bounds: Bounds) -> u32 {
+    pub(crate) fn open(&self, bounds: Bounds, policy: MailboxPolicy) -> u32 {
         let mut state = self.state.lock();
         debug_assert_eq!(state.status, Status::Closed);
         state.status = Status::Scheduled;
@@ -174,13 +198,17 @@ impl Mailbox {
             ..bounds
         };
         state.data_bound = state.bounds.data;
+        if policy != MailboxPolicy::Refuse {
+            self.set_policy(&mut state, policy);
+        }
         state.generation
     }
 
     /// After `init`: idle if there is no mail. `false`: the caller queues the process.
     pub(crate) fn finish_init(&self) -> bool {
         let mut state = self.state.lock();
-        let empty = state.main.len() == 0 && state.others.is_none();
+        let others = state.others.as_ref();
+        let empty = state.main.len() == 0 && others.is_none_or(|others| others.has_no_messages());
         if empty {
             state.status = Status::Idle;
         }
@@ -202,8 +230,10 @@ impl Mailbox {
         if state.generation != generation {
             return Err((PushError::Closed, payload));
         }
-        if state.main.len_at_most() >= state.bound(class) && self.is_full(&mut state, class) {
-            return Err((PushError::Full, payload));
+        if state.main.len_at_most() >= state.bound(class)
+            && let Some(error) = self.refusal(&mut state, class)
+        {
+            return Err((error, payload));
         }
         match class {
             Class::Normal(Priority::Normal) | Class::Data(_) | Class::Control => {
@@ -230,12 +260,17 @@ impl Mailbox {
         }
     }
 
-    /// Counts exactly. Data that is refused is resumed later.
+    /// Whether the mailbox is full, counted exactly. Data that is refused is resumed later.
     #[cold]
-    fn is_full(&self, state: &mut State, class: Class) -> bool {
+    fn refusal(&self, state: &mut State, class: Class) -> Option<PushError> {
         let queued = self.queued_in_main(state);
         let Class::Data(claim) = class else {
-            return queued >= state.bound(class);
+            let others = state.others.as_ref();
+            let error = match others.is_some_and(|others| others.overflow.is_some()) {
+                true => PushError::Overflow,
+                false => PushError::Full,
+            };
+            return (queued >= state.bound(class)).then_some(error);
         };
         let bound = state.data_bound as usize;
         let is_full = match &state.others {
@@ -246,7 +281,7 @@ impl Mailbox {
             state.others.get_or_insert_default().turns.wait(claim);
             state.bounds.data = 0;
         }
-        is_full
+        is_full.then_some(PushError::Full)
     }
 
     /// Messages of the main lane, those in the consumer's batch included.
@@ -336,7 +371,16 @@ impl Mailbox {
         let queued = state.main.len() + batch.chunk.len();
         let resumed = &mut batch.resumed;
         others.turns.resume(queued, state.data_bound, resumed);
+        let senders = others.rooms.take(queued, state.bounds.main);
+        let drops_oldest = others.overflow.as_ref().is_some_and(Overflow::drops_oldest);
         state.forget_waiters();
+        if let Some(senders) = senders {
+            let (from, payload) = (Pid::NODE, Payload::NotifyRoom(senders));
+            return Some(Envelope { from, payload });
+        }
+        if drops_oldest {
+            return state.main.remove_first(|_| true);
+        }
         batch.chunk.pop_front()
     }
 
@@ -461,11 +505,16 @@ impl State {
                 system,
                 log,
                 turns,
+                rooms,
+                overflow: _,
             } = *others;
             closed
                 .envelopes
                 .extend(urgent.into_iter().chain(system).chain(log));
-            closed.waiters = Some(turns.into_waiters());
+            closed.waiters = Some(Box::new(Waiters {
+                metas: turns.into_waiters(),
+                senders: rooms.into_senders(),
+            }));
         }
         closed.envelopes.extend(batch.chunk.drain());
         self.main.drain_into(&mut closed.envelopes);
@@ -504,10 +553,11 @@ mod tests {
 
     fn open(bound: u32) -> (Mailbox, u32, Batch) {
         let mailbox = Mailbox::default();
-        let generation = mailbox.open(Bounds {
+        let bounds = Bounds {
             main: bound,
             data: bound,
-        });
+        };
+        let generation = mailbox.open(bounds, MailboxPolicy::Refuse);
         (mailbox, generation, Batch::default())
     }
 
@@ -795,7 +845,10 @@ mod tests {
                 .0,
             PushError::Closed
         );
-        assert_ne!(mailbox.open(Bounds { main: 1, data: 1 }), generation);
+        assert_ne!(
+            mailbox.open(Bounds { main: 1, data: 1 }, MailboxPolicy::Refuse),
+            generation
+        );
     }
 }
 
@@ -819,13 +872,13 @@ mod loom_tests {
         loom::model(|| {
             let mailbox = Arc::new(Mailbox::default());
             let bounds = Bounds { main: 8, data: 8 };
-            let old = mailbox.open(bounds);
+            let old = mailbox.open(bounds, MailboxPolicy::Refuse);
             let sender = {
                 let mailbox = Arc::clone(&mailbox);
                 thread::spawn(move || mailbox.push(old, Pid::NODE, payload(), NORMAL).is_ok())
             };
             let remains = mailbox.close(&mut Batch::default());
-            mailbox.open(bounds);
+            mailbox.open(bounds, MailboxPolicy::Refuse);
             let accepted = sender.join().expect("no panic");
             assert_eq!(
                 remains.envelopes.len(),
@@ -845,7 +898,7 @@ mod loom_tests {
     fn loom_refused_data_is_always_resumed() {
         loom::model(|| {
             let mailbox = Arc::new(Mailbox::default());
-            let generation = mailbox.open(Bounds { main: 1, data: 1 });
+            let generation = mailbox.open(Bounds { main: 1, data: 1 }, MailboxPolicy::Refuse);
             let claim = |slot| Class::Data(Claim::Newcomer(Alias::new(0, slot, 1)));
             let first = mailbox.push(generation, Pid::NODE, payload(), claim(0));
             assert!(first.is_ok());
@@ -871,7 +924,7 @@ mod loom_tests {
     fn loom_no_message_waits_in_an_idle_mailbox() {
         loom::model(|| {
             let mailbox = Arc::new(Mailbox::default());
-            let generation = mailbox.open(Bounds { main: 8, data: 8 });
+            let generation = mailbox.open(Bounds { main: 8, data: 8 }, MailboxPolicy::Refuse);
             let sender = {
                 let mailbox = Arc::clone(&mailbox);
                 thread::spawn(move || {

@@ -1,6 +1,6 @@
 //! How a process is spawned.
 
-use super::mailbox::Bounds;
+use super::mailbox::{Bounds, MailboxPolicy};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::record::Level;
@@ -23,6 +23,8 @@ pub struct SpawnOptions {
     /// How many messages of other processes the main lane may hold before sends to it are refused. `None`: the node's
     /// default, which is no bound.
     pub mailbox_bound: Option<u32>,
+    /// What happens to a send when the main lane holds that many. Refused by default; the other policies need a bound.
+    pub mailbox_policy: MailboxPolicy,
     /// How many messages the main lane may hold before sockets pause that have data for this process. `None`: the node's
     /// default, 1,024.
     pub data_bound: Option<u32>,
@@ -44,6 +46,13 @@ impl SpawnOptions {
     #[must_use]
     pub fn with_mailbox_bound(mut self, messages: impl Into<Option<u32>>) -> Self {
         self.mailbox_bound = messages.into();
+        self
+    }
+
+    /// Sets what happens to a send when the main lane is full.
+    #[must_use]
+    pub fn with_mailbox_policy(mut self, policy: MailboxPolicy) -> Self {
+        self.mailbox_policy = policy;
         self
     }
 
@@ -79,6 +88,12 @@ impl SpawnOptions {
         if bounds.data == 0 {
             return Err(ConfigError::new("data_bound", "must be at least 1"));
         }
+        if self.mailbox_policy != MailboxPolicy::Refuse && bounds.main == u32::MAX {
+            return Err(ConfigError::new(
+                "mailbox_policy",
+                "drops nothing without a mailbox_bound",
+            ));
+        }
         Ok(bounds)
     }
 }
@@ -92,6 +107,7 @@ mod tests {
         crate::base::option_rows::option_rows!(SpawnOptions {
             name,
             mailbox_bound,
+            mailbox_policy,
             data_bound,
             link,
             log_level

@@ -261,7 +261,7 @@ impl From<PushError> for SendErrorKind {
     fn from(error: PushError) -> Self {
         match error {
             PushError::Closed => Self::NoProcess,
-            PushError::Full => Self::MailboxFull,
+            PushError::Full | PushError::Overflow => Self::MailboxFull,
         }
     }
 }

@@ -168,7 +168,7 @@ impl Processes {
         let cell = self.cells.ensure(index);
         let now_ms = self.scheduler.recent_ms();
         cell.reset(parent, now_ms);
-        let pid = Pid::new(index, cell.mailbox.open(bounds));
+        let pid = Pid::new(index, cell.mailbox.open(bounds, options.mailbox_policy));
         self.live.fetch_add(1, Ordering::AcqRel);
         cell.is_pool.store(false, Ordering::Relaxed);
         cell.is_session.store(false, Ordering::Relaxed);

@@ -48,6 +48,8 @@ pub(crate) struct Processes {
     pub(super) looks: Mutex<()>,
     /// Handlers that were slow.
     pub(super) slow: AtomicU64,
+    /// Messages that mailboxes have dropped by their policies.
+    pub(super) dropped_messages: AtomicU64,
     /// Processes that have ended, by the class of their reason.
     pub(super) ended: [AtomicU64; Reason::CLASSES.len()],
     pub(crate) scheduler: Arc<Scheduler>,
@@ -142,6 +144,7 @@ impl Processes {
             longest: Mutex::new(Longest::default()),
             looks: Mutex::new(()),
             slow: AtomicU64::new(0),
+            dropped_messages: AtomicU64::new(0),
             ended: Default::default(),
             scheduler,
             commands,
@@ -374,6 +377,8 @@ impl Processes {
             "messages_queued",
             self.mailbox(life.pid).map_or(0, Mailbox::queued),
         );
+        let dropped = cell.and_then(Cell::snapshot).map_or(0, |all| all.dropped);
+        inspection.add("messages_dropped", dropped);
         let relations = self.with_relations(life.pid, |relations| {
             (
                 relations.metas.len(),

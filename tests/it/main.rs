@@ -26,6 +26,7 @@ mod hand_over;
 mod host;
 mod inside;
 mod listener;
+mod mailboxes;
 mod messages;
 mod meta;
 mod meta_ends;

@@ -154,6 +154,17 @@ fn figures_of_processes_and_sockets_move() {
         }
     });
     drop(gate);
+    let options = SpawnOptions::default()
+        .with_mailbox_bound(1)
+        .with_mailbox_policy(longshore::MailboxPolicy::DropNewest);
+    let dropping = Probe::spawn_with(&node, options);
+    let gate = dropping.block();
+    moves_count(&node, "messages_dropped", || {
+        for _ in 0..2 {
+            node.send(dropping.pid, ()).expect("sent");
+        }
+    });
+    drop(gate);
     moves_count(&node, "uptime_seconds", || ());
     drop(node.stop());
 }

@@ -857,6 +857,18 @@ fn every_option_of_a_spawn_works_or_is_refused_by_name() {
         ),
         ("mailbox_bound", new().with_mailbox_bound(1), WORKS),
         ("mailbox_bound", new().with_mailbox_bound(u32::MAX), WORKS),
+        (
+            "mailbox_policy",
+            new().with_mailbox_policy(MailboxPolicy::DropOldest),
+            "mailbox_policy",
+        ),
+        (
+            "mailbox_policy",
+            new()
+                .with_mailbox_policy(MailboxPolicy::DropNewest)
+                .with_mailbox_bound(1),
+            WORKS,
+        ),
         ("data_bound", new().with_data_bound(0), "data_bound"),
         ("data_bound", new().with_data_bound(1), WORKS),
         ("data_bound", new().with_data_bound(u32::MAX), WORKS),

@@ -43,6 +43,8 @@ pub(in crate::process) struct Snapshot {
     pub(in crate::process) links: usize,
     pub(in crate::process) monitors: usize,
     pub(in crate::process) watchers: usize,
+    /// Messages that the policy of the mailbox has dropped.
+    pub(in crate::process) dropped: u64,
 }
 
 impl Mailbox {
@@ -67,6 +69,7 @@ impl Mailbox {
             links: count(|relations| relations.links.len()),
             monitors: count(|relations| relations.monitors.len()),
             watchers: count(|relations| relations.watchers.len()),
+            dropped: Self::dropped(&state),
         })
     }
 }
