@@ -1,5 +1,7 @@
 //! What a process does with other processes: it spawns, links, monitors, ends and inspects them.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Actor, Context, make};
@@ -134,6 +136,36 @@ impl Context<'_> {
         factory: impl FnOnce() -> A,
     ) -> Result<Pid, SpawnError> {
         self.spawn_behavior(&options, make(factory)?)
+    }
+
+    /// The value of that name in the environment of this process, if it has the type: from its
+    /// [spawn options](SpawnOptions::with_environment), inherited from the process that spawned it, or from the
+    /// [options of the node](crate::NodeOptions::with_environment), in this order. A session inherits from the process that
+    /// started its listener or connection.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// # fn main() { inside(|cx| {
+    /// cx.set_environment("region", "eu-north");
+    ///
+    /// struct Worker;
+    /// impl Actor for Worker {
+    ///     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    ///         assert_eq!(cx.environment::<&str>("region").as_deref(), Some(&"eu-north"));
+    ///         Ok(())
+    ///     }
+    /// }
+    /// cx.spawn(|| Worker)?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn environment<T: Any + Send + Sync>(&self, name: impl AsRef<str>) -> Option<Arc<T>> {
+        self.env_ref().environment(name.as_ref())
+    }
+
+    /// Sets a value in the environment of this process: for itself, and for those that it spawns from now on. Processes that it
+    /// has spawned before keep what they have.
+    pub fn set_environment(&mut self, name: impl Into<Name>, value: impl Any + Send + Sync) {
+        self.env().set_environment(name.into(), value);
     }
 
     fn spawn_behavior(

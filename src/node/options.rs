@@ -1,5 +1,6 @@
 //! How a node is started.
 
+use std::any::Any;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use crate::base::lookups::Resolver;
 use crate::error::ConfigError;
 use crate::id::{Alias, Name};
 use crate::memory::buffer::BufferPool;
-use crate::process::Bounds;
+use crate::process::{Bounds, Environment};
 use crate::record::{Level, Log, Logger};
 use crate::scheduler::MAX_PROCESSES;
 use crate::time::clock::Clock;
@@ -65,6 +66,8 @@ pub struct NodeOptions {
     pub blocking_threads: usize,
     /// Pieces of blocking work that may wait for a thread. 10,000 by default; 0: none waits.
     pub blocking_queue: usize,
+    /// Values for all processes, see [`NodeOptions::with_environment`].
+    pub(crate) environment: Environment,
 }
 
 impl Default for NodeOptions {
@@ -84,6 +87,7 @@ impl Default for NodeOptions {
             max_blocked_calls: 64,
             blocking_threads: 64,
             blocking_queue: 10_000,
+            environment: Environment::default(),
         }
     }
 }
@@ -197,6 +201,18 @@ impl NodeOptions {
         self
     }
 
+    /// Gives all processes of the node a value, which they find with
+    /// [`Context::environment`](crate::Context::environment) unless they have another one of that name.
+    #[must_use]
+    pub fn with_environment(
+        mut self,
+        name: impl Into<Name>,
+        value: impl Any + Send + Sync,
+    ) -> Self {
+        self.environment.set(name.into(), value);
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let within = |value: Option<usize>, most: usize| {
             value.is_none_or(|value| (1..=most).contains(&value))
@@ -302,7 +318,8 @@ mod tests {
             resolver,
             max_blocked_calls,
             blocking_threads,
-            blocking_queue
+            blocking_queue,
+            environment
         });
     }
 }

@@ -124,6 +124,8 @@ impl TcpConnection {
 /// Spawns the sessions of one listener.
 struct Sessions<F> {
     processes: Weak<Processes>,
+    /// With what the sessions inherit.
+    options: SpawnOptions,
     factory: Arc<F>,
     rules: InputRules,
 }
@@ -142,13 +144,19 @@ where
             let behavior = SessionBehavior::new(session, connect, rules);
             Ok(Box::new(behavior) as Box<dyn Behavior>)
         };
-        processes.spawn_dependent(parent, &SpawnOptions::default(), Box::new(make))
+        processes.spawn_dependent(parent, &self.options, Box::new(make))
     }
 }
 
 /// Calls the user's factory; a panic is the reason why the process does not start.
 fn make<S>(factory: impl FnOnce() -> S) -> Result<S, SpawnError> {
     catch_panic(factory).map_err(|payload| SpawnError::Init(Reason::from_panic(&*payload)))
+}
+
+/// The options of a session that this process starts.
+fn options(cx: &mut Context<'_>) -> SpawnOptions {
+    let options = SpawnOptions::default();
+    options.inherit(cx.env().life).unwrap_or(options)
 }
 
 impl<S, F> SpawnMeta for Serve<TcpServer, F>
@@ -162,6 +170,7 @@ where
         let rules = InputRules::new(server.take_framing()?, self.input_limit);
         server.set_owners(Arc::new(Sessions {
             processes: Arc::downgrade(&processes),
+            options: options(cx),
             factory: Arc::new(self.factory),
             rules,
         }));
@@ -184,7 +193,7 @@ where
             let behavior = SessionBehavior::new(session, None, rules);
             Ok(Box::new(behavior) as Box<dyn Behavior>)
         };
-        let options = SpawnOptions::default();
+        let options = options(cx);
         let session = processes.spawn_dependent(parent, &options, Box::new(make))?;
         processes
             .spawn_meta(session, Box::new(connection))

@@ -125,6 +125,8 @@ impl ProcessContext<'_> {
         options: &SpawnOptions,
         behavior: Box<dyn Behavior>,
     ) -> Result<Pid, SpawnError> {
+        let inherited = options.inherit(self.life);
+        let options = inherited.as_ref().unwrap_or(options);
         let result = self.processes.spawn(self.life.pid, options, behavior);
         let pid = self.life.pid;
         if self.life.sent < FORCED && self.processes.scheduler.is_detached(pid.index()) {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Processes;
+use super::environment::Environment;
 use super::events::EventState;
 use super::mailbox::Batch;
 use super::requests::Waiting;
@@ -99,6 +100,8 @@ pub(super) struct ColdState {
     timers: Option<Box<OwnedTimers>>,
     /// Events that it has registered.
     events: Vec<Arc<EventState>>,
+    /// What it has for those that it spawns, and from its parent.
+    environment: Environment,
     /// Mailboxes of which it waits for room, with its tickets.
     lines: Vec<(Pid, u64)>,
 }
@@ -111,6 +114,7 @@ impl ColdState {
             && self.timers.is_none()
             && self.events.is_empty()
             && self.lines.is_empty()
+            && self.environment.is_empty()
     }
 }
 
@@ -192,6 +196,15 @@ impl ProcessInfo {
         let cold = self.cold.as_mut();
         cold.map(|cold| std::mem::take(&mut cold.events))
             .unwrap_or_default()
+    }
+
+    pub(super) fn environment(&self) -> Option<&Environment> {
+        self.cold.as_ref().map(|cold| &cold.environment)
+    }
+
+    /// The environment, to add a value.
+    pub(super) fn environment_mut(&mut self) -> &mut Environment {
+        &mut self.cold.get_or_insert_default().environment
     }
 
     pub(super) fn stands_in_line(&self, target: Pid) -> bool {

@@ -20,6 +20,7 @@ mod class;
 mod deliver;
 mod end;
 pub(crate) mod envelope;
+mod environment;
 mod events;
 mod handle;
 mod lane;
@@ -41,6 +42,7 @@ mod timers;
 mod turns;
 mod work;
 
+pub(crate) use environment::Environment;
 pub(crate) use events::EventState;
 pub use events::{EventInfo, EventOptions, Published};
 pub(crate) use lifecycle::{Behavior, ProcessContext};

@@ -1,9 +1,12 @@
 //! How a process is spawned.
 
+use super::environment::Environment;
+use super::lifecycle::ProcessInfo;
 use super::mailbox::{Bounds, MailboxPolicy};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::record::Level;
+use std::any::Any;
 
 /// How a process is spawned.
 ///
@@ -32,6 +35,8 @@ pub struct SpawnOptions {
     pub link: bool,
     /// Level of the records of this process and of its sockets. `None`: the node's.
     pub log_level: Option<Level>,
+    /// Values for the process and those that it spawns, see [`SpawnOptions::with_environment`].
+    pub(crate) environment: Environment,
 }
 
 impl SpawnOptions {
@@ -77,6 +82,35 @@ impl SpawnOptions {
         self
     }
 
+    /// Gives the process a value, in the place of one that it would inherit under that name. It finds it with
+    /// [`Context::environment`](crate::Context::environment), and so do the processes that it spawns, and theirs.
+    ///
+    /// ```
+    /// use longshore::SpawnOptions;
+    ///
+    /// let options = SpawnOptions::default()
+    ///     .with_environment("region", "eu-north")
+    ///     .with_environment("attempts", 3_u32);
+    /// ```
+    #[must_use]
+    pub fn with_environment(
+        mut self,
+        name: impl Into<Name>,
+        value: impl Any + Send + Sync,
+    ) -> Self {
+        self.environment.set(name.into(), value);
+        self
+    }
+
+    /// The options for a child of `parent`, if it inherits something.
+    pub(crate) fn inherit(&self, parent: &ProcessInfo) -> Option<Self> {
+        let inherited = parent.environment().filter(|own| !own.is_empty())?;
+        Some(Self {
+            environment: self.environment.above(inherited),
+            ..self.clone()
+        })
+    }
+
     pub(super) fn bounds(&self, default: Bounds) -> Result<Bounds, ConfigError> {
         let bounds = Bounds {
             main: self.mailbox_bound.unwrap_or(default.main),
@@ -110,7 +144,8 @@ mod tests {
             mailbox_policy,
             data_bound,
             link,
-            log_level
+            log_level,
+            environment
         });
     }
 }

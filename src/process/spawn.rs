@@ -186,6 +186,9 @@ impl Processes {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(SpawnError::Stopping);
         }
+        if !options.environment.is_empty() {
+            *life.environment_mut() = options.environment.clone();
+        }
         if let Some(name) = &options.name {
             self.take_name(name, life.pid)?;
             life.name = Some(name.clone());
@@ -344,6 +347,8 @@ impl ProcessContext<'_> {
         options: &SpawnOptions,
         factory: Factory,
     ) -> Result<(Pid, Ref), SpawnError> {
+        let inherited = options.inherit(self.life);
+        let options = inherited.as_ref().unwrap_or(options);
         let (processes, parent) = (self.processes, self.life.pid);
         let (cell, pid, born_ms) = processes.open(self.life.pid, options)?;
         let report = Some(StartReport::Parent(parent));

@@ -16,6 +16,7 @@ use super::calls::Calls;
 use super::class::Class;
 use super::end::Closing;
 use super::envelope::{BarrierToken, Payload};
+use super::environment::Environment;
 use super::events::Events;
 use super::lifecycle::{Process, ProcessInfo};
 use super::mailbox::{Bounds, Mailbox, Snapshot};
@@ -62,6 +63,8 @@ pub(crate) struct Processes {
     pub(super) events: Events,
     pub(crate) log: Log,
     pub(super) default_bounds: Bounds,
+    /// Values for all processes.
+    pub(super) environment: Environment,
     refs: AtomicU64,
     pub(super) live: AtomicUsize,
     pub(super) stopping: AtomicBool,
@@ -155,6 +158,7 @@ impl Processes {
             events: Events::default(),
             log,
             default_bounds,
+            environment: Environment::default(),
             refs: AtomicU64::new(1),
             live: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
@@ -168,6 +172,12 @@ impl Processes {
     /// Has blocking work run there.
     pub(crate) fn with_work(mut self, work: Work) -> Self {
         self.work = work;
+        self
+    }
+
+    /// Gives all processes these values.
+    pub(crate) fn with_environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
         self
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use longshore::prelude::*;
 use longshore::{
     AtLimit, BindError, BufferPool, ConnectError, CustomFraming, EventOptions, Frame, FrameDecoder,
-    FrameError, HeaderFraming, Overflow, ProxyHeader, ProxyProtocol, SocketOptions, StopOptions,
-    TcpLimits,
+    FrameError, HeaderFraming, MailboxPolicy, Overflow, ProxyHeader, ProxyProtocol, SocketOptions,
+    StopOptions, TcpLimits,
 };
 
 use crate::support::*;
@@ -759,6 +759,7 @@ fn every_option_of_a_node_works_or_is_refused_by_name() {
             new().with_blocking_threads(4_097),
             "blocking_threads",
         ),
+        ("environment", new().with_environment("name", 1), WORKS),
         ("blocking_queue", new().with_blocking_queue(0), WORKS),
         (
             "blocking_queue",
@@ -869,6 +870,7 @@ fn every_option_of_a_spawn_works_or_is_refused_by_name() {
                 .with_mailbox_bound(1),
             WORKS,
         ),
+        ("environment", new().with_environment("", ()), WORKS),
         ("data_bound", new().with_data_bound(0), "data_bound"),
         ("data_bound", new().with_data_bound(1), WORKS),
         ("data_bound", new().with_data_bound(u32::MAX), WORKS),
