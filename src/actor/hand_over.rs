@@ -20,7 +20,9 @@ impl Context<'_> {
     /// The framing stays, and the new owner may change it. A session frames its input itself, so a
     /// connection of a session arrives unframed, from the first byte on that was not taken. If
     /// either process ends before the input is there, the connection is reset with
-    /// [`DisconnectReason::OwnerGone`](crate::DisconnectReason::OwnerGone).
+    /// [`DisconnectReason::OwnerGone`](crate::DisconnectReason::OwnerGone). If the connection fails
+    /// just then by itself, what was not handled is discarded, and the other process gets the
+    /// Disconnect without a Connect before it.
     ///
     /// # Errors
     ///

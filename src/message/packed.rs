@@ -17,7 +17,7 @@
 
 use std::cell::RefCell;
 
-use super::{Message, MessageTcp, MessageType, UserMessage};
+use super::{Message, MessageRelayEnd, MessageTcp, MessageTcpDisconnect, MessageType, UserMessage};
 use crate::id::Alias;
 use crate::memory::magazine::{Depot, ThreadCache};
 
@@ -72,11 +72,28 @@ impl CompactMessage {
 
     /// Whether this is the last message of a connection.
     pub(crate) fn is_disconnect(&self) -> bool {
+        self.disconnect().is_some()
+    }
+
+    /// The Disconnect, if it is one.
+    pub(crate) fn disconnect(&self) -> Option<&MessageTcpDisconnect> {
         match self {
-            Self::Other(Boxed(message)) => {
-                matches!(message.as_ref().as_ref(), Some(Message::TcpDisconnect(_)))
-            }
-            _ => false,
+            Self::Other(Boxed(message)) => match message.as_ref().as_ref()? {
+                Message::TcpDisconnect(end) => Some(end),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The end of a relay, if it is one.
+    pub(crate) fn relay_end_mut(&mut self) -> Option<&mut MessageRelayEnd> {
+        match self {
+            Self::Other(Boxed(message)) => match message.as_mut().as_mut()? {
+                Message::RelayEnd(end) => Some(end),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -215,8 +215,11 @@ impl Process {
         &mut self,
         processes: &Arc<Processes>,
         activity: &Activity,
-        envelope: Envelope,
+        mut envelope: Envelope,
     ) -> Result<(), Reason> {
+        if self.keeps_ends() {
+            self.complete_relay_end(&mut envelope);
+        }
         match self.held(processes, &envelope) {
             Some(alias) => {
                 self.set_aside(processes, alias, envelope);

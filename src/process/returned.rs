@@ -13,18 +13,22 @@
 //! 2. Until the fence comes, all input of the connection that comes out of the mailbox goes back, in order.
 //! 3. The fence goes back last; a process that has handed the connection over gives it up with that. So the stripe has every byte before it, in the order in which it had delivered them.
 //!
+//! 4. The Disconnect comes instead of the fence: the connection had ended before the order came to it, which is lost. What
+//!    was given back is lost as well. The Disconnect goes on to the new owner; that of a relay is kept and completes the
+//!    end of the relay, whose side could only report that there was no connection.
+//!
 //! The ends of the peer and of the connection do not go back: the stripe knows them.
 
 use std::sync::Arc;
 
 use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
-use super::set_aside::SetAside;
+use super::set_aside::{Returning, SetAside};
 use super::table::Processes;
 use crate::bridge::{Ack, Command, Deliver, HandOver, InputReturned, RelaySide, SocketCommand};
 use crate::id::{Alias, Pid};
 use crate::memory::buffer::Buffer;
-use crate::message::{CompactMessage, HandOverError, Message, RelayError};
+use crate::message::{CompactMessage, HandOverError, Message, RelayError, RelayedConnection};
 
 impl Process {
     /// Gives an envelope of the connection back to its stripe.
@@ -32,25 +36,56 @@ impl Process {
     pub(super) fn give_back(&mut self, processes: &Processes, alias: Alias, envelope: Envelope) {
         let has_ended = matches!(&envelope.payload,
             Payload::Message(message) if message.is_disconnect());
-        let is_fence = matches!(&envelope.payload, Payload::Ack(_, Ack::Fence));
-        if let Some(aside) = self.life.aside_mut() {
-            if has_ended {
-                aside.forget_return(alias);
-            } else if is_fence {
-                aside.end_return(alias);
-            }
-            self.life.free_aside();
+        if !has_ended && !matches!(&envelope.payload, Payload::Ack(_, Ack::Fence)) {
+            return return_envelope(processes, self.life.pid, alias, envelope);
         }
-        let is_last = has_ended || is_fence;
-        if is_last && !processes.owns(self.life.pid, alias) {
+        let Some(aside) = self.life.aside_mut() else {
+            return;
+        };
+        let returning = aside.end_return(alias);
+        if !processes.owns(self.life.pid, alias) {
             // Before the fence leaves: from then on the end of this process is no loss.
             processes.disown(self.life.pid, alias);
         }
-        return_envelope(processes, self.life.pid, alias, envelope);
-        if is_last && self.behavior.is_session() {
+        let is_moved = returning.is_some_and(|returning| returning.to.is_some());
+        if has_ended {
+            self.pass_end(processes, alias, envelope, returning);
+        } else {
+            return_envelope(processes, self.life.pid, alias, envelope);
+        }
+        self.life.free_aside();
+        if is_moved && self.behavior.is_session() {
             let message = Message::new(InputReturned(alias));
             // It runs, so it is there.
             let _ = processes.deliver_control(self.life.pid, self.life.pid, message);
+        }
+    }
+
+    /// Transition 4.
+    fn pass_end(
+        &mut self,
+        processes: &Processes,
+        alias: Alias,
+        envelope: Envelope,
+        returning: Option<Returning>,
+    ) {
+        let Payload::Message(message) = envelope.payload else {
+            return;
+        };
+        let Some(aside) = self.life.aside_mut() else {
+            return;
+        };
+        if let Some(to) = returning.and_then(|returning| returning.to) {
+            if !processes.deliver_control(to, envelope.from, message.unpack()) {
+                aside.forget_return(alias);
+            }
+        } else if let Some(end) = message.disconnect() {
+            aside.keep_end(RelayedConnection {
+                id: alias,
+                reason: end.reason.clone(),
+                forwarded: 0,
+                unsent: end.unsent,
+            });
         }
     }
 }
@@ -109,7 +144,7 @@ impl ProcessContext<'_> {
                 message: Message::new(side).into(),
             };
             self.processes.commands.push(to.stripe(), command);
-            self.return_input(to);
+            self.return_input(to, None);
         }
         Ok(())
     }
@@ -141,7 +176,7 @@ impl ProcessContext<'_> {
         };
         commands.push(alias.stripe(), command);
         quota.set_owner(to);
-        self.return_input(alias);
+        self.return_input(alias, Some(to));
         Ok(())
     }
 
@@ -151,10 +186,10 @@ impl ProcessContext<'_> {
     }
 
     /// Transition 1.
-    fn return_input(&mut self, alias: Alias) {
+    fn return_input(&mut self, alias: Alias, to: Option<Pid>) {
         let cold = self.life.cold.get_or_insert_default();
         let aside: &mut SetAside = cold.aside.get_or_insert_default();
-        for envelope in aside.begin_return(alias) {
+        for envelope in aside.begin_return(alias, to) {
             return_envelope(self.processes, self.life.pid, alias, envelope);
         }
     }

@@ -26,8 +26,8 @@ use std::collections::{HashMap, VecDeque};
 use super::envelope::{BarrierToken, Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
 use super::table::Processes;
-use crate::id::Alias;
-use crate::message::{CompactMessage, Message};
+use crate::id::{Alias, Pid};
+use crate::message::{CompactMessage, Message, MessageRelayEnd, RelayedConnection};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -37,7 +37,17 @@ pub(super) struct SetAside {
     released: VecDeque<Alias>,
     barriers: Vec<BarrierToken>,
     /// Connections whose input goes back to their stripe, until their fence comes.
-    returning: Vec<Alias>,
+    returning: Vec<Returning>,
+    /// Connections that had ended when the relay came to them, until its end comes.
+    ended: Vec<RelayedConnection>,
+}
+
+/// A connection whose input goes back to its stripe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Returning {
+    alias: Alias,
+    /// Where it is handed over to; `None` if it is relayed.
+    pub(super) to: Option<Pid>,
 }
 
 #[derive(Debug, Default)]
@@ -55,12 +65,12 @@ impl SetAside {
 
     /// Whether input of the connection goes back to its stripe.
     pub(super) fn is_returning(&self, alias: Alias) -> bool {
-        self.returning.contains(&alias)
+        self.returning.iter().any(|one| one.alias == alias)
     }
 
     /// Lets all input of the connection go back to its stripe. Returns what waits here.
-    pub(super) fn begin_return(&mut self, alias: Alias) -> VecDeque<Envelope> {
-        self.returning.push(alias);
+    pub(super) fn begin_return(&mut self, alias: Alias, to: Option<Pid>) -> VecDeque<Envelope> {
+        self.returning.push(Returning { alias, to });
         let waiting = self.queues.remove(&alias).unwrap_or_default();
         if waiting.is_released {
             self.released.retain(|released| *released != alias);
@@ -68,17 +78,30 @@ impl SetAside {
         waiting.envelopes
     }
 
-    /// A fence of the connection has come. Another one may follow, if the connection has come back and gone again.
-    pub(super) fn end_return(&mut self, alias: Alias) {
-        let is_it = |returning: &Alias| *returning == alias;
-        if let Some(at) = self.returning.iter().position(is_it) {
-            self.returning.swap_remove(at);
-        }
+    /// A fence of the connection has come, or its Disconnect instead. Another one may follow, if the connection has come
+    /// back and gone again.
+    pub(super) fn end_return(&mut self, alias: Alias) -> Option<Returning> {
+        let at = self.returning.iter().position(|one| one.alias == alias)?;
+        Some(self.returning.remove(at))
     }
 
-    /// The connection has ended.
+    /// Nothing of the connection comes any more.
     pub(super) fn forget_return(&mut self, alias: Alias) {
-        self.returning.retain(|returning| *returning != alias);
+        self.returning.retain(|one| one.alias != alias);
+    }
+
+    /// Keeps the end of a connection for the end of its relay, which could not learn of it.
+    pub(super) fn keep_end(&mut self, end: RelayedConnection) {
+        self.ended.push(end);
+    }
+
+    /// Completes the end of a relay by the ends that were kept for it.
+    fn complete(&mut self, end: &mut MessageRelayEnd) {
+        for side in [&mut end.first, &mut end.second] {
+            if let Some(at) = self.ended.iter().position(|kept| kept.id == side.id) {
+                *side = self.ended.swap_remove(at);
+            }
+        }
     }
 
     /// Adds behind what waits of the connection.
@@ -130,7 +153,7 @@ impl SetAside {
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.queues.is_empty() && self.returning.is_empty()
+        self.queues.is_empty() && self.returning.is_empty() && self.ended.is_empty()
     }
 
     /// Envelopes that wait.
@@ -202,6 +225,26 @@ impl Process {
         }
     }
 
+    /// Completes the end of a relay, if an end was kept for it.
+    #[cold]
+    pub(super) fn complete_relay_end(&mut self, envelope: &mut Envelope) {
+        if let Payload::Message(message) = &mut envelope.payload
+            && let Some(end) = message.relay_end_mut()
+            && let Some(aside) = self.life.aside_mut()
+        {
+            aside.complete(end);
+            self.life.free_aside();
+        }
+    }
+
+    /// Whether an end is kept for the end of a relay.
+    #[inline]
+    pub(super) fn keeps_ends(&self) -> bool {
+        self.life
+            .aside()
+            .is_some_and(|aside| !aside.ended.is_empty())
+    }
+
     /// Whether input that was set aside may be handled.
     #[inline]
     pub(super) fn has_released(&self) -> bool {
@@ -244,9 +287,6 @@ impl ProcessContext<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::id::Pid;
-    use crate::message::Message;
-    use crate::process::envelope::Payload;
 
     fn envelope(number: u32) -> Envelope {
         Envelope {

@@ -26,6 +26,7 @@ mod framing;
 mod hand_over;
 mod host;
 mod inside;
+mod late_orders;
 mod listener;
 mod mailboxes;
 mod messages;
