@@ -26,7 +26,8 @@ const LINGER: Duration = Duration::from_secs(5);
 #[cfg(feature = "testing")]
 const SIMULATED_NS: u64 = 20_000_000;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// What a thread runs.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs jobs that may block.
 #[derive(Clone)]

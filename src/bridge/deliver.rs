@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::monitor::EndNotice;
 use super::timer_event::TimerEvent;
+use crate::base::blocking::Job;
 use crate::error::Reason;
 use crate::id::{Alias, Pid, Ref, Target};
 use crate::message::CompactMessage;
@@ -137,6 +138,10 @@ pub(crate) trait Deliver: Send + Sync {
 
     /// Whether the process lives and has not canceled that request.
     fn is_waiting(&self, pid: Pid, request: Ref) -> bool;
+
+    /// Runs a job on a thread that may block, as work of that process. The job comes back if too much work waits, or the
+    /// node stops.
+    fn run_blocking(&self, pid: Pid, job: Job) -> Result<(), Job>;
 
     /// The time until that point on the node's clock; zero if it has passed.
     fn time_until(&self, deadline_ms: u64) -> Duration;

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::MetaContext;
+use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::{Command, Commands};
-use crate::error::Reason;
+use crate::error::{Reason, RequestError};
 use crate::id::{Alias, Pid};
 use crate::message::Message;
 use crate::proto::tcp::Handshake;
@@ -24,6 +25,67 @@ pub(crate) enum Offload {
 }
 
 impl MetaContext<'_> {
+    /// Runs `work` on a thread that may block: a file, a query, a long computation. This meta-process goes on; the result
+    /// comes to [`MetaProcess::handle_message`](super::MetaProcess::handle_message) as a message of the type
+    /// `Result<T, Reason>`, and is [`Reason::Panic`] if `work` panicked. The sender is the parent.
+    ///
+    /// Work that waits for a thread is dropped when the meta-process has ended; work that runs is left to return, and then
+    /// its result is dropped. There is no timeout. The threads are those of
+    /// [`Context::blocking`](crate::Context::blocking), with the same limits, and a stop of the node names the parent
+    /// for work that it leaves behind.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError::TooMuchWork`]: as much waits for a thread as may
+    /// ([`NodeOptions::blocking_queue`](crate::NodeOptions::blocking_queue)), or the node stops.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// use std::io;
+    ///
+    /// struct Motd(Vec<String>);
+    ///
+    /// impl MetaProcess for Motd {
+    ///     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    ///         cx.blocking(|| std::fs::read_to_string("/etc/motd"))?;
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn handle_message(
+    ///         &mut self,
+    ///         _: &mut MetaContext<'_>,
+    ///         _: Pid,
+    ///         message: Message,
+    ///     ) -> Result<(), Reason> {
+    ///         let read = message.downcast::<Result<io::Result<String>, Reason>>()?;
+    ///         self.0.extend(read?.ok());
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(), RequestError> {
+        let (handle, parent) = (self.self_handle(), self.parent);
+        let job = move || {
+            if !handle.commands.is_live(handle.alias) {
+                return;
+            }
+            let result = catch_panic(work).map_err(|payload| {
+                let reason = Reason::from_panic(&*payload);
+                drop_catching(payload);
+                reason
+            });
+            handle.send_from(parent, result);
+        };
+        let outcome = self.services.deliver.run_blocking(parent, Box::new(job));
+        outcome.map_err(|job| {
+            drop_catching(job);
+            RequestError::TooMuchWork
+        })
+    }
+
     /// Lets a command come to this meta-process from another thread.
     pub(crate) fn self_handle(&self) -> SelfHandle {
         SelfHandle {
@@ -75,9 +137,14 @@ pub(crate) struct SelfHandle {
 
 impl SelfHandle {
     pub(crate) fn send<T: Send + 'static>(&self, message: T) {
-        // The sender of the request may have ended meanwhile.
-        let _ = self
-            .commands
-            .send(self.alias, Pid::NODE, Message::new(message).into());
+        self.send_from(Pid::NODE, message);
+    }
+
+    fn send_from<T: Send + 'static>(&self, from: Pid, message: T) {
+        let message = Message::new(message).into();
+        if let Err(refused) = self.commands.send(self.alias, from, message) {
+            // The meta-process has ended meanwhile. The drop is code of the user.
+            drop_catching(refused);
+        }
     }
 }

@@ -170,7 +170,9 @@ impl Node {
             options.bounds(),
             signal.waker(),
         );
-        let processes = processes.with_work(work);
+        let processes = processes
+            .with_work(work)
+            .with_own_threads(options.max_own_threads);
         let processes = Arc::new(processes.with_environment(options.environment.clone()));
         let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
         let services = Arc::new(Services {

@@ -66,6 +66,9 @@ pub struct NodeOptions {
     pub blocking_threads: usize,
     /// Pieces of blocking work that may wait for a thread. 10,000 by default; 0: none waits.
     pub blocking_queue: usize,
+    /// Processes that may have a thread of their own at once, see
+    /// [`SpawnOptions::with_own_thread`](crate::SpawnOptions::with_own_thread). 256 by default, at most 4,096.
+    pub max_own_threads: usize,
     /// Values for all processes, see [`NodeOptions::with_environment`].
     pub(crate) environment: Environment,
 }
@@ -87,6 +90,7 @@ impl Default for NodeOptions {
             max_blocked_calls: 64,
             blocking_threads: 64,
             blocking_queue: 10_000,
+            max_own_threads: 256,
             environment: Environment::default(),
         }
     }
@@ -201,6 +205,13 @@ impl NodeOptions {
         self
     }
 
+    /// Sets how many processes may have a thread of their own at once.
+    #[must_use]
+    pub fn with_max_own_threads(mut self, threads: usize) -> Self {
+        self.max_own_threads = threads;
+        self
+    }
+
     /// Gives all processes of the node a value, which they find with
     /// [`Context::environment`](crate::Context::environment) unless they have another one of that name.
     #[must_use]
@@ -253,6 +264,12 @@ impl NodeOptions {
         if self.max_blocked_calls > MAX_THREADS {
             return Err(ConfigError::new(
                 "max_blocked_calls",
+                format!("must be at most {MAX_THREADS}"),
+            ));
+        }
+        if self.max_own_threads > MAX_THREADS {
+            return Err(ConfigError::new(
+                "max_own_threads",
                 format!("must be at most {MAX_THREADS}"),
             ));
         }
@@ -319,6 +336,7 @@ mod tests {
             max_blocked_calls,
             blocking_threads,
             blocking_queue,
+            max_own_threads,
             environment
         });
     }

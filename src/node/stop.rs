@@ -379,13 +379,16 @@ impl Stopper {
     }
 
     fn end_threads(&self, threads: Threads, options: StopOptions, report: &mut StopReport) {
+        let own_threads = &self.core.processes.own_threads;
+        own_threads.stop();
         threads.stop();
         self.core.io.services.lookups.stop();
         let work = &self.core.processes.work;
         work.stop();
         self.core.io.services.handshakes.stop();
         let deadline = deadline_after(options.kill_timeout);
-        let is_over = || threads.are_finished() && work.running().is_empty();
+        let is_over =
+            || threads.are_finished() && work.running().is_empty() && own_threads.left().is_empty();
         while !is_over() && Instant::now() < deadline {
             // There is no event for the end of a thread; threads that are not stuck end within microseconds.
             thread::yield_now();
@@ -394,6 +397,8 @@ impl Stopper {
         if threads.are_finished() {
             drop(threads);
             self.core.processes.end_all(&Reason::Kill);
+            report.stuck = own_threads.left();
+            report.killed.retain(|pid| !report.stuck.contains(pid));
         } else {
             report.stuck = self.core.processes.pids();
             report.stuck.extend(self.core.processes.terminating());

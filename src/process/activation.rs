@@ -10,6 +10,8 @@
 //!            error, panic, exit
 //! ```
 //!
+//! A process with a thread of its own is not in its cell; see the page of `own_thread`.
+//!
 //! The worker locks the cell from the beginning of an activation to its end. No other worker waits for
 //! that lock, because the mailbox queues a process once. Only a list of supervisors or pools may hold
 //! it when a worker comes ([`Processes::look_at`]); the list takes it if it is free, and copies a few
@@ -42,7 +44,7 @@ const BACKLOG_NS: u64 = 100_000;
 #[cfg(feature = "testing")]
 const SIMULATED_BUDGETS: u32 = 4;
 
-enum Activation {
+pub(super) enum Activation {
     Idle,
     More,
     End(Reason),
@@ -88,6 +90,18 @@ impl Processes {
     fn run_rarely(self: &Arc<Self>, cell: &Cell, mut stage: MutexGuard<'_, Stage>) -> Ran {
         match std::mem::take(&mut *stage) {
             Stage::Vacant | Stage::Living(_) => Ran::Over,
+            Stage::Own(own_thread) => {
+                own_thread.call();
+                *stage = Stage::Own(own_thread);
+                Ran::Over
+            }
+            Stage::Starting(mut starting) if starting.own_thread.is_some() => {
+                if let Some(own_thread) = starting.own_thread.take() {
+                    *stage = Stage::Own(Arc::clone(&own_thread));
+                    own_thread.start_deferred(starting);
+                }
+                Ran::Over
+            }
             Stage::Starting(starting) => match self.start_deferred(cell, *starting) {
                 Ok(process) => {
                     *stage = Stage::Living(process);
@@ -113,7 +127,7 @@ impl Processes {
 
     /// Handles messages up to the budget. A process with a backlog, whose messages are handled in no time, goes on for
     /// [`BACKLOG_NS`]: senders would outrun it otherwise, and its queue leave the cache.
-    fn activate(self: &Arc<Self>, cell: &Cell, body: &mut Process) -> Activation {
+    pub(super) fn activate(self: &Arc<Self>, cell: &Cell, body: &mut Process) -> Activation {
         let mut began_ns = None;
         let mut budget = BUDGET;
         body.life.sent = 0;

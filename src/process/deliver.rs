@@ -12,6 +12,7 @@ use super::envelope::{Envelope, Payload};
 use super::requests::timed_out;
 use super::room::DropAt;
 use super::table::Processes;
+use crate::base::blocking::Job;
 use crate::bridge::{Ack, Claim, Command, Deliver, TimerEvent, Undelivered, Watcher};
 use crate::error::Reason;
 use crate::id::{Alias, Pid, Ref, Target};
@@ -262,6 +263,10 @@ impl Deliver for Processes {
     fn is_waiting(&self, pid: Pid, request: Ref) -> bool {
         self.with_relations(pid, |relations| !relations.has_canceled(request))
             .unwrap_or(false)
+    }
+
+    fn run_blocking(&self, pid: Pid, job: Job) -> Result<(), Job> {
+        self.work.run(pid, job)
     }
 
     fn time_until(&self, deadline_ms: u64) -> Duration {

@@ -103,6 +103,18 @@ impl Processes {
         }
     }
 
+    /// Steps 1 and 2 for a process that has started, but for the listeners.
+    pub(super) fn close_started(
+        &self,
+        cell: &Cell,
+        mut process: Process,
+        reason: Reason,
+    ) -> Closing {
+        let remains = cell.mailbox.close(&mut process.batch);
+        self.unregister(&mut process.life);
+        Closing::started(process, remains, reason)
+    }
+
     /// Closes the listeners and leaves the rest to the last confirmation.
     pub(super) fn continue_end(self: &Arc<Self>, cell: &Cell, mut closing: Closing) {
         let listeners = closing.take_listeners();
@@ -193,16 +205,12 @@ impl Processes {
     /// Ends what is in a cell without waiting: nothing runs any more that would confirm.
     pub(super) fn end_now(self: &Arc<Self>, cell: &Cell, stage: Stage, reason: &Reason) {
         let closing = match stage {
-            Stage::Vacant => return,
+            Stage::Vacant | Stage::Own(_) => return,
             Stage::Starting(starting) => {
                 let life = starting.into_life();
                 self.close(cell, life, Batch::default(), None, reason.clone())
             }
-            Stage::Living(mut process) => {
-                let remains = cell.mailbox.close(&mut process.batch);
-                self.unregister(&mut process.life);
-                Closing::started(*process, remains, reason.clone())
-            }
+            Stage::Living(process) => self.close_started(cell, *process, reason.clone()),
             Stage::Closing(closing) => *closing,
         };
         self.finish_end(closing);
@@ -315,6 +323,10 @@ impl Closing {
             remains,
             reason,
         }
+    }
+
+    pub(super) fn reason(&self) -> &Reason {
+        &self.reason
     }
 
     /// The meta-processes that are closed before `terminate`: listeners, and all if `init` failed.

@@ -74,7 +74,7 @@ pub enum ProcessState {
     Idle,
     /// It has messages and waits for a worker.
     Queued,
-    /// A worker runs it.
+    /// A worker runs it, or its own thread.
     Running,
 }
 
@@ -109,11 +109,17 @@ impl Processes {
         let names = names.iter().map(|(name, pid)| (*pid, name.clone()));
         List {
             names: names.collect(),
-            running: self.scheduler.running_processes().collect(),
+            running: self.running_processes(),
             slow: self.slow_handlers(),
             processes: Arc::clone(self),
             next: 1,
         }
+    }
+
+    /// The processes whose handlers run now.
+    fn running_processes(&self) -> HashSet<u32> {
+        let own = self.own_threads.running();
+        self.scheduler.running_processes().chain(own).collect()
     }
 
     /// A process, if it is alive.
@@ -121,7 +127,7 @@ impl Processes {
         let names = self.name_of(pid).map(|name| (pid, name));
         let list = List {
             names: names.into_iter().collect(),
-            running: self.scheduler.running_processes().collect(),
+            running: self.running_processes(),
             slow: self.slow_handlers(),
             processes: Arc::clone(self),
             next: 0,

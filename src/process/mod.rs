@@ -28,6 +28,7 @@ mod lifecycle;
 mod list;
 mod mailbox;
 mod options;
+mod own_thread;
 mod records;
 mod relations;
 mod requests;

@@ -37,6 +37,8 @@ pub struct SpawnOptions {
     pub log_level: Option<Level>,
     /// Values for the process and those that it spawns, see [`SpawnOptions::with_environment`].
     pub(crate) environment: Environment,
+    /// Run the process on a thread of its own, see [`SpawnOptions::with_own_thread`].
+    pub own_thread: bool,
 }
 
 impl SpawnOptions {
@@ -79,6 +81,50 @@ impl SpawnOptions {
     #[must_use]
     pub fn with_log_level(mut self, level: Level) -> Self {
         self.log_level = Some(level);
+        self
+    }
+
+    /// Runs the process on a thread of its own, which has its name: for an actor that blocks by nature, such as one around
+    /// a client library that waits. Its handlers may block for as long as they like: no worker waits for them, they are not
+    /// reported as slow, and [`Context::call`](crate::Context::call) takes no permit. A message to it takes a few microseconds
+    /// longer. What blocks now and then is better off with [`Context::blocking`](crate::Context::blocking).
+    ///
+    /// `init` runs where that of every process does: on the thread that spawns it, and for the child of a supervisor on the
+    /// new thread. `terminate` runs there as well. A handler that does not return cannot be ended: a supervisor abandons
+    /// such a child after its shutdown time, and the stop of the node names it in
+    /// [`StopReport::stuck`](crate::StopReport::stuck) and leaves its thread behind.
+    ///
+    /// The spawn fails with [`SpawnError::Limit`](crate::SpawnError::Limit) if as many processes have a thread as
+    /// [`NodeOptions::max_own_threads`](crate::NodeOptions::max_own_threads) allows. On a simulated node it is a process like
+    /// any other. A supervisor has no use for it: [`Node::supervision_tree`](crate::Node::supervision_tree) cannot look at
+    /// one that is with its thread.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// struct Printer;
+    /// impl Actor for Printer {
+    ///     fn handle_message(
+    ///         &mut self,
+    ///         _: &mut Context<'_>,
+    ///         _: Pid,
+    ///         _: Message,
+    ///     ) -> Result<(), Reason> {
+    ///         std::thread::sleep(Duration::from_millis(5)); // the device takes its time
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// # let node = Node::start("example@localhost")?;
+    /// let options = SpawnOptions::default().with_name("printer").with_own_thread();
+    /// node.spawn_with(options, || Printer)?;
+    /// node.send("printer", "a page")?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_own_thread(mut self) -> Self {
+        self.own_thread = true;
         self
     }
 
@@ -145,7 +191,8 @@ mod tests {
             data_bound,
             link,
             log_level,
-            environment
+            environment,
+            own_thread
         });
     }
 }

@@ -21,6 +21,7 @@ use super::end::Closing;
 use super::envelope::Payload;
 use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
 use super::mailbox::Batch;
+use super::own_thread::OwnThread;
 use super::relations::Monitored;
 use super::table::{Cell, Processes, Stage};
 use crate::base::unwind::{catch_panic, drop_catching};
@@ -78,6 +79,8 @@ impl StartReport {
 pub(super) struct Starting {
     life: ProcessInfo,
     factory: Factory,
+    /// Of the thread on which it starts.
+    pub(super) own_thread: Option<Arc<OwnThread>>,
 }
 
 impl Starting {
@@ -122,10 +125,23 @@ impl Processes {
         if let Some(watcher) = watcher {
             self.with_relations(pid, |relations| relations.watchers.insert(watcher));
         }
+        let own_thread = match self.own_thread_for(pid, options) {
+            Ok(own_thread) => own_thread,
+            Err(error) => {
+                self.abandon_start(cell, *process, Reason::Normal);
+                return Err(error);
+            }
+        };
         match self.start_here(cell, &mut process, options) {
             Ok(()) => {
                 let mut stage = cell.stage.lock();
-                *stage = Stage::Living(process);
+                *stage = match own_thread {
+                    None => Stage::Living(process),
+                    Some(own_thread) => {
+                        own_thread.start(process);
+                        Stage::Own(own_thread)
+                    }
+                };
                 // The mailbox has been in the scheduled state since it was opened. Once it is idle another worker may
                 // run the process, and waits for the lock that is held here.
                 if !cell.mailbox.finish_init() {
@@ -135,6 +151,9 @@ impl Processes {
                 Ok(pid)
             }
             Err(error) => {
+                if let Some(own_thread) = own_thread {
+                    own_thread.cancel();
+                }
                 let reason = match &error {
                     SpawnError::Init(reason) => reason.clone(),
                     _ => Reason::Normal,
@@ -142,6 +161,19 @@ impl Processes {
                 self.abandon_start(cell, *process, reason);
                 Err(error)
             }
+        }
+    }
+
+    /// The thread of its own, if the options ask for one.
+    #[inline]
+    fn own_thread_for(
+        self: &Arc<Self>,
+        pid: Pid,
+        options: &SpawnOptions,
+    ) -> Result<Option<Arc<OwnThread>>, SpawnError> {
+        match options.own_thread {
+            false => Ok(None),
+            true => self.start_own_thread(pid, options),
         }
     }
 
@@ -249,7 +281,7 @@ impl Processes {
         cell: &Cell,
         starting: Starting,
     ) -> Result<Box<Process>, Box<Closing>> {
-        let Starting { life, factory } = starting;
+        let Starting { life, factory, .. } = starting;
         let batch = Batch::default();
         let behavior = match factory() {
             Ok(behavior) => behavior,
@@ -291,7 +323,7 @@ impl Processes {
 
     /// Ends meta-processes of a process that did not start, and waits until they have, so that the spawner finds
     /// their ports free again. A question behind the signal is answered, or dropped, when their stripe has come so far.
-    fn close_and_wait(&self, metas: Vec<Alias>, reason: &Reason) {
+    pub(super) fn close_and_wait(&self, metas: Vec<Alias>, reason: &Reason) {
         let ask = |to: Alias| {
             self.exit_meta(to, reason);
             let (reply, answer) = Reply::to_outside(self.scheduler.runtime(), None);
@@ -332,7 +364,11 @@ impl Processes {
             self.finish_end(closing);
             return Err(error);
         }
-        *cell.stage.lock() = Stage::Starting(Box::new(Starting { life, factory }));
+        *cell.stage.lock() = Stage::Starting(Box::new(Starting {
+            life,
+            factory,
+            own_thread: None,
+        }));
         // The mailbox is in the scheduled state since it was opened: nothing else queues it.
         self.scheduler.push(Task::process(pid.index()), Slot::Fifo);
         Ok(pid)
@@ -353,11 +389,17 @@ impl ProcessContext<'_> {
         let (cell, pid, born_ms) = processes.open(self.life.pid, options)?;
         let report = Some(StartReport::Parent(parent));
         let mut life = ProcessInfo::new(pid, parent, born_ms, report);
-        if let Err(error) = processes.admit(&mut life, options) {
-            let closing = processes.close(cell, life, Batch::default(), None, Reason::Normal);
-            processes.finish_end(closing);
-            return Err(error);
-        }
+        let own_thread = processes
+            .admit(&mut life, options)
+            .and_then(|()| processes.own_thread_for(pid, options));
+        let own_thread = match own_thread {
+            Ok(own_thread) => own_thread,
+            Err(error) => {
+                let closing = processes.close(cell, life, Batch::default(), None, Reason::Normal);
+                processes.finish_end(closing);
+                return Err(error);
+            }
+        };
         cell.is_supervised.store(true, Ordering::Relaxed);
         let monitor = processes.next_ref();
         let monitored = Monitored {
@@ -369,7 +411,11 @@ impl ProcessContext<'_> {
         });
         let watcher = Watcher::Monitor(parent, monitor);
         processes.with_relations(pid, |relations| relations.watchers.insert(watcher));
-        *cell.stage.lock() = Stage::Starting(Box::new(Starting { life, factory }));
+        *cell.stage.lock() = Stage::Starting(Box::new(Starting {
+            life,
+            factory,
+            own_thread,
+        }));
         // The mailbox is in the scheduled state since it was opened: nothing else queues it.
         processes
             .scheduler

@@ -20,6 +20,7 @@ use super::environment::Environment;
 use super::events::Events;
 use super::lifecycle::{Process, ProcessInfo};
 use super::mailbox::{Bounds, Mailbox, Snapshot};
+use super::own_thread::{OwnThread, OwnThreads};
 use super::relations::Relations;
 use super::set_aside::SetAside;
 use super::slow::Longest;
@@ -58,6 +59,7 @@ pub(crate) struct Processes {
     pub(crate) timers: Arc<Timers>,
     pub(super) tickers: Tickers,
     pub(crate) work: Work,
+    pub(crate) own_threads: OwnThreads,
     /// Handlers that wait for an answer.
     pub(super) calls: Calls<Wait>,
     pub(super) events: Events,
@@ -103,6 +105,8 @@ pub(super) enum Stage {
     Starting(Box<Starting>),
     Living(Box<Process>),
     Closing(Box<Closing>),
+    /// The process is with its own thread.
+    Own(Arc<OwnThread>),
 }
 
 impl Cell {
@@ -154,6 +158,7 @@ impl Processes {
             timers,
             tickers: Tickers::default(),
             work,
+            own_threads: OwnThreads::new(1),
             calls: Calls::default(),
             events: Events::default(),
             log,
@@ -172,6 +177,12 @@ impl Processes {
     /// Has blocking work run there.
     pub(crate) fn with_work(mut self, work: Work) -> Self {
         self.work = work;
+        self
+    }
+
+    /// Lets this many processes have a thread of their own.
+    pub(crate) fn with_own_threads(mut self, limit: usize) -> Self {
+        self.own_threads = OwnThreads::new(limit);
         self
     }
 
@@ -358,7 +369,10 @@ impl Processes {
         let mut index = 1;
         while let Some(cell) = self.cells.get(index) {
             index += 1;
-            if let Some(mut stage) = cell.stage.try_lock() {
+            // The thread of a process ends it, or is reported as stuck.
+            if let Some(mut stage) = cell.stage.try_lock()
+                && !matches!(*stage, Stage::Own(_))
+            {
                 left.push((cell, std::mem::take(&mut *stage)));
             }
         }

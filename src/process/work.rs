@@ -1,4 +1,5 @@
-//! Blocking work of processes: on threads of its own, with the result as an answer.
+//! Blocking work of processes and of their meta-processes: on threads of its own, with the result as an answer, or as a
+//! message to the meta-process.
 //!
 //! ```text
 //!  queued ── a thread is free ──▶ runs ── returns ──▶ answered
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use super::lifecycle::ProcessContext;
 use super::requests::Waiting;
-use crate::base::blocking::Blocking;
+use crate::base::blocking::{Blocking, Job};
 use crate::base::sync::Mutex;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::Reply;
@@ -39,6 +40,15 @@ impl Work {
     /// Drops what waits; what runs is left to return.
     pub(crate) fn stop(&self) {
         self.threads.stop();
+    }
+
+    /// Runs a job as work of that process, once a thread is free.
+    pub(super) fn run(&self, pid: Pid, job: Job) -> Result<(), Job> {
+        let running = Arc::clone(&self.running);
+        self.threads.run(move || {
+            let _running = Running::enter(pid, running);
+            job();
+        })
     }
 
     /// The processes whose work runs now, one entry for each.

@@ -225,6 +225,11 @@ impl Scheduler {
         }
     }
 
+    /// The calling thread runs that process alone, from now on.
+    pub(crate) fn run_beside(&self, process: u32) {
+        BESIDE.set((self.runtime, process));
+    }
+
     /// Takes one of the permits to be detached, for the process with this index. `false`: there is none.
     pub(crate) fn reserve(&self, process: u32) -> bool {
         let mut state = self.spares.state();

@@ -38,6 +38,7 @@ mod nats;
 mod network;
 mod nodes;
 mod options;
+mod own_threads;
 mod pauses;
 mod peer_records;
 mod pool;

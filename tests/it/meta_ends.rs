@@ -204,3 +204,88 @@ fn meta_process_has_several_timers_and_cancels_one() {
     node.send(alias, "timers").expect("it lives");
     stop_clean(&node);
 }
+
+/// Does blocking work, and reports what comes of it.
+struct Works {
+    tell: Sender<String>,
+    gate: Option<Receiver<()>>,
+}
+
+impl MetaProcess for Works {
+    fn handle_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        from: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        let message = match message.downcast::<Result<u32, Reason>>() {
+            Ok(result) => {
+                assert_eq!(from, cx.parent());
+                let shown = result.map_or_else(|reason| reason.to_string(), |n| n.to_string());
+                return Ok(self.tell.send(shown)?);
+            }
+            Err(error) => Message::from(error),
+        };
+        let began = match message.downcast::<&str>()? {
+            "work" => cx.blocking(|| 7_u32),
+            "panic" => cx.blocking(|| -> u32 { panic!("at work") }),
+            _ => {
+                let gate = self.gate.take().expect("once");
+                let tell = self.tell.clone();
+                cx.blocking(move || {
+                    tell.send("began".into()).expect("the test listens");
+                    gate.recv_timeout(LIMIT).map_or(1_u32, |()| 2)
+                })
+            }
+        };
+        if let Err(error) = began {
+            self.tell.send(error.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn blocking_work_of_a_meta_process_comes_back_as_a_message() {
+    let options = NodeOptions::from("test@localhost").with_workers(1);
+    let node = node_with(options.with_blocking_threads(1).with_blocking_queue(1));
+    let probe = Probe::spawn(&node);
+    let (tell, told) = mpsc::channel();
+    let (release, gate) = mpsc::channel();
+    let gate = Some(gate);
+    let alias = probe.spawn_meta(Works { tell, gate });
+    let send = |what: &'static str| node.send(alias, what).expect("it lives");
+    let next = || told.recv_timeout(LIMIT).expect("a report");
+    send("work");
+    assert_eq!(next(), "7");
+    send("panic");
+    assert_eq!(next(), "panic: at work");
+    send("block");
+    assert_eq!(next(), "began");
+    // One waits for the thread, and a second one may not. The loop goes on meanwhile.
+    send("work");
+    send("work");
+    assert_eq!(next(), longshore::RequestError::TooMuchWork.to_string());
+    probe
+        .run(move |cx| cx.send_exit_meta(alias, Reason::Normal))
+        .expect("it lives");
+    wait_for_count(&node, "meta_processes", 0);
+    release.send(()).expect("it waits");
+    stop_clean(&node);
+    assert!(told.try_recv().is_err(), "the results are dropped");
+}
+
+#[test]
+fn stop_names_the_parent_of_a_meta_process_whose_work_does_not_return() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (tell, told) = mpsc::channel();
+    let (release, gate) = mpsc::channel();
+    let gate = Some(gate);
+    let alias = probe.spawn_meta(Works { tell, gate });
+    node.send(alias, "block").expect("it lives");
+    assert_eq!(told.recv_timeout(LIMIT).expect("a report"), "began");
+    let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(100)));
+    drop(release);
+    assert_eq!(report.working, [probe.pid]);
+}

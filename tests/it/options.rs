@@ -760,6 +760,12 @@ fn every_option_of_a_node_works_or_is_refused_by_name() {
             "blocking_threads",
         ),
         ("environment", new().with_environment("name", 1), WORKS),
+        ("max_own_threads", new().with_max_own_threads(0), WORKS),
+        (
+            "max_own_threads",
+            new().with_max_own_threads(usize::MAX),
+            "max_own_threads",
+        ),
         ("blocking_queue", new().with_blocking_queue(0), WORKS),
         (
             "blocking_queue",
@@ -871,6 +877,7 @@ fn every_option_of_a_spawn_works_or_is_refused_by_name() {
             WORKS,
         ),
         ("environment", new().with_environment("", ()), WORKS),
+        ("own_thread", new().with_own_thread(), WORKS),
         ("data_bound", new().with_data_bound(0), "data_bound"),
         ("data_bound", new().with_data_bound(1), WORKS),
         ("data_bound", new().with_data_bound(u32::MAX), WORKS),
