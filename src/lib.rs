@@ -149,8 +149,8 @@ pub use bridge::monitor::Monitor;
 pub use bridge::request::{Answer, PendingReply, Reply};
 pub use error::Failure;
 pub use error::{
-    BindError, ConfigError, ConnectError, DisconnectReason, EventError, FrameError, Reason,
-    RequestError, SendErrorKind, SpawnError,
+    BindError, ConfigError, ConnectError, DisconnectReason, EventError, FrameError, OsError,
+    Reason, RequestError, SendErrorKind, SpawnError,
 };
 pub use id::{Alias, Name, ParseIdError, Pid, Ref, Target};
 pub use inspect::Inspection;

@@ -25,9 +25,10 @@ const ROWS: [&[&str]; 12] = [
 const HALVES: [&[&str]; 2] = [&["poll", "net", "proto"], &["actor", "process"]];
 
 /// Where a text may occur: in files whose path begins like this.
-const PLACES: [(&str, &[&str]); 7] = [
+const PLACES: [(&str, &[&str]); 8] = [
     ("mio::", &["poll/", "meta/", "net/"]),
     ("socket2::", &["net/"]),
+    ("use nix::", &["net/pktinfo.rs"]),
     (
         "rustls::",
         &["proto/tls/", "tls/", "net/options/", "net/tcp/tls.rs"],

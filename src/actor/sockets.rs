@@ -164,6 +164,36 @@ impl Context<'_> {
         self.env().life.count_send();
     }
 
+    /// Answers a datagram: to its sender, from the socket and the address that it came to. One that does not fit is dropped and
+    /// counted, as with [`Context::send_datagram`].
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// struct Shout;
+    ///
+    /// impl Actor for Shout {
+    ///     fn handle_message(
+    ///         &mut self,
+    ///         cx: &mut Context<'_>,
+    ///         _: Pid,
+    ///         message: Message,
+    ///     ) -> Result<(), Reason> {
+    ///         if let Message::Udp(packet) = message {
+    ///             cx.answer_datagram(&packet, packet.data.to_ascii_uppercase());
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # fn main() { inside(|_| Ok(())) }
+    /// ```
+    pub fn answer_datagram(&mut self, packet: &MessageUdp, data: impl Into<Buffer>) {
+        let pid = self.pid();
+        let answer = packet.answer(data);
+        let commands = &self.env().processes.commands;
+        commands.send_datagram(packet.id, pid, answer);
+        self.env().life.count_send();
+    }
+
     /// Closes a connection in order: what was sent before goes out first, then the peer gets the end. Nothing can
     /// be sent any more. Also ends a listener or a UDP server.
     ///

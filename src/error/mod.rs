@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 
 mod failure;
 pub(crate) mod frame;
+mod os_error;
 pub(crate) mod reason;
 
 pub use failure::Failure;
 pub use frame::FrameError;
+pub use os_error::OsError;
 pub use reason::{DisconnectReason, Reason};
 
 use crate::id::{Name, Pid};

@@ -3,12 +3,18 @@
 //! Each is a state machine of `proto` with a socket. They implement the same [`MetaProcess`](crate::MetaProcess) as a
 //! user's meta-process does.
 
+mod control;
 mod datagram_io;
 mod gso;
 mod kernel_drops;
 #[cfg(unix)]
 mod no_signal;
 pub(crate) mod options;
+#[cfg(all(feature = "pktinfo", any(target_os = "linux", target_os = "android")))]
+mod pktinfo;
+#[cfg(not(all(feature = "pktinfo", any(target_os = "linux", target_os = "android"))))]
+#[path = "no_pktinfo.rs"]
+mod pktinfo;
 #[cfg(feature = "testing")]
 mod simulated;
 mod socket;

@@ -4,12 +4,13 @@
 //!  bind ─▶ UdpServer (port taken) ─ spawn_meta ─▶ running ─▶ terminated (socket closed)
 //!            └ drop, terminate: port free
 //!
-//!  readable ─▶ receive up to the budget ─▶ MessageUdp to the owner, or dropped and counted
-//!  MessageUdp ─▶ queue (bounded by the quota cell) ─▶ flush: send until the socket takes no more, in batches
+//!  readable ─▶ each endpoint receives its share of the budget ─▶ owner
+//!  MessageUdp ─▶ the endpoint that has its local address, or reaches its peer ─▶ flush
 //! ```
 //!
-//! What becomes of each datagram and each error is decided by the machine in `proto::datagram`; none ends the server. Here
-//! are the socket, the owner and the quota cell.
+//! A server has one socket, or one for each address of [`UdpServer::bind_each`]; all are registered under one alias, so
+//! that readiness of one is readiness of all. What becomes of each datagram and each error is decided by the machine in
+//! `proto::datagram`; none ends the server.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,15 +18,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use mio::net::UdpSocket;
 use socket2::{Protocol, SockRef, Type};
 
+use self::endpoint::Endpoint;
+use self::owner::Owner;
 use crate::bridge::SocketCommand;
-use crate::bridge::Undelivered;
-use crate::error::BindError;
-use crate::error::Reason;
+use crate::error::{BindError, ConfigError, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
-use crate::memory::buffer::BufferPool;
-use crate::message::datagram_bytes;
-use crate::message::{Message, MessageUdp, MessageUdpError};
+use crate::message::{Message, MessageUdp, datagram_bytes};
 use crate::meta::{DatagramInfo, MetaContext, MetaProcess, Readiness, SocketKind};
 use crate::net::datagram_io::DatagramIo;
 use crate::net::options::UdpServerOptions;
@@ -33,19 +32,34 @@ use crate::net::options::UdpServerOptions;
 use crate::net::simulated;
 use crate::net::socket::{bind_addresses, bind_first, record_resolving, set_buffer_sizes, unbound};
 use crate::net::stream::{canonical, mapped_for};
-use crate::proto::datagram::{AfterError, Batch, Datagrams, Transmitted};
+use crate::proto::datagram::Counters;
 #[cfg(feature = "testing")]
 use crate::simulation;
 
+mod endpoint;
+mod owner;
+
 /// Datagrams received in one activation; then others have their turn.
 const RECEIVES: u32 = 64;
-/// Longer than any datagram.
-const LARGEST: usize = 64 * 1024;
 
 /// A UDP server meta-process: receives datagrams for a process and sends those it is sent. With port 0, or connected to a
 /// `peer`, it is a client.
 ///
 /// Created, it holds its port; dropped, it frees it.
+///
+/// # Which address an answer leaves from
+///
+/// The answer to a datagram has to leave from the address that was asked, or the peer drops it. A socket that is bound to one
+/// address has no choice. **One that is bound to all of them** (an empty host, `0.0.0.0`, `::`) leaves the choice to the
+/// operating system, which takes the address of the interface that the answer leaves by: on a machine with several addresses
+/// that is often another one. There are two ways out:
+///
+/// - the feature `pktinfo`, on Linux: such a socket reports the address that each datagram came to, in
+///   [`MessageUdp::local_addr`](crate::MessageUdp::local_addr), and its answer leaves from there;
+/// - [`UdpServer::bind_each`], everywhere: a list of addresses instead of all, with one socket for each.
+///
+/// With both, an answer is a datagram that was received and is sent back with other bytes, or
+/// [`Context::answer_datagram`](crate::Context::answer_datagram).
 ///
 /// ```
 /// use longshore::UdpServer;
@@ -56,16 +70,12 @@ const LARGEST: usize = 64 * 1024;
 /// ```
 #[derive(Debug)]
 #[doc(alias = "CreateUDPServer")]
+#[must_use = "a server receives nothing before `spawn_meta`"]
 pub struct UdpServer {
-    socket: DatagramIo,
-    local_addr: SocketAddr,
-    /// The family of the socket. One of IPv6 serves IPv4 as well, as a rule, with addresses that are mapped.
-    is_v6: bool,
-    options: UdpServerOptions,
-    owner: Pid,
-    readable: bool,
-    writable: bool,
-    machine: Datagrams,
+    first: Endpoint,
+    /// The sockets of the other addresses of `bind_each`.
+    others: Vec<Endpoint>,
+    owner: Owner,
     /// How long `bind` was in the resolver.
     resolving_ms: u64,
 }
@@ -122,24 +132,86 @@ impl UdpServer {
         options.validate()?;
         let (addresses, resolving_ms) =
             bind_addresses(&options.host, options.port, &options.socket)?;
+        let endpoint = Self::bind_endpoint(&addresses, &options, false)?;
+        let mut server = Self::with_endpoint(endpoint, options);
+        server.resolving_ms = resolving_ms;
+        Ok(server)
+    }
+
+    /// Binds one socket to each of the addresses. They are one server with one alias: the owner gets the datagrams of all, with
+    /// the address that each came to in [`MessageUdp::local_addr`](crate::MessageUdp::local_addr), and an answer leaves from the
+    /// socket that was asked. A datagram without such an address leaves from the first of them that reaches its peer's family.
+    ///
+    /// Of the options, `host` and `port` stand in the list and `peer` is not possible. The limits are those of the whole server.
+    /// Readiness of one socket is readiness of all: each is asked for datagrams then, one system call that finds none for each
+    /// idle address.
+    ///
+    /// # Errors
+    ///
+    /// [`BindError::Option`] names a wrong field, `addresses` for an empty list; otherwise what the operating system says of the
+    /// first address that cannot be bound. Nothing is bound then.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// use std::net::SocketAddr;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let addresses = [([127, 0, 0, 1], 0), ([127, 0, 0, 2], 0)].map(SocketAddr::from);
+    /// let server = UdpServer::bind_each(addresses, UdpServerOptions::default())?;
+    /// assert_eq!(server.local_addrs().count(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn bind_each<A: Into<SocketAddr>>(
+        addresses: impl IntoIterator<Item = A>,
+        options: impl Into<UdpServerOptions>,
+    ) -> Result<Self, BindError> {
+        let options = options.into();
+        options.validate()?;
+        let stands_alone = |field, problem| Err(ConfigError::new(field, problem).into());
+        if !options.host.is_any() || options.port != 0 {
+            return stands_alone("host", "stands in the list of addresses");
+        }
+        if options.peer.is_some() {
+            return stands_alone("peer", "is for a socket that is bound to one address");
+        }
+        let mut endpoints = addresses
+            .into_iter()
+            .map(|address| Self::bind_endpoint(&[address.into()], &options, true));
+        let Some(first) = endpoints.next() else {
+            return stands_alone("addresses", "the list is empty");
+        };
+        let (first, others) = (first?, endpoints.collect::<Result<_, _>>()?);
+        let mut server = Self::with_endpoint(first, options);
+        server.others = others;
+        Ok(server)
+    }
+
+    /// Binds the first of the addresses that can be bound.
+    fn bind_endpoint(
+        addresses: &[SocketAddr],
+        options: &UdpServerOptions,
+        is_one_of_several: bool,
+    ) -> Result<Endpoint, BindError> {
         #[cfg(feature = "testing")]
         if let Some(site) = simulation::current() {
-            let (socket, local_addr) = simulated::bind_udp(&site, &addresses, &options)?;
+            let (socket, local_addr) = simulated::bind_udp(&site, addresses, options)?;
             let socket = DatagramIo::Simulated(socket);
-            return Ok(Self::with_socket(socket, local_addr, options));
+            return Ok(Endpoint::new(
+                socket,
+                local_addr,
+                options,
+                is_one_of_several,
+            ));
         }
-        let socket = bind_first(&addresses, |address| {
+        let socket = bind_first(addresses, |address| {
             let socket = unbound(address, Type::DGRAM, Protocol::UDP, &options.socket)?;
             if !options.multicast.is_empty() {
                 socket.set_reuse_address(true)?;
             }
             socket.bind(&address.into())?;
-            set_up(&SockRef::from(&socket), &options)?;
+            set_up(&SockRef::from(&socket), options)?;
             Ok(socket)
         })?;
-        let mut server = Self::new(socket.into(), options)?;
-        server.resolving_ms = resolving_ms;
-        Ok(server)
+        Self::endpoint_of(socket.into(), options, is_one_of_several)
     }
 
     /// Takes over a socket that is bound already. Of the options, those of the address do not apply, and of the socket those
@@ -167,39 +239,38 @@ impl UdpServer {
         set_buffer_sizes(&given, &options.socket)
             .and_then(|()| set_up(&given, &options))
             .map_err(given_failed)?;
-        Self::new(socket, options)
+        let endpoint = Self::endpoint_of(socket, &options, false)?;
+        Ok(Self::with_endpoint(endpoint, options))
     }
 
-    fn new(socket: std::net::UdpSocket, options: UdpServerOptions) -> Result<Self, BindError> {
+    fn endpoint_of(
+        socket: std::net::UdpSocket,
+        options: &UdpServerOptions,
+        is_one_of_several: bool,
+    ) -> Result<Endpoint, BindError> {
         socket.set_nonblocking(true).map_err(given_failed)?;
         let local_addr = socket.local_addr().map_err(given_failed)?;
-        let socket = DatagramIo::System(UdpSocket::from_std(socket));
-        Ok(Self::with_socket(socket, local_addr, options))
+        let socket = UdpSocket::from_std(socket);
+        let socket = DatagramIo::system(socket, local_addr).map_err(given_failed)?;
+        Ok(Endpoint::new(
+            socket,
+            local_addr,
+            options,
+            is_one_of_several,
+        ))
     }
 
-    fn with_socket(socket: DatagramIo, local_addr: SocketAddr, options: UdpServerOptions) -> Self {
-        let is_v6 = local_addr.is_ipv6();
-        let longest = if options.buffer_pool.is_some() {
-            LARGEST
-        } else {
-            options.buffer_size
-        };
-        let is_connected = options.peer.is_some();
-        let cuts_batches = options.segmentation_offload && socket.can_cut();
+    fn with_endpoint(first: Endpoint, options: UdpServerOptions) -> Self {
+        let pid = Pid::NODE;
         Self {
-            socket,
-            local_addr: canonical(local_addr),
-            is_v6,
-            options,
-            owner: Pid::NODE,
-            readable: false,
-            writable: true,
-            machine: Datagrams::new(longest, is_connected, cuts_batches),
+            first,
+            others: Vec::new(),
+            owner: Owner { options, pid },
             resolving_ms: 0,
         }
     }
 
-    /// The bound address, with the port that the operating system chose.
+    /// The bound address, with the port that the operating system chose. Of several, the first.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -208,7 +279,20 @@ impl UdpServer {
     /// # Ok(()) }
     /// ```
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.first.local_addr
+    }
+
+    /// The bound addresses, in the order of the list of [`UdpServer::bind_each`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let server = UdpServer::bind("127.0.0.1:0")?;
+    /// assert!(server.local_addrs().eq([server.local_addr()]));
+    /// # Ok(()) }
+    /// ```
+    pub fn local_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.endpoints().map(|endpoint| endpoint.local_addr)
     }
 
     /// Frees the port of a server that was not spawned. The same as dropping it.
@@ -226,143 +310,100 @@ impl UdpServer {
         drop((self, reason));
     }
 
+    fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
     fn receive_all(&mut self, cx: &mut MetaContext<'_>) {
-        let mut left = RECEIVES;
-        while self.readable {
-            if left == 0 {
-                cx.call_again();
-                break;
-            }
-            left -= 1;
-            match self.socket.recv_from(cx.scratch.spare_mut()) {
-                Ok((length, addr)) => self.deliver(cx, length, canonical(addr)),
-                Err(error) => match self.machine.receive_failed(error.kind()) {
-                    AfterError::Continue => {}
-                    AfterError::Wait => self.readable = false,
-                    AfterError::Report(error) => self.report(cx, None, 0, error),
-                    AfterError::ReportAndWait(error) => {
-                        self.readable = false;
-                        self.report(cx, None, 0, error);
-                    }
-                },
-            }
+        if self.others.is_empty() {
+            return self.first.receive_all(&mut self.owner, cx, RECEIVES);
         }
-    }
-
-    /// Copies a datagram out of the scratch buffer and gives it to the owner.
-    fn deliver(&mut self, cx: &mut MetaContext<'_>, length: usize, addr: SocketAddr) {
-        cx.read_budget = cx.read_budget.saturating_sub(length);
-        let pool: &BufferPool = self
-            .options
-            .buffer_pool
-            .as_ref()
-            .unwrap_or(&cx.services.pool);
-        let (data, truncated) = self
-            .machine
-            .received(&cx.scratch.spare_mut()[..length], pool);
-        let message = Message::Udp(MessageUdp {
-            id: cx.alias,
-            addr,
-            data,
-            truncated,
-        })
-        .into();
-        match cx.deliver_data(self.owner, message) {
-            Ok(()) => {}
-            Err(Undelivered::Full(message)) => {
-                message.discard();
-                self.machine.count_dropped();
-            }
-            Err(Undelivered::Gone(message)) => {
-                message.discard();
-                self.machine.count_dropped();
-                self.find_owner(cx);
-            }
-        }
-    }
-
-    /// Looks the owner's name up; a process that was restarted under its name is found again.
-    fn find_owner(&mut self, cx: &MetaContext<'_>) {
-        self.owner = match &self.options.process {
-            None => cx.parent,
-            Some(name) => cx.services.deliver.resolve(name).unwrap_or(Pid::NODE),
-        };
-    }
-
-    fn report(
-        &self,
-        cx: &MetaContext<'_>,
-        addr: Option<SocketAddr>,
-        length: usize,
-        error: io::ErrorKind,
-    ) {
-        if self.options.report_errors {
-            let report = MessageUdpError {
-                id: cx.alias,
-                addr,
-                length,
-                error,
-            };
-            // An owner that is gone is found out by the next datagram.
-            let _ = cx.deliver_control(self.owner, Message::UdpError(Box::new(report)));
+        let share = RECEIVES / (1 + self.others.len() as u32);
+        for endpoint in std::iter::once(&mut self.first).chain(&mut self.others) {
+            endpoint.receive_all(&mut self.owner, cx, share.max(1));
         }
     }
 
     fn send_all(&mut self, cx: &MetaContext<'_>) {
-        while self.writable {
-            let (socket, peer) = (&self.socket, self.options.peer);
-            let transmitted =
-                self.machine
-                    .transmit(|Batch { addr, datagrams }| match (datagrams, peer) {
-                        ([only], Some(_)) => socket.send(only),
-                        ([only], None) => socket.send_to(only, addr),
-                        (several, peer) => {
-                            socket.send_several(peer.is_none().then_some(addr), several)
-                        }
-                    });
-            let counted = match transmitted {
-                Transmitted::Idle => return,
-                Transmitted::Again => continue,
-                Transmitted::Blocked => {
-                    self.writable = false;
-                    return;
-                }
-                Transmitted::DeferredError(error) => {
-                    self.report(cx, None, 0, error);
-                    continue;
-                }
-                Transmitted::Sent { counted } => counted,
-                Transmitted::Failed {
-                    addr,
-                    length,
-                    error,
-                } => {
-                    self.report(cx, Some(canonical(addr)), length, error);
-                    datagram_bytes(length)
-                }
-            };
-            cx.quota().sent(counted, self.options.output_limit / 4);
+        self.first.send_all(&self.owner, cx);
+        for endpoint in &mut self.others {
+            endpoint.send_all(&self.owner, cx);
         }
+    }
+
+    /// Queues a datagram at the socket that it leaves from.
+    fn push(&mut self, cx: &mut MetaContext<'_>, packet: MessageUdp) {
+        let endpoint = if self.others.is_empty() {
+            &mut self.first
+        } else {
+            match self.choose(&packet) {
+                Some(endpoint) => endpoint,
+                None => return self.refuse(cx, &packet),
+            }
+        };
+        if endpoint.push(packet) {
+            cx.flush_later();
+        }
+    }
+
+    /// The socket of the datagram's local address, or the first that reaches its peer.
+    fn choose(&mut self, packet: &MessageUdp) -> Option<&mut Endpoint> {
+        let local = packet.local_addr().map(canonical);
+        let fits = |endpoint: &Endpoint| match local {
+            Some(local) => endpoint.has(local),
+            None => endpoint.reaches(packet.addr),
+        };
+        if fits(&self.first) {
+            return Some(&mut self.first);
+        }
+        self.others.iter_mut().find(|endpoint| fits(endpoint))
+    }
+
+    /// A datagram that no socket sends.
+    fn refuse(&mut self, cx: &MetaContext<'_>, packet: &MessageUdp) {
+        self.first.machine.counters.send_errors += 1;
+        let (addr, length) = (canonical(packet.addr), packet.data.len());
+        let error = io::ErrorKind::AddrNotAvailable.into();
+        self.owner.report(cx, Some(addr), length, error);
+        let low = self.owner.options.output_limit / 4;
+        cx.quota().sent(datagram_bytes(length), low);
+    }
+
+    fn counters(&self) -> Counters {
+        self.endpoints()
+            .map(|endpoint| endpoint.machine.counters)
+            .sum()
     }
 }
 
 impl MetaProcess for UdpServer {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.find_owner(cx);
-        record_resolving(&cx.services.log, &self.options.host, self.resolving_ms);
-        self.socket.register(cx)?;
+        self.owner.find(cx);
+        record_resolving(
+            &cx.services.log,
+            &self.owner.options.host,
+            self.resolving_ms,
+        );
+        self.first.socket.register(cx)?;
+        for endpoint in &mut self.others {
+            endpoint.socket.register(cx)?;
+        }
         Ok(())
     }
 
     fn leave_poll(&mut self, cx: &MetaContext<'_>) {
-        self.socket.deregister(cx);
+        self.first.socket.deregister(cx);
+        for endpoint in &mut self.others {
+            endpoint.socket.deregister(cx);
+        }
     }
 
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
-        self.readable |= readiness.is_readable();
-        if readiness.is_writable() {
-            self.writable = true;
-            if self.machine.wants_transmit() {
+        for endpoint in std::iter::once(&mut self.first).chain(&mut self.others) {
+            if readiness.is_readable() {
+                endpoint.set_readable();
+            }
+            if readiness.is_writable() && endpoint.set_writable() {
                 cx.flush_later();
             }
         }
@@ -377,14 +418,8 @@ impl MetaProcess for UdpServer {
         message: Message,
     ) -> Result<(), Reason> {
         match message {
-            Message::Udp(mut packet) => {
-                if packet.addr.is_ipv6() != self.is_v6 {
-                    packet.addr = mapped_for(packet.addr, self.is_v6);
-                }
-                self.machine.push(packet.addr, packet.data);
-                if self.writable {
-                    cx.flush_later();
-                }
+            Message::Udp(packet) => {
+                self.push(cx, packet);
                 Ok(())
             }
             message => match message.take::<SocketCommand>() {
@@ -417,10 +452,10 @@ impl MetaProcess for UdpServer {
     }
 
     fn kind(&self) -> SocketKind {
-        let counters = &self.machine.counters;
+        let counters = self.counters();
         SocketKind::Datagram(DatagramInfo {
-            local_addr: Some(self.local_addr),
-            owner: self.owner,
+            local_addr: Some(self.local_addr()),
+            owner: self.owner.pid,
             bytes_in: counters.bytes_in,
             bytes_out: counters.bytes_out,
             messages_in: counters.messages_in,
@@ -435,9 +470,12 @@ impl MetaProcess for UdpServer {
     fn handle_inspect(&self) -> Inspection {
         let mut inspection = Inspection::default();
         inspection.add("kind", "udp server");
-        inspection.add("local_addr", self.local_addr);
-        inspection.add("owner", self.owner);
-        let counters = &self.machine.counters;
+        inspection.add("local_addr", self.local_addr());
+        for endpoint in &self.others {
+            inspection.add("other_addr", endpoint.local_addr);
+        }
+        inspection.add("owner", self.owner.pid);
+        let counters = self.counters();
         inspection.add("bytes_in", counters.bytes_in);
         inspection.add("bytes_out", counters.bytes_out);
         inspection.add("messages_in", counters.messages_in);
@@ -446,13 +484,17 @@ impl MetaProcess for UdpServer {
         inspection.add("truncated", counters.truncated);
         inspection.add("receive_errors", counters.receive_errors);
         inspection.add("send_errors", counters.send_errors);
-        if let Some(drops) = self.socket.kernel_drops() {
-            inspection.add("kernel_drops", drops);
+        let mut drops = self
+            .endpoints()
+            .filter_map(|endpoint| endpoint.socket.kernel_drops())
+            .peekable();
+        if drops.peek().is_some() {
+            inspection.add("kernel_drops", drops.sum::<u64>());
         }
         inspection
     }
 
     fn output_limit(&self) -> u32 {
-        self.options.output_limit
+        self.owner.options.output_limit
     }
 }

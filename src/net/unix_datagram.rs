@@ -16,8 +16,7 @@ use super::socket::set_buffer_sizes;
 use super::unix::{self, SocketFile};
 use crate::bridge::SocketCommand;
 use crate::bridge::Undelivered;
-use crate::error::BindError;
-use crate::error::Reason;
+use crate::error::{BindError, OsError, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::datagram_bytes;
@@ -222,7 +221,7 @@ impl UnixDatagramServer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.counters.receive_errors += 1;
-                    self.report(cx, 0, error.kind());
+                    self.report(cx, 0, error.into());
                 }
             }
         }
@@ -274,7 +273,7 @@ impl UnixDatagramServer {
         };
     }
 
-    fn report(&self, cx: &MetaContext<'_>, length: usize, error: io::ErrorKind) {
+    fn report(&self, cx: &MetaContext<'_>, length: usize, error: OsError) {
         if self.options.report_errors {
             let report = MessageUdpError {
                 id: cx.alias,
@@ -302,7 +301,7 @@ impl UnixDatagramServer {
             }
             Err(error) => {
                 self.counters.send_errors += 1;
-                self.report(cx, packet.data.len(), error.kind());
+                self.report(cx, packet.data.len(), error.into());
             }
         }
         cx.quota().sent(

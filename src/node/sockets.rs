@@ -98,6 +98,12 @@ impl Node {
         commands.send_datagram(socket, Pid::NODE, datagram);
     }
 
+    /// Answers a datagram; see [`Context::answer_datagram`](crate::Context::answer_datagram).
+    pub fn answer_datagram(&self, packet: &MessageUdp, data: impl Into<Buffer>) {
+        let commands = &self.table().commands;
+        commands.send_datagram(packet.id, Pid::NODE, packet.answer(data));
+    }
+
     /// Closes a connection in order; see [`Context::close`](crate::Context::close).
     ///
     /// # Errors

@@ -22,8 +22,9 @@ use std::net::SocketAddr;
 
 pub(crate) use self::batch::Batch;
 use self::batch::{batch_len, with_batch};
+use crate::error::OsError;
 use crate::memory::buffer::{Buffer, BufferPool};
-use crate::message::datagram_bytes;
+use crate::message::{LocalAddr, datagram_bytes};
 
 mod batch;
 
@@ -49,17 +50,32 @@ pub(crate) struct Counters {
     pub(crate) send_errors: u64,
 }
 
+impl std::iter::Sum for Counters {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            bytes_in: sum.bytes_in + one.bytes_in,
+            bytes_out: sum.bytes_out + one.bytes_out,
+            messages_in: sum.messages_in + one.messages_in,
+            messages_out: sum.messages_out + one.messages_out,
+            dropped: sum.dropped + one.dropped,
+            truncated: sum.truncated + one.truncated,
+            receive_errors: sum.receive_errors + one.receive_errors,
+            send_errors: sum.send_errors + one.send_errors,
+        })
+    }
+}
+
 /// What receiving does after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AfterError {
     /// Goes on.
     Continue,
     /// Goes on, and the owner may want to know.
-    Report(ErrorKind),
+    Report(OsError),
     /// There is nothing now.
     Wait,
     /// It failed too often; the owner may want to know.
-    ReportAndWait(ErrorKind),
+    ReportAndWait(OsError),
 }
 
 /// What one [`Datagrams::transmit`] did.
@@ -72,15 +88,24 @@ pub(crate) enum Transmitted {
     /// Nothing left; the same is tried again.
     Again,
     /// Nothing left: this is the fate of an earlier datagram. The same is tried again.
-    DeferredError(ErrorKind),
+    DeferredError(OsError),
     /// One datagram left, or a batch; with the bytes that they counted against the output limit.
     Sent { counted: usize },
     /// A datagram cannot be sent and is gone.
     Failed {
         addr: SocketAddr,
         length: usize,
-        error: ErrorKind,
+        error: OsError,
     },
+}
+
+/// A datagram that waits to be sent.
+#[derive(Debug)]
+struct Outgoing {
+    addr: SocketAddr,
+    data: Buffer,
+    /// Where it leaves from, if its sender has said so.
+    local: LocalAddr,
 }
 
 /// Whether the socket cuts batches into datagrams.
@@ -101,7 +126,7 @@ pub(crate) struct Datagrams {
     longest: usize,
     /// The socket is connected to one peer.
     is_connected: bool,
-    output: VecDeque<(SocketAddr, Buffer)>,
+    output: VecDeque<Outgoing>,
     cutting: GsoSupport,
     /// This many of the first were refused as a batch, and leave one by one.
     send_singly: usize,
@@ -150,8 +175,8 @@ impl Datagrams {
     }
 
     /// Receiving failed.
-    pub(crate) fn receive_failed(&mut self, error: ErrorKind) -> AfterError {
-        match error {
+    pub(crate) fn receive_failed(&mut self, error: OsError) -> AfterError {
+        match error.kind() {
             ErrorKind::WouldBlock => {
                 self.errors_in_a_row = 0;
                 return AfterError::Wait;
@@ -171,8 +196,9 @@ impl Datagrams {
     // ---- Going out ----
 
     /// Adds a datagram behind all others.
-    pub(crate) fn push(&mut self, addr: SocketAddr, data: Buffer) {
-        self.output.push_back((addr, data));
+    #[inline]
+    pub(crate) fn push(&mut self, addr: SocketAddr, data: Buffer, local: LocalAddr) {
+        self.output.push_back(Outgoing { addr, data, local });
     }
 
     pub(crate) fn wants_transmit(&self) -> bool {
@@ -203,7 +229,7 @@ impl Datagrams {
         }
         let mut counted = 0;
         for _ in 0..count {
-            let Some((_, data)) = self.take_first() else {
+            let Some(Outgoing { data, .. }) = self.take_first() else {
                 break;
             };
             self.counters.messages_out += 1;
@@ -217,10 +243,10 @@ impl Datagrams {
         match error.kind() {
             ErrorKind::WouldBlock => Transmitted::Blocked,
             ErrorKind::Interrupted => Transmitted::Again,
-            error if self.is_connected && !self.take_deferred && is_reported_later(error) => {
+            kind if self.is_connected && !self.take_deferred && is_reported_later(kind) => {
                 self.take_deferred = true;
                 self.counters.receive_errors += 1;
-                Transmitted::DeferredError(error)
+                Transmitted::DeferredError(error.into())
             }
             _ if count > 1 => {
                 self.send_singly = count;
@@ -232,25 +258,25 @@ impl Datagrams {
                 }
                 Transmitted::Again
             }
-            error => {
+            _ => {
                 if self.cutting == GsoSupport::Doubted {
                     self.cutting = GsoSupport::Yes;
                 }
-                let Some((addr, data)) = self.take_first() else {
+                let Some(Outgoing { addr, data, .. }) = self.take_first() else {
                     return Transmitted::Idle;
                 };
                 self.counters.send_errors += 1;
                 Transmitted::Failed {
                     addr,
                     length: data.len(),
-                    error,
+                    error: error.into(),
                 }
             }
         }
     }
 
     /// The first datagram has left or failed.
-    fn take_first(&mut self) -> Option<(SocketAddr, Buffer)> {
+    fn take_first(&mut self) -> Option<Outgoing> {
         if cfg!(mutant) && self.take_deferred && self.output.len() > 1 {
             self.output.pop_front();
         }

@@ -180,7 +180,7 @@ fn a_socket_connected_to_a_peer_hears_that_peer_only_and_outlives_its_absence() 
     send(&probe, id, peer_addr, "anybody?");
     let error = probe.udp_error();
     assert_eq!(
-        (error.id, error.error),
+        (error.id, error.error.kind()),
         (id, std::io::ErrorKind::ConnectionRefused)
     );
     let peer = UdpSocket::bind(peer_addr).expect("bound again");

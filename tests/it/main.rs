@@ -63,6 +63,7 @@ mod timers;
 #[cfg(feature = "tls")]
 mod tls;
 mod typed;
+mod udp_addresses;
 mod udp_batches;
 mod udp_faults;
 mod writing;

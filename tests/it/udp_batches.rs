@@ -193,7 +193,7 @@ fn peer_that_is_gone_for_a_while_costs_no_datagram_of_a_batch() {
         send_all(&probe, id, burst(round * 16));
         let error = probe.udp_error();
         assert_eq!(
-            (error.error, error.addr),
+            (error.error.kind(), error.addr),
             (ErrorKind::ConnectionRefused, None)
         );
     }

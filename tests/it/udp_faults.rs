@@ -156,7 +156,7 @@ fn closed_port_of_a_connected_peer_is_told_and_costs_no_datagram() {
             .expect("accepted");
         let error = probe.udp_error();
         assert_eq!(
-            (error.error, error.addr),
+            (error.error.kind(), error.addr),
             (ErrorKind::ConnectionRefused, None)
         );
     }

@@ -146,11 +146,11 @@ impl World {
         let error = error_kind(byte);
         match byte {
             0..=31 => assert_eq!(
-                self.machine.receive_failed(ErrorKind::WouldBlock),
+                self.machine.receive_failed(ErrorKind::WouldBlock.into()),
                 AfterError::Wait
             ),
             32..=63 => assert_eq!(
-                self.machine.receive_failed(ErrorKind::Interrupted),
+                self.machine.receive_failed(ErrorKind::Interrupted.into()),
                 AfterError::Continue
             ),
             _ => {
@@ -158,7 +158,7 @@ impl World {
                 for _ in 0..times {
                     in_a_row += 1;
                     self.expected.receive_errors += 1;
-                    match self.machine.receive_failed(error) {
+                    match self.machine.receive_failed(error.into()) {
                         AfterError::Report(told) => assert_eq!(told, error),
                         AfterError::ReportAndWait(told) => {
                             assert_eq!(told, error);
@@ -175,8 +175,11 @@ impl World {
     fn push(&mut self, to: usize, length: usize) {
         let bytes = datagram(self.pushed.len(), length);
         self.pushed.push((to, length));
-        self.machine
-            .push(peer(to), POOL.with(|pool| pool.copy_from_slice(&bytes)));
+        self.machine.push(
+            peer(to),
+            POOL.with(|pool| pool.copy_from_slice(&bytes)),
+            LocalAddr::default(),
+        );
     }
 
     /// Many of one length to the peer of the last one, and perhaps one of another length.
@@ -239,10 +242,10 @@ impl World {
                 }
                 Transmitted::DeferredError(told) => {
                     assert_eq!(
-                        (Some(told), self.earlier, self.is_connected),
+                        (Some(told.kind()), self.earlier, self.is_connected),
                         (answer.kind(), false, true)
                     );
-                    assert!(is_reported_later(told));
+                    assert!(is_reported_later(told.kind()));
                     self.expected.receive_errors += 1;
                     self.earlier = true;
                 }
@@ -275,12 +278,12 @@ impl World {
                 } => {
                     let (to, expected) = self.pushed[first];
                     assert_eq!(
-                        (addr, length, Some(error)),
+                        (addr, length, Some(error.kind())),
                         (peer(to), expected, answer.kind())
                     );
                     assert_eq!(count, 1, "an error of many");
                     assert!(
-                        self.earlier || !self.is_connected || !is_reported_later(error),
+                        self.earlier || !self.is_connected || !is_reported_later(error.kind()),
                         "not tried again"
                     );
                     self.expected.send_errors += 1;

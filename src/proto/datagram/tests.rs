@@ -18,8 +18,8 @@ fn peer(port: u16) -> SocketAddr {
 
 fn with_two(is_connected: bool) -> Datagrams {
     let mut machine = Datagrams::new(100, is_connected, true);
-    machine.push(peer(1), Buffer::from("one"));
-    machine.push(peer(2), Buffer::from("two"));
+    machine.push(peer(1), Buffer::from("one"), LocalAddr::default());
+    machine.push(peer(2), Buffer::from("two"), LocalAddr::default());
     machine
 }
 
@@ -57,7 +57,7 @@ fn give(
 fn with_run(is_connected: bool, texts: &[&str]) -> Datagrams {
     let mut machine = Datagrams::new(100, is_connected, true);
     for text in texts {
-        machine.push(peer(1), Buffer::from(*text));
+        machine.push(peer(1), Buffer::from(*text), LocalAddr::default());
     }
     machine
 }
@@ -82,7 +82,7 @@ fn bad_datagram_is_an_error_of_its_own() {
     let failed = Transmitted::Failed {
         addr: peer(1),
         length: 3,
-        error: ErrorKind::ConnectionRefused,
+        error: ErrorKind::ConnectionRefused.into(),
     };
     assert_eq!(told, [failed, Transmitted::Sent { counted: 64 }]);
     assert_eq!(
@@ -98,7 +98,7 @@ fn refusal_of_an_earlier_datagram_costs_this_one_nothing() {
     let (given, told) = give(&mut machine, &[refusal(), Ok(()), refusal()]);
     assert_eq!(given, [["one"], ["one"], ["longer"], ["longer"]]);
     let (earlier, sent) = (
-        Transmitted::DeferredError(ErrorKind::ConnectionRefused),
+        Transmitted::DeferredError(ErrorKind::ConnectionRefused.into()),
         Transmitted::Sent { counted: 64 },
     );
     assert_eq!(told, [earlier, sent, earlier, sent]);
@@ -117,12 +117,12 @@ fn datagram_that_is_refused_twice_has_failed() {
     let mut refuse = || machine.transmit(|_| Err(ErrorKind::HostUnreachable.into()));
     assert_eq!(
         refuse(),
-        Transmitted::DeferredError(ErrorKind::HostUnreachable)
+        Transmitted::DeferredError(ErrorKind::HostUnreachable.into())
     );
     assert!(matches!(refuse(), Transmitted::Failed { length: 3, .. }));
     assert_eq!(
         refuse(),
-        Transmitted::DeferredError(ErrorKind::HostUnreachable)
+        Transmitted::DeferredError(ErrorKind::HostUnreachable.into())
     );
 }
 
@@ -168,7 +168,7 @@ fn batch_has_one_peer_and_one_size_and_ends_with_a_shorter_one() {
         (2, "f"),
         (2, "g"),
     ] {
-        machine.push(peer(port), Buffer::from(text));
+        machine.push(peer(port), Buffer::from(text), LocalAddr::default());
     }
     let (given, _) = give(&mut machine, &[]);
     assert_eq!(
@@ -199,7 +199,13 @@ fn batch_of_a_connected_socket_has_its_peer_whatever_the_addresses() {
 fn batch_is_what_every_kernel_takes_and_no_fragments() {
     let counts = |length: usize| {
         let mut machine = Datagrams::new(100, false, true);
-        (0..150).for_each(|_| machine.push(peer(1), Buffer::from(vec![b'x'; length])));
+        (0..150).for_each(|_| {
+            machine.push(
+                peer(1),
+                Buffer::from(vec![b'x'; length]),
+                LocalAddr::default(),
+            )
+        });
         give(&mut machine, &[])
             .0
             .iter()
@@ -229,7 +235,7 @@ fn refused_batch_leaves_one_by_one_and_each_error_is_that_of_one() {
     let failed = Transmitted::Failed {
         addr: peer(1),
         length: 3,
-        error: ErrorKind::PermissionDenied,
+        error: ErrorKind::PermissionDenied.into(),
     };
     let sent = |counted| Transmitted::Sent { counted };
     assert_eq!(
@@ -251,8 +257,8 @@ fn socket_that_cannot_cut_gets_one_batch_and_no_other() {
             given,
             [&["one", "two", "end"][..], &["one"], &["two"], &["end"]]
         );
-        machine.push(peer(1), Buffer::from("and"));
-        machine.push(peer(1), Buffer::from("on"));
+        machine.push(peer(1), Buffer::from("and"), LocalAddr::default());
+        machine.push(peer(1), Buffer::from("on"), LocalAddr::default());
         assert_eq!(give(&mut machine, &[]).0, [["and"], ["on"]]);
     }
 }
@@ -283,7 +289,7 @@ fn datagrams_that_fail_alone_too_do_not_speak_against_batches() {
 fn refusal_of_an_earlier_datagram_costs_a_batch_nothing() {
     let mut machine = with_run(true, &["one", "two"]);
     let refusal = || kind(ErrorKind::ConnectionRefused);
-    let earlier = Transmitted::DeferredError(ErrorKind::ConnectionRefused);
+    let earlier = Transmitted::DeferredError(ErrorKind::ConnectionRefused.into());
     let (given, told) = give(&mut machine, &[refusal()]);
     assert_eq!(given, [["one", "two"]; 2]);
     assert_eq!(told, [earlier, Transmitted::Sent { counted: 128 }]);
@@ -303,7 +309,7 @@ fn refusal_of_an_earlier_datagram_costs_a_batch_nothing() {
     let failed = Transmitted::Failed {
         addr: peer(1),
         length: 3,
-        error: ErrorKind::ConnectionRefused,
+        error: ErrorKind::ConnectionRefused.into(),
     };
     assert_eq!(
         told,
@@ -320,7 +326,7 @@ fn refusal_of_an_earlier_datagram_costs_a_batch_nothing() {
 #[test]
 fn batches_are_not_made_for_a_socket_that_is_not_said_to_cut_them() {
     let mut machine = Datagrams::new(100, false, false);
-    (0..3).for_each(|_| machine.push(peer(1), Buffer::from("x")));
+    (0..3).for_each(|_| machine.push(peer(1), Buffer::from("x"), LocalAddr::default()));
     assert_eq!(give(&mut machine, &[]).0, [["x"]; 3]);
 }
 
@@ -349,21 +355,21 @@ fn long_datagrams_are_cut_and_flagged_and_empty_ones_are_whole() {
 #[test]
 fn error_that_stays_makes_receiving_wait() {
     let mut machine = Datagrams::new(100, false, true);
-    let refuse = |machine: &mut Datagrams| machine.receive_failed(ErrorKind::OutOfMemory);
+    let refuse = |machine: &mut Datagrams| machine.receive_failed(ErrorKind::OutOfMemory.into());
     let reports = (1..ERRORS_IN_A_ROW)
         .filter(|_| matches!(refuse(&mut machine), AfterError::Report(_)))
         .count();
     assert_eq!(reports as u32, ERRORS_IN_A_ROW - 1);
     assert_eq!(
         refuse(&mut machine),
-        AfterError::ReportAndWait(ErrorKind::OutOfMemory)
+        AfterError::ReportAndWait(ErrorKind::OutOfMemory.into())
     );
     assert!(
         matches!(refuse(&mut machine), AfterError::Report(_)),
         "it begins anew"
     );
     assert_eq!(
-        machine.receive_failed(ErrorKind::WouldBlock),
+        machine.receive_failed(ErrorKind::WouldBlock.into()),
         AfterError::Wait
     );
 }
