@@ -168,6 +168,7 @@ pub use message::{
 pub use meta::{
     ConnectionInfo, DatagramInfo, ListenerInfo, MetaContext, MetaProcess, Readiness, SocketKind,
 };
+pub use net::multicast::{Interface, Multicast, MulticastError};
 pub use net::options::{
     AtLimit, ConnectionOptions, Host, IpNetwork, Overflow, ProxyProtocol, SocketOptions,
     TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions,

@@ -43,6 +43,15 @@ impl DatagramIo {
         }
     }
 
+    /// The socket of the operating system, for its options.
+    pub(super) fn system_socket(&self) -> Option<&UdpSocket> {
+        match self {
+            Self::System(socket, _) => Some(socket),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => None,
+        }
+    }
+
     #[inline]
     pub(super) fn recv_from(&mut self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         match self {

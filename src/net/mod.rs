@@ -7,6 +7,7 @@ mod control;
 mod datagram_io;
 mod gso;
 mod kernel_drops;
+pub(crate) mod multicast;
 #[cfg(unix)]
 mod no_signal;
 pub(crate) mod options;

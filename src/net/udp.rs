@@ -21,12 +21,14 @@ use socket2::{Protocol, SockRef, Type};
 use self::endpoint::Endpoint;
 use self::owner::Owner;
 use crate::bridge::SocketCommand;
+use crate::bridge::request::Reply;
 use crate::error::{BindError, ConfigError, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::{Message, MessageUdp, datagram_bytes};
 use crate::meta::{DatagramInfo, MetaContext, MetaProcess, Readiness, SocketKind};
 use crate::net::datagram_io::DatagramIo;
+use crate::net::multicast::Multicast;
 use crate::net::options::UdpServerOptions;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
@@ -434,6 +436,21 @@ impl MetaProcess for UdpServer {
                 }
             },
         }
+    }
+
+    fn handle_call(
+        &mut self,
+        _cx: &mut MetaContext<'_>,
+        _from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
+        // Another request means nothing to a socket; `reply` is dropped.
+        if let Ok(change) = message.take::<Multicast>() {
+            let sockets = self.endpoints().map(|endpoint| &endpoint.socket);
+            reply.send(change.apply_to(sockets));
+        }
+        Ok(())
     }
 
     fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {

@@ -189,7 +189,7 @@ fn network_with(setup: &str) -> Option<Vec<String>> {
 }
 
 /// Runs the body in such a network.
-fn in_network(setup: &str, test: &str, body: impl FnOnce()) {
+pub fn in_network(setup: &str, test: &str, body: impl FnOnce()) {
     if std::env::var_os("LONGSHORE_ALONE").is_some() {
         return alone(test, body);
     }

@@ -33,6 +33,8 @@ mod messages;
 mod meta;
 mod meta_ends;
 mod metrics;
+#[cfg(target_os = "linux")]
+mod multicast;
 #[cfg(feature = "nats")]
 mod nats;
 mod network;

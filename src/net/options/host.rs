@@ -240,14 +240,16 @@ impl Zone {
     }
 }
 
+/// The number of an interface.
 #[cfg(target_os = "linux")]
-fn interface_number(name: &str) -> io::Result<u32> {
+pub(crate) fn interface_number(name: &str) -> io::Result<u32> {
     let text = std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex"))?;
     text.trim().parse().map_err(io::Error::other)
 }
 
+/// The number of an interface.
 #[cfg(not(target_os = "linux"))]
-fn interface_number(_name: &str) -> io::Result<u32> {
+pub(crate) fn interface_number(_name: &str) -> io::Result<u32> {
     let problem = "a zone is the number of an interface on this system";
     Err(io::Error::new(io::ErrorKind::Unsupported, problem))
 }
