@@ -162,8 +162,9 @@ pub use message::{
     DowncastError, FailedAttempt, Flow, HandOverError, Message, MessageDown, MessageEvent,
     MessageEventSubscribers, MessageExit, MessageMetaFailed, MessageRelayEnd, MessageReply,
     MessageRoom, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed,
-    MessageTcpWritable, MessageUdp, MessageUdpError, Priority, Proxied, RelayError,
-    RelayedConnection, SendError, UserMessage, WriteData, WriteError, WriteErrorKind,
+    MessageTcpSecured, MessageTcpWritable, MessageUdp, MessageUdpError, Priority, Proxied,
+    RelayError, RelayedConnection, SendError, StartTlsError, UserMessage, WriteData, WriteError,
+    WriteErrorKind,
 };
 pub use meta::{
     ConnectionInfo, DatagramInfo, ListenerInfo, MetaContext, MetaProcess, Readiness, SocketKind,

@@ -11,6 +11,7 @@ mod relay;
 mod requests;
 mod session;
 mod sockets;
+mod start_tls;
 mod supervisor;
 mod timers;
 mod typed;

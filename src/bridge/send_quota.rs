@@ -77,6 +77,8 @@ const READS_ABOVE_HIGH: u32 = 2;
 const ESTABLISHED: u32 = 4;
 /// Its output comes from another connection.
 const RELAYED: u32 = 8;
+/// It uses TLS, or its owner has asked for that.
+const SECURED: u32 = 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -156,6 +158,17 @@ impl SendQuota {
     /// Whether the connection has had its Connect.
     pub(crate) fn is_established(&self) -> bool {
         self.flags.load(Relaxed) & ESTABLISHED != 0
+    }
+
+    /// Notes that the connection uses TLS. Returns whether it did not before.
+    pub(crate) fn set_secured(&self) -> bool {
+        self.flags.fetch_or(SECURED, Relaxed) & SECURED == 0
+    }
+
+    /// Whether an alias of that generation is valid and no further send is accepted.
+    pub(crate) fn is_closing(&self, generation: u32) -> bool {
+        let word = self.word.load(Relaxed);
+        word & CLOSING != 0 && (word >> 32) as u32 == generation
     }
 
     /// Whether the output comes from another connection.

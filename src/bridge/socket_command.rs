@@ -4,6 +4,7 @@ use super::relay::RelayOutcome;
 use crate::error::DisconnectReason;
 use crate::memory::buffer::{Buffer, SharedBuffer};
 pub(crate) use crate::proto::framing::{Decoder, Framing};
+use crate::tls::StartTls;
 
 /// Travels as a message to the alias, so it keeps its place among the bytes sent before and after it.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) enum SocketCommand {
     PauseReading,
     ResumeReading,
     SetFraming(Framing),
+    /// What follows in either direction is TLS.
+    StartTls(StartTls),
     /// Input that the owner gives back, in order: it has relayed the connection.
     Returned(Buffer),
     /// The other connection of a relay has ended.

@@ -42,9 +42,10 @@ impl MessageType {
     pub(crate) const EVENT_SUBSCRIBERS: Self = Self(15);
     pub(crate) const RELAY_END: Self = Self(16);
     pub(crate) const ROOM: Self = Self(17);
+    pub(crate) const TCP_SECURED: Self = Self(18);
 
     /// Names of the runtime's own types, by number.
-    const NAMES: [&'static str; 18] = [
+    const NAMES: [&'static str; 19] = [
         "",
         "longshore::MessageTcp",
         "longshore::MessageTcpConnect",
@@ -63,6 +64,7 @@ impl MessageType {
         "longshore::MessageEventSubscribers",
         "longshore::MessageRelayEnd",
         "longshore::MessageRoom",
+        "longshore::MessageTcpSecured",
     ];
 
     /// The number of a user's type.

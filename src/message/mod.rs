@@ -19,6 +19,7 @@ mod relay;
 pub(crate) mod request;
 mod room;
 mod send_error;
+mod start_tls;
 mod tcp;
 mod user;
 mod write;
@@ -42,9 +43,10 @@ pub use relay::{MessageRelayEnd, RelayError, RelayedConnection};
 pub use request::Request;
 pub use room::MessageRoom;
 pub use send_error::SendError;
+pub use start_tls::StartTlsError;
 pub use tcp::{
     FailedAttempt, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed,
-    MessageTcpWritable,
+    MessageTcpSecured, MessageTcpWritable,
 };
 pub use user::UserMessage;
 pub use write::{Flow, WriteData, WriteError, WriteErrorKind};
@@ -65,6 +67,8 @@ pub enum Message {
     TcpPeerClosed(MessageTcpPeerClosed),
     /// The output of a TCP connection has drained below its low water mark.
     TcpWritable(MessageTcpWritable),
+    /// The TLS handshake that was begun on a plain TCP connection is done.
+    TcpSecured(Box<MessageTcpSecured>),
     /// Two TCP connections that were relayed are over. The last message of both.
     RelayEnd(Box<MessageRelayEnd>),
     /// A datagram received, or one to send.
@@ -193,6 +197,7 @@ impl Message {
             Self::TcpDisconnect(_) => MessageType::TCP_DISCONNECT,
             Self::TcpPeerClosed(_) => MessageType::TCP_PEER_CLOSED,
             Self::TcpWritable(_) => MessageType::TCP_WRITABLE,
+            Self::TcpSecured(_) => MessageType::TCP_SECURED,
             Self::RelayEnd(_) => MessageType::RELAY_END,
             Self::Udp(_) => MessageType::UDP,
             #[cfg(unix)]

@@ -64,6 +64,17 @@ pub struct MessageTcpConnect {
     pub tls: Option<Box<crate::tls::TlsInfo>>,
 }
 
+/// The TLS handshake that [`Context::start_tls`](crate::Context::start_tls) began is done: what comes behind this message
+/// has come encrypted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MessageTcpSecured {
+    /// The connection.
+    pub id: Alias,
+    /// What the handshake agreed on.
+    pub tls: Box<crate::tls::TlsInfo>,
+}
+
 /// A TCP connection is over: the last message of a connection, exactly one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -131,13 +131,9 @@ impl Session {
         }
     }
 
-    /// A handshake of TLS is done. Returns whether it is the upgrade.
-    pub(super) fn secured(&mut self) -> bool {
-        let is_upgrade = self.phase == Phase::Upgrading;
-        if is_upgrade {
-            self.phase = Phase::Greeted;
-        }
-        is_upgrade
+    /// The handshake of TLS is done.
+    pub(super) fn secured(&mut self) {
+        self.phase = Phase::Greeted;
     }
 
     /// CONNECT and a PING have been sent.

@@ -235,6 +235,9 @@ impl Process {
             self.complete_relay_end(&mut envelope);
         }
         match self.held(processes, &envelope) {
+            Some(alias) if self.ends_return(alias, &envelope) => {
+                self.handle_released(processes, activity, envelope)
+            }
             Some(alias) => {
                 self.set_aside(processes, alias, envelope);
                 Ok(())

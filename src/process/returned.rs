@@ -1,11 +1,11 @@
-//! Input that goes back from the process of an owner to the stripe of its connection, because the owner has relayed it
-//! or handed it over.
+//! Input that goes back from the process of an owner to the stripe of its connection, because the owner has relayed it,
+//! handed it over, or started TLS on it.
 //!
 //! ```text
-//!  owner: relay, hand_over ──▶ returning ── each envelope of the mailbox ──▶ stripe: behind what was returned before
-//!                                  │ fence
-//!                                  ▼
-//!                                 gone ── fence ──▶ stripe: goes on with what the connection has read meanwhile
+//!  owner: relay, hand_over, start_tls ──▶ returning ── each envelope of the mailbox ──▶ stripe: behind what was returned before
+//!                                             │ fence
+//!                                             ▼
+//!                                            gone ── fence ──▶ stripe: goes on with what the connection has read meanwhile
 //! ```
 //!
 //! 1. The owner gives the connection away: its stripe delivers no more, and sends a fence behind what it has delivered. What is set
@@ -17,18 +17,21 @@
 //!    was given back is lost as well. The Disconnect goes on to the new owner; that of a relay is kept and completes the
 //!    end of the relay, whose side could only report that there was no connection.
 //!
-//! The ends of the peer and of the connection do not go back: the stripe knows them.
+//! The ends of the peer and of the connection do not go back: the stripe knows them. With TLS the owner stays, so the
+//! Disconnect is handled where it comes; nothing follows it, no fence either.
 
 use std::sync::Arc;
 
 use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
-use super::set_aside::{Returning, SetAside};
+use super::set_aside::{Return, Returning, SetAside};
 use super::table::Processes;
 use crate::bridge::{Ack, Command, Deliver, HandOver, InputReturned, RelaySide, SocketCommand};
 use crate::id::{Alias, Pid};
 use crate::memory::buffer::Buffer;
-use crate::message::{CompactMessage, HandOverError, Message, RelayError, RelayedConnection};
+use crate::message::{
+    CompactMessage, HandOverError, Message, RelayError, RelayedConnection, StartTlsError,
+};
 
 impl Process {
     /// Gives an envelope of the connection back to its stripe.
@@ -47,7 +50,8 @@ impl Process {
             // Before the fence leaves: from then on the end of this process is no loss.
             processes.disown(self.life.pid, alias);
         }
-        let is_moved = returning.is_some_and(|returning| returning.to.is_some());
+        let is_moved =
+            returning.is_some_and(|returning| matches!(returning.why, Return::HandedOver(_)));
         if has_ended {
             self.pass_end(processes, alias, envelope, returning);
         } else {
@@ -75,7 +79,7 @@ impl Process {
         let Some(aside) = self.life.aside_mut() else {
             return;
         };
-        if let Some(to) = returning.and_then(|returning| returning.to) {
+        if let Some(Return::HandedOver(to)) = returning.map(|returning| returning.why) {
             if !processes.deliver_control(to, envelope.from, message.unpack()) {
                 aside.forget_return(alias);
             }
@@ -144,7 +148,7 @@ impl ProcessContext<'_> {
                 message: Message::new(side).into(),
             };
             self.processes.commands.push(to.stripe(), command);
-            self.return_input(to, None);
+            self.return_input(to, Return::Relayed);
         }
         Ok(())
     }
@@ -176,7 +180,33 @@ impl ProcessContext<'_> {
         };
         commands.push(alias.stripe(), command);
         quota.set_owner(to);
-        self.return_input(alias, Some(to));
+        self.return_input(alias, Return::HandedOver(to));
+        Ok(())
+    }
+
+    /// Starts TLS on a connection of this process. `order` says which side of it this is.
+    pub(crate) fn start_tls(&mut self, alias: Alias, order: Message) -> Result<(), StartTlsError> {
+        let (commands, from) = (&self.processes.commands, self.life.pid);
+        let quota = commands
+            .check_relay(alias, from)
+            .map_err(|error| match error {
+                RelayError::NotOwner(alias) => StartTlsError::NotOwner(alias),
+                RelayError::NotEstablished(_) => StartTlsError::NotEstablished,
+                RelayError::Same(alias) | RelayError::Closed(alias) => StartTlsError::Closed(alias),
+            })?;
+        if quota.is_closing(alias.generation()) {
+            return Err(StartTlsError::Closed(alias));
+        }
+        if !quota.set_secured() {
+            return Err(StartTlsError::AlreadyStarted(alias));
+        }
+        let command = Command::Message {
+            to: alias,
+            from,
+            message: order.into(),
+        };
+        commands.push(alias.stripe(), command);
+        self.return_input(alias, Return::Secured);
         Ok(())
     }
 
@@ -186,10 +216,10 @@ impl ProcessContext<'_> {
     }
 
     /// Transition 1.
-    fn return_input(&mut self, alias: Alias, to: Option<Pid>) {
+    fn return_input(&mut self, alias: Alias, why: Return) {
         let cold = self.life.cold.get_or_insert_default();
         let aside: &mut SetAside = cold.aside.get_or_insert_default();
-        for envelope in aside.begin_return(alias, to) {
+        for envelope in aside.begin_return(alias, why) {
             return_envelope(self.processes, self.life.pid, alias, envelope);
         }
     }

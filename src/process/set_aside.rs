@@ -42,12 +42,22 @@ pub(super) struct SetAside {
     ended: Vec<RelayedConnection>,
 }
 
+/// Why the input of a connection goes back to its stripe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Return {
+    /// It goes to another connection.
+    Relayed,
+    /// It goes to another owner.
+    HandedOver(Pid),
+    /// It is for TLS, which begins; the owner stays and gets the Disconnect.
+    Secured,
+}
+
 /// A connection whose input goes back to its stripe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Returning {
     alias: Alias,
-    /// Where it is handed over to; `None` if it is relayed.
-    pub(super) to: Option<Pid>,
+    pub(super) why: Return,
 }
 
 #[derive(Debug, Default)]
@@ -68,9 +78,24 @@ impl SetAside {
         self.returning.iter().any(|one| one.alias == alias)
     }
 
+    /// The connection has ended: no fence comes for its TLS. Returns whether its input went back for that, and for
+    /// nothing else.
+    fn end_secured(&mut self, alias: Alias) -> bool {
+        let is_first = |one: &Returning| one.alias == alias;
+        let mut was_secured = false;
+        while let Some(at) = self.returning.iter().position(is_first) {
+            if self.returning[at].why != Return::Secured {
+                return false;
+            }
+            was_secured = true;
+            self.returning.remove(at);
+        }
+        was_secured
+    }
+
     /// Lets all input of the connection go back to its stripe. Returns what waits here.
-    pub(super) fn begin_return(&mut self, alias: Alias, to: Option<Pid>) -> VecDeque<Envelope> {
-        self.returning.push(Returning { alias, to });
+    pub(super) fn begin_return(&mut self, alias: Alias, why: Return) -> VecDeque<Envelope> {
+        self.returning.push(Returning { alias, why });
         let waiting = self.queues.remove(&alias).unwrap_or_default();
         if waiting.is_released {
             self.released.retain(|released| *released != alias);
@@ -206,6 +231,20 @@ impl Process {
         aside.contains(alias).then_some(alias)
     }
 
+    /// Whether this is the end of a connection whose input goes back for TLS: the owner gets it, and nothing goes back any
+    /// more.
+    #[cold]
+    pub(super) fn ends_return(&mut self, alias: Alias, envelope: &Envelope) -> bool {
+        let is_end = matches!(&envelope.payload,
+            Payload::Message(message) if message.is_disconnect());
+        let Some(aside) = self.life.aside_mut().filter(|_| is_end) else {
+            return false;
+        };
+        let is_kept = aside.end_secured(alias);
+        self.life.free_aside();
+        is_kept
+    }
+
     #[cold]
     pub(super) fn set_aside(&mut self, processes: &Processes, alias: Alias, envelope: Envelope) {
         if self
@@ -317,6 +356,22 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| number(aside.next(|_| false))).collect();
         assert_eq!(order, [1, 10, 2, 20, 3]);
         assert!(aside.is_empty());
+    }
+
+    #[test]
+    fn end_belongs_to_the_owner_if_the_input_went_back_for_tls_alone() {
+        let [a, b] = [1, 2].map(|slot| Alias::new(0, slot, 1));
+        let mut aside = SetAside::default();
+        assert!(!aside.end_secured(a));
+        aside.begin_return(a, Return::Secured);
+        assert!(!aside.end_secured(b) && aside.is_returning(a));
+        assert!(aside.end_secured(a) && aside.is_empty());
+        // It was given away behind that.
+        aside.begin_return(a, Return::Secured);
+        aside.begin_return(a, Return::HandedOver(Pid::NODE));
+        assert!(!aside.end_secured(a));
+        let returning = aside.end_return(a).map(|returning| returning.why);
+        assert_eq!(returning, Some(Return::HandedOver(Pid::NODE)));
     }
 
     #[test]

@@ -131,6 +131,14 @@ pub enum TlsError {
     /// A client that has nothing to check the server's certificate against.
     #[error("a tls client needs `roots`, a complete rustls config, or `insecure_skip_verify`")]
     NoRoots,
+    /// An option has a value that it cannot have.
+    #[error("`{option}` {problem}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An option that a complete rustls config already decides.
     #[error("`{option}` cannot be combined with a complete rustls config")]
     Conflict {

@@ -78,6 +78,8 @@
 //! | a server's handshake fails | never | never; counted in the listener's `handshakes_failed`, and logged with its reason |
 //! | a client's handshake fails | none | `Tls` with the text of a [`TlsError`], `HandshakeTimeout`, or `Reset` |
 //! | a TLS 1.3 server refuses the client's certificate | there was one: the client cannot know yet | `Tls`, with the server's alert |
+//! | a handshake that [`start_tls`](crate::Context::start_tls) began succeeds | none: a [`MessageTcpSecured`](crate::MessageTcpSecured) | at the end |
+//! | a handshake that `start_tls` began fails, on either side | | `Tls`, `HandshakeTimeout` or `Reset` |
 //! | the peer says close_notify | | `ClosedByPeer`, behind all data |
 //! | the peer ends without close_notify | | `Truncated`, behind all data that came: an attacker could have cut the rest off |
 //! | the peer breaks the protocol, or a record is damaged | | `Tls`; the peer gets an alert and about a second to read it |
@@ -134,6 +136,7 @@ mod info;
 mod provider;
 mod roots;
 mod server;
+mod start;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -152,6 +155,8 @@ pub use info::TlsInfo;
 pub use roots::Roots;
 pub use server::{ClientAuth, ServerResumption, TlsServerOptions};
 pub(crate) use server::{ServerTls, Setup};
+pub(crate) use start::Begin;
+pub use start::StartTls;
 
 /// The TLS library, in the version that the types of this module are of.
 #[doc(no_inline)]

@@ -29,6 +29,9 @@ pub struct TlsServerOptions {
 #[derive(Clone, Debug)]
 pub struct TlsInfo(Never);
 
+#[derive(Clone, Debug)]
+pub struct StartTls(Never);
+
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0:?}")]
 pub struct TlsError(Never);
@@ -66,6 +69,16 @@ impl TlsClientOptions {
 impl TlsServerOptions {
     pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
         None
+    }
+}
+
+impl StartTls {
+    pub(crate) fn client(_: &str, options: TlsClientOptions) -> Result<Self, TlsError> {
+        options.never()
+    }
+
+    pub(crate) fn never(&self) -> ! {
+        match self.0 {}
     }
 }
 

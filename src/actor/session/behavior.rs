@@ -57,7 +57,7 @@ pub(super) struct Peer {
     /// The session has closed it, or its input was not understood: no more input is offered.
     pub(super) is_closing: bool,
     /// A [`Note::Offer`] waits for the low mark.
-    is_waiting: bool,
+    pub(super) is_waiting: bool,
     has_peer_closed: bool,
     /// A callback has resumed the session or changed the framing: what was left is offered again.
     pub(super) wants_offer: bool,
@@ -141,6 +141,10 @@ impl<S: Session> SessionBehavior<S> {
                 let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
                 self.session.writable(&mut cx)?;
                 self.offer(env)?;
+            }
+            Message::TcpSecured(secured) if Some(secured.id) == own => {
+                let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+                self.session.secured(&mut cx, &secured)?;
             }
             Message::TcpPeerClosed(end) if Some(end.id) == own => {
                 self.peer.has_peer_closed = true;
@@ -228,7 +232,7 @@ impl<S: Session> SessionBehavior<S> {
         }
     }
 
-    /// Whether a callback has relayed the connection, and its input goes back to it.
+    /// Whether a callback has relayed the connection or started TLS on it, and its input goes back to it.
     #[inline]
     fn is_returning(&self, env: &ProcessContext<'_>) -> bool {
         self.peer.alias.is_some_and(|alias| env.is_returning(alias))

@@ -10,8 +10,9 @@ use crate::actor::Context;
 use crate::bridge::{Framing, SocketCommand};
 use crate::error::Reason;
 use crate::id::Alias;
-use crate::message::{Flow, RelayError, WriteData, WriteError};
+use crate::message::{Flow, RelayError, StartTlsError, WriteData, WriteError};
 use crate::process::ProcessContext;
+use crate::tls::StartTls;
 
 /// The session as its callbacks see it. It dereferences to [`Context`], so that every verb of an actor is here too.
 pub struct SessionContext<'a> {
@@ -117,6 +118,21 @@ impl<'a> SessionContext<'a> {
             Some(own) => self.cx.relay(own, other),
             None => Err(RelayError::NotEstablished(other)),
         }
+    }
+
+    /// Starts TLS on the connection; see [`Context::start_tls`]. The input that was not taken is given to TLS, up to the last
+    /// byte, whatever the framing is. [`secured`](super::Session::secured) is called when the handshake is done; the framing
+    /// stays.
+    ///
+    /// # Errors
+    ///
+    /// The connection is not established, is closing, has ended, is relayed, or uses TLS.
+    pub fn start_tls(&mut self, side: &StartTls) -> Result<(), StartTlsError> {
+        let own = self.peer.alias.ok_or(StartTlsError::NotEstablished)?;
+        self.cx.start_tls(own, side)?;
+        // A note at the low mark has gone the way of the input.
+        self.peer.is_waiting = false;
+        Ok(())
     }
 
     /// The peer's address. The unspecified address before the connection is established and for Unix domain sockets.

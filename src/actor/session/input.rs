@@ -120,15 +120,19 @@ impl Input {
         self.bytes = Buffer::new();
     }
 
-    /// Takes all bytes out that are there, in pieces, as they came from the peer.
+    /// Takes all bytes out that are there, in pieces, as they came from the peer. The framing stays.
     pub(super) fn take_all(&mut self, pool: &BufferPool) -> Vec<Buffer> {
+        self.need = 0;
         let mut bytes = std::mem::take(&mut self.bytes);
-        let Some(mut decoder) = self.decoder.take() else {
+        let Some(decoder) = &mut self.decoder else {
             return vec![bytes];
         };
+        let framing = decoder.framing();
         decoder.set_framing(Arc::new(Framing::Raw));
         // A stream that has failed has nothing left.
-        std::iter::from_fn(|| decoder.decode(&mut bytes, pool).ok().flatten()).collect()
+        let all = std::iter::from_fn(|| decoder.decode(&mut bytes, pool).ok().flatten()).collect();
+        **decoder = Decoder::new(framing);
+        all
     }
 
     /// Takes the next unit out. `pool` gives the pool of the node, for frames.
@@ -241,6 +245,20 @@ mod tests {
         let (calls, progress) = pump(&mut input, |_| ());
         assert_eq!(calls, 1);
         assert!(matches!(progress, Progress::Error(_)));
+    }
+
+    #[test]
+    fn framing_stays_when_all_bytes_are_taken() {
+        let mut input = Input::new(100);
+        input.set_framing(Framing::lines());
+        input.push(Buffer::from("one\ntw"));
+        assert!(matches!(input.next(BufferPool::default), Unit::Frame(line) if line == "one"));
+        assert!(matches!(input.next(BufferPool::default), Unit::None));
+        input.push(Buffer::from("o\nthree"));
+        let all = input.take_all(&BufferPool::default()).concat();
+        assert_eq!(all, b"two\nthree", "as they came, line ends included");
+        input.push(Buffer::from("four\n"));
+        assert!(matches!(input.next(BufferPool::default), Unit::Frame(line) if line == "four"));
     }
 
     #[test]

@@ -26,7 +26,9 @@ use crate::error::{FrameError, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
-use crate::message::{Message, MessageRelayEnd, MessageTcpConnect, MessageTcpDisconnect};
+use crate::message::{
+    Message, MessageRelayEnd, MessageTcpConnect, MessageTcpDisconnect, MessageTcpSecured,
+};
 
 /// A process that serves one connection.
 ///
@@ -95,6 +97,21 @@ pub trait Session: Send + 'static {
     /// An error ends the session; the connection closes after what was written.
     fn writable(&mut self, cx: &mut SessionContext<'_>) -> Result<(), Reason> {
         let _ = cx;
+        Ok(())
+    }
+
+    /// Called when the handshake that [`SessionContext::start_tls`] began is done. What the peer said before it is not
+    /// authenticated: forget it.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the session; the connection closes after what was written.
+    fn secured(
+        &mut self,
+        cx: &mut SessionContext<'_>,
+        secured: &MessageTcpSecured,
+    ) -> Result<(), Reason> {
+        let _ = (cx, secured);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::bridge::Timer;
 use crate::error::reason::Reason;
 use crate::id::Alias;
 use crate::memory::buffer::Buffer;
-use crate::message::{Flow, WriteData};
+use crate::message::{Flow, StartTlsError, WriteData};
 use crate::nats::handle::random;
 use crate::nats::message::MessageNatsStatus;
 use crate::nats::options::NatsAuth;
@@ -21,8 +21,8 @@ use crate::nats::protocol::{Limits, ProtocolError};
 use crate::nats::session::Session;
 use crate::nats::shared::INBOX_SID;
 use crate::net::options::{TcpConnectionOptions, TcpLimits};
-use crate::net::tcp::StartTls;
 use crate::net::tcp::TcpConnection;
+use crate::tls::StartTls;
 
 /// Bytes of output above which a connection gets no more, until a quarter of it is left.
 const HIGH: u32 = 1 << 20;
@@ -177,33 +177,27 @@ impl Client {
         self.upgrade(cx, link)
     }
 
-    /// Begins the handshake of TLS on the live connection; a second Connect follows it.
+    /// Begins the handshake of TLS on the live connection; a Secured follows it.
     fn upgrade(&self, cx: &mut Context<'_>, link: &Link) -> Result<(), String> {
         let options = self.tls_options().ok_or("the option tls is not set")?;
         let server = self.servers.current().ok_or("there is no server")?;
-        let start =
-            StartTls::new(options, &server.address.host).map_err(|error| error.to_string())?;
-        // If it has ended, its Disconnect is on its way.
-        let _ = cx.send_alias(link.alias, start);
-        Ok(())
+        let side =
+            StartTls::client(&server.address.host, options).map_err(|error| error.to_string())?;
+        match cx.start_tls(link.alias, &side) {
+            // If it has ended, its Disconnect is on its way.
+            Ok(()) | Err(StartTlsError::Closed(_)) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
-    /// The connection, or its handshake of TLS, is established.
-    pub(super) fn established(
-        &mut self,
-        cx: &mut Context<'_>,
-        has_tls: bool,
-    ) -> Result<(), Reason> {
+    /// The handshake of TLS behind the INFO is done.
+    pub(super) fn secured(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         let Some(mut link) = self.link.take() else {
             return Ok(());
         };
-        let introduced = if has_tls && link.session.secured() {
-            link.is_tls = true;
-            self.introduce(cx, &mut link)
-        } else {
-            Ok(())
-        };
-        match introduced {
+        link.session.secured();
+        link.is_tls = true;
+        match self.introduce(cx, &mut link) {
             Ok(()) => {
                 self.link = Some(link);
                 Ok(())

@@ -301,9 +301,7 @@ impl Actor for Client {
     ) -> Result<(), Reason> {
         match message {
             Message::Tcp(packet) if self.is_link(packet.id) => self.received(cx, packet.data),
-            Message::TcpConnect(connect) if self.is_link(connect.id) => {
-                self.established(cx, connect.tls.is_some())
-            }
+            Message::TcpSecured(secured) if self.is_link(secured.id) => self.secured(cx),
             Message::TcpWritable(writable) if self.is_link(writable.id) => self.writable(cx),
             Message::TcpDisconnect(end) if self.is_link(end.id) => {
                 self.fail(cx, &end.reason.to_string())

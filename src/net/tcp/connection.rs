@@ -19,14 +19,13 @@ mod diversion;
 mod hand_over;
 mod owner;
 mod relay;
+mod secure;
 mod socket;
 
 use std::net::SocketAddr;
 
 use self::diversion::Diversion;
 use super::limits::ConnectionPermit;
-#[cfg(feature = "nats")]
-use super::tls::StartTls;
 use super::window::DeliveryWindow;
 use crate::bridge::{Ack, QuotaOptions, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
@@ -161,7 +160,10 @@ impl Driver {
         let mut just_connected = false;
         match &self.diversion {
             None => self.deliver_refused(cx),
-            Some(_) => self.deliver_diverted(cx),
+            Some(_) => {
+                self.deliver_diverted(cx)?;
+                may_read = !self.is_securing();
+            }
         }
         loop {
             let able = Able {
@@ -227,6 +229,35 @@ impl Driver {
         }
     }
 
+    /// Handles what is asked of the connection, or keeps it while TLS is about to begin.
+    fn take_message(&mut self, cx: &mut MetaContext<'_>, message: Message) -> Result<(), Reason> {
+        let Some(message) = self.hold(message) else {
+            return Ok(());
+        };
+        let message = match message {
+            Message::Tcp(packet) => {
+                self.machine.send(packet.data, cx.now_ms);
+                return Ok(());
+            }
+            message => message,
+        };
+        cx.start_deadlines_now();
+        match message.take::<SocketCommand>() {
+            Ok(SocketCommand::GiveWay) => return self.give_way(cx),
+            Ok(SocketCommand::StartTls(side)) => self.begin_secure(cx, side),
+            Ok(command) => self.handle_command(cx, command),
+            Err(message) => match message.take::<Handshake>() {
+                Ok(handshake) => {
+                    self.machine.resume_handshake(handshake, cx.now_ms);
+                    let flight_ms = self.machine.has_flight().then_some(cx.now_ms);
+                    self.await_answer(cx, flight_ms);
+                }
+                Err(message) => self.divert(cx, message),
+            },
+        }
+        Ok(())
+    }
+
     #[inline]
     fn input(&mut self, cx: &MetaContext<'_>, input: Input) {
         self.machine.handle(input, cx.now_ms);
@@ -287,32 +318,19 @@ impl MetaProcess for Driver {
         _from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        let message = match message {
-            Message::Tcp(packet) => {
+        match message {
+            Message::Tcp(packet) if !self.holds_messages() => {
                 self.machine.send(packet.data, cx.now_ms);
                 if self.writable {
                     cx.flush_later();
                 }
-                return Ok(());
+                Ok(())
             }
-            message => message,
-        };
-        cx.start_deadlines_now();
-        match message.take::<SocketCommand>() {
-            Ok(SocketCommand::GiveWay) => return self.give_way(cx),
-            Ok(command) => self.handle_command(cx, command),
-            Err(message) => match message.take::<Handshake>() {
-                Ok(handshake) => {
-                    self.machine.resume_handshake(handshake, cx.now_ms);
-                    let flight_ms = self.machine.has_flight().then_some(cx.now_ms);
-                    self.await_answer(cx, flight_ms);
-                }
-                #[cfg(feature = "nats")]
-                Err(message) if message.is::<StartTls>() => self.start_tls(cx, message),
-                Err(message) => self.divert(cx, message),
-            },
+            message => {
+                self.take_message(cx, message)?;
+                self.drive(cx)
+            }
         }
-        self.drive(cx)
     }
 
     fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
@@ -369,6 +387,7 @@ impl MetaProcess for Driver {
             Ack::End if self.diversion.is_some() => {}
             Ack::End => self.input(cx, Input::PeerEndHandled),
             Ack::Fence if self.relay().is_some() => self.pass_fence(cx),
+            Ack::Fence if self.is_securing() => self.pass_secure_fence(cx),
             Ack::Fence => self.end_hand_over(cx),
         }
         self.drive(cx)

@@ -11,8 +11,6 @@ mod window;
 
 pub use connector::TcpConnection;
 pub use listener::TcpServer;
-#[cfg(feature = "nats")]
-pub(crate) use tls::StartTls;
 
 /// What is wrong with an option that names owners, together with `serve`.
 const HAS_AN_OWNER: &str = "cannot be combined with `serve`: each connection has its own process";

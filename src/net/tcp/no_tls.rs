@@ -6,8 +6,7 @@ use crate::error::ConfigError;
 use crate::net::options::{TcpConnectionOptions, TcpServerOptions};
 use crate::proto::tls::{Tls, TlsError};
 use crate::record::Log;
-#[cfg(feature = "nats")]
-use crate::tls::TlsClientOptions;
+use crate::tls::StartTls;
 
 /// No value has this type.
 #[derive(Debug)]
@@ -47,18 +46,6 @@ impl ClientSide {
     }
 }
 
-/// A command to begin a handshake, of which there is no value.
-#[cfg(feature = "nats")]
-#[derive(Debug)]
-pub(crate) struct StartTls(Never);
-
-#[cfg(feature = "nats")]
-impl StartTls {
-    pub(crate) fn new(tls: TlsClientOptions, _: &str) -> Result<Self, TlsError> {
-        tls.never()
-    }
-
-    pub(super) fn connect(&self, _: &Log, _: SocketAddr) -> Result<Tls, TlsError> {
-        match self.0 {}
-    }
+pub(super) fn start(side: &StartTls, _: &Log, _: SocketAddr) -> Result<Tls, TlsError> {
+    side.never()
 }

@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use crate::net::options::{Host, TcpConnectionOptions, TcpServerOptions};
 use crate::proto::tls::Tls;
 use crate::record::{Kind, Level, Log};
-use crate::tls::{ServerTls, Setup, TlsClientOptions, TlsError};
+use crate::tls::{Begin, ServerTls, Setup, StartTls, TlsClientOptions, TlsError};
 
 /// The TLS of a listener.
 #[derive(Debug)]
@@ -83,36 +83,38 @@ impl ClientSide {
     /// Logs a warning if the certificate of the peer is not verified.
     pub(super) fn warn(&self, log: &Log, address: SocketAddr) {
         if self.options.is_insecure_skip_verify() {
-            log.text(
-                Level::Warn,
-                Kind::Unverified,
-                format_args!("insecure_skip_verify: the certificate of {address} is not checked"),
-            );
+            warn(log, address);
         }
     }
 }
 
-/// A command to a plain connection of this side: a TLS handshake as its client.
-#[cfg(feature = "nats")]
-#[derive(Debug)]
-pub(crate) struct StartTls(ClientSide);
-
-#[cfg(feature = "nats")]
-impl StartTls {
-    /// Checks the options; `host` is the name to verify unless they have one.
-    pub(crate) fn new(tls: TlsClientOptions, host: &str) -> Result<Self, TlsError> {
-        let options = TcpConnectionOptions::default()
-            .with_host(host)
-            .with_tls(tls);
-        let side = ClientSide::new(&options)?;
-        side.map(Self).ok_or(TlsError::NoRoots)
+/// The machine of a handshake on a connection with `address` that was plain until now.
+pub(super) fn start(side: &StartTls, log: &Log, address: SocketAddr) -> Result<Tls, TlsError> {
+    match side.begin()? {
+        Begin::Server(Setup {
+            config,
+            is_moderate,
+        }) => Ok(Tls::server(config)?.with_brief_steps(is_moderate)),
+        Begin::Client {
+            config,
+            name,
+            is_insecure,
+        } => {
+            if is_insecure {
+                warn(log, address);
+            }
+            Tls::client(config, name)
+        }
     }
+}
 
-    /// The machine of the handshake.
-    pub(super) fn connect(&self, log: &Log, address: SocketAddr) -> Result<Tls, TlsError> {
-        self.0.warn(log, address);
-        self.0.connect()
-    }
+/// Logs that the certificate of the peer is not verified.
+fn warn(log: &Log, address: SocketAddr) {
+    log.text(
+        Level::Warn,
+        Kind::Unverified,
+        format_args!("insecure_skip_verify: the certificate of {address} is not checked"),
+    );
 }
 
 #[cfg(test)]

@@ -111,6 +111,10 @@ impl Decoder {
         std::mem::take(&mut self.partial).len()
     }
 
+    pub(crate) fn framing(&self) -> Arc<Framing> {
+        Arc::clone(&self.framing)
+    }
+
     /// Whether what comes is given as it comes.
     pub(crate) fn is_raw(&self) -> bool {
         matches!(*self.framing, Framing::Raw)

@@ -158,7 +158,11 @@ impl Connection {
             return Some(Event::Data(frame));
         }
         self.note_frame(now_ms);
-        if std::mem::take(&mut self.pending.writable) && self.takes_output() {
+        // In a handshake of a connection that was plain before, it waits.
+        if !matches!(self.phase, Phase::Handshaking)
+            && std::mem::take(&mut self.pending.writable)
+            && self.takes_output()
+        {
             self.counters.writable += 1;
             return Some(Event::Writable);
         }

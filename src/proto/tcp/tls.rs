@@ -63,24 +63,55 @@ impl Connection {
         connection
     }
 
-    /// Begins a TLS handshake on a plain connection, as a protocol with an upgrade of its own asks for. Reading has been
-    /// plain up to here, and everything behind is TLS: plain text that was read and not delivered closes the connection,
-    /// because it may be another's. So does output that has not left. Another Connected event follows the handshake.
-    #[cfg(feature = "nats")]
+    /// Whether a TLS handshake can begin: the connection is plain and open in both directions, and its output has left.
+    /// `None`: it never can.
+    pub(crate) fn can_start_tls(&self) -> Option<bool> {
+        let is_open = matches!((&self.phase, &self.write), (Phase::Open, WriteSide::Open));
+        (is_open && !self.is_encrypted).then(|| self.output.is_empty())
+    }
+
+    /// Takes out what was read and not delivered, as it came from the peer. It does not count as received: it is not plain.
+    pub(crate) fn take_unread(&mut self) -> Buffer {
+        let mut unread = Buffer::new();
+        while let Ok(Some(part)) = self.decoder.decode(&mut self.input, &self.settings.pool) {
+            unread.extend_from_slice(&part);
+        }
+        self.discard_input();
+        self.times.frame_ms = u64::MAX;
+        unread
+    }
+
+    /// Whether there is input that was not delivered.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.input.is_empty() || self.decoder.buffered() > 0
+    }
+
+    /// Begins a TLS handshake on a plain connection that [can](Self::can_start_tls), and has no input that was not delivered.
+    /// A Connected event follows the handshake.
     pub(crate) fn start_tls(&mut self, tls: Tls, now_ms: u64) {
-        if !matches!(self.phase, Phase::Open) || self.is_encrypted {
-            return;
-        }
-        if !self.input.is_empty() || !self.output.is_empty() {
-            let reason = DisconnectReason::Tls(Arc::from("plain text around the upgrade to TLS"));
-            self.discard_input();
-            return self.close(reason, now_ms);
-        }
         self.tls = Some(tls);
         self.is_encrypted = true;
         self.phase = Phase::Handshaking;
         let timeout = self.settings.handshake_timeout;
         self.times.end_ms = timeout.map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
+        self.note_activity(now_ms);
+        if self.read == ReadSide::Ended {
+            self.pending.peer_finished = false;
+            self.end(ended_in_handshake());
+        }
+    }
+
+    /// Accepts no more output: it was meant to be encrypted, and will not be. What is here leaves.
+    pub(crate) fn refuse_output(&mut self) {
+        if self.level != OutputLevel::Dropped {
+            self.level = OutputLevel::Dropped;
+            self.in_flight = 0;
+        }
+    }
+
+    /// Whether the connection uses TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// Returns whether the handshake is going on and no step of it is computed elsewhere.
@@ -112,9 +143,10 @@ impl Connection {
         self.tls.as_ref()?.version()
     }
 
-    /// What the handshake agreed on.
+    /// What the handshake agreed on, once it is done.
     pub(crate) fn tls_info(&self) -> Option<Box<crate::tls::TlsInfo>> {
-        self.tls.as_ref().map(|tls| Box::new(tls.info()))
+        let tls = self.tls.as_ref().filter(|tls| !tls.is_handshaking())?;
+        Some(Box::new(tls.info()))
     }
 
     /// Returns whether the next step of the handshake is a moderate one, as far as can be known before it has come.

@@ -13,6 +13,7 @@ mod options;
 mod refusals;
 mod relays;
 mod sessions;
+mod start_tls;
 mod volume;
 
 use std::collections::{HashMap, VecDeque};

@@ -13,7 +13,8 @@
 //! 2. The fence comes: what was given back is delivered before what was read meanwhile. Without a framing it goes back into
 //!    the input of the machine, so that a framing that the new owner has set holds from the first byte on; frames are
 //!    delivered as they were cut.
-//! 3. A hand-over or a relay that the new owner asks for meanwhile waits for the fence, and then takes everything over.
+//! 3. A hand-over, a relay or TLS that the new owner asks for meanwhile waits for the fence, and then takes everything
+//!    over.
 //!
 //! The old owner keeps the connection among its own until the fence comes, so that its end is noticed: what it has not
 //! given back is lost, and the peer must not take the rest for the whole. The same holds for the end of the new owner.
@@ -26,10 +27,11 @@ use crate::bridge::{Ack, HandOver, RelaySide};
 use crate::error::DisconnectReason;
 use crate::id::Pid;
 use crate::memory::buffer::Buffer;
-use crate::message::{CompactMessage, MessageTcp};
+use crate::message::{CompactMessage, Message, MessageTcp};
 use crate::meta::MetaContext;
 use crate::proto::tcp::Input;
 use crate::record::{Kind, Level};
+use crate::tls::StartTls;
 
 /// See the module.
 pub(super) struct Move {
@@ -45,6 +47,8 @@ pub(super) struct Move {
 enum Next {
     HandOver(HandOver),
     Relay(RelaySide),
+    /// With what is asked of the connection behind it.
+    Secure(StartTls, VecDeque<Message>),
 }
 
 impl Move {
@@ -54,6 +58,26 @@ impl Move {
 
     pub(super) fn keep_returned(&mut self, data: Buffer) {
         self.returned.push_back(data);
+    }
+
+    pub(super) fn take_returned(&mut self) -> VecDeque<Buffer> {
+        std::mem::take(&mut self.returned)
+    }
+
+    pub(super) fn secure_next(&mut self, side: StartTls) {
+        self.next.push_back(Next::Secure(side, VecDeque::new()));
+    }
+
+    /// Whether TLS begins behind the fence.
+    pub(super) fn is_secured_next(&self) -> bool {
+        matches!(self.next.back(), Some(Next::Secure(..)))
+    }
+
+    /// Keeps what is asked for behind that.
+    pub(super) fn hold(&mut self, message: Message) {
+        if let Some(Next::Secure(_, held)) = self.next.back_mut() {
+            held.push_back(message);
+        }
     }
 }
 
@@ -71,7 +95,8 @@ impl Driver {
                 returned = std::mem::take(&mut current.returned);
                 is_raw = false;
             }
-            Some(Diversion::Relay(_)) => return,
+            // Of TLS that is about to begin: it has held the order.
+            Some(Diversion::Relay(_) | Diversion::Secure(_)) => return,
             None => {}
         }
         self.move_owner(cx, order, returned, is_raw);
@@ -150,6 +175,8 @@ impl Driver {
                     current.next.extend(last.next);
                 }
             }
+            // Nothing can wait behind it but what it holds.
+            Next::Secure(side, held) => self.secure(cx, side, last.returned, held, last.is_raw),
             Next::Relay(side) => {
                 self.join_relay(cx, side);
                 last.returned

@@ -16,8 +16,6 @@ use crate::message::{
 };
 use crate::meta::MetaContext;
 use crate::net::tcp::limits::{ConnectionPermit, FinalCounters};
-#[cfg(feature = "nats")]
-use crate::net::tcp::tls::StartTls;
 use crate::proto::tcp::{Event, Input};
 use crate::record::{Kind, Level};
 
@@ -30,6 +28,9 @@ impl Driver {
                 self.deliver_data(cx, CompactMessage::Tcp(MessageTcp { id: alias, data }));
                 self.mailbox_pauses += u32::from(self.window.has_refused());
             }
+            // The owner of both sides has no use for it.
+            Event::Connected if self.relay().is_some() => {}
+            Event::Connected if cx.quota().is_established() => self.deliver_secured(cx),
             Event::Connected => self.deliver_connect(cx),
             // The partner is woken where the input of an owner is released.
             Event::Writable if self.relay().is_some() => {}
@@ -121,6 +122,9 @@ impl Driver {
     }
 
     fn deliver_connect(&mut self, cx: &mut MetaContext<'_>) {
+        if self.machine.is_encrypted() {
+            cx.quota().set_secured();
+        }
         cx.quota().set_established();
         let connect = self.connect_message(cx);
         if let Some(owners) = self.permit.as_ref().and_then(ConnectionPermit::owners) {
@@ -163,7 +167,7 @@ impl Driver {
         common.unwrap_or_else(|| self.stream.local_addr())
     }
 
-    fn deliver_control(&mut self, cx: &MetaContext<'_>, message: Message) {
+    pub(super) fn deliver_control(&mut self, cx: &MetaContext<'_>, message: Message) {
         if !cx.deliver_control(self.owner, message) {
             self.owner_is_gone(cx);
         }
@@ -204,23 +208,10 @@ impl Driver {
             SocketCommand::PartnerEnded(outcome) => return self.partner_ended(cx, outcome),
             SocketCommand::PauseAccepting
             | SocketCommand::ResumeAccepting
+            | SocketCommand::StartTls(_)
             | SocketCommand::GiveWay => return,
         };
         self.input(cx, input);
-    }
-
-    #[cfg(feature = "nats")]
-    pub(super) fn start_tls(&mut self, cx: &MetaContext<'_>, message: Message) {
-        let Ok(start) = message.take::<StartTls>() else {
-            return;
-        };
-        match start.connect(&cx.services.log, self.remote_addr.get()) {
-            Ok(tls) => self.machine.start_tls(tls, cx.now_ms),
-            Err(error) => {
-                let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
-                self.input(cx, Input::Close(reason));
-            }
-        }
     }
 
     /// Releases what a message that means nothing to a connection counts against the quota.
@@ -302,6 +293,9 @@ impl Driver {
     ) -> Result<(), Reason> {
         cx.start_deadlines_now();
         cx.quota().close(cx.alias.generation());
+        if self.is_securing() {
+            self.give_up_secure();
+        }
         self.release_input(cx);
         self.input(cx, Input::Close(reason));
         self.drive(cx)

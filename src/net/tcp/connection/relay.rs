@@ -157,6 +157,7 @@ impl Driver {
         match self.diversion.as_deref_mut() {
             Some(Diversion::Relay(relay)) => relay.returned.push_back(data),
             Some(Diversion::Move(current)) => current.keep_returned(data),
+            Some(Diversion::Secure(secure)) => secure.keep_returned(data),
             None => {}
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::Driver;
 use crate::error::Reason;
+use crate::memory::buffer::Buffer;
 use crate::meta::{MetaContext, Offload};
 use crate::net::tcp::limits::ConnectionPermit;
 use crate::proto::tcp::Input;
@@ -72,14 +73,21 @@ impl Driver {
 
     /// Computes a step of the handshake with the bytes that were read, here or on another thread.
     pub(super) fn receive_handshake(&mut self, cx: &mut MetaContext<'_>) {
+        let mut read = std::mem::take(cx.scratch);
+        self.receive_handshake_bytes(cx, &mut read);
+        *cx.scratch = read;
+    }
+
+    /// The same with these bytes, which are taken.
+    pub(super) fn receive_handshake_bytes(&mut self, cx: &MetaContext<'_>, bytes: &mut Buffer) {
         let may_compute = cx.offload == Offload::Inline;
         match self
             .machine
-            .offload_handshake(cx.scratch, may_compute, cx.now_ms)
+            .offload_handshake(bytes, may_compute, cx.now_ms)
         {
-            None => self.machine.receive(cx.scratch, cx.now_ms),
+            None => self.machine.receive(bytes, cx.now_ms),
             Some(handshake) => {
-                cx.scratch.clear();
+                bytes.clear();
                 cx.offload(handshake);
                 if let Some(permit) = &mut self.permit {
                     permit.compute_handshake();
