@@ -343,6 +343,37 @@ if [ -x "$bin/tls_echo" ]; then
     echo "ok: tls_echo"
 fi
 
+# ---- smtp_sink ----
+if [ -x "$bin/smtp_sink" ]; then
+    run smtp_sink 127.0.0.1:0 --require-tls --certs "$work/smtp"
+    printf 'Subject: one\r\n\r\n.a line that begins with a dot\r\nand another\r\n' >"$work/mail"
+    mail() {
+        curl -sS --max-time 20 --cacert "$work/smtp/server.pem" "smtp://localhost:$port" --mail-from from@example.com \
+            --mail-rcpt one@example.com --mail-rcpt two@example.com --upload-file "$work/mail" "$@"
+    }
+    mail --ssl-reqd >"$work/curl" 2>&1 || fail "curl does not send its mail: $(cat "$work/curl")"
+    within 10 grep -qx 'mail from "from@example.com" to 2, 61 bytes, TLS' "$work/smtp_sink.out" || fail "no mail came"
+    if mail >/dev/null 2>&1; then fail "a mail is taken in plain text"; fi
+    open smtp openssl s_client -starttls smtp -connect "127.0.0.1:$port" -CAfile "$work/smtp/server.pem" \
+        -verify_return_error -quiet -crlf
+    say smtp "EHLO again"
+    hear smtp "250-localhost*"
+    hear smtp "250-PIPELINING*"
+    hear smtp "250 SIZE*"
+    say smtp "STARTTLS"
+    hear smtp "503 TLS is on*"
+    say smtp "QUIT"
+    hear smtp "221 *"
+    leave smtp
+    # Commands behind STARTTLS that were not encrypted (CVE-2011-0411): the connection ends without an answer to them.
+    { printf 'EHLO me\r\nSTARTTLS\r\nMAIL FROM:<evil@example.com>\r\nNOOP\r\n'; sleep 1; } |
+        timeout 10 nc 127.0.0.1 "$port" >"$work/injected" || true
+    grep -q '^220 go ahead' "$work/injected" || fail "no answer to STARTTLS"
+    if sed '1,/go ahead/d' "$work/injected" | grep -qa '^[0-9][0-9][0-9] '; then fail "plain text is taken behind STARTTLS"; fi
+    if grep -q evil "$work/smtp_sink.out"; then fail "plain text is taken behind STARTTLS"; fi
+    finish
+fi
+
 # ---- cluster ----
 if [ -x "$bin/cluster" ]; then
     broker=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
