@@ -141,14 +141,11 @@ impl Processes {
     ///
     /// A worker that comes to run the process meanwhile waits for `look`, which must be short.
     pub(crate) fn look_at<R>(&self, pid: Pid, look: impl FnOnce(&dyn Behavior) -> R) -> Option<R> {
-        // `end_all` passes over a cell that is locked: it must not meet this lock.
-        let _looks = self.looks.lock();
         let cell = self.live_cell(pid)?;
-        let stage = cell.stage.try_lock()?;
-        match &*stage {
+        self.looks.look(&cell.stage, |stage| match stage {
             Stage::Living(process) if process.life.pid == pid => Some(look(&*process.behavior)),
             _ => None,
-        }
+        })
     }
 
     /// An activation of the process in this cell has taken `ns`.

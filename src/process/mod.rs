@@ -26,6 +26,7 @@ mod handle;
 mod lane;
 mod lifecycle;
 mod list;
+mod looks;
 mod mailbox;
 mod options;
 mod own_thread;

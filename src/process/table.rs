@@ -19,6 +19,7 @@ use super::envelope::{BarrierToken, Payload};
 use super::environment::Environment;
 use super::events::Events;
 use super::lifecycle::{Process, ProcessInfo};
+use super::looks::Looks;
 use super::mailbox::{Bounds, Mailbox, Snapshot};
 use super::own_thread::{OwnThread, OwnThreads};
 use super::relations::Relations;
@@ -46,8 +47,7 @@ pub(crate) struct Processes {
     pub(super) slots: IndexAllocator,
     pub(super) names: Mutex<HashMap<Name, Pid>>,
     pub(super) longest: Mutex<Longest>,
-    /// Held while a thread looks at a behavior, and while those that are left are ended.
-    pub(super) looks: Mutex<()>,
+    pub(super) looks: Looks,
     /// Handlers that were slow.
     pub(super) slow: AtomicU64,
     /// Messages that mailboxes have dropped by their policies.
@@ -149,7 +149,7 @@ impl Processes {
             slots: IndexAllocator::new(1, limit.saturating_add(1).min(MAX_PROCESSES)),
             names: Mutex::new(HashMap::new()),
             longest: Mutex::new(Longest::default()),
-            looks: Mutex::new(()),
+            looks: Looks::default(),
             slow: AtomicU64::new(0),
             dropped_messages: AtomicU64::new(0),
             ended: Default::default(),
@@ -364,21 +364,11 @@ impl Processes {
 
     /// Ends what will never run again, because the workers have ended: everything but `terminate`.
     pub(crate) fn end_all(self: &Arc<Self>, reason: &Reason) {
-        let mut left = Vec::new();
-        let looks = self.looks.lock();
-        let mut index = 1;
-        while let Some(cell) = self.cells.get(index) {
-            index += 1;
-            // The thread of a process ends it, or is reported as stuck.
-            if let Some(mut stage) = cell.stage.try_lock()
-                && !matches!(*stage, Stage::Own(_))
-            {
-                left.push((cell, std::mem::take(&mut *stage)));
-            }
-        }
-        // What ends is dropped, and that may look at the node.
-        drop(looks);
-        for (cell, stage) in left {
+        let cells = (1..).map_while(|index| self.cells.get(index));
+        let stages = cells.map(|cell| (cell, &cell.stage));
+        // The thread of a process ends it, or is reported as stuck.
+        let is_left = |stage: &Stage| !matches!(stage, Stage::Own(_));
+        for (cell, stage) in self.looks.take_all(stages, is_left) {
             self.end_now(cell, stage, reason);
         }
     }
