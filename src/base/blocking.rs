@@ -128,7 +128,7 @@ impl Blocking {
 
 impl Inner {
     fn work(&self) {
-        let _inside = self.runtime.enter();
+        self.runtime.stay();
         while let Some(job) = self.next() {
             // A job that panics must not take its thread out of the count.
             drop_catching(catch_panic(job));

@@ -15,11 +15,13 @@
 //!
 //! 1. `enter` adds the runtime to the thread's list, unless it is in it already.
 //! 2. Dropping what `enter` returned removes what it added.
+//! 3. `stay` enters for the rest of the thread: a thread of the runtime is inside also while it ends, when the destructors of
+//!    the user's thread-locals run. So the list has no destructor itself.
 //!
 //! What it does not do: it does not know threads that user code starts by itself. A handler that joins such a thread waits
 //! for whatever that thread waits for.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,11 +29,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RuntimeId(u64);
 
+/// Runtimes that a thread can be inside of. One that is inside of more counts as inside of any.
+const NESTED: usize = 8;
+
 thread_local! {
     /// The runtime that a thread of the program is inside of because it spawns a process.
     static GUEST: Cell<RuntimeId> = const { Cell::new(RuntimeId::NONE) };
-    /// The runtimes that this thread is inside of: none or one, and two where nodes are nested.
-    static ENTERED: RefCell<Vec<RuntimeId>> = const { RefCell::new(Vec::new()) };
+    /// The runtimes that this thread is inside of: none or one, and two where nodes are nested. Free places hold `NONE`.
+    static ENTERED: [Cell<RuntimeId>; NESTED] = const { [const { Cell::new(RuntimeId::NONE) }; NESTED] };
 }
 
 impl RuntimeId {
@@ -47,19 +52,31 @@ impl RuntimeId {
     /// Transition 1. The thread is inside until the result is dropped.
     #[must_use]
     pub(crate) fn enter(self) -> Entered {
-        // A thread that is about to end has no list any more; it runs no user code that could wait either.
-        let is_new = ENTERED.try_with(|entered| {
-            let mut entered = entered.borrow_mut();
-            let is_new = !entered.contains(&self);
-            if is_new {
-                entered.push(self);
-            }
-            is_new
-        });
+        let is_new = !Self::entered(self) && Self::replace(Self::NONE, self);
         Entered {
-            runtime: is_new.unwrap_or(false).then_some(self),
+            runtime: is_new.then_some(self),
             stays_on_its_thread: PhantomData,
         }
+    }
+
+    /// Transition 3.
+    pub(crate) fn stay(self) {
+        if !Self::entered(self) {
+            Self::replace(Self::NONE, self);
+        }
+    }
+
+    /// Returns whether a place of this thread's list holds `runtime`.
+    fn entered(runtime: Self) -> bool {
+        ENTERED.with(|places| places.iter().any(|place| place.get() == runtime))
+    }
+
+    /// Writes `new` into the first place that holds `old`. `false`: there is none.
+    fn replace(old: Self, new: Self) -> bool {
+        ENTERED.with(|places| {
+            let place = places.iter().find(|place| place.get() == old);
+            place.inspect(|place| place.set(new)).is_some()
+        })
     }
 
     /// As [`RuntimeId::enter`], for a thread that spawns a process and may be one of the program.
@@ -80,16 +97,12 @@ impl RuntimeId {
 
     /// Returns whether the calling thread is inside of any runtime.
     pub(crate) fn is_inside_any() -> bool {
-        ENTERED
-            .try_with(|entered| !entered.borrow().is_empty())
-            .unwrap_or(false)
+        ENTERED.with(|places| places.iter().any(|place| place.get() != Self::NONE))
     }
 
     /// Returns whether a wait of the calling thread for this runtime could be a wait for itself.
     pub(crate) fn is_inside(self) -> bool {
-        ENTERED
-            .try_with(|entered| entered.borrow().contains(&self))
-            .unwrap_or(false)
+        Self::entered(self) || !Self::entered(Self::NONE)
     }
 }
 
@@ -105,10 +118,7 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime {
-            // The list is gone only while the thread ends, and then there is nothing to remove.
-            let _ = ENTERED.try_with(|entered| {
-                entered.borrow_mut().retain(|other| *other != runtime);
-            });
+            RuntimeId::replace(runtime, RuntimeId::NONE);
             if runtime.is_guest() {
                 GUEST.set(RuntimeId::NONE);
             }
@@ -151,6 +161,38 @@ mod tests {
         let _worker = one.enter();
         let _spawning = one.enter_to_spawn();
         assert!(!one.is_guest(), "a thread of the runtime that spawns");
+    }
+
+    #[test]
+    fn thread_that_stays_is_inside_while_its_thread_locals_are_dropped() {
+        use std::sync::mpsc::Sender;
+
+        struct Asks(RuntimeId, Sender<bool>);
+        impl Drop for Asks {
+            fn drop(&mut self) {
+                self.1.send(self.0.is_inside()).expect("the test listens");
+            }
+        }
+        thread_local! {
+            static ASKS: Cell<Option<Asks>> = const { Cell::new(None) };
+        }
+        let (sender, answers) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = RuntimeId::new();
+            ASKS.set(Some(Asks(runtime, sender)));
+            runtime.stay();
+        });
+        thread.join().expect("no panic");
+        assert_eq!(answers.recv(), Ok(true));
+    }
+
+    #[test]
+    fn thread_inside_of_too_many_counts_as_inside_of_any() {
+        let other = RuntimeId::new();
+        let stays: Vec<_> = (0..NESTED).map(|_| RuntimeId::new().enter()).collect();
+        assert!(other.is_inside());
+        drop(stays);
+        assert!(!other.is_inside());
     }
 
     #[test]

@@ -257,7 +257,7 @@ impl Processes {
 
 /// The life of the thread.
 fn live(processes: &Arc<Processes>, pid: Pid, own_thread: &OwnThread) {
-    let _inside = processes.scheduler.runtime().enter();
+    processes.scheduler.runtime().stay();
     processes.scheduler.run_beside(pid.index());
     let _leaves = Leaves(processes, pid);
     let (Some(begins), Some(cell)) = (

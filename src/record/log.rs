@@ -243,7 +243,7 @@ impl Shared {
     /// The life of the writer.
     fn write_all(&self) {
         WRITES.set(true);
-        let _inside = self.runtime.enter();
+        self.runtime.stay();
         while let Some(record) = self.next() {
             // A panic in the logger must not end the log, let alone a worker.
             drop_catching(catch_panic(|| self.logger.write(&record)));

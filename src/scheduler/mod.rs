@@ -244,7 +244,7 @@ impl Scheduler {
         for index in 0..self.workers.len() {
             let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
             let body = move || {
-                let _inside = scheduler.runtime.enter();
+                scheduler.runtime.stay();
                 spare::live(&scheduler, &*executor, Some(index));
             };
             let handle = thread::Builder::new()
@@ -254,7 +254,7 @@ impl Scheduler {
         }
         let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
         let body = move || {
-            let _inside = scheduler.runtime.enter();
+            scheduler.runtime.stay();
             monitor::watch(&scheduler, &*executor);
         };
         threads.handles.push(

@@ -148,7 +148,7 @@ impl Spares {
             return false;
         };
         let body = move || {
-            let _inside = scheduler.runtime.enter();
+            scheduler.runtime.stay();
             live(&scheduler, &*executor, Some(place));
         };
         let Ok(handle) = thread::Builder::new().name(start.name.clone()).spawn(body) else {

@@ -12,6 +12,8 @@ use longshore::{Error, Frame, FrameDecoder, FrameError, Inspection, RequestError
 
 use crate::support::*;
 
+mod features;
+
 type Deed = Box<dyn FnOnce() + Send>;
 
 /// Something to do in one place, once.
@@ -552,7 +554,17 @@ fn stop_by_the_program(node: &Node) -> thread::JoinHandle<()> {
 
 /// Has every blocking call tried in one place of a fresh node.
 fn try_in(place: Place, thread: &str) -> Result<(), String> {
-    let node = node_with(NodeOptions::from("inside@localhost").with_workers(1));
+    let options = NodeOptions::from("inside@localhost").with_workers(1);
+    try_with(options, thread, place)
+}
+
+/// The same, on a node with these options.
+fn try_with(
+    options: NodeOptions,
+    thread: &str,
+    place: impl FnOnce(&Node, Once) -> Kept,
+) -> Result<(), String> {
+    let node = node_with(options);
     let silent = node.spawn(|| Silent(Vec::new())).expect("spawned");
     let (sender, outcomes): (Sender<Outcome>, Receiver<Outcome>) = mpsc::channel();
     let here = node.clone();
@@ -583,8 +595,12 @@ fn try_in(place: Place, thread: &str) -> Result<(), String> {
 
 #[test]
 fn calls_that_would_wait_for_themselves_return_at_once_wherever_user_code_runs() {
+    try_all_in(PLACES);
+}
+
+fn try_all_in(places: &[(&str, &str, Place)]) {
     silence_expected_panics();
-    let failures: Vec<String> = PLACES
+    let failures: Vec<String> = places
         .iter()
         .filter_map(|(name, thread, place)| {
             let outcome = try_in(*place, thread);
