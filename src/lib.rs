@@ -182,7 +182,7 @@ pub use node::{Error, Metrics, Node, NodeInfo, NodeOptions, Serve, StopOptions, 
 pub use poll::SocketInfo;
 pub use process::{
     EventInfo, EventOptions, Lanes, MailboxPolicy, ProcessInfo, ProcessState, Published,
-    SlowHandler, SpawnOptions,
+    SlowHandler, SpawnOptions, TimerInfo, TimerKind,
 };
 pub use proto::framing::{ByteOrder, CustomFraming, Frame, FrameDecoder, Framing, HeaderFraming};
 pub use proto::proxy::ProxyHeader;

@@ -155,6 +155,16 @@ impl Ticker {
         (was_live, held)
     }
 
+    /// The type of its messages.
+    pub(crate) fn message_type(&self) -> MessageType {
+        self.message_type
+    }
+
+    /// The time between two ticks.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_nanos(self.rate.interval_ns)
+    }
+
     /// Ticks that were missed.
     pub(crate) fn missed(&self) -> u64 {
         self.state.lock().missed

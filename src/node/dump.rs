@@ -8,10 +8,10 @@ use super::Node;
 
 impl Node {
     /// The state of the node as text: figures, slow handlers, supervisors with their children,
-    /// pools, processes with their names, and sockets. For people; the form may change. With the feature `signals`,
+    /// pools, processes with their names, sockets, and timers. For people; the form may change. With the feature `signals`,
     /// [`Node::run`] writes it to standard error at SIGUSR1.
     ///
-    /// It grows with the number of processes and sockets. Text from outside is escaped.
+    /// It grows with the number of processes, sockets and timers. Text from outside is escaped.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -109,6 +109,18 @@ impl Node {
                 socket.age,
                 details.escape_debug()
             )?;
+        }
+        writeln!(out, "== timers")?;
+        for timer in self.timers() {
+            write!(out, "{} due_in={:?}", timer.kind.as_str(), timer.due_in)?;
+            if let Some(to) = &timer.to {
+                write!(out, " to={}", to.to_string().escape_debug())?;
+            }
+            write!(out, " from={} message={}", timer.from, timer.message)?;
+            if let Some(interval) = timer.interval {
+                write!(out, " interval={interval:?} missed={}", timer.missed)?;
+            }
+            writeln!(out)?;
         }
         Ok(())
     }

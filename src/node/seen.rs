@@ -3,7 +3,7 @@
 use super::Node;
 use crate::id::{Name, Pid};
 use crate::poll::SocketInfo;
-use crate::process::{ProcessInfo, SlowHandler};
+use crate::process::{ProcessInfo, SlowHandler, TimerInfo};
 
 impl Node {
     /// The processes that are alive. None of them is stopped for it, and what is shown of each
@@ -56,6 +56,27 @@ impl Node {
         // `handle_inspect` of the program's own meta-processes runs here.
         let _inside = self.runtime().enter();
         self.0.core.io.list().into_iter()
+    }
+
+    /// The timers that are set, in no order: messages that are due later, deadlines of sockets and
+    /// of requests. The node is not stopped for it; setting a timer waits for a batch of 64 of them
+    /// at the most.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// use std::time::Duration;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let node = Node::start("example@localhost")?;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// let pid = node.spawn(|| Worker)?;
+    /// node.send_after(pid, "later", Duration::from_secs(60));
+    /// let timer = node.timers().next().expect("one is set");
+    /// assert_eq!((timer.to, timer.message), (Some(Target::Pid(pid)), "&str"));
+    /// # Ok(()) }
+    /// ```
+    pub fn timers(&self) -> impl Iterator<Item = TimerInfo> + use<> {
+        self.table().list_timers()
     }
 
     /// The 16 longest handlers that were slow, longest first, those that still run included: what

@@ -38,7 +38,8 @@ pub struct ProcessInfo {
     /// Messages that it has taken in hand since its spawn, signals and answers included.
     pub messages_in: u64,
     /// Messages that it has sent since its spawn with the verbs of
-    /// [`Context`](crate::Context) that send, up to its last activation that is over.
+    /// [`Context`](crate::Context) that send, refused ones included, up to its last activation
+    /// that is over.
     pub messages_out: u64,
     /// Messages in its mailbox, in all lanes.
     pub messages_queued: usize,

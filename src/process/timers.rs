@@ -135,8 +135,9 @@ impl Processes {
     /// Ticks of a timer that were missed; 0 for one that is gone, or fires once.
     pub(crate) fn missed_ticks(&self, id: TimerId) -> u64 {
         let TimerId::Every(id) = id else { return 0 };
-        let ticker = self.tickers.lock().get(&id).cloned();
-        ticker.map_or(0, |ticker| ticker.missed())
+        // Under the lock: a last share that is dropped here would run code of the user.
+        let tickers = self.tickers.lock();
+        tickers.get(&id).map_or(0, |ticker| ticker.missed())
     }
 
     /// A ticker has expired. Runs no code of the user.

@@ -144,6 +144,16 @@ impl<T> Timers<T> {
         all
     }
 
+    /// Shows timers as [`Wheel::look`] does. `show` runs under the lock and must not set or cancel a timer.
+    pub(crate) fn look(
+        &self,
+        first: usize,
+        places: usize,
+        show: impl FnMut(u64, &T),
+    ) -> Option<usize> {
+        self.state.lock().wheel.look(first, places, show)
+    }
+
     /// Timers that are set.
     pub(crate) fn pending(&self) -> usize {
         self.state.lock().wheel.len()

@@ -169,6 +169,23 @@ impl<T> Wheel<T> {
         entry.is_some_and(|entry| entry.stamp == key.stamp)
     }
 
+    /// Shows the deadline and the item of each timer that lies in `places` places of memory from `first` on, in no order.
+    /// Returns where the next look begins, `None` behind the last place.
+    pub(crate) fn look(
+        &self,
+        first: usize,
+        places: usize,
+        mut show: impl FnMut(u64, &T),
+    ) -> Option<usize> {
+        let end = first.saturating_add(places).min(self.entries.capacity());
+        for index in first..end {
+            if let Some(entry) = self.entries.get(index) {
+                show(entry.deadline_ms, &entry.item);
+            }
+        }
+        (end < self.entries.capacity()).then_some(end)
+    }
+
     /// Says when [`advance`](Self::advance) has something to do; never later than the first deadline.
     ///
     /// It is the first deadline itself if its slot holds few timers, as it does in an idle program. Else it may be earlier,

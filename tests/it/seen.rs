@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::{ChildState, SocketKind};
+use longshore::{ChildState, SocketKind, TcpLimits, TimerInfo, TimerKind};
 
 use crate::support::*;
 
@@ -277,4 +277,204 @@ fn node_shows_what_its_figures_show() {
     assert_eq!(count(&node, "processes"), 1);
     stop_clean(&node);
     assert!(node.info().is_stopping);
+}
+
+/// Keeps its requests.
+struct Silent(Vec<Reply>);
+
+impl Actor for Silent {
+    fn handle_call(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        _: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
+        self.0.push(reply);
+        Ok(())
+    }
+}
+
+struct Question;
+
+impl Request for Question {
+    type Reply = ();
+}
+
+#[test]
+fn timers_are_listed_with_what_they_do() {
+    let node = node();
+    let silent = node.spawn(|| Silent(Vec::new())).expect("spawned");
+    let (probe, user) = (Probe::spawn(&node), Probe::spawn(&node));
+    let limits = TcpLimits::default().with_idle_timeout(LIMIT * 4);
+    let (addr, _) = probe.listen(TcpServerOptions::default().with_limits(limits));
+    let _peer = client(addr);
+    let connection = probe.connect().id;
+    let (once, every) = user.run(move |cx| {
+        let once = cx.send_after(silent, 7_u32, LIMIT * 2);
+        let every = cx
+            .send_every("absent", "tick", LIMIT * 3)
+            .expect("an interval");
+        cx.ask(silent, Question, LIMIT * 5, 1).expect("sent");
+        (once, every)
+    });
+    let mut outside = std::pin::pin!(node.ask(silent, Question, LIMIT * 6).expect("sent"));
+    let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(outside.as_mut().poll(&mut task).is_pending());
+    node.send_after(connection, "late", LIMIT * 7);
+
+    let listed = || node.timers().collect::<Vec<TimerInfo>>();
+    let find = |kind, from, to: Option<Target>| {
+        let found = |timer: &TimerInfo| (timer.kind, timer.from, &timer.to) == (kind, from, &to);
+        let mut all = listed().into_iter().filter(found);
+        let one = all.next();
+        assert_eq!(all.next(), None, "{to:?}");
+        one
+    };
+    let is_due = |timer: &TimerInfo, in_limits: u32| {
+        // Rounded up.
+        let latest = LIMIT * in_limits + Duration::from_millis(1);
+        assert!(timer.due_in <= latest, "{timer:?}");
+        assert!(timer.due_in > latest - LIMIT, "{timer:?}");
+    };
+    let (message, meta, request) = (TimerKind::Message, TimerKind::Meta, TimerKind::Request);
+    let own = find(message, user.pid, Some(silent.into())).expect("set");
+    assert_eq!((own.message, own.interval), ("u32", None));
+    is_due(&own, 2);
+    let tick = find(message, user.pid, Some("absent".into())).expect("set");
+    assert_eq!((tick.message, tick.interval), ("&str", Some(LIMIT * 3)));
+    assert_eq!(tick.missed, 0);
+    is_due(&tick, 3);
+    let late = find(message, Pid::NODE, Some(connection.into())).expect("set");
+    is_due(&late, 7);
+    let asked = find(request, user.pid, Some(user.pid.into())).expect("set");
+    is_due(&asked, 5);
+    is_due(&find(request, Pid::NODE, None).expect("set"), 6);
+    is_due(
+        &find(meta, Pid::NODE, Some(connection.into())).expect("set"),
+        4,
+    );
+    assert_eq!(listed().len(), node.info().timers);
+    let dump = node.dump();
+    assert!(
+        dump.contains(&format!(" to={silent} from={} message=u32", user.pid)),
+        "{dump}"
+    );
+
+    user.run(move |cx| assert!(cx.cancel_timer(once) && cx.cancel_timer(every)));
+    assert_eq!(find(message, user.pid, Some(silent.into())), None);
+    assert_eq!(find(message, user.pid, Some("absent".into())), None);
+    node.stop();
+    assert_eq!(listed(), []);
+}
+
+#[test]
+fn list_of_timers_shows_all_that_stay_while_others_come_and_go() {
+    const STAY: usize = 1_000;
+    let node = node();
+    let silent = node.spawn(|| Silent(Vec::new())).expect("spawned");
+    for number in 0..STAY {
+        node.send_after(silent, number, LIMIT);
+    }
+    let churns = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while churns.load(std::sync::atomic::Ordering::Relaxed) {
+                let timers: Vec<Timer> = (0..100_u8)
+                    .map(|number| node.send_after(silent, number, LIMIT))
+                    .collect();
+                for timer in timers {
+                    assert!(node.cancel_timer(timer));
+                }
+            }
+        });
+        for _ in 0..200 {
+            let stay = node.timers().filter(|timer| timer.message == "usize");
+            assert_eq!(stay.count(), STAY);
+        }
+        churns.store(false, std::sync::atomic::Ordering::Relaxed);
+    });
+    stop_clean(&node);
+}
+
+/// Sends what it gets to the next one, until it is stopped.
+struct Ring {
+    next: Option<Pid>,
+    is_over: bool,
+}
+
+struct Over;
+
+impl Actor for Ring {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        if let Some(next) = message.downcast_ref::<Pid>() {
+            self.next = Some(*next);
+        } else if message.is::<Over>() {
+            self.is_over = true;
+        } else if let (Some(next), false) = (self.next, self.is_over) {
+            cx.send(next, ())?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn messages_in_and_out_add_up_while_they_are_under_way() {
+    const PROCESSES: u64 = 50;
+    const TOKENS: u64 = 200;
+    // What the two workers have sent in the activations that they are in: each at most the tokens.
+    const UNCOUNTED: u64 = 2 * TOKENS;
+    let node = node();
+    let spawn = |_| {
+        let ring = Ring {
+            next: None,
+            is_over: false,
+        };
+        node.spawn(|| ring).expect("spawned")
+    };
+    let ring: Vec<Pid> = (0..PROCESSES).map(spawn).collect();
+    for (index, pid) in ring.iter().enumerate() {
+        node.send(*pid, ring[(index + 1) % ring.len()])
+            .expect("sent");
+    }
+    for token in 0..TOKENS {
+        node.send(ring[(token % PROCESSES) as usize], ())
+            .expect("sent");
+    }
+    let sum = || {
+        node.processes()
+            .fold((0, 0, 0), |(handled, sent, queued), process| {
+                (
+                    handled + process.messages_in,
+                    sent + process.messages_out,
+                    queued + process.messages_queued as u64,
+                )
+            })
+    };
+    let from_outside = PROCESSES + TOKENS;
+    for _ in 0..500 {
+        let (before, now, after) = (sum(), sum(), sum());
+        // A list takes its time: what was handled before it was sent before the next one, and the other way round.
+        assert!(
+            before.0 <= now.1 + from_outside + UNCOUNTED,
+            "{before:?} {now:?}"
+        );
+        assert!(
+            now.1 + from_outside <= after.0 + TOKENS + PROCESSES,
+            "{now:?} {after:?}"
+        );
+    }
+    for pid in &ring {
+        node.send(*pid, Over).expect("sent");
+    }
+    wait_until("the ring to be at rest", || {
+        let (handled, sent, queued) = sum();
+        queued == 0 && handled == sent + from_outside + PROCESSES
+    });
+    stop_clean(&node);
 }
