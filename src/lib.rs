@@ -159,12 +159,12 @@ pub use memory::buffer::{Buffer, BufferPool, SharedBuffer};
 pub use message::MessageUnixDatagram;
 pub use message::Request;
 pub use message::{
-    DowncastError, FailedAttempt, Flow, HandOverError, Message, MessageDown, MessageEvent,
-    MessageEventSubscribers, MessageExit, MessageMetaFailed, MessageRelayEnd, MessageReply,
-    MessageRoom, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed,
-    MessageTcpSecured, MessageTcpWritable, MessageUdp, MessageUdpError, Priority, Proxied,
-    RelayError, RelayedConnection, SendError, StartTlsError, UserMessage, WriteData, WriteError,
-    WriteErrorKind,
+    DowncastError, FailedAttempt, Flow, HandOverError, Message, MessageDown, MessageDrained,
+    MessageEvent, MessageEventSubscribers, MessageExit, MessageMetaFailed, MessageRelayEnd,
+    MessageReply, MessageRoom, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
+    MessageTcpPeerClosed, MessageTcpSecured, MessageTcpWritable, MessageUdp, MessageUdpError,
+    Priority, Proxied, RelayError, RelayedConnection, SendError, StartTlsError, UserMessage,
+    WriteData, WriteError, WriteErrorKind,
 };
 pub use meta::{
     ConnectionInfo, DatagramInfo, ListenerInfo, MetaContext, MetaProcess, Readiness, SocketKind,

@@ -2,6 +2,7 @@
 
 mod blocking;
 mod context;
+mod drain;
 mod events;
 mod hand_over;
 mod pool;

@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Discard(CompactMessage),
     /// Wake this when the stripe has come here.
     Confirm { to: Alias, confirmed: Waker },
+    /// The listener is drained: its connections come to their end, or, `closes`, close now.
+    Drain { listener: Alias, closes: bool },
     /// The node stops: take in nothing new.
     StopAccepting,
     /// The node stops: finish.

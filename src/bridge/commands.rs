@@ -100,6 +100,11 @@ impl Commands {
         Ok(Alias::new(stripe, slot, generation))
     }
 
+    /// The number of stripes.
+    pub(crate) fn stripes(&self) -> usize {
+        self.stripes.len()
+    }
+
     /// Ends an alias; from now on it is stale. Returns the bytes that were accepted and never sent. The slot is not used
     /// again before [`Commands::recycle`].
     pub(crate) fn retire(&self, alias: Alias) -> usize {

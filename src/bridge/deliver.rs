@@ -106,6 +106,9 @@ pub(crate) trait Deliver: Send + Sync {
     /// nothing to give out.
     fn deliver_release(&self, to: Pid, alias: Alias);
 
+    /// Lets the session `to` know that it should come to its end. Another process is not a session, and gets nothing.
+    fn deliver_drain(&self, to: Pid);
+
     /// Sends an exit signal or a `Down` to one that watched `target`.
     fn notify(&self, watcher: Watcher, target: Target, reason: &Reason);
 

@@ -9,6 +9,10 @@ pub(crate) struct HandOver {
     pub(crate) to: Pid,
 }
 
+/// Notifies a session that it should come to its end.
+#[derive(Debug)]
+pub(crate) struct SessionDrained;
+
 /// Notifies a session that all input of a connection has gone back to it.
 #[derive(Debug)]
 pub(crate) struct InputReturned(pub(crate) crate::id::Alias);

@@ -1,10 +1,20 @@
 //! What an owner asks of a socket besides sending data.
 
+use std::time::Duration;
+
 use super::relay::RelayOutcome;
 use crate::error::DisconnectReason;
+use crate::id::Pid;
 use crate::memory::buffer::{Buffer, SharedBuffer};
 pub(crate) use crate::proto::framing::{Decoder, Framing};
 use crate::tls::StartTls;
+
+/// How long a drain may take, and who gets the message at its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    pub(crate) by: Pid,
+    pub(crate) deadline: Duration,
+}
 
 /// Travels as a message to the alias, so it keeps its place among the bytes sent before and after it.
 #[derive(Clone, Debug)]
@@ -29,6 +39,8 @@ pub(crate) enum SocketCommand {
     PartnerEnded(RelayOutcome),
     PauseAccepting,
     ResumeAccepting,
+    /// Stop listening, let the connections come to their end until the deadline, and report that.
+    Drain(Drain),
     /// From a listener: end a handshake whose peer sends nothing, because its place is wanted.
     GiveWay,
 }

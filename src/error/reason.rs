@@ -194,6 +194,8 @@ pub enum DisconnectReason {
     OwnerGone,
     /// The node stopped.
     NodeStop,
+    /// Its listener was drained, and the connection was still open at the deadline.
+    Drain,
     /// No byte moved in either direction for the idle timeout.
     IdleTimeout,
     /// The connection attempt (name resolution included) took too long.
@@ -222,7 +224,7 @@ pub enum DisconnectReason {
 
 impl DisconnectReason {
     /// The names under which a listener counts how its connections ended.
-    pub(crate) const COUNTED: [&'static str; 21] = [
+    pub(crate) const COUNTED: [&'static str; 22] = [
         "ended_closed_by_peer",
         "ended_reset",
         "ended_truncated",
@@ -244,6 +246,7 @@ impl DisconnectReason {
         "ended_resolve",
         "ended_io",
         "ended_overflow",
+        "ended_drain",
     ];
 
     /// A short name of the kind of reason, for a label of a metric: the name under which a listener counts it, as in
@@ -283,6 +286,7 @@ impl DisconnectReason {
             Self::Resolve(_) => 18,
             Self::Io(_) => 19,
             Self::Overflow => 20,
+            Self::Drain => 21,
         }
     }
 
@@ -309,6 +313,7 @@ impl fmt::Display for DisconnectReason {
             Self::Exit(reason) => write!(f, "exit: {reason}"),
             Self::OwnerGone => f.write_str("owner process is gone"),
             Self::NodeStop => f.write_str("node stopped"),
+            Self::Drain => f.write_str("closed at the deadline of a drain"),
             Self::IdleTimeout => f.write_str("idle timeout"),
             Self::ConnectTimeout => f.write_str("connect timeout"),
             Self::HandshakeTimeout => f.write_str("handshake timeout"),
@@ -331,7 +336,7 @@ impl From<&DisconnectReason> for Reason {
         match reason {
             DisconnectReason::ClosedByPeer | DisconnectReason::LocalClose => Self::Normal,
             DisconnectReason::Exit(reason) => reason.clone(),
-            DisconnectReason::NodeStop => Self::Shutdown,
+            DisconnectReason::NodeStop | DisconnectReason::Drain => Self::Shutdown,
             other => Self::error(other),
         }
     }

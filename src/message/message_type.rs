@@ -43,9 +43,10 @@ impl MessageType {
     pub(crate) const RELAY_END: Self = Self(16);
     pub(crate) const ROOM: Self = Self(17);
     pub(crate) const TCP_SECURED: Self = Self(18);
+    pub(crate) const DRAINED: Self = Self(19);
 
     /// Names of the runtime's own types, by number.
-    const NAMES: [&'static str; 19] = [
+    const NAMES: [&'static str; 20] = [
         "",
         "longshore::MessageTcp",
         "longshore::MessageTcpConnect",
@@ -65,6 +66,7 @@ impl MessageType {
         "longshore::MessageRelayEnd",
         "longshore::MessageRoom",
         "longshore::MessageTcpSecured",
+        "longshore::MessageDrained",
     ];
 
     /// The number of a user's type.

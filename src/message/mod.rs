@@ -9,6 +9,7 @@
 
 mod datagram;
 mod downcast;
+mod drained;
 mod event;
 mod hand_over;
 mod local_addr;
@@ -33,6 +34,7 @@ pub use datagram::MessageUnixDatagram;
 pub(crate) use datagram::datagram_bytes;
 pub use datagram::{MessageUdp, MessageUdpError};
 pub use downcast::DowncastError;
+pub use drained::MessageDrained;
 pub use event::{MessageEvent, MessageEventSubscribers};
 pub use hand_over::HandOverError;
 pub(crate) use local_addr::LocalAddr;
@@ -71,6 +73,8 @@ pub enum Message {
     TcpSecured(Box<MessageTcpSecured>),
     /// Two TCP connections that were relayed are over. The last message of both.
     RelayEnd(Box<MessageRelayEnd>),
+    /// A listener that was drained has ended, with all its connections.
+    Drained(MessageDrained),
     /// A datagram received, or one to send.
     Udp(MessageUdp),
     /// A datagram of a Unix domain socket received, or one to send.
@@ -199,6 +203,7 @@ impl Message {
             Self::TcpWritable(_) => MessageType::TCP_WRITABLE,
             Self::TcpSecured(_) => MessageType::TCP_SECURED,
             Self::RelayEnd(_) => MessageType::RELAY_END,
+            Self::Drained(_) => MessageType::DRAINED,
             Self::Udp(_) => MessageType::UDP,
             #[cfg(unix)]
             Self::UnixDatagram(_) => MessageType::UNIX_DATAGRAM,

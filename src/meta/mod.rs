@@ -186,6 +186,22 @@ pub trait MetaProcess: Send + 'static {
         Err(reason)
     }
 
+    /// Called when a listener is drained, and again at the deadline of the drain, with `closes`.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the meta-process with that reason.
+    #[doc(hidden)]
+    fn handle_drain(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        listener: crate::id::Alias,
+        closes: bool,
+    ) -> Result<(), Reason> {
+        let _ = (cx, listener, closes);
+        Ok(())
+    }
+
     /// Called when the node begins to stop, or right behind `init` if it has begun: takes in nothing new from here on.
     /// What is there already is still handled, and the parent still runs. A listener closes here.
     ///

@@ -13,7 +13,9 @@ use super::requests::timed_out;
 use super::room::DropAt;
 use super::table::Processes;
 use crate::base::blocking::Job;
-use crate::bridge::{Ack, Claim, Command, Deliver, TimerEvent, Undelivered, Watcher};
+use crate::bridge::{
+    Ack, Claim, Command, Deliver, SessionDrained, TimerEvent, Undelivered, Watcher,
+};
 use crate::error::Reason;
 use crate::id::{Alias, Pid, Ref, Target};
 use crate::message::{CompactMessage, Message, MessageReply, Priority};
@@ -179,6 +181,17 @@ impl Deliver for Processes {
             Class::Control,
             Slot::Lifo,
         );
+    }
+
+    fn deliver_drain(&self, to: Pid) {
+        let is_session = self
+            .cells
+            .get(to.index())
+            .is_some_and(|cell| cell.is_session.load(Ordering::Relaxed));
+        if is_session {
+            // One that has ended needs no end.
+            let _ = self.deliver_control(to, to, Message::new(SessionDrained));
+        }
     }
 
     fn notify(&self, watcher: Watcher, target: Target, reason: &Reason) {

@@ -224,6 +224,12 @@ impl ProcessContext<'_> {
         }
     }
 
+    /// Whether the connection is relayed.
+    pub(crate) fn is_relayed(&self, alias: Alias) -> bool {
+        let quota = self.processes.commands.quota(alias);
+        quota.is_some_and(|quota| quota.is_current(alias.generation()) && quota.is_relayed())
+    }
+
     /// Whether input of the connection goes back to its stripe.
     #[inline]
     pub(crate) fn is_returning(&self, alias: Alias) -> bool {

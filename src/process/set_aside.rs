@@ -304,6 +304,11 @@ impl Process {
 }
 
 impl ProcessContext<'_> {
+    /// Whether input of the connection waits in this process, or goes back to its stripe.
+    pub(crate) fn has_set_aside(&self, alias: Alias) -> bool {
+        self.life.aside().is_some_and(|aside| aside.contains(alias))
+    }
+
     /// Whether the output of the connection is above its high mark, so that its input waits.
     pub(crate) fn holds_input(&self, alias: Alias) -> bool {
         let quota = self.processes.commands.quota(alias);

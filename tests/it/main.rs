@@ -18,6 +18,7 @@ mod clients;
 mod close;
 mod connections;
 mod datagrams;
+mod drain;
 mod environment;
 mod events;
 mod faults;

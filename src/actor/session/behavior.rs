@@ -12,7 +12,7 @@ use super::input::{Input, Progress, Unit};
 use super::{Session, SessionContext};
 use crate::actor::number_of;
 use crate::bridge::request::Reply;
-use crate::bridge::{Framing, InputReturned};
+use crate::bridge::{Framing, InputReturned, SessionDrained};
 use crate::error::{DisconnectReason, FrameError, Reason};
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
@@ -59,6 +59,9 @@ pub(super) struct Peer {
     /// A [`Note::Offer`] waits for the low mark.
     pub(super) is_waiting: bool,
     has_peer_closed: bool,
+    is_draining: bool,
+    /// It closes as soon as no input is left.
+    pub(super) closes_when_idle: bool,
     /// A callback has resumed the session or changed the framing: what was left is offered again.
     pub(super) wants_offer: bool,
 }
@@ -96,6 +99,8 @@ impl<S: Session> SessionBehavior<S> {
                 is_closing: false,
                 is_waiting: false,
                 has_peer_closed: false,
+                is_draining: false,
+                closes_when_idle: false,
                 wants_offer: false,
             },
             input,
@@ -309,6 +314,7 @@ impl<S: Session> Behavior for SessionBehavior<S> {
                 Err(message) if message.is::<InputReturned>() => {
                     return self.input_returned(env, message);
                 }
+                Err(message) if message.is::<SessionDrained>() => self.drained(env)?,
                 Err(message) => {
                     let (session, mut cx) = self.context(env);
                     session.handle_message(&mut cx, from, message)?;
@@ -366,10 +372,37 @@ impl<S: Session> SessionBehavior<S> {
         if self.peer.wants_offer || self.is_returning(env) {
             self.offer(env)?;
         }
+        if self.peer.closes_when_idle {
+            self.close_if_idle(env);
+        }
         if self.deadline.is_some() {
             self.note_frame(env);
         }
         Ok(())
+    }
+
+    /// The listener is drained, or the node stops.
+    #[cold]
+    fn drained(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
+        if std::mem::replace(&mut self.peer.is_draining, true) {
+            return Ok(());
+        }
+        let (session, mut cx) = self.context(env);
+        session.draining(&mut cx)
+    }
+
+    /// Closes the connection unless input of it is left somewhere. A relay, or one whose session has paused, is not idle.
+    #[cold]
+    fn close_if_idle(&mut self, env: &mut ProcessContext<'_>) {
+        let Some(alias) = self.peer.alias else { return };
+        let is_busy = self.input.len() > 0
+            || self.peer.is_paused
+            || self.peer.is_closing
+            || env.has_set_aside(alias)
+            || env.is_relayed(alias);
+        if !is_busy {
+            self.context(env).1.close();
+        }
     }
 
     /// All input has gone back: the session ends if its connection has another owner now.

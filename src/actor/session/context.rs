@@ -102,6 +102,12 @@ impl<'a> SessionContext<'a> {
         Ok(())
     }
 
+    /// Closes the connection as soon as nothing that the peer has sent is left, that is, when `received` has taken
+    /// everything; what was written is sent. An answer that this session waits for does not count as left.
+    pub fn close_when_idle(&mut self) {
+        self.peer.closes_when_idle = true;
+    }
+
     /// Asks for no call of `received` before `bytes` are there. It holds for one call.
     pub fn need(&mut self, bytes: usize) {
         self.input.need(bytes);

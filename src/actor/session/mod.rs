@@ -126,6 +126,19 @@ pub trait Session: Send + 'static {
         Ok(())
     }
 
+    /// Called once when the listener is drained (see [`Context::drain`](crate::Context::drain)) or the node begins to stop.
+    /// At the deadline of either the connection is closed. Closes it by default as soon as no input is left, by
+    /// [`SessionContext::close_when_idle`]. A session that answers later, when another process has answered it, waits for
+    /// that first.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the session; the connection closes after what was written.
+    fn draining(&mut self, cx: &mut SessionContext<'_>) -> Result<(), Reason> {
+        cx.close_when_idle();
+        Ok(())
+    }
+
     /// Called last of all callbacks of the connection. The session ends after it.
     fn disconnected(&mut self, cx: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
         let _ = (cx, end);

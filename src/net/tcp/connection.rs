@@ -16,6 +16,7 @@
 //! part for the whole.
 
 mod diversion;
+mod drain;
 mod hand_over;
 mod owner;
 mod relay;
@@ -29,7 +30,7 @@ use super::limits::ConnectionPermit;
 use super::window::DeliveryWindow;
 use crate::bridge::{Ack, QuotaOptions, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
-use crate::id::Pid;
+use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::meta::{
@@ -406,6 +407,19 @@ impl MetaProcess for Driver {
                 DisconnectReason::Exit(reason)
             },
         )
+    }
+
+    fn handle_drain(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        listener: Alias,
+        closes: bool,
+    ) -> Result<(), Reason> {
+        self.listener_drained(cx, listener, closes)
+    }
+
+    fn handle_stop(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        self.notify_session(cx)
     }
 
     fn handle_finish(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {

@@ -50,6 +50,8 @@ pub(super) struct ConnectionLimiter {
     max_silent: Option<usize>,
     /// The listener waits for room.
     awaits_permit: AtomicBool,
+    /// The listener is drained: a session that begins now is notified of it.
+    is_draining: AtomicBool,
     pub(super) handshakes_failed: AtomicU64,
     proxy_headers_failed: AtomicU64,
     ended: [AtomicU64; DisconnectReason::COUNTED.len()],
@@ -134,6 +136,13 @@ impl ConnectionLimiter {
         }
         self.awaits_permit.swap(true, SeqCst);
         fits()
+    }
+
+    /// Has every connection that ends wake the listener, which has none to accept any more. Returns how many there are.
+    pub(super) fn drain(&self) -> usize {
+        self.is_draining.store(true, SeqCst);
+        self.awaits_permit.swap(true, SeqCst);
+        self.open.load(SeqCst)
     }
 
     pub(super) fn handshaking(&self) -> usize {
@@ -237,6 +246,17 @@ impl ConnectionPermit {
     /// What spawns the owner of the connection, if it is to have a process of its own.
     pub(super) fn owners(&self) -> Option<Arc<dyn SpawnOwner>> {
         self.limiter.owners.get().map(Arc::clone)
+    }
+
+    /// Whether the listener of the connection is `alias`.
+    pub(super) fn is_of(&self, alias: Alias) -> bool {
+        let listener = self.limiter.listener.get();
+        listener.is_some_and(|(listener, _)| *listener == alias)
+    }
+
+    /// Whether the listener is drained.
+    pub(super) fn is_draining(&self) -> bool {
+        self.limiter.is_draining.load(SeqCst)
     }
 
     /// Counts the end of the connection.

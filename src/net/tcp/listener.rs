@@ -10,6 +10,7 @@
 
 mod accept_loop;
 mod admission;
+mod drain;
 mod proxied;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use mio::net::UnixListener;
 use socket2::{Protocol, SockRef, Type};
 
 use self::accept_loop::{Accepting, Counters, Spare, spare_descriptor};
+use self::drain::{Closed, Draining};
 use super::HAS_AN_OWNER;
 use super::limits::ConnectionLimiter;
 use super::tls::ServerSide;
@@ -73,6 +75,7 @@ pub struct TcpServer {
     /// The second that the rate is counted in, and how many were accepted in it.
     rate: (u64, u32),
     counters: Counters,
+    draining: Option<Box<Draining>>,
     /// How long `bind` was in the resolver.
     resolving_ms: u64,
 }
@@ -85,6 +88,8 @@ enum Listener {
     Unix(UnixListener, Option<SocketFile>),
     #[cfg(feature = "testing")]
     Simulated(SimulatedListener, SocketAddr),
+    /// It is drained; what it was, for inspection.
+    Closed(Closed),
 }
 
 impl Listener {
@@ -99,6 +104,7 @@ impl Listener {
                 .map(|(stream, _)| (Stream::Unix(stream), UNSPECIFIED)),
             #[cfg(feature = "testing")]
             Self::Simulated(listener, _) => simulated::accept(listener),
+            Self::Closed(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
@@ -108,7 +114,11 @@ impl Listener {
             let local = listener.local_addr();
             return local.is_some_and(|address| address.ip().is_some());
         }
-        matches!(self, Self::Tcp(..))
+        match self {
+            Self::Tcp(..) => true,
+            Self::Closed(closed) => closed.is_tcp,
+            _ => false,
+        }
     }
 }
 
@@ -126,6 +136,7 @@ impl fmt::Display for Listener {
                 Some(address) => address.fmt(f),
                 None => f.write_str("closed"),
             },
+            Self::Closed(closed) => f.write_str(&closed.shown),
         }
     }
 }
@@ -384,6 +395,7 @@ impl TcpServer {
             errors_in_row: 0,
             rate: (0, 0),
             counters: Counters::default(),
+            draining: None,
             resolving_ms: 0,
         }
     }
@@ -404,6 +416,7 @@ impl TcpServer {
             Listener::Unix(..) => UNSPECIFIED,
             #[cfg(feature = "testing")]
             Listener::Simulated(_, addr) => *addr,
+            Listener::Closed(closed) => closed.addr,
         }
     }
 

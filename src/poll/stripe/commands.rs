@@ -61,6 +61,9 @@ impl Run<'_> {
             Command::Inspect { to, reply } => self.inspect(to, reply),
             Command::Discard(message) => drop_catching(message),
             Command::Confirm { to, confirmed } => self.confirm(to, confirmed),
+            Command::Drain { listener, closes } => {
+                self.notify_all(|meta, cx| meta.handle_drain(cx, listener, closes));
+            }
             Command::StopAccepting => {
                 self.inner.phase = Phase::Closed;
                 self.notify_all(|meta, cx| meta.handle_stop(cx));
@@ -149,10 +152,10 @@ impl Run<'_> {
 
     fn notify_all(
         &mut self,
-        what: fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
+        what: impl Fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
     ) {
         for alias in self.inner.entries.aliases(self.stripe) {
-            self.call(alias, what);
+            self.call(alias, &what);
         }
     }
 }

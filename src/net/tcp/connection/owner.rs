@@ -154,6 +154,13 @@ impl Driver {
                 self.owner = owner;
                 cx.quota().set_owner(owner);
                 self.handshake_done();
+                if self
+                    .permit
+                    .as_ref()
+                    .is_some_and(ConnectionPermit::is_draining)
+                {
+                    cx.services.deliver.deliver_drain(owner);
+                }
             }
             _ => {
                 self.stream.reset_on_close();
@@ -206,7 +213,8 @@ impl Driver {
             SocketCommand::SetFraming(framing) => Input::SetFraming(Arc::new(framing)),
             SocketCommand::Returned(data) => return self.keep_returned(data),
             SocketCommand::PartnerEnded(outcome) => return self.partner_ended(cx, outcome),
-            SocketCommand::PauseAccepting
+            SocketCommand::Drain(_)
+            | SocketCommand::PauseAccepting
             | SocketCommand::ResumeAccepting
             | SocketCommand::StartTls(_)
             | SocketCommand::GiveWay => return,

@@ -93,7 +93,7 @@ pub(super) struct Counters {
 }
 
 impl TcpServer {
-    fn accept_all(&mut self, cx: &mut MetaContext<'_>) {
+    pub(super) fn accept_all(&mut self, cx: &mut MetaContext<'_>) {
         for _ in 0..ACCEPTS {
             if !self.readable || self.paused || !self.may_accept(cx) {
                 return;
@@ -234,6 +234,7 @@ impl TcpServer {
 impl TcpServer {
     fn state_name(&self) -> &'static str {
         match self.state {
+            _ if self.is_draining() => "draining",
             _ if self.paused => "paused",
             Accepting::Open => "accepting",
             Accepting::Waiting(lack) => lack.name(),
@@ -249,6 +250,7 @@ impl MetaProcess for TcpServer {
             Listener::Unix(listener, _) => cx.register_source(listener)?,
             #[cfg(feature = "testing")]
             Listener::Simulated(listener, _) => simulated::register(cx, listener)?,
+            Listener::Closed(_) => {}
         }
         record_resolving(&cx.services.log, &self.options.host, self.resolving_ms);
         // Checked at the spawn too, but a name may have become a pool's since.
@@ -263,6 +265,7 @@ impl MetaProcess for TcpServer {
             Listener::Unix(listener, _) => cx.deregister_source(listener),
             #[cfg(feature = "testing")]
             Listener::Simulated(listener, _) => simulated::deregister(listener),
+            Listener::Closed(_) => {}
         }
     }
 
@@ -273,6 +276,9 @@ impl MetaProcess for TcpServer {
     }
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if self.is_draining() {
+            return self.advance_drain(cx);
+        }
         self.state = Accepting::Open;
         self.accept_all(cx);
         Ok(())
@@ -280,6 +286,9 @@ impl MetaProcess for TcpServer {
 
     /// A connection has ended, or a handshake is done.
     fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if self.is_draining() {
+            return self.advance_drain(cx);
+        }
         if let Accepting::Waiting(Lack::Connections | Lack::Descriptors) = self.state {
             self.state = Accepting::Open;
         }
@@ -302,6 +311,7 @@ impl MetaProcess for TcpServer {
                 self.paused = false;
                 self.accept_all(cx);
             }
+            Ok(SocketCommand::Drain(drain)) => return self.begin_drain(cx, drain),
             Ok(SocketCommand::Close | SocketCommand::Abort) => return Err(Reason::Normal),
             // Other messages mean nothing to a listener.
             _ => {}
@@ -311,6 +321,10 @@ impl MetaProcess for TcpServer {
 
     fn handle_stop(&mut self, _cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         Err(Reason::Shutdown)
+    }
+
+    fn terminate(&mut self, cx: &mut MetaContext<'_>, _reason: &Reason) {
+        self.report_drain(cx);
     }
 
     fn is_listener(&self) -> bool {

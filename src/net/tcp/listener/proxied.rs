@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crate::bridge::{QuotaOptions, SocketCommand};
 use crate::error::Reason;
-use crate::id::Pid;
+use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
 use crate::message::{Message, Proxied};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
@@ -195,6 +195,19 @@ impl MetaProcess for ProxiedConnection {
         inspection.add("remote_addr", self.proxy_addr);
         inspection.add("owner", self.owner);
         inspection
+    }
+
+    /// A header that has not come by the deadline is not waited for.
+    fn handle_drain(
+        &mut self,
+        _cx: &mut MetaContext<'_>,
+        listener: Alias,
+        closes: bool,
+    ) -> Result<(), Reason> {
+        match &self.permit {
+            Some(permit) if closes && permit.is_of(listener) => Err(Reason::Shutdown),
+            _ => Ok(()),
+        }
     }
 
     fn terminate(&mut self, cx: &mut MetaContext<'_>, _reason: &Reason) {

@@ -1,0 +1,273 @@
+//! The drain of one listener, over real sockets.
+
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use longshore::prelude::*;
+use longshore::{DisconnectReason, MessageDrained, MessageTcpDisconnect, SocketKind};
+
+use crate::support::*;
+
+#[derive(Debug, PartialEq)]
+enum Noted {
+    Connected,
+    Draining,
+    End(DisconnectReason),
+}
+
+/// Answers each line with itself, and notes what happens. `stays`: it does nothing when it is drained.
+struct Lines {
+    noted: mpsc::Sender<Noted>,
+    stays: bool,
+}
+
+impl Session for Lines {
+    fn connected(
+        &mut self,
+        _: &mut SessionContext<'_>,
+        _: &MessageTcpConnect,
+    ) -> Result<(), Reason> {
+        self.noted.send(Noted::Connected)?;
+        Ok(())
+    }
+
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+        if let Some(end) = input.iter().position(|byte| *byte == b'\n') {
+            cx.write(input.split_to(end + 1));
+        }
+        Ok(())
+    }
+
+    fn draining(&mut self, cx: &mut SessionContext<'_>) -> Result<(), Reason> {
+        self.noted.send(Noted::Draining)?;
+        if !self.stays {
+            cx.close_when_idle();
+        }
+        Ok(())
+    }
+
+    fn disconnected(&mut self, _: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
+        let _ = self.noted.send(Noted::End(end.reason.clone()));
+    }
+}
+
+struct Site {
+    node: Node,
+    probe: Probe,
+    addr: SocketAddr,
+    listener: Alias,
+    noted: mpsc::Receiver<Noted>,
+}
+
+impl Site {
+    fn new(stays: bool) -> Self {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let server = TcpServer::bind("127.0.0.1:0").unwrap();
+        let addr = server.local_addr();
+        let (sender, noted) = mpsc::channel();
+        let listener = probe
+            .run(move |cx| {
+                cx.spawn_meta(server.serve(move || Lines {
+                    noted: sender.clone(),
+                    stays,
+                }))
+            })
+            .unwrap();
+        Self {
+            node,
+            probe,
+            addr,
+            listener,
+            noted,
+        }
+    }
+
+    fn client(&self) -> TcpStream {
+        let peer = client(self.addr);
+        assert_eq!(self.next(), Noted::Connected);
+        peer
+    }
+
+    fn next(&self) -> Noted {
+        self.noted.recv_timeout(LIMIT).expect("a note")
+    }
+
+    fn drain(&self, deadline: Duration) {
+        let listener = self.listener;
+        self.probe
+            .run(move |cx| cx.drain(listener, deadline))
+            .expect("it listens");
+    }
+}
+
+fn drained(probe: &Probe) -> MessageDrained {
+    match probe.next().1 {
+        Message::Drained(drained) => drained,
+        other => panic!("another message: {other:?}"),
+    }
+}
+
+#[test]
+fn idle_sessions_close_and_the_one_with_half_a_request_ends_it_first() {
+    let site = Site::new(false);
+    let mut idle = [site.client(), site.client()];
+    let mut busy = site.client();
+    busy.write_all(b"whole\nha").unwrap();
+    assert_eq!(read(&mut busy, 6), b"whole\n");
+    site.drain(LIMIT);
+    for _ in 0..3 {
+        while site.next() != Noted::Draining {}
+    }
+    for peer in &mut idle {
+        assert_eq!(read_to_end(peer), b"");
+    }
+    let refused = TcpStream::connect(site.addr).map_err(|error| error.kind());
+    assert_eq!(refused.err(), Some(ErrorKind::ConnectionRefused));
+    // The address is free, although a connection of the listener is open.
+    drop(TcpServer::bind(site.addr).unwrap());
+    site.probe.saw_nothing_yet();
+    busy.write_all(b"lf\n").unwrap();
+    assert_eq!(read_to_end(&mut busy), b"half\n");
+    drop((idle, busy));
+    let end = drained(&site.probe);
+    assert_eq!((end.id, end.finished, end.closed), (site.listener, 3, 0));
+    wait_for_count(&site.node, "meta_processes", 0);
+    wait_for_count(&site.node, "processes", 1);
+    stop_clean(&site.node);
+}
+
+#[test]
+fn what_the_peer_has_sent_is_answered_before_a_drained_session_closes() {
+    let site = Site::new(false);
+    let mut peer = site.client();
+    let line = [vec![b'x'; 99_999], vec![b'\n']].concat();
+    let mut writer = peer.try_clone().unwrap();
+    let sent = line.clone();
+    // 32 MB, whose answers fit neither the output nor the buffers of the system: the peer reads later.
+    let writing = thread::spawn(move || {
+        for _ in 0..320 {
+            writer.write_all(&sent).unwrap();
+        }
+    });
+    assert_eq!(read(&mut peer, 100_000), line);
+    wait_until("the output is above its high mark", || {
+        site.node.sockets().any(|socket| {
+            matches!(socket.kind, SocketKind::Connection(info) if info.high_water_events > 0)
+        })
+    });
+    site.drain(LIMIT);
+    let mut got = 100_000;
+    while got < 320 * 100_000 {
+        assert_eq!(read(&mut peer, 100_000), line);
+        got += 100_000;
+    }
+    writing.join().unwrap();
+    assert_eq!(read_to_end(&mut peer), b"");
+    drop(peer);
+    assert_eq!(drained(&site.probe).finished, 1);
+    assert_eq!(site.next(), Noted::Draining);
+    assert_eq!(site.next(), Noted::End(DisconnectReason::LocalClose));
+    stop_clean(&site.node);
+}
+
+#[test]
+fn sessions_that_stay_are_closed_at_the_deadline() {
+    let site = Site::new(true);
+    let mut peers = [site.client(), site.client()];
+    site.drain(Duration::from_millis(200));
+    // A second drain brings the deadline no later.
+    site.drain(LIMIT);
+    for peer in &mut peers {
+        assert_eq!(read_to_end(peer), b"");
+    }
+    drop(peers);
+    let end = drained(&site.probe);
+    assert_eq!((end.finished, end.closed), (0, 2));
+    let mut notes: Vec<_> = (0..4).map(|_| site.next()).collect();
+    notes.sort_by_key(|note| *note != Noted::Draining);
+    let closed = || Noted::End(DisconnectReason::Drain);
+    assert_eq!(
+        notes,
+        [Noted::Draining, Noted::Draining, closed(), closed()]
+    );
+    site.probe.saw_nothing();
+    stop_clean(&site.node);
+}
+
+#[test]
+fn connections_of_an_actor_are_its_own_until_the_deadline() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, listener) = probe.listen(TcpServerOptions::default());
+    let (other, _) = probe.listen(TcpServerOptions::default());
+    let mut peer = client(addr);
+    let id = probe.connect().id;
+    let mut stays = client(other);
+    let left = probe.connect().id;
+    let drain = move |cx: &mut Context<'_>| cx.drain(listener, Duration::from_millis(100));
+    probe.run(drain).unwrap();
+    let end = probe.disconnect();
+    assert_eq!((end.id, end.reason), (id, DisconnectReason::Drain));
+    assert_eq!(read_to_end(&mut peer), b"");
+    assert_eq!(drained(&probe).closed, 1);
+    assert!(probe.run(drain).is_err(), "the listener has ended");
+    // That of another listener goes on.
+    probe.write(left, "still here");
+    assert_eq!(read(&mut stays, 10), b"still here");
+    stop_clean(&node);
+}
+
+#[test]
+fn drain_ends_with_the_last_connection_whenever_that_ends() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    for round in 0..200 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let (addr, listener) = probe.listen(TcpServerOptions::default());
+        let peers: Vec<TcpStream> = (0..round % 3).map(|_| client(addr)).collect();
+        for _ in &peers {
+            probe.connect();
+        }
+        let (open, spins) = (peers.len(), random % 20_000);
+        let ending = thread::spawn(move || {
+            (0..spins).for_each(|_| std::hint::spin_loop());
+            drop(peers);
+        });
+        let drain = move |cx: &mut Context<'_>| cx.drain(listener, LIMIT);
+        probe.run(drain).unwrap();
+        let mut ended = 0;
+        let end = loop {
+            match probe.next().1 {
+                Message::TcpDisconnect(_) => ended += 1,
+                Message::Drained(end) => break end,
+                other => panic!("another message: {other:?}"),
+            }
+        };
+        // Each Disconnect comes before the message; some had come before the drain began.
+        assert_eq!(ended, open, "round {round}");
+        assert!(end.finished <= open && end.closed == 0, "round {round}");
+        ending.join().unwrap();
+    }
+    wait_for_count(&node, "meta_processes", 0);
+    stop_clean(&node);
+}
+
+#[test]
+fn stop_of_the_node_lets_sessions_come_to_their_end() {
+    let site = Site::new(false);
+    let mut peer = site.client();
+    let node = site.node.clone();
+    let stopping = thread::spawn(move || node.stop());
+    assert_eq!(site.next(), Noted::Draining);
+    assert_eq!(site.next(), Noted::End(DisconnectReason::LocalClose));
+    assert_eq!(read_to_end(&mut peer), b"");
+    drop(peer);
+    assert_eq!(stopping.join().unwrap().killed, []);
+}
