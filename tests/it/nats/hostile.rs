@@ -273,3 +273,27 @@ fn errors_without_an_end_reach_observers_ten_times() {
     wait_for(&node, client.pid, "errors", 10_000);
     node.stop();
 }
+
+#[test]
+fn a_drain_of_a_client_at_rest_needs_nothing_from_the_server_to_begin() {
+    // This server never sends a PING, so that only the drain gives the client a reason to send.
+    let answers: Script = Box::new(|stream| {
+        accept(stream);
+        let reader = BufReader::new(stream.try_clone().expect("a handle"));
+        for line in reader.lines() {
+            let Ok(line) = line else { return };
+            if line == "PING" && stream.write_all(b"PONG\r\n").is_err() {
+                return;
+            }
+        }
+    });
+    let node = node();
+    let options = options_for(serve(vec![answers])).with_drain_timeout(Duration::from_secs(3600));
+    let client = connected(&node, options);
+    let subscriber = Probe::spawn(&node);
+    client.nats.subscribe(subscriber.pid, "in", None).unwrap();
+    client.flush(&Probe::spawn(&node)).unwrap();
+    client.nats.drain();
+    assert_eq!(end(&subscriber).error, NatsError::Closed);
+    stop_clean(&node);
+}
