@@ -1,6 +1,7 @@
 //! Longshore: processes of one node, each client a process of its own.
 
 use super::{ASKERS, BURST, IDLE_CLIENTS, PAYLOAD, SERVICE, SUBJECT, Subject, TIMEOUT, WINDOW};
+use longshore::Monitor;
 use longshore::nats::{MessageNats, MessageNatsFlushed, MessageNatsReply, Nats};
 use longshore::prelude::*;
 use std::sync::mpsc::{Sender, channel};
@@ -16,11 +17,27 @@ impl Longshore {
         Self(Node::start(options).expect("a node starts"))
     }
 
-    fn client(&self, url: &str) -> Nats {
+    fn client(&self, url: &str) -> Running {
         let nats = Nats::new(url).expect("valid options");
         let handle = nats.clone();
-        self.0.spawn(move || handle.client()).expect("a client");
-        nats
+        let pid = self.0.spawn(move || handle.client()).expect("a client");
+        let monitor = self.0.monitor(pid);
+        Running { nats, monitor }
+    }
+}
+
+/// A client and what reports its end.
+struct Running {
+    nats: Nats,
+    monitor: Monitor,
+}
+
+impl Running {
+    /// Ends the client, so that the server sends it nothing while the next run is measured.
+    fn end(self) {
+        self.nats.drain();
+        let ended = self.monitor.wait();
+        assert!(matches!(ended, Ok(Reason::Normal)), "{ended:?}");
     }
 }
 
@@ -69,6 +86,7 @@ impl Actor for Courier {
         if self.received == self.count {
             // The measurement may be over.
             let _ = self.done.send(());
+            return Err(Reason::Normal);
         }
         self.publish()
     }
@@ -98,8 +116,11 @@ impl Actor for Responder {
                 self.nats.respond(&request, data)?;
             }
             Err(message) => {
-                let flushed = message.into_message().downcast::<MessageNatsFlushed>();
-                flushed.expect("the answer to a flush").result?;
+                let Ok(flushed) = message.into_message().downcast::<MessageNatsFlushed>() else {
+                    // The client has ended.
+                    return Err(Reason::Normal);
+                };
+                flushed.result?;
                 // The measurement may be over.
                 let _ = self.ready.send(());
             }
@@ -173,8 +194,9 @@ fn once<A: Actor + Send>(actor: A) -> impl FnMut() -> A + Send {
 impl Subject for Longshore {
     fn publish(&self, url: &str, count: u64) {
         let (done, end) = channel();
+        let client = self.client(url);
         let courier = Courier {
-            nats: self.client(url),
+            nats: client.nats.clone(),
             published: 0,
             received: 0,
             count,
@@ -182,20 +204,21 @@ impl Subject for Longshore {
         };
         self.0.spawn(once(courier)).expect("a process starts");
         end.recv().expect("all messages");
+        client.end();
     }
 
     fn request(&self, url: &str, count: u64) {
         let ((done, end), (ready, started)) = (channel(), channel());
+        let (answering, asking) = (self.client(url), self.client(url));
         let responder = Responder {
-            nats: self.client(url),
+            nats: answering.nats.clone(),
             ready,
         };
         self.0.spawn(once(responder)).expect("a process starts");
         started.recv().expect("the responder is there");
-        let nats = self.client(url);
         for _ in 0..ASKERS {
             let asker = Asker {
-                nats: nats.clone(),
+                nats: asking.nats.clone(),
                 left: count / ASKERS,
                 done: done.clone(),
             };
@@ -204,13 +227,15 @@ impl Subject for Longshore {
         for _ in 0..ASKERS {
             end.recv().expect("all answers");
         }
+        asking.end();
+        answering.end();
     }
 
     fn idle(&self, url: &str) {
         let (done, end) = channel();
         for _ in 0..IDLE_CLIENTS {
             let waiter = Waiter {
-                nats: self.client(url),
+                nats: self.client(url).nats,
                 done: done.clone(),
             };
             self.0.spawn(once(waiter)).expect("a process starts");
