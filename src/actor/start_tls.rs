@@ -15,7 +15,7 @@ impl Context<'_> {
     /// From the call on nothing is plain text any more: earlier writes leave before the handshake,
     /// later ones wait for it, and what the peer has sent and this process has not handled is given
     /// to TLS. When the handshake is done there is one
-    /// [`Message::TcpSecured`](crate::Message::TcpSecured), and no second Connect. When it fails,
+    /// [`Message::TcpSecured`], and no second Connect. When it fails,
     /// or takes longer than [`TcpLimits::handshake_timeout`](crate::TcpLimits::handshake_timeout)
     /// from the time at which the earlier writes have left, the connection ends with a Disconnect
     /// that says so.
