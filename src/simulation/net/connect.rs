@@ -13,8 +13,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use super::host::{Bound, Elsewhere, Protocol};
+use super::pipe::Pipe;
 use super::poll::{Interest, Watch, Watched};
-use super::stream::{Connection, End, Phase, Pipe};
+use super::stream::{Connection, End, Phase};
 use super::{Address, CONNECT_TIMEOUT_NS, Event, Failure, HostId, Net};
 use crate::simulation::arena::Key;
 

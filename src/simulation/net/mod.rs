@@ -13,15 +13,18 @@
 //! It does not simulate: congestion control, TIME_WAIT, multicast and broadcast delivery, urgent data, MTUs.
 
 mod connect;
+mod connection_faults;
 mod datagram;
 mod host;
 mod jobs;
 mod options;
+mod pipe;
 mod poll;
 mod socket;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod transit;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};

@@ -1,20 +1,14 @@
-//! An established connection: two ends, and a pipe for each direction.
+//! An established connection: two ends, a [`Pipe`] for each direction, and the calls of a program.
 //!
-//! ```text
-//!  bytes of a pipe:  [ arrived | in flight | not sent ]
-//!                      read ◀──             ──▶ transmit
-//! ```
-//!
-//! A byte counts against the send buffer of its end until it is acknowledged, and against the receive buffer of the other
-//! end until it is read. The ends answer as tcp(7) of Linux does: what arrived before a reset can be read, then the error
-//! comes once, then the end; a close with unread data, or with a linger time of zero, resets.
+//! The ends answer as tcp(7) of Linux does: what arrived before a reset can be read, then the error comes once, then the
+//! end; a close with unread data, or with a linger time of zero, resets.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use super::host::{Bound, Protocol};
+use super::pipe::{Fin, Pipe, copy_front};
 use super::poll::{Interest, Watch, Watched};
-use super::{Address, Event, HostId, Net, RETRANSMIT_NS};
+use super::{Address, Event, HostId, Net};
 use crate::simulation::arena::Key;
 
 /// An end of a connection: 0 is the one that has connected.
@@ -67,62 +61,6 @@ impl End {
     }
 }
 
-/// The bytes of one direction.
-#[derive(Debug, Default)]
-pub(super) struct Pipe {
-    bytes: VecDeque<u8>,
-    arrived: usize,
-    in_flight: usize,
-    /// Bytes that count against the send buffer.
-    unacked: usize,
-    pub(super) send_buffer: usize,
-    pub(super) receive_buffer: usize,
-    fin: Fin,
-    /// When the last segment arrives; the next one does not overtake it.
-    last_arrival_ns: u64,
-    /// The sender waits for room at the receiver.
-    waits_for_window: bool,
-    /// After this many more bytes the connection is reset.
-    reset_after: Option<usize>,
-}
-
-/// Where the end of a direction is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Fin {
-    #[default]
-    No,
-    Queued,
-    Sent,
-    Arrived,
-}
-
-impl Pipe {
-    fn unsent(&self) -> usize {
-        self.bytes.len() - self.arrived - self.in_flight
-    }
-
-    fn window(&self) -> usize {
-        self.receive_buffer
-            .saturating_sub(self.arrived + self.in_flight)
-    }
-
-    /// Whether poll(2) says so: a third of the buffer is free, as in Linux.
-    fn is_writable(&self) -> bool {
-        self.send_buffer - self.unacked.min(self.send_buffer) > self.unacked / 2
-    }
-
-    /// Nothing arrives before that time.
-    pub(super) fn hold_until(&mut self, at_ns: u64) {
-        self.last_arrival_ns = self.last_arrival_ns.max(at_ns);
-    }
-
-    /// Discards what has not arrived.
-    fn lose(&mut self) {
-        self.bytes.truncate(self.arrived);
-        (self.in_flight, self.unacked) = (0, 0);
-    }
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -149,12 +87,12 @@ impl Connection {
         if self.is_alone { side } else { 1 - side }
     }
 
-    fn end(&mut self, side: Side) -> &mut End {
+    pub(super) fn end(&mut self, side: Side) -> &mut End {
         &mut self.ends[usize::from(side)]
     }
 
     /// An end that has seen both directions end is no longer connected.
-    fn finish(&mut self, side: Side) {
+    pub(super) fn finish(&mut self, side: Side) {
         let outgoing = self.pipes[usize::from(side)].fin;
         let end = self.end(side);
         if end.read_shut && outgoing == Fin::Arrived && end.phase == Phase::Established {
@@ -191,7 +129,7 @@ impl Connection {
 }
 
 impl Net {
-    fn wake_end(&mut self, key: Key, side: Side) {
+    pub(super) fn wake_end(&mut self, key: Key, side: Side) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -346,285 +284,4 @@ impl Net {
             self.free_port(host, Protocol::Tcp, addr, Bound::Connection);
         }
     }
-
-    // ---- On the way ----
-
-    /// A latency of the link of a connection, with what it stalls.
-    pub(super) fn delay(&mut self, key: Key) -> u64 {
-        match self.connections.get(key) {
-            Some(connection) if !connection.is_unix => {
-                let stall_ns = connection.stalled_until_ns.saturating_sub(self.now_ns);
-                let [one, other] = connection.hosts;
-                self.latency(one, other).saturating_add(stall_ns)
-            }
-            _ => 0,
-        }
-    }
-
-    /// When something that leaves now, and must not overtake what left before, arrives.
-    fn arrival(&mut self, key: Key, side: Side, bytes: usize) -> u64 {
-        let delay_ns = self.delay(key);
-        let Some(connection) = self.connections.get(key) else {
-            return self.now_ns;
-        };
-        let ([one, other], is_unix) = (connection.hosts, connection.is_unix);
-        let last_ns = connection.pipes[usize::from(side)].last_arrival_ns;
-        let link = self.link(one, other);
-        let (loss, rate) = (link.loss, link.bytes_per_second);
-        let mut at_ns = self.now_ns.saturating_add(delay_ns);
-        if !is_unix && self.random.happens(loss) {
-            at_ns += RETRANSMIT_NS;
-        }
-        at_ns = at_ns.max(last_ns);
-        if let Some(rate) = rate.filter(|_| !is_unix) {
-            let time_ns = u128::from(bytes as u64) * 1_000_000_000 / u128::from(rate.max(1));
-            at_ns = at_ns.saturating_add(u64::try_from(time_ns).unwrap_or(u64::MAX));
-        }
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.pipes[usize::from(side)].last_arrival_ns = at_ns;
-        }
-        at_ns
-    }
-
-    /// Sends what the window allows, and the end behind the last byte.
-    pub(super) fn transmit(&mut self, key: Key, side: Side) {
-        loop {
-            let Some(connection) = self.connections.get(key) else {
-                return;
-            };
-            let [one, other] = connection.hosts;
-            let pipe = &connection.pipes[usize::from(side)];
-            let is_up = connection.ends[usize::from(side)].phase == Phase::Established;
-            let (unsent, window) = (pipe.unsent(), pipe.window());
-            if !is_up || unsent == 0 || window == 0 {
-                break;
-            }
-            let sizes = &self.link(one, other).segment;
-            let (low, high) = (*sizes.start() as u64, *sizes.end() as u64);
-            let segment = self.random.between(low.max(1), high.max(1)) as usize;
-            let bytes = unsent.min(window).min(segment);
-            if let Some(connection) = self.connections.get_mut(key) {
-                connection.pipes[usize::from(side)].in_flight += bytes;
-            }
-            let at_ns = self.arrival(key, side, bytes);
-            self.schedule(at_ns, Event::Segment(key, side, bytes));
-        }
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let pipe = &mut connection.pipes[usize::from(side)];
-        pipe.waits_for_window = pipe.unsent() > 0;
-        if pipe.fin == Fin::Queued && pipe.unsent() == 0 {
-            pipe.fin = Fin::Sent;
-            let at_ns = self.arrival(key, side, 0);
-            self.schedule(at_ns, Event::Fin(key, side));
-        }
-    }
-
-    pub(super) fn segment_arrived(&mut self, key: Key, side: Side, bytes: usize) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let (number, to) = (connection.number, connection.other(side));
-        let is_waiting = connection.is_waiting && to == 1;
-        let receiver = connection.end(to);
-        let (is_open, is_dead) = (receiver.is_open, receiver.phase == Phase::Dead);
-        let pipe = &mut connection.pipes[usize::from(side)];
-        if is_dead || pipe.in_flight < bytes {
-            // A reset has overtaken it.
-            return;
-        }
-        if !is_open && !is_waiting {
-            self.send_reset(key, to);
-            return;
-        }
-        let cut = pipe.reset_after.filter(|left| *left <= bytes);
-        let arriving = cut.unwrap_or(bytes);
-        pipe.reset_after = pipe.reset_after.map(|left| left.saturating_sub(bytes));
-        pipe.in_flight -= bytes;
-        pipe.arrived += arriving;
-        self.trace.add(
-            self.now_ns,
-            format_args!(
-                "net     connection {number}: {arriving} bytes arrive at {}",
-                name(to)
-            ),
-        );
-        self.wake_end(key, to);
-        if cut.is_some() {
-            self.reset_both(key);
-            return;
-        }
-        let delay_ns = self.delay(key);
-        self.schedule(self.now_ns + delay_ns, Event::Ack(key, side, bytes));
-    }
-
-    pub(super) fn fin_arrived(&mut self, key: Key, side: Side) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let (number, to) = (connection.number, connection.other(side));
-        let pipe = &mut connection.pipes[usize::from(side)];
-        if pipe.fin != Fin::Sent {
-            return;
-        }
-        pipe.fin = Fin::Arrived;
-        connection.end(to).read_shut = true;
-        connection.finish(to);
-        self.trace.add(
-            self.now_ns,
-            format_args!(
-                "net     connection {number}: the end arrives at {}",
-                name(to)
-            ),
-        );
-        self.wake_end(key, to);
-        let delay_ns = self.delay(key);
-        self.schedule(self.now_ns + delay_ns, Event::Ack(key, side, 0));
-    }
-
-    pub(super) fn ack_arrived(&mut self, key: Key, side: Side, bytes: usize) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let pipe = &mut connection.pipes[usize::from(side)];
-        pipe.unacked = pipe.unacked.saturating_sub(bytes);
-        connection.finish(side);
-        self.room_again(key, side);
-        self.transmit(key, side);
-    }
-
-    pub(super) fn room_again(&mut self, key: Key, side: Side) {
-        // Without enough room the next acknowledgment looks again.
-        if let Some(connection) = self.connections.get_mut(key)
-            && connection.pipes[usize::from(side)].is_writable()
-            && std::mem::take(&mut connection.end(side).wants_room)
-        {
-            self.wake_end(key, side);
-        }
-    }
-
-    /// This side ends the connection at once; the other side learns it behind what has left.
-    pub(super) fn send_reset(&mut self, key: Key, side: Side) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let to = connection.other(side);
-        let end = connection.end(side);
-        if end.phase == Phase::Dead {
-            return;
-        }
-        (end.phase, end.read_shut, end.write_shut) = (Phase::Dead, true, true);
-        let pipe = &mut connection.pipes[usize::from(side)];
-        // What is in flight still arrives.
-        let sent = pipe.arrived + pipe.in_flight;
-        pipe.bytes.truncate(sent);
-        if pipe.fin == Fin::Queued {
-            pipe.fin = Fin::No;
-        }
-        if to != side {
-            let at_ns = self.arrival(key, side, 0);
-            self.schedule(at_ns, Event::Reset(key, to));
-        }
-    }
-
-    pub(super) fn reset_arrived(&mut self, key: Key, side: Side) {
-        let Some(connection) = self.connections.get_mut(key) else {
-            return;
-        };
-        let number = connection.number;
-        let incoming = usize::from(connection.other(side));
-        let end = connection.end(side);
-        if end.phase == Phase::Dead {
-            return;
-        }
-        end.error = Some(match end.phase {
-            Phase::Connecting => io::ErrorKind::ConnectionRefused,
-            // CLOSE_WAIT.
-            _ if end.read_shut && !end.write_shut => io::ErrorKind::BrokenPipe,
-            _ => io::ErrorKind::ConnectionReset,
-        });
-        (end.phase, end.read_shut, end.write_shut) = (Phase::Dead, true, true);
-        connection.pipes[incoming].lose();
-        connection.pipes[usize::from(side)].lose();
-        self.trace.add(
-            self.now_ns,
-            format_args!(
-                "net     connection {number}: a reset arrives at {}",
-                name(side)
-            ),
-        );
-        self.wake_end(key, side);
-        self.reap(key);
-    }
-
-    // ---- Faults ----
-
-    /// The network resets a connection: both ends learn it now.
-    pub(super) fn reset_both(&mut self, key: Key) {
-        self.reset_arrived(key, 0);
-        self.reset_arrived(key, 1);
-    }
-
-    /// Resets connection `number`. `false`: it is gone.
-    pub(crate) fn cut_connection(&mut self, number: usize) -> bool {
-        let Some(key) = self.numbers.get(number).copied() else {
-            return false;
-        };
-        let is_there = self.connections.get(key).is_some();
-        self.reset_both(key);
-        is_there
-    }
-
-    /// Resets connection `number` after that many more bytes from that side.
-    pub(crate) fn cut_after(&mut self, number: usize, side: Side, bytes: usize) {
-        if let Some(key) = self.numbers.get(number)
-            && let Some(connection) = self.connections.get_mut(*key)
-        {
-            connection.pipes[usize::from(side)].reset_after = Some(bytes);
-        }
-    }
-
-    /// Nothing of connection `number` arrives before that time.
-    pub(crate) fn stall_connection(&mut self, number: usize, until_ns: u64) {
-        if let Some(key) = self.numbers.get(number)
-            && let Some(connection) = self.connections.get_mut(*key)
-        {
-            connection.stalled_until_ns = until_ns;
-        }
-    }
-
-    /// Bytes that each end of connection `number` has taken from its program.
-    #[cfg(test)]
-    pub(crate) fn bytes_written(&self, number: usize) -> [u64; 2] {
-        self.written.get(number).copied().unwrap_or_default()
-    }
-
-    /// Connections that were begun.
-    pub(crate) fn connections_made(&self) -> usize {
-        self.numbers.len()
-    }
-
-    /// Connections of which an end is open.
-    pub(crate) fn connections_open(&self) -> usize {
-        self.connections.len()
-    }
-}
-
-/// A side in the trace.
-fn name(side: Side) -> &'static str {
-    if side == 0 {
-        "the client"
-    } else {
-        "the server"
-    }
-}
-
-/// Copies the first bytes of a queue.
-fn copy_front(from: &VecDeque<u8>, into: &mut [u8]) {
-    let (first, second) = from.as_slices();
-    let in_first = first.len().min(into.len());
-    into[..in_first].copy_from_slice(&first[..in_first]);
-    let rest = into.len() - in_first;
-    into[in_first..].copy_from_slice(&second[..rest]);
 }

@@ -1,0 +1,280 @@
+//! A step of a world: [`Inner::step`] does the first of what [the module](super) lists.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+
+use super::entry::NodeEntry;
+use super::{Inner, World};
+use crate::scheduler::{Executor, Kind, Task, Wait};
+use crate::simulation::{self, Driver};
+use crate::testing::policy::{Candidates, Choice};
+
+/// Steps of one call after which a world counts as one that never comes to rest.
+const MOST_STEPS: u64 = 100_000_000;
+
+/// What a step has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Ran,
+    /// Nothing can run before the limit.
+    Nothing,
+}
+
+impl Inner {
+    #[track_caller]
+    pub(super) fn count(&self, steps: &mut u64) {
+        *steps += 1;
+        assert!(
+            *steps < MOST_STEPS,
+            "seed {}: this never comes to rest",
+            self.seed
+        );
+    }
+
+    /// Runs until the condition holds or that time; whether it holds.
+    pub(super) fn run(&self, until_ns: u64, condition: &mut dyn FnMut() -> bool) -> bool {
+        let mut steps = 0;
+        loop {
+            if condition() {
+                return true;
+            }
+            if self.step(until_ns) == Step::Nothing {
+                if until_ns != u64::MAX {
+                    self.pass_until(until_ns);
+                }
+                return condition();
+            }
+            self.count(&mut steps);
+        }
+    }
+
+    fn pass_until(&self, until_ns: u64) {
+        let mut net = self.net();
+        net.advance(until_ns);
+        simulation::set_now_ns(net.now_ns());
+    }
+
+    // ---- A step ----
+
+    pub(super) fn step(&self, limit_ns: u64) -> Step {
+        if self.apply_fault() || self.run_job() || self.serve_clients() || self.run_one() {
+            return Step::Ran;
+        }
+        match self.next_ns() {
+            Some(next_ns) if next_ns <= limit_ns => {
+                self.pass_until(next_ns);
+                self.check();
+                Step::Ran
+            }
+            _ => Step::Nothing,
+        }
+    }
+
+    /// Whether anything comes without a timer.
+    pub(super) fn is_busy(&self) -> bool {
+        self.net().is_busy()
+    }
+
+    #[track_caller]
+    fn check(&self) {
+        for invariant in &*self.invariants.borrow() {
+            if let Err(problem) = invariant() {
+                panic!("an invariant does not hold: {problem}");
+            }
+        }
+    }
+
+    fn apply_fault(&self) -> bool {
+        let now_ns = self.net().now_ns();
+        let Some((number, fault)) = self.schedule.borrow_mut().take_due(now_ns) else {
+            return false;
+        };
+        self.net()
+            .trace
+            .add(now_ns, format_args!("fault   {number}: {fault:?}"));
+        if let Some(inner) = self.this.upgrade() {
+            World(inner).apply(&fault);
+        }
+        true
+    }
+
+    fn run_job(&self) -> bool {
+        if self.depth.get() > 0 {
+            // It has a thread of its own in a real node; here it waits until none of a task runs on this one.
+            return false;
+        }
+        let job = self.net().take_job();
+        let Some((site, job)) = job else {
+            return false;
+        };
+        let _at = site.enter();
+        job();
+        true
+    }
+
+    fn serve_clients(&self) -> bool {
+        let mut ready = Vec::new();
+        {
+            let mut net = self.net();
+            if !net.has_ready(self.clients_poll) {
+                return false;
+            }
+            // A client is called for what it can do now, whatever the report says.
+            let _ = net.take_ready(self.clients_poll, false, |token, _| ready.push(token));
+        }
+        for token in ready {
+            let client = self.clients.borrow().get(&token).cloned();
+            if let Some(client) = client {
+                client.borrow_mut().progress();
+            }
+        }
+        true
+    }
+
+    /// Whether a node has something to run.
+    pub(super) fn can_run(&self) -> bool {
+        let now_ns = self.net().now_ns();
+        let mut nodes = self.nodes.borrow_mut();
+        let has_clients = self.net().has_ready(self.clients_poll);
+        has_clients
+            || nodes
+                .iter_mut()
+                .any(|node| !node.candidates(self, now_ns).is_empty())
+    }
+
+    /// Runs a task or a turn of a node.
+    fn run_one(&self) -> bool {
+        let Some((index, choice)) = self.choose() else {
+            return false;
+        };
+        let (core, site) = {
+            let nodes = self.nodes.borrow();
+            (Arc::clone(&nodes[index].core), nodes[index].site.clone())
+        };
+        let _at = site.enter();
+        let _inside = core.scheduler.runtime().enter();
+        let _depth = Depth::enter(&self.depth);
+        match choice {
+            Chosen::Poll => {
+                self.trace(index, format_args!("looks at its sockets and timers"));
+                // With nothing to run a worker waits in the poll; a simulated one returns at once.
+                let is_idle = core
+                    .scheduler
+                    .simulated_queue()
+                    .is_none_or(|queue| queue.is_empty());
+                core.turn(if is_idle { Wait::Forever } else { Wait::No });
+            }
+            Chosen::Task(task) => {
+                match task.kind() {
+                    Kind::Process(number) => {
+                        self.trace(index, format_args!("runs process {number}"));
+                    }
+                    Kind::Stripe(number) => {
+                        self.trace(index, format_args!("runs stripe {number}"));
+                    }
+                }
+                core.run_simulated(task);
+            }
+        }
+        let cost_ns = self.chooser.borrow_mut().cost_ns(self.task_cost_ns);
+        let mut net = self.net();
+        let to_ns = net.now_ns() + cost_ns;
+        net.advance(to_ns);
+        simulation::set_now_ns(net.now_ns());
+        true
+    }
+
+    fn trace(&self, node: usize, text: fmt::Arguments<'_>) {
+        let nodes = self.nodes.borrow();
+        let mut net = self.net();
+        let now_ns = net.now_ns();
+        let name = &nodes[node].name;
+        net.trace.add(now_ns, format_args!("{name:<7} {text}"));
+    }
+
+    fn choose(&self) -> Option<(usize, Chosen)> {
+        let now_ns = self.net().now_ns();
+        let mut nodes = self.nodes.borrow_mut();
+        let mut chooser = self.chooser.borrow_mut();
+        let with_work = nodes
+            .iter_mut()
+            .map(|node| node.candidates(self, now_ns))
+            .collect::<Vec<_>>();
+        let busy = with_work.iter().filter(|found| !found.is_empty()).count();
+        let drawn = match busy {
+            0 => return None,
+            1 => 0,
+            several => chooser.pick(several),
+        };
+        let (index, found) = with_work
+            .into_iter()
+            .enumerate()
+            .filter(|(_, found)| !found.is_empty())
+            .nth(drawn)?;
+        let mut queue = nodes[index].core.scheduler.simulated_queue()?;
+        let choice = match found.runnable {
+            None => {
+                let candidates = Candidates {
+                    tasks: queue.len(),
+                    can_poll: found.can_poll,
+                };
+                chooser.choose(candidates, |place| queue[place].number())
+            }
+            Some(places) => {
+                let candidates = Candidates {
+                    tasks: places.len(),
+                    can_poll: found.can_poll,
+                };
+                match chooser.choose(candidates, |place| queue[places[place]].number()) {
+                    Choice::Task(place) => Choice::Task(places[place]),
+                    Choice::Poll => Choice::Poll,
+                }
+            }
+        };
+        match choice {
+            Choice::Poll => Some((index, Chosen::Poll)),
+            Choice::Task(place) => Some((index, Chosen::Task(queue.remove(place)?))),
+        }
+    }
+
+    /// When something happens next, if nothing can run.
+    fn next_ns(&self) -> Option<u64> {
+        let net = self.net();
+        let event = net.next_ns();
+        let job = net.next_job_ns().filter(|_| self.depth.get() == 0);
+        drop(net);
+        let fault = self.schedule.borrow().next_ns();
+        let nodes = self.nodes.borrow();
+        let timers = nodes.iter().filter_map(NodeEntry::next_ns);
+        timers.chain(event).chain(job).chain(fault).min()
+    }
+}
+
+/// Counts a task that runs.
+struct Depth<'a>(&'a Cell<u32>);
+
+impl<'a> Depth<'a> {
+    fn enter(depth: &'a Cell<u32>) -> Self {
+        depth.set(depth.get() + 1);
+        Self(depth)
+    }
+}
+
+impl Drop for Depth<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// What is run next.
+enum Chosen {
+    Task(Task),
+    Poll,
+}
+
+impl Driver for Inner {
+    fn run_until(&self, deadline_ns: u64, done: &mut dyn FnMut() -> bool) -> bool {
+        self.run(deadline_ns, done)
+    }
+}
