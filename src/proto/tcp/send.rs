@@ -115,6 +115,11 @@ impl Connection {
         self.in_flight = 0;
     }
 
+    /// Returns whether writing ends after what is queued, while the connection is open.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        matches!(self.phase, Phase::Open) && matches!(self.write, WriteSide::Finishing)
+    }
+
     /// Ends writing after what is queued; reading goes on.
     pub(super) fn shutdown_write(&mut self) {
         if matches!(self.write, WriteSide::Open) {

@@ -42,7 +42,16 @@ impl Driver {
     pub(super) fn close_quota(&mut self, cx: &MetaContext<'_>) {
         let quota = cx.quota();
         quota.close(cx.alias.generation());
-        self.input(cx, Input::QuotaClosed(quota.queued()));
+        let queued = quota.queued();
+        self.input(
+            cx,
+            Input::QuotaClosed(queued * usize::from(!planted!(LastCommandLost))),
+        );
+        // Output that still leaves releases the input at its low mark. Otherwise nothing bounds the input any more, and the
+        // end waits for it: after a failed write, until the close deadline.
+        if !self.machine.is_shutting_down() && cx.quota().take_above() {
+            self.give_out_input(cx);
+        }
     }
 
     /// Reads into the shared buffer. Returns whether it has bytes then.
