@@ -354,18 +354,30 @@ impl TestUdp {
 
     /// Runs until a datagram comes, at most for that virtual time.
     pub fn receive(&self, time: Duration) -> Option<(Vec<u8>, SocketAddr)> {
-        let mut buffer = vec![0; 65_536];
         let mut found = None;
         self.world.run_for(time, || {
-            found = self.socket.receive(&mut buffer).ok();
+            found = self.try_receive();
             found.is_some()
         });
-        let (length, from) = found?;
+        found
+    }
+
+    /// The next datagram, if one has come, and its sender.
+    pub fn try_receive(&self) -> Option<(Vec<u8>, SocketAddr)> {
+        let mut buffer = vec![0; 65_536];
+        let (length, from) = self.socket.receive(&mut buffer).ok()?;
         buffer.truncate(length);
         let from = from.ip()?;
         Some((
             buffer,
             SocketAddr::new(from.ip().to_canonical(), from.port()),
         ))
+    }
+
+    /// The address of the socket, as a node on the same host sees it.
+    pub fn local_addr(&self) -> SocketAddr {
+        let local = self.socket.local_addr().and_then(|local| local.ip());
+        let port = local.map_or(0, |local| local.port());
+        SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port))
     }
 }

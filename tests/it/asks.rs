@@ -4,12 +4,22 @@ use std::error::Error as _;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{MessageReply, RequestError};
 
 use crate::support::*;
+
+on_both! {
+    answers_carry_their_labels_whatever_their_order,
+    error_of_the_callee_reaches_the_asker_as_it_is,
+    answer_of_another_type_is_an_error,
+    callee_sees_how_long_the_asker_waits_and_whether,
+    canceled_requests_leave_nothing_behind,
+    request_that_is_forwarded_is_answered_by_the_last,
+    request_through_a_pool_is_answered_by_a_worker,
+}
 
 /// A timeout that a test can wait for.
 const SOON: Duration = Duration::from_millis(30);
@@ -112,7 +122,7 @@ fn answer_is_a_future_that_ends_at_its_timeout() {
     let mut context = TaskContext::from_waker(Waker::noop());
     assert_eq!(pending.as_mut().poll(&mut context), Poll::Pending);
     let reply = asked.call().2;
-    let began = Instant::now();
+    let began = Moment::now();
     // No thread waits: the node's timer ends it.
     let result = loop {
         if let Poll::Ready(result) = pending.as_mut().poll(&mut context) {

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{DisconnectReason, FailedAttempt};
@@ -44,7 +44,7 @@ fn name_with_a_silent_first_address_is_connected_to_soon() {
     let (_silent, good, port) = silent_and_good();
     let node = node_that_resolves(&["127.0.0.1", "127.0.0.2"]);
     let probe = Probe::spawn(&node);
-    let began = Instant::now();
+    let began = Moment::now();
     let alias = probe.connect_to(("several.test", port));
     let connect = probe.connect();
     let took = began.elapsed();
@@ -70,7 +70,7 @@ fn name_whose_first_address_refuses_is_connected_to_at_once() {
     let to = good.local_addr().expect("an address");
     let node = node_that_resolves(&["127.0.0.1", "127.0.0.2"]);
     let probe = Probe::spawn(&node);
-    let began = Instant::now();
+    let began = Moment::now();
     probe.connect_to(("several.test", to.port()));
     assert_eq!(probe.connect().remote_addr, to);
     let took = began.elapsed();

@@ -1,7 +1,7 @@
 //! Calls inside of handlers: they block their process and nothing else, cannot wait for themselves, and end.
 
 use std::sync::mpsc::{self, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{RequestError, SendErrorKind, StopOptions};
@@ -174,9 +174,9 @@ fn callee_that_has_answered_or_forwarded_may_call_back() {
     let result = start_call(&asking, asked.pid, LIMIT);
     let reply = asked.call().2;
     let called_back = asked_later(&asked, back, move |_| reply.answer::<Ask>(1));
-    assert_eq!(result.recv_timeout(LIMIT), Ok(Ok(1)));
+    assert_eq!(value_of(&result), Ok(Ok(1)));
     asking.call().2.answer::<Ask>(2);
-    assert_eq!(called_back.recv_timeout(LIMIT), Ok(Ok(2)));
+    assert_eq!(value_of(&called_back), Ok(Ok(2)));
 
     // It forwards, and calls its caller.
     let result = start_call(&asking, asked.pid, LIMIT);
@@ -187,9 +187,9 @@ fn callee_that_has_answered_or_forwarded_may_call_back() {
             .expect("delivered");
     });
     last.call().2.answer::<Ask>(3);
-    assert_eq!(result.recv_timeout(LIMIT), Ok(Ok(3)));
+    assert_eq!(value_of(&result), Ok(Ok(3)));
     asking.call().2.answer::<Ask>(4);
-    assert_eq!(called_back.recv_timeout(LIMIT), Ok(Ok(4)));
+    assert_eq!(value_of(&called_back), Ok(Ok(4)));
     stop_clean(&node);
 }
 
@@ -225,26 +225,20 @@ fn more_calls_than_allowed_fail_at_once_and_send_nothing() {
         let replies: Vec<_> = (0..3).map(|_| asked.call().2).collect();
         assert_eq!(count(&node, "blocked_handlers"), 3);
         let refused = start_call(&asking[3], asked.pid, LIMIT);
-        assert_eq!(
-            refused.recv_timeout(LIMIT),
-            Ok(Err(RequestError::TooManyCalls))
-        );
+        assert_eq!(value_of(&refused), Ok(Err(RequestError::TooManyCalls)));
         asked.saw_nothing();
         for reply in replies {
             reply.answer::<Ask>(5);
         }
         for result in waiting {
-            assert_eq!(result.recv_timeout(LIMIT), Ok(Ok(5)));
+            assert_eq!(value_of(&result), Ok(Ok(5)));
         }
         wait_for_count(&node, "blocked_handlers", 0);
     }
     let none = node_with(NodeOptions::from("test@localhost").with_max_blocked_calls(0));
     let (asking, asked) = (Probe::spawn(&none), Probe::spawn(&none));
     let result = start_call(&asking, asked.pid, LIMIT);
-    assert_eq!(
-        result.recv_timeout(LIMIT),
-        Ok(Err(RequestError::TooManyCalls))
-    );
+    assert_eq!(value_of(&result), Ok(Err(RequestError::TooManyCalls)));
     stop_clean(&none);
     stop_clean(&node);
 }
@@ -253,10 +247,10 @@ fn more_calls_than_allowed_fail_at_once_and_send_nothing() {
 fn call_that_is_not_answered_ends_at_its_timeout_or_with_the_callee() {
     let node = one_worker();
     let (asking, asked) = (Probe::spawn(&node), Probe::spawn(&node));
-    let began = Instant::now();
+    let began = Moment::now();
     let result = start_call(&asking, asked.pid, SOON);
     let late = asked.call().2;
-    assert_eq!(result.recv_timeout(LIMIT), Ok(Err(RequestError::Timeout)));
+    assert_eq!(value_of(&result), Ok(Err(RequestError::Timeout)));
     assert!(began.elapsed() >= SOON);
     assert!(!late.is_wanted());
     late.answer::<Ask>(1);
@@ -264,13 +258,13 @@ fn call_that_is_not_answered_ends_at_its_timeout_or_with_the_callee() {
 
     let result = start_call(&asking, asked.pid, LIMIT);
     drop(asked.call().2);
-    assert_eq!(result.recv_timeout(LIMIT), Ok(Err(RequestError::Dropped)));
+    assert_eq!(value_of(&result), Ok(Err(RequestError::Dropped)));
 
     let result = start_call(&asking, asked.pid, LIMIT);
     let reply = asked.call().2;
     reply.fail(Reason::error("no"));
     assert_eq!(
-        result.recv_timeout(LIMIT),
+        value_of(&result),
         Ok(Err(RequestError::Failed(Reason::error("no"))))
     );
 
@@ -278,7 +272,7 @@ fn call_that_is_not_answered_ends_at_its_timeout_or_with_the_callee() {
     asked.end();
     let result = start_call(&asking, asked.pid, LIMIT);
     assert_eq!(
-        result.recv_timeout(LIMIT),
+        value_of(&result),
         Ok(Err(RequestError::NotDelivered(SendErrorKind::NoProcess)))
     );
     stop_clean(&node);
@@ -294,7 +288,7 @@ fn exit_signal_ends_a_call_and_gives_the_reason() {
         let reply = asked.call().2;
         node.send_exit(asking.pid, reason.clone())
             .expect("it lives");
-        assert_eq!(result.recv_timeout(LIMIT), Ok(Err(RequestError::Exiting)));
+        assert_eq!(value_of(&result), Ok(Err(RequestError::Exiting)));
         assert_eq!(asking.end(), reason);
         assert!(!reply.is_wanted());
     }
@@ -307,7 +301,7 @@ fn exit_signal_ends_a_call_and_gives_the_reason() {
         done.send(cx.call(to, Ask, LIMIT))?;
         Ok(())
     });
-    assert_eq!(result.recv_timeout(LIMIT), Ok(Err(RequestError::Exiting)));
+    assert_eq!(value_of(&result), Ok(Err(RequestError::Exiting)));
     assert_eq!(asking.end(), Reason::Kill);
     stop_clean(&node);
 }
@@ -324,7 +318,7 @@ fn end_over_a_link_ends_a_call_and_a_trapped_signal_does_not() {
     let reason = Reason::error("no paper");
     node.send_exit(linked.pid, reason.clone())
         .expect("it lives");
-    assert_eq!(result.recv_timeout(LIMIT), Ok(Err(RequestError::Exiting)));
+    assert_eq!(value_of(&result), Ok(Err(RequestError::Exiting)));
     assert_eq!(asking.end(), reason);
 
     let trapping = Probe::spawn(&node);
@@ -334,13 +328,13 @@ fn end_over_a_link_ends_a_call_and_a_trapped_signal_does_not() {
     node.send_exit(trapping.pid, Reason::error("caught"))
         .expect("it lives");
     reply.answer::<Ask>(6);
-    assert_eq!(result.recv_timeout(LIMIT), Ok(Ok(6)));
+    assert_eq!(value_of(&result), Ok(Ok(6)));
     assert_eq!(trapping.exit().reason, Reason::error("caught"));
     let result = start_call(&trapping, asked.pid, LIMIT);
     let _reply = asked.call().2;
     node.send_exit(trapping.pid, Reason::Kill)
         .expect("it lives");
-    assert_eq!(result.recv_timeout(LIMIT), Ok(Err(RequestError::Exiting)));
+    assert_eq!(value_of(&result), Ok(Err(RequestError::Exiting)));
     assert_eq!(trapping.end(), Reason::Kill);
     stop_clean(&node);
 }
@@ -384,7 +378,7 @@ fn init_may_call_on_every_thread_and_cannot_call_its_spawner() {
     });
     asked.call().2.answer::<Ask>(8);
     program.join().expect("no panic").expect("spawned");
-    assert_eq!(results.recv_timeout(LIMIT), Ok(Ok(8)));
+    assert_eq!(value_of(&results), Ok(Ok(8)));
     // On a worker.
     let spawning = Probe::spawn(&node);
     let there = done.clone();
@@ -398,7 +392,7 @@ fn init_may_call_on_every_thread_and_cannot_call_its_spawner() {
         Ok(())
     });
     asked.call().2.answer::<Ask>(8);
-    assert_eq!(results.recv_timeout(LIMIT), Ok(Ok(8)));
+    assert_eq!(value_of(&results), Ok(Ok(8)));
 
     // The worker that it was is not run twice, and its handler goes on.
     assert_eq!(spawning.run(|cx| cx.pid()), spawning.pid);
@@ -414,10 +408,7 @@ fn init_may_call_on_every_thread_and_cannot_call_its_spawner() {
             inside.spawn(move || nested)
         })
         .expect("spawned");
-    assert_eq!(
-        results.recv_timeout(LIMIT),
-        Ok(Err(RequestError::WouldBlockRuntime))
-    );
+    assert_eq!(value_of(&results), Ok(Err(RequestError::WouldBlockRuntime)));
 
     let spawning = Probe::spawn(&node);
     let inner = Nested {
@@ -429,7 +420,7 @@ fn init_may_call_on_every_thread_and_cannot_call_its_spawner() {
         .run(move |cx| cx.spawn(move || inner))
         .expect("spawned");
     assert_eq!(
-        results.recv_timeout(LIMIT),
+        value_of(&results),
         Ok(Err(RequestError::Cycle(vec![spawning.pid, child])))
     );
     stop_clean(&node);
@@ -457,7 +448,7 @@ fn others_run_while_fifty_handlers_wait_and_messages_keep_their_order() {
         reply.answer::<Ask>(9);
     }
     for result in waiting {
-        assert_eq!(result.recv_timeout(LIMIT), Ok(Ok(9)));
+        assert_eq!(value_of(&result), Ok(Ok(9)));
     }
     for probe in &asking {
         for number in 0..100_u32 {
@@ -475,11 +466,11 @@ fn stop_ends_a_call_that_waits() {
     let (asking, asked) = (Probe::spawn(&node), Probe::spawn(&node));
     let result = start_call(&asking, asked.pid, LIMIT);
     let _reply = asked.call().2;
-    let began = Instant::now();
+    let began = Moment::now();
     let timeout = Duration::from_millis(200);
     let report = node.stop_with(StopOptions::default().with_timeout(timeout));
     assert!(began.elapsed() < 4 * timeout + Duration::from_secs(1));
-    assert_eq!(result.recv_timeout(LIMIT), Ok(Err(RequestError::Exiting)));
+    assert_eq!(value_of(&result), Ok(Err(RequestError::Exiting)));
     assert_eq!((report.undrained, report.killed.len()), (1, 0), "{report}");
     assert!(report.stuck.is_empty(), "{report}");
 }

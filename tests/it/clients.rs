@@ -2,12 +2,17 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{ConnectError, DisconnectReason, SendErrorKind, TcpLimits};
 
 use crate::support::*;
+
+on_both! {
+    a_closed_port_is_told_as_refused,
+    a_name_that_does_not_resolve_is_told_with_the_resolvers_text,
+}
 
 fn peer() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bound");
@@ -133,7 +138,7 @@ fn an_attempt_that_is_not_answered_ends_at_its_deadline() {
         }
     }
     let timeout = Duration::from_millis(100);
-    let started = Instant::now();
+    let started = Moment::now();
     let alias = probe.connect_to(TcpConnectionOptions::from(addr).with_connect_timeout(timeout));
     assert_eq!(inspect(&node, alias).value("state"), Some("connecting"));
     // Queued bytes are reported as unsent.

@@ -4,12 +4,22 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{SendErrorKind, TcpLimits};
 
 use crate::support::*;
+
+on_both! {
+    reset_with_output_waiting_counts_what_was_not_sent,
+    abort_resets_and_counts_what_was_not_sent,
+    every_end_works_on_a_connection_whose_peer_reads_nothing,
+    end_of_the_parent_ends_a_connection_whose_peer_reads_nothing_and_the_owner_is_told,
+    connection_closes_and_frees_its_socket_although_its_owner_takes_nothing,
+    owner_keeps_writing_after_the_end_of_its_peer,
+    peer_that_vanished_before_it_was_accepted_is_told_and_harms_nobody,
+}
 
 /// Runs of each race.
 const RUNS: usize = if cfg!(debug_assertions) { 150 } else { 1_000 };
@@ -326,7 +336,7 @@ fn every_end_works_on_a_connection_whose_peer_reads_nothing() {
         let mut client = client(addr);
         let alias = probe.connect().id;
         probe.write(alias, vec![7; MUCH]);
-        let begun = Instant::now();
+        let begun = Moment::now();
         probe.run(move |cx| end(cx, alias)).expect("alive");
         let told = probe.disconnect();
         assert_eq!(told.reason, reason);
@@ -370,7 +380,7 @@ fn close_timeout_counts_from_the_close() {
     impl MetaProcess for Hold {
         fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
             let _ = self.0.send(());
-            let _ = self.1.recv_timeout(LIMIT);
+            let _ = value_of(&self.1);
             Err(Reason::Normal)
         }
     }
@@ -390,10 +400,10 @@ fn close_timeout_counts_from_the_close() {
     let (began, is_held) = mpsc::channel();
     let (gate, opened) = mpsc::channel::<()>();
     probe.spawn_meta(Hold(began, opened));
-    is_held.recv_timeout(LIMIT).expect("the stripe is held");
-    let held = Instant::now();
+    value_of(&is_held).expect("the stripe is held");
+    let held = Moment::now();
     wait_until("the activation is old", || held.elapsed() > 2 * CLOSE);
-    let closed = Instant::now();
+    let closed = Moment::now();
     node.close(alias).expect("alive");
     drop(gate);
     assert_eq!(probe.disconnect().reason, DisconnectReason::CloseTimeout);

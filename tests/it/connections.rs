@@ -3,12 +3,31 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{BindError, CustomFraming, DisconnectReason, SendErrorKind, SocketOptions};
 
 use crate::support::*;
+
+on_both! {
+    the_end_of_a_listener_frees_its_port_and_leaves_its_connections,
+    missing_and_dead_names_of_the_process_pool_are_skipped,
+    a_panicking_maker_of_decoders_ends_neither_the_listener_nor_other_connections,
+    each_way_to_end_gives_one_disconnect_with_its_reason,
+    links_and_monitors_on_a_connection_are_told_once,
+    the_end_of_the_parent_ends_its_connections_and_their_owner_is_told,
+    messages_of_a_connection_come_from_the_parent,
+    connect_data_and_disconnect_come_in_this_order_also_to_a_busy_owner,
+    bytes_sent_just_before_an_end_arrive,
+    nothing_can_be_sent_after_close,
+    messages_that_mean_nothing_to_a_connection_take_none_of_its_output_limit,
+    shutdown_write_ends_one_direction_only,
+    a_half_open_connection_is_its_owners_to_close,
+    a_connection_whose_owner_has_ended_is_closed_when_bytes_come,
+    a_connection_whose_owner_ends_with_the_peers_end_in_its_mailbox_is_closed,
+    an_idle_connection_ends_with_its_owner,
+}
 
 fn free_addr() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
@@ -18,7 +37,7 @@ fn free_addr() -> SocketAddr {
 }
 
 /// A listener of the probe, a client, and its connection.
-fn connected(parent: &Probe) -> (std::net::TcpStream, Alias) {
+fn connected(parent: &Probe) -> (Client, Alias) {
     let (addr, _) = parent.listen(TcpServerOptions::default());
     let stream = client(addr);
     let id = parent.connect().id;
@@ -203,7 +222,7 @@ fn an_empty_host_serves_both_families() {
     assert_eq!(connect.local_addr, four.peer_addr().expect("an address"));
     drop(four);
     parent.disconnect();
-    match std::net::TcpStream::connect(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port))) {
+    match try_client(SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port))) {
         Ok(six) => {
             parent.connect();
             drop(six);
@@ -629,7 +648,7 @@ fn a_peer_that_has_ended_its_side_still_gets_its_reply() {
         });
         assert!(read_to_end(&mut stream) == question);
         writer.join().expect("no panic");
-        let ended = ends.recv_timeout(LIMIT).expect("a disconnect");
+        let ended = value_of(&ends).expect("a disconnect");
         assert_eq!(
             (ended.reason, ended.unsent),
             (DisconnectReason::ClosedByPeer, 0)
@@ -878,18 +897,18 @@ fn keep_alive_bytes_are_written_after_a_period_without_writes_only() {
     let owner = Probe::spawn(&node);
     let options = TcpServerOptions::default().with_write_keep_alive((PERIOD, b"*".to_vec()));
     let (addr, _) = owner.listen(options);
-    let started = Instant::now();
+    let started = Moment::now();
     let mut stream = client(addr);
     let id = owner.connect().id;
     // Busy: while writes come more often than the period, no keep-alive is written. A slow machine may pause.
     let mut longest = Duration::ZERO;
-    let mut last = Instant::now();
+    let mut last = Moment::now();
     let mut written = 0;
     while started.elapsed() < PERIOD * 3 {
         owner.write(id, "x");
         written += 1;
         longest = longest.max(last.elapsed());
-        last = Instant::now();
+        last = Moment::now();
     }
     let got = read(&mut stream, written);
     if longest < PERIOD / 2 {
@@ -899,7 +918,7 @@ fn keep_alive_bytes_are_written_after_a_period_without_writes_only() {
         );
     }
     // Idle: one keep-alive in each period, not more.
-    let idle_since = Instant::now();
+    let idle_since = Moment::now();
     while read(&mut stream, 1) != b"*" {}
     for _ in 0..3 {
         assert_eq!(read(&mut stream, 1), b"*");

@@ -7,6 +7,17 @@ use longshore::{BufferPool, SendErrorKind, UdpServer};
 
 use crate::support::*;
 
+on_both! {
+    datagrams_of_every_length_arrive_as_they_are,
+    returned_buffers_do_not_shrink_later_datagrams,
+    a_datagram_longer_than_the_buffer_is_cut_and_flagged,
+    more_than_the_output_limit_is_refused_with_the_message,
+    datagrams_for_a_missing_process_are_dropped_and_counted_until_it_is_there,
+    a_full_mailbox_drops_datagrams_and_the_counts_add_up,
+    a_datagram_sent_just_before_the_end_goes_out,
+    bytes_of_another_kind_take_none_of_the_output_limit,
+}
+
 /// Sends a datagram through the meta-process.
 fn send(probe: &Probe, id: Alias, addr: SocketAddr, data: impl Into<Buffer>) {
     let data = data.into();

@@ -1,7 +1,7 @@
 //! The drain of one listener, over real sockets.
 
 use std::io::{ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Site {
         }
     }
 
-    fn client(&self) -> TcpStream {
+    fn client(&self) -> Client {
         let peer = client(self.addr);
         assert_eq!(self.next(), Noted::Connected);
         peer
@@ -125,7 +125,7 @@ fn idle_sessions_close_and_the_one_with_half_a_request_ends_it_first() {
     for peer in &mut idle {
         assert_eq!(read_to_end(peer), b"");
     }
-    let refused = TcpStream::connect(site.addr).map_err(|error| error.kind());
+    let refused = std::net::TcpStream::connect(site.addr).map_err(|error| error.kind());
     assert_eq!(refused.err(), Some(ErrorKind::ConnectionRefused));
     // The address is free, although a connection of the listener is open.
     drop(TcpServer::bind(site.addr).unwrap());
@@ -231,7 +231,7 @@ fn drain_ends_with_the_last_connection_whenever_that_ends() {
         random ^= random >> 7;
         random ^= random << 17;
         let (addr, listener) = probe.listen(TcpServerOptions::default());
-        let peers: Vec<TcpStream> = (0..round % 3).map(|_| client(addr)).collect();
+        let peers: Vec<Client> = (0..round % 3).map(|_| client(addr)).collect();
         for _ in &peers {
             probe.connect();
         }

@@ -7,6 +7,22 @@ use longshore::{Event, EventError, EventOptions, MessageEvent, SendErrorKind};
 
 use crate::support::*;
 
+on_both! {
+    subscriber_gets_the_last_values_and_then_each_one_in_order,
+    subscribers_share_one_value_and_the_sender_is_the_publisher,
+    publisher_learns_of_the_first_and_the_last_subscriber_only,
+    event_ends_with_its_publisher_behind_the_values_and_with_its_reason,
+    event_that_is_ended_notifies_with_normal_and_its_name_is_free,
+    monitors_and_links_on_an_event_get_each_reason,
+    monitors_and_links_that_are_taken_back_get_nothing,
+    events_that_are_not_there_are_refused_and_their_watchers_answered_at_once,
+    name_of_an_event_is_taken_once_and_not_by_a_process_that_ends,
+    process_that_ends_registers_and_subscribes_no_more,
+    full_mailbox_refuses_a_value_which_is_counted_and_leaves_a_gap,
+    event_takes_no_messages_and_gives_them_back,
+    values_that_are_kept_are_dropped_with_their_event,
+}
+
 /// Registers the event "prices", which keeps this many values.
 #[track_caller]
 fn prices(publisher: &Probe, kept: usize) -> Event<u32> {
@@ -343,7 +359,7 @@ fn process_that_ends_registers_and_subscribes_no_more() {
     let late = node.spawn(|| Late(sender)).expect("spawned");
     node.send_exit(late, Reason::Shutdown).expect("it lives");
     let ended = || Some(EventError::Ended);
-    assert_eq!(outcomes.recv_timeout(LIMIT), Ok([ended(), ended()]));
+    assert_eq!(value_of(&outcomes), Ok([ended(), ended()]));
     publisher.saw_nothing();
     stop_clean(&node);
 }

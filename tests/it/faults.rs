@@ -569,7 +569,7 @@ fn reset_stream() -> std::net::TcpStream {
     wait_until("the reset", || {
         stream.take_error().expect("a socket").is_some()
     });
-    stream
+    stream.into_std()
 }
 
 #[test]

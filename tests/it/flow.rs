@@ -1,7 +1,6 @@
 //! Flow control in both directions: no byte is lost, and no queue grows.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +9,13 @@ use longshore::prelude::*;
 use longshore::{BufferPool, HeaderFraming, SendErrorKind, SocketOptions, TcpLimits};
 
 use crate::support::*;
+
+on_both! {
+    message_larger_than_the_limit_comes_back_at_once,
+    connection_closes_on_a_full_mailbox_if_it_was_asked_to,
+    small_writes_of_one_turn_leave_together,
+    two_sides_that_send_unasked_do_not_wait_for_each_other_if_one_reads_on,
+}
 
 const MIB: usize = 1 << 20;
 
@@ -116,7 +122,7 @@ fn producer_of_400_mib_gets_refusals_back_and_everything_arrives_in_order_when_t
             let before = resident();
             node.spawn(|| producer).expect("spawned");
             let mut client = client(addr);
-            let first = refused.recv_timeout(LIMIT).expect("a refusal");
+            let first = value_of(&refused).expect("a refusal");
             assert!(
                 first < 20,
                 "{first} MiB were accepted for a peer that does not read"
@@ -131,7 +137,7 @@ fn producer_of_400_mib_gets_refusals_back_and_everything_arrives_in_order_when_t
             }
             assert_eq!(client.read(&mut bytes).expect("an orderly end"), 0);
             drop(client);
-            let refusals = std::iter::from_fn(|| refused.recv_timeout(LIMIT).ok())
+            let refusals = std::iter::from_fn(|| value_of(&refused).ok())
                 .take_while(|value| *value != usize::MAX);
             assert!(
                 refusals.count() > 10,
@@ -182,7 +188,7 @@ fn echo_and_tell(ends: mpsc::Sender<(Instant, DisconnectReason, u64)>) -> impl A
 }
 
 /// Writes until neither the server nor any kernel takes more at the moment.
-fn stall(client: &mut TcpStream) {
+fn stall(client: &mut Client) {
     client.set_nonblocking(true).expect("non-blocking");
     let bytes = vec![1; 64 << 10];
     // Another error means that its timeout passed while the test stalled the others.
@@ -220,7 +226,7 @@ fn thousand_peers_that_never_read_are_bounded_in_memory_and_time_and_others_are_
             let mut busy = client(addr);
             exchange(&mut busy, b"warm", b"warm");
             let before = resident();
-            let mut peers: Vec<TcpStream> = (0..PEERS).map(|_| client(addr)).collect();
+            let mut peers: Vec<Client> = (0..PEERS).map(|_| client(addr)).collect();
             peers.iter_mut().for_each(stall);
             // The others are not affected.
             let mut slowest = Duration::ZERO;
@@ -289,7 +295,7 @@ fn full_mailbox_with_1000_connections_pauses_them_all_and_loses_nothing() {
                     .with_process_pool(["owner"])
                     .with_framing(Framing::fixed(8)),
             );
-            let mut clients: Vec<TcpStream> = (0..PEERS).map(|_| client(addr)).collect();
+            let mut clients: Vec<Client> = (0..PEERS).map(|_| client(addr)).collect();
             let aliases: Vec<Alias> = (0..PEERS).map(|_| owner.connect().id).collect();
             let gate = owner.block();
             for (peer, client) in clients.iter_mut().enumerate() {

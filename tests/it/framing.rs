@@ -7,6 +7,11 @@ use longshore::{BufferPool, ByteOrder, DisconnectReason, FrameError, HeaderFrami
 
 use crate::support::*;
 
+on_both! {
+    framing_changes_on_a_live_connection_from_the_first_undelivered_byte,
+    frames_that_arrived_with_the_end_come_before_the_disconnect,
+}
+
 /// A way to cut the stream into writes, each of which the peer's kernel may deliver alone.
 #[derive(Clone, Copy, Debug)]
 enum Cut {

@@ -10,6 +10,11 @@ use longshore::{DisconnectReason, HandOverError};
 
 use crate::support::*;
 
+on_both! {
+    frames_that_were_cut_arrive_as_they_are_and_the_framing_stays,
+    session_hands_itself_over_and_ends_and_the_new_owner_sets_the_framing,
+}
+
 const MIB: usize = 1 << 20;
 
 fn pattern(length: usize) -> Vec<u8> {
@@ -173,7 +178,7 @@ fn refused_hand_over_changes_nothing() {
     old.run(move |cx| cx.spawn_meta(server.serve(move || Named(pids.clone()))))
         .unwrap();
     let other = client(sessions);
-    let session = seen.recv_timeout(LIMIT).unwrap();
+    let session = value_of(&seen).unwrap();
     assert_eq!(
         try_hand(&old, id, session),
         Err(HandOverError::NotAnOwner(session))
@@ -210,7 +215,7 @@ fn end_of_either_owner_before_the_input_is_there_resets_the_connection() {
         // The fence stands behind this callback, which goes on until the test lets it.
         old.start(move |cx| {
             cx.hand_over(id, to)?;
-            let _ = gate.recv_timeout(LIMIT);
+            let _ = value_of(&gate);
             if old_ends {
                 Err(Reason::Normal)
             } else {
@@ -360,7 +365,7 @@ fn hand_overs_at_any_moment_under_load_lose_nothing_and_repeat_nothing() {
                 }
                 random >>= 3;
             }
-            match noted.recv_timeout(LIMIT).expect("more is to come") {
+            match value_of(&noted).expect("more is to come") {
                 Noted::Connect => connects += 1,
                 Noted::Bytes(data) => got.extend_from_slice(&data),
                 Noted::End(reason) => panic!("{reason}"),
@@ -370,7 +375,7 @@ fn hand_overs_at_any_moment_under_load_lose_nothing_and_repeat_nothing() {
         assert!(connects > 2, "{connects} hand-overs");
         drop(writing.join().unwrap());
         loop {
-            match noted.recv_timeout(LIMIT).expect("the Disconnect") {
+            match value_of(&noted).expect("the Disconnect") {
                 Noted::Connect => {}
                 Noted::Bytes(data) => panic!("{} bytes more", data.len()),
                 Noted::End(_) => break,

@@ -265,7 +265,7 @@ fn block_the_worker(node: &Node) -> Sender<()> {
         released.recv().ok();
         Ok(())
     });
-    is_blocked.recv_timeout(LIMIT).expect("the handler runs");
+    value_of(&is_blocked).expect("the handler runs");
     release
 }
 
@@ -474,7 +474,7 @@ const PLACES: &[(&str, &str, Place)] = &[
                 blocks.send(()).expect("the test listens");
                 released.recv().ok();
             });
-            is_blocked.recv_timeout(LIMIT).expect("the handler runs");
+            value_of(&is_blocked).expect("the handler runs");
             Box::new((kept, release))
         },
     ),
@@ -489,7 +489,7 @@ const PLACES: &[(&str, &str, Place)] = &[
                 blocks.send(()).expect("the test listens");
                 released.recv().ok();
             });
-            is_blocked.recv_timeout(LIMIT).expect("the handler runs");
+            value_of(&is_blocked).expect("the handler runs");
             Box::new((kept, release))
         },
     ),
@@ -570,9 +570,7 @@ fn try_with(
     let here = node.clone();
     let once = Once::new(move || drop(sender.send(try_all(&here, silent))));
     let kept = place(&node, once);
-    let outcome = outcomes
-        .recv_timeout(LIMIT)
-        .map_err(|error| format!("no outcome: {error}"))?;
+    let outcome = value_of(&outcomes).map_err(|error| format!("no outcome: {error}"))?;
     drop(kept);
     let refused = Err(RequestError::WouldBlockRuntime);
     // The stop may have ended the process that is asked.
@@ -631,7 +629,7 @@ fn record_is_written_inside_the_runtime() {
     let (alias, _probe) = meta(&node, At::PanicPayload, Once::new(|| ()));
     node.send_alias(alias, "ends it, which is a record")
         .expect("sent");
-    let outcome = outcomes.recv_timeout(LIMIT).expect("an outcome");
+    let outcome = value_of(&outcomes).expect("an outcome");
     assert!(outcome.slowest < Duration::from_secs(1), "{outcome:?}");
     assert_eq!(outcome.call, Err(RequestError::WouldBlockRuntime));
     assert!(!outcome.waits, "{outcome:?}");

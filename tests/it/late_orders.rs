@@ -2,7 +2,6 @@
 //! peer resets it, so that the stripe finds the reset first and the order behind it.
 
 use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
 use std::sync::mpsc;
 
 use longshore::prelude::*;
@@ -46,7 +45,7 @@ fn stripe(alias: Alias) -> String {
 struct Site {
     node: Node,
     probe: Probe,
-    ends: Vec<(Alias, TcpStream)>,
+    ends: Vec<(Alias, Client)>,
 }
 
 impl Site {
@@ -55,7 +54,7 @@ impl Site {
         let node = node_with(options.with_stripes(2));
         let probe = Probe::spawn(&node);
         let (addr, _) = probe.listen(TcpServerOptions::default());
-        let mut ends: Vec<(Alias, TcpStream)> = Vec::new();
+        let mut ends: Vec<(Alias, Client)> = Vec::new();
         while ends.len() < 2 || stripe(ends[0].0) == stripe(ends[ends.len() - 1].0) {
             let peer = client(addr);
             ends.push((probe.connect().id, peer));
@@ -64,7 +63,7 @@ impl Site {
     }
 
     /// Has `order` run behind the reset of `victim`, and before its stripe finds that reset.
-    fn order_behind_reset(&mut self, (id, victim): (Alias, TcpStream), order: impl FnOnce(&Probe)) {
+    fn order_behind_reset(&mut self, (id, victim): (Alias, Client), order: impl FnOnce(&Probe)) {
         let holder = loop {
             let holder = self.probe.spawn_meta(Holder(None));
             if stripe(holder) == stripe(id) {

@@ -12,12 +12,22 @@ use longshore::{AtLimit, BindError, SocketOptions};
 
 use crate::support::*;
 
+on_both! {
+    connections_beyond_the_limit_wait_in_the_backlog_until_one_leaves,
+    connections_beyond_the_limit_are_closed_if_that_was_asked_for,
+    accept_rate_holds_a_burst_back_and_loses_none_of_it,
+    looking_in_vain_does_not_use_up_the_accept_rate,
+    paused_listener_leaves_connections_in_the_backlog,
+    listener_that_ends_leaves_its_connections_alone_and_frees_its_port,
+    several_listeners_share_a_port_if_all_of_them_want_to,
+}
+
 #[test]
 fn connections_beyond_the_limit_wait_in_the_backlog_until_one_leaves() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (addr, listener) = probe.listen(TcpServerOptions::default().with_max_connections(3));
-    let mut clients: Vec<TcpStream> = (0..8).map(|_| client(addr)).collect();
+    let mut clients: Vec<Client> = (0..8).map(|_| client(addr)).collect();
     for _ in 0..3 {
         probe.connect();
     }
@@ -52,7 +62,7 @@ fn connections_beyond_the_limit_are_closed_if_that_was_asked_for() {
         .with_max_connections(3)
         .with_at_limit(AtLimit::Refuse);
     let (addr, listener) = probe.listen(options);
-    let clients: Vec<TcpStream> = (0..3).map(|_| client(addr)).collect();
+    let clients: Vec<Client> = (0..3).map(|_| client(addr)).collect();
     for _ in 0..3 {
         probe.connect();
     }
@@ -122,8 +132,8 @@ fn accept_rate_holds_a_burst_back_and_loses_none_of_it() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (addr, listener) = probe.listen(TcpServerOptions::default().with_accept_rate(5));
-    let clients: Vec<TcpStream> = (0..20).map(|_| client(addr)).collect();
-    let begun = Instant::now();
+    let clients: Vec<Client> = (0..20).map(|_| client(addr)).collect();
+    let begun = Moment::now();
     probe.connect();
     for _ in 1..20 {
         probe.connect();
@@ -148,7 +158,7 @@ fn looking_in_vain_does_not_use_up_the_accept_rate() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (addr, listener) = probe.listen(TcpServerOptions::default().with_accept_rate(11));
-    let clients: Vec<TcpStream> = (0..10)
+    let clients: Vec<Client> = (0..10)
         .map(|_| {
             let client = client(addr);
             probe.connect();
@@ -169,7 +179,7 @@ fn paused_listener_leaves_connections_in_the_backlog() {
         .run(move |cx| cx.pause_accepting(listener))
         .expect("alive");
     wait_for(&node, listener, "state", "paused");
-    let clients: Vec<TcpStream> = (0..10).map(|_| client(addr)).collect();
+    let clients: Vec<Client> = (0..10).map(|_| client(addr)).collect();
     assert_eq!(inspect(&node, listener).number("accepted"), Some(0));
     probe.saw_nothing();
     probe
@@ -245,10 +255,7 @@ fn empty_host_serves_both_families_and_only_v6_one() {
     let only = TcpServer::bind(options).expect("bound");
     let addr = SocketAddr::from(([127, 0, 0, 1], only.local_addr().port()));
     probe.spawn_meta(only);
-    assert!(
-        TcpStream::connect(addr).is_err(),
-        "an IPv6 socket took IPv4"
-    );
+    assert!(try_client(addr).is_err(), "an IPv6 socket took IPv4");
     stop_clean(&node);
 }
 
@@ -263,7 +270,7 @@ fn several_listeners_share_a_port_if_all_of_them_want_to() {
         TcpServer::bind(TcpServerOptions::from(addr).with_socket(shared())).expect("the same port");
     probe.spawn_meta(second);
     assert!(TcpServer::bind(addr).is_err());
-    let clients: Vec<TcpStream> = (0..20).map(|_| client(addr)).collect();
+    let clients: Vec<Client> = (0..20).map(|_| client(addr)).collect();
     for _ in 0..20 {
         probe.connect();
     }
@@ -410,7 +417,7 @@ impl Starved {
 
     fn line<T>(&self, wanted: impl Fn(&str) -> Option<T>) -> T {
         loop {
-            let line = self.lines.recv_timeout(LIMIT).expect("a line of the child");
+            let line = value_of(&self.lines).expect("a line of the child");
             if let Some(found) = wanted(&line) {
                 return found;
             }
@@ -520,7 +527,7 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
     clients.drain(..clients.len() - 10);
     let mut last = clients.pop_back().expect("the last one");
     bounded(&last);
-    let begun = Instant::now();
+    let begun = Moment::now();
     match last
         .write_all(b"waiting")
         .and_then(|()| last.read_exact(&mut [0; 7]))

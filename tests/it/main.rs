@@ -1,4 +1,5 @@
-//! Tests of everything a user can see, over real loopback sockets: one binary, one file for each subject.
+//! Tests of everything a user can see, over real loopback sockets, many also on simulated nodes: one binary, one file for
+//! each subject.
 //!
 //! The name of a test is a sentence that can be false. No test sleeps to wait for an event: every wait is for a message,
 //! for a byte or for a condition, and ends at [`support::LIMIT`]. Ports come from the operating system.
@@ -58,6 +59,8 @@ mod run;
 mod scheduling;
 mod seen;
 mod sessions;
+#[cfg(feature = "testing")]
+mod simulated;
 mod stop;
 mod stories;
 mod supervisors;

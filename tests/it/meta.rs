@@ -12,6 +12,24 @@ use longshore::{Inspection, RequestError, SendErrorKind, SpawnError, StopOptions
 
 use crate::support::*;
 
+on_both! {
+    meta_process_is_called_sent_to_and_inspected_by_its_alias,
+    meta_process_spawns_a_child_of_the_same_parent,
+    meta_process_ends_with_the_reason_of_its_exit_signal,
+    links_and_monitors_on_an_alias_get_its_reason,
+    monitor_and_link_on_a_stale_alias_answer_at_once,
+    end_of_a_linked_process_ends_the_meta_process,
+    parents_end_reaches_its_meta_processes_with_the_same_reason,
+    requests_to_a_meta_process_that_drops_them_panics_or_ends_are_answered_at_once,
+    a_call_that_was_asked_for_comes_once_and_says_so,
+    a_timer_that_is_withdrawn_does_not_fire,
+    failing_init_of_a_meta_process_ends_it_with_the_reason,
+    a_family_without_an_end_ends_with_its_node,
+    a_newborn_that_sends_to_its_child_is_heard,
+    panics_of_a_meta_process_end_it_alone,
+    spawning_a_meta_process_fails_once_the_parent_has_ended,
+}
+
 /// What the meta-process reports to the test.
 #[derive(Debug)]
 enum Told {
@@ -119,8 +137,7 @@ fn deed(deed: impl FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send + '
 
 #[track_caller]
 fn next(told: &Receiver<Told>) -> Told {
-    told.recv_timeout(LIMIT)
-        .expect("the meta-process tells something")
+    value_of(told).expect("the meta-process tells something")
 }
 
 #[track_caller]
@@ -575,10 +592,7 @@ fn failing_init_of_a_meta_process_ends_it_with_the_reason() {
         let alias = cx.spawn_meta(Failing(sender)).expect("spawned");
         cx.monitor(alias)
     });
-    assert_eq!(
-        ended.recv_timeout(LIMIT).expect("terminate"),
-        Reason::error("no")
-    );
+    assert_eq!(value_of(&ended).expect("terminate"), Reason::error("no"));
     let down = parent.down();
     assert_eq!(down.monitor, monitor);
     // The monitor may reach the loop before or after the end.
@@ -709,11 +723,11 @@ fn a_listener_that_is_born_during_a_stop_is_closed_at_once() {
     let (began, is_busy) = mpsc::channel();
     let hold = deed(move |_| {
         let _ = began.send(());
-        let _ = opened.recv_timeout(LIMIT);
+        let _ = value_of(&opened);
         Ok(())
     });
     node.send_alias(busy, hold).expect("accepted");
-    is_busy.recv_timeout(LIMIT).expect("the stripe is at it");
+    value_of(&is_busy).expect("the stripe is at it");
     parent.spawn_meta(Late(Some(server)));
     // Holds the stop in its first phase.
     let held = patient.block();
@@ -727,10 +741,8 @@ fn a_listener_that_is_born_during_a_stop_is_closed_at_once() {
         Probe::try_spawn(&node, SpawnOptions::default(), |_| Ok(())).is_err()
     });
     drop(gate);
-    let began = Instant::now();
-    wait_until("the port is closed", || {
-        std::net::TcpStream::connect(addr).is_err()
-    });
+    let began = Moment::now();
+    wait_until("the port is closed", || try_client(addr).is_err());
     assert!(
         began.elapsed() < LIMIT / 2,
         "it was closed at the end of the first phase"
@@ -897,10 +909,7 @@ fn spawning_a_meta_process_fails_once_the_parent_has_ended() {
     }
     let pid = node.spawn(|| Late(sender)).expect("spawned");
     node.send_exit(pid, Reason::Shutdown).expect("it lives");
-    assert_eq!(
-        refused.recv_timeout(LIMIT).expect("terminate"),
-        SpawnError::NoParent
-    );
+    assert_eq!(value_of(&refused).expect("terminate"), SpawnError::NoParent);
     assert_eq!(count(&node, "meta_processes"), 0);
     stop_clean(&node);
 }

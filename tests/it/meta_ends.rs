@@ -1,12 +1,21 @@
 //! Meta-processes of users that finish something before they end, and that time more than one thing.
 
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{MessageTcp, StopOptions};
 
 use crate::support::*;
+
+on_both! {
+    meta_process_finishes_before_it_ends_with_the_reason_of_its_exit,
+    meta_process_that_does_not_finish_is_killed_after_its_time,
+    end_of_the_parent_lets_a_meta_process_finish,
+    stop_of_a_node_waits_for_a_meta_process_that_finishes,
+    stop_of_a_node_cuts_off_a_meta_process_that_does_not_finish,
+    meta_process_has_several_timers_and_cancels_one,
+}
 
 /// What the meta-process reports.
 #[derive(Debug, PartialEq)]
@@ -101,7 +110,7 @@ impl MetaProcess for Slow {
 
 #[track_caller]
 fn next(told: &Receiver<Told>) -> Told {
-    told.recv_timeout(LIMIT).expect("a report")
+    value_of(told).expect("a report")
 }
 
 #[test]
@@ -135,7 +144,7 @@ fn meta_process_that_does_not_finish_is_killed_after_its_time() {
     let patience = Duration::from_millis(30);
     let (slow, told) = Slow::new(Some(patience));
     let alias = probe.spawn_meta(slow);
-    let began = Instant::now();
+    let began = Moment::now();
     probe
         .run(move |cx| cx.send_exit_meta(alias, Reason::Shutdown))
         .expect("it lives");

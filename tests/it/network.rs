@@ -2,7 +2,7 @@
 //! and `nft`; without them they print that they were skipped.
 
 use std::io::ErrorKind;
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -179,7 +179,7 @@ fn lossy_network_costs_datagrams_and_nothing_else() {
                 "udp dport {} numgen random mod 100 '<' 20 drop",
                 addr.port()
             ));
-            let client: UdpSocket = udp_client();
+            let client = udp_client();
             for number in 0..1_000_u32 {
                 // On loopback a datagram that the filter drops is reported to the sender as refused.
                 let _ = client.send_to(&number.to_be_bytes(), addr);

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{DisconnectReason, Level, Record, SpawnError, StopOptions};
@@ -248,7 +248,7 @@ fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
     for refused in 1..3 {
         // The connection is closed; with unread bytes the kernel sends a reset.
         let _ = read_out(&mut client(addr));
-        let (level, text) = records.recv_timeout(LIMIT).expect("a record");
+        let (level, text) = value_of(&records).expect("a record");
         assert_eq!(level, Level::Warn);
         assert_eq!(text, format!("{addr}: no process of the pool is alive"));
         assert_eq!(inspect(&node, listener).number("no_owner"), Some(refused));
@@ -263,7 +263,7 @@ fn a_handler_that_hangs_is_reported_and_left_behind() {
     let (_, ended) = serving(&node);
     let hanging = Probe::spawn(&node);
     let gate = hanging.block();
-    let started = Instant::now();
+    let started = Moment::now();
     let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(100)));
     assert_eq!(report.stuck, [hanging.pid]);
     assert_eq!(report.undrained, 1);
@@ -309,7 +309,7 @@ fn a_peer_that_does_not_read_cannot_hold_up_a_stop() {
     let _stream = client(addr);
     let id = owner.connect().id;
     owner.write(id, vec![0; 32 << 20]);
-    let started = Instant::now();
+    let started = Moment::now();
     let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(200)));
     assert_eq!((report.unflushed, report.killed.len()), (1, 0));
     assert!(started.elapsed() < LIMIT);
@@ -338,10 +338,7 @@ fn nothing_is_spawned_while_a_node_stops() {
             .is_err()
     });
     drop(gate);
-    assert_eq!(
-        refused.recv_timeout(LIMIT).expect("an error"),
-        SpawnError::Stopping
-    );
+    assert_eq!(value_of(&refused).expect("an error"), SpawnError::Stopping);
     stopping.join().expect("no panic");
 }
 
@@ -411,10 +408,7 @@ fn nodes_of_one_program_know_nothing_of_each_other_and_talk_over_sockets() {
         Ok(())
     });
     probes[2].call().2.send("from afar");
-    let answer = answer
-        .recv_timeout(LIMIT)
-        .expect("an answer")
-        .expect("answered");
+    let answer = value_of(&answer).expect("an answer").expect("answered");
     assert_eq!(answer.downcast::<&str>().expect("a text"), "from afar");
     probes[0].write(id, "back");
     assert_eq!(probes[1].bytes(4), b"back");

@@ -219,9 +219,7 @@ impl Paused {
     }
 
     fn line(&self) -> String {
-        self.lines
-            .recv_timeout(LIMIT)
-            .expect("a line of the server")
+        value_of(&self.lines).expect("a line of the server")
     }
 
     fn addresses(&self) -> HashMap<String, SocketAddr> {
@@ -339,9 +337,9 @@ fn pause_a_server() {
             stream.read_exact(&mut bytes).map(|()| stream)
         })
     };
-    let (written, closed) = (reads_all(write), reads_all(close));
+    let (written, closed) = (reads_all(write.into_std()), reads_all(close.into_std()));
     #[cfg(feature = "tls")]
-    let (node, secured) = secure(handshake);
+    let (node, secured) = secure(handshake.into_std());
     let sent = sent.join().expect("no panic");
     lingering.join().expect("no panic");
     server.signal("-CONT");

@@ -9,6 +9,19 @@ use longshore::{DisconnectReason, PoolCommand, RequestError, SendErrorKind, Spaw
 
 use crate::support::*;
 
+on_both! {
+    requests_and_messages_go_to_the_workers_in_turn_also_when_their_number_changes,
+    a_worker_that_dies_is_replaced_in_its_place,
+    a_worker_whose_init_fails_is_tried_again_and_the_pool_lives_on,
+    a_factory_that_panics_is_tried_again_and_the_pool_lives_on,
+    a_pool_whose_first_workers_fail_is_not_spawned,
+    pool_by_key_gives_equal_keys_to_one_worker,
+    forwarded_message_comes_from_its_first_sender,
+    a_removed_worker_handles_what_it_has_before_it_ends,
+    the_end_of_a_pool_ends_its_workers,
+    a_pool_spreads_the_datagrams_of_a_udp_server,
+}
+
 /// A worker that reports its number for each message, and answers requests with it.
 struct Worker {
     number: usize,
@@ -26,7 +39,7 @@ impl Actor for Worker {
             // Blocks until the gate opens.
             Ok(gate) => {
                 let _ = self.tell.send((self.number, from, "blocked".into()));
-                let _ = gate.recv_timeout(LIMIT);
+                let _ = value_of(&gate);
             }
             Err(message) => {
                 let text = message.downcast::<&str>().unwrap_or("?");
@@ -90,9 +103,7 @@ fn requests_and_messages_go_to_the_workers_in_turn_also_when_their_number_change
             cx.send("pool", "hi").expect("delivered");
         }
     });
-    let mut sent: Vec<_> = (0..10)
-        .map(|_| told.recv_timeout(LIMIT).expect("handled"))
-        .collect();
+    let mut sent: Vec<_> = (0..10).map(|_| value_of(&told).expect("handled")).collect();
     assert!(
         sent.iter()
             .all(|(_, from, text)| *from == sender.pid && text == "hi"),
@@ -245,7 +256,7 @@ fn full_workers_are_skipped_and_nothing_is_dropped() {
     for _ in 0..2 {
         let (gate, opened) = mpsc::channel::<()>();
         node.send(pid, opened).expect("delivered");
-        assert_eq!(told.recv_timeout(LIMIT).expect("handled").2, "blocked");
+        assert_eq!(value_of(&told).expect("handled").2, "blocked");
         gates.push(gate);
     }
     // 4 + 4 wait at the workers, 8 at the pool.
@@ -262,11 +273,11 @@ fn full_workers_are_skipped_and_nothing_is_dropped() {
     );
     drop(gates.pop()); // worker 2 does all of it, or what worker 1 does not hold
     for _ in 0..12 {
-        assert_eq!(told.recv_timeout(LIMIT).expect("handled").0, 2);
+        assert_eq!(value_of(&told).expect("handled").0, 2);
     }
     drop(gates);
     for _ in 0..4 {
-        assert_eq!(told.recv_timeout(LIMIT).expect("handled").0, 1);
+        assert_eq!(value_of(&told).expect("handled").0, 1);
     }
     stop_clean(&node);
 }
@@ -280,10 +291,10 @@ fn least_busy_pool_passes_over_a_worker_that_handles_something() {
         .expect("spawned");
     let (gate, opened) = mpsc::channel::<()>();
     node.send(pid, opened).expect("delivered");
-    let (blocked, ..) = told.recv_timeout(LIMIT).expect("handled");
+    let (blocked, ..) = value_of(&told).expect("handled");
     for _ in 0..20 {
         node.send(pid, "hi").expect("delivered");
-        let (number, ..) = told.recv_timeout(LIMIT).expect("handled");
+        let (number, ..) = value_of(&told).expect("handled");
         assert_ne!(number, blocked);
     }
     drop(gate);
@@ -305,7 +316,7 @@ fn pool_by_key_gives_equal_keys_to_one_worker() {
         .expect("spawned");
     for text in ["", "a", "bb", "ccc", "dddd", "", "e", "ff"] {
         node.send(pid, text).expect("delivered");
-        let (number, _, found) = told.recv_timeout(LIMIT).expect("handled");
+        let (number, _, found) = value_of(&told).expect("handled");
         assert_eq!((number, &*found), (text.len() % 3 + 1, text));
     }
     stop_clean(&node);
@@ -334,7 +345,7 @@ fn a_removed_worker_handles_what_it_has_before_it_ends() {
     ask(&node, pid);
     let (gate, opened) = mpsc::channel::<()>();
     node.send(pid, opened).expect("delivered"); // to worker 2
-    assert_eq!(told.recv_timeout(LIMIT).expect("handled").0, 2);
+    assert_eq!(value_of(&told).expect("handled").0, 2);
     for _ in 0..10 {
         node.send(pid, "hi").expect("delivered");
     }
@@ -343,10 +354,7 @@ fn a_removed_worker_handles_what_it_has_before_it_ends() {
     drop(gate);
     let mut by = [0; 3];
     for _ in 0..10 {
-        by[told
-            .recv_timeout(LIMIT)
-            .expect("nothing is dropped silently")
-            .0] += 1;
+        by[value_of(&told).expect("nothing is dropped silently").0] += 1;
     }
     assert_eq!(by, [0, 5, 5]);
     wait_for_count(&node, "processes", 2);
@@ -418,7 +426,7 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
     struct Obstacle(Receiver<()>);
     impl MetaProcess for Obstacle {
         fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
-            Ok(self.0.recv_timeout(LIMIT)?)
+            Ok(value_of(&self.0)?)
         }
     }
     let node = node_with(

@@ -10,6 +10,23 @@ use longshore::{RequestError, SendErrorKind, SpawnError};
 
 use crate::support::*;
 
+on_both! {
+    init_may_spawn_send_set_timers_and_start_meta_processes,
+    failing_or_panicking_init_gives_the_error_and_leaves_nothing_behind,
+    a_port_of_a_failed_init_is_free_for_the_next_attempt_also_on_the_only_worker,
+    a_factory_that_panics_is_an_error_of_the_spawn_as_a_panic_of_init_is,
+    spawning_under_a_taken_name_is_an_error_and_spawns_nothing,
+    a_process_has_one_name_and_can_change_it,
+    a_name_is_free_when_the_down_arrives,
+    a_process_that_ends_cannot_take_a_name_or_watch_anybody_any_more,
+    terminate_finds_the_process_out_of_the_table_and_everybody_told,
+    panics_in_every_callback_end_that_process_only,
+    a_timers_message_for_a_dead_process_harms_nobody_even_if_its_drop_panics,
+    exit_signals_end_a_process_with_their_reason,
+    an_exit_signal_goes_before_the_mail_that_waits,
+    the_limit_of_processes_is_exact_and_freed_places_are_used_again,
+}
+
 #[test]
 fn init_may_spawn_send_set_timers_and_start_meta_processes() {
     let node = node();
@@ -87,7 +104,7 @@ fn failing_or_panicking_init_gives_the_error_and_leaves_nothing_behind() {
         assert_eq!(node.whereis("unlucky"), None);
         assert_eq!(count(&node, "processes"), 1);
         assert_eq!(count(&node, "meta_processes"), 0);
-        let addr = port.recv_timeout(LIMIT).expect("the port");
+        let addr = value_of(&port).expect("the port");
         TcpServer::bind(addr).expect("the port is free");
         // The exit is urgent and overtakes the request.
         for _ in 0..2 {
@@ -268,7 +285,7 @@ fn a_process_that_ends_cannot_take_a_name_or_watch_anybody_any_more() {
     let clinging = node.spawn(|| Clinging(pid, sender)).expect("spawned");
     node.send_exit(clinging, Reason::Shutdown)
         .expect("it lives");
-    refused.recv_timeout(LIMIT).expect("terminate");
+    value_of(&refused).expect("terminate");
     wait_for_count(&node, "processes", 1);
     assert_eq!(node.whereis("ghost"), None);
     let inspection = inspect(&node, other.pid);
@@ -314,7 +331,7 @@ fn terminate_finds_the_process_out_of_the_table_and_everybody_told() {
     let monitor = watcher.run(move |cx| cx.monitor(watched));
     node.send_exit(watched, Reason::error("custom"))
         .expect("it lives");
-    let (gone, nameless) = seen.recv_timeout(LIMIT).expect("terminate");
+    let (gone, nameless) = value_of(&seen).expect("terminate");
     assert!(gone && nameless);
     let down = watcher.down();
     assert_eq!(
@@ -456,7 +473,7 @@ fn panics_in_every_callback_end_that_process_only() {
             }
         };
         assert_eq!(
-            reason.recv_timeout(LIMIT).expect("terminate runs"),
+            value_of(&reason).expect("terminate runs"),
             expected,
             "{place:?}"
         );

@@ -92,7 +92,7 @@ fn header_that_comes_byte_by_byte_is_read() {
 }
 
 /// Bytes both ways on the connection that was announced last.
-fn exchange_through(probe: &Probe, stream: &mut TcpStream) {
+fn exchange_through(probe: &Probe, stream: &mut Client) {
     stream.write_all(b"ping").expect("written");
     let data = probe.tcp();
     assert_eq!(data.data, b"ping");

@@ -24,7 +24,7 @@ fn recording(level: Level) -> (Node, Receiver<Record>) {
 #[track_caller]
 fn next(records: &Receiver<Record>, kind: &str) -> Record {
     loop {
-        let record = records.recv_timeout(LIMIT).expect("a record");
+        let record = value_of(records).expect("a record");
         if record.kind == kind {
             return record;
         }
@@ -230,7 +230,7 @@ fn abnormal_end_of_a_meta_process_is_one_error_with_its_fields() {
     ] {
         let (sender, spawned) = mpsc::channel();
         node.send(pid, Do::SpawnMeta(sender)).expect("delivered");
-        let alias = spawned.recv_timeout(LIMIT).expect("an alias");
+        let alias = value_of(&spawned).expect("an alias");
         node.send(alias, Do::Log(Level::Warn, "soon".into()))
             .expect("delivered");
         let record = next(&records, "program");
@@ -250,7 +250,7 @@ fn abnormal_end_of_a_meta_process_is_one_error_with_its_fields() {
     }
     let (sender, spawned) = mpsc::channel();
     node.send(pid, Do::SpawnMeta(sender)).expect("delivered");
-    let alias = spawned.recv_timeout(LIMIT).expect("an alias");
+    let alias = value_of(&spawned).expect("an alias");
     node.send_exit(alias, Reason::error("go")).expect("alive");
     assert_eq!(next(&records, "meta_process_ended").level, Level::Debug);
     stop_clean(&node);

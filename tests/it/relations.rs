@@ -5,6 +5,19 @@ use longshore::prelude::*;
 
 use crate::support::*;
 
+on_both! {
+    monitor_tells_each_reason_once_by_pid_and_by_name,
+    each_monitor_tells_for_itself,
+    unknown_targets_answer_a_monitor_at_once,
+    link_passes_each_reason_but_normal_on_both_ways,
+    trapped_link_gives_each_reason_as_a_message,
+    links_to_the_dead_and_to_unregistered_names_are_told,
+    nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor,
+    spawning_with_a_link_ends_the_child_with_its_parent,
+    process_that_gives_its_name_back_ends_the_monitors_of_the_name_only,
+    monitor_by_a_name_that_comes_and_goes_tells_exactly_once,
+}
+
 /// Ends a process in the way that has this reason.
 fn end_with(node: &Node, probe: &Probe, reason: &Reason) {
     match reason {

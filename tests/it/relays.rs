@@ -1,7 +1,7 @@
 //! Relays: two connections that feed each other, over real sockets.
 
 use std::io::{ErrorKind, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -11,6 +11,13 @@ use longshore::{DisconnectReason, MessageRelayEnd, RelayError, TcpLimits, WriteE
 
 use crate::support::*;
 
+on_both! {
+    each_direction_of_a_relay_ends_by_itself_and_the_owner_gets_one_message,
+    reset_on_either_side_resets_the_other,
+    slow_reader_and_idle_peers_end_a_relay_by_their_timeouts,
+    writes_of_others_are_refused_and_closing_one_side_closes_both,
+}
+
 const MIB: usize = 1 << 20;
 
 /// A process with two accepted connections, and their peers.
@@ -18,7 +25,7 @@ struct Pair {
     node: Node,
     probe: Probe,
     ids: [Alias; 2],
-    peers: [TcpStream; 2],
+    peers: [Client; 2],
 }
 
 impl Pair {
@@ -87,7 +94,7 @@ fn each_direction_of_a_relay_ends_by_itself_and_the_owner_gets_one_message() {
     }
 }
 
-fn exchange_with(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+fn exchange_with(from: &mut Client, to: &mut Client, bytes: &[u8]) {
     from.write_all(bytes).unwrap();
     assert_eq!(read(to, bytes.len()), bytes);
 }
@@ -383,7 +390,7 @@ fn session_relays_itself_with_the_input_that_it_has_not_taken() {
         let got = read_to_end(&mut stream);
         assert!(got == bytes, "{} bytes of {}", got.len(), bytes.len());
         writing.join().unwrap();
-        let end = seen.recv_timeout(LIMIT).expect("the end of the relay");
+        let end = value_of(&seen).expect("the end of the relay");
         assert_eq!(end.first.reason, DisconnectReason::ClosedByPeer);
         assert_eq!(end.second.forwarded as usize, bytes.len());
     }

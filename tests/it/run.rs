@@ -187,7 +187,7 @@ impl Played {
     #[track_caller]
     fn prints(&self, word: &str) {
         loop {
-            let line = self.lines.recv_timeout(LIMIT).expect(word);
+            let line = value_of(&self.lines).expect(word);
             if line.ends_with(word) {
                 return;
             }

@@ -1,7 +1,7 @@
 //! Sessions: a process for each connection, input that is pulled, and ends that stay where they belong.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,6 +11,22 @@ use longshore::prelude::*;
 use longshore::{FrameError, SpawnError, TcpLimits};
 
 use crate::support::*;
+
+on_both! {
+    each_connection_has_a_process_that_ends_with_it,
+    panic_in_one_of_many_sessions_ends_one_connection,
+    malformed_input_is_answered_before_the_connection_closes,
+    unframed_input_is_pulled_at_the_pace_of_the_session,
+    input_beyond_the_limit_that_is_left_is_malformed,
+    paused_session_is_offered_nothing_until_it_resumes,
+    client_session_talks_to_a_server_session,
+    sessions_end_with_the_process_of_their_listener_and_outlive_the_listener,
+    process_pool_together_with_sessions_is_refused_by_name,
+    panic_before_connected_has_returned_resets_behind_what_was_written,
+    framing_that_a_message_sets_applies_to_what_was_left,
+    panic_in_the_factory_closes_the_connection_and_nothing_else,
+    session_that_writes_more_than_its_limit_is_closed_after_a_prefix,
+}
 
 const MIB: usize = 1 << 20;
 
@@ -181,7 +197,7 @@ fn input_beyond_the_limit_that_is_left_is_malformed() {
     stream.write_all(b"0123456789").expect("written");
     stream.write_all(b"x").expect("written");
     assert_eq!(read_to_end(&mut stream), b"too much");
-    let error = seen.recv_timeout(LIMIT).expect("an error");
+    let error = value_of(&seen).expect("an error");
     assert_eq!(
         error,
         FrameError::TooLarge {
@@ -301,7 +317,7 @@ fn client_session_sees_its_attempt_fail() {
             cx.spawn_meta(connection.serve(move || Client(reasons)))
         })
         .expect("spawned");
-    let reason = seen.recv_timeout(LIMIT).expect("a reason");
+    let reason = value_of(&seen).expect("a reason");
     assert_eq!(
         reason,
         DisconnectReason::Connect(std::io::ErrorKind::ConnectionRefused)
@@ -344,7 +360,7 @@ fn client_session_talks_to_a_server_session() {
             cx.spawn_meta(connection.serve(move || Greeter(answers)))
         })
         .expect("spawned");
-    assert_eq!(seen.recv_timeout(LIMIT).expect("an answer"), b"HELLO");
+    assert_eq!(value_of(&seen).expect("an answer"), b"HELLO");
     wait_for_count(&node, "processes", 1);
     stop_clean(&node);
 }
@@ -390,10 +406,7 @@ fn process_pool_together_with_sessions_is_refused_by_name() {
 /// Connects, and reads to the reset, which may come before the connect has returned.
 #[track_caller]
 fn read_to_reset(addr: SocketAddr) {
-    let end = TcpStream::connect(addr).and_then(|mut stream| {
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.read_to_end(&mut Vec::new())
-    });
+    let end = try_client(addr).and_then(|mut stream| stream.read_to_end(&mut Vec::new()));
     let error = end.expect_err("no reset");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
@@ -611,7 +624,7 @@ fn client_session_that_closes_before_it_is_connected_ends() {
             .expect("the session is in the table");
         cx.send(session, "close").expect("it is there");
     });
-    let reason = seen.recv_timeout(LIMIT).expect("a reason");
+    let reason = value_of(&seen).expect("a reason");
     assert_eq!(reason, DisconnectReason::LocalClose);
     wait_for_count(&node, "processes", 1);
     drop(listener);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{StopOptions, TcpLimits};
@@ -66,14 +66,14 @@ fn stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_n
             let node = node();
             let addr = Echo::start(&node);
             // Peers that write without reading, until neither the kernels nor the server take more.
-            let mut slow: Vec<TcpStream> = (0..SLOW)
+            let mut slow: Vec<Client> = (0..SLOW)
                 .map(|_| {
                     let client = client(addr);
                     client.set_nonblocking(true).expect("non-blocking");
                     client
                 })
                 .collect();
-            let fill = |client: &mut TcpStream| {
+            let fill = |client: &mut Client| {
                 std::iter::from_fn(|| client.write(&[1; 64 << 10]).ok()).count()
             };
             let mut other = client(addr);
@@ -114,10 +114,10 @@ fn stop_under_full_load_with_slow_peers_keeps_its_deadlines_reports_and_leaves_n
                 })
                 .collect();
             for _ in &busy {
-                traffic.recv_timeout(LIMIT).expect("traffic");
+                value_of(&traffic).expect("traffic");
             }
             let stopped = node.clone();
-            let begun = Instant::now();
+            let begun = Moment::now();
             let report = within_limit("the stop", move || {
                 stopped.stop_with(StopOptions::default().with_timeout(phase))
             });
@@ -192,11 +192,11 @@ fn peers_that_ignore_our_end_do_not_make_a_stop_unclean() {
     let probe = Probe::spawn(&node);
     let limits = TcpLimits::default().with_linger_timeout(Duration::from_millis(100));
     let (addr, _) = probe.listen(TcpServerOptions::default().with_limits(limits));
-    let clients: Vec<TcpStream> = (0..10).map(|_| client(addr)).collect();
+    let clients: Vec<Client> = (0..10).map(|_| client(addr)).collect();
     for _ in 0..10 {
         probe.connect();
     }
-    let begun = Instant::now();
+    let begun = Moment::now();
     let stopped = node.clone();
     let report = within_limit("the stop", move || stopped.stop());
     assert!(report.is_clean(), "{report}");
@@ -279,7 +279,7 @@ fn listeners_close_first_and_attempts_end_with_the_node() {
     assert!(report.is_clean(), "{report}");
     let end = probe.disconnect();
     assert_eq!((end.id, end.reason), (attempt, DisconnectReason::NodeStop));
-    assert!(TcpStream::connect(addr).is_err(), "somebody still listens");
+    assert!(try_client(addr).is_err(), "somebody still listens");
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn count_of_connections_that_were_cut_off_does_not_depend_on_which_deadline_come
         let server = TcpServer::bind(options).expect("bound");
         let addr = server.local_addr();
         node.spawn(|| Pours(Some(server))).expect("spawned");
-        let mut peers: Vec<TcpStream> = (0..PEERS).map(|_| client(addr)).collect();
+        let mut peers: Vec<Client> = (0..PEERS).map(|_| client(addr)).collect();
         for peer in &mut peers {
             read(peer, 1);
         }

@@ -6,6 +6,13 @@ use longshore::prelude::*;
 
 use crate::support::*;
 
+on_both! {
+    pooled_port_serves_its_handlers_in_turn_and_the_other_port_the_parent,
+    client_process_and_server_process_both_see_connect_and_disconnect,
+    connections_of_a_pooled_port_are_answered_by_their_handler_only,
+    datagrams_go_to_the_named_process_or_to_the_parent,
+}
+
 /// Answers each packet with a text.
 fn answering(node: &Node, name: &str, text: &'static str) -> Pid {
     node.spawn_register(name, || {

@@ -11,6 +11,20 @@ use longshore::{AutoShutdown, ChildError, ChildResult, ChildState, SpawnError, S
 
 use crate::support::*;
 
+on_both! {
+    each_kind_restarts_what_it_should_for_each_restart_type_reason_and_position,
+    group_restart_brings_stopped_children_back_and_no_disabled_or_temporary_ones,
+    first_start_that_fails_ends_those_before_it_and_is_the_error_of_the_spawn,
+    one_restart_beyond_the_intensity_ends_the_supervisor_with_the_reason,
+    end_of_significant_children_ends_the_supervisor,
+    wrong_options_are_refused_by_name,
+    supervisor_that_is_killed_takes_its_children_with_it,
+    supervisors_nest_and_one_that_gives_up_is_restarted_by_the_one_above,
+    verbs_at_run_time_do_what_they_say,
+    nothing_is_restarted_once_the_node_has_begun_to_stop,
+    stop_of_a_node_ends_the_children_of_a_supervisor_in_reverse_order,
+}
+
 /// What a member reports: that `init` was called, or `terminate`.
 #[derive(Clone, Debug, PartialEq)]
 enum Event {
@@ -88,7 +102,7 @@ fn spawn_members(
 #[track_caller]
 fn expect(events: &Events, expected: &[Event]) {
     for event in expected {
-        let found = events.recv_timeout(LIMIT).expect("an event");
+        let found = value_of(events).expect("an event");
         assert_eq!(found, *event, "of {expected:?}");
     }
 }
@@ -285,7 +299,7 @@ impl Actor for Slow {
     fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
         self.events.send(Up("slow"))?;
         let gate = self.gate.lock().map_err(|_| Reason::error("poisoned"))?;
-        gate.recv_timeout(LIMIT)?;
+        value_of(&gate)?;
         Ok(())
     }
 }
@@ -507,7 +521,7 @@ struct Blocked(Arc<Mutex<Receiver<()>>>);
 impl Actor for Blocked {
     fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
         let gate = self.0.lock().map_err(|_| Reason::error("poisoned"))?;
-        gate.recv_timeout(LIMIT)?;
+        value_of(&gate)?;
         Ok(())
     }
 }
@@ -551,7 +565,7 @@ impl Actor for Lingering {
     fn terminate(&mut self, _: &mut Context<'_>, _: &Reason) {
         if let Ok(gate) = self.0.lock() {
             // The test opens it, or has failed.
-            let _ = gate.recv_timeout(LIMIT);
+            let _ = value_of(&gate);
         }
     }
 }
@@ -636,7 +650,7 @@ impl Actor for SlowAgain {
         self.events.send(Up("slow"))?;
         if self.is_again {
             let gate = self.gate.lock().map_err(|_| Reason::error("poisoned"))?;
-            gate.recv_timeout(LIMIT)?;
+            value_of(&gate)?;
         }
         Ok(())
     }
@@ -730,7 +744,7 @@ fn supervisor_that_is_killed_takes_its_children_with_it() {
     let (pid, events) = spawn_members(&node, Supervisor::one_for_one, |child| child);
     node.send_exit(pid, Reason::Kill).expect("it lives");
     let mut ended: Vec<_> = (0..3)
-        .map(|_| events.recv_timeout(LIMIT).expect("an event"))
+        .map(|_| value_of(&events).expect("an event"))
         .map(|event| matches!(event, Down(_)))
         .collect();
     ended.retain(|is_down| *is_down);

@@ -1,11 +1,25 @@
 //! Timers that fire at a fixed rate, and whose timers they are.
 
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore::prelude::*;
 
 use crate::support::*;
+
+on_both! {
+    ticks_come_at_their_rate_and_none_comes_early,
+    process_that_is_behind_finds_one_tick_and_the_others_counted,
+    timers_end_with_the_process_that_set_them,
+    process_keeps_the_timers_that_wait_and_forgets_those_that_fired,
+    timer_ends_with_the_process_that_it_ticks_for,
+    timer_for_a_name_ticks_for_its_next_holder,
+    meta_process_gets_ticks_and_its_end_ends_the_timer,
+    full_mailbox_costs_a_tick_that_is_counted,
+    message_that_panics_as_it_is_copied_ends_its_receiver_and_no_other,
+    interval_below_the_resolution_is_refused_by_name,
+    timer_of_the_node_fires_and_is_canceled,
+}
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -17,7 +31,7 @@ struct Beat(&'static str);
 fn ticks_come_at_their_rate_and_none_comes_early() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let (interval, began) = (5 * MS, Instant::now());
+    let (interval, began) = (5 * MS, Moment::now());
     let timer = probe
         .run(move |cx| cx.send_every(cx.pid(), Beat("own"), interval))
         .expect("a timer");
@@ -174,7 +188,7 @@ fn meta_process_gets_ticks_and_its_end_ends_the_timer() {
         .run(move |cx| cx.send_every(meta, Beat("own"), MS))
         .expect("a timer");
     for _ in 0..3 {
-        assert_eq!(ticks.recv_timeout(LIMIT), Ok(probe.pid));
+        assert_eq!(value_of(&ticks), Ok(probe.pid));
     }
     probe
         .run(move |cx| cx.send_exit_meta(meta, Reason::Shutdown))
@@ -262,7 +276,7 @@ fn millisecond_beside_load_does_not_drift() {
     }
     node.send("ping", ()).expect("sent");
     let probe = Probe::spawn(&node);
-    let began = Instant::now();
+    let began = Moment::now();
     let timer = node
         .send_every(probe.pid, Beat("node"), MS)
         .expect("a timer");

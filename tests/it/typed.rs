@@ -98,7 +98,7 @@ fn typed_actor_handles_its_type_and_what_it_translates() {
     probe
         .run(move |cx| cx.send(to, Input::Number(7)))
         .expect("sent");
-    let next = || machine.seen.recv_timeout(LIMIT).expect("an input");
+    let next = || value_of(&machine.seen).expect("an input");
     assert_eq!(next(), (probe.pid, Input::Number(7)));
     // Datagrams of a socket that names it.
     let (address, _) =
@@ -121,7 +121,7 @@ fn typed_actor_has_every_callback_of_an_actor() {
     assert_eq!(answer.downcast::<u32>().unwrap(), 8);
     assert_eq!(inspect(&node, machine.pid).value("kind"), Some("machine"));
     node.send(machine.pid, Input::Panic).expect("sent");
-    let reason = machine.ended.recv_timeout(LIMIT).expect("the end");
+    let reason = value_of(&machine.ended).expect("the end");
     assert_eq!(reason, Reason::Panic("asked to".into()));
     stop_clean(&node);
 }
@@ -140,7 +140,7 @@ fn message_that_is_not_expected_is_a_record_once_for_each_type() {
         node.send(machine.pid, "text").expect("sent");
     }
     node.send(machine.pid, Input::Tick).expect("sent");
-    machine.seen.recv_timeout(LIMIT).expect("it lives");
+    value_of(&machine.seen).expect("it lives");
     stop_clean(&node);
     let records: Vec<_> = records
         .try_iter()

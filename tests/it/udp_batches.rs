@@ -95,7 +95,7 @@ fn mix_of_sizes_and_peers_arrives_as_if_sent_one_by_one() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (_, id) = probe.listen_udp(UdpServerOptions::default());
-    let clients: [UdpSocket; 3] = std::array::from_fn(|_| udp_client());
+    let clients: [Udp; 3] = std::array::from_fn(|_| udp_client());
     let addr = |peer: usize| clients[peer].local_addr().expect("an address");
     for round in 0..50_usize {
         // Runs of every length with one size and one peer, each ended by every other combination.

@@ -1,13 +1,25 @@
 //! Writing: the verb that cannot lose a piece of a stream, and the input that waits for the output.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{Flow, Overflow, TcpLimits, WriteErrorKind};
 
 use crate::support::*;
+
+on_both! {
+    peer_that_never_reads_is_bounded_by_the_mark_and_one_answer,
+    write_that_finds_the_limit_reached_closes_after_what_was_accepted,
+    telemetry_drops_the_newest_write_and_stays_open,
+    above_the_high_mark_is_followed_by_a_writable,
+    broadcast_reaches_every_connection_and_skips_the_ended_ones,
+    half_closed_connection_above_its_mark_still_gets_its_input,
+    datagrams_beyond_the_limit_are_dropped_and_counted,
+    reset_ends_a_connection_at_once_whose_input_waits_for_its_output,
+}
 
 const MIB: usize = 1 << 20;
 
@@ -61,7 +73,7 @@ fn one_by_one() -> TcpServerOptions {
 
 fn disconnect(messages: &mpsc::Receiver<Message>) -> Box<MessageTcpDisconnect> {
     loop {
-        match messages.recv_timeout(LIMIT).expect("a Disconnect") {
+        match value_of(messages).expect("a Disconnect") {
             Message::TcpDisconnect(end) => return end,
             _ => continue,
         }
@@ -69,7 +81,7 @@ fn disconnect(messages: &mpsc::Receiver<Message>) -> Box<MessageTcpDisconnect> {
 }
 
 #[track_caller]
-fn expect_block(stream: &mut TcpStream, byte: u8) {
+fn expect_block(stream: &mut Client, byte: u8) {
     let block = read(stream, MIB);
     assert!(
         block.iter().all(|found| *found == byte),
@@ -110,7 +122,7 @@ fn small_messages_that_wait_are_bounded_by_one_read() {
             Ok(bytes) => (written, quiet) = (written + bytes, 0),
             Err(_) => {
                 quiet += 1;
-                std::thread::park_timeout(std::time::Duration::from_millis(1));
+                std::thread::park_timeout(Duration::from_millis(1));
             }
         }
     }
@@ -127,7 +139,7 @@ fn small_messages_that_wait_are_bounded_by_one_read() {
 #[test]
 fn peer_that_never_reads_is_bounded_by_the_mark_and_one_answer() {
     let node = node();
-    let limits = TcpLimits::default().with_write_timeout(std::time::Duration::from_millis(300));
+    let limits = TcpLimits::default().with_write_timeout(Duration::from_millis(300));
     let (addr, messages) = blocks(&node, one_by_one().with_limits(limits));
     let mut stream = client(addr);
     stream.write_all(&[7; 256]).expect("written");
@@ -273,7 +285,7 @@ fn broadcast_reaches_every_connection_and_skips_the_ended_ones() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (addr, _) = probe.listen(TcpServerOptions::from("127.0.0.1:0"));
-    let mut streams: Vec<TcpStream> = (0..5).map(|_| client(addr)).collect();
+    let mut streams: Vec<Client> = (0..5).map(|_| client(addr)).collect();
     let ids: Vec<Alias> = (0..5).map(|_| probe.connect().id).collect();
     drop(streams.pop());
     probe.disconnect();
@@ -310,6 +322,36 @@ fn half_closed_connection_above_its_mark_still_gets_its_input() {
     assert_eq!(probe.bytes(9), b"behind it");
     probe.peer_closed();
     assert_eq!(probe.disconnect().unsent, 0);
+    stop_clean(&node);
+}
+
+#[test]
+fn reset_ends_a_connection_at_once_whose_input_waits_for_its_output() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    // A deadline that ends nothing within the test.
+    let limits = TcpLimits::default()
+        .with_input_window(400)
+        .with_close_timeout(Duration::from_secs(3_600));
+    let options = TcpServerOptions::from("127.0.0.1:0")
+        .with_framing(Framing::fixed(20))
+        .with_limits(limits);
+    let (addr, _) = probe.listen(options);
+    let mut stream = client(addr);
+    let id = probe.connect().id;
+    let gate = probe.block();
+    stream.write_all(&[2; 2_000]).expect("written");
+    wait_for(&node, id, "paused_by_backlog", "true");
+    // More than the kernel takes, so that the owner sets aside what it has got.
+    node.write(id, vec![1; 32 * MIB]);
+    drop(gate);
+    wait_until("messages are set aside", || {
+        inspect(&node, probe.pid).number("messages_set_aside") > Some(0)
+    });
+    reset(stream);
+    let (bytes, end) = probe.bytes_to_disconnect();
+    assert!(bytes.len() >= 400, "what was set aside comes first");
+    assert_eq!((end.id, end.reason), (id, DisconnectReason::Reset));
     stop_clean(&node);
 }
 

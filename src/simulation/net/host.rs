@@ -191,6 +191,7 @@ impl Net {
         shares: bool,
     ) -> io::Result<SocketAddr> {
         let is_own = |host: &Host, ip: IpAddr| {
+            let ip = ip.to_canonical();
             ip.is_unspecified() || ip.is_loopback() || host.addresses.contains(&ip)
         };
         if !is_own(self.host(id), addr.ip()) {
@@ -264,7 +265,8 @@ impl Net {
                 })
                 .collect()
         };
-        let mut found = with(&|ip| ip == addr.ip());
+        let meant = addr.ip().to_canonical();
+        let mut found = with(&|ip| ip.to_canonical() == meant);
         if found.is_empty() {
             found = with(&|ip| ip.is_unspecified() && (ip.is_ipv4() == addr.is_ipv4()));
         }
@@ -285,7 +287,7 @@ impl Host {
             return false;
         };
         taken.iter().any(|(ip, bound, other_shares)| {
-            let overlaps = *ip == addr.ip()
+            let overlaps = ip.to_canonical() == addr.ip().to_canonical()
                 || ip.is_unspecified() && (ip.is_ipv6() || addr.is_ipv4())
                 || addr.ip().is_unspecified() && (addr.is_ipv6() || ip.is_ipv4());
             // SO_REUSEADDR: connections of a former listener do not keep its port.

@@ -126,7 +126,7 @@ fn serve<S: Session>(
     probe
         .run(move |cx| cx.spawn_meta(server.serve(factory)))
         .expect("spawned");
-    (probe, client(addr))
+    (probe, client(addr).into_std())
 }
 
 /// The session of the only connection.

@@ -6,12 +6,18 @@
 //!    Probe ◀── next(), connect(), data() … ─── actor: forwards everything that it receives
 //!    client(addr) ───── std socket ──────────▶ listener under test
 //! ```
+//!
+//! Nodes, clients, waits and the clock are those of the system, or those of a simulated world: see [`on_both`].
 
 #![allow(dead_code, reason = "each theme uses its part")]
 
+#[cfg(feature = "testing")]
+pub mod simulation;
+mod sockets;
+
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +27,29 @@ use longshore::{
     Inspection, MessageDown, MessageExit, MessageRelayEnd, MessageReply, MessageTcpPeerClosed,
     MessageTcpWritable, MessageUdpError, RequestError,
 };
+
+pub use sockets::{Client, ReceiveFrom, Udp, client, reset, try_client, udp_client};
+
+/// Runs tests of a module on simulated nodes too, each as a test of the same name in a module `simulated`. Such a test takes its
+/// nodes from [`node`], its clients from [`client`] and [`udp_client`], and waits and reads the clock by [`value_of`],
+/// [`wait_until`], [`Moment`] and [`pass`].
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        #[cfg(feature = "testing")]
+        pub mod simulated {
+            /// The tests of this module.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            $(
+                #[test]
+                fn $name() {
+                    crate::support::simulation::run(super::$name);
+                }
+            )*
+        }
+    };
+}
+pub(crate) use on_both;
 
 /// Every wait of a test ends after this time, which is far more than any of them takes on a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -32,7 +61,64 @@ pub fn node() -> Node {
 
 /// A node with options.
 pub fn node_with(options: NodeOptions) -> Node {
+    #[cfg(feature = "testing")]
+    if simulation::is_on() {
+        return simulation::node(options);
+    }
     Node::start(options).expect("the node starts")
+}
+
+/// A moment of the system, or of virtual time.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment {
+    System(Instant),
+    #[cfg(feature = "testing")]
+    Simulated(Duration),
+}
+
+impl Moment {
+    pub fn now() -> Self {
+        #[cfg(feature = "testing")]
+        if simulation::is_on() {
+            return Self::Simulated(simulation::now());
+        }
+        Self::System(Instant::now())
+    }
+
+    pub fn elapsed(self) -> Duration {
+        match self {
+            Self::System(moment) => moment.elapsed(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(moment) => simulation::now() - moment,
+        }
+    }
+}
+
+/// Makes sockets where the newest node is.
+fn at_node<R>(make: impl FnOnce() -> R) -> R {
+    #[cfg(feature = "testing")]
+    if simulation::is_on() {
+        return simulation::at_node(make);
+    }
+    make()
+}
+
+/// Lets time pass, for a test that nothing happens in it.
+pub fn pass(time: Duration) {
+    #[cfg(feature = "testing")]
+    if simulation::is_on() {
+        return simulation::pass(time);
+    }
+    thread::sleep(time);
+}
+
+/// The next value of a channel, within the limit.
+pub fn value_of<T>(channel: &Receiver<T>) -> Result<T, RecvTimeoutError> {
+    #[cfg(feature = "testing")]
+    if simulation::is_on() {
+        return simulation::value(channel);
+    }
+    channel.recv_timeout(LIMIT)
 }
 
 /// Stops a node and checks that nothing was cut off and no resource remains.
@@ -78,6 +164,11 @@ pub fn inspect(node: &Node, target: impl Into<Target>) -> Inspection {
 /// Waits until a condition holds that no message reports.
 #[track_caller]
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    #[cfg(feature = "testing")]
+    if simulation::is_on() {
+        assert!(simulation::run_until(holds), "waited in vain for {what}");
+        return;
+    }
     let deadline = Instant::now() + LIMIT;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
@@ -173,14 +264,6 @@ pub fn descriptors() -> usize {
 
 // ---- Clients ----
 
-/// A client made of a std socket, whose reads and writes end at the limit.
-#[track_caller]
-pub fn client(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&addr, LIMIT).expect("a connection");
-    bounded(&stream);
-    stream
-}
-
 /// Sets the timeouts of reads and writes to the limit.
 pub fn bounded(stream: &TcpStream) {
     stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
@@ -188,32 +271,25 @@ pub fn bounded(stream: &TcpStream) {
     stream.set_nodelay(true).expect("nodelay");
 }
 
-/// A UDP socket of std, whose reads end at the limit.
-pub fn udp_client() -> UdpSocket {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-    socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
-    socket
-}
-
 /// Sends a datagram and returns the answer.
 #[track_caller]
-pub fn ask(socket: &UdpSocket, addr: SocketAddr, data: &[u8]) -> Vec<u8> {
+pub fn ask(socket: &Udp, addr: SocketAddr, data: &[u8]) -> Vec<u8> {
     socket.send_to(data, addr).expect("sent");
     receive(socket)
 }
 
 /// The next datagram.
 #[track_caller]
-pub fn receive(socket: &UdpSocket) -> Vec<u8> {
+pub fn receive(socket: &impl ReceiveFrom) -> Vec<u8> {
     let mut bytes = vec![0; 70_000];
-    let (length, _) = socket.recv_from(&mut bytes).expect("a datagram");
+    let (length, _) = socket.receive_from(&mut bytes).expect("a datagram");
     bytes.truncate(length);
     bytes
 }
 
 /// Reads exactly this many bytes.
 #[track_caller]
-pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+pub fn read(stream: &mut impl Read, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).expect("bytes");
     bytes
@@ -221,7 +297,7 @@ pub fn read(stream: &mut TcpStream, length: usize) -> Vec<u8> {
 
 /// Writes bytes and checks the answer.
 #[track_caller]
-pub fn exchange(stream: &mut TcpStream, bytes: &[u8], answer: &[u8]) {
+pub fn exchange(stream: &mut (impl Read + Write), bytes: &[u8], answer: &[u8]) {
     stream.write_all(bytes).expect("written");
     let got = read(stream, answer.len());
     assert_eq!(
@@ -232,7 +308,7 @@ pub fn exchange(stream: &mut TcpStream, bytes: &[u8], answer: &[u8]) {
 
 /// Reads up to the orderly end.
 #[track_caller]
-pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+pub fn read_to_end(stream: &mut impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("an orderly end");
     bytes
@@ -240,7 +316,7 @@ pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
 
 /// Reads to the end of the connection; `Ok` if it was orderly.
 #[track_caller]
-pub fn read_out(stream: &mut TcpStream) -> Result<Vec<u8>, ErrorKind> {
+pub fn read_out(stream: &mut impl Read) -> Result<Vec<u8>, ErrorKind> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
@@ -286,12 +362,6 @@ impl Unaccepting {
             }
         }
     }
-}
-
-/// Closes with a reset instead of an orderly end.
-pub fn reset(stream: TcpStream) {
-    let socket = socket2::Socket::from(stream);
-    socket.set_linger(Some(Duration::ZERO)).expect("linger");
 }
 
 // ---- Probe ----
@@ -422,7 +492,7 @@ impl Probe {
             let _ = done.send(deed(cx));
             Ok(())
         });
-        result.recv_timeout(LIMIT).expect("the deed is done")
+        value_of(&result).expect("the deed is done")
     }
 
     /// Runs a closure inside the process, without waiting; an error terminates the process.
@@ -439,6 +509,11 @@ impl Probe {
     /// Blocks the process until the returned gate is dropped; returns once it is blocked.
     #[track_caller]
     pub fn block(&self) -> Gate {
+        #[cfg(feature = "testing")]
+        if simulation::is_on() {
+            simulation::hold(&self.node, self.pid, true);
+            return Gate::Held(self.node.clone(), self.pid);
+        }
         let (gate, opened) = mpsc::channel();
         let (blocked, is_blocked) = mpsc::channel();
         self.start(move |_| {
@@ -448,7 +523,7 @@ impl Probe {
             Ok(())
         });
         is_blocked.recv_timeout(LIMIT).expect("the probe runs");
-        Gate(gate)
+        Gate::Blocked(gate)
     }
 
     /// Starts a meta-process.
@@ -460,21 +535,21 @@ impl Probe {
     /// Starts a listener on a port of its own.
     #[track_caller]
     pub fn listen(&self, options: TcpServerOptions) -> (SocketAddr, Alias) {
-        let server = TcpServer::bind(options.with_host("127.0.0.1")).expect("bound");
+        let server = at_node(|| TcpServer::bind(options.with_host("127.0.0.1"))).expect("bound");
         (server.local_addr(), self.spawn_meta(server))
     }
 
     /// Starts a UDP server on a port of its own.
     #[track_caller]
     pub fn listen_udp(&self, options: UdpServerOptions) -> (SocketAddr, Alias) {
-        let server = UdpServer::bind(options.with_host("127.0.0.1")).expect("bound");
+        let server = at_node(|| UdpServer::bind(options.with_host("127.0.0.1"))).expect("bound");
         (server.local_addr(), self.spawn_meta(server))
     }
 
     /// Starts a client connection.
     #[track_caller]
     pub fn connect_to(&self, options: impl Into<TcpConnectionOptions>) -> Alias {
-        self.spawn_meta(TcpConnection::connect(options).expect("an attempt"))
+        self.spawn_meta(at_node(|| TcpConnection::connect(options)).expect("an attempt"))
     }
 
     /// Sends bytes on a connection.
@@ -488,7 +563,7 @@ impl Probe {
     /// The next thing that the actor saw.
     #[track_caller]
     pub fn seen(&self) -> Seen {
-        self.seen.recv_timeout(LIMIT).expect("something is seen")
+        value_of(&self.seen).expect("something is seen")
     }
 
     /// What the actor has seen by now, if anything. Everything sent to the probe before this call is handled by then.
@@ -634,7 +709,22 @@ impl Probe {
 
 /// Keeps a process blocked; dropping it lets the process continue.
 #[derive(Debug)]
-pub struct Gate(#[expect(dead_code, reason = "dropping it is what counts")] Sender<()>);
+pub enum Gate {
+    /// The handler waits for the other end.
+    Blocked(#[expect(dead_code, reason = "dropping it is what counts")] Sender<()>),
+    /// The process of a simulated node does not run.
+    #[cfg(feature = "testing")]
+    Held(Node, Pid),
+}
+
+#[cfg(feature = "testing")]
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if let Self::Held(node, pid) = self {
+            simulation::hold(node, *pid, false);
+        }
+    }
+}
 
 /// An actor that is a closure.
 pub struct Script<F>(pub F);

@@ -140,7 +140,7 @@ fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
 fn begun(addr: SocketAddr) -> TcpStream {
     let mut stream = client(addr);
     stream.write_all(&[22]).unwrap();
-    stream
+    stream.into_std()
 }
 
 #[test]

@@ -275,7 +275,7 @@ fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
     }
     node.spawn(|| Echo(options, sender, HashMap::new()))
         .unwrap();
-    addr.recv_timeout(LIMIT).unwrap()
+    value_of(&addr).unwrap()
 }
 
 type Raw = StreamOwned<ClientConnection, TcpStream>;
@@ -295,7 +295,7 @@ fn raw_unfinished(addr: SocketAddr, config: &Arc<ClientConfig>) -> Raw {
     let name = ServerName::try_from(NAME).unwrap();
     StreamOwned::new(
         ClientConnection::new(Arc::clone(config), name).unwrap(),
-        client(addr),
+        client(addr).into_std(),
     )
 }
 

@@ -49,7 +49,7 @@ fn upgrade(site: &Site, sock: TcpStream) -> Raw {
 fn plain(site: &Site, options: TcpServerOptions) -> (Probe, TcpStream, Alias) {
     let probe = Probe::spawn(&site.node);
     let (addr, _) = probe.listen(options);
-    let peer = client(addr);
+    let peer = client(addr).into_std();
     let id = probe.connect().id;
     (probe, peer, id)
 }
@@ -147,7 +147,7 @@ fn greeter(site: &Site) -> (SocketAddr, mpsc::Receiver<String>) {
 fn session_keeps_its_framing_over_tls() {
     let site = Site::new();
     let (addr, seen) = greeter(&site);
-    let mut peer = client(addr);
+    let mut peer = client(addr).into_std();
     exchange(&mut peer, b"plain\nSTARTTLS\n", b"plain\n220 go\n");
     let mut peer = upgrade(&site, peer);
     round_trip(&mut peer, b"one\ntwo\n");
@@ -163,7 +163,7 @@ fn lines_behind_the_command_never_reach_a_session() {
     let site = Site::new();
     let (addr, seen) = greeter(&site);
     for rest in ["EVIL\n", "EVIL", "\n", &"EVIL\n".repeat(5_000)] {
-        let mut peer = client(addr);
+        let mut peer = client(addr).into_std();
         let sent = format!("STARTTLS\n{rest}");
         let (mut writer, bytes) = (peer.try_clone().unwrap(), sent.into_bytes());
         let writing = std::thread::spawn(move || {
@@ -191,7 +191,7 @@ fn hello_of_a_client_that_does_not_wait_is_taken_for_tls() {
     let mut tls = ClientConnection::new(config, name).unwrap();
     let mut sent = b"STARTTLS\n".to_vec();
     tls.write_tls(&mut sent).unwrap();
-    let mut peer = client(addr);
+    let mut peer = client(addr).into_std();
     exchange(&mut peer, &sent, b"220 go\n");
     let mut peer = StreamOwned::new(tls, peer);
     round_trip(&mut peer, b"hi\n");
@@ -376,7 +376,7 @@ fn start_is_refused_on_every_connection_that_cannot_have_it() {
 /// One more connection of the probe.
 fn plain_of(probe: &Probe) -> (SocketAddr, TcpStream, Alias) {
     let (addr, _) = probe.listen(TcpServerOptions::default());
-    let peer = client(addr);
+    let peer = client(addr).into_std();
     (addr, peer, probe.connect().id)
 }
 

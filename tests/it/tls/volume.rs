@@ -226,7 +226,7 @@ fn carry_cut_at(listener: &TcpListener, to: SocketAddr, at: usize) {
         }
     };
     let upward = thread::spawn(pump(down.try_clone().unwrap(), up.try_clone().unwrap()));
-    pump(up, down)();
+    pump(up.into_std(), down)();
     upward.join().unwrap();
 }
 
@@ -328,7 +328,7 @@ fn handshake_is_done_while_uploads_fill_every_activation() {
     let encrypted = echo(&site.node, site.server());
     let parent = Probe::spawn(&site.node);
     let (plain, _) = parent.listen(TcpServerOptions::default().with_process_pool(["sum"]));
-    let uploads: Vec<TcpStream> = (0..3).map(|_| client(plain)).collect();
+    let uploads: Vec<Client> = (0..3).map(|_| client(plain)).collect();
     let writers: Vec<_> = uploads
         .iter()
         .map(|upload| upload.try_clone().unwrap())

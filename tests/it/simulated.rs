@@ -1,0 +1,55 @@
+//! The tests that run on both networks: on loopback under their own name, and on simulated nodes in a module `simulated` beside
+//! them. See [`on_both`](crate::support::on_both).
+
+use std::time::Instant;
+
+use crate::support::*;
+
+/// Tests of this binary that run on both.
+const NAMES: &[&[&str]] = &[
+    crate::asks::simulated::NAMES,
+    crate::clients::simulated::NAMES,
+    crate::close::simulated::NAMES,
+    crate::connections::simulated::NAMES,
+    crate::datagrams::simulated::NAMES,
+    crate::events::simulated::NAMES,
+    crate::flow::simulated::NAMES,
+    crate::framing::simulated::NAMES,
+    crate::hand_over::simulated::NAMES,
+    crate::listener::simulated::NAMES,
+    crate::messages::simulated::NAMES,
+    crate::meta::simulated::NAMES,
+    crate::meta_ends::simulated::NAMES,
+    crate::pool::simulated::NAMES,
+    crate::processes::simulated::NAMES,
+    crate::relations::simulated::NAMES,
+    crate::relays::simulated::NAMES,
+    crate::requests::simulated::NAMES,
+    crate::sessions::simulated::NAMES,
+    crate::stories::simulated::NAMES,
+    crate::supervisors::simulated::NAMES,
+    crate::timers::simulated::NAMES,
+    crate::writing::simulated::NAMES,
+];
+
+#[test]
+fn at_least_sixty_tests_run_on_both_networks() {
+    let count: usize = NAMES.iter().map(|names| names.len()).sum();
+    assert!(count >= 60, "{count} tests");
+    println!("{count} tests");
+}
+
+/// Among them those whose timeouts take seconds on loopback.
+#[test]
+fn hours_of_virtual_time_pass_at_once() {
+    let began = Instant::now();
+    simulation::run(|| {
+        let node = node();
+        let moment = Moment::now();
+        let probe = Probe::spawn(&node);
+        pass(std::time::Duration::from_secs(3_600));
+        assert!(moment.elapsed() >= std::time::Duration::from_secs(3_600));
+        probe.saw_nothing();
+    });
+    assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
+}
