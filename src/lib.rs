@@ -162,17 +162,17 @@ pub use message::{
     DowncastError, FailedAttempt, Flow, HandOverError, Message, MessageDown, MessageDrained,
     MessageEvent, MessageEventSubscribers, MessageExit, MessageMetaFailed, MessageRelayEnd,
     MessageReply, MessageRoom, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
-    MessageTcpPeerClosed, MessageTcpSecured, MessageTcpWritable, MessageUdp, MessageUdpError,
-    Priority, Proxied, RelayError, RelayedConnection, SendError, StartTlsError, UserMessage,
-    WriteData, WriteError, WriteErrorKind,
+    MessageTcpPeerClosed, MessageTcpReconnecting, MessageTcpSecured, MessageTcpWritable,
+    MessageUdp, MessageUdpError, Priority, Proxied, RelayError, RelayedConnection, SendError,
+    StartTlsError, UserMessage, WriteData, WriteError, WriteErrorKind,
 };
 pub use meta::{
     ConnectionInfo, DatagramInfo, ListenerInfo, MetaContext, MetaProcess, Readiness, SocketKind,
 };
 pub use net::multicast::{Interface, Multicast, MulticastError};
 pub use net::options::{
-    AtLimit, ConnectionOptions, Host, IpNetwork, Overflow, ProxyProtocol, SocketOptions,
-    TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions,
+    AtLimit, ConnectionOptions, Host, IpNetwork, Overflow, ProxyProtocol, ReconnectPolicy,
+    SocketOptions, TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions,
 };
 pub use net::tcp::{TcpConnection, TcpServer};
 pub use net::udp::UdpServer;

@@ -237,6 +237,9 @@ impl Commands {
                     Flow::Open
                 })
             }
+            Err(ReserveError::Closing) if quota.is_down() => {
+                Err(WriteError::new(WriteErrorKind::Reconnecting, data))
+            }
             Err(error) => Err(WriteError::new(error.into(), data)),
         }
     }
@@ -258,6 +261,8 @@ impl Commands {
             .ok_or(RelayError::Closed(connection))?;
         if !quota.is_owner(by) {
             Err(RelayError::NotOwner(connection))
+        } else if quota.is_down() {
+            Err(RelayError::Closed(connection))
         } else if !quota.is_established() {
             Err(RelayError::NotEstablished(connection))
         } else {

@@ -11,7 +11,7 @@ use crate::base::blocking::Job;
 use crate::error::Reason;
 use crate::id::{Alias, Pid, Ref, Target};
 use crate::message::CompactMessage;
-use crate::message::{Message, MessageReply};
+use crate::message::{Message, MessageReply, MessageTcpConnect};
 use crate::record::Level;
 
 /// What an acknowledgement stands behind: it is delivered after this.
@@ -101,6 +101,10 @@ pub(crate) trait Deliver: Send + Sync {
     /// Delivers a mark behind the data of a connection; [`Command::Acked`](crate::bridge::Command) comes back when the
     /// process has come to it. `false`: the process is gone.
     fn deliver_ack(&self, to: Pid, alias: Alias, mark: Ack) -> bool;
+
+    /// Delivers the Connect of a connection that was lost: in the step in which the worker of `to` takes it, the
+    /// connection accepts sends again. `false`: the process is gone.
+    fn deliver_reopened(&self, to: Pid, connect: Box<MessageTcpConnect>) -> bool;
 
     /// Lets the worker of `to` give out what it has set aside of the input of `alias`. A process that has ended has
     /// nothing to give out.

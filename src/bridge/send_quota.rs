@@ -29,7 +29,9 @@
 //! 6. `begin_relay` (the owner): closing is set, so that no other send is accepted, and the flag *relayed* lets the stripe
 //!    of the partner go on with `reserve_relayed`, which ignores closing and the limit. A partner stops when its step has
 //!    found above set, and goes on after the `sent` that clears it; see 2.
-//! 7. `release` (the stripe): generation + 1 and everything else zero; what was queued is returned, and is exactly what
+//! 7. `lose` (the stripe): closing is set, and stays until `reopen` (the owner's worker, when it takes the next Connect). What
+//!    is queued then is what was accepted and will not be sent; the stripe counts it down as it discards it.
+//! 8. `release` (the stripe): generation + 1 and everything else zero; what was queued is returned, and is exactly what
 //!    was accepted and not sent. Accepted means the compare-and-swap of 1 came before this one: it cannot be lost twice.
 //!
 //! Orderings: the word carries no data besides itself; the message travels through the command queue, which
@@ -79,6 +81,10 @@ const ESTABLISHED: u32 = 4;
 const RELAYED: u32 = 8;
 /// It uses TLS, or its owner has asked for that.
 const SECURED: u32 = 16;
+/// It is lost and will be made anew: nothing is accepted until its owner has the next Connect.
+const DOWN: u32 = 32;
+/// From this bit on: the number of the attempt of a client connection.
+const ATTEMPT: u32 = 8;
 
 /// See the module.
 #[derive(Debug)]
@@ -169,6 +175,42 @@ impl SendQuota {
     pub(crate) fn is_closing(&self, generation: u32) -> bool {
         let word = self.word.load(Relaxed);
         word & CLOSING != 0 && (word >> 32) as u32 == generation
+    }
+
+    /// The connection is lost and will be made anew. Refuses every later send, until [`SendQuota::reopen`]. Returns the bytes
+    /// that were accepted and will not be sent.
+    pub(crate) fn lose(&self, generation: u32) -> usize {
+        let lose = |flags: u32| Some((flags | DOWN) & !(ESTABLISHED | SECURED));
+        let _ = self.flags.fetch_update(Relaxed, Relaxed, lose);
+        let word = self.set_closing(generation).unwrap_or_default();
+        (word & BYTES) as usize
+    }
+
+    /// Whether the connection is lost, and its owner does not have the next Connect yet.
+    pub(crate) fn is_down(&self) -> bool {
+        self.flags.load(Relaxed) & DOWN != 0
+    }
+
+    /// The owner has the Connect of a connection that was lost: sends are accepted again.
+    pub(crate) fn reopen(&self, generation: u32) {
+        if !self.is_current(generation) {
+            return;
+        }
+        self.flags.fetch_and(!DOWN, Relaxed);
+        let _ = self.word.fetch_update(Relaxed, Relaxed, |word| {
+            ((word >> 32) as u32 == generation).then_some(word & !CLOSING)
+        });
+    }
+
+    /// Sets the number of the attempt that begins; the upper eight of its 32 bits are lost.
+    pub(crate) fn set_attempt(&self, number: u32) {
+        let set = |flags: u32| Some((flags & ((1 << ATTEMPT) - 1)) | number << ATTEMPT);
+        let _ = self.flags.fetch_update(Relaxed, Relaxed, set);
+    }
+
+    /// The number of the attempt; 0 for a connection that was accepted.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.flags.load(Relaxed) >> ATTEMPT
     }
 
     /// Whether the output comes from another connection.
@@ -567,6 +609,26 @@ mod loom_tests {
             let refused = sender.join().expect("no panic");
             // Either the refusal came before the drain, which then owes the message, or the send was accepted.
             assert_eq!(refused, owed);
+        });
+    }
+
+    #[test]
+    fn loom_bytes_accepted_before_a_loss_are_what_it_counts() {
+        loom::model(|| {
+            let quota = Arc::new(SendQuota::default());
+            let generation = quota.open(QuotaOptions::plain(100), Pid::NODE);
+            let sender = {
+                let quota = Arc::clone(&quota);
+                loom::thread::spawn(move || quota.reserve_write(generation, 5).is_ok())
+            };
+            let unsent = quota.lose(generation);
+            let is_accepted = sender.join().unwrap();
+            assert_eq!(unsent, if is_accepted { 5 } else { 0 });
+            assert_eq!(quota.queued(), unsent);
+            quota.sent(unsent, 0);
+            assert_eq!(quota.reserve(generation, 1), Err(ReserveError::Closing));
+            quota.reopen(generation);
+            assert_eq!(quota.reserve(generation, 1), Ok(()));
         });
     }
 

@@ -44,9 +44,10 @@ impl MessageType {
     pub(crate) const ROOM: Self = Self(17);
     pub(crate) const TCP_SECURED: Self = Self(18);
     pub(crate) const DRAINED: Self = Self(19);
+    pub(crate) const TCP_RECONNECTING: Self = Self(20);
 
     /// Names of the runtime's own types, by number.
-    const NAMES: [&'static str; 20] = [
+    const NAMES: [&'static str; 21] = [
         "",
         "longshore::MessageTcp",
         "longshore::MessageTcpConnect",
@@ -67,6 +68,7 @@ impl MessageType {
         "longshore::MessageRoom",
         "longshore::MessageTcpSecured",
         "longshore::MessageDrained",
+        "longshore::MessageTcpReconnecting",
     ];
 
     /// The number of a user's type.

@@ -48,7 +48,7 @@ pub use send_error::SendError;
 pub use start_tls::StartTlsError;
 pub use tcp::{
     FailedAttempt, MessageTcp, MessageTcpConnect, MessageTcpDisconnect, MessageTcpPeerClosed,
-    MessageTcpSecured, MessageTcpWritable,
+    MessageTcpReconnecting, MessageTcpSecured, MessageTcpWritable,
 };
 pub use user::UserMessage;
 pub use write::{Flow, WriteData, WriteError, WriteErrorKind};
@@ -63,6 +63,8 @@ pub enum Message {
     Tcp(MessageTcp),
     /// A TCP connection (with TLS: its handshake) is established.
     TcpConnect(Box<MessageTcpConnect>),
+    /// A TCP connection of this side is lost and will be made anew.
+    TcpReconnecting(Box<MessageTcpReconnecting>),
     /// A TCP connection is over. The last message of that connection.
     TcpDisconnect(Box<MessageTcpDisconnect>),
     /// The peer of a TCP connection has ended its side; for connections with `half_open` set.
@@ -202,6 +204,7 @@ impl Message {
             Self::TcpPeerClosed(_) => MessageType::TCP_PEER_CLOSED,
             Self::TcpWritable(_) => MessageType::TCP_WRITABLE,
             Self::TcpSecured(_) => MessageType::TCP_SECURED,
+            Self::TcpReconnecting(_) => MessageType::TCP_RECONNECTING,
             Self::RelayEnd(_) => MessageType::RELAY_END,
             Self::Drained(_) => MessageType::DRAINED,
             Self::Udp(_) => MessageType::UDP,

@@ -65,14 +65,21 @@ impl CompactMessage {
             Self::Other(Boxed(message)) => match message.as_ref().as_ref()? {
                 Message::TcpPeerClosed(end) => Some(end.id),
                 Message::TcpDisconnect(end) => Some(end.id),
+                Message::TcpReconnecting(end) => Some(end.id),
                 _ => None,
             },
         }
     }
 
-    /// Whether this is the last message of a connection.
+    /// Whether this is the last message of a connection, or of one that is made anew.
     pub(crate) fn is_disconnect(&self) -> bool {
-        self.disconnect().is_some()
+        match self {
+            Self::Other(Boxed(message)) => matches!(
+                message.as_ref().as_ref(),
+                Some(Message::TcpDisconnect(_) | Message::TcpReconnecting(_))
+            ),
+            _ => false,
+        }
     }
 
     /// The Disconnect, if it is one.

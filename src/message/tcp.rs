@@ -1,10 +1,12 @@
 //! Messages of TCP connections, and of Unix domain streams.
 //!
 //! A connection sends its owner Connect first and the Disconnect last, each exactly once. Between them
-//! come data and Writable, and PeerClosed behind the last data.
+//! come data and Writable, and PeerClosed behind the last data. A client connection that reconnects
+//! sends Reconnecting at each loss, and Connect again.
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Proxied;
 use crate::error::DisconnectReason;
@@ -58,6 +60,9 @@ pub struct MessageTcpConnect {
     /// The process that has handed the connection over to this one; `None` if it is new. See
     /// [`Context::hand_over`](crate::Context::hand_over).
     pub handed_over_by: Option<Pid>,
+    /// Which attempt of a client connection this is, from 1; see
+    /// [`TcpConnectionOptions::reconnect`](crate::TcpConnectionOptions::reconnect). 0 for one that was accepted.
+    pub attempt: u32,
     /// The addresses of the socket, if those above come from a header; see [`ProxyProtocol`](crate::ProxyProtocol).
     pub proxied: Option<Box<Proxied>>,
     /// What the TLS handshake agreed on; `None` on a plain connection.
@@ -73,6 +78,33 @@ pub struct MessageTcpSecured {
     pub id: Alias,
     /// What the handshake agreed on.
     pub tls: Box<crate::tls::TlsInfo>,
+}
+
+/// A client connection is lost, or an attempt to make it has failed, and it is tried again; see
+/// [`TcpConnectionOptions::reconnect`](crate::TcpConnectionOptions::reconnect). A Connect follows, or another of these, or the
+/// Disconnect.
+///
+/// Until that Connect writes are refused, as on a connection that is closing. What was written before the first connection
+/// waits for it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MessageTcpReconnecting {
+    /// The connection.
+    pub id: Alias,
+    /// Why it was lost, or why the attempt has failed.
+    pub reason: DisconnectReason,
+    /// Bytes received from the peer by the connection that was lost; 0 for an attempt.
+    pub bytes_in: u64,
+    /// Bytes of it given to the operating system for the peer.
+    pub bytes_out: u64,
+    /// Bytes that were accepted by a send and never given to the operating system. They are not sent later.
+    pub unsent: u64,
+    /// The addresses of an attempt that has failed, in the order in which they failed.
+    pub failed_attempts: Vec<FailedAttempt>,
+    /// The number of the next attempt, which its Connect carries too.
+    pub attempt: u32,
+    /// The time from now to the next attempt. It begins later if this process takes longer to handle this message.
+    pub next_attempt: Duration,
 }
 
 /// A TCP connection is over: the last message of a connection, exactly one.

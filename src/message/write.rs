@@ -75,6 +75,8 @@ pub enum Flow {
 pub enum WriteErrorKind {
     /// The connection has ended, is closing, or its write side is shut down.
     Closed,
+    /// The connection is lost and will be made anew: write again when its Connect has come.
+    Reconnecting,
     /// As many bytes wait to be sent as may; for a process that is not the owner, more than the high mark.
     Full,
     /// More than 2^29 - 1 bytes in one write.
@@ -93,6 +95,7 @@ impl WriteErrorKind {
     fn text(self) -> &'static str {
         match self {
             Self::Closed => "the connection is closed or closing",
+            Self::Reconnecting => "the connection is lost and will be made anew",
             Self::Full => "the output limit is reached",
             Self::TooLarge => "more than 2^29 - 1 bytes in one write",
         }

@@ -18,7 +18,7 @@ use crate::bridge::{
 };
 use crate::error::Reason;
 use crate::id::{Alias, Pid, Ref, Target};
-use crate::message::{CompactMessage, Message, MessageReply, Priority};
+use crate::message::{CompactMessage, Message, MessageReply, MessageTcpConnect, Priority};
 use crate::record::Level;
 use crate::scheduler::{Slot, Task};
 use std::sync::atomic::Ordering;
@@ -166,6 +166,17 @@ impl Deliver for Processes {
             to,
             Pid::NODE,
             Payload::Ack(alias, mark),
+            Class::Control,
+            Slot::Fifo,
+        )
+        .is_ok()
+    }
+
+    fn deliver_reopened(&self, to: Pid, connect: Box<MessageTcpConnect>) -> bool {
+        self.push(
+            to,
+            Pid::NODE,
+            Payload::Reopened(connect),
             Class::Control,
             Slot::Fifo,
         )

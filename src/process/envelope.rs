@@ -10,7 +10,7 @@ use crate::bridge::{Ack, Tick};
 use crate::id::{Alias, Pid};
 use crate::message::UserMessage;
 use crate::message::{CompactMessage, MessageType};
-use crate::message::{Message, MessageDown, MessageExit, MessageReply};
+use crate::message::{Message, MessageDown, MessageExit, MessageReply, MessageTcpConnect};
 
 /// What a mailbox holds.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(crate) enum Payload {
     Room,
     /// The mailbox itself has room: these senders are notified.
     NotifyRoom(Box<[Pid]>),
+    /// The Connect of a connection that was lost: from now on it accepts sends again.
+    Reopened(Box<MessageTcpConnect>),
     /// Dropped once everything before it has been handled, or when the process ends.
     Barrier(BarrierToken),
     /// A question about the process itself.
@@ -60,6 +62,7 @@ impl Payload {
             Self::Answer(_) => MessageType::REPLY,
             Self::Tick(tick) => tick.message_type(),
             Self::Down(_) => MessageType::DOWN,
+            Self::Reopened(_) => MessageType::TCP_CONNECT,
             Self::Room => MessageType::ROOM,
             Self::Ack(..) | Self::Release(_) | Self::Barrier(_) | Self::NotifyRoom(_) => {
                 MessageType::NONE

@@ -55,6 +55,13 @@ impl Process {
                     .push(alias.stripe(), Command::Acked { to: alias, mark });
                 Ok(())
             }
+            Payload::Reopened(connect) => {
+                if let Some(quota) = processes.commands.quota(connect.id) {
+                    quota.reopen(connect.id.generation());
+                }
+                self.behavior
+                    .handle_message(&mut env, from, Message::TcpConnect(connect))
+            }
             Payload::Release(alias) => {
                 if let Some(aside) = self.life.aside_mut() {
                     aside.release(alias);

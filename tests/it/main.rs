@@ -48,6 +48,7 @@ mod peer_records;
 mod pool;
 mod processes;
 mod proxied;
+mod reconnects;
 mod records;
 #[cfg(target_os = "linux")]
 mod registrations;

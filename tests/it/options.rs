@@ -10,8 +10,8 @@ use std::time::Duration;
 use longshore::prelude::*;
 use longshore::{
     AtLimit, BindError, BufferPool, ConnectError, CustomFraming, EventOptions, Frame, FrameDecoder,
-    FrameError, HeaderFraming, MailboxPolicy, Overflow, ProxyHeader, ProxyProtocol, SocketOptions,
-    StopOptions, TcpLimits,
+    FrameError, HeaderFraming, MailboxPolicy, Overflow, ProxyHeader, ProxyProtocol,
+    ReconnectPolicy, SocketOptions, StopOptions, TcpLimits,
 };
 
 use crate::support::*;
@@ -583,6 +583,8 @@ fn every_option_of_a_client_works_or_is_refused_by_name() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let to = listener.local_addr().expect("an address");
     let new = || TcpConnectionOptions::from(to);
+    let policy = ReconnectPolicy::default;
+    let with = |policy: ReconnectPolicy| new().with_reconnect(policy);
     let mut rows = stream_rows!(new);
     let mut nameless = new();
     nameless.process = Some(Name::from(""));
@@ -610,6 +612,25 @@ fn every_option_of_a_client_works_or_is_refused_by_name() {
             "local_addr",
             new().with_local_addr(SocketAddr::from(([127, 0, 0, 1], 0))),
             WORKS,
+        ),
+        ("reconnect", new().with_reconnect(policy()), WORKS),
+        ("first", with(policy().with_first(Duration::ZERO)), "first"),
+        ("first", with(policy().with_first(MS)), WORKS),
+        ("max", with(policy().with_max(MS)), "max"),
+        ("max", with(policy().with_first(MS).with_max(MS)), WORKS),
+        ("jitter", with(policy().with_jitter(0.0)), WORKS),
+        ("jitter", with(policy().with_jitter(1.0)), WORKS),
+        ("jitter", with(policy().with_jitter(1.1)), "jitter"),
+        ("jitter", with(policy().with_jitter(f64::NAN)), "jitter"),
+        (
+            "give_up_after",
+            with(policy().with_give_up_after(MS)),
+            WORKS,
+        ),
+        (
+            "give_up_after",
+            with(policy().with_give_up_after(Duration::ZERO)),
+            "give_up_after",
         ),
         ("proxy_header", new().with_proxy_header(None), WORKS),
         (

@@ -141,7 +141,14 @@ impl<S: Session> SessionBehavior<S> {
                     self.offer(env)?;
                 }
             }
-            Message::TcpConnect(connect) if own.is_none() => self.connected(env, &connect)?,
+            Message::TcpConnect(connect) if own.is_none_or(|own| own == connect.id) => {
+                self.connected(env, &connect)?;
+            }
+            Message::TcpReconnecting(lost) if own.is_none_or(|own| own == lost.id) => {
+                self.lost();
+                let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+                self.session.reconnecting(&mut cx, &lost)?;
+            }
             Message::TcpWritable(writable) if Some(writable.id) == own => {
                 let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
                 self.session.writable(&mut cx)?;
@@ -170,6 +177,14 @@ impl<S: Session> SessionBehavior<S> {
             message => return Ok(Some(message)),
         }
         Ok(None)
+    }
+
+    /// What is left of a connection that was lost means nothing to the next one.
+    fn lost(&mut self) {
+        self.input.reset();
+        let peer = &mut self.peer;
+        (peer.is_paused, peer.is_waiting) = (false, false);
+        peer.has_peer_closed = false;
     }
 
     /// Offers the input until something stops it.

@@ -120,6 +120,14 @@ impl Input {
         self.bytes = Buffer::new();
     }
 
+    /// Begins anew with the same framing.
+    pub(super) fn reset(&mut self) {
+        (self.bytes, self.need) = (Buffer::new(), 0);
+        if let Some(decoder) = &mut self.decoder {
+            **decoder = Decoder::new(decoder.framing());
+        }
+    }
+
     /// Takes all bytes out that are there, in pieces, as they came from the peer. The framing stays.
     pub(super) fn take_all(&mut self, pool: &BufferPool) -> Vec<Buffer> {
         self.need = 0;

@@ -27,7 +27,8 @@ use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
 use crate::message::{
-    Message, MessageRelayEnd, MessageTcpConnect, MessageTcpDisconnect, MessageTcpSecured,
+    Message, MessageRelayEnd, MessageTcpConnect, MessageTcpDisconnect, MessageTcpReconnecting,
+    MessageTcpSecured,
 };
 
 /// A process that serves one connection.
@@ -136,6 +137,22 @@ pub trait Session: Send + 'static {
     /// An error ends the session; the connection closes after what was written.
     fn draining(&mut self, cx: &mut SessionContext<'_>) -> Result<(), Reason> {
         cx.close_when_idle();
+        Ok(())
+    }
+
+    /// Called when a client connection with a [`ReconnectPolicy`](crate::ReconnectPolicy) is lost, or an attempt to make it
+    /// has failed. The input that was not taken is gone. `connected` is called again when the next one is established, and
+    /// `disconnected` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// An error ends the session.
+    fn reconnecting(
+        &mut self,
+        cx: &mut SessionContext<'_>,
+        lost: &MessageTcpReconnecting,
+    ) -> Result<(), Reason> {
+        let _ = (cx, lost);
         Ok(())
     }
 

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{
-    ConnectionOptions, Host, SocketOptions, TcpLimits, check, check_family, named, positive,
+    ConnectionOptions, Host, ReconnectPolicy, SocketOptions, TcpLimits, check, check_family, named,
+    positive,
 };
 use crate::error::ConfigError;
 use crate::id::Name;
@@ -45,6 +46,16 @@ pub struct TcpConnectionOptions {
     pub local_addr: Option<SocketAddr>,
     /// A header of the PROXY protocol, which the peer gets before anything else.
     pub proxy_header: Option<ProxyHeader>,
+    /// When a connection that is lost, or could not be made, is tried again, under the same alias. `None`, the default: its
+    /// owner gets the Disconnect. With a policy the owner gets a
+    /// [`MessageTcpReconnecting`](crate::MessageTcpReconnecting) for each loss, and then a Connect; the Disconnect stays the
+    /// last message, of a connection that this side has ended or given up. What the peer or the network does to it is a loss:
+    /// its end, a reset, an error, silence, a handshake that fails. A frame that is none is not, nor is an owner that does not
+    /// keep up.
+    ///
+    /// A session sees no end of its peer then, unless [`half_open`](ConnectionOptions::half_open) is set: the connection is
+    /// lost when the session has come to it.
+    pub reconnect: Option<ReconnectPolicy>,
     /// Options of each connection.
     pub connection: ConnectionOptions,
 }
@@ -61,6 +72,7 @@ impl Default for TcpConnectionOptions {
             connect_timeout: Some(Duration::from_secs(10)),
             local_addr: None,
             proxy_header: None,
+            reconnect: None,
             connection: ConnectionOptions::default(),
         }
     }
@@ -90,6 +102,8 @@ impl TcpConnectionOptions {
         with_local_addr, local_addr: into Option<SocketAddr>;
         /// Sets [`proxy_header`](Self::proxy_header).
         with_proxy_header, proxy_header: into Option<ProxyHeader>;
+        /// Sets [`reconnect`](Self::reconnect).
+        with_reconnect, reconnect: into Option<ReconnectPolicy>;
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
@@ -128,6 +142,9 @@ impl TcpConnectionOptions {
         }
         if let Some(problem) = self.proxy_header.as_ref().and_then(ProxyHeader::problem) {
             return Err(ConfigError::new("proxy_header", problem));
+        }
+        if let Some(policy) = &self.reconnect {
+            policy.validate()?;
         }
         positive("connect_timeout", self.connect_timeout)?;
         self.connection.validate()

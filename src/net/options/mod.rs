@@ -15,6 +15,7 @@ mod connection;
 pub(crate) mod host;
 mod limits;
 mod proxy;
+mod reconnect;
 mod server;
 mod socket;
 mod udp;
@@ -26,6 +27,7 @@ pub use connection::ConnectionOptions;
 pub use host::Host;
 pub use limits::{Overflow, TcpLimits};
 pub use proxy::{IpNetwork, ProxyProtocol};
+pub use reconnect::ReconnectPolicy;
 pub use server::{AtLimit, TcpServerOptions};
 pub use socket::SocketOptions;
 pub use udp::UdpServerOptions;
@@ -108,7 +110,14 @@ mod tests {
             connect_timeout,
             local_addr,
             proxy_header,
+            reconnect,
         } nested connection);
+        option_rows!(ReconnectPolicy {
+            first,
+            max,
+            jitter,
+            give_up_after,
+        });
         option_rows!(ConnectionOptions {
             read_buffer_size,
             buffer_pool,

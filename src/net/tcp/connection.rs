@@ -18,6 +18,7 @@
 mod diversion;
 mod drain;
 mod hand_over;
+mod kept;
 mod owner;
 mod relay;
 mod secure;

@@ -2,15 +2,19 @@
 //!
 //! ```text
 //!  connect ─▶ TcpConnection ─ spawn_meta ─▶ attempt ─▶ becomes the driver of the connection
-//!               │ literal address: the attempt has begun
+//!               │ literal address:            ▲             │
+//!               │ the attempt has begun       └─ reconnect ─┘ lost, if there is a policy
 //!               └ drop: closed
 //! ```
 //!
-//! What the attempt does after the spawn is in [`attempt`].
+//! What the attempt does after the spawn is in [`attempt`], and when there is another one in [`reconnect`].
 
+mod again;
 mod attempt;
 mod attempts;
+mod kept;
 mod outcome;
+mod reconnect;
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,6 +25,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use socket2::{Protocol, SockRef, Type};
 
+use self::reconnect::Reconnect;
 use super::HAS_AN_OWNER;
 use super::tls::ClientSide;
 use crate::base::lookups::Ticket;
@@ -86,6 +91,7 @@ pub struct TcpConnection {
     is_attempt: bool,
     /// How often the attempt has met itself.
     self_connects: u32,
+    reconnect: Option<Box<Reconnect>>,
 }
 
 enum State {
@@ -97,6 +103,8 @@ enum State {
     Busy(std::path::PathBuf),
     /// The attempts that are under way.
     Connecting(Vec<Attempt>),
+    /// Another attempt follows.
+    Waiting,
     /// The attempt has failed, or has become the connection.
     Over,
 }
@@ -128,7 +136,13 @@ impl TcpConnection {
         if self.options.process.is_some() {
             return Err(ConfigError::new("process", HAS_AN_OWNER));
         }
-        Ok(self.options.connection.take_framing())
+        let half_open = self.options.connection.half_open;
+        let framing = self.options.connection.take_framing();
+        if self.reconnect.is_some() {
+            // The end of the peer is a loss, unless the options say that the session wants to see it.
+            self.options.connection.half_open = half_open;
+        }
+        Ok(framing)
     }
 
     /// Checks the options and begins. A literal address is connected to at once, a name when it is spawned.
@@ -166,6 +180,8 @@ impl TcpConnection {
     }
 
     fn new(options: TcpConnectionOptions, state: State, tls: Option<ClientSide>) -> Self {
+        let policy = options.reconnect.clone();
+        let reconnect = policy.map(|policy| Box::new(Reconnect::new(policy)));
         Self {
             options,
             state,
@@ -182,6 +198,18 @@ impl TcpConnection {
             reason: None,
             is_attempt: false,
             self_connects: 0,
+            reconnect,
+        }
+    }
+
+    /// A connected socket cannot be made anew: its peer is not known.
+    fn refuse_reconnect(options: &TcpConnectionOptions) -> Result<(), ConfigError> {
+        match options.reconnect {
+            None => Ok(()),
+            Some(_) => Err(ConfigError::new(
+                "reconnect",
+                "a socket that was connected elsewhere cannot be connected again",
+            )),
         }
     }
 
@@ -222,7 +250,11 @@ impl TcpConnection {
             source,
         };
         let state = begin_unix(path, &options.connection.socket).map_err(failed)?;
-        Ok(Self::new(options, state, tls))
+        let mut attempt = Self::new(options, state, tls);
+        if let Some(again) = &mut attempt.reconnect {
+            again.path = Some(unix::absolute(path));
+        }
+        Ok(attempt)
     }
 
     /// Takes over a Unix domain socket that is connected already.
@@ -253,6 +285,7 @@ impl TcpConnection {
     ) -> Result<Self, ConnectError> {
         let options = options.into();
         options.validate_connected()?;
+        Self::refuse_reconnect(&options)?;
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Path {
             path: "the given socket".into(),
@@ -289,6 +322,7 @@ impl TcpConnection {
         let mut options = options.into();
         let address = stream.peer_addr().unwrap_or(UNSPECIFIED);
         options.validate_connected()?;
+        Self::refuse_reconnect(&options)?;
         if options.host.is_any() {
             options.host = address.into();
         }

@@ -105,6 +105,7 @@ impl Driver {
             remote_addr: self.remote_addr.get(),
             local_addr: self.local_addr(),
             handed_over_by: None,
+            attempt: cx.quota().attempt(),
             proxied: self
                 .permit
                 .as_ref()
@@ -131,7 +132,21 @@ impl Driver {
             self.spawn_owner(cx, &*owners, connect);
         } else {
             self.handshake_done();
+            if cx.quota().is_down() {
+                return self.deliver_reopened(cx, connect);
+            }
             self.deliver_control(cx, Message::TcpConnect(Box::new(connect)));
+        }
+    }
+
+    /// Delivers the Connect of a connection that was lost, and a fence behind it.
+    #[cold]
+    fn deliver_reopened(&mut self, cx: &MetaContext<'_>, connect: MessageTcpConnect) {
+        let deliver = &cx.services.deliver;
+        if !deliver.deliver_reopened(self.owner, Box::new(connect))
+            || !deliver.deliver_ack(self.owner, cx.alias, Ack::Fence)
+        {
+            self.owner_is_gone(cx);
         }
     }
 

@@ -14,6 +14,8 @@
 //! 5. A Unix domain socket whose backlog was full is tried again, every [`BUSY_MS`].
 //! 6. No address is left, the deadline has come, or a signal or command ends the attempt.
 //!
+//! With a policy an attempt that fails is followed by another; see [`reconnect`](super::reconnect).
+//!
 //! Neither resolving nor connecting blocks a worker. Data that is sent early waits here; the quota counts it like any
 //! other. A close or an exit signal while data waits is carried out when that data has gone out, within the close deadline;
 //! without any it ends the attempt at once.
@@ -26,14 +28,16 @@ use std::sync::Arc;
 use super::attempts::interleave;
 #[cfg(unix)]
 use super::begin_unix;
+use super::kept::{Kept, carried};
 use super::{Attempt, State, TcpConnection};
 use crate::base::lookups::Found;
-use crate::bridge::{QuotaOptions, SocketCommand};
+use crate::bridge::{Ack, QuotaOptions, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
 use crate::message::{FailedAttempt, Message, MessageTcpDisconnect};
 use crate::meta::{ConnectionInfo, MetaContext, MetaProcess, Readiness, SocketKind};
+use crate::net::options::TcpConnectionOptions;
 use crate::net::options::host::HostAndPort;
 use crate::net::stream::Stream;
 use crate::net::tcp::connection::Driver;
@@ -61,7 +65,7 @@ impl fmt::Display for Failures<'_> {
 }
 
 impl TcpConnection {
-    fn resolve(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    pub(super) fn resolve(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if let Some(Ok(known)) = self.options.host.known_addresses(self.options.port) {
             self.addresses = interleave(&known);
             return self.start_next(cx);
@@ -177,7 +181,9 @@ impl TcpConnection {
     ) -> Result<(), Reason> {
         // Cancels the deadline of the attempt.
         cx.set_deadline(u64::MAX);
+        let mut arrived = 0;
         for message in std::mem::take(&mut self.early) {
+            arrived += carried(&message) as u64;
             driver.replay_early(cx, message);
         }
         let mut outcome = driver.drive(cx);
@@ -186,15 +192,26 @@ impl TcpConnection {
         {
             outcome = driver.finish(cx, reason);
         }
-        // After an error too: the Disconnect is the driver's then.
-        cx.become_meta(driver);
+        if self.is_ending() {
+            // After an error too: the Disconnect is the driver's then.
+            cx.become_meta(driver);
+            return outcome;
+        }
+        let nothing = Self::new(TcpConnectionOptions::default(), State::Over, None);
+        let mut kept = Kept::new(driver, std::mem::replace(self, nothing), arrived);
+        // It may be lost by now.
+        let outcome = kept.handle_outcome(cx, outcome);
+        if !kept.is_replaced() {
+            cx.become_meta(kept);
+        }
         outcome
     }
 
     /// Ends the attempt from outside: at once, or when the data that waits has gone out.
     fn finish(&mut self, cx: &mut MetaContext<'_>, reason: DisconnectReason) -> Result<(), Reason> {
         cx.quota().close(cx.alias.generation());
-        if cx.quota().queued() == 0 {
+        self.end();
+        if cx.quota().queued() == 0 || self.is_waiting() {
             return self.fail(reason);
         }
         if self.then_close.is_none() {
@@ -211,7 +228,7 @@ impl TcpConnection {
 
     /// Tries a Unix domain socket again that had a full backlog.
     #[cfg(unix)]
-    fn try_again(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    pub(super) fn try_again(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let State::Busy(path) = &self.state else {
             return Ok(());
         };
@@ -266,9 +283,87 @@ impl TcpConnection {
 }
 
 impl TcpConnection {
+    /// Handles what was sent to the connection.
+    fn take_message(&mut self, cx: &mut MetaContext<'_>, message: Message) -> Result<(), Reason> {
+        let Some(message) = self.sort_late(cx, message)? else {
+            return Ok(());
+        };
+        match message.take::<Resolved>() {
+            Ok(Resolved(found)) => return self.resolved(cx, found),
+            Err(Message::Tcp(packet)) if packet.data.is_empty() => {}
+            Err(message) => match message.downcast_ref() {
+                Some(SocketCommand::Abort) => {
+                    self.end();
+                    self.then_close = None;
+                    return self.fail(DisconnectReason::Abort);
+                }
+                Some(SocketCommand::Close) => return self.finish(cx, DisconnectReason::LocalClose),
+                Some(_) => self.early.push(message),
+                // Data, or what the connection will ignore: it counts against the output limit until then.
+                None if message.output_bytes() > 0 => self.early.push(message),
+                // Other messages mean nothing to a connection.
+                None => {}
+            },
+        }
+        Ok(())
+    }
+
+    fn timer_fired(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        if self.is_waiting() {
+            return self.begin_again(cx);
+        }
+        if cx.now_ms < self.deadline_ms {
+            if cx.now_ms >= self.next_attempt_ms {
+                return self.start_next(cx);
+            }
+            self.arm(cx);
+            #[cfg(unix)]
+            self.try_again(cx)?;
+            return Ok(());
+        }
+        self.attempt_timed_out(cx)
+    }
+
+    /// Begins with the state that the options have led to.
+    fn begin_first(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        match self.state {
+            State::Named => self.resolve(cx),
+            #[cfg(unix)]
+            State::Busy(_) => self.try_again(cx),
+            _ => {
+                self.watch(cx)?;
+                self.finish_connect(cx, Readiness::default())
+            }
+        }
+    }
+
+    /// Lets the time count that an attempt has.
+    pub(super) fn count_connect_timeout(&mut self, cx: &mut MetaContext<'_>) {
+        if let Some(timeout) = self.options.connect_timeout {
+            // The activation may have begun long before.
+            self.deadline_ms = cx.services.timers.clock().deadline_ms(timeout);
+            cx.set_deadline(self.deadline_ms);
+        }
+    }
+
+    /// Gives up the place among those that wait for the name.
+    pub(super) fn give_up_lookup(&mut self, cx: &MetaContext<'_>) {
+        if let Some(ticket) = self.lookup.take() {
+            let name = self.options.host.to_string();
+            cx.services.lookups.give_up(&name, ticket);
+        }
+    }
+
+    /// Closes the sockets of attempts that are under way.
+    pub(super) fn close_attempts(&mut self, cx: &MetaContext<'_>) {
+        self.leave_poll(cx);
+        self.state = State::Over;
+    }
+
     fn state_name(&self) -> &'static str {
         match self.state {
             State::Named | State::Resolving => "resolving",
+            State::Waiting => "reconnecting",
             _ => "connecting",
         }
     }
@@ -298,25 +393,16 @@ impl MetaProcess for TcpConnection {
             }
         }
         cx.quota().set_owner(self.owner);
-        if let Some(timeout) = self.options.connect_timeout {
-            // The activation may have begun long before.
-            self.deadline_ms = cx.services.timers.clock().deadline_ms(timeout);
-            cx.set_deadline(self.deadline_ms);
-        }
-        match self.state {
-            State::Named => self.resolve(cx),
-            #[cfg(unix)]
-            State::Busy(_) => self.try_again(cx),
-            _ => {
-                self.watch(cx)?;
-                self.finish_connect(cx, Readiness::default())
-            }
-        }
+        cx.quota().set_attempt(1);
+        self.count_connect_timeout(cx);
+        let outcome = self.begin_first(cx);
+        self.handle_outcome(cx, outcome)
     }
 
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
         if readiness.is_writable() {
-            self.finish_connect(cx, readiness)?;
+            let outcome = self.finish_connect(cx, readiness);
+            return self.handle_outcome(cx, outcome);
         }
         Ok(())
     }
@@ -327,36 +413,21 @@ impl MetaProcess for TcpConnection {
         _from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        match message.take::<Resolved>() {
-            Ok(Resolved(found)) => return self.resolved(cx, found),
-            Err(Message::Tcp(packet)) if packet.data.is_empty() => {}
-            Err(message) => match message.downcast_ref() {
-                Some(SocketCommand::Abort) => {
-                    self.then_close = None;
-                    return self.fail(DisconnectReason::Abort);
-                }
-                Some(SocketCommand::Close) => return self.finish(cx, DisconnectReason::LocalClose),
-                Some(_) => self.early.push(message),
-                // Data, or what the connection will ignore: it counts against the output limit until then.
-                None if message.output_bytes() > 0 => self.early.push(message),
-                // Other messages mean nothing to a connection.
-                None => {}
-            },
+        let outcome = self.take_message(cx, message);
+        self.handle_outcome(cx, outcome)
+    }
+
+    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, mark: Ack) -> Result<(), Reason> {
+        if mark != Ack::Fence {
+            return Ok(());
         }
-        Ok(())
+        let outcome = self.pass_fence(cx);
+        self.handle_outcome(cx, outcome)
     }
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if cx.now_ms < self.deadline_ms {
-            if cx.now_ms >= self.next_attempt_ms {
-                return self.start_next(cx);
-            }
-            self.arm(cx);
-            #[cfg(unix)]
-            self.try_again(cx)?;
-            return Ok(());
-        }
-        self.attempt_timed_out(cx)
+        let outcome = self.timer_fired(cx);
+        self.handle_outcome(cx, outcome)
     }
 
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
@@ -387,10 +458,14 @@ impl MetaProcess for TcpConnection {
         if self.owner != cx.parent {
             cx.services.deliver.disown(self.owner, cx.alias);
         }
-        if let Some(ticket) = self.lookup.take() {
-            let name = self.options.host.to_string();
-            cx.services.lookups.give_up(&name, ticket);
+        self.give_up_lookup(cx);
+        let again = self.reconnect.take();
+        if again.as_ref().is_some_and(|again| again.is_silent) {
+            return;
         }
+        // Those that are still on their way were reported at the loss.
+        let (late, unreported) =
+            again.map_or((0, 0), |again| (again.late as u64, again.unreported));
         let reason = self
             .reason
             .take()
@@ -400,7 +475,7 @@ impl MetaProcess for TcpConnection {
             reason,
             bytes_in: 0,
             bytes_out: 0,
-            unsent: cx.unsent,
+            unsent: cx.unsent.saturating_sub(late) + unreported,
             refused_bytes: cx.quota().refused_bytes(),
             failed_attempts: std::mem::take(&mut self.failed),
         };
