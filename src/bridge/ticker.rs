@@ -15,6 +15,9 @@
 //! 2. `take`, by the receiver's worker: it makes the message. A tick that is dropped is missed.
 //! 3. `cancel`: nothing comes any more, not even the tick that is on its way.
 //!
+//! All transitions are made under one mutex, so that there is no atomic protocol to model; what makes the message has a
+//! mutex of its own, which is taken when the other is free, because it is held while code of the user runs.
+//!
 //! The message is made where it is handled, because that runs code of the user. This module does not deliver.
 
 use std::fmt;

@@ -75,9 +75,12 @@ impl Processes {
         };
         let refused = match pid {
             Some(pid) => self
-                .push_deferred(pid, from, message.into(), Slot::Lifo)
+                .push_deferred(pid, from, CompactMessage::from(message).into(), Slot::Lifo)
                 .err()
-                .and_then(|(_, message)| message),
+                .and_then(|(_, payload)| match payload? {
+                    Payload::Message(message) => Some(message),
+                    _ => None,
+                }),
             None => self
                 .send(from, to, message.into(), Priority::Normal)
                 .err()
@@ -88,34 +91,33 @@ impl Processes {
         }
     }
 
-    /// As [`Processes::push`] for a message of normal priority, on a thread that must not run the drop of what a full
-    /// mailbox drops. A refused message comes back, one that was dropped does not.
+    /// As [`Processes::push`] for normal priority, on a thread that must not run the drop of what a full mailbox drops. A
+    /// refused payload comes back, one that was dropped does not.
     pub(super) fn push_deferred(
         &self,
         to: Pid,
         from: Pid,
-        message: CompactMessage,
+        payload: Payload,
         slot: Slot,
-    ) -> Result<(), (PushError, Option<CompactMessage>)> {
+    ) -> Result<(), (PushError, Option<Payload>)> {
         let Some(mailbox) = self.mailbox(to) else {
-            return Err((PushError::Closed, Some(message)));
+            return Err((PushError::Closed, Some(payload)));
         };
         let class = Class::Normal(Priority::Normal);
-        match mailbox.push(to.generation(), from, message, class) {
+        match mailbox.push(to.generation(), from, payload, class) {
             Ok(Pushed::Behind) => Ok(()),
             Ok(Pushed::Idle) => {
                 self.scheduler.push(Task::process(to.index()), slot);
                 Ok(())
             }
-            Err((error @ PushError::Overflow, message)) => {
-                let payload = message.into();
+            Err((error @ PushError::Overflow, payload)) => {
                 let envelope = Envelope { from, payload };
                 match self.push_over(to, envelope, slot, DropAt::Stripe) {
                     true => Ok(()),
                     false => Err((error, None)),
                 }
             }
-            Err((error, message)) => Err((error, Some(message))),
+            Err((error, payload)) => Err((error, Some(payload))),
         }
     }
 

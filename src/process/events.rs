@@ -16,6 +16,9 @@
 //! A subscription is a monitor on the event that also gets its values. A subscriber that ends takes its monitors back, as
 //! every process does, and so its subscriptions.
 //!
+//! There is no atomic protocol here to model: what an event is stands behind its lock, and the table of names behind one of
+//! its own, which is never taken while an event is locked. The counter of the metrics is one on its own.
+//!
 //! What it does not do: it does not wait for slow subscribers. Their mailboxes bound what waits for them.
 
 use std::collections::hash_map::Entry;
@@ -209,7 +212,7 @@ impl Processes {
     fn push_event(&self, from: Pid, to: Pid, event: &MessageEvent) -> Result<(), PushError> {
         let message = CompactMessage::from(Message::Event(event.clone()));
         // Under the lock of the event no code of the user runs.
-        self.push_deferred(to, from, message, Slot::Fifo)
+        self.push_deferred(to, from, message.into(), Slot::Fifo)
             .map_err(|(error, _)| error)
     }
 

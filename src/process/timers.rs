@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Processes;
-use super::class::Class;
 use super::envelope::Payload;
 use super::lifecycle::ProcessContext;
 use crate::base::sync::Mutex;
@@ -18,7 +17,7 @@ use crate::base::unwind::drop_catching;
 use crate::bridge::{Command, Deliver, Expiry, MakeTick, Tick, Ticker, TimerEvent, TimerId};
 use crate::error::ConfigError;
 use crate::id::{Pid, Ref, Target};
-use crate::message::{Message, MessageType, Priority};
+use crate::message::{Message, MessageType};
 use crate::scheduler::Slot;
 use crate::time::wheel::TimerKey;
 
@@ -176,8 +175,8 @@ impl Processes {
     fn deliver_tick(&self, from: Pid, to: Option<Target>, tick: Tick) {
         match to {
             Some(Target::Pid(pid)) => {
-                let class = Class::Normal(Priority::Normal);
-                let pushed = self.push(pid, from, Payload::Tick(tick), class, Slot::Lifo);
+                // The caller holds the poll.
+                let pushed = self.push_deferred(pid, from, Payload::Tick(tick), Slot::Lifo);
                 drop(pushed);
             }
             Some(Target::Alias(to)) => {

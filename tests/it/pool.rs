@@ -386,6 +386,40 @@ fn the_end_of_a_pool_ends_its_workers() {
     stop_clean(&node);
 }
 
+/// As any actor: a child with a name, restarted with its size, and its failures counted.
+#[test]
+fn a_pool_is_a_child_of_a_supervisor_and_is_restarted_with_its_workers() {
+    let node = node();
+    let (tell, _told) = mpsc::channel();
+    let child = Child::new("workers", move || {
+        let tell = tell.clone();
+        let mut number = 0;
+        Pool::new(3, move || {
+            number += 1;
+            Worker {
+                number,
+                tell: tell.clone(),
+            }
+        })
+    });
+    let supervisor = Supervisor::one_for_one().with_child(child.registered());
+    node.spawn(|| supervisor).expect("spawned");
+    let first = node.whereis("workers").expect("registered");
+    assert_eq!([1, 2, 3, 4].map(|_| ask(&node, first)), [1, 2, 3, 1]);
+    node.send_exit(first, Reason::error("custom"))
+        .expect("sent");
+    wait_until("the restart", || {
+        node.whereis("workers").is_some_and(|pid| pid != first)
+    });
+    let second = node.whereis("workers").expect("registered");
+    assert_eq!([1, 2, 3, 4].map(|_| ask(&node, second)), [1, 2, 3, 1]);
+    wait_for_count(&node, "processes", 5);
+    let monitor = Probe::spawn(&node);
+    monitor.run(move |cx| _ = cx.monitor(second));
+    assert!(node.pools().any(|pool| pool.pid == second));
+    stop_clean(&node);
+}
+
 fn inspect_now(node: &Node, pid: Pid) -> bool {
     node.inspect(pid, LIMIT).is_ok()
 }
