@@ -16,6 +16,7 @@ mod hostile;
 mod idle;
 mod lists;
 mod memory;
+mod misbehaving;
 mod restart;
 #[cfg(feature = "ring")]
 mod silent;

@@ -4,6 +4,8 @@
 //! cargo test --release --test scale memory -- --nocapture
 //! ```
 
+use std::time::{Duration, Instant};
+
 use longshore::prelude::*;
 
 use crate::support::{
@@ -159,5 +161,45 @@ fn memory_of_an_idle_process_is_below_700_bytes() {
         fresh < 700.0 && used < 700.0,
         "{fresh:.0} and {used:.0} bytes for each process"
     );
+    assert!(node.stop().is_clean());
+}
+
+#[test]
+fn a_million_idle_processes_take_what_one_of_a_few_takes() {
+    let _turn = alone();
+    let processes = scaled(1_000_000, 50_000);
+    let node = node(2);
+    let few = processes / 10;
+    let spawn = |count: usize| -> (Vec<Pid>, f64, Duration) {
+        let mut pids = Vec::with_capacity(count);
+        let (before, began) = (Measure::now(), Instant::now());
+        pids.extend((0..count).map(|_| node.spawn(QuietOwner::default).unwrap()));
+        let taken = began.elapsed();
+        let bytes = before.report(&format!("a process of {count}"), count);
+        (pids, bytes, taken)
+    };
+    let end = |pids: Vec<Pid>| {
+        let began = Instant::now();
+        for pid in pids {
+            node.send_exit(pid, Reason::Shutdown).unwrap();
+        }
+        eventually("all have ended", || {
+            node.metrics().get("longshore_processes") == Some(0)
+        });
+        began.elapsed()
+    };
+    let (pids, few_bytes, _) = spawn(few);
+    end(pids);
+    let (pids, bytes, spawned) = spawn(processes);
+    let ended = end(pids);
+    let rate = |time: Duration| processes as f64 / time.as_secs_f64();
+    println!(
+        "{processes} processes: {bytes:.0} bytes each, {:.0}/s spawned, {:.0}/s ended",
+        rate(spawned),
+        rate(ended)
+    );
+    assert!(bytes < 700.0, "{bytes:.0} bytes for each process");
+    // Cells of those that have ended are used again.
+    assert!(bytes < few_bytes * 1.3, "{bytes:.0} and {few_bytes:.0}");
     assert!(node.stop().is_clean());
 }
