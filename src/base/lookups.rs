@@ -10,7 +10,7 @@
 //!
 //! What it does not do: it remembers no answer, and knows no deadline.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -59,7 +59,7 @@ pub(crate) struct Lookups {
 struct Names {
     next_ticket: u64,
     /// Those that wait for a name that is being looked up.
-    waiting: HashMap<Box<str>, Vec<(u64, Waiter)>>,
+    waiting: HashMap<Box<str>, BTreeMap<u64, Waiter>>,
 }
 
 /// A place in the list of those that wait.
@@ -89,7 +89,7 @@ impl Lookups {
         let ticket = names.next_ticket;
         names.next_ticket += 1;
         if let Some(waiting) = names.waiting.get_mut(&name) {
-            waiting.push((ticket, Box::new(waiter)));
+            waiting.insert(ticket, Box::new(waiter));
             return Some(Ticket(ticket));
         }
         let (lookups, asked) = (Arc::clone(self), name.clone());
@@ -101,7 +101,7 @@ impl Lookups {
             return None;
         }
         // The thread takes the waiters under the same lock.
-        let waiting: Vec<(u64, Waiter)> = vec![(ticket, Box::new(waiter))];
+        let waiting: BTreeMap<u64, Waiter> = BTreeMap::from([(ticket, Box::new(waiter) as Waiter)]);
         names.waiting.insert(name, waiting);
         Some(Ticket(ticket))
     }
@@ -112,10 +112,7 @@ impl Lookups {
         let waiter = names
             .waiting
             .get_mut(&*name.to_ascii_lowercase())
-            .and_then(|waiting| {
-                let place = waiting.iter().position(|(known, _)| *known == ticket.0)?;
-                Some(waiting.swap_remove(place))
-            });
+            .and_then(|waiting| waiting.remove(&ticket.0));
         drop(names);
         drop(waiter);
     }
@@ -144,7 +141,7 @@ impl Lookups {
     /// Whether the name has waited for a thread in vain.
     fn is_given_up(&self, name: &str) -> bool {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_given_up = names.waiting.get(name).is_none_or(Vec::is_empty);
+        let is_given_up = names.waiting.get(name).is_none_or(BTreeMap::is_empty);
         if is_given_up {
             names.waiting.remove(name);
         }

@@ -50,7 +50,7 @@ impl Sources {
 
 #[cfg(unix)]
 mod unix {
-    use std::collections::HashMap;
+    use std::collections::{BTreeSet, HashMap};
     use std::fs;
     use std::os::fd::RawFd;
     use std::os::unix::fs::MetadataExt;
@@ -72,7 +72,7 @@ mod unix {
 
     #[derive(Debug, Default)]
     struct State {
-        by_alias: HashMap<Alias, Vec<RawFd>>,
+        by_alias: HashMap<Alias, BTreeSet<RawFd>>,
         by_fd: HashMap<RawFd, Source>,
     }
 
@@ -90,10 +90,7 @@ mod unix {
         pub(super) fn join(&self, alias: Alias, fd: RawFd) {
             let identity = identity(fd);
             let mut state = self.state.lock();
-            let fds = state.by_alias.entry(alias).or_default();
-            if !fds.contains(&fd) {
-                fds.push(fd);
-            }
+            state.by_alias.entry(alias).or_default().insert(fd);
             state.by_fd.insert(fd, Source { alias, identity });
             self.count.store(state.by_alias.len(), Relaxed);
         }
@@ -108,7 +105,7 @@ mod unix {
                 state.by_fd.remove(&fd);
             }
             if let Some(fds) = state.by_alias.get_mut(&alias) {
-                fds.retain(|other| *other != fd);
+                fds.remove(&fd);
             }
         }
 

@@ -9,6 +9,7 @@
 //!
 //! Each phase ends when it is done or at its deadline; what the deadline cut off is in the [`StopReport`].
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Wake, Waker};
@@ -398,11 +399,13 @@ impl Stopper {
             drop(threads);
             self.core.processes.end_all(&Reason::Kill);
             report.stuck = own_threads.left();
-            report.killed.retain(|pid| !report.stuck.contains(pid));
+            let stuck: HashSet<&Pid> = report.stuck.iter().collect();
+            report.killed.retain(|pid| !stuck.contains(pid));
         } else {
             report.stuck = self.core.processes.pids();
             report.stuck.extend(self.core.processes.terminating());
-            report.killed.retain(|pid| !report.stuck.contains(pid));
+            let stuck: HashSet<&Pid> = report.stuck.iter().collect();
+            report.killed.retain(|pid| !stuck.contains(pid));
             threads.detach();
         }
         report.unflushed = self.core.io.services.commands.unflushed();

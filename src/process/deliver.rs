@@ -252,7 +252,7 @@ impl Deliver for Processes {
 
     fn adopt_listener(&self, pid: Pid, alias: Alias) -> bool {
         self.with_relations(pid, |relations| {
-            relations.listeners.push(alias);
+            relations.listeners.insert(alias);
             relations.metas.insert(alias)
         })
         .is_some()
@@ -260,7 +260,7 @@ impl Deliver for Processes {
 
     fn disown(&self, pid: Pid, alias: Alias) {
         self.with_relations(pid, |relations| {
-            relations.listeners.retain(|listener| *listener != alias);
+            relations.listeners.remove(&alias);
             relations.metas.remove(&alias)
         });
     }

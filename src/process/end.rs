@@ -341,7 +341,7 @@ impl Closing {
         for listener in &listeners {
             relations.metas.remove(listener);
         }
-        listeners
+        listeners.into_iter().collect()
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Relations {
     /// Meta-processes that end with this process: its children, and connections that it owns.
     pub(crate) metas: HashSet<Alias>,
     /// Those of `metas` that hold an address which a successor will bind.
-    pub(crate) listeners: Vec<Alias>,
+    pub(crate) listeners: BTreeSet<Alias>,
     /// Processes that get an exit signal when this one ends: the sessions of its connections.
     pub(crate) dependents: HashSet<Pid>,
     /// Processes and meta-processes this one is linked to.

@@ -37,7 +37,7 @@ pub(super) struct SetAside {
     released: VecDeque<Alias>,
     barriers: Vec<BarrierToken>,
     /// Connections whose input goes back to their stripe, until their fence comes.
-    returning: Vec<Returning>,
+    returning: HashMap<Alias, VecDeque<Returning>>,
     /// Connections that had ended when the relay came to them, until its end comes.
     ended: Vec<RelayedConnection>,
 }
@@ -56,7 +56,6 @@ pub(super) enum Return {
 /// A connection whose input goes back to its stripe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Returning {
-    alias: Alias,
     pub(super) why: Return,
 }
 
@@ -75,27 +74,27 @@ impl SetAside {
 
     /// Whether input of the connection goes back to its stripe.
     pub(super) fn is_returning(&self, alias: Alias) -> bool {
-        self.returning.iter().any(|one| one.alias == alias)
+        self.returning.contains_key(&alias)
     }
 
     /// The connection has ended: no fence comes for its TLS. Returns whether its input went back for that, and for
     /// nothing else.
     fn end_secured(&mut self, alias: Alias) -> bool {
-        let is_first = |one: &Returning| one.alias == alias;
         let mut was_secured = false;
-        while let Some(at) = self.returning.iter().position(is_first) {
-            if self.returning[at].why != Return::Secured {
+        while let Some(first) = self.returning.get(&alias).and_then(VecDeque::front) {
+            if first.why != Return::Secured {
                 return false;
             }
             was_secured = true;
-            self.returning.remove(at);
+            self.end_return(alias);
         }
         was_secured
     }
 
     /// Lets all input of the connection go back to its stripe. Returns what waits here.
     pub(super) fn begin_return(&mut self, alias: Alias, why: Return) -> VecDeque<Envelope> {
-        self.returning.push(Returning { alias, why });
+        let returning = self.returning.entry(alias).or_default();
+        returning.push_back(Returning { why });
         let waiting = self.queues.remove(&alias).unwrap_or_default();
         if waiting.is_released {
             self.released.retain(|released| *released != alias);
@@ -106,13 +105,17 @@ impl SetAside {
     /// A fence of the connection has come, or its Disconnect instead. Another one may follow, if the connection has come
     /// back and gone again.
     pub(super) fn end_return(&mut self, alias: Alias) -> Option<Returning> {
-        let at = self.returning.iter().position(|one| one.alias == alias)?;
-        Some(self.returning.remove(at))
+        let returning = self.returning.get_mut(&alias)?;
+        let first = returning.pop_front();
+        if returning.is_empty() {
+            self.returning.remove(&alias);
+        }
+        first
     }
 
     /// Nothing of the connection comes any more.
     pub(super) fn forget_return(&mut self, alias: Alias) {
-        self.returning.retain(|one| one.alias != alias);
+        self.returning.remove(&alias);
     }
 
     /// Keeps the end of a connection for the end of its relay, which could not learn of it.

@@ -5,7 +5,7 @@
 //! searched for those that have when it is twice as long as after the last search: a step for each timer that is set,
 //! spread out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) type Tickers = Mutex<HashMap<Ref, Arc<Ticker>>>;
 #[derive(Debug, Default)]
 pub(super) struct OwnedTimers {
     once: Vec<TimerKey>,
-    every: Vec<Ref>,
+    every: HashSet<Ref>,
     /// The length of `once` at which it is searched.
     search_at: usize,
 }
@@ -41,7 +41,9 @@ pub(super) struct OwnedTimers {
 impl OwnedTimers {
     pub(super) fn add(&mut self, id: TimerId, processes: &Processes) {
         match id {
-            TimerId::Every(id) => self.every.push(id),
+            TimerId::Every(id) => {
+                self.every.insert(id);
+            }
             TimerId::Once(key) => {
                 if self.once.len() >= self.search_at.max(FEW) {
                     self.once = processes.pending(&self.once);
@@ -55,7 +57,9 @@ impl OwnedTimers {
     /// Removes a timer, if it is quickly found: a key that stays is stale. Returns whether none is left.
     pub(super) fn remove(&mut self, id: TimerId) -> bool {
         match id {
-            TimerId::Every(id) => self.every.retain(|own| *own != id),
+            TimerId::Every(id) => {
+                self.every.remove(&id);
+            }
             TimerId::Once(key) => {
                 self.once.pop_if(|last| *last == key);
             }

@@ -59,6 +59,7 @@ use std::time::Duration;
 
 use child::{Attempt, Child};
 pub(crate) use child::{Goal, State, Status};
+use order::Order;
 
 use super::mutation::{Mutation, Planted};
 use super::policy::{Kind, Policy, Restart, Rules, Shutdown};
@@ -169,6 +170,7 @@ pub(crate) struct Machine {
     /// In the order in which they were added.
     children: BTreeMap<ChildId, Child>,
     next_child: u64,
+    order: Order,
     /// When the children of Waiting, Starting, Stopping and Killing reach their deadline.
     deadlines: BTreeSet<(Duration, ChildId)>,
     /// Restarts of the last period, at most `intensity + 1`.
@@ -183,6 +185,7 @@ impl Machine {
             rules,
             phase: Phase::Built,
             children: BTreeMap::new(),
+            order: Order::default(),
             next_child: 0,
             deadlines: BTreeSet::new(),
             restarts: VecDeque::new(),
@@ -217,6 +220,7 @@ impl Machine {
         };
         let id = ChildId(self.next_child);
         self.next_child += 1;
+        self.order.touch(id);
         self.children
             .insert(id, Child::new(policy, attempt, request));
         self.advance(id, now);
@@ -354,7 +358,7 @@ impl Machine {
         {
             self.disarm(id);
             let counts = !self.starts_nothing() && !self.mutation.is(Planted::ForgetsLateStart);
-            let child = self.children.get_mut(&id).expect("a child with a deadline");
+            let child = self.child(id);
             let run = child.run(id);
             match child.state {
                 State::Waiting => child.state = State::Down,
@@ -404,6 +408,7 @@ impl Machine {
     /// The child, if this is its latest process.
     fn current(&mut self, run: Run) -> Option<&mut Child> {
         let ignores_number = self.mutation.is(Planted::TakesStaleReports);
+        self.order.touch(run.child);
         self.children
             .get_mut(&run.child)
             .filter(|child| child.number == run.number || ignores_number)

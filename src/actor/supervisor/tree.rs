@@ -45,7 +45,9 @@ pub struct SupervisorInfo {
 pub struct SupervisionTree(Vec<SupervisorInfo>);
 
 impl SupervisionTree {
-    pub(crate) fn new(supervisors: Vec<SupervisorInfo>) -> Self {
+    pub(crate) fn new(mut supervisors: Vec<SupervisorInfo>) -> Self {
+        // `get` searches for a pid. An index has one process at a time.
+        supervisors.sort_by_key(|info| info.pid.index());
         Self(supervisors)
     }
 
@@ -77,7 +79,10 @@ impl SupervisionTree {
     /// # Ok(()) }
     /// ```
     pub fn get(&self, pid: Pid) -> Option<&SupervisorInfo> {
-        self.0.iter().find(|info| info.pid == pid)
+        let place = self
+            .0
+            .binary_search_by_key(&pid.index(), |info| info.pid.index());
+        self.0.get(place.ok()?).filter(|info| info.pid == pid)
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, of: &SupervisorInfo, depth: usize) -> fmt::Result {

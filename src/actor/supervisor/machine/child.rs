@@ -223,6 +223,7 @@ impl Machine {
 
     /// A child that is known to be there.
     pub(super) fn child(&mut self, id: ChildId) -> &mut Child {
+        self.order.touch(id);
         self.children.get_mut(&id).expect("a child of this machine")
     }
 

@@ -1,19 +1,75 @@
 //! The order in which children are started and taken down.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::mutation::Planted;
 use super::super::policy::Kind;
-use super::child::{Goal, State};
+use super::child::{Child, Goal, State};
 use super::{Action, Cause, ChildId, Machine, Phase, Refusal};
+
+/// The children with which something is to be done, so that the next one is found without a look at all of them.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// Children that may have changed since the sets were brought up to date.
+    touched: Vec<ChildId>,
+    /// A group restart takes them down.
+    recycled: BTreeSet<ChildId>,
+    /// They should run, and do not.
+    wanted: BTreeSet<ChildId>,
+    /// Those of `wanted` whose back-off runs.
+    waiting: BTreeSet<ChildId>,
+}
+
+impl Order {
+    /// Notes that the child may change.
+    pub(super) fn touch(&mut self, id: ChildId) {
+        if self.touched.last() != Some(&id) {
+            self.touched.push(id);
+        }
+    }
+
+    /// Forgets what has changed, in a phase that has no order.
+    fn forget(&mut self) {
+        self.touched.clear();
+    }
+
+    fn update(&mut self, children: &BTreeMap<ChildId, Child>) {
+        fn set(ids: &mut BTreeSet<ChildId>, id: ChildId, is_in: bool) {
+            if is_in {
+                ids.insert(id);
+            } else {
+                ids.remove(&id);
+            }
+        }
+        for id in self.touched.drain(..) {
+            let child = children.get(&id);
+            let wanted =
+                child.filter(|child| child.goal == Goal::Up && child.state != State::Running);
+            set(
+                &mut self.recycled,
+                id,
+                child.is_some_and(|child| child.recycled),
+            );
+            set(&mut self.wanted, id, wanted.is_some());
+            let waits = wanted.is_some_and(|child| child.state == State::Waiting);
+            set(&mut self.waiting, id, waits);
+        }
+    }
+}
 
 impl Machine {
     /// Begins what has become possible by a change of the child `changed`.
     pub(super) fn advance(&mut self, changed: ChildId, now: Duration) {
         match (self.phase, self.rules.kind) {
-            (Phase::Built | Phase::Frozen | Phase::Ended(_), _) => {}
-            (Phase::Ending(_), _) => self.advance_end(now),
+            (Phase::Built, _) => {}
+            (Phase::Frozen | Phase::Ended(_), _) => self.order.forget(),
+            (Phase::Ending(_), _) => {
+                self.order.forget();
+                self.advance_end(now);
+            }
             (Phase::Up, Kind::OneForOne | Kind::Dynamic) => {
+                self.order.forget();
                 if self
                     .children
                     .get(&changed)
@@ -29,13 +85,15 @@ impl Machine {
     /// Takes down what a group restart takes down; when that is done, starts the first child that
     /// is down and should be up.
     pub(super) fn advance_in_order(&mut self, now: Duration) {
-        let mut recycled = self.children.iter().filter(|(_, child)| child.recycled);
+        self.order.update(&self.children);
+        let recycled = &self.order.recycled;
         let next = if self.mutation.is(Planted::StopsGroupForward) {
-            recycled.next()
+            recycled.first()
         } else {
-            recycled.next_back()
+            recycled.last()
         };
-        if let Some((&id, child)) = next {
+        if let Some(&id) = next {
+            let child = self.child(id);
             if matches!(child.state, State::Starting | State::Running) {
                 self.stop(id, now);
             }
@@ -43,20 +101,11 @@ impl Machine {
                 return;
             }
         }
-        let waits = self.rules.kind == Kind::AllForOne
-            && self
-                .children
-                .values()
-                .any(|child| child.goal == Goal::Up && child.state == State::Waiting);
-        if waits {
+        if self.rules.kind == Kind::AllForOne && !self.order.waiting.is_empty() {
             return;
         }
-        let next = self
-            .children
-            .iter()
-            .find(|(_, child)| child.goal == Goal::Up && child.state != State::Running);
-        if let Some((&id, child)) = next {
-            if child.state == State::Down {
+        if let Some(&id) = self.order.wanted.first() {
+            if self.child(id).state == State::Down {
                 self.start(id, now);
             }
         } else if self.phase == Phase::Starting {
