@@ -39,7 +39,7 @@ pub struct NatsOptions {
     /// or `token@` before it if wanted. The port is 4222 if it is left out. Other servers of their cluster are added
     /// as their INFO names them.
     pub servers: Vec<String>,
-    /// A name for the server's monitoring. Empty by default.
+    /// A name for the server's monitoring, at most 1,024 bytes. Empty by default.
     pub name: String,
     /// How the client proves who it is.
     pub auth: NatsAuth,
@@ -164,6 +164,12 @@ impl NatsOptions {
             super::subject::is_publishable(&self.inbox_prefix) && self.inbox_prefix.len() <= 256,
             "inbox_prefix",
             "must be a subject of at most 256 bytes",
+        )?;
+        // CONNECT is one line, and a server refuses a line above its limit, 4 KiB as a rule.
+        check(
+            self.name.len() <= 1_024,
+            "name",
+            "must be at most 1,024 bytes",
         )?;
         let waits = [
             ("connect_timeout", self.connect_timeout),
@@ -373,9 +379,47 @@ mod tests {
             (good().with_max_payload(0_usize), "max_payload"),
             (good().with_pending_limit(1_usize << 29), "pending_limit"),
             (good().with_tls_first(true), "tls_first"),
+            (
+                good().with_connect_timeout(Duration::ZERO),
+                "connect_timeout",
+            ),
+            (good().with_reconnect_max(Duration::ZERO), "reconnect"),
+            (
+                good().with_max_control_line((1_usize << 20) + 1),
+                "max_control_line",
+            ),
+            (good().with_max_control_line(usize::MAX), "max_control_line"),
+            (good().with_max_payload(1_usize << 29), "max_payload"),
+            (good().with_max_payload(usize::MAX), "max_payload"),
+            (good().with_pending_limit(0_usize), "pending_limit"),
+            (good().with_pending_limit(usize::MAX), "pending_limit"),
+            (good().with_name("n".repeat(1_025)), "name"),
+            (good().with_drain_timeout(Duration::ZERO), "drain_timeout"),
+            (good().with_inbox_prefix(""), "inbox_prefix"),
+            (good().with_inbox_prefix("a".repeat(257)), "inbox_prefix"),
+            (good().with_inbox_prefix("a.>"), "inbox_prefix"),
         ] {
             let error = options.validate().expect_err(field);
             assert!(error.to_string().contains(field), "{error}");
         }
+        // A new option does not compile until it is named here, and has its rows above if a value of it can be wrong.
+        let NatsOptions {
+            servers: _,
+            name: _,
+            auth: _,
+            tls: _,
+            tls_first: _,
+            echo: _,
+            inbox_prefix: _,
+            connect_timeout: _,
+            reconnect_first: _,
+            reconnect_max: _,
+            give_up_after: _,
+            ping_interval: _,
+            pending_limit: _,
+            max_control_line: _,
+            max_payload: _,
+            drain_timeout: _,
+        } = good();
     }
 }

@@ -157,6 +157,20 @@ impl SpawnOptions {
         })
     }
 
+    /// Whether a process can ever be spawned with them; names the wrong option.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if self
+            .name
+            .as_ref()
+            .is_some_and(|name| name.as_str().is_empty())
+        {
+            return Err(ConfigError::new("name", "must not be empty"));
+        }
+        // The node has a bound of its own where none is given here.
+        let some = Bounds { main: 1, data: 1 };
+        self.bounds(some).map(drop)
+    }
+
     pub(super) fn bounds(&self, default: Bounds) -> Result<Bounds, ConfigError> {
         let bounds = Bounds {
             main: self.mailbox_bound.unwrap_or(default.main),

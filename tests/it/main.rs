@@ -25,6 +25,7 @@ mod events;
 mod faults;
 mod flow;
 mod framing;
+mod group_options;
 mod hand_over;
 mod host;
 mod inside;

@@ -123,6 +123,7 @@ impl Child {
     }
 
     pub(super) fn validate(&self, auto_shutdown: AutoShutdown) -> Result<(), ConfigError> {
+        self.options.validate()?;
         let problem = if self.policy.start_timeout.is_zero() {
             ("start_timeout", "must be more than 0")
         } else if self.policy.significant && self.policy.restart == Restart::Permanent {
