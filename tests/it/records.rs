@@ -553,65 +553,89 @@ impl Actor for Busy {
     }
 }
 
-#[test]
-fn handler_that_never_returns_is_named_while_it_runs() {
-    for workers in [1, 2] {
-        let (sender, records) = mpsc::channel();
-        let options = NodeOptions::from("test@localhost")
-            .with_workers(workers)
-            .with_logger(move |record: &Record| drop(sender.send(record.clone())));
-        let node = node_with(options);
-        let pid = node.spawn_register("busy", Busy::default).expect("spawned");
-        let started = std::time::Instant::now();
-        node.send(pid, LIMIT).expect("delivered");
-        let record = next(&records, "slow_handler");
-        // 150 ms on a machine that does nothing else.
-        assert!(started.elapsed() < LIMIT / 2, "{:?}", started.elapsed());
-        assert_eq!(record.level, Level::Warn);
-        assert_eq!(
-            (record.pid, record.name),
-            (Some(pid), Some(Name::from("busy")))
-        );
-        assert!(record.actor.expect("a type").ends_with("records::Busy"));
-        assert_eq!(record.message, Some("core::time::Duration"));
-        let slow = node.slow_handlers();
-        assert_eq!(slow.len(), 1);
-        assert!(slow[0].is_running && slow[0].pid == pid, "{slow:?}");
-        // It is left behind: the stop does not wait for it.
-        let options = longshore::StopOptions::default().with_timeout(Duration::from_millis(50));
-        node.stop_with(options);
-    }
+/// What must hold of times is tried this often, because a loaded machine takes the processor away from any thread.
+const ATTEMPTS: usize = 10;
+/// How soon a handler that never returns is named.
+const NAMED_WITHIN: Duration = Duration::from_millis(150);
+
+/// Lets a handler run for ever, and returns the time after which it was named.
+fn name_one_that_never_returns(workers: usize) -> Duration {
+    let (sender, records) = mpsc::channel();
+    let options = NodeOptions::from("test@localhost")
+        .with_workers(workers)
+        .with_logger(move |record: &Record| drop(sender.send(record.clone())));
+    let node = node_with(options);
+    let pid = node.spawn_register("busy", Busy::default).expect("spawned");
+    let started = std::time::Instant::now();
+    node.send(pid, LIMIT).expect("delivered");
+    let record = next(&records, "slow_handler");
+    let named = started.elapsed();
+    assert_eq!(record.level, Level::Warn);
+    assert_eq!(
+        (record.pid, record.name),
+        (Some(pid), Some(Name::from("busy")))
+    );
+    assert!(record.actor.expect("a type").ends_with("records::Busy"));
+    assert_eq!(record.message, Some("core::time::Duration"));
+    let slow = node.slow_handlers();
+    assert_eq!(slow.len(), 1);
+    assert!(slow[0].is_running && slow[0].pid == pid, "{slow:?}");
+    // It is left behind: the stop does not wait for it.
+    let options = longshore::StopOptions::default().with_timeout(Duration::from_millis(50));
+    node.stop_with(options);
+    named
 }
 
 #[test]
-fn handler_over_the_limit_is_recorded_once_and_one_below_never() {
+fn handler_that_never_returns_is_named_while_it_runs() {
+    for workers in [1, 2] {
+        let times = (0..ATTEMPTS).map(|_| name_one_that_never_returns(workers));
+        let fastest = times.inspect(|time| println!("named after {time:?}"));
+        let in_time = fastest.into_iter().any(|time| time < NAMED_WITHIN);
+        assert!(
+            in_time,
+            "no attempt of {ATTEMPTS} took less than {NAMED_WITHIN:?}"
+        );
+    }
+}
+
+/// Handlers of these times one after the other: those that took long, by the clock of their process, and the records.
+fn slow_of(times: [u64; 7]) -> (Vec<Duration>, usize) {
     let (node, records) = recording(Level::Warn);
     let pid = node.spawn(Busy::default).expect("spawned");
-    for time in [90, 90, 400, 10, 10, 400, 90] {
-        let time = Duration::from_millis(time);
-        node.send(pid, time).expect("delivered");
+    for time in times {
+        node.send(pid, Duration::from_millis(time))
+            .expect("delivered");
     }
     let ran = node.call(pid, (), LIMIT).expect("an answer");
     let ran = ran.downcast::<Vec<Duration>>().expect("the times");
     wait_until("all to be over", || {
-        let slow = node.slow_handlers();
-        slow.len() >= 2 && slow.iter().all(|handler| !handler.is_running)
+        node.slow_handlers()
+            .iter()
+            .all(|handler| !handler.is_running)
     });
     let slow = node.slow_handlers();
     stop_clean(&node);
-    // On a machine that stands still now and then, a handler of 90 ms takes longer.
-    let above = |ms: u64| {
-        let limit = Duration::from_millis(ms);
-        ran.iter().filter(|time| **time > limit).count()
-    };
-    assert!(
-        (above(399)..=above(95)).contains(&slow.len()),
-        "{slow:?} of {ran:?}"
-    );
     let made = records
         .try_iter()
         .filter(|record| record.kind == "slow_handler");
     assert_eq!(made.count(), slow.len(), "one record for each: {slow:?}");
+    (ran, slow.len())
+}
+
+#[test]
+fn handler_of_110_milliseconds_is_recorded_once_and_one_of_90_never() {
+    let holds = (0..ATTEMPTS).any(|_| {
+        let (ran, slow) = slow_of([88, 112, 400, 10, 10, 150, 88]);
+        println!("{slow} records for {ran:?}");
+        let above = |ms: u64| {
+            let limit = Duration::from_millis(ms);
+            ran.iter().filter(|time| **time >= limit).count()
+        };
+        // Between the two it may be one or the other.
+        (above(110)..=above(90)).contains(&slow) && above(110) >= 3
+    });
+    assert!(holds, "no attempt of {ATTEMPTS}");
 }
 
 #[test]
