@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use longshore::TcpLimits;
 use longshore::prelude::*;
+use longshore::{IpNetwork, ProxyProtocol, TcpLimits};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::*;
@@ -72,12 +72,13 @@ impl Actor for Server {
     ) -> Result<(), Reason> {
         match message {
             Message::TcpConnect(connect) => {
-                let (id, data) = (connect.id, vec![7; MUCH]);
+                let id = connect.id;
+                let much = || MessageTcp::new(id, vec![7; MUCH]);
                 match self.then {
                     Then::Echo => {}
-                    Then::Send => cx.send_alias(id, MessageTcp::new(id, data))?,
+                    Then::Send => cx.send_alias(id, much())?,
                     Then::SendAndClose => {
-                        cx.send_alias(id, MessageTcp::new(id, data))?;
+                        cx.send_alias(id, much())?;
                         cx.close(id)?;
                     }
                     Then::Close => {
@@ -90,6 +91,34 @@ impl Actor for Server {
             Message::TcpDisconnect(end) => println!("@ended {} {}", self.name, end.reason),
             _ => {}
         }
+        Ok(())
+    }
+}
+
+/// A session that echoes whole lines, and waits for the rest of others.
+struct Lines;
+
+impl Session for Lines {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+        if input.ends_with(b"\n") {
+            cx.write(input.take());
+        }
+        Ok(())
+    }
+
+    fn disconnected(&mut self, _: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
+        println!("@ended session {}", end.reason);
+    }
+}
+
+/// Serves a listener with sessions.
+struct Sessions(TcpServerOptions);
+
+impl Actor for Sessions {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let server = TcpServer::bind(self.0.clone())?;
+        println!("@address session {}", server.local_addr());
+        cx.spawn_meta(server.serve(|| Lines))?;
         Ok(())
     }
 }
@@ -128,7 +157,11 @@ fn serve(silent: SocketAddr) {
             "frame" => options.with_framing(Framing::lines()),
             "keep-alive" => options.with_write_keep_alive((DEADLINE, b"alive".to_vec())),
             #[cfg(feature = "tls")]
-            "handshake" => options.with_cert_manager(certificate()),
+            "handshake" | "first_byte" => options.with_cert_manager(certificate()),
+            "proxy" => options.with_proxy_protocol(ProxyProtocol::Required {
+                trusted: vec![IpNetwork::from(IpAddr::from([127, 0, 0, 1]))],
+                timeout: DEADLINE,
+            }),
             _ => options,
         };
         let server = Server {
@@ -154,6 +187,13 @@ fn serve(silent: SocketAddr) {
         limits.clone().with_handshake_timeout(DEADLINE),
         Then::Echo,
     );
+    #[cfg(feature = "tls")]
+    listen(
+        "first_byte",
+        limits.clone().with_first_byte_timeout(DEADLINE),
+        Then::Echo,
+    );
+    listen("proxy", limits.clone(), Then::Echo);
     listen(
         "write",
         limits.clone().with_write_timeout(DEADLINE),
@@ -170,6 +210,9 @@ fn serve(silent: SocketAddr) {
         Then::Close,
     );
     listen("keep-alive", limits.clone(), Then::Echo);
+    let options = TcpServerOptions::from("127.0.0.1:0")
+        .with_limits(limits.clone().with_frame_timeout(DEADLINE));
+    node.spawn(|| Sessions(options)).expect("spawned");
     node.spawn(|| Client(silent)).expect("spawned");
     println!("@ready");
     // Until the other process is done, or gone.
@@ -315,7 +358,12 @@ fn pause_a_server() {
     let (mut write, mut close) = (connect("write"), connect("close"));
     let (mut linger, mut alive) = (connect("linger"), connect("keep-alive"));
     #[cfg(feature = "tls")]
-    let handshake = connect("handshake");
+    let (handshake, first_byte) = (connect("handshake"), connect("first_byte"));
+    let (mut session, mut proxied) = (connect("session"), connect("proxy"));
+    session.write_all(b"par").expect("written");
+    proxied
+        .write_all(b"PROXY TCP4 192.0.2.1 ")
+        .expect("written");
     exchange(&mut alive, b"x", b"x");
     frame.write_all(b"par").expect("written");
     read(&mut write, 1);
@@ -330,6 +378,10 @@ fn pause_a_server() {
         peer.write_all(&[1; CHUNK]).expect("written");
     }
     frame.write_all(b"t\n").expect("written");
+    session.write_all(b"t\n").expect("written");
+    proxied
+        .write_all(b"192.0.2.2 1 2\r\nhello")
+        .expect("written");
     let lingering = keep_sending(&linger, until);
     let reads_all = |mut stream: TcpStream| {
         thread::spawn(move || {
@@ -338,6 +390,8 @@ fn pause_a_server() {
         })
     };
     let (written, closed) = (reads_all(write.into_std()), reads_all(close.into_std()));
+    #[cfg(feature = "tls")]
+    let (other_node, first_secured) = secure(first_byte.into_std());
     #[cfg(feature = "tls")]
     let (node, secured) = secure(handshake.into_std());
     let sent = sent.join().expect("no panic");
@@ -349,6 +403,12 @@ fn pause_a_server() {
         assert_eq!(read(peer, CHUNK), [1; CHUNK], "idle timeout");
     }
     assert_eq!(read(&mut frame, 4), b"part", "frame timeout");
+    assert_eq!(
+        read(&mut session, 5),
+        b"part\n",
+        "a session's frame timeout"
+    );
+    assert_eq!(read(&mut proxied, 5), b"hello", "a proxy header's timeout");
     let write = written.join().expect("no panic").expect("write timeout");
     let mut close = closed.join().expect("no panic").expect("close timeout");
     assert_eq!(read_to_end(&mut close), b"", "an orderly end");
@@ -364,7 +424,10 @@ fn pause_a_server() {
         let alias = secured.connect().id;
         secured.write(alias, "secret");
         assert_eq!(secured.bytes(6), b"secret", "handshake timeout");
-        drop((secured, node));
+        let alias = first_secured.connect().id;
+        first_secured.write(alias, "secret");
+        assert_eq!(first_secured.bytes(6), b"secret", "first byte timeout");
+        drop((secured, node, first_secured, other_node));
     }
     exchange(&mut idle, b"z", b"z");
     drop((write, close));
