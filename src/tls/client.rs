@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use rustls::ClientConfig;
-use rustls::client::Resumption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
@@ -11,10 +11,13 @@ use super::cert_manager::CertManager;
 use super::cert_set::CertSet;
 use super::checks;
 use super::error::TlsError;
+use super::key_log::KeyLog;
 use super::lock;
 use super::provider::provider;
+use super::revocation::RevocationLists;
 use super::roots::Roots;
 use super::verifier::AnyCertificate;
+use super::version::TlsVersion;
 
 /// A client's TLS options.
 ///
@@ -48,12 +51,15 @@ struct Parts {
     certificate: Option<CertManager>,
     no_resumption: bool,
     insecure_skip_verify: bool,
+    min_version: TlsVersion,
+    revocation_lists: Option<RevocationLists>,
+    key_log: Option<KeyLog>,
 }
 
-/// A config, and the version of the own certificate it was built with.
+/// A config, and the versions of the own certificate and of the revocation lists it was built with.
 #[derive(Debug)]
 struct Built {
-    version: Option<u64>,
+    versions: (Option<u64>, u64),
     config: Arc<ClientConfig>,
 }
 
@@ -92,6 +98,24 @@ impl TlsClientOptions {
         self.with(|parts| parts.no_resumption = !on)
     }
 
+    /// Sets the oldest version that is spoken; TLS 1.2 by default.
+    #[must_use]
+    pub fn with_min_version(self, version: TlsVersion) -> Self {
+        self.with(|parts| parts.min_version = version)
+    }
+
+    /// Sets the lists of server certificates that are revoked.
+    #[must_use]
+    pub fn with_revocation_lists(self, lists: impl Into<Option<RevocationLists>>) -> Self {
+        self.with(|parts| parts.revocation_lists = lists.into())
+    }
+
+    /// **Insecure**: sets where the secrets of sessions are written, see [`KeyLog`].
+    #[must_use]
+    pub fn with_key_log(self, log: impl Into<Option<KeyLog>>) -> Self {
+        self.with(|parts| parts.key_log = log.into())
+    }
+
     /// **Insecure**: sets whether any certificate of any name is taken. An attacker between client and server can then read
     /// and change everything; only the proof that the server owns the key of its certificate is still asked for. For tests and for
     /// peers that are checked by other means. Every connect logs a warning.
@@ -128,6 +152,10 @@ impl TlsClientOptions {
         if self.parts.roots.as_ref().is_some_and(no_roots) {
             return Some(("roots", "has no root certificate".to_owned()));
         }
+        if self.parts.revocation_lists.is_some() && self.parts.insecure_skip_verify {
+            let problem = "`insecure_skip_verify` accepts every certificate";
+            return Some(("revocation_lists", problem.to_owned()));
+        }
         None
     }
 
@@ -150,15 +178,16 @@ impl TlsClientOptions {
             if built.is_none() {
                 checks::client_config(config)?;
                 *built = Some(Built {
-                    version: None,
+                    versions: (None, 0),
                     config: Arc::clone(config),
                 });
             }
             return Ok(Arc::clone(config));
         }
         let mut built = lock(&self.built);
-        let version = self.parts.certificate.as_ref().map(CertManager::version);
-        if let Some(built) = built.as_ref().filter(|built| built.version == version) {
+        let certificate = self.parts.certificate.as_ref().map(CertManager::version);
+        let versions = (certificate, self.parts.lists_version());
+        if let Some(built) = built.as_ref().filter(|built| built.versions == versions) {
             return Ok(Arc::clone(&built.config));
         }
         let fresh = self.parts.build()?;
@@ -191,6 +220,12 @@ impl TlsClientOptions {
 }
 
 impl Parts {
+    fn lists_version(&self) -> u64 {
+        self.revocation_lists
+            .as_ref()
+            .map_or(0, RevocationLists::version)
+    }
+
     fn any(&self) -> Option<&'static str> {
         match self {
             Self { roots: Some(_), .. } => Some("roots"),
@@ -207,22 +242,36 @@ impl Parts {
                 insecure_skip_verify: true,
                 ..
             } => Some("insecure_skip_verify"),
+            Self { min_version, .. } if *min_version != TlsVersion::default() => {
+                Some("min_version")
+            }
+            Self {
+                revocation_lists: Some(_),
+                ..
+            } => Some("revocation_lists"),
+            Self {
+                key_log: Some(_), ..
+            } => Some("key_log"),
             _ => None,
         }
     }
 
     /// Builds a whole config, with a session store of its own: a resumed session would go on showing the old certificate.
     fn build(&self) -> Result<Built, TlsError> {
+        let lists_version = self.lists_version();
         let provider = provider();
         let insecure = Arc::new(AnyCertificate::new(&provider));
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(self.min_version.and_newer())
             .map_err(TlsError::from_config)?;
         let builder = match (&self.roots, self.insecure_skip_verify) {
             (_, true) => builder
                 .dangerous()
                 .with_custom_certificate_verifier(insecure),
-            (Some(roots), false) => builder.with_root_certificates(roots.store()),
+            (Some(roots), false) => match &self.revocation_lists {
+                None => builder.with_root_certificates(roots.store()),
+                Some(lists) => builder.with_webpki_verifier(verifier(roots, lists)?),
+            },
             (None, false) => return Err(TlsError::NoRoots),
         };
         let set: Option<Arc<CertSet>> = self.certificate.as_ref().map(CertManager::current);
@@ -234,14 +283,32 @@ impl Parts {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols.clone_from(&self.alpn);
+        if let Some(log) = &self.key_log {
+            config.key_log = log.as_rustls();
+        }
         if self.no_resumption {
             config.resumption = Resumption::disabled();
         }
         Ok(Built {
-            version,
+            versions: (version, lists_version),
             config: Arc::new(config),
         })
     }
+}
+
+fn verifier(roots: &Roots, lists: &RevocationLists) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+    let mut builder = WebPkiServerVerifier::builder_with_provider(roots.store(), provider())
+        .with_crls(lists.current());
+    if lists.only_end_entity() {
+        builder = builder.only_check_end_entity_revocation();
+    }
+    if lists.allows_unknown() {
+        builder = builder.allow_unknown_revocation_status();
+    }
+    if lists.refuses_expired() {
+        builder = builder.enforce_revocation_expiration();
+    }
+    builder.build().map_err(TlsError::from_config)
 }
 
 #[cfg(test)]
@@ -259,6 +326,9 @@ mod tests {
                     certificate: _,
                     no_resumption: _,
                     insecure_skip_verify: _,
+                    min_version: _,
+                    revocation_lists: _,
+                    key_log: _,
                 },
             server_name: _,
             given: _,
@@ -274,6 +344,9 @@ mod tests {
             "certificate",
             "resumption",
             "insecure_skip_verify",
+            "min_version",
+            "revocation_lists",
+            "key_log",
             "server_name",
             "config",
         ] {

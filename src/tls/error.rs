@@ -105,6 +105,20 @@ pub enum CertError {
         /// Where the chain came from.
         certificate: Origin,
     },
+    /// There is no `X509 CRL` section.
+    #[error("{origin} has no revocation list in it")]
+    NoRevocationList {
+        /// Where it was looked for.
+        origin: Origin,
+    },
+    /// The revocation list cannot be parsed.
+    #[error("cannot use the revocation list in {origin}: {reason}")]
+    BadRevocationList {
+        /// Where the list came from.
+        origin: Origin,
+        /// What rustls said.
+        reason: String,
+    },
     /// The platform has no usable trust store.
     #[error("the platform's certificate store gave no root: {reason}")]
     PlatformRoots {

@@ -104,6 +104,10 @@
 //! | input that waits | one read, 64 KiB at most; a full mailbox of the owner stops reading | [`ConnectionOptions::read_buffer_size`](crate::ConnectionOptions::read_buffer_size) |
 //! | records of one key in TLS 1.2 with AES-GCM | 2^24, then the connection ends with a reason | RFC 8446 section 5.5 |
 //!
+//! Of the other side's certificates, [`RevocationLists`] says which are revoked; they are replaced while connections live, as
+//! certificates are. [`TlsVersion::Tls13`] as `min_version` refuses TLS 1.2. A [`KeyLog`] writes the secrets of sessions down, for
+//! tools that decrypt a capture.
+//!
 //! Not done, on purpose: early data (it can be replayed), renegotiation, TLS 1.1 and older.
 //!
 //! # Costs
@@ -133,7 +137,9 @@ mod client;
 mod ed25519;
 mod error;
 mod info;
+mod key_log;
 mod provider;
+mod revocation;
 mod roots;
 mod server;
 mod start;
@@ -142,6 +148,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod verifier;
+mod version;
 
 pub use cert_manager::CertManager;
 pub use cert_set::UnknownName;
@@ -152,11 +159,14 @@ pub use client::TlsClientOptions;
 pub(crate) use ed25519::Ed25519;
 pub use error::{CertError, Origin, TlsError};
 pub use info::TlsInfo;
+pub use key_log::KeyLog;
+pub use revocation::RevocationLists;
 pub use roots::Roots;
 pub use server::{ClientAuth, ServerResumption, TlsServerOptions};
 pub(crate) use server::{ServerTls, Setup};
 pub(crate) use start::Begin;
 pub use start::StartTls;
+pub use version::TlsVersion;
 
 /// The TLS library, in the version that the types of this module are of.
 #[doc(no_inline)]

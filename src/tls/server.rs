@@ -2,19 +2,22 @@
 
 use std::sync::{Arc, Mutex};
 
-use rustls::ServerConfig;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     NoClientAuth, NoServerSessionStorage, ServerSessionMemoryCache, WebPkiClientVerifier,
 };
+use rustls::{NoKeyLog, ServerConfig};
 
 use super::cert_manager::CertManager;
 use super::cert_set::CertSet;
 use super::checks;
 use super::error::TlsError;
+use super::key_log::KeyLog;
 use super::lock;
 use super::provider::{provider, ticketer};
+use super::revocation::RevocationLists;
 use super::roots::Roots;
+use super::version::TlsVersion;
 
 /// The most sessions that a server keeps.
 const MAX_SESSIONS: usize = 1 << 20;
@@ -76,6 +79,12 @@ pub struct TlsServerOptions {
     pub client_auth: ClientAuth,
     /// Session resumption.
     pub resumption: ServerResumption,
+    /// The oldest version that is spoken. TLS 1.2 by default.
+    pub min_version: TlsVersion,
+    /// Lists of client certificates that are revoked, for [`client_auth`](Self::client_auth).
+    pub revocation_lists: Option<RevocationLists>,
+    /// Where the secrets of sessions are written. **Insecure**, see [`KeyLog`].
+    pub key_log: Option<KeyLog>,
     /// Handshakes of one listener that may be under way; more connections wait in the backlog, so that in a storm those that
     /// have begun are done before their deadline. A handshake takes a place with its peer's first byte; as many peers again may be
     /// silent, and then the one that has been silent longest is closed. A peer that has begun and does not answer for a second
@@ -92,6 +101,9 @@ impl Default for TlsServerOptions {
             alpn: Vec::new(),
             client_auth: ClientAuth::default(),
             resumption: ServerResumption::default(),
+            min_version: TlsVersion::default(),
+            revocation_lists: None,
+            key_log: None,
             max_handshakes: Some(4_096),
             config: None,
         }
@@ -117,6 +129,27 @@ impl TlsServerOptions {
     #[must_use]
     pub fn with_resumption(mut self, resumption: ServerResumption) -> Self {
         self.resumption = resumption;
+        self
+    }
+
+    /// Sets the oldest version that is spoken.
+    #[must_use]
+    pub fn with_min_version(mut self, version: TlsVersion) -> Self {
+        self.min_version = version;
+        self
+    }
+
+    /// Sets the lists of client certificates that are revoked.
+    #[must_use]
+    pub fn with_revocation_lists(mut self, lists: impl Into<Option<RevocationLists>>) -> Self {
+        self.revocation_lists = lists.into();
+        self
+    }
+
+    /// **Insecure**: sets where the secrets of sessions are written.
+    #[must_use]
+    pub fn with_key_log(mut self, log: impl Into<Option<KeyLog>>) -> Self {
+        self.key_log = log.into();
         self
     }
 
@@ -157,6 +190,10 @@ impl TlsServerOptions {
             let problem = format!("has room for {sessions} sessions, must be 1 to {MAX_SESSIONS}");
             return Some(("resumption", problem));
         }
+        if self.revocation_lists.is_some() && matches!(self.client_auth, ClientAuth::None) {
+            let problem = "no certificate of a client is asked for";
+            return Some(("revocation_lists", problem.to_owned()));
+        }
         if self.max_handshakes == Some(0) {
             let problem = "must be at least 1; `None` is no limit";
             return Some(("max_handshakes", problem.to_owned()));
@@ -174,6 +211,16 @@ impl TlsServerOptions {
             Self { resumption, .. } if *resumption != ServerResumption::default() => {
                 Some("resumption")
             }
+            Self { min_version, .. } if *min_version != TlsVersion::default() => {
+                Some("min_version")
+            }
+            Self {
+                revocation_lists: Some(_),
+                ..
+            } => Some("revocation_lists"),
+            Self {
+                key_log: Some(_), ..
+            } => Some("key_log"),
             _ => None,
         }
     }
@@ -197,7 +244,10 @@ enum Source {
 #[derive(Debug)]
 struct Recipe {
     alpn: Vec<Vec<u8>>,
-    verifier: Arc<dyn ClientCertVerifier>,
+    client_auth: ClientAuth,
+    min_version: TlsVersion,
+    revocation_lists: Option<RevocationLists>,
+    key_log: Option<KeyLog>,
     /// No certificate of a client is verified.
     is_moderate: bool,
     resumption: ServerResumption,
@@ -211,10 +261,10 @@ pub(crate) struct Setup {
     pub(crate) is_moderate: bool,
 }
 
-/// A setup, and the version of the set it was built from.
+/// A setup, and the versions of the set and of the revocation lists it was built from.
 #[derive(Debug)]
 struct Built {
-    version: u64,
+    versions: (u64, u64),
     setup: Setup,
 }
 
@@ -248,15 +298,20 @@ impl ServerTls {
         }
         let certs = certs.ok_or(TlsError::NoCertificate)?;
         let is_moderate = matches!(options.client_auth, ClientAuth::None);
-        let verifier = verifier(options.client_auth)?;
         let recipe = Recipe {
             alpn: options.alpn,
-            verifier,
+            client_auth: options.client_auth,
+            min_version: options.min_version,
+            revocation_lists: options.revocation_lists,
+            key_log: options.key_log,
             is_moderate,
             resumption: options.resumption,
         };
         let built = recipe.build(certs.current())?;
-        checks::server_config(&built.setup.config)?;
+        // The secrets of the trial belong to no connection.
+        let mut quiet = ServerConfig::clone(&built.setup.config);
+        quiet.key_log = Arc::new(NoKeyLog {});
+        checks::server_config(&Arc::new(quiet))?;
         let built = Mutex::new(built);
         Ok(Self(Source::Managed {
             certs,
@@ -279,7 +334,7 @@ impl ServerTls {
                 built,
             } => {
                 let mut built = lock(built);
-                if built.version != certs.version() {
+                if built.versions != (certs.version(), recipe.lists_version()) {
                     *built = recipe.build(certs.current())?;
                 }
                 Ok(built.setup.clone())
@@ -289,16 +344,27 @@ impl ServerTls {
 }
 
 impl Recipe {
+    fn lists_version(&self) -> u64 {
+        self.revocation_lists
+            .as_ref()
+            .map_or(0, RevocationLists::version)
+    }
+
     /// Builds a whole config, with ticket keys and a session store of its own.
     fn build(&self, set: Arc<CertSet>) -> Result<Built, TlsError> {
-        let version = set.version;
+        // Before the lists: what is built may be newer than it says, and is built once more.
+        let versions = (set.version, self.lists_version());
+        let verifier = verifier(&self.client_auth, self.revocation_lists.as_ref())?;
         let is_moderate = self.is_moderate && set.has_brief_keys();
         let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(self.min_version.and_newer())
             .map_err(TlsError::from_config)?
-            .with_client_cert_verifier(Arc::clone(&self.verifier))
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(set);
         config.alpn_protocols.clone_from(&self.alpn);
+        if let Some(log) = &self.key_log {
+            config.key_log = log.as_rustls();
+        }
         match self.resumption {
             ServerResumption::Off => {
                 config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -313,7 +379,7 @@ impl Recipe {
             }
         }
         Ok(Built {
-            version,
+            versions,
             setup: Setup {
                 config: Arc::new(config),
                 is_moderate,
@@ -322,7 +388,10 @@ impl Recipe {
     }
 }
 
-fn verifier(client_auth: ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+fn verifier(
+    client_auth: &ClientAuth,
+    lists: Option<&RevocationLists>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let (roots, is_required) = match client_auth {
         ClientAuth::None => return Ok(Arc::new(NoClientAuth)),
         ClientAuth::Optional(roots) => (roots.store(), false),
@@ -338,6 +407,18 @@ fn verifier(client_auth: ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, TlsE
     if !is_required {
         builder = builder.allow_unauthenticated();
     }
+    if let Some(lists) = lists {
+        builder = builder.with_crls(lists.current());
+        if lists.only_end_entity() {
+            builder = builder.only_check_end_entity_revocation();
+        }
+        if lists.allows_unknown() {
+            builder = builder.allow_unknown_revocation_status();
+        }
+        if lists.refuses_expired() {
+            builder = builder.enforce_revocation_expiration();
+        }
+    }
     builder.build().map_err(TlsError::from_config)
 }
 
@@ -351,6 +432,9 @@ mod tests {
             alpn,
             client_auth,
             resumption,
+            min_version,
+            revocation_lists,
+            key_log,
             max_handshakes,
             config
         });

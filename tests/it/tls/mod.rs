@@ -7,6 +7,7 @@
 //! ```
 
 mod closing;
+mod edges;
 mod hostile;
 mod openssl;
 mod options;
@@ -26,7 +27,9 @@ use longshore::prelude::*;
 use longshore::tls::{CertManager, CertSource, Roots, TlsClientOptions};
 use longshore::{DisconnectReason, MessageTcpDisconnect, Record};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationList,
+    CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod, KeyPair,
+    RevokedCertParams, date_time_ymd,
 };
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
@@ -65,6 +68,36 @@ impl Authority {
 
     fn roots(&self) -> Roots {
         Roots::from_der([self.0.der().clone()]).unwrap()
+    }
+
+    /// A certificate with this serial number.
+    fn issue_numbered(&self, name: &str, serial: u64) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.serial_number = Some(serial.into());
+        Issued {
+            certificate: params.signed_by(&key, &self.0).unwrap(),
+            key,
+        }
+    }
+
+    /// A list on which the certificates with these serial numbers are revoked.
+    fn revocation_list(&self, serials: &[u64]) -> CertificateRevocationList {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2100, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.0).unwrap()
     }
 
     fn issue(&self, name: &str) -> Issued {

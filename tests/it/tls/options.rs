@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use longshore::tls::{ClientAuth, ServerResumption, TlsServerOptions};
+use longshore::tls::{
+    ClientAuth, KeyLog, RevocationLists, ServerResumption, TlsServerOptions, TlsVersion,
+};
 use longshore::{BindError, ConnectError};
 use rustls::{RootCertStore, ServerConfig};
 
@@ -66,6 +68,8 @@ fn every_option_of_a_tls_server_works_or_is_refused_by_name() {
     };
     let store = |sessions| new().with_resumption(ServerResumption::Store { sessions });
     let empty = || Roots::from(RootCertStore::empty());
+    let list = site.authority.revocation_list(&[]);
+    let lists = || RevocationLists::from_der([list.der().clone()]).unwrap();
     // 8 KiB with the bytes of the lengths, for which the client below offers "a".
     let most = [&[255; 31][..], &[253, 1]].concat();
     let rows = [
@@ -112,6 +116,21 @@ fn every_option_of_a_tls_server_works_or_is_refused_by_name() {
             new().with_resumption(ServerResumption::Off),
             "",
         ),
+        ("min_version", new().with_min_version(TlsVersion::Tls12), ""),
+        ("min_version", new().with_min_version(TlsVersion::Tls13), ""),
+        (
+            "revocation_lists",
+            new().with_revocation_lists(lists()),
+            "revocation_lists",
+        ),
+        (
+            "revocation_lists",
+            new()
+                .with_client_auth(ClientAuth::Optional(site.authority.roots()))
+                .with_revocation_lists(lists()),
+            "",
+        ),
+        ("key_log", new().with_key_log(KeyLog::new(|_| ())), ""),
         (
             "max_handshakes",
             new().with_max_handshakes(0),
@@ -222,6 +241,8 @@ fn every_option_of_a_tls_client_works_or_is_refused_by_name() {
     fragment.max_fragment_size = Some(1);
     let fragment = TlsClientOptions::default().with_config(Arc::new(fragment));
     let own = || site.authority.issue("client.test").manager();
+    let list = site.authority.revocation_list(&[]);
+    let lists = || RevocationLists::from_der([list.der().clone()]).unwrap();
     let rows = [
         ("roots", new().with_roots(RootCertStore::empty()), "roots"),
         ("server_name", new().with_server_name(""), "not a host name"),
@@ -247,7 +268,27 @@ fn every_option_of_a_tls_client_works_or_is_refused_by_name() {
             new().with_insecure_skip_verify(true),
             "",
         ),
+        ("min_version", new().with_min_version(TlsVersion::Tls13), ""),
+        ("revocation_lists", new().with_revocation_lists(lists()), ""),
+        (
+            "revocation_lists",
+            new()
+                .with_insecure_skip_verify(true)
+                .with_revocation_lists(lists()),
+            "revocation_lists",
+        ),
+        ("key_log", new().with_key_log(KeyLog::new(|_| ())), ""),
         ("config", config(&[b"a"]), ""),
+        (
+            "config",
+            config(&[b"a"]).with_key_log(KeyLog::new(|_| ())),
+            "key_log",
+        ),
+        (
+            "config",
+            config(&[b"a"]).with_min_version(TlsVersion::Tls13),
+            "min_version",
+        ),
         ("config", config(&[b""]), "alpn_protocols"),
         ("config", fragment, "config"),
         ("config", config(&[b"a"]).with_alpn(["a"]), "alpn"),
