@@ -8,9 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
-for client in nc socat openssl nats-server python3 curl redis-cli redis-benchmark; do command -v "$client" >/dev/null || missing+=("$client"); done
+for client in nc socat openssl nats-server python3 curl redis-cli redis-benchmark dig dnsperf dnsmasq; do command -v "$client" >/dev/null || missing+=("$client"); done
 if [ ${#missing[@]} -gt 0 ]; then
-    echo "not installed: ${missing[*]} (on Debian: netcat-openbsd, socat, openssl, nats-server, python3, curl, redis-tools)" >&2
+    echo "not installed: ${missing[*]} (on Debian: netcat-openbsd, socat, openssl, nats-server, python3, curl, redis-tools, bind9-dnsutils, dnsperf, dnsmasq-base)" >&2
     exit 1
 fi
 
@@ -144,6 +144,76 @@ for pipeline in 1 16 64; do
     if grep -qi error "$work/benchmark"; then fail "redis-benchmark: $(cat "$work/benchmark")"; fi
 done
 printf 'GET / HTTP/1.1\r\n\r\n' | timeout 10 nc 127.0.0.1 "$port" | grep -q '^-ERR Protocol error' || fail "HTTP is not refused"
+finish
+
+# ---- dns ----
+# The upstream is a real server; another one never answers.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+dns_upstream=$(free_port)
+long=$(head -c 200 /dev/zero | tr '\0' x)
+dnsmasq --no-daemon --conf-file=/dev/null --no-resolv --no-hosts --pid-file= --port="$dns_upstream" --listen-address=127.0.0.1 \
+    --bind-interfaces --address=/test/192.0.2.1 --txt-record="large.test,$long,$long,$long,$long" >"$work/dnsmasq.out" 2>&1 &
+started+=("$!")
+python3 -c '
+import socket, time
+silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+silent.bind(("127.0.0.1", 0))
+print(silent.getsockname()[1], flush=True)
+time.sleep(600)' >"$work/silent.out" 2>&1 &
+started+=("$!")
+within 10 test -s "$work/silent.out" || fail "no silent upstream"
+silent=127.0.0.1:$(cat "$work/silent.out")
+ask() { timeout 20 dig +tries=1 +time=10 -p "$port" "$@"; }
+is_there() { dig +short +tries=1 +time=1 -p "$dns_upstream" @127.0.0.1 small.test | grep -qx 192.0.2.1; }
+within 10 is_there || fail "no upstream: $(cat "$work/dnsmasq.out")"
+# The socket has all addresses; dig takes an answer from no other one than it has asked.
+for host in 0.0.0.0 '[::]'; do
+    run dns "$host:0" --upstream "127.0.0.1:$dns_upstream"
+    for asked in 127.0.0.1 127.0.0.2 127.0.0.3; do
+        [ "$(ask +short "@$asked" small.test)" = 192.0.2.1 ] || fail "no answer of $asked on $host"
+        [ "$(ask +short +tcp "@$asked" small.test)" = 192.0.2.1 ] || fail "no answer of $asked on $host over TCP"
+    done
+    finish
+done
+run dns 127.0.0.1:0 --upstream "127.0.0.1:$dns_upstream"
+ask @127.0.0.1 +noedns +ignore large.test txt | grep -q '^;; flags:.* tc' || fail "a long answer is not truncated"
+[ "$(ask @127.0.0.1 +short +noedns large.test txt | wc -c)" -gt 800 ] || fail "a long answer does not come over TCP"
+[ "$(ask @127.0.0.1 +short +bufsize=4096 +ignore large.test txt | wc -c)" -gt 800 ] || fail "a long answer does not fit EDNS"
+[ "$(ask @127.0.0.1 +short +tcp +keepopen small.test other.test | wc -l)" = 2 ] || fail "two queries on a connection"
+python3 - "$port" <<'END' || fail "what is no query is not answered as it should be"
+import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.settimeout(10)
+client.connect(("127.0.0.1", int(sys.argv[1])))
+header = bytes.fromhex("123401000000000000000000")  # a query without a question
+for nonsense in [b"", b"x", header[:11], b"\x12\x34\x80" + header[3:]]:
+    client.send(nonsense)
+client.send(header)
+answer = client.recv(100)
+sys.exit(answer != bytes.fromhex("123481810000000000000000"))
+END
+for number in $(seq 1000); do echo "n$number.test A"; done >"$work/names"
+for mode in udp tcp; do
+    timeout 60 dnsperf -m "$mode" -s 127.0.0.1 -p "$port" -d "$work/names" -l 3 -c 8 >"$work/dnsperf" 2>&1 || fail "dnsperf ends with status $?"
+    grep -q 'Queries lost: *0 ' "$work/dnsperf" || fail "dnsperf over $mode: $(cat "$work/dnsperf")"
+    grep -q 'NOERROR [0-9]* (100.00%)' "$work/dnsperf" || fail "dnsperf over $mode: $(cat "$work/dnsperf")"
+done
+finish
+# The first upstream is silent: the second one is asked.
+run dns 127.0.0.1:0 --upstream "$silent" --upstream "127.0.0.1:$dns_upstream" --timeout 100
+[ "$(ask @127.0.0.1 +short small.test)" = 192.0.2.1 ] || fail "the second upstream is not asked"
+finish
+run dns 127.0.0.1:0 --upstream "$silent" --timeout 100
+for by in +notcp +tcp; do
+    ask @127.0.0.1 "$by" small.test | grep -q 'status: SERVFAIL' || fail "no SERVFAIL of a silent upstream with $by"
+done
+finish
+# As many wait as may: the next gets its answer at once.
+run dns 127.0.0.1:0 --upstream "$silent" --timeout 5000 --max-waiting 1
+open first dig +tries=1 +time=10 -p "$port" @127.0.0.1 small.test
+refused() { timeout 2 dig +tries=1 +time=1 -p "$port" @127.0.0.1 other.test | grep -q 'status: SERVFAIL'; }
+within 10 refused || fail "more queries wait than may"
+leave first
 finish
 
 # ---- chat ----
