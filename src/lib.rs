@@ -54,7 +54,8 @@
 //! | [`Node`] | the runtime: threads, the poll loop, the table of processes |
 //! | [`Actor`], [`Context`] | a process: state and callbacks, and what they can do |
 //! | [`Session`], [`SessionContext`] | a process that serves one connection |
-//! | [`TcpServer`], [`TcpConnection`], [`UdpServer`], [`UnixDatagramServer`] | the meta-processes that are here |
+//! | [`TcpServer`], [`TcpConnection`], [`UdpServer`] | the meta-processes that are here |
+//! | [`UnixServer`], [`UnixConnection`], [`UnixDatagramServer`] | the same over paths |
 //! | [`MetaProcess`], [`MetaContext`] | one of your own |
 //! | [`Message`] and the types named `Message…` | what travels |
 //! | [`Framing`] | how a stream becomes messages |
@@ -174,10 +175,14 @@ pub use net::options::{
     AtLimit, ConnectionOptions, Host, IpNetwork, Overflow, ProxyProtocol, ReconnectPolicy,
     SocketOptions, TcpConnectionOptions, TcpLimits, TcpServerOptions, UdpServerOptions,
 };
+#[cfg(unix)]
+pub use net::options::{UnixConnectionOptions, UnixDatagramOptions, UnixServerOptions};
 pub use net::tcp::{TcpConnection, TcpServer};
 pub use net::udp::UdpServer;
 #[cfg(unix)]
 pub use net::unix_datagram::UnixDatagramServer;
+#[cfg(unix)]
+pub use net::unix_stream::{UnixConnection, UnixServer};
 pub use node::{Error, Metrics, Node, NodeInfo, NodeOptions, Serve, StopOptions, StopReport};
 pub use poll::SocketInfo;
 pub use process::{

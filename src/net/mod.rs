@@ -26,3 +26,5 @@ pub(crate) mod udp;
 mod unix;
 #[cfg(unix)]
 pub(crate) mod unix_datagram;
+#[cfg(unix)]
+pub(crate) mod unix_stream;

@@ -8,10 +8,12 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::options::FileOptions;
 
 /// The file of a socket that was bound here. Dropping it removes the file, unless another one has taken its place.
 #[derive(Debug)]
@@ -97,22 +99,32 @@ pub(super) fn path_of(from: &std::os::unix::net::SocketAddr) -> Option<PathBuf> 
     None
 }
 
-/// Binds a non-blocking socket to a path, whose file gets that mode.
+/// Binds a non-blocking socket to a path.
 ///
 /// The mode is set twice: on the socket before it is bound, where Linux takes the mode of the new file from, so that the
 /// file never allows more than it should; and on the file, because the umask of the process took bits away.
-pub(super) fn bind(path: &Path, kind: Type, mode: Option<u32>) -> io::Result<(Socket, SocketFile)> {
+pub(super) fn bind(
+    path: &Path,
+    kind: Type,
+    options: FileOptions,
+) -> io::Result<(Socket, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     socket.set_nonblocking(true)?;
     let address = address(path)?;
-    let mode = mode.filter(|_| !is_abstract(path));
+    let mode = options.mode.filter(|_| !is_abstract(path));
     let permissions = mode.map(fs::Permissions::from_mode);
     if let Some(permissions) = &permissions {
         let handle = fs::File::from(OwnedFd::from(socket.try_clone()?));
         // Other systems than Linux refuse: the file gets its mode below.
         let _ = handle.set_permissions(permissions.clone());
     }
-    socket.bind(&address)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && options.remove_stale => {
+            remove_stale(path, kind)?;
+            socket.bind(&address)?;
+        }
+        bound => bound?,
+    }
     let path = absolute(path);
     let file = SocketFile {
         identity: SocketFile::identity(&path),
@@ -122,6 +134,32 @@ pub(super) fn bind(path: &Path, kind: Type, mode: Option<u32>) -> io::Result<(So
         fs::set_permissions(&file.path, permissions)?;
     }
     Ok((socket, file))
+}
+
+/// Removes the file of a socket that no program uses any more: connecting to it is refused. Between the look and the removal
+/// another program may do the same and bind its own, which then loses its file; the file is compared right before.
+///
+/// # Errors
+///
+/// `AddrInUse`: a program uses it, or it is no socket.
+fn remove_stale(path: &Path, kind: Type) -> io::Result<()> {
+    let in_use = || Err(io::ErrorKind::AddrInUse.into());
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return in_use();
+    };
+    if !metadata.file_type().is_socket() {
+        return in_use();
+    }
+    let probe = Socket::new(Domain::UNIX, kind, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(&address(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        _ => return in_use(),
+    }
+    if SocketFile::identity(path) == Some((metadata.dev(), metadata.ino())) {
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// The path, so that it means the same when the process has changed its working directory.

@@ -11,7 +11,7 @@ use mio::net::UnixDatagram;
 use socket2::{SockRef, Type};
 
 use super::no_signal;
-use super::options::UdpServerOptions;
+use super::options::UnixDatagramOptions;
 use super::socket::set_buffer_sizes;
 use super::unix::{self, SocketFile};
 use crate::bridge::SocketCommand;
@@ -36,11 +36,11 @@ const LARGEST: usize = 64 * 1024;
 /// its path; dropped, it removes the file.
 ///
 /// ```
-/// use longshore::{UdpServerOptions, UnixDatagramServer};
+/// use longshore::{UnixDatagramOptions, UnixDatagramServer};
 /// # fn main() -> Result<(), longshore::Error> {
 /// let path = std::env::temp_dir()
 ///     .join(format!("longshore-doc-{}.dgram", std::process::id()));
-/// let server = UnixDatagramServer::bind(&path, UdpServerOptions::default())?;
+/// let server = UnixDatagramServer::bind(&path, UnixDatagramOptions::default())?;
 /// assert!(path.exists());
 /// drop(server);
 /// assert!(!path.exists());
@@ -50,7 +50,7 @@ const LARGEST: usize = 64 * 1024;
 pub struct UnixDatagramServer {
     socket: UnixSocket,
     file: Option<SocketFile>,
-    options: UdpServerOptions,
+    options: UnixDatagramOptions,
     owner: Pid,
     readable: bool,
     counters: Counters,
@@ -128,7 +128,7 @@ struct Counters {
 }
 
 impl UnixDatagramServer {
-    /// Checks the options, then binds to a path. Of the options, those that speak of hosts, ports and peers do not apply.
+    /// Checks the options, then binds to a path.
     ///
     /// # Errors
     ///
@@ -137,17 +137,16 @@ impl UnixDatagramServer {
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
+    /// use longshore::{UnixDatagramOptions, UnixDatagramServer};
     /// # fn main() { inside(|cx| {
     /// let path = std::env::temp_dir()
     ///     .join(format!("longshore-bind-{}.sock", std::process::id()));
-    /// cx.spawn_meta(longshore::UnixDatagramServer::bind(&path, UdpServerOptions::default())?)?;
+    /// let options = UnixDatagramOptions::default().with_file_mode(0o600);
+    /// cx.spawn_meta(UnixDatagramServer::bind(&path, options)?)?;
     /// # Ok(()) }) }
     /// ```
-    pub fn bind(
-        path: impl AsRef<Path>,
-        options: impl Into<UdpServerOptions>,
-    ) -> Result<Self, BindError> {
-        let (path, options) = (path.as_ref(), options.into());
+    pub fn bind(path: impl AsRef<Path>, options: UnixDatagramOptions) -> Result<Self, BindError> {
+        let path = path.as_ref();
         options.validate()?;
         let failed = |source| BindError::Bind {
             address: unix::shown(path),
@@ -158,9 +157,8 @@ impl UnixDatagramServer {
             let socket = DatagramSocket::bind_unix(&site, path).map_err(failed)?;
             return Ok(Self::new(UnixSocket::Simulated(socket), None, options));
         }
-        let (socket, file) =
-            unix::bind(path, Type::DGRAM, options.socket.file_mode).map_err(failed)?;
-        set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
+        let (socket, file) = unix::bind(path, Type::DGRAM, options.file()).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&socket), &options.socket()).map_err(failed)?;
         Ok(Self::new(
             UnixSocket::System(UnixDatagram::from_std(socket.into())),
             Some(file),
@@ -171,10 +169,10 @@ impl UnixDatagramServer {
     /// Takes over a socket; its file, if it has one, is not removed at the end.
     ///
     /// ```
-    /// use longshore::{UdpServerOptions, UnixDatagramServer};
+    /// use longshore::{UnixDatagramOptions, UnixDatagramServer};
     /// # fn main() -> Result<(), longshore::Error> {
     /// let socket = std::os::unix::net::UnixDatagram::unbound()?;
-    /// let client = UnixDatagramServer::from_std(socket, UdpServerOptions::default())?;
+    /// let client = UnixDatagramServer::from_std(socket, UnixDatagramOptions::default())?;
     /// # Ok(()) }
     /// ```
     ///
@@ -183,21 +181,20 @@ impl UnixDatagramServer {
     /// [`BindError::Option`] names a wrong field; otherwise what the operating system says.
     pub fn from_std(
         socket: std::os::unix::net::UnixDatagram,
-        options: impl Into<UdpServerOptions>,
+        options: UnixDatagramOptions,
     ) -> Result<Self, BindError> {
-        let options = options.into();
         options.validate()?;
         let failed = |source| BindError::Bind {
             address: "the given socket".into(),
             source,
         };
         socket.set_nonblocking(true).map_err(failed)?;
-        set_buffer_sizes(&SockRef::from(&socket), &options.socket).map_err(failed)?;
+        set_buffer_sizes(&SockRef::from(&socket), &options.socket()).map_err(failed)?;
         let socket = UnixSocket::System(UnixDatagram::from_std(socket));
         Ok(Self::new(socket, None, options))
     }
 
-    fn new(socket: UnixSocket, file: Option<SocketFile>, options: UdpServerOptions) -> Self {
+    fn new(socket: UnixSocket, file: Option<SocketFile>, options: UnixDatagramOptions) -> Self {
         Self {
             socket,
             file,

@@ -15,6 +15,8 @@ mod run;
 mod seen;
 mod send;
 mod serve;
+#[cfg(unix)]
+mod serve_unix;
 #[cfg(all(feature = "signals", unix))]
 mod signals;
 mod sockets;

@@ -326,7 +326,10 @@ mod unix {
     use std::os::unix::ffi::OsStringExt;
     use std::path::PathBuf;
 
-    use longshore::{BindError, ConnectError, MessageUnixDatagram, UnixDatagramServer};
+    use longshore::{
+        BindError, ConnectError, MessageUnixDatagram, UnixConnection, UnixConnectionOptions,
+        UnixDatagramOptions, UnixDatagramServer, UnixServer, UnixServerOptions,
+    };
 
     use super::*;
 
@@ -350,13 +353,13 @@ mod unix {
         let node = node();
         let probe = Probe::spawn(&node);
         for (path, text) in paths("stream") {
-            let server = TcpServer::bind_unix(&path, TcpServerOptions::default()).expect("bound");
-            let again = TcpServer::bind_unix(&path, TcpServerOptions::default());
+            let server = UnixServer::bind(&path, UnixServerOptions::default()).expect("bound");
+            let again = UnixServer::bind(&path, UnixServerOptions::default());
             let taken = again.expect_err("taken");
             assert!(taken.to_string().contains(&text), "{taken}");
             let listener = probe.spawn_meta(server);
             assert_eq!(inspect(&node, listener).value("local_addr"), Some(&*text));
-            let client = TcpConnection::connect_unix(&path, TcpConnectionOptions::default());
+            let client = UnixConnection::connect(&path, UnixConnectionOptions::default());
             let client = probe.spawn_meta(client.expect("an attempt"));
             for _ in 0..2 {
                 probe.connect();
@@ -377,7 +380,7 @@ mod unix {
         let probe = Probe::spawn(&node);
         let both: Vec<_> = paths("one").into_iter().zip(paths("two")).collect();
         for ((one, _), (two, text)) in both {
-            let bind = |path| UnixDatagramServer::bind(path, UdpServerOptions::default());
+            let bind = |path| UnixDatagramServer::bind(path, UnixDatagramOptions::default());
             let (asks, answers) = (bind(&one).expect("bound"), bind(&two).expect("bound"));
             let (asks, answers) = (probe.spawn_meta(asks), probe.spawn_meta(answers));
             assert_eq!(inspect(&node, answers).value("local_addr"), Some(&*text));
@@ -406,8 +409,8 @@ mod unix {
         let long = "a".repeat(200);
         for path in ["", "a\0b", "\0", &long] {
             let kinds = [
-                TcpServer::bind_unix(path, TcpServerOptions::default()).map(drop),
-                UnixDatagramServer::bind(path, UdpServerOptions::default()).map(drop),
+                UnixServer::bind(path, UnixServerOptions::default()).map(drop),
+                UnixDatagramServer::bind(path, UnixDatagramOptions::default()).map(drop),
             ];
             for kind in kinds {
                 assert!(
@@ -416,7 +419,7 @@ mod unix {
                     "{path:?}: {kind:?}"
                 );
             }
-            let refused = TcpConnection::connect_unix(path, TcpConnectionOptions::default());
+            let refused = UnixConnection::connect(path, UnixConnectionOptions::default());
             assert!(
                 matches!(&refused, Err(ConnectError::Path { source, .. })
                     if source.kind() == std::io::ErrorKind::InvalidInput),

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 use longshore::{ConnectError, SocketOptions, TcpLimits};
+#[cfg(unix)]
+use longshore::{UnixConnection, UnixConnectionOptions, UnixServer, UnixServerOptions};
 
 use crate::support::*;
 
@@ -196,7 +198,7 @@ fn buffer_sizes_reach_sockets_that_are_taken_over() {
         .expect("connected");
     let seen = socket2::Socket::from(stream.try_clone().expect("a clone"));
     let options = TcpConnectionOptions::default().with_socket(sizes());
-    let _connection = TcpConnection::from_std(stream, options.clone()).expect("taken over");
+    let _connection = TcpConnection::from_std(stream, options).expect("taken over");
     if cfg!(target_os = "linux") {
         insist(&seen);
     }
@@ -210,11 +212,14 @@ fn buffer_sizes_reach_sockets_that_are_taken_over() {
     {
         let (stream, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
         let seen = socket2::Socket::from(stream.try_clone().expect("a clone"));
-        let _connection = TcpConnection::from_std_unix(stream, options).expect("taken over");
+        let options = UnixConnectionOptions::default().with_socket(sizes());
+        let _connection = UnixConnection::from_std(stream, options).expect("taken over");
         insist(&seen);
         let (socket, _other) = std::os::unix::net::UnixDatagram::pair().expect("a pair");
         let seen = socket2::Socket::from(socket.try_clone().expect("a clone"));
-        let options = UdpServerOptions::default().with_socket(sizes());
+        let options = longshore::UnixDatagramOptions::default()
+            .with_recv_buffer_size(9_000)
+            .with_send_buffer_size(9_000);
         let _server = longshore::UnixDatagramServer::from_std(socket, options).expect("taken over");
         insist(&seen);
     }
@@ -268,7 +273,7 @@ fn idle_connection_ends_at_its_deadline_and_a_busy_one_does_not() {
 #[cfg(unix)]
 mod unix {
     use super::*;
-    use longshore::{MessageUnixDatagram, UnixDatagramServer};
+    use longshore::{MessageUnixDatagram, UnixDatagramOptions, UnixDatagramServer};
     use std::io::Read;
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
     use std::path::PathBuf;
@@ -299,9 +304,8 @@ mod unix {
         let node = node();
         let probe = Probe::spawn(&node);
         let place = Place::new("served");
-        let server = TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect("bound");
-        let again =
-            TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect_err("in use");
+        let server = UnixServer::bind(&place.0, UnixServerOptions::default()).expect("bound");
+        let again = UnixServer::bind(&place.0, UnixServerOptions::default()).expect_err("in use");
         assert_eq!(again.kind(), Some(ErrorKind::AddrInUse));
         let listener = probe.spawn_meta(server);
         let mut client = connected(&place);
@@ -336,12 +340,12 @@ mod unix {
         let node = node();
         let probe = Probe::spawn(&node);
         let place = Place::new("connected");
-        let missing = TcpConnection::connect_unix(&place.0, TcpConnectionOptions::default())
+        let missing = UnixConnection::connect(&place.0, UnixConnectionOptions::default())
             .expect_err("nobody");
         assert!(missing.to_string().contains("connected.sock"), "{missing}");
         let listener = UnixListener::bind(&place.0).expect("bound");
         let alias = probe.spawn_meta(
-            TcpConnection::connect_unix(&place.0, TcpConnectionOptions::default())
+            UnixConnection::connect(&place.0, UnixConnectionOptions::default())
                 .expect("an attempt"),
         );
         probe.write(alias, "hello");
@@ -364,12 +368,11 @@ mod unix {
         let probe = Probe::spawn(&node);
         let place = Place::new("sizes");
         let sizes = || SocketOptions::default().with_send_buffer_size(4_096);
-        let server =
-            TcpServer::bind_unix(&place.0, TcpServerOptions::default().with_socket(sizes()))
-                .expect("bound");
+        let server = UnixServer::bind(&place.0, UnixServerOptions::default().with_socket(sizes()))
+            .expect("bound");
         probe.spawn_meta(server);
-        let options = TcpConnectionOptions::default().with_socket(sizes());
-        probe.spawn_meta(TcpConnection::connect_unix(&place.0, options).expect("an attempt"));
+        let options = UnixConnectionOptions::default().with_socket(sizes());
+        probe.spawn_meta(UnixConnection::connect(&place.0, options).expect("an attempt"));
         let (first, second) = (probe.connect().id, probe.connect().id);
         for alias in [first, second] {
             probe.run(move |cx| {
@@ -407,9 +410,8 @@ sys.stdin.read()";
         let node = node();
         let probe = Probe::spawn(&node);
         let place = Place::new("descriptors");
-        let listener = probe.spawn_meta(
-            TcpServer::bind_unix(&place.0, TcpServerOptions::default()).expect("bound"),
-        );
+        let listener = probe
+            .spawn_meta(UnixServer::bind(&place.0, UnixServerOptions::default()).expect("bound"));
         probe
             .run(move |cx| cx.pause_accepting(listener))
             .expect("alive");
@@ -455,8 +457,8 @@ sys.stdin.read()";
         listener.listen(0).expect("listening");
         let _filler = connected(&place);
         let attempt = |timeout| {
-            let options = TcpConnectionOptions::default().with_connect_timeout(timeout);
-            TcpConnection::connect_unix(&place.0, options).expect("an attempt")
+            let options = UnixConnectionOptions::default().with_connect_timeout(timeout);
+            UnixConnection::connect(&place.0, options).expect("an attempt")
         };
         probe.spawn_meta(attempt(Duration::from_millis(100)));
         assert_eq!(probe.disconnect().reason, DisconnectReason::ConnectTimeout);
@@ -474,13 +476,12 @@ sys.stdin.read()";
         let place = Place::new("taken");
         let listener = UnixListener::bind(&place.0).expect("bound");
         probe.spawn_meta(
-            TcpServer::from_std_unix(listener, TcpServerOptions::default()).expect("taken over"),
+            UnixServer::from_std(listener, UnixServerOptions::default()).expect("taken over"),
         );
         let client = connected(&place);
         let server_side = probe.connect().id;
         let client_side = probe.spawn_meta(
-            TcpConnection::from_std_unix(client, TcpConnectionOptions::default())
-                .expect("taken over"),
+            UnixConnection::from_std(client, UnixConnectionOptions::default()).expect("taken over"),
         );
         assert_eq!(probe.connect().id, client_side);
         probe.write(client_side, "around");
@@ -495,7 +496,7 @@ sys.stdin.read()";
         let node = node();
         let probe = Probe::spawn(&node);
         let (ours, theirs) = (Place::new("ours"), Place::new("theirs"));
-        let options = UdpServerOptions::default().with_report_errors(true);
+        let options = UnixDatagramOptions::default().with_report_errors(true);
         let server = UnixDatagramServer::bind(&ours.0, options).expect("bound");
         let alias = probe.spawn_meta(server);
         let client = UnixDatagram::bind(&theirs.0).expect("bound");
@@ -546,18 +547,6 @@ sys.stdin.read()";
         stop_clean(&node);
         assert!(!ours.0.exists(), "the file is left");
     }
-
-    #[test]
-    fn limit_by_address_is_refused_where_there_are_none() {
-        let place = Place::new("limit");
-        let options = TcpServerOptions::default().with_max_connections_per_ip(1);
-        let error = TcpServer::bind_unix(&place.0, options).expect_err("no addresses");
-        assert!(
-            error.to_string().starts_with("max_connections_per_ip"),
-            "{error}"
-        );
-        assert!(!place.0.exists());
-    }
 }
 
 /// A stream that its peer has reset and whose error was read before: only the hang-up event shows it.
@@ -598,9 +587,10 @@ fn stream_that_is_not_connected_ends_at_once() {
     let socket = |domain| Socket::new(domain, Type::STREAM, None).expect("a socket");
     let fresh = std::net::TcpStream::from(socket(Domain::IPV4));
     probe.spawn_meta(TcpConnection::from_std(fresh, options()).expect("taken over"));
+    let options = || UnixConnectionOptions::default().with_connect_timeout(None);
     let fresh =
         std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(socket(Domain::UNIX)));
-    probe.spawn_meta(TcpConnection::from_std_unix(fresh, options()).expect("taken over"));
+    probe.spawn_meta(UnixConnection::from_std(fresh, options()).expect("taken over"));
     for _ in 0..2 {
         assert_eq!(
             probe.disconnect().reason,
@@ -627,7 +617,7 @@ fn socket_that_does_not_listen_is_refused_as_a_listener() {
 
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
         let listener = UnixListener::from(OwnedFd::from(socket));
-        let refused = TcpServer::from_std_unix(listener, TcpServerOptions::default());
+        let refused = UnixServer::from_std(listener, UnixServerOptions::default());
         assert_eq!(
             refused.expect_err("refused").kind(),
             Some(ErrorKind::InvalidInput)

@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use longshore::prelude::*;
-use longshore::{SocketOptions, UnixDatagramServer};
+use longshore::{
+    UnixConnection, UnixConnectionOptions, UnixDatagramOptions, UnixDatagramServer, UnixServer,
+    UnixServerOptions,
+};
 
 use crate::support::*;
 
@@ -46,9 +49,9 @@ fn write_to_a_unix_stream_whose_peer_is_gone_raises_no_signal() {
             let node = node();
             let probe = Probe::spawn(&node);
             let (ours, theirs) = UnixStream::pair().expect("a pair");
-            let options = TcpConnectionOptions::default().with_half_open(true);
+            let options = UnixConnectionOptions::default().with_half_open(true);
             let alias =
-                probe.spawn_meta(TcpConnection::from_std_unix(ours, options).expect("taken over"));
+                probe.spawn_meta(UnixConnection::from_std(ours, options).expect("taken over"));
             probe.connect();
             drop(theirs);
             probe.peer_closed();
@@ -98,7 +101,7 @@ fn datagram_to_a_unix_socket_that_is_gone_raises_no_signal() {
             let node = node();
             let probe = Probe::spawn(&node);
             let (ours, theirs) = UnixDatagram::pair().expect("a pair");
-            let options = UdpServerOptions::default().with_report_errors(true);
+            let options = UnixDatagramOptions::default().with_report_errors(true);
             let alias =
                 probe.spawn_meta(UnixDatagramServer::from_std(ours, options).expect("taken over"));
             drop(theirs);
@@ -127,8 +130,9 @@ fn file_of_a_socket_is_removed_after_the_working_directory_has_changed() {
         "host::file_of_a_socket_is_removed_after_the_working_directory_has_changed",
         || {
             let folder = enter("left");
-            let server = TcpServer::bind_unix("stream.sock", TcpServerOptions::default());
-            let datagrams = UnixDatagramServer::bind("datagram.sock", UdpServerOptions::default());
+            let server = UnixServer::bind("stream.sock", UnixServerOptions::default());
+            let datagrams =
+                UnixDatagramServer::bind("datagram.sock", UnixDatagramOptions::default());
             let (server, datagrams) = (server.expect("bound"), datagrams.expect("bound"));
             assert!(folder.join("stream.sock").exists() && folder.join("datagram.sock").exists());
             std::env::set_current_dir("/").expect("left");
@@ -158,7 +162,7 @@ fn socket_with_a_full_backlog_is_reached_after_the_working_directory_has_changed
             socket.bind(&address).expect("bound");
             socket.listen(0).expect("listening");
             let _first = UnixStream::connect("full.sock").expect("the only place");
-            let waits = TcpConnection::connect_unix("full.sock", TcpConnectionOptions::default())
+            let waits = UnixConnection::connect("full.sock", UnixConnectionOptions::default())
                 .expect("an attempt");
             std::env::set_current_dir("/").expect("left");
             let node = node();
@@ -203,10 +207,9 @@ fn mode_of_a_socket_file_does_not_hang_on_the_umask() {
             "host::mode_of_a_socket_file_does_not_hang_on_the_umask",
             || {
                 let folder = enter("umask");
-                let socket = SocketOptions::default().with_file_mode(0o640);
-                let options = TcpServerOptions::default().with_socket(socket.clone());
-                let server = TcpServer::bind_unix("stream.sock", options).expect("bound");
-                let options = UdpServerOptions::default().with_socket(socket);
+                let options = UnixServerOptions::default().with_file_mode(0o640);
+                let server = UnixServer::bind("stream.sock", options).expect("bound");
+                let options = UnixDatagramOptions::default().with_file_mode(0o640);
                 let datagrams = UnixDatagramServer::bind("datagram.sock", options).expect("bound");
                 for file in ["stream.sock", "datagram.sock"] {
                     let mode = std::fs::metadata(file).expect("there").permissions().mode();

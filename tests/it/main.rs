@@ -74,4 +74,6 @@ mod typed;
 mod udp_addresses;
 mod udp_batches;
 mod udp_faults;
+#[cfg(unix)]
+mod unix_sockets;
 mod writing;

@@ -129,8 +129,6 @@ fn stream_sockets() -> Rows<SocketOptions> {
             new().with_user_timeout(Duration::MAX),
             "user_timeout",
         ),
-        ("file_mode", new().with_file_mode(0o1000), "file_mode"),
-        ("file_mode", new().with_file_mode(u32::MAX), "file_mode"),
         (
             "recv_buffer_size",
             new().with_recv_buffer_size(0),
@@ -741,6 +739,237 @@ fn every_option_of_datagrams_works_or_is_refused_by_name() {
         probe.run(move |cx| cx.close(socket)).expect("open");
     }
     stop_clean(&node);
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use longshore::{
+        UnixConnection, UnixConnectionOptions, UnixDatagramOptions, UnixDatagramServer, UnixServer,
+        UnixServerOptions,
+    };
+
+    /// A path of its own, free and without a file at the end.
+    struct Place(std::path::PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Self {
+            let name = format!("longshore-options-{}-{name}.sock", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            drop(std::fs::remove_file(&self.0));
+        }
+    }
+
+    /// What a socket in the file system does not have, and what it has.
+    fn sockets() -> Rows<SocketOptions> {
+        let new = SocketOptions::default;
+        vec![
+            ("nodelay", new().with_nodelay(false), "nodelay"),
+            ("backlog", new().with_backlog(0), "backlog"),
+            ("backlog", new().with_backlog(1), WORKS),
+            ("reuse_port", new().with_reuse_port(true), "reuse_port"),
+            ("only_v6", new().with_only_v6(true), "only_v6"),
+            (
+                "keep_alive_interval",
+                new().with_keep_alive_interval(SECOND),
+                "keep_alive_interval",
+            ),
+            (
+                "keep_alive_count",
+                new().with_keep_alive_count(1),
+                "keep_alive_count",
+            ),
+            (
+                "reset_on_close",
+                new().with_reset_on_close(true),
+                "reset_on_close",
+            ),
+            (
+                "user_timeout",
+                new().with_user_timeout(SECOND),
+                "user_timeout",
+            ),
+            (
+                "recv_buffer_size",
+                new().with_recv_buffer_size(0),
+                "recv_buffer_size",
+            ),
+            ("recv_buffer_size", new().with_recv_buffer_size(1), WORKS),
+            (
+                "send_buffer_size",
+                new().with_send_buffer_size(1 << 31),
+                "send_buffer_size",
+            ),
+            ("send_buffer_size", new().with_send_buffer_size(1), WORKS),
+        ]
+    }
+
+    #[test]
+    fn every_option_of_streams_in_the_file_system_works_or_is_refused_by_name() {
+        let node = node();
+        let probe = Probe::named(&node, "probe");
+        let place = Place::new("stream");
+        let new = UnixServerOptions::default;
+        let mut servers = vec![
+            ("file_mode", new().with_file_mode(0o600), WORKS),
+            ("file_mode", new().with_file_mode(0o777), WORKS),
+            ("file_mode", new().with_file_mode(0o1000), "file_mode"),
+            ("file_mode", new().with_file_mode(u32::MAX), "file_mode"),
+            ("remove_stale", new().with_remove_stale(true), WORKS),
+            ("process_pool", new().with_process_pool(["probe"]), WORKS),
+            (
+                "process_pool",
+                new().with_process_pool([""]),
+                "process_pool",
+            ),
+            (
+                "max_connections",
+                new().with_max_connections(0),
+                "max_connections",
+            ),
+            ("max_connections", new().with_max_connections(1), WORKS),
+            ("at_limit", new().with_at_limit(AtLimit::Refuse), WORKS),
+            ("accept_rate", new().with_accept_rate(0), "accept_rate"),
+            ("accept_rate", new().with_accept_rate(1), WORKS),
+            (
+                "keep_alive_period",
+                new().with_keep_alive_period(SECOND),
+                "keep_alive_period",
+            ),
+        ];
+        let new = UnixConnectionOptions::default;
+        let mut clients = vec![
+            ("process", new().with_process("probe"), WORKS),
+            (
+                "connect_timeout",
+                new().with_connect_timeout(Duration::ZERO),
+                "connect_timeout",
+            ),
+            ("connect_timeout", new().with_connect_timeout(SECOND), WORKS),
+            ("server_name", new().with_server_name("a b"), "server_name"),
+            ("server_name", new().with_server_name("a.test"), WORKS),
+            (
+                "keep_alive_period",
+                new().with_keep_alive_period(SECOND),
+                "keep_alive_period",
+            ),
+        ];
+        for (name, socket, field) in sockets() {
+            let server = UnixServerOptions::default().with_socket(socket.clone());
+            servers.push((name, server, field));
+            clients.push((name, new().with_socket(socket), field));
+        }
+        let clients = clients
+            .into_iter()
+            .map(|row| (UnixServerOptions::default(), row));
+        let servers = servers.into_iter().map(|(name, server, field)| {
+            let client = ("", UnixConnectionOptions::default(), WORKS);
+            let shown = format!("{server:?}");
+            let bound = refused_bind(UnixServer::bind(&place.0, server.clone()));
+            judge(name, &shown, bound, field);
+            (if field == WORKS { server } else { new_server() }, client)
+        });
+        for (server, (name, client, field)) in servers.chain(clients) {
+            let shown = format!("{client:?}");
+            let server = UnixServer::bind(&place.0, server).expect("bound");
+            let result = UnixConnection::connect(&place.0, client).map_err(|error| match error {
+                ConnectError::Option(error) => error.field(),
+                other => panic!("not refused by name: {other:?}"),
+            });
+            let Some(client) = judge(name, &shown, result, field) else {
+                continue;
+            };
+            let listener = probe.spawn_meta(server);
+            let client = probe.spawn_meta(client);
+            for _ in 0..2 {
+                probe.connect();
+            }
+            probe.write(client, "x");
+            assert_eq!(probe.tcp().data, "x", "{name}: {shown}");
+            probe.run(move |cx| cx.close(client)).expect("open");
+            for _ in 0..2 {
+                probe.disconnect();
+            }
+            probe.run(move |cx| cx.close(listener)).expect("open");
+            wait_until("the file to be removed", || !place.0.exists());
+        }
+        stop_clean(&node);
+    }
+
+    fn new_server() -> UnixServerOptions {
+        UnixServerOptions::default()
+    }
+
+    #[test]
+    fn every_option_of_datagrams_in_the_file_system_works_or_is_refused_by_name() {
+        let node = node();
+        let probe = Probe::named(&node, "probe");
+        let place = Place::new("datagram");
+        let new = UnixDatagramOptions::default;
+        let mut nameless = new();
+        nameless.process = Some(Name::from(""));
+        let rows = [
+            ("file_mode", new().with_file_mode(0o600), WORKS),
+            ("file_mode", new().with_file_mode(0o1000), "file_mode"),
+            ("remove_stale", new().with_remove_stale(true), WORKS),
+            ("process", new().with_process("probe"), WORKS),
+            ("process", nameless, "process"),
+            ("buffer_size", new().with_buffer_size(0), "buffer_size"),
+            ("buffer_size", new().with_buffer_size(1), WORKS),
+            ("buffer_size", new().with_buffer_size(usize::MAX), WORKS),
+            (
+                "buffer_pool",
+                new().with_buffer_pool(BufferPool::new()),
+                WORKS,
+            ),
+            ("output_limit", new().with_output_limit(63), "output_limit"),
+            ("output_limit", new().with_output_limit(64), WORKS),
+            (
+                "output_limit",
+                new().with_output_limit(LIMIT_BYTES + 1),
+                "output_limit",
+            ),
+            ("report_errors", new().with_report_errors(true), WORKS),
+            (
+                "recv_buffer_size",
+                new().with_recv_buffer_size(0),
+                "recv_buffer_size",
+            ),
+            ("recv_buffer_size", new().with_recv_buffer_size(1), WORKS),
+            (
+                "send_buffer_size",
+                new().with_send_buffer_size(1 << 31),
+                "send_buffer_size",
+            ),
+            (
+                "send_buffer_size",
+                new().with_send_buffer_size(9_000),
+                WORKS,
+            ),
+        ];
+        for (name, options, field) in rows {
+            let shown = format!("{options:?}");
+            let bound = refused_bind(UnixDatagramServer::bind(&place.0, options));
+            let Some(server) = judge(name, &shown, bound, field) else {
+                continue;
+            };
+            let socket = probe.spawn_meta(server);
+            let peer = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+            peer.send_to(b"x", &place.0).expect("sent");
+            let Message::UnixDatagram(packet) = probe.next().1 else {
+                panic!("a datagram")
+            };
+            assert_eq!(packet.data, "x", "{name}: {shown}");
+            probe.run(move |cx| cx.close(socket)).expect("open");
+            wait_until("the file to be removed", || !place.0.exists());
+        }
+        stop_clean(&node);
+    }
 }
 
 #[test]

@@ -516,8 +516,8 @@ fn unix_socket_is_connected_to_again_and_a_given_one_is_refused() {
     let path = std::env::temp_dir().join(format!("longshore-again-{}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let policy = TcpConnectionOptions::default().with_reconnect(quick());
-    let connection = TcpConnection::connect_unix(&path, policy.clone()).unwrap();
+    let policy = longshore::UnixConnectionOptions::default().with_reconnect(quick());
+    let connection = longshore::UnixConnection::connect(&path, policy.clone()).unwrap();
     let id = probe.spawn_meta(connection);
     drop(listener.accept().unwrap());
     probe.connect();
@@ -530,7 +530,7 @@ fn unix_socket_is_connected_to_again_and_a_given_one_is_refused() {
     assert_eq!(&bytes, b"again");
     std::fs::remove_file(&path).unwrap();
     let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-    let refused = TcpConnection::from_std_unix(one, policy);
+    let refused = longshore::UnixConnection::from_std(one, policy);
     assert!(matches!(refused, Err(ConnectError::Option(error)) if error.field() == "reconnect"));
     stop_clean(&node);
 }

@@ -9,14 +9,17 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::sync::Arc;
 
 use longshore::prelude::*;
-use longshore::{DisconnectReason, Inspection, MessageMetaFailed, UnixDatagramServer};
+use longshore::{
+    DisconnectReason, Inspection, MessageMetaFailed, SpawnMeta, UnixConnection,
+    UnixConnectionOptions, UnixDatagramOptions, UnixDatagramServer, UnixServer, UnixServerOptions,
+};
 
 use crate::support::*;
 
 const ROUNDS: usize = 3;
 
 /// Spawns what `make` makes of a copy of the same descriptor again and again; each one must live until it is killed.
-fn again_and_again<M: MetaProcess>(test: &str, mut make: impl FnMut() -> (M, i32)) {
+fn again_and_again<M: SpawnMeta + Send + 'static>(test: &str, mut make: impl FnMut() -> (M, i32)) {
     alone(&format!("registrations::{test}"), || {
         let node = node();
         let probe = Probe::spawn(&node);
@@ -58,7 +61,7 @@ fn unix_listener_leaves_the_poll() {
     again_and_again("unix_listener_leaves_the_poll", || {
         let copy = kept.try_clone().expect("a copy");
         let number = copy.as_raw_fd();
-        let server = TcpServer::from_std_unix(copy, TcpServerOptions::default());
+        let server = UnixServer::from_std(copy, UnixServerOptions::default());
         (server.expect("a server"), number)
     });
     std::fs::remove_file(path).expect("removed");
@@ -81,7 +84,7 @@ fn unix_datagram_socket_leaves_the_poll() {
     again_and_again("unix_datagram_socket_leaves_the_poll", || {
         let copy = kept.try_clone().expect("a copy");
         let number = copy.as_raw_fd();
-        let server = UnixDatagramServer::from_std(copy, UdpServerOptions::default());
+        let server = UnixDatagramServer::from_std(copy, UnixDatagramOptions::default());
         (server.expect("a server"), number)
     });
 }
@@ -140,8 +143,8 @@ fn number_that_was_closed_early_is_not_taken_from_its_next_owner() {
                 std::mem::replace(&mut peer, second)
             };
             assert_eq!(second.as_raw_fd(), number, "the number is used again");
-            let options = TcpConnectionOptions::default();
-            let connection = TcpConnection::from_std_unix(second, options).expect("taken over");
+            let options = UnixConnectionOptions::default();
+            let connection = UnixConnection::from_std(second, options).expect("taken over");
             let alias = probe.spawn_meta(connection);
             probe.connect();
             node.send_exit_meta(closes, Reason::Kill).expect("alive");

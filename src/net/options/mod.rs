@@ -19,6 +19,8 @@ mod reconnect;
 mod server;
 mod socket;
 mod udp;
+#[cfg(unix)]
+mod unix;
 
 use std::time::Duration;
 
@@ -31,6 +33,10 @@ pub use reconnect::ReconnectPolicy;
 pub use server::{AtLimit, TcpServerOptions};
 pub use socket::SocketOptions;
 pub use udp::UdpServerOptions;
+#[cfg(unix)]
+pub(in crate::net) use unix::FileOptions;
+#[cfg(unix)]
+pub use unix::{UnixConnectionOptions, UnixDatagramOptions, UnixServerOptions};
 
 use crate::error::ConfigError;
 use crate::id::Name;
@@ -153,7 +159,6 @@ mod tests {
             keep_alive_count,
             reset_on_close,
             user_timeout,
-            file_mode,
             recv_buffer_size,
             send_buffer_size,
         });
@@ -171,6 +176,41 @@ mod tests {
             segmentation_offload,
             socket,
         });
+        #[cfg(unix)]
+        {
+            option_rows!(UnixServerOptions {
+                file_mode,
+                remove_stale,
+                process_pool,
+                cert_manager,
+                tls,
+                max_connections,
+                at_limit,
+                accept_rate,
+                proxy_protocol,
+            } nested connection);
+            option_rows!(UnixConnectionOptions {
+                process,
+                cert_manager,
+                tls,
+                server_name,
+                insecure_skip_verify,
+                connect_timeout,
+                proxy_header,
+                reconnect,
+            } nested connection);
+            option_rows!(UnixDatagramOptions {
+                file_mode,
+                remove_stale,
+                process,
+                buffer_size,
+                buffer_pool,
+                output_limit,
+                report_errors,
+                recv_buffer_size,
+                send_buffer_size,
+            });
+        }
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl TcpServerOptions {
     }
 
     /// For sockets of any family.
-    fn validate_any(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate_any(&self) -> Result<(), ConfigError> {
         self.host.validate()?;
         check(
             !self.insecure_skip_verify,
@@ -178,17 +178,5 @@ impl TcpServerOptions {
     /// Handshakes at once; `None` is no limit.
     pub(crate) fn max_handshakes(&self) -> Option<usize> {
         self.tls.max_handshakes
-    }
-
-    #[cfg(unix)]
-    pub(crate) fn validate_unix(&self) -> Result<(), ConfigError> {
-        let without_ip = self.max_connections_per_ip.is_none();
-        check(
-            without_ip,
-            "max_connections_per_ip",
-            "peers of a Unix domain socket have no IP address",
-        )?;
-        self.proxy_protocol.validate(false)?;
-        self.validate_any()
     }
 }

@@ -40,9 +40,6 @@ pub struct SocketOptions {
     /// Give a connection up whose peer has not acknowledged what was sent for this long (TCP_USER_TIMEOUT). Linux and
     /// Android only, ignored elsewhere.
     pub user_timeout: Option<Duration>,
-    /// The permission bits of the file of a Unix domain socket, at most 0o777. `None`: what the umask of the process leaves
-    /// of 0o777, see unix(7); connecting needs the permission to write.
-    pub file_mode: Option<u32>,
     /// The kernel's receive buffer, in bytes (SO_RCVBUF).
     pub recv_buffer_size: Option<usize>,
     /// The kernel's send buffer, in bytes (SO_SNDBUF).
@@ -60,7 +57,6 @@ impl Default for SocketOptions {
             keep_alive_count: None,
             reset_on_close: false,
             user_timeout: None,
-            file_mode: None,
             recv_buffer_size: None,
             send_buffer_size: None,
         }
@@ -85,8 +81,6 @@ impl SocketOptions {
         with_reset_on_close, reset_on_close: plain bool;
         /// Sets [`user_timeout`](Self::user_timeout).
         with_user_timeout, user_timeout: into Option<Duration>;
-        /// Sets [`file_mode`](Self::file_mode).
-        with_file_mode, file_mode: into Option<u32>;
         /// Sets [`recv_buffer_size`](Self::recv_buffer_size), bytes.
         with_recv_buffer_size, recv_buffer_size: some usize;
         /// Sets [`send_buffer_size`](Self::send_buffer_size), bytes.
@@ -112,11 +106,6 @@ impl SocketOptions {
             let fits = size.is_none_or(|size| size > 0 && size <= i32::MAX as usize);
             check(fits, field, "must be between 1 and 2^31 - 1 bytes")?;
         }
-        check(
-            self.file_mode.is_none_or(|mode| mode <= 0o777),
-            "file_mode",
-            "must be at most 0o777",
-        )?;
         positive("user_timeout", self.user_timeout)?;
         let representable = self
             .user_timeout

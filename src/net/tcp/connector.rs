@@ -213,37 +213,12 @@ impl TcpConnection {
         }
     }
 
-    /// Checks the options and connects to a Unix domain socket. Everything but its address is as with TCP: messages,
-    /// limits, TLS if it is asked for (`host` is then the name to verify). Of the options, those of the address and of TCP
-    /// itself do not apply; addresses in messages are the unspecified one.
-    ///
-    /// ```no_run
-    /// use longshore::{TcpConnection, TcpConnectionOptions};
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let options = TcpConnectionOptions::default();
-    /// let connection = TcpConnection::connect_unix("/run/service.sock", options)?;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError::Option`] names a wrong field; [`ConnectError::Path`] says that there is no such socket, or that no
-    /// program listens on it.
-    ///
-    /// ```
-    /// use longshore::{ConnectError, TcpConnection, TcpConnectionOptions};
-    ///
-    /// let options = TcpConnectionOptions::default();
-    /// let refused = TcpConnection::connect_unix("/no/such/socket", options);
-    /// assert!(matches!(refused, Err(ConnectError::Path { .. })));
-    /// ```
+    /// Connects to a path, with options that were checked: see [`UnixConnection`](crate::UnixConnection).
     #[cfg(unix)]
-    pub fn connect_unix(
-        path: impl AsRef<std::path::Path>,
-        options: impl Into<TcpConnectionOptions>,
+    pub(in crate::net) fn connect_unix(
+        path: &std::path::Path,
+        options: TcpConnectionOptions,
     ) -> Result<Self, ConnectError> {
-        let (path, options) = (path.as_ref(), options.into());
-        options.validate_connected()?;
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Path {
             path: unix::shown(path),
@@ -257,34 +232,12 @@ impl TcpConnection {
         Ok(attempt)
     }
 
-    /// Takes over a Unix domain socket that is connected already.
-    ///
-    /// ```
-    /// use longshore::{TcpConnection, TcpConnectionOptions};
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
-    /// let connection = TcpConnection::from_std_unix(one, TcpConnectionOptions::default())?;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError::Option`] names a wrong field; otherwise what the operating system says.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
-    /// # fn main() { inside(|cx| {
-    /// let (ours, _theirs) = std::os::unix::net::UnixStream::pair()?;
-    /// cx.spawn_meta(TcpConnection::from_std_unix(ours, TcpConnectionOptions::default())?)?;
-    /// # Ok(()) }) }
-    /// ```
+    /// Takes over a Unix domain socket that is connected already, with options that were checked.
     #[cfg(unix)]
-    pub fn from_std_unix(
+    pub(in crate::net) fn from_std_unix(
         stream: std::os::unix::net::UnixStream,
-        options: impl Into<TcpConnectionOptions>,
+        options: TcpConnectionOptions,
     ) -> Result<Self, ConnectError> {
-        let options = options.into();
-        options.validate_connected()?;
         Self::refuse_reconnect(&options)?;
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Path {

@@ -31,6 +31,8 @@ use super::limits::ConnectionLimiter;
 use super::tls::ServerSide;
 use crate::bridge::SpawnOwner;
 use crate::error::{BindError, ConfigError, Reason};
+#[cfg(unix)]
+use crate::net::options::FileOptions;
 use crate::net::options::TcpServerOptions;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
@@ -224,36 +226,13 @@ impl TcpServer {
         Ok(server)
     }
 
-    /// Checks the options, then binds and listens on a path: a Unix domain socket. Everything but its address is as with
-    /// TCP: messages, limits, TLS if it is asked for. Of the options, those of the address and of TCP itself do not
-    /// apply; addresses in messages are the unspecified one. There is no reset: to the peer an abort looks like an orderly
-    /// end.
-    ///
-    /// The file is removed when the server is dropped or ends. One that a killed program has left behind makes the
-    /// address be in use, and must be removed once no program uses it.
-    ///
-    /// ```
-    /// use longshore::{TcpServer, TcpServerOptions};
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let path = std::env::temp_dir()
-    ///     .join(format!("longshore-doc-{}.sock", std::process::id()));
-    /// let server = TcpServer::bind_unix(&path, TcpServerOptions::default())?;
-    /// assert!(path.exists());
-    /// drop(server);
-    /// assert!(!path.exists());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`TcpServer::bind`]; `max_connections_per_ip` is a wrong option here.
+    /// Binds and listens on a path, with options that were checked: see [`UnixServer`](crate::UnixServer).
     #[cfg(unix)]
-    pub fn bind_unix(
-        path: impl AsRef<std::path::Path>,
-        options: impl Into<TcpServerOptions>,
+    pub(in crate::net) fn bind_unix(
+        path: &std::path::Path,
+        options: TcpServerOptions,
+        file: FileOptions,
     ) -> Result<Self, BindError> {
-        let (path, options) = (path.as_ref(), options.into());
-        options.validate_unix()?;
         let tls = ServerSide::new(&options)?;
         let failed = |source| BindError::Bind {
             address: unix::shown(path),
@@ -266,8 +245,7 @@ impl TcpServer {
             let listener = Listener::Simulated(listener, UNSPECIFIED);
             return Ok(Self::new(listener, options, tls));
         }
-        let (socket, file) =
-            unix::bind(path, Type::STREAM, options.connection.socket.file_mode).map_err(failed)?;
+        let (socket, file) = unix::bind(path, Type::STREAM, file).map_err(failed)?;
         socket
             .listen(i32::try_from(options.connection.socket.backlog).unwrap_or(i32::MAX))
             .map_err(failed)?;
@@ -279,38 +257,12 @@ impl TcpServer {
         ))
     }
 
-    /// Takes over a Unix domain socket that is bound and listening already. Its file is not removed at the end.
-    ///
-    /// ```no_run
-    /// use longshore::{TcpServer, TcpServerOptions};
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let listener = std::os::unix::net::UnixListener::bind("/run/service.sock")?;
-    /// let server = TcpServer::from_std_unix(listener, TcpServerOptions::default())?;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As [`TcpServer::from_std`].
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let path = std::env::temp_dir()
-    ///     .join(format!("longshore-taken-{}.sock", std::process::id()));
-    /// let listener = std::os::unix::net::UnixListener::bind(&path)?;
-    /// let server = TcpServer::from_std_unix(listener, TcpServerOptions::default())?;
-    /// # drop(server);
-    /// # let _ = std::fs::remove_file(path);
-    /// # Ok(()) }
-    /// ```
+    /// Takes over a Unix domain socket that is bound and listening already, with options that were checked.
     #[cfg(unix)]
-    pub fn from_std_unix(
+    pub(in crate::net) fn from_std_unix(
         listener: std::os::unix::net::UnixListener,
-        options: impl Into<TcpServerOptions>,
+        options: TcpServerOptions,
     ) -> Result<Self, BindError> {
-        let options = options.into();
-        options.validate_unix()?;
         let tls = ServerSide::new(&options)?;
         let failed = |source| BindError::Bind {
             address: "the given socket".into(),

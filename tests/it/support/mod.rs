@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use longshore::prelude::*;
 use longshore::{
     Inspection, MessageDown, MessageExit, MessageRelayEnd, MessageReply, MessageTcpPeerClosed,
-    MessageTcpWritable, MessageUdpError, RequestError,
+    MessageTcpWritable, MessageUdpError, RequestError, SpawnMeta,
 };
 
 pub use sockets::{Client, ReceiveFrom, Udp, client, reset, try_client, udp_client};
@@ -528,7 +528,7 @@ impl Probe {
 
     /// Starts a meta-process.
     #[track_caller]
-    pub fn spawn_meta(&self, meta: impl MetaProcess) -> Alias {
+    pub fn spawn_meta(&self, meta: impl SpawnMeta + Send + 'static) -> Alias {
         self.run(|cx| cx.spawn_meta(meta)).expect("spawned")
     }
 
