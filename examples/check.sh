@@ -242,22 +242,22 @@ for guest in ann bob; do
     open "$guest" nc 127.0.0.1 "$port"
     hear "$guest" "what is your name[?]"
     say "$guest" "$guest"
-    hear "$guest" "[*] lobby: 0 lines were said"
+    hear "$guest" "[*] lobby, lines so far: 0"
 done
 hear ann "[*] bob is here"
 say bob "hello"
 hear ann "bob: hello"
 say bob "/join attic"
 hear ann "[*] bob has left"
-hear bob "[*] attic: 0 lines were said"
+hear bob "[*] attic, lines so far: 0"
 say bob "/join lobby"
-hear bob "[*] lobby: 1 lines were said"
+hear bob "[*] lobby, lines so far: 1"
 hear ann "[*] bob is here"
 # The room crashes, and is back without what was said; both are still connected, and in it.
 say ann "/crash"
 for guest in ann bob; do
     line=''
-    until [[ $line == "* lobby: 0 lines were said" ]]; do
+    until [[ $line == "* lobby, lines so far: 0" ]]; do
         IFS= read -r -t 10 -u "${out[$guest]}" line || fail "$guest does not come back to the room"
     done
 done
@@ -284,6 +284,7 @@ say bob "sub weather"
 hear bob "subscribed to weather"
 for text in two three four; do hear bob "weather: $text"; done
 say ann "unsub weather"
+hear ann "no longer subscribed to weather"
 say ann "nonsense"
 hear ann "[?] sub TOPIC, *"
 say bob "pub weather $(printf 'a \033 five')"

@@ -88,16 +88,14 @@ impl Session for Client {
                 let text = text.escape_debug().to_string(); // nothing that moves a cursor
                 cx.send("broker", Order::Publish(topic.into(), text))?;
             }
-            ("sub", None) if !rest.is_empty() && self.topics.len() < MAX_TOPICS => {
-                if !self.topics.contains_key(rest) {
-                    self.topics.insert(rest.into(), None);
-                    cx.send("broker", Order::Open(rest.into()))?;
-                }
-            }
-            ("unsub", None) => {
-                if let Some(Some(subscription)) = self.topics.remove(rest) {
+            ("sub", None) if !rest.is_empty() => self.open(cx, rest)?,
+            ("unsub", None) if !rest.is_empty() => {
+                let had = self.topics.remove(rest);
+                if let Some(Some(subscription)) = had {
                     cx.unsubscribe(subscription);
                 }
+                let not = if had.is_some() { "no longer" } else { "not" };
+                cx.write(format!("{not} subscribed to {rest}\n"));
             }
             _ => cx.write("? sub TOPIC, unsub TOPIC, pub TOPIC TEXT\n"),
         }
@@ -127,6 +125,18 @@ impl Session for Client {
 }
 
 impl Client {
+    fn open(&mut self, cx: &mut SessionContext<'_>, topic: &str) -> Result<(), Reason> {
+        if self.topics.contains_key(topic) {
+            cx.write(format!("subscribed to {topic} already\n"));
+        } else if self.topics.len() == MAX_TOPICS {
+            cx.write(format!("no more than {MAX_TOPICS} topics\n"));
+        } else {
+            self.topics.insert(topic.into(), None);
+            cx.send("broker", Order::Open(topic.into()))?;
+        }
+        Ok(())
+    }
+
     fn subscribe(&mut self, cx: &mut SessionContext<'_>, topic: String) -> Result<(), Reason> {
         // The client may have changed its mind meanwhile.
         let Some(subscription @ None) = self.topics.get_mut(&topic) else {

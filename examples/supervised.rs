@@ -71,7 +71,7 @@ impl Actor for Room {
         match message.downcast::<ToRoom>() {
             Ok(ToRoom::Enter(member, name)) => {
                 self.tell(cx, member, &format!("* {name} is here"))?;
-                let greeting = format!("* {}: {} lines were said", self.name, self.said);
+                let greeting = format!("* {}, lines so far: {}", self.name, self.said);
                 cx.send("door", Line(member, greeting))?;
                 self.members.insert(member, name);
             }
