@@ -35,10 +35,10 @@ impl TcpConnection {
     }
 
     /// The wait behind a connection that was lost after `since_ms`.
-    pub(super) fn plan_after(&mut self, since_ms: u64, now_ms: u64) -> Option<u64> {
+    pub(super) fn plan_after(&mut self, cx: &MetaContext<'_>, since_ms: u64) -> Option<u64> {
         let again = self.reconnect.as_mut()?;
-        again.lost(since_ms, now_ms);
-        again.next_wait(now_ms, random())
+        again.lost(since_ms, cx.now_ms);
+        again.next_wait(cx.now_ms, random(cx))
     }
 
     /// Takes the place of a connection that was lost, of which `late` bytes are still to come.
@@ -76,7 +76,7 @@ impl TcpConnection {
         if !is_retried(reason) {
             return Err(exit);
         }
-        let Some(wait_ms) = again.next_wait(cx.now_ms, random()) else {
+        let Some(wait_ms) = again.next_wait(cx.now_ms, random(cx)) else {
             return Err(exit);
         };
         let loss = Loss {

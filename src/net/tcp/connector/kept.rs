@@ -93,7 +93,7 @@ impl Kept {
             return Err(exit);
         };
         let established_ms = self.since_ms.unwrap_or(cx.now_ms);
-        let Some(wait_ms) = attempt.plan_after(established_ms, cx.now_ms) else {
+        let Some(wait_ms) = attempt.plan_after(cx, established_ms) else {
             return Err(exit);
         };
         let (bytes_in, bytes_out) = self.driver.bytes();

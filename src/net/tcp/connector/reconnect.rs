@@ -25,12 +25,17 @@
 //! The wait doubles with each attempt and with each loss, from `first` to `max`, and begins anew once a connection has stood
 //! for `max`. What a connection without a policy pays: nothing, it has none of this.
 
+#[cfg(feature = "testing")]
+use std::collections::hash_map::DefaultHasher;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 use crate::error::DisconnectReason;
+use crate::meta::MetaContext;
 use crate::net::options::ReconnectPolicy;
+#[cfg(feature = "testing")]
+use crate::simulation;
 use crate::time::clock::millis;
 
 /// See the module.
@@ -149,9 +154,18 @@ pub(super) fn is_retried(reason: &DisconnectReason) -> bool {
     )
 }
 
-/// Any number.
-pub(super) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+/// Any number. In a simulation it follows from what the seed decides, so that a run can be repeated.
+pub(super) fn random(cx: &MetaContext<'_>) -> u64 {
+    #[cfg(feature = "testing")]
+    if simulation::is_current() {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(cx.alias.to_bits());
+        hasher.write_u64(cx.now_ms);
+        return hasher.finish();
+    }
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u64(cx.now_ms);
+    hasher.finish()
 }
 
 #[cfg(test)]
