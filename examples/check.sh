@@ -539,6 +539,20 @@ rm "$work/proxy.out"
 run proxy 127.0.0.1:0 --to "127.0.0.1:$free"
 timeout 60 nc -d 127.0.0.1 "$port" | { sleep 2; cat; } | cmp - "$work/much" || fail "100 MB past a reader that stops"
 finish
+rm "$work/proxy.out"
+# An upstream that writes down what comes first.
+free=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+socat -u "TCP-LISTEN:$free,bind=127.0.0.1,reuseaddr" "CREATE:$work/header" 2>/dev/null &
+started+=("$!")
+within 10 listens || fail "socat does not listen"
+run proxy 127.0.0.1:0 --to "127.0.0.1:$free" --proxy-header
+printf 'behind the header' | timeout 20 nc -N 127.0.0.1 "$port"
+has_header() {
+    local pattern="^PROXY TCP4 127.0.0.1 127.0.0.1 [0-9]+ $port behind the header$"
+    [[ $(tr -d '\r' <"$work/header" | tr '\n' ' ') =~ $pattern ]]
+}
+within 10 has_header || fail "no header of the PROXY protocol"
+finish
 
 # ---- observer ----
 

@@ -1,17 +1,19 @@
 //! A proxy: one session for each client, which reads the request, connects, and relays.
 //!
 //! A client that begins with a SOCKS5 greeting or with HTTP CONNECT names its target; with `--to` all clients are connected
-//! to one upstream and nothing is read from them before. Each direction ends by itself, and a request has ten seconds.
+//! to one upstream and nothing is read from them before. `--proxy-header` sends the upstream a header of the PROXY protocol
+//! with the addresses of the client. Each direction ends by itself, and a request has ten seconds.
 //!
 //! ```text
-//! cargo run --release --example proxy -- 127.0.0.1:1080 [--to UPSTREAM] [--workers N]
+//! cargo run --release --example proxy -- 127.0.0.1:1080 [--to UPSTREAM] [--proxy-header]
 //! curl --proxy socks5h://127.0.0.1:1080 http://localhost:7000/
 //! curl --proxy http://127.0.0.1:1080 --proxytunnel http://localhost:7000/
 //! ```
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use longshore::ProxyHeader;
 use longshore::prelude::*;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,8 +37,10 @@ type Parsed = Result<Option<(usize, String)>, &'static [u8]>;
 /// Comes when a request must be there.
 struct Deadline;
 
+#[derive(Clone, Default)]
 struct Client {
     to: Option<String>,
+    sends_header: bool,
     has_greeted: bool,
     /// A target is known, and is answered with these.
     answers: Option<Answers>,
@@ -51,7 +55,12 @@ impl Client {
     ) -> Result<(), Reason> {
         self.answers = Some(answers);
         cx.pause(); // what the client sends from here on waits for the relay
-        match TcpConnection::connect(to) {
+        let mut options = TcpConnectionOptions::from(to);
+        if self.sends_header {
+            let header = ProxyHeader::v1(cx.peer_addr(), cx.local_addr());
+            options = options.with_proxy_header(header);
+        }
+        match TcpConnection::connect(options) {
             Ok(upstream) => drop(cx.spawn_meta(upstream)?),
             Err(_) => refuse(cx, answers[1]),
         }
@@ -124,37 +133,23 @@ fn refuse(cx: &mut SessionContext<'_>, answer: &'static [u8]) {
 
 /// RFC 1928, command CONNECT only: version, command, reserved, type and bytes of the address, port.
 fn socks(input: &[u8]) -> Parsed {
-    let [5, 1, 0, kind, first, ..] = *input else {
-        let is_refused = !b"\x05\x01\0".starts_with(&input[..input.len().min(3)]);
-        return if is_refused {
-            Err(b"\x05\x07\0\x01\0\0\0\0\0\0")
-        } else {
-            Ok(None)
-        };
+    let (host, rest) = match *input {
+        [5, 1, 0, 1, a, b, c, d, ref rest @ ..] => (Ipv4Addr::new(a, b, c, d).to_string(), rest),
+        [5, 1, 0, 3, length, ref rest @ ..] if rest.len() >= length.into() => {
+            let (name, rest) = rest.split_at(length.into());
+            (String::from_utf8_lossy(name).into_owned(), rest)
+        }
+        [5, 1, 0, 4, ref rest @ ..] => match rest.split_first_chunk::<16>() {
+            Some((ip, rest)) => (format!("[{}]", Ipv6Addr::from(*ip)), rest),
+            None => return Ok(None),
+        },
+        [5] | [5, 1] | [5, 1, 0] | [5, 1, 0, 1 | 3, ..] => return Ok(None),
+        _ => return Err(b"\x05\x07\0\x01\0\0\0\0\0\0"),
     };
-    let (begin, length) = match kind {
-        1 => (4, 4),
-        3 => (5, first.into()),
-        4 => (4, 16),
-        _ => return Err(b"\x05\x08\0\x01\0\0\0\0\0\0"),
-    };
-    let end = begin + length;
-    let Some(port) = input.get(end..end + 2) else {
-        return Ok(None);
-    };
-    let (host, port) = (&input[begin..end], u16::from_be_bytes([port[0], port[1]]));
-    let target = if let Ok(ip) = <[u8; 4]>::try_from(host)
-        && kind == 1
-    {
-        SocketAddr::from((Ipv4Addr::from(ip), port)).to_string()
-    } else if let Ok(ip) = <[u8; 16]>::try_from(host)
-        && kind == 4
-    {
-        SocketAddr::from((Ipv6Addr::from(ip), port)).to_string()
-    } else {
-        format!("{}:{port}", String::from_utf8_lossy(host))
-    };
-    Ok(Some((end + 2, target)))
+    Ok(rest.split_first_chunk().map(|(port, rest)| {
+        let target = format!("{host}:{}", u16::from_be_bytes(*port));
+        (input.len() - rest.len(), target)
+    }))
 }
 
 /// `CONNECT host:port HTTP/1.1` and headers, which are ignored.
@@ -175,39 +170,33 @@ fn http(input: &[u8]) -> Parsed {
         .ok_or(REFUSED)
 }
 
-struct Root {
-    address: String,
-    to: Option<String>,
-}
+struct Root(String, Client);
 
 impl Actor for Root {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        let server = TcpServer::bind(&self.address)?;
+        let server = TcpServer::bind(&self.0)?;
         println!("{}", server.local_addr());
-        let to = self.to.take();
-        cx.spawn_meta(server.serve(move || Client {
-            to: to.clone(),
-            has_greeted: false,
-            answers: None,
-        }))?;
+        let client = self.1.clone();
+        cx.spawn_meta(server.serve(move || client.clone()))?;
         Ok(())
     }
 }
 
 fn main() -> Result<(), longshore::Error> {
-    let (mut address, mut to) = (String::from("127.0.0.1:1080"), None);
+    let (mut address, mut client) = (String::from("127.0.0.1:1080"), Client::default());
     let mut options = NodeOptions::from("proxy@localhost");
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--to" => to = arguments.next(),
+            "--to" => client.to = arguments.next(),
+            "--proxy-header" => client.sends_header = true,
             "--workers" => {
                 options.workers = arguments.next().and_then(|workers| workers.parse().ok())
             }
             _ => address = argument,
         }
     }
-    let report = Node::run(options, || Root { address, to })?; // until Ctrl-C
+    let report = Node::run(options, || Root(address, client))?; // until Ctrl-C
     println!("{report}"); // what was cut off
     Ok(())
 }
