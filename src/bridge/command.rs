@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use super::barrier::BarrierToken;
 use super::deliver::{Ack, Watcher};
 use super::request::{InspectReply, Reply};
 use super::ticker::Tick;
@@ -53,8 +54,8 @@ pub(crate) enum Command {
     Confirm { to: Alias, confirmed: Waker },
     /// The listener is drained: its connections come to their end, or, `closes`, close now.
     Drain { listener: Alias, closes: bool },
-    /// The node stops: take in nothing new.
-    StopAccepting,
+    /// The node stops: take in nothing new. The token is dropped when the meta-processes have been called.
+    StopAccepting(BarrierToken),
     /// The node stops: finish.
     Finish,
 }

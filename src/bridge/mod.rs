@@ -6,9 +6,10 @@
 //! ```
 //!
 //! One file for each noun: [`Command`] and the queues in [`Commands`], the [send quota](send_quota) of a meta-process,
-//! the [`StripeWakers`], the way back in [`Deliver`], the means to answer a request in [`request`], and what a timer does
-//! in [`TimerEvent`] and [`Ticker`], and what relayed connections share in [`RelaySide`]. Neither half names the other; both name this module.
+//! the [`StripeWakers`], the way back in [`Deliver`], the means to answer a request in [`request`], what a timer does
+//! in [`TimerEvent`] and [`Ticker`], what relayed connections share in [`RelaySide`], and the [`BarrierToken`] of a stop. Neither half names the other; both name this module.
 
+mod barrier;
 mod command;
 mod commands;
 mod deliver;
@@ -24,6 +25,7 @@ mod ticker;
 mod timer_event;
 mod wakers;
 
+pub(crate) use barrier::BarrierToken;
 pub(crate) use command::Command;
 pub(crate) use commands::Commands;
 pub(crate) use deliver::{Ack, Claim, Deliver, Undelivered, Watcher};

@@ -319,7 +319,10 @@ impl Stopper {
         let core = &self.core;
         let unsent_before = core.io.services.commands.unsent();
         core.processes.stop_spawning();
-        core.io.stop_accepting();
+        // What a session gets with it stands before the barriers: a session that ends by itself does not end by the stop.
+        self.pass(options.drain_timeout, |called| {
+            core.io.stop_accepting(called)
+        });
         report.undrained = self.drain(options.drain_timeout);
         core.io.services.commands.stop_spawning();
         self.finish_meta(options);
@@ -333,13 +336,24 @@ impl Stopper {
 
     /// Lets every process handle what it has got so far. Returns how many did not.
     fn drain(&self, timeout: Duration) -> usize {
+        self.pass(timeout, |passed| {
+            self.core.processes.insert_barriers(passed)
+        })
+    }
+
+    /// Waits for as many calls as `insert` expects. Returns how many did not come.
+    fn pass(
+        &self,
+        timeout: Duration,
+        insert: impl FnOnce(&Arc<dyn Fn() + Send + Sync>) -> usize,
+    ) -> usize {
         let passed = Arc::new(Mutex::new(0_usize));
         let (count, signal) = (Arc::clone(&passed), self.signal.clone());
         let pass: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
             *lock(&count) += 1;
             signal.notify();
         });
-        let expected = self.core.processes.insert_barriers(&pass);
+        let expected = insert(&pass);
         self.signal.wait(timeout, || *lock(&passed) >= expected);
         let passed = *lock(&passed);
         expected.saturating_sub(passed)

@@ -25,7 +25,7 @@ mod stripe;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::bridge::{Command, StripeWakers};
+use crate::bridge::{BarrierToken, Command, StripeWakers};
 use crate::id::Alias;
 use crate::meta::Services;
 use crate::scheduler::Wait;
@@ -80,11 +80,15 @@ impl Io {
         }
     }
 
-    /// Notifies all meta-processes that the node takes in no new work.
-    pub(crate) fn stop_accepting(&self) {
+    /// Notifies all meta-processes that the node takes in no new work. `called` is called once by each of the stripes, whose
+    /// number is returned.
+    pub(crate) fn stop_accepting(&self, called: &Arc<dyn Fn() + Send + Sync>) -> usize {
         for stripe in 0..self.stripes.len() {
-            self.services.commands.push(stripe, Command::StopAccepting);
+            let token = BarrierToken(Arc::clone(called));
+            let command = Command::StopAccepting(token);
+            self.services.commands.push(stripe, command);
         }
+        self.stripes.len()
     }
 
     /// Has all meta-processes close.

@@ -3,10 +3,8 @@
 //! A [`Payload`] is a message, a request, or one of the signals that the runtime queues behind messages: exits, answers,
 //! `Down`s, acknowledgements and barriers. This module does not queue: lanes are in `lane`, mailboxes in `mailbox`.
 
-use std::fmt;
-
 use crate::bridge::request::{InspectReply, Reply};
-use crate::bridge::{Ack, Tick};
+use crate::bridge::{Ack, BarrierToken, Tick};
 use crate::id::{Alias, Pid};
 use crate::message::UserMessage;
 use crate::message::{CompactMessage, MessageType};
@@ -83,21 +81,6 @@ impl From<UserMessage> for Payload {
     #[inline]
     fn from(value: UserMessage) -> Self {
         Self::Message(CompactMessage::User(value))
-    }
-}
-
-/// Calls back when it is dropped.
-pub(crate) struct BarrierToken(pub(crate) std::sync::Arc<dyn Fn() + Send + Sync>);
-
-impl Drop for BarrierToken {
-    fn drop(&mut self) {
-        (self.0)();
-    }
-}
-
-impl fmt::Debug for BarrierToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BarrierToken")
     }
 }
 

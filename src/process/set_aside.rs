@@ -23,9 +23,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::envelope::{BarrierToken, Envelope, Payload};
+use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
 use super::table::Processes;
+use crate::bridge::BarrierToken;
 use crate::id::{Alias, Pid};
 use crate::message::{CompactMessage, Message, MessageRelayEnd, RelayedConnection};
 

@@ -271,3 +271,47 @@ fn stop_of_the_node_lets_sessions_come_to_their_end() {
     drop(peer);
     assert_eq!(stopping.join().unwrap().killed, []);
 }
+
+/// An owner that serves one listener with sessions.
+#[cfg(feature = "testing")]
+struct Serving {
+    noted: mpsc::Sender<Noted>,
+}
+
+#[cfg(feature = "testing")]
+impl Actor for Serving {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let noted = self.noted.clone();
+        let session = move || Lines {
+            noted: noted.clone(),
+            stays: false,
+        };
+        cx.spawn_meta(TcpServer::bind("127.0.0.1:7000")?.serve(session))?;
+        Ok(())
+    }
+}
+
+#[test]
+#[cfg(feature = "testing")]
+fn stop_lets_sessions_come_to_their_end_in_whatever_order_the_threads_run() {
+    longshore::testing::explore(0..50, |world| {
+        let node = longshore::testing::TestNode::start(world);
+        let (sender, noted) = mpsc::channel();
+        let serving = move || Serving {
+            noted: sender.clone(),
+        };
+        node.spawn(serving).expect("a simulated port is free");
+        let peers = [0; 3].map(|_| node.connect("127.0.0.1:7000".parse().expect("an address")));
+        world.run_until_idle();
+        assert!(node.stop().is_clean());
+        let ends: Vec<_> = noted
+            .try_iter()
+            .filter_map(|noted| match noted {
+                Noted::End(reason) => Some(reason),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(ends, [const { DisconnectReason::LocalClose }; 3]);
+        drop(peers);
+    });
+}

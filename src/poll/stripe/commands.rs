@@ -64,9 +64,10 @@ impl Run<'_> {
             Command::Drain { listener, closes } => {
                 self.notify_all(|meta, cx| meta.handle_drain(cx, listener, closes));
             }
-            Command::StopAccepting => {
+            Command::StopAccepting(called) => {
                 self.inner.phase = Phase::Closed;
                 self.notify_all(|meta, cx| meta.handle_stop(cx));
+                drop(called);
             }
             Command::Finish => {
                 self.inner.phase = Phase::Finishing;
