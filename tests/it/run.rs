@@ -294,8 +294,8 @@ fn signal_for_a_dump_writes_it_and_the_node_goes_on() {
     played.prints("running");
     let mut dumped = || {
         let (mut text, mut line) = (String::new(), String::new());
-        // Its last section; it has no socket.
-        while line != "== sockets\n" {
+        // Its last section; it has no timer.
+        while line != "== timers\n" {
             line.clear();
             let read = std::io::BufRead::read_line(&mut erred, &mut line).expect("text");
             assert!(read > 0, "{text}");
