@@ -573,7 +573,7 @@ fn try_with(
     let outcome = value_of(&outcomes).map_err(|error| format!("no outcome: {error}"))?;
     drop(kept);
     let refused = Err(RequestError::WouldBlockRuntime);
-    // The stop may have ended the process that is asked.
+    // The stop may have ended the process that is asked, and a node that has stopped is not waited for.
     let is_known = matches!(outcome.promise, Err(RequestError::NotDelivered(_)));
     if !outcome.thread.starts_with(thread) {
         return Err(format!("the deed was done on another thread: {outcome:?}"));
@@ -581,7 +581,8 @@ fn try_with(
     if outcome.slowest > Duration::from_secs(1) {
         return Err(format!("a call waited: {outcome:?}"));
     }
-    if outcome.call != refused || !(is_known || outcome.promise == refused) || outcome.waits {
+    let is_refused = outcome.promise == refused && !outcome.waits;
+    if outcome.call != refused || !(is_known || is_refused) {
         return Err(format!(
             "a call did not say that it would wait: {outcome:?}"
         ));
