@@ -86,17 +86,22 @@ struct Rare {
 }
 
 /// How far an accepted connection has come; see [`handshakes`](super::handshakes).
-#[derive(Clone, Copy, Debug)]
+///
+/// The place of a handshake is boxed, because connections spend their lives established.
+#[derive(Debug)]
 enum Stage {
     /// Its first callback has not looked at the socket.
     Accepted,
-    Silent(Waiting),
+    Silent(Box<Waiting>),
     /// The handshake has begun: it waits for the peer's answer, or is computed.
-    Begun {
-        place: Waiting,
-        is_computed: bool,
-    },
+    Begun(Box<Begun>),
     Established,
+}
+
+#[derive(Debug)]
+struct Begun {
+    place: Waiting,
+    is_computed: bool,
 }
 
 /// What a connection adds to the counters of its listener when it ends.
@@ -293,11 +298,11 @@ impl ConnectionPermit {
     fn leave_handshake(&mut self) -> bool {
         match std::mem::replace(&mut self.stage, Stage::Accepted) {
             Stage::Silent(place) => {
-                self.limiter.waiting.leave(place);
+                self.limiter.waiting.leave(*place);
                 false
             }
-            Stage::Begun { place, .. } => {
-                self.limiter.waiting.leave(place);
+            Stage::Begun(begun) => {
+                self.limiter.waiting.leave(begun.place);
                 self.limiter.handshaking.fetch_sub(1, SeqCst);
                 true
             }
@@ -319,7 +324,7 @@ impl ConnectionPermit {
             .limiter
             .waiting
             .enter(WaitsFor::FirstByte, alias, now_ms);
-        self.stage = Stage::Silent(place);
+        self.stage = Stage::Silent(Box::new(place));
         let max = self.limiter.max_silent;
         if max.is_some_and(|max| self.limiter.silent() > max) {
             self.limiter.ask_silent(commands);
@@ -331,51 +336,51 @@ impl ConnectionPermit {
 
     /// Bytes of the handshake were read. With the first of them it takes a place. Returns since when the peer had been silent.
     pub(super) fn begin_handshake(&mut self, alias: Alias, now_ms: u64) -> Option<u64> {
-        let silent_ms = match self.stage {
+        let silent_ms = match &self.stage {
             Stage::Accepted => None,
             Stage::Silent(place) => {
-                self.limiter.waiting.leave(place);
+                self.limiter.waiting.leave(**place);
                 Some(place.since_ms)
             }
-            Stage::Begun { .. } | Stage::Established => return None,
+            Stage::Begun(_) | Stage::Established => return None,
         };
         self.limiter.handshaking.fetch_add(1, SeqCst);
         let place = self.limiter.waiting.enter(WaitsFor::Answer, alias, now_ms);
-        self.stage = Stage::Begun {
+        self.stage = Stage::Begun(Box::new(Begun {
             place,
             is_computed: false,
-        };
+        }));
         silent_ms
     }
 
     /// A step of the handshake is computed elsewhere: the peer is not waited for.
     pub(super) fn compute_handshake(&mut self) {
-        if let Stage::Begun { place, is_computed } = &mut self.stage {
-            self.limiter.waiting.leave(*place);
-            *is_computed = true;
+        if let Stage::Begun(begun) = &mut self.stage {
+            self.limiter.waiting.leave(begun.place);
+            begun.is_computed = true;
         }
     }
 
     /// The peer of the handshake is waited for again: from now on if a flight has left, else as long as it has been before.
     pub(super) fn await_answer(&mut self, alias: Alias, flight_ms: Option<u64>) {
-        let Stage::Begun { place, is_computed } = &mut self.stage else {
+        let Stage::Begun(begun) = &mut self.stage else {
             return;
         };
         let waiting = &self.limiter.waiting;
         if let Some(now_ms) = flight_ms {
-            waiting.leave(*place);
-            *place = waiting.enter(WaitsFor::Answer, alias, now_ms);
-        } else if *is_computed {
-            waiting.return_to(*place, alias);
+            waiting.leave(begun.place);
+            begun.place = waiting.enter(WaitsFor::Answer, alias, now_ms);
+        } else if begun.is_computed {
+            waiting.return_to(begun.place, alias);
         }
-        *is_computed = false;
+        begun.is_computed = false;
     }
 
     /// Whether the handshake waits for bytes of its peer.
     pub(super) fn awaits_peer(&self) -> bool {
-        match self.stage {
+        match &self.stage {
             Stage::Silent(_) => true,
-            Stage::Begun { is_computed, .. } => !is_computed,
+            Stage::Begun(begun) => !begun.is_computed,
             Stage::Accepted | Stage::Established => false,
         }
     }
