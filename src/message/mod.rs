@@ -196,6 +196,7 @@ impl Message {
         self.message_type().name().unwrap_or("nothing")
     }
 
+    #[inline(never)]
     pub(crate) fn message_type(&self) -> MessageType {
         match self {
             Self::Tcp(_) => MessageType::TCP,

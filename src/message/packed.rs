@@ -17,7 +17,10 @@
 
 use std::cell::RefCell;
 
-use super::{Message, MessageRelayEnd, MessageTcp, MessageTcpDisconnect, MessageType, UserMessage};
+use super::{
+    Message, MessageRelayEnd, MessageTcp, MessageTcpDisconnect, MessageType, MessageUdp,
+    UserMessage,
+};
 use crate::id::Alias;
 use crate::memory::magazine::{Depot, ThreadCache};
 
@@ -126,6 +129,10 @@ impl CompactMessage {
         match self {
             Self::Tcp(_) => MessageType::TCP,
             Self::User(value) => value.message_type(),
+            // The one that comes by the million, without the table of the others.
+            Self::Other(Boxed(message)) if matches!(**message, Some(Message::Udp(_))) => {
+                MessageType::UDP
+            }
             Self::Other(Boxed(message)) => message
                 .as_ref()
                 .as_ref()
@@ -157,17 +164,32 @@ impl From<Message> for CompactMessage {
     }
 }
 
+impl From<MessageUdp> for CompactMessage {
+    #[inline]
+    fn from(packet: MessageUdp) -> Self {
+        let mut boxed = Boxed::empty();
+        // Built in the box: a datagram that is received is copied once less.
+        *boxed = Some(Message::Udp(packet));
+        Self::Other(Boxed(boxed))
+    }
+}
+
 impl Boxed {
     #[inline(never)]
     fn of(message: Message) -> Self {
+        let mut boxed = Self::empty();
+        *boxed = Some(message);
+        Self(boxed)
+    }
+
+    #[inline]
+    fn empty() -> Box<Option<Message>> {
         // No rack at the end of the thread.
         let empty = CACHE
             .try_with(|rack| rack.borrow_mut().take(&DEPOT))
             .ok()
             .flatten();
-        let mut boxed = empty.unwrap_or_default();
-        *boxed = Some(message);
-        Self(boxed)
+        empty.unwrap_or_default()
     }
 
     #[inline(never)]

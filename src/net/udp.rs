@@ -348,6 +348,20 @@ impl UdpServer {
         }
     }
 
+    /// Handles what is no datagram.
+    #[cold]
+    fn handle_command(&mut self, cx: &mut MetaContext<'_>, message: Message) -> Result<(), Reason> {
+        match message.take::<SocketCommand>() {
+            Ok(SocketCommand::Close | SocketCommand::Abort) => self.handle_exit(cx, Reason::Normal),
+            Ok(_) => Ok(()),
+            // Nothing else means anything to a UDP socket; what it counted against the output limit is given back.
+            Err(message) => {
+                cx.ignore(&message, 0);
+                Ok(())
+            }
+        }
+    }
+
     /// The socket of the datagram's local address, or the first that reaches its peer.
     fn choose(&mut self, packet: &MessageUdp) -> Option<&mut Endpoint> {
         let local = packet.local_addr().map(canonical);
@@ -419,23 +433,11 @@ impl MetaProcess for UdpServer {
         _from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        match message {
-            Message::Udp(packet) => {
-                self.push(cx, packet);
-                Ok(())
-            }
-            message => match message.take::<SocketCommand>() {
-                Ok(SocketCommand::Close | SocketCommand::Abort) => {
-                    self.handle_exit(cx, Reason::Normal)
-                }
-                Ok(_) => Ok(()),
-                // Nothing else means anything to a UDP socket; what it counted against the output limit is given back.
-                Err(message) => {
-                    cx.ignore(&message, 0);
-                    Ok(())
-                }
-            },
+        if let Message::Udp(packet) = message {
+            self.push(cx, packet);
+            return Ok(());
         }
+        self.handle_command(cx, message)
     }
 
     fn handle_call(

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::unwind::drop_catching;
 use crate::bridge::{TimerEvent, Timers, Watcher};
 use crate::id::{Alias, Pid};
 use crate::meta::{MetaProcess, Readiness, Waits};
@@ -107,6 +108,12 @@ impl Entries {
 }
 
 impl Entry {
+    /// Replaces the meta-process; alias, quota, watchers and timer stay.
+    #[cold]
+    pub(super) fn become_meta(&mut self, successor: Box<dyn MetaProcess>) {
+        drop_catching(std::mem::replace(&mut self.meta, successor));
+    }
+
     // ---- The timer ----
 
     /// Arms the timer for `deadline_ms`, moves it there, or cancels it if that is `u64::MAX`.

@@ -127,17 +127,17 @@ impl Processes {
 
     /// Handles messages up to the budget. A process with a backlog, whose messages are handled in no time, goes on for
     /// [`BACKLOG_NS`]: senders would outrun it otherwise, and its queue leave the cache.
+    // In one function with `run`, as if its other caller, the thread of a process, did not exist.
+    #[inline(always)]
     pub(super) fn activate(self: &Arc<Self>, cell: &Cell, body: &mut Process) -> Activation {
         let mut began_ns = None;
         let mut budget = BUDGET;
         body.life.sent = 0;
         for handled in 1_u32.. {
-            // Input that was set aside and the mailbox take turns: an exit does not wait behind the former.
-            let released =
-                match body.has_released() && (handled % 2 == 1 || cell.mailbox.queued() == 0) {
-                    true => body.next_released(self),
-                    false => None,
-                };
+            let released = match &body.life.cold {
+                None => None,
+                Some(_) => body.take_released(self, handled, &cell.mailbox),
+            };
             let outcome = if let Some(envelope) = released {
                 body.handle_released(self, &cell.activity, envelope)
             } else {

@@ -25,6 +25,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
+use super::mailbox::Mailbox;
 use super::table::Processes;
 use crate::bridge::BarrierToken;
 use crate::id::{Alias, Pid};
@@ -288,10 +289,20 @@ impl Process {
             .is_some_and(|aside| !aside.ended.is_empty())
     }
 
-    /// Whether input that was set aside may be handled.
-    #[inline]
-    pub(super) fn has_released(&self) -> bool {
-        self.life.aside().is_some_and(SetAside::has_released)
+    /// The next envelope that was set aside, if it is its turn to be handled: it and the mailbox take turns, so that an
+    /// exit does not wait behind the input of a connection.
+    #[cold]
+    pub(super) fn take_released(
+        &mut self,
+        processes: &Processes,
+        handled: u32,
+        mailbox: &Mailbox,
+    ) -> Option<Envelope> {
+        let has_released = self.life.aside().is_some_and(SetAside::has_released);
+        if has_released && (handled % 2 == 1 || mailbox.queued() == 0) {
+            return self.next_released(processes);
+        }
+        None
     }
 
     /// The next envelope that was set aside and may be handled.

@@ -88,7 +88,7 @@ impl Endpoint {
             }
             budget -= 1;
             match self.socket.recv_from(cx.scratch.spare_mut()) {
-                Ok((length, addr)) => self.deliver(owner, cx, length, canonical(addr)),
+                Ok((length, ref addr)) => self.deliver(owner, cx, length, addr),
                 Err(error) => match self.machine.receive_failed(error.into()) {
                     AfterError::Continue => {}
                     AfterError::Wait => self.readable = false,
@@ -108,20 +108,23 @@ impl Endpoint {
         owner: &mut Owner,
         cx: &mut MetaContext<'_>,
         length: usize,
-        addr: SocketAddr,
+        addr: &SocketAddr,
     ) {
         cx.read_budget = cx.read_budget.saturating_sub(length);
         let datagram = &cx.scratch.spare_mut()[..length];
         let pool = owner.options.buffer_pool.as_ref();
         let pool = pool.unwrap_or(&cx.services.pool);
         let (data, truncated) = self.machine.received(datagram, pool);
-        let packet = MessageUdp {
+        let mut packet = MessageUdp {
             id: cx.alias,
-            addr,
+            addr: *addr,
             data,
             truncated,
             local: self.local_of_last(cx),
         };
+        if self.is_v6 {
+            show_as_canonical(&mut packet.addr);
+        }
         if !owner.deliver(cx, packet) {
             self.machine.count_dropped();
         }
@@ -188,6 +191,12 @@ impl Endpoint {
             cx.quota().sent(counted, owner.options.output_limit / 4);
         }
     }
+}
+
+/// Apart, so that a socket of IPv4, which has no mapped addresses, copies an address once.
+#[inline(never)]
+fn show_as_canonical(addr: &mut SocketAddr) {
+    *addr = canonical(*addr);
 }
 
 /// Gives a batch to the socket. One that is connected takes no other address than its peer's.

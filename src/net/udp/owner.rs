@@ -39,7 +39,7 @@ impl Owner {
     /// Delivers a datagram. Returns whether it was taken.
     #[inline]
     pub(super) fn deliver(&mut self, cx: &MetaContext<'_>, packet: MessageUdp) -> bool {
-        match cx.deliver_data(self.pid, Message::Udp(packet).into()) {
+        match cx.deliver_data(self.pid, packet.into()) {
             Ok(()) => true,
             Err(Undelivered::Full(message)) => {
                 message.discard();

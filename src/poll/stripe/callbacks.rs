@@ -53,27 +53,31 @@ impl Run<'_> {
         self.read_budget = cx.read_budget;
         // A connection moves to its session when it is established.
         entry.parent = cx.parent;
-        let actions = cx.actions;
-        if let Some(successor) = actions.successor {
-            drop_catching(std::mem::replace(&mut entry.meta, successor));
+        let Actions {
+            again,
+            flush,
+            handshake_step,
+            deadline_ms,
+            successor,
+        } = cx.actions;
+        if let Some(successor) = successor {
+            entry.become_meta(successor);
         }
         if !matches!(outcome, Ok(true)) {
             self.end_after(alias, outcome.err());
             return Again::No;
         }
-        if actions.flush && !std::mem::replace(&mut entry.awaits_flush, true) {
+        if flush && !std::mem::replace(&mut entry.awaits_flush, true) {
             inner.flush.push(alias);
         }
-        if actions.deadline_ms != Actions::KEEP
-            && !(entry.timer_is_due && actions.deadline_ms <= self.now_ms)
-        {
+        if deadline_ms != Actions::KEEP && !(entry.timer_is_due && deadline_ms <= self.now_ms) {
             entry.timer_is_due = false;
-            entry.set_timer(alias, actions.deadline_ms, &services.timers);
+            entry.set_timer(alias, deadline_ms, &services.timers);
         }
-        if actions.handshake_step {
+        if handshake_step {
             self.queue_step(alias);
         }
-        actions.again
+        again
     }
 
     /// Queues a meta-process that has a moderate handshake step to compute.
