@@ -300,6 +300,27 @@ fn planted_import_is_refused_in_every_direction() {
 }
 
 #[test]
+fn driver_of_a_connection_calls_at_most_twelve_methods_of_the_machine() {
+    let driver: String = sources()
+        .iter()
+        .filter(|source| source.path.starts_with("net/tcp/connection"))
+        .flat_map(|source| source.code.split_whitespace().map(str::to_owned))
+        .collect();
+    let methods: BTreeSet<&str> = driver
+        .split("machine.")
+        .skip(1)
+        .filter_map(|rest| {
+            let name = rest
+                .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .next()?;
+            rest[name.len()..].starts_with('(').then_some(name)
+        })
+        .collect();
+    assert!(methods.contains("poll") && methods.contains("offload_handshake"));
+    assert!(methods.len() <= 12, "{methods:?}");
+}
+
+#[test]
 fn foreign_crates_and_the_clock_are_named_in_their_places_only() {
     let mut wrong = Vec::new();
     let mut found = BTreeSet::new();

@@ -18,6 +18,7 @@
 mod diversion;
 mod drain;
 mod hand_over;
+mod inspect;
 mod kept;
 mod owner;
 mod relay;
@@ -29,16 +30,14 @@ use std::net::SocketAddr;
 use self::diversion::Diversion;
 use super::limits::ConnectionPermit;
 use super::window::DeliveryWindow;
-use crate::bridge::{Ack, QuotaOptions, SocketCommand};
+use crate::bridge::{Ack, QuotaOptions};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
 use crate::message::Message;
-use crate::meta::{
-    Again, ConnectionInfo, MetaContext, MetaProcess, Offload, Readiness, SocketKind,
-};
+use crate::meta::{Again, MetaContext, MetaProcess, Offload, Readiness, SocketKind};
 use crate::net::stream::{PeerAddr, Stream, canonical};
-use crate::proto::tcp::{Able, Connection, Event, Handshake, Input, Output, Settings};
+use crate::proto::tcp::{Able, Connection, Event, Input, Output, Settings};
 
 /// Reads in one call.
 const READS: u32 = 16;
@@ -237,35 +236,6 @@ impl Driver {
         }
     }
 
-    /// Handles what is asked of the connection, or keeps it while TLS is about to begin.
-    fn take_message(&mut self, cx: &mut MetaContext<'_>, message: Message) -> Result<(), Reason> {
-        let Some(message) = self.hold(message) else {
-            return Ok(());
-        };
-        let message = match message {
-            Message::Tcp(packet) => {
-                self.machine.send(packet.data, cx.now_ms);
-                return Ok(());
-            }
-            message => message,
-        };
-        cx.start_deadlines_now();
-        match message.take::<SocketCommand>() {
-            Ok(SocketCommand::GiveWay) => return self.give_way(cx),
-            Ok(SocketCommand::StartTls(side)) => self.begin_secure(cx, side),
-            Ok(command) => self.handle_command(cx, command),
-            Err(message) => match message.take::<Handshake>() {
-                Ok(handshake) => {
-                    self.machine.resume_handshake(handshake, cx.now_ms);
-                    let flight_ms = self.machine.has_flight().then_some(cx.now_ms);
-                    self.await_answer(cx, flight_ms);
-                }
-                Err(message) => self.divert(cx, message),
-            },
-        }
-        Ok(())
-    }
-
     #[inline]
     fn input(&mut self, cx: &MetaContext<'_>, input: Input) {
         self.machine.handle(input, cx.now_ms);
@@ -360,7 +330,7 @@ impl MetaProcess for Driver {
     }
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if self.machine.is_due(cx.now_ms) && !planted!(DeadlineFirst) {
+        if self.machine.status().deadline_ms <= cx.now_ms && !planted!(DeadlineFirst) {
             self.look_at_socket(cx)?;
             if cx.actions.again != Again::No {
                 // There is more input than one call reads. The timer fires again, behind the call that reads on.
@@ -435,50 +405,11 @@ impl MetaProcess for Driver {
     }
 
     fn kind(&self) -> SocketKind {
-        let (status, counters) = (self.machine.status(), &self.machine.counters);
-        SocketKind::Connection(ConnectionInfo {
-            remote_addr: Some(self.remote_addr.get()),
-            local_addr: Some(self.local_addr()),
-            tls: self.machine.tls_version(),
-            bytes_in: counters.bytes_in,
-            bytes_out: counters.bytes_out,
-            messages_in: counters.messages_in,
-            messages_out: counters.messages_out,
-            high_water_events: u64::from(counters.high_water),
-            mailbox_pauses: u64::from(self.mailbox_pauses),
-            is_paused_by_mailbox: self.window.has_refused(),
-            is_paused_by_backlog: self.window.is_full(),
-            is_paused_by_owner: status.is_paused,
-            ..ConnectionInfo::new(self.owner, status.state)
-        })
+        SocketKind::Connection(self.info())
     }
 
     fn handle_inspect(&self) -> Inspection {
-        let (status, counters) = (self.machine.status(), &self.machine.counters);
-        let mut inspection = Inspection::default();
-        inspection.add("kind", "tcp connection");
-        inspection.add("state", status.state);
-        inspection.add("remote_addr", self.remote_addr.get());
-        inspection.add("local_addr", self.local_addr());
-        if let Some(proxied) = self.permit.as_ref().and_then(ConnectionPermit::proxied) {
-            inspection.add("proxy_addr", proxied.proxy_addr);
-        }
-        inspection.add("owner", self.owner);
-        inspection.add("bytes_in", counters.bytes_in);
-        inspection.add("bytes_out", counters.bytes_out);
-        inspection.add("messages_in", counters.messages_in);
-        inspection.add("messages_out", counters.messages_out);
-        inspection.add("high_water_events", counters.high_water);
-        inspection.add("writable_events", counters.writable);
-        inspection.add("paused_by_mailbox", self.window.has_refused());
-        inspection.add("mailbox_pauses", self.mailbox_pauses);
-        inspection.add("paused_by_backlog", self.window.is_full());
-        inspection.add("paused_by_owner", status.is_paused);
-        if let Some(relay) = self.relay() {
-            inspection.add("relayed_with", relay.partner());
-            inspection.add("paused_by_relay", relay.is_stopped());
-        }
-        inspection
+        self.inspection()
     }
 
     fn terminate(&mut self, cx: &mut MetaContext<'_>, reason: &Reason) {

@@ -52,11 +52,6 @@ fn after(since_ms: u64, timeout_ms: Option<u64>) -> u64 {
 }
 
 impl Connection {
-    /// Returns whether a deadline has come. Before [`Connection::handle_timeout`] judges it, the driver looks at its socket.
-    pub(crate) fn is_due(&self, now_ms: u64) -> bool {
-        self.next_deadline() <= now_ms
-    }
-
     /// Bytes have moved.
     #[inline]
     pub(super) fn note_activity(&mut self, now_ms: u64) {

@@ -32,15 +32,19 @@
 //! What the machine does not do: sockets, clocks, mailboxes, and counting what was accepted (the quota does).
 
 mod deadlines;
+mod end;
 mod protocol;
 mod receive;
 mod send;
 mod tls;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::deadlines::Deadlines;
 pub(crate) use self::deadlines::LATE_MS;
+use self::end::End;
+pub(crate) use self::end::first_reason;
 pub(crate) use self::protocol::{Able, Counters, Event, Input, Output, Settings, Status};
 #[cfg(test)]
 use self::receive::TAKE;
@@ -52,7 +56,7 @@ pub(crate) use self::tls::Handshake;
 use super::framing::{Decoder, Framing};
 use super::output::Output as Queue;
 use super::tls::Tls;
-use crate::error::{DisconnectReason, Reason};
+use crate::error::DisconnectReason;
 use crate::memory::buffer::Buffer;
 
 /// The machine of one connection.
@@ -60,9 +64,8 @@ use crate::memory::buffer::Buffer;
 /// Its methods are of three kinds:
 ///
 /// - *Inputs* report what has happened: [`receive`](Self::receive) for bytes of the peer, [`send`](Self::send) for bytes
-///   of the owner, [`handle`](Self::handle) for everything else on either side,
-///   [`handle_timeout`](Self::handle_timeout) for the clock, and
-///   [`resume_handshake`](Self::resume_handshake) for a thread that has computed.
+///   of the owner, [`handle`](Self::handle) for everything else on either side, and
+///   [`handle_timeout`](Self::handle_timeout) for the clock.
 /// - [`poll`](Self::poll) is the one question: what is to be done next? After each input the driver polls and does what it
 ///   is asked for, until the answer is `Wait` or `Ended`. It may stop at `Transmit` to collect more output, and must call
 ///   [`transmit`](Self::transmit) and poll again before it goes to sleep.
@@ -106,12 +109,6 @@ enum Phase {
     Open,
     Closing(Box<DisconnectReason>),
     Ended(Box<End>),
-}
-
-#[derive(Clone, Debug)]
-struct End {
-    reason: DisconnectReason,
-    is_abandoned: bool,
 }
 
 impl Connection {
@@ -243,6 +240,14 @@ impl Connection {
             Input::PeerEndHandled => self.peer_end_handled(now_ms),
             Input::Writable => self.request_writable_event(),
             Input::QuotaClosed(accepted_bytes) => self.await_in_flight(accepted_bytes),
+            Input::HandshakeStep(handshake) => self.resume_handshake(*handshake, now_ms),
+            Input::HandshakeDeadline(deadline_ms) => self.set_handshake_deadline(deadline_ms),
+            Input::GiveUpHandshake => self.give_up_handshake(),
+            Input::StartTls(tls) => self.start_tls(*tls, now_ms),
+            Input::RefuseOutput => self.refuse_output(),
+            Input::Relayed => self.become_relayed(),
+            Input::Unread(parts) => self.unread(parts),
+            Input::RepeatPeerEnd => self.repeat_peer_end(),
         }
     }
 
@@ -269,7 +274,7 @@ impl Connection {
 
     /// The input goes to another connection from now on: unframed, whatever this side has to send, and with the end of
     /// the peer apart from ours.
-    pub(crate) fn become_relayed(&mut self) {
+    fn become_relayed(&mut self) {
         let framing = Arc::new(Framing::Raw);
         self.settings = Arc::new(Settings {
             framing: Arc::clone(&framing),
@@ -284,13 +289,8 @@ impl Connection {
         self.set_framing(framing);
     }
 
-    /// Whether the input has no framing.
-    pub(crate) fn is_raw(&self) -> bool {
-        self.decoder.is_raw()
-    }
-
     /// Puts bytes that were delivered back in front of the input.
-    pub(crate) fn unread(&mut self, parts: impl IntoIterator<Item = Buffer>) {
+    fn unread(&mut self, parts: VecDeque<Buffer>) {
         let behind = std::mem::take(&mut self.input);
         for part in parts.into_iter().chain([behind]) {
             if self.input.is_empty() {
@@ -302,134 +302,13 @@ impl Connection {
     }
 
     /// Repeats the event of the peer's end, if there was one and the connection is open.
-    pub(crate) fn repeat_peer_end(&mut self) {
+    fn repeat_peer_end(&mut self) {
         self.pending.peer_finished |=
             self.read == ReadSide::Ended && matches!(self.phase, Phase::Open);
     }
 
     fn request_writable_event(&mut self) {
         self.pending.writable = true;
-    }
-
-    // ---- The end ----
-
-    /// Ends in order: what is queued is sent first. The first reason stays.
-    fn close(&mut self, reason: DisconnectReason, now_ms: u64) {
-        if matches!(self.phase, Phase::Closing(_) | Phase::Ended(_)) {
-            return;
-        }
-        if let WriteSide::Broken(broken) = &self.write {
-            let broken = (**broken).clone();
-            return self.end(broken);
-        }
-        if matches!(self.phase, Phase::Handshaking) && self.is_offloaded() && self.output.is_empty()
-        {
-            // A step is computed elsewhere, and there is nothing to send behind the handshake.
-            return self.end(reason);
-        }
-        self.phase = Phase::Closing(Box::new(reason));
-        self.times.end_ms = now_ms.saturating_add(self.settings.close_timeout);
-        match self.write {
-            WriteSide::Finished => self.times.active_ms = now_ms,
-            _ => self.write = WriteSide::Finishing,
-        }
-        self.maybe_finish();
-    }
-
-    /// Returns whether data from the peer is discarded: it is read whatever the owner does.
-    #[inline]
-    fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing(_))
-    }
-
-    /// Ends at once; what is queued is not sent.
-    fn end(&mut self, reason: DisconnectReason) {
-        if !matches!(self.phase, Phase::Ended(_)) {
-            self.phase = Phase::Ended(Box::new(End {
-                reason,
-                is_abandoned: false,
-            }));
-            self.drop_output();
-            self.pending.peer_finished = false;
-        }
-    }
-
-    /// Whether the peer gets a reset behind the output: the owner has panicked, so that what it has written may be a part,
-    /// which the peer must not take for the whole.
-    pub(super) fn ends_in_reset(&self) -> bool {
-        matches!(&self.phase, Phase::Closing(reason)
-            if matches!(**reason, DisconnectReason::Exit(Reason::Panic(_))))
-    }
-
-    #[cold]
-    fn abandon_closing(&mut self) {
-        if let Phase::Closing(reason) = &self.phase {
-            let reason = (**reason).clone();
-            self.abandon(reason);
-        }
-    }
-
-    /// Ends for the reason of closing.
-    fn end_closing(&mut self) {
-        if let Phase::Closing(reason) = &self.phase {
-            let reason = (**reason).clone();
-            self.end(reason);
-        }
-    }
-
-    /// Ends a connection whose both sides have ended, as soon as the owner knows that the peer's has.
-    fn maybe_finish(&mut self) {
-        if self.read == ReadSide::Open || !matches!(self.write, WriteSide::Finished) {
-            return;
-        }
-        match &self.phase {
-            Phase::Closing(_) => self.end_closing(),
-            Phase::Open if !self.pending.peer_finished => self.end(DisconnectReason::ClosedByPeer),
-            _ => {}
-        }
-    }
-
-    /// Returns where the connection stands.
-    pub(crate) fn status(&self) -> Status<'_> {
-        Status {
-            state: self.state(),
-            is_paused: self.owner.is_paused,
-            ended: self.ended(),
-            is_abandoned: self.is_abandoned(),
-        }
-    }
-
-    fn ended(&self) -> Option<&DisconnectReason> {
-        match &self.phase {
-            Phase::Ended(end) => Some(&end.reason),
-            _ => None,
-        }
-    }
-
-    fn is_abandoned(&self) -> bool {
-        matches!(&self.phase, Phase::Ended(end) if end.is_abandoned)
-    }
-
-    fn state(&self) -> &'static str {
-        match (&self.phase, self.read, &self.write) {
-            (Phase::Handshaking, ..) => "handshaking",
-            (Phase::Closing(_), ..) => "closing",
-            (Phase::Ended(_), ..) => "ended",
-            (Phase::Open, ReadSide::Ended, _) => "half-closed by peer",
-            (Phase::Open, _, WriteSide::Finishing | WriteSide::Finished) => "half-closed",
-            (Phase::Open, ..) => "open",
-        }
-    }
-}
-
-/// The reason of closing, unless it claims that everything was sent.
-pub(crate) fn first_reason(
-    closing: &DisconnectReason,
-    failure: DisconnectReason,
-) -> DisconnectReason {
-    match closing {
-        DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer => failure,
-        first => first.clone(),
     }
 }
 

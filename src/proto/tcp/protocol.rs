@@ -1,11 +1,14 @@
 //! The words between a connection and its driver: what the driver is asked for, what it reports, and what it may read.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use super::tls::Handshake;
 use crate::error::DisconnectReason;
 use crate::memory::buffer::{Buffer, BufferPool, SharedBuffer};
 use crate::proto::framing::Framing;
+use crate::proto::tls::Tls;
 
 /// What all connections of a listener share. Times are in milliseconds.
 #[derive(Clone, Debug)]
@@ -120,6 +123,22 @@ pub(crate) enum Input {
     Writable,
     /// The quota accepts no more and counts this many bytes.
     QuotaClosed(usize),
+    /// Go on after a step of the handshake that was computed elsewhere.
+    HandshakeStep(Box<Handshake>),
+    /// The handshake must be done at this time in milliseconds.
+    HandshakeDeadline(u64),
+    /// End a handshake whose peer sends nothing.
+    GiveUpHandshake,
+    /// Begin a TLS handshake on a plain connection that [can](Status::can_start_tls). A Connected event follows it.
+    StartTls(Box<Tls>),
+    /// Accept no more output: it was meant to be encrypted, and will not be. What is here leaves.
+    RefuseOutput,
+    /// The input goes to another connection from now on.
+    Relayed,
+    /// Put bytes that were delivered back in front of the input.
+    Unread(VecDeque<Buffer>),
+    /// Repeat the event of the peer's end, if there was one and the connection is open.
+    RepeatPeerEnd,
 }
 
 /// Bytes and messages, for inspection and for the Disconnect.
@@ -141,6 +160,22 @@ pub(crate) struct Status<'a> {
     /// The name of the state.
     pub(crate) state: &'static str,
     pub(crate) is_paused: bool,
+    /// The input has no framing.
+    pub(crate) is_raw: bool,
+    /// Writing ends after what is queued, while the connection is open.
+    pub(crate) is_shutting_down: bool,
+    /// The connection uses TLS.
+    pub(crate) is_encrypted: bool,
+    /// There is input that was not delivered.
+    pub(crate) has_unread: bool,
+    /// Whether a TLS handshake can begin now; `None`: it never can.
+    pub(crate) can_start_tls: Option<bool>,
+    /// A flight of the handshake is to be sent.
+    pub(crate) has_flight: bool,
+    /// The version of TLS, once the handshake has agreed on it.
+    pub(crate) tls_version: Option<&'static str>,
+    /// The next deadline. Before `handle_timeout` judges it, the driver looks at its socket.
+    pub(crate) deadline_ms: u64,
     /// The connection has ended for this reason.
     pub(crate) ended: Option<&'a DisconnectReason>,
     /// It has ended with bytes that the peer did not take in time; what the kernel still holds will not be taken either.

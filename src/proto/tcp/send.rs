@@ -116,7 +116,7 @@ impl Connection {
     }
 
     /// Returns whether writing ends after what is queued, while the connection is open.
-    pub(crate) fn is_shutting_down(&self) -> bool {
+    pub(super) fn is_shutting_down(&self) -> bool {
         matches!(self.phase, Phase::Open) && matches!(self.write, WriteSide::Finishing)
     }
 

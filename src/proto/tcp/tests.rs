@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::io::IoSlice;
 
 use super::*;
-use crate::error::FrameError;
+use crate::error::{FrameError, Reason};
 use crate::memory::buffer::BufferPool;
 use crate::proto::framing::HeaderFraming;
 use crate::proto::script::run_random;

@@ -65,7 +65,7 @@ impl Connection {
 
     /// Whether a TLS handshake can begin: the connection is plain and open in both directions, and its output has left.
     /// `None`: it never can.
-    pub(crate) fn can_start_tls(&self) -> Option<bool> {
+    pub(super) fn can_start_tls(&self) -> Option<bool> {
         let is_open = matches!((&self.phase, &self.write), (Phase::Open, WriteSide::Open));
         (is_open && !self.is_encrypted).then(|| self.output.is_empty())
     }
@@ -82,13 +82,13 @@ impl Connection {
     }
 
     /// Whether there is input that was not delivered.
-    pub(crate) fn has_unread(&self) -> bool {
+    pub(super) fn has_unread(&self) -> bool {
         !self.input.is_empty() || self.decoder.buffered() > 0
     }
 
     /// Begins a TLS handshake on a plain connection that [can](Self::can_start_tls), and has no input that was not delivered.
     /// A Connected event follows the handshake.
-    pub(crate) fn start_tls(&mut self, tls: Tls, now_ms: u64) {
+    pub(super) fn start_tls(&mut self, tls: Tls, now_ms: u64) {
         self.tls = Some(tls);
         self.is_encrypted = true;
         self.phase = Phase::Handshaking;
@@ -102,16 +102,11 @@ impl Connection {
     }
 
     /// Accepts no more output: it was meant to be encrypted, and will not be. What is here leaves.
-    pub(crate) fn refuse_output(&mut self) {
+    pub(super) fn refuse_output(&mut self) {
         if self.level != OutputLevel::Dropped {
             self.level = OutputLevel::Dropped;
             self.in_flight = 0;
         }
-    }
-
-    /// Whether the connection uses TLS.
-    pub(crate) fn is_encrypted(&self) -> bool {
-        self.is_encrypted
     }
 
     /// Returns whether the handshake is going on and no step of it is computed elsewhere.
@@ -120,27 +115,22 @@ impl Connection {
     }
 
     /// Returns whether a flight of the handshake is to be sent.
-    pub(crate) fn has_flight(&self) -> bool {
+    pub(super) fn has_flight(&self) -> bool {
         self.is_handshaking() && self.tls.as_ref().is_some_and(Tls::wants_transmit)
     }
 
     /// Sets when the handshake must be done.
-    pub(crate) fn set_handshake_deadline(&mut self, deadline_ms: u64) {
+    pub(super) fn set_handshake_deadline(&mut self, deadline_ms: u64) {
         if self.is_handshaking() {
             self.times.end_ms = deadline_ms;
         }
     }
 
     /// Ends a handshake whose peer sends nothing.
-    pub(crate) fn give_up_handshake(&mut self) {
+    pub(super) fn give_up_handshake(&mut self) {
         if self.is_handshaking() {
             self.end(DisconnectReason::HandshakeTimeout);
         }
-    }
-
-    /// The version of TLS, once the handshake has agreed on it.
-    pub(crate) fn tls_version(&self) -> Option<&'static str> {
-        self.tls.as_ref()?.version()
     }
 
     /// What the handshake agreed on, once it is done.
@@ -262,8 +252,8 @@ impl Connection {
     // ---- Steps of the handshake elsewhere ----
 
     /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
-    /// Nothing is read or written until [`Connection::resume_handshake`]. `None`: the step costs less than the journey, or it is
-    /// brief and `may_compute` says that there is time for such.
+    /// Nothing is read or written until [`Input::HandshakeStep`](super::Input::HandshakeStep). `None`: the step costs less than
+    /// the journey, or it is brief and `may_compute` says that there is time for such.
     pub(crate) fn offload_handshake(
         &mut self,
         ciphertext: &[u8],
@@ -292,7 +282,7 @@ impl Connection {
     }
 
     /// Goes on after a step of the handshake.
-    pub(crate) fn resume_handshake(&mut self, handshake: Handshake, now_ms: u64) {
+    pub(super) fn resume_handshake(&mut self, handshake: Handshake, now_ms: u64) {
         let Handshake {
             tls, plain, fed, ..
         } = handshake;

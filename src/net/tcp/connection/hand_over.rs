@@ -85,7 +85,7 @@ impl Driver {
     /// Transition 1.
     pub(super) fn begin_hand_over(&mut self, cx: &mut MetaContext<'_>, order: HandOver) {
         let mut returned = VecDeque::new();
-        let mut is_raw = self.machine.is_raw();
+        let mut is_raw = self.machine.status().is_raw;
         match self.diversion.as_deref_mut() {
             Some(Diversion::Move(current)) if current.is_fenced => {
                 return current.next.push_back(Next::HandOver(order));
@@ -156,7 +156,7 @@ impl Driver {
         if from != cx.parent {
             cx.services.deliver.disown(from, cx.alias);
         }
-        self.machine.repeat_peer_end();
+        self.input(cx, Input::RepeatPeerEnd);
         match next {
             None => self.deliver_returned(cx),
             Some(next) => self.begin_next(cx, next),
@@ -207,7 +207,7 @@ impl Driver {
         }
         if current.is_raw {
             let returned = std::mem::take(&mut current.returned);
-            self.machine.unread(returned);
+            self.input(cx, Input::Unread(returned));
         } else {
             let mut returned = std::mem::take(&mut current.returned);
             while !self.window.has_refused()

@@ -16,7 +16,7 @@ use crate::message::{
 };
 use crate::meta::MetaContext;
 use crate::net::tcp::limits::{ConnectionPermit, FinalCounters};
-use crate::proto::tcp::{Event, Input};
+use crate::proto::tcp::{Event, Handshake, Input};
 use crate::record::{Kind, Level};
 
 impl Driver {
@@ -123,7 +123,7 @@ impl Driver {
     }
 
     fn deliver_connect(&mut self, cx: &mut MetaContext<'_>) {
-        if self.machine.is_encrypted() {
+        if self.machine.status().is_encrypted {
             cx.quota().set_secured();
         }
         cx.quota().set_established();
@@ -198,6 +198,40 @@ impl Driver {
     /// There is no process left to read for; what the owner sent before its end still goes out.
     fn owner_is_gone(&mut self, cx: &MetaContext<'_>) {
         self.input(cx, Input::Close(DisconnectReason::OwnerGone));
+    }
+
+    /// Handles what is asked of the connection, or keeps it while TLS is about to begin.
+    #[cold]
+    pub(super) fn take_message(
+        &mut self,
+        cx: &mut MetaContext<'_>,
+        message: Message,
+    ) -> Result<(), Reason> {
+        let Some(message) = self.hold(message) else {
+            return Ok(());
+        };
+        let message = match message {
+            Message::Tcp(packet) => {
+                self.machine.send(packet.data, cx.now_ms);
+                return Ok(());
+            }
+            message => message,
+        };
+        cx.start_deadlines_now();
+        match message.take::<SocketCommand>() {
+            Ok(SocketCommand::GiveWay) => return self.give_way(cx),
+            Ok(SocketCommand::StartTls(side)) => self.begin_secure(cx, side),
+            Ok(command) => self.handle_command(cx, command),
+            Err(message) => match message.take::<Handshake>() {
+                Ok(handshake) => {
+                    self.input(cx, Input::HandshakeStep(Box::new(handshake)));
+                    let flight_ms = self.machine.status().has_flight.then_some(cx.now_ms);
+                    self.await_answer(cx, flight_ms);
+                }
+                Err(message) => self.divert(cx, message),
+            },
+        }
+        Ok(())
     }
 
     pub(super) fn handle_command(&mut self, cx: &MetaContext<'_>, command: SocketCommand) {
@@ -317,7 +351,7 @@ impl Driver {
         cx.start_deadlines_now();
         cx.quota().close(cx.alias.generation());
         if self.is_securing() {
-            self.give_up_secure();
+            self.give_up_secure(cx);
         }
         self.release_input(cx);
         self.input(cx, Input::Close(reason));

@@ -125,7 +125,7 @@ impl Driver {
     /// Transition 1.
     pub(super) fn join_relay(&mut self, cx: &MetaContext<'_>, side: RelaySide) {
         let partner = side.partner();
-        self.machine.become_relayed();
+        self.input(cx, Input::Relayed);
         self.input(cx, Input::SetPaused(false));
         self.diversion = Some(Box::new(Diversion::Relay(Relay::new(side))));
         let deliver = &cx.services.deliver;
@@ -148,7 +148,7 @@ impl Driver {
         if let Some(CompactMessage::Tcp(packet)) = refused {
             relay.returned.push_back(packet.data);
         }
-        self.machine.repeat_peer_end();
+        self.input(cx, Input::RepeatPeerEnd);
         self.forward_returned(cx);
     }
 

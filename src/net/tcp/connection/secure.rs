@@ -94,7 +94,7 @@ impl Driver {
             // Excluded where the command is made.
             Some(Diversion::Relay(_) | Diversion::Secure(_)) => {}
             None => {
-                let is_raw = self.machine.is_raw();
+                let is_raw = self.machine.status().is_raw;
                 self.secure(cx, side, VecDeque::new(), VecDeque::new(), is_raw);
             }
         }
@@ -119,7 +119,7 @@ impl Driver {
         self.readable = true;
         let deliver = &cx.services.deliver;
         if !deliver.deliver_ack(self.owner, cx.alias, Ack::Fence) {
-            self.give_up_secure();
+            self.give_up_secure(cx);
             self.input(cx, Input::Close(DisconnectReason::OwnerGone));
         }
     }
@@ -150,9 +150,9 @@ impl Driver {
         let Some(Diversion::Secure(secure)) = self.diversion.as_deref() else {
             return Ok(());
         };
-        match self.machine.can_start_tls() {
+        match self.machine.status().can_start_tls {
             // It is ending, for a reason of its own.
-            None => self.give_up_secure(),
+            None => self.give_up_secure(cx),
             Some(has_left) if has_left && !secure.is_fenced => return self.begin_tls(cx),
             Some(_) => {}
         }
@@ -164,7 +164,7 @@ impl Driver {
         else {
             return Ok(());
         };
-        if !secure.is_raw && (!secure.returned.is_empty() || self.machine.has_unread()) {
+        if !secure.is_raw && (!secure.returned.is_empty() || self.machine.status().has_unread) {
             self.refuse_tls(cx, "plaintext behind STARTTLS");
             return Ok(());
         }
@@ -182,7 +182,7 @@ impl Driver {
         ahead.extend_from_slice(&self.machine.take_unread());
         let bytes_in = &mut self.machine.counters.bytes_in;
         *bytes_in = bytes_in.saturating_sub(ahead.len() as u64);
-        self.machine.start_tls(tls, cx.now_ms);
+        self.input(cx, Input::StartTls(Box::new(tls)));
         if !ahead.is_empty() {
             self.receive_handshake_bytes(cx, &mut ahead);
         }
@@ -194,15 +194,15 @@ impl Driver {
 
     /// Transition 3: closes in plain text.
     fn refuse_tls(&mut self, cx: &MetaContext<'_>, why: &str) {
-        self.give_up_secure();
+        self.give_up_secure(cx);
         let reason = DisconnectReason::Tls(Arc::from(why));
         self.input(cx, Input::Close(reason));
     }
 
     /// Drops what was held, and accepts no more output.
-    pub(super) fn give_up_secure(&mut self) {
+    pub(super) fn give_up_secure(&mut self, cx: &MetaContext<'_>) {
         self.diversion = None;
-        self.machine.refuse_output();
+        self.input(cx, Input::RefuseOutput);
     }
 
     /// The handshake of a connection that was plain is done.

@@ -49,7 +49,7 @@ impl Driver {
         );
         // Output that still leaves releases the input at its low mark. Otherwise nothing bounds the input any more, and the
         // end waits for it: after a failed write, until the close deadline.
-        if !self.machine.is_shutting_down() && cx.quota().take_above() {
+        if !self.machine.status().is_shutting_down && cx.quota().take_above() {
             self.give_out_input(cx);
         }
     }
@@ -129,7 +129,7 @@ impl Driver {
         };
         let handshake_ms = self.handshake_deadline(cx.now_ms);
         if silence_ms < handshake_ms {
-            self.machine.set_handshake_deadline(silence_ms);
+            self.input(cx, Input::HandshakeDeadline(silence_ms));
             cx.set_deadline(silence_ms);
         }
     }
@@ -140,7 +140,7 @@ impl Driver {
             && let Some(silent_ms) = permit.begin_handshake(cx.alias, cx.now_ms)
         {
             let deadline_ms = self.handshake_deadline(silent_ms);
-            self.machine.set_handshake_deadline(deadline_ms);
+            self.input(cx, Input::HandshakeDeadline(deadline_ms));
         }
     }
 
@@ -172,7 +172,7 @@ impl Driver {
             self.begin_handshake(cx);
             self.receive_handshake(cx);
         } else if self.machine.is_handshaking() {
-            self.machine.give_up_handshake();
+            self.input(cx, Input::GiveUpHandshake);
             if let Some(permit) = &self.permit {
                 permit.count_giving_way();
             }

@@ -1,0 +1,145 @@
+//! How a connection ends, and where it stands.
+//!
+//! Two ways lead to *ended*: `close` sends what is queued first, `end` does not. The first reason stays; see the phases on
+//! the page of the machine.
+//!
+//! What it does not do: it sends nothing. FIN and close_notify leave where the output does.
+
+use super::{Connection, Phase, ReadSide, Status, WriteSide};
+use crate::error::{DisconnectReason, Reason};
+use crate::proto::tls::Tls;
+
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    pub(super) reason: DisconnectReason,
+    pub(super) is_abandoned: bool,
+}
+
+impl Connection {
+    /// Ends in order: what is queued is sent first. The first reason stays.
+    pub(super) fn close(&mut self, reason: DisconnectReason, now_ms: u64) {
+        if matches!(self.phase, Phase::Closing(_) | Phase::Ended(_)) {
+            return;
+        }
+        if let WriteSide::Broken(broken) = &self.write {
+            let broken = (**broken).clone();
+            return self.end(broken);
+        }
+        if matches!(self.phase, Phase::Handshaking) && self.is_offloaded() && self.output.is_empty()
+        {
+            // A step is computed elsewhere, and there is nothing to send behind the handshake.
+            return self.end(reason);
+        }
+        self.phase = Phase::Closing(Box::new(reason));
+        self.times.end_ms = now_ms.saturating_add(self.settings.close_timeout);
+        match self.write {
+            WriteSide::Finished => self.times.active_ms = now_ms,
+            _ => self.write = WriteSide::Finishing,
+        }
+        self.maybe_finish();
+    }
+
+    /// Returns whether data from the peer is discarded: it is read whatever the owner does.
+    #[inline]
+    pub(super) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_))
+    }
+
+    /// Ends at once; what is queued is not sent.
+    pub(super) fn end(&mut self, reason: DisconnectReason) {
+        if !matches!(self.phase, Phase::Ended(_)) {
+            self.phase = Phase::Ended(Box::new(End {
+                reason,
+                is_abandoned: false,
+            }));
+            self.drop_output();
+            self.pending.peer_finished = false;
+        }
+    }
+
+    /// Whether the peer gets a reset behind the output: the owner has panicked, so that what it has written may be a part,
+    /// which the peer must not take for the whole.
+    pub(super) fn ends_in_reset(&self) -> bool {
+        matches!(&self.phase, Phase::Closing(reason)
+            if matches!(**reason, DisconnectReason::Exit(Reason::Panic(_))))
+    }
+
+    #[cold]
+    pub(super) fn abandon_closing(&mut self) {
+        if let Phase::Closing(reason) = &self.phase {
+            let reason = (**reason).clone();
+            self.abandon(reason);
+        }
+    }
+
+    /// Ends for the reason of closing.
+    pub(super) fn end_closing(&mut self) {
+        if let Phase::Closing(reason) = &self.phase {
+            let reason = (**reason).clone();
+            self.end(reason);
+        }
+    }
+
+    /// Ends a connection whose both sides have ended, as soon as the owner knows that the peer's has.
+    pub(super) fn maybe_finish(&mut self) {
+        if self.read == ReadSide::Open || !matches!(self.write, WriteSide::Finished) {
+            return;
+        }
+        match &self.phase {
+            Phase::Closing(_) => self.end_closing(),
+            Phase::Open if !self.pending.peer_finished => self.end(DisconnectReason::ClosedByPeer),
+            _ => {}
+        }
+    }
+
+    /// Returns where the connection stands.
+    pub(crate) fn status(&self) -> Status<'_> {
+        Status {
+            state: self.state(),
+            is_paused: self.owner.is_paused,
+            is_raw: self.decoder.is_raw(),
+            is_shutting_down: self.is_shutting_down(),
+            is_encrypted: self.is_encrypted,
+            has_unread: self.has_unread(),
+            can_start_tls: self.can_start_tls(),
+            has_flight: self.has_flight(),
+            tls_version: self.tls.as_ref().and_then(Tls::version),
+            deadline_ms: self.next_deadline(),
+            ended: self.ended(),
+            is_abandoned: self.is_abandoned(),
+        }
+    }
+
+    pub(super) fn ended(&self) -> Option<&DisconnectReason> {
+        match &self.phase {
+            Phase::Ended(end) => Some(&end.reason),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        matches!(&self.phase, Phase::Ended(end) if end.is_abandoned)
+    }
+
+    pub(super) fn state(&self) -> &'static str {
+        match (&self.phase, self.read, &self.write) {
+            (Phase::Handshaking, ..) => "handshaking",
+            (Phase::Closing(_), ..) => "closing",
+            (Phase::Ended(_), ..) => "ended",
+            (Phase::Open, ReadSide::Ended, _) => "half-closed by peer",
+            (Phase::Open, _, WriteSide::Finishing | WriteSide::Finished) => "half-closed",
+            (Phase::Open, ..) => "open",
+        }
+    }
+}
+
+/// The reason of closing, unless it claims that everything was sent.
+pub(crate) fn first_reason(
+    closing: &DisconnectReason,
+    failure: DisconnectReason,
+) -> DisconnectReason {
+    match closing {
+        DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer => failure,
+        first => first.clone(),
+    }
+}
