@@ -22,7 +22,7 @@ impl<'a> Context<'a> {
         Self {
             env: ProcessContext {
                 processes: env.processes,
-                life: &mut *env.life,
+                control: &mut *env.control,
             },
         }
     }
@@ -46,7 +46,7 @@ impl<'a> Context<'a> {
     /// ```
     #[doc(alias = "PID")]
     pub fn pid(&self) -> Pid {
-        self.env.life.pid
+        self.env.control.pid
     }
 
     /// The process that spawned this one; [`Pid::NODE`] if the embedding program did.
@@ -58,7 +58,7 @@ impl<'a> Context<'a> {
     /// # Ok(()) }) }
     /// ```
     pub fn parent(&self) -> Pid {
-        self.env.life.parent
+        self.env.control.parent
     }
 
     /// The name of this process, if it has one.
@@ -72,7 +72,7 @@ impl<'a> Context<'a> {
     /// # Ok(()) }) }
     /// ```
     pub fn name(&self) -> Option<&Name> {
-        self.env.life.name.as_ref()
+        self.env.control.name.as_ref()
     }
 
     /// Registers this process under a name. A process has one name at a time.
@@ -90,7 +90,7 @@ impl<'a> Context<'a> {
     /// # Ok(()) }) }
     /// ```
     pub fn register(&mut self, name: impl Into<Name>) -> Result<(), SpawnError> {
-        self.env.processes.register(self.env.life, name.into())
+        self.env.processes.register(self.env.control, name.into())
     }
 
     /// Gives the name back. Returns it, if there was one. Monitors that were set by the name get a `Down` with
@@ -105,7 +105,7 @@ impl<'a> Context<'a> {
     /// # Ok(()) }) }
     /// ```
     pub fn unregister(&mut self) -> Option<Name> {
-        self.env.processes.unregister(self.env.life)
+        self.env.processes.unregister(self.env.control)
     }
 
     /// The process that holds the name now.
@@ -167,9 +167,9 @@ impl<'a> Context<'a> {
         message: T,
         priority: Priority,
     ) -> Result<(), SendError> {
-        self.env.life.sent = self.env.life.sent.saturating_add(1);
+        self.env.control.sent = self.env.control.sent.saturating_add(1);
         let (from, message) = (
-            self.env.life.pid,
+            self.env.control.pid,
             CompactMessage::from(Message::new(message)),
         );
         let processes = self.env.processes;
@@ -209,7 +209,7 @@ impl<'a> Context<'a> {
         from: Pid,
         message: T,
     ) -> Result<(), SendError> {
-        self.env.life.sent = self.env.life.sent.saturating_add(1);
+        self.env.control.sent = self.env.control.sent.saturating_add(1);
         let message = CompactMessage::from(Message::new(message));
         self.env
             .processes
@@ -236,11 +236,11 @@ impl<'a> Context<'a> {
         to: Alias,
         message: T,
     ) -> Result<(), SendError> {
-        self.env.life.sent = self.env.life.sent.saturating_add(1);
+        self.env.control.sent = self.env.control.sent.saturating_add(1);
         self.env
             .processes
             .commands
-            .send(to, self.env.life.pid, Message::new(message).into())
+            .send(to, self.env.control.pid, Message::new(message).into())
     }
 }
 

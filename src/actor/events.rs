@@ -73,7 +73,7 @@ impl Context<'_> {
         let env = self.env();
         let state = env
             .processes
-            .register_event(env.life, name.into(), &options)?;
+            .register_event(env.control, name.into(), &options)?;
         Ok(Event {
             state,
             of: PhantomData,
@@ -105,7 +105,7 @@ impl Context<'_> {
         let env = self.env();
         let published = env.processes.publish(event.state(), value)?;
         let sends = u32::try_from(published.delivered).unwrap_or(u32::MAX);
-        env.life.sent = env.life.sent.saturating_add(sends);
+        env.control.sent = env.control.sent.saturating_add(sends);
         Ok(published)
     }
 
@@ -123,7 +123,7 @@ impl Context<'_> {
     /// ```
     pub fn end_event<T>(&mut self, event: &Event<T>) {
         let env = self.env();
-        env.life.forget_event(event.state());
+        env.control.forget_event(event.state());
         env.processes.end_event(event.state(), &Reason::Normal);
     }
 

@@ -228,9 +228,9 @@ impl Pool {
                     };
                     env.unlink(Target::Pid(worker));
                     // It may have ended just now.
-                    let _ = env
-                        .processes
-                        .send_exit_behind(env.life.pid, worker, Reason::Shutdown);
+                    let _ =
+                        env.processes
+                            .send_exit_behind(env.control.pid, worker, Reason::Shutdown);
                 }
                 self.next %= self.workers.len().max(1);
             }
@@ -271,7 +271,7 @@ impl Pool {
 }
 
 fn alarm(env: &ProcessContext<'_>, alarm: Retry, delay: Duration) {
-    let me = env.life.pid;
+    let me = env.control.pid;
     env.processes.timers.after(
         delay,
         TimerEvent::Send {

@@ -34,7 +34,7 @@ impl Context<'_> {
     ) -> Result<(), SendErrorKind> {
         self.env
             .processes
-            .send_exit(self.env.life.pid, to.into(), reason)
+            .send_exit(self.env.control.pid, to.into(), reason)
     }
 
     /// Ends a meta-process. It cannot trap this; a connection sends what it has accepted first, within its close
@@ -68,7 +68,7 @@ impl Context<'_> {
     /// # Ok(()) }) }
     /// ```
     pub fn trap_exit(&mut self, trap: bool) -> bool {
-        std::mem::replace(&mut self.env.life.trap_exit, trap)
+        std::mem::replace(&mut self.env.control.trap_exit, trap)
     }
 
     /// Spawns a process; its `init` runs now, on this thread.

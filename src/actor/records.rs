@@ -22,13 +22,13 @@ impl Context<'_> {
     /// ```
     pub fn log(&mut self, level: Level, text: impl fmt::Display) {
         let env = self.env();
-        env.processes.record_own(env.life, level, &text);
+        env.processes.record_own(env.control, level, &text);
     }
 
     /// Makes the record of a message that is not expected.
     pub(super) fn record_unknown(&mut self, message: &Message) {
         let env = self.env();
-        env.processes.record_unknown(env.life, message);
+        env.processes.record_unknown(env.control, message);
     }
 
     /// Sets the level of the records of this process and of its sockets; `None`: the node's.
@@ -41,6 +41,6 @@ impl Context<'_> {
     /// ```
     pub fn set_log_level(&mut self, level: impl Into<Option<Level>>) {
         let env = self.env();
-        env.processes.set_log_level(env.life.pid, level.into());
+        env.processes.set_log_level(env.control.pid, level.into());
     }
 }

@@ -196,7 +196,7 @@ impl Context<'_> {
         reply: Reply,
     ) -> Result<(), SendError> {
         let env = self.env();
-        env.life.count_send();
+        env.control.count_send();
         reply.note_forwarded();
         env.processes
             .call(from, to.into(), Message::new(message), reply)

@@ -71,7 +71,7 @@ impl Context<'_> {
             .processes
             .commands
             .write(connection, pid, data.into());
-        self.env().life.count_send();
+        self.env().control.count_send();
     }
 
     /// [`Context::write`], under a name that a [`SessionContext`](crate::SessionContext) does not use for its own
@@ -119,7 +119,7 @@ impl Context<'_> {
             .processes
             .commands
             .try_write(connection, pid, data.into());
-        self.env().life.count_send();
+        self.env().control.count_send();
         flow
     }
 
@@ -161,7 +161,7 @@ impl Context<'_> {
             .processes
             .commands
             .send_datagram(socket, pid, datagram);
-        self.env().life.count_send();
+        self.env().control.count_send();
     }
 
     /// Answers a datagram: to its sender, from the socket and the address that it came to. One that does not fit is dropped and
@@ -191,7 +191,7 @@ impl Context<'_> {
         let answer = packet.answer(data);
         let commands = &self.env().processes.commands;
         commands.send_datagram(packet.id, pid, answer);
-        self.env().life.count_send();
+        self.env().control.count_send();
     }
 
     /// Closes a connection in order: what was sent before goes out first, then the peer gets the end. Nothing can

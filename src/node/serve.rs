@@ -156,7 +156,7 @@ fn make<S>(factory: impl FnOnce() -> S) -> Result<S, SpawnError> {
 /// The options of a session that this process starts.
 fn options(cx: &mut Context<'_>) -> SpawnOptions {
     let options = SpawnOptions::default();
-    options.inherit(cx.env().life).unwrap_or(options)
+    options.inherit(cx.env().control).unwrap_or(options)
 }
 
 impl<S, F> SpawnMeta for Serve<TcpServer, F>

@@ -61,11 +61,11 @@ impl Processes {
             return self.run_rarely(cell, stage);
         };
         let outcome = catch_panic(|| self.activate(cell, process));
-        cell.activity.add_sent(process.life.sent);
+        cell.activity.add_sent(process.control.sent);
         let reason = match outcome {
             Ok(Activation::Idle) => return Ran::Idle,
             Ok(Activation::More) => {
-                process.life.forget_blocked(cell);
+                process.control.forget_blocked(cell);
                 return Ran::More;
             }
             Ok(Activation::End(reason)) => process.reason_of_end(cell, reason),
@@ -80,7 +80,7 @@ impl Processes {
         };
         drop(stage);
         let actor = process.behavior.type_name();
-        self.record_end(&process.life, Some(actor), &reason);
+        self.record_end(&process.control, Some(actor), &reason);
         self.end(cell, process, reason);
         Ran::Over
     }
@@ -132,9 +132,9 @@ impl Processes {
     pub(super) fn activate(self: &Arc<Self>, cell: &Cell, body: &mut Process) -> Activation {
         let mut began_ns = None;
         let mut budget = BUDGET;
-        body.life.sent = 0;
+        body.control.sent = 0;
         for handled in 1_u32.. {
-            let released = match &body.life.cold {
+            let released = match &body.control.cold {
                 None => None,
                 Some(_) => body.take_released(self, handled, &cell.mailbox),
             };
@@ -143,9 +143,10 @@ impl Processes {
             } else {
                 let next = cell.mailbox.next(&mut body.batch);
                 if !body.batch.resumed.is_empty() {
-                    self.resume(body.life.pid, &mut body.batch.resumed);
+                    self.resume(body.control.pid, &mut body.batch.resumed);
                 }
-                if handled == 1 && (body.life.has_backlog || body.batch.len() >= BUDGET as usize) {
+                if handled == 1 && (body.control.has_backlog || body.batch.len() >= BUDGET as usize)
+                {
                     began_ns = Some(self.timers.clock().now_ns());
                 }
                 let Some(envelope) = next else {
@@ -156,7 +157,7 @@ impl Processes {
             if let Err(reason) = outcome {
                 return Activation::End(reason);
             }
-            if handled + body.life.sent / SENDS >= budget {
+            if handled + body.control.sent / SENDS >= budget {
                 if !self.may_go_on(began_ns) {
                     break;
                 }
@@ -168,7 +169,7 @@ impl Processes {
                 }
             }
         }
-        body.life.has_backlog = cell.mailbox.queued() >= BUDGET as usize;
+        body.control.has_backlog = cell.mailbox.queued() >= BUDGET as usize;
         Activation::More
     }
 
@@ -205,7 +206,7 @@ impl Process {
         envelope: Envelope,
     ) -> Result<(), Reason> {
         // Most processes have set nothing aside, and then only data of a connection can be.
-        if self.life.cold.is_some() {
+        if self.control.cold.is_some() {
             return self.handle_behind(processes, activity, envelope);
         }
         match &envelope.payload {
@@ -274,7 +275,7 @@ impl Process {
         };
         let mut env = ProcessContext {
             processes,
-            life: &mut self.life,
+            control: &mut self.control,
         };
         self.behavior.handle_packed(&mut env, from, message)
     }

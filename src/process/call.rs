@@ -24,7 +24,7 @@ use std::time::Duration;
 use super::SpawnOptions;
 use super::activation::FORCED;
 use super::calls::Blocked;
-use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
+use super::lifecycle::{Behavior, ControlBlock, Process, ProcessContext};
 use super::table::{Cell, Processes};
 use crate::bridge::Deliver;
 use crate::bridge::request::{Reply, Wait};
@@ -61,7 +61,7 @@ impl ProcessContext<'_> {
             Standing::Program => (None, None),
             Standing::Runtime => return Err(RequestError::WouldBlockRuntime),
             #[cfg(feature = "testing")]
-            Standing::Simulated => (None, Some(self.life.pid.index())),
+            Standing::Simulated => (None, Some(self.control.pid.index())),
         };
         let to = self
             .processes
@@ -102,11 +102,11 @@ impl ProcessContext<'_> {
         if let Err(cycle) = processes.calls.enter(callers, callee, &wait) {
             return (Err(RequestError::Cycle(cycle)), false);
         }
-        if let Err(error) = processes.call(self.life.pid, to, message, reply) {
+        if let Err(error) = processes.call(self.control.pid, to, message, reply) {
             processes.calls.leave(callers);
             return (Err(RequestError::NotDelivered(error.kind())), false);
         }
-        self.life.count_send();
+        self.control.count_send();
         if self.exit_waits(callers) {
             wait.interrupt();
         }
@@ -114,7 +114,7 @@ impl ProcessContext<'_> {
         let result = pending.wait_for(timeout);
         processes.calls.leave(callers);
         if is_handed_over && callers.len() == 1 {
-            self.life.sent = self.life.sent.saturating_add(FORCED);
+            self.control.sent = self.control.sent.saturating_add(FORCED);
         }
         (result, is_handed_over)
     }
@@ -125,20 +125,20 @@ impl ProcessContext<'_> {
         options: &SpawnOptions,
         behavior: Box<dyn Behavior>,
     ) -> Result<Pid, SpawnError> {
-        let inherited = options.inherit(self.life);
+        let inherited = options.inherit(self.control);
         let options = inherited.as_ref().unwrap_or(options);
-        let result = self.processes.spawn(self.life.pid, options, behavior);
-        let pid = self.life.pid;
-        if self.life.sent < FORCED && self.processes.scheduler.is_detached(pid.index()) {
-            self.life.sent += FORCED;
+        let result = self.processes.spawn(self.control.pid, options, behavior);
+        let pid = self.control.pid;
+        if self.control.sent < FORCED && self.processes.scheduler.is_detached(pid.index()) {
+            self.control.sent += FORCED;
         }
         result
     }
 
     /// This process, and those that wait until it has started: the one whose handler runs on this thread is last.
     fn callers(&self, outermost: Option<u32>) -> Vec<(Pid, bool)> {
-        let mut callers = vec![(self.life.pid, self.life.trap_exit)];
-        let mut parent = self.life.parent;
+        let mut callers = vec![(self.control.pid, self.control.trap_exit)];
+        let mut parent = self.control.parent;
         while callers.last().map(|(pid, _)| pid.index()) != outermost
             && parent != Pid::NODE
             && callers.len() < NESTED
@@ -175,7 +175,7 @@ impl Processes {
     }
 }
 
-impl ProcessInfo {
+impl ControlBlock {
     /// Takes back what ended an activation behind a call.
     #[inline]
     pub(super) fn forget_blocked(&self, cell: &Cell) {
@@ -190,14 +190,17 @@ impl Process {
     /// ends with the reason of the signal.
     #[cold]
     pub(super) fn reason_of_end(&mut self, cell: &Cell, reason: Reason) -> Reason {
-        self.life.forget_blocked(cell);
+        self.control.forget_blocked(cell);
         if reason.downcast_ref() != Some(&RequestError::Exiting) {
             return reason;
         }
-        let generation = self.life.pid.generation();
-        match cell.mailbox.pending_exit(generation, self.life.trap_exit) {
+        let generation = self.control.pid.generation();
+        match cell
+            .mailbox
+            .pending_exit(generation, self.control.trap_exit)
+        {
             Some(signal) => {
-                self.life.is_signaled = true;
+                self.control.is_signaled = true;
                 signal
             }
             None => reason,

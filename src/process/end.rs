@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
-use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
+use super::lifecycle::{Behavior, ControlBlock, Process, ProcessContext};
 use super::mailbox::{Batch, ClosedMailbox};
 use super::relations::{Relations, in_order};
 use super::table::{Cell, Processes, Stage};
@@ -40,7 +40,7 @@ use crate::scheduler::{Slot, Task};
 
 /// A process that is out of the table.
 pub(super) struct Closing {
-    life: ProcessInfo,
+    control: ControlBlock,
     /// With `terminate` still to be called, if `init` has returned.
     behavior: Option<Box<dyn Behavior>>,
     was_started: bool,
@@ -70,15 +70,17 @@ impl Processes {
     /// Ends a process that has started; it goes on after its listeners have been closed.
     pub(super) fn end(self: &Arc<Self>, cell: &Cell, mut process: Box<Process>, reason: Reason) {
         let mut remains = cell.mailbox.close(&mut process.batch);
-        self.unregister(&mut process.life);
+        self.unregister(&mut process.control);
         if remains.relations.is_some() {
             let closing = Closing::started(*process, remains, reason);
             return self.continue_end(cell, closing);
         }
         // Most processes have neither listeners nor links, and end where they are.
-        let pid = process.life.pid;
-        let Process { life, behavior, .. } = &mut *process;
-        self.finish(life, Some(behavior), &mut remains, &reason);
+        let pid = process.control.pid;
+        let Process {
+            control, behavior, ..
+        } = &mut *process;
+        self.finish(control, Some(behavior), &mut remains, &reason);
         drop_catching(process);
         self.free(pid, remains.retired);
     }
@@ -87,15 +89,15 @@ impl Processes {
     pub(super) fn close(
         &self,
         cell: &Cell,
-        mut life: ProcessInfo,
+        mut control: ControlBlock,
         mut batch: Batch,
         behavior: Option<Box<dyn Behavior>>,
         reason: Reason,
     ) -> Closing {
         let remains = cell.mailbox.close(&mut batch);
-        self.unregister(&mut life);
+        self.unregister(&mut control);
         Closing {
-            life,
+            control,
             behavior,
             was_started: false,
             remains,
@@ -111,7 +113,7 @@ impl Processes {
         reason: Reason,
     ) -> Closing {
         let remains = cell.mailbox.close(&mut process.batch);
-        self.unregister(&mut process.life);
+        self.unregister(&mut process.control);
         Closing::started(process, remains, reason)
     }
 
@@ -124,7 +126,7 @@ impl Processes {
         let waker = Waker::from(Arc::new(Confirmations {
             left: AtomicUsize::new(listeners.len()),
             processes: Arc::downgrade(self),
-            index: closing.life.pid.index(),
+            index: closing.control.pid.index(),
         }));
         let reason = closing.reason.clone();
         let stage = Stage::Closing(Box::new(closing));
@@ -141,56 +143,58 @@ impl Processes {
     /// Steps 4 to 7.
     pub(super) fn finish_end(self: &Arc<Self>, closing: Closing) {
         let Closing {
-            mut life,
+            mut control,
             mut behavior,
             was_started,
             mut remains,
             reason,
         } = closing;
-        let pid = life.pid;
+        let pid = control.pid;
         let started = behavior.as_mut().filter(|_| was_started);
-        self.finish(&mut life, started, &mut remains, &reason);
+        self.finish(&mut control, started, &mut remains, &reason);
         drop_catching(behavior);
-        drop_catching(life);
+        drop_catching(control);
         self.free(pid, remains.retired);
     }
 
     /// Steps 4 to 7, but for the drop of the process itself. `started` is its behavior if `init` has returned.
     fn finish(
         self: &Arc<Self>,
-        life: &mut ProcessInfo,
+        control: &mut ControlBlock,
         started: Option<&mut Box<dyn Behavior>>,
         remains: &mut ClosedMailbox,
         reason: &Reason,
     ) {
-        let pid = life.pid;
-        if life.is_dependent {
-            self.with_relations(life.parent, |relations| relations.dependents.remove(&pid));
+        let pid = control.pid;
+        if control.is_dependent {
+            self.with_relations(control.parent, |relations| {
+                relations.dependents.remove(&pid)
+            });
         }
         if let Some(behavior) = started {
             self.ended[reason.class()].fetch_add(1, Ordering::Relaxed);
             self.set_terminating(pid, pid.generation());
             let mut env = ProcessContext {
                 processes: self,
-                life,
+                control,
             };
             if let Err(payload) = catch_panic(|| behavior.terminate(&mut env, reason)) {
                 let panic = Reason::from_panic(&*payload);
                 drop_catching(payload);
-                self.record_panic_at_end(life, &**behavior, panic);
+                self.record_panic_at_end(control, &**behavior, panic);
             }
             self.set_terminating(pid, 0);
         }
-        if life.cold.is_some() {
-            for event in life.take_events() {
+        if control.cold.is_some() {
+            for event in control.take_events() {
                 self.end_event(&event, reason);
             }
-            self.leave_lines(life);
+            self.leave_lines(control);
         }
         if let Some(relations) = remains.relations.take() {
             self.notify_related(pid, *relations, reason);
         }
-        life.cancel_all_timers(self);
+        control.cancel_all_timers(self);
         if let Some(waiters) = remains.waiters.take() {
             // They find that it has ended.
             let resumed = |alias| Resumed { alias, messages: 1 };
@@ -207,8 +211,8 @@ impl Processes {
         let closing = match stage {
             Stage::Vacant | Stage::Own(_) => return,
             Stage::Starting(starting) => {
-                let life = starting.into_life();
-                self.close(cell, life, Batch::default(), None, reason.clone())
+                let control = starting.into_control();
+                self.close(cell, control, Batch::default(), None, reason.clone())
             }
             Stage::Living(process) => self.close_started(cell, *process, reason.clone()),
             Stage::Closing(closing) => *closing,
@@ -315,9 +319,11 @@ fn store_before<T>(slot: &Mutex<T>, value: T, queue: impl FnOnce()) {
 impl Closing {
     /// A process that has started, and whose mailbox has been closed.
     fn started(process: Process, remains: ClosedMailbox, reason: Reason) -> Self {
-        let Process { life, behavior, .. } = process;
+        let Process {
+            control, behavior, ..
+        } = process;
         Self {
-            life,
+            control,
             behavior: Some(behavior),
             was_started: true,
             remains,

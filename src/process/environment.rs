@@ -73,14 +73,14 @@ impl fmt::Debug for Environment {
 impl ProcessContext<'_> {
     /// The value of that name and type.
     pub(crate) fn environment<T: Any + Send + Sync>(&self, name: &str) -> Option<Arc<T>> {
-        let own = self.life.environment().and_then(|own| own.get(name));
+        let own = self.control.environment().and_then(|own| own.get(name));
         let value = own.or_else(|| self.processes.environment.get(name))?;
         Arc::downcast(Arc::clone(value)).ok()
     }
 
     /// Sets a value of this process and of those that it spawns from now on.
     pub(crate) fn set_environment<T: Any + Send + Sync>(&mut self, name: Name, value: T) {
-        self.life.environment_mut().set(name, value);
+        self.control.environment_mut().set(name, value);
     }
 }
 

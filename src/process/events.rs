@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::Processes;
 use super::class::{Class, PushError};
 use super::envelope::Payload;
-use super::lifecycle::{ProcessContext, ProcessInfo};
+use super::lifecycle::{ControlBlock, ProcessContext};
 use super::relations::Monitored;
 use crate::base::sync::Mutex;
 use crate::base::unwind::drop_catching;
@@ -140,7 +140,7 @@ impl Processes {
     /// Registers an event of a process that is alive.
     pub(crate) fn register_event(
         &self,
-        life: &mut ProcessInfo,
+        control: &mut ControlBlock,
         name: Name,
         options: &EventOptions,
     ) -> Result<Arc<EventState>, EventError> {
@@ -148,12 +148,12 @@ impl Processes {
         if name.as_str().is_empty() {
             return Err(ConfigError::new("name", "must not be empty").into());
         }
-        if !self.is_alive(life.pid) {
+        if !self.is_alive(control.pid) {
             return Err(EventError::Ended);
         }
         let state = Arc::new(EventState {
             name: name.clone(),
-            publisher: life.pid,
+            publisher: control.pid,
             keep: options.kept,
             inner: Mutex::new(Inner {
                 is_open: true,
@@ -168,7 +168,7 @@ impl Processes {
             Entry::Occupied(entry) => return Err(EventError::Taken(entry.key().clone())),
             Entry::Vacant(entry) => entry.insert(Arc::clone(&state)),
         };
-        life.own_event(Arc::clone(&state));
+        control.own_event(Arc::clone(&state));
         Ok(state)
     }
 
@@ -328,7 +328,7 @@ impl Processes {
 impl ProcessContext<'_> {
     /// Subscribes to an event. The result is a monitor on it.
     pub(crate) fn subscribe(&self, name: Name) -> Result<Ref, EventError> {
-        let (processes, me) = (self.processes, self.life.pid);
+        let (processes, me) = (self.processes, self.control.pid);
         let monitor = processes.next_ref();
         let monitored = Monitored {
             target: Target::Event(name.clone()),

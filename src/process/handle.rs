@@ -28,7 +28,7 @@ impl Process {
         activity.begin_message(payload.message_type());
         let mut env = ProcessContext {
             processes,
-            life: &mut self.life,
+            control: &mut self.control,
         };
         match payload {
             Payload::Message(message) => self.behavior.handle_packed(&mut env, from, message),
@@ -38,7 +38,7 @@ impl Process {
             }
             Payload::Exit { signal, link } => self.handle_exit(processes, from, signal, link),
             Payload::Answer(reply) => {
-                let Some(reply) = env.life.accept(reply, processes) else {
+                let Some(reply) = env.control.accept(reply, processes) else {
                     return Ok(());
                 };
                 self.behavior
@@ -63,25 +63,25 @@ impl Process {
                     .handle_message(&mut env, from, Message::TcpConnect(connect))
             }
             Payload::Release(alias) => {
-                if let Some(aside) = self.life.aside_mut() {
+                if let Some(aside) = self.control.aside_mut() {
                     aside.release(alias);
                 }
                 Ok(())
             }
             Payload::Room => {
-                if !env.life.leave_line(from) {
+                if !env.control.leave_line(from) {
                     return Ok(());
                 }
                 let message = Message::Room(MessageRoom::new(from));
                 self.behavior.handle_message(&mut env, from, message)
             }
             Payload::NotifyRoom(senders) => {
-                processes.notify_room(env.life.pid, &senders);
-                env.life.give_way();
+                processes.notify_room(env.control.pid, &senders);
+                env.control.give_way();
                 Ok(())
             }
             Payload::Barrier(token) => {
-                match self.life.aside_mut() {
+                match self.control.aside_mut() {
                     Some(aside) => aside.hold_barrier(token),
                     None => drop(token),
                 }
@@ -103,7 +103,7 @@ impl Process {
         from: Pid,
         mut down: Box<MessageDown>,
     ) -> Result<(), Reason> {
-        let known = processes.with_relations(self.life.pid, |relations| {
+        let known = processes.with_relations(self.control.pid, |relations| {
             relations.monitors.remove(&down.monitor)
         });
         let Some(Some(monitored)) = known else {
@@ -114,7 +114,7 @@ impl Process {
         }
         let mut env = ProcessContext {
             processes,
-            life: &mut self.life,
+            control: &mut self.control,
         };
         self.behavior
             .handle_message(&mut env, from, Message::Down(down))
@@ -129,30 +129,30 @@ impl Process {
     ) -> Result<(), Reason> {
         if link {
             // Over a link that has been taken back meanwhile nothing comes any more.
-            let linked = processes.with_relations(self.life.pid, |relations| {
+            let linked = processes.with_relations(self.control.pid, |relations| {
                 relations.links.remove(&signal.from)
             });
             if linked != Some(true) {
                 return Ok(());
             }
         }
-        if self.life.trap_exit && (link || signal.reason != Reason::Kill) {
+        if self.control.trap_exit && (link || signal.reason != Reason::Kill) {
             let mut env = ProcessContext {
                 processes,
-                life: &mut self.life,
+                control: &mut self.control,
             };
             let reason = signal.reason.clone();
             let outcome = self
                 .behavior
                 .handle_message(&mut env, from, Message::Exit(signal));
             // The process obeys a signal that it has trapped.
-            self.life.is_signaled = outcome.as_ref().is_err_and(|ended| *ended == reason);
+            self.control.is_signaled = outcome.as_ref().is_err_and(|ended| *ended == reason);
             return outcome;
         }
         if link && signal.reason == Reason::Normal {
             return Ok(());
         }
-        self.life.is_signaled = true;
+        self.control.is_signaled = true;
         Err(signal.reason)
     }
 }

@@ -68,9 +68,10 @@ pub(crate) trait Behavior: Send {
     }
 }
 
-/// What belongs to a process besides the user's state.
+/// The control block of a process, in the sense of an operating system: what the runtime keeps of it between activations,
+/// besides its mailbox and the user's state.
 #[derive(Debug)]
-pub(crate) struct ProcessInfo {
+pub(crate) struct ControlBlock {
     pub(crate) pid: Pid,
     pub(crate) parent: Pid,
     pub(crate) name: Option<Name>,
@@ -120,12 +121,12 @@ impl ColdState {
 
 /// A process between its activations.
 pub(super) struct Process {
-    pub(super) life: ProcessInfo,
+    pub(super) control: ControlBlock,
     pub(super) batch: Batch,
     pub(super) behavior: Box<dyn Behavior>,
 }
 
-impl ProcessInfo {
+impl ControlBlock {
     pub(super) fn new(pid: Pid, parent: Pid, born_ms: u64, report: Option<StartReport>) -> Self {
         let cold = report.map(|report| {
             Box::new(ColdState {
@@ -283,13 +284,13 @@ impl ProcessInfo {
 /// What the callbacks of a process can do.
 pub(crate) struct ProcessContext<'a> {
     pub(crate) processes: &'a Arc<Processes>,
-    pub(crate) life: &'a mut ProcessInfo,
+    pub(crate) control: &'a mut ControlBlock,
 }
 
 impl fmt::Debug for ProcessContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessContext")
-            .field("pid", &self.life.pid)
+            .field("pid", &self.control.pid)
             .finish_non_exhaustive()
     }
 }

@@ -144,7 +144,7 @@ impl Processes {
     pub(crate) fn look_at<R>(&self, pid: Pid, look: impl FnOnce(&dyn Behavior) -> R) -> Option<R> {
         let cell = self.live_cell(pid)?;
         self.looks.look(&cell.stage, |stage| match stage {
-            Stage::Living(process) if process.life.pid == pid => Some(look(&*process.behavior)),
+            Stage::Living(process) if process.control.pid == pid => Some(look(&*process.behavior)),
             _ => None,
         })
     }

@@ -1,7 +1,7 @@
 //! How a process is spawned.
 
 use super::environment::Environment;
-use super::lifecycle::ProcessInfo;
+use super::lifecycle::ControlBlock;
 use super::mailbox::{Bounds, MailboxPolicy};
 use crate::error::ConfigError;
 use crate::id::Name;
@@ -149,7 +149,7 @@ impl SpawnOptions {
     }
 
     /// The options for a child of `parent`, if it inherits something.
-    pub(crate) fn inherit(&self, parent: &ProcessInfo) -> Option<Self> {
+    pub(crate) fn inherit(&self, parent: &ControlBlock) -> Option<Self> {
         let inherited = parent.environment().filter(|own| !own.is_empty())?;
         Some(Self {
             environment: self.environment.above(inherited),

@@ -229,10 +229,10 @@ impl Processes {
     fn activate_own(self: &Arc<Self>, cell: &Cell, process: &mut Process) -> Option<Reason> {
         loop {
             let outcome = catch_panic(|| self.activate(cell, process));
-            cell.activity.add_sent(process.life.sent);
+            cell.activity.add_sent(process.control.sent);
             match outcome {
                 Ok(Activation::Idle) => return None,
-                Ok(Activation::More) => process.life.forget_blocked(cell),
+                Ok(Activation::More) => process.control.forget_blocked(cell),
                 Ok(Activation::End(reason)) => return Some(process.reason_of_end(cell, reason)),
                 Err(payload) => {
                     let reason = Reason::from_panic(&*payload);
@@ -297,7 +297,7 @@ fn live(processes: &Arc<Processes>, pid: Pid, own_thread: &OwnThread) {
         }
     };
     let actor = process.behavior.type_name();
-    processes.record_end(&process.life, Some(actor), &reason);
+    processes.record_end(&process.control, Some(actor), &reason);
     let closing = processes.close_started(cell, *process, reason);
     processes.end_own(cell, closing);
 }

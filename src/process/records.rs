@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Processes;
-use super::lifecycle::{Behavior, ProcessInfo};
+use super::lifecycle::{Behavior, ControlBlock};
 use crate::error::Reason;
 use crate::id::Pid;
 use crate::message::Message;
@@ -29,21 +29,21 @@ impl Processes {
     }
 
     /// A record that a process makes about itself.
-    pub(crate) fn record_own(&self, life: &ProcessInfo, level: Level, text: &dyn fmt::Display) {
-        let own = self.log_level(life.pid);
+    pub(crate) fn record_own(&self, control: &ControlBlock, level: Level, text: &dyn fmt::Display) {
+        let own = self.log_level(control.pid);
         self.log.record(level, Kind::Program, own, |record| {
             record.set_text(text);
-            self.identify(life, record);
+            self.identify(control, record);
         });
     }
 
     /// The record of a message whose type a process does not expect.
-    pub(crate) fn record_unknown(&self, life: &ProcessInfo, message: &Message) {
-        let own = self.log_level(life.pid);
+    pub(crate) fn record_unknown(&self, control: &ControlBlock, message: &Message) {
+        let own = self.log_level(control.pid);
         self.log
             .record(Level::Warn, Kind::UnknownMessage, own, |record| {
                 record.set_text("message of a type that is not expected");
-                self.identify(life, record);
+                self.identify(control, record);
                 record.message = Some(message.type_name());
             });
     }
@@ -53,25 +53,25 @@ impl Processes {
     /// `actor`: the type's name, if its factory has returned.
     pub(super) fn record_end(
         &self,
-        life: &ProcessInfo,
+        control: &ControlBlock,
         actor: Option<&'static str>,
         reason: &Reason,
     ) {
         if matches!(reason, Reason::Normal | Reason::Shutdown) {
             return;
         }
-        let level = if life.is_signaled {
+        let level = if control.is_signaled {
             Level::Debug
         } else {
             Level::Error
         };
-        let own = self.log_level(life.pid);
+        let own = self.log_level(control.pid);
         self.log.record(level, Kind::ProcessEnded, own, |record| {
             record.set_text("process ended");
-            self.identify(life, record);
+            self.identify(control, record);
             record.actor = actor;
             record.reason = Some(reason.clone());
-            let age_ms = self.timers.clock().now_ms().saturating_sub(life.born_ms);
+            let age_ms = self.timers.clock().now_ms().saturating_sub(control.born_ms);
             record.lifetime = Some(Duration::from_millis(age_ms));
         });
     }
@@ -79,14 +79,14 @@ impl Processes {
     /// The record of a panic in `terminate`, which changes nothing about the end.
     pub(super) fn record_panic_at_end(
         &self,
-        life: &ProcessInfo,
+        control: &ControlBlock,
         behavior: &dyn Behavior,
         reason: Reason,
     ) {
         self.log
             .record(Level::Error, Kind::ProcessEnded, None, |record| {
                 record.set_text("process panicked in terminate");
-                self.identify(life, record);
+                self.identify(control, record);
                 record.actor = Some(behavior.type_name());
                 record.reason = Some(reason);
             });
@@ -110,10 +110,10 @@ impl Processes {
             });
     }
 
-    fn identify(&self, life: &ProcessInfo, record: &mut Record) {
-        record.pid = Some(life.pid);
-        record.name.clone_from(&life.name);
-        let cell = self.cells.get(life.pid.index());
+    fn identify(&self, control: &ControlBlock, record: &mut Record) {
+        record.pid = Some(control.pid);
+        record.name.clone_from(&control.name);
+        let cell = self.cells.get(control.pid.index());
         record.message = cell.and_then(|cell| cell.activity.message().name());
     }
 }

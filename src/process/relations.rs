@@ -85,7 +85,7 @@ impl Relations {
 impl ProcessContext<'_> {
     /// Links both ways. A target that is gone answers with an exit signal.
     pub(crate) fn link(&self, target: Target) -> Result<(), SendErrorKind> {
-        let me = self.life.pid;
+        let me = self.control.pid;
         let target = self.processes.locate(target)?;
         if target == Target::Pid(me) {
             return Ok(());
@@ -123,7 +123,7 @@ impl ProcessContext<'_> {
 
     /// Takes a link back. Nothing comes over it any more, not even what is on its way.
     pub(crate) fn unlink(&self, target: Target) {
-        let me = self.life.pid;
+        let me = self.control.pid;
         let Ok(target) = self.processes.locate(target) else {
             return;
         };
@@ -151,7 +151,7 @@ impl ProcessContext<'_> {
     /// Requests one [`Message::Down`](crate::message::Message::Down) at the end of the target.
     pub(crate) fn monitor(&self, target: Target) -> Ref {
         let monitor = self.processes.next_ref();
-        let me = self.life.pid;
+        let me = self.control.pid;
         let located = self.processes.locate(target.clone());
         let name = if let Target::Name(name) = &target {
             Some(name.clone())
@@ -198,7 +198,7 @@ impl ProcessContext<'_> {
 
     /// Takes a monitor back. Its `Down` does not come any more.
     pub(crate) fn demonitor(&self, monitor: Ref) {
-        let me = self.life.pid;
+        let me = self.control.pid;
         let Some(Some(monitored)) = self
             .processes
             .with_relations(me, |relations| relations.monitors.remove(&monitor))

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::envelope::Payload;
-use super::lifecycle::{ProcessContext, ProcessInfo};
+use super::lifecycle::{ControlBlock, ProcessContext};
 use super::relations::Relations;
 use super::table::Processes;
 use crate::bridge::TimerEvent;
@@ -43,9 +43,9 @@ impl ProcessContext<'_> {
         label: u64,
     ) -> Result<Ref, SendError> {
         let (request, reply) = self.expect_reply(timeout, label);
-        let sent = self.processes.call(self.life.pid, to, message, reply);
+        let sent = self.processes.call(self.control.pid, to, message, reply);
         sent.map(|()| request).inspect_err(|_| {
-            self.life.forget_request(request, self.processes);
+            self.control.forget_request(request, self.processes);
         })
     }
 
@@ -54,28 +54,32 @@ impl ProcessContext<'_> {
         let (request, reply) = self.expect_reply(timeout, 0);
         let sent = self.processes.inspect(to, reply);
         sent.map(|()| request).inspect_err(|_| {
-            self.life.forget_request(request, self.processes);
+            self.control.forget_request(request, self.processes);
         })
     }
 
     /// Ends the wait for an answer, which is dropped when it comes. Returns whether it was still waited for.
     pub(crate) fn cancel_request(&mut self, request: Ref) -> bool {
-        let is_waiting = self.life.forget_request(request, self.processes).is_some();
+        let is_waiting = self
+            .control
+            .forget_request(request, self.processes)
+            .is_some();
         if is_waiting {
-            self.processes.with_relations(self.life.pid, |relations| {
-                relations.canceled.get_or_insert_default().insert(request)
-            });
+            self.processes
+                .with_relations(self.control.pid, |relations| {
+                    relations.canceled.get_or_insert_default().insert(request)
+                });
         }
         is_waiting
     }
 
     fn expect_reply(&mut self, timeout: Duration, label: u64) -> (Ref, Reply) {
         let request = self.processes.next_ref();
-        let pid = self.life.pid;
+        let pid = self.control.pid;
         let timers = &self.processes.timers;
         let deadline_ms = timers.clock().deadline_ms(timeout);
         let timer = Some(timers.at(deadline_ms, TimerEvent::Request(pid, request)));
-        self.life.add_request(request, Waiting { label, timer });
+        self.control.add_request(request, Waiting { label, timer });
         let processes = Arc::clone(self.processes) as _;
         (
             request,
@@ -84,7 +88,7 @@ impl ProcessContext<'_> {
     }
 }
 
-impl ProcessInfo {
+impl ControlBlock {
     /// Ends the wait for a request. Returns its label, or `None` if it is not waited for.
     pub(super) fn forget_request(&mut self, request: Ref, processes: &Processes) -> Option<u64> {
         let waiting = self.remove_request(request)?;

@@ -40,28 +40,28 @@ impl Process {
         let has_ended = matches!(&envelope.payload,
             Payload::Message(message) if message.is_disconnect());
         if !has_ended && !matches!(&envelope.payload, Payload::Ack(_, Ack::Fence)) {
-            return return_envelope(processes, self.life.pid, alias, envelope);
+            return return_envelope(processes, self.control.pid, alias, envelope);
         }
-        let Some(aside) = self.life.aside_mut() else {
+        let Some(aside) = self.control.aside_mut() else {
             return;
         };
         let returning = aside.end_return(alias);
-        if !processes.owns(self.life.pid, alias) {
+        if !processes.owns(self.control.pid, alias) {
             // Before the fence leaves: from then on the end of this process is no loss.
-            processes.disown(self.life.pid, alias);
+            processes.disown(self.control.pid, alias);
         }
         let is_moved =
             returning.is_some_and(|returning| matches!(returning.why, Return::HandedOver(_)));
         if has_ended {
             self.pass_end(processes, alias, envelope, returning);
         } else {
-            return_envelope(processes, self.life.pid, alias, envelope);
+            return_envelope(processes, self.control.pid, alias, envelope);
         }
-        self.life.free_aside();
+        self.control.free_aside();
         if is_moved && self.behavior.is_session() {
             let message = Message::new(InputReturned(alias));
             // It runs, so it is there.
-            let _ = processes.deliver_control(self.life.pid, self.life.pid, message);
+            let _ = processes.deliver_control(self.control.pid, self.control.pid, message);
         }
     }
 
@@ -76,7 +76,7 @@ impl Process {
         let Payload::Message(message) = envelope.payload else {
             return;
         };
-        let Some(aside) = self.life.aside_mut() else {
+        let Some(aside) = self.control.aside_mut() else {
             return;
         };
         if let Some(Return::HandedOver(to)) = returning.map(|returning| returning.why) {
@@ -123,7 +123,7 @@ fn return_bytes(processes: &Processes, from: Pid, to: Alias, data: Buffer) {
 impl ProcessContext<'_> {
     /// Lets two connections of this process feed each other.
     pub(crate) fn relay(&mut self, pair: [Alias; 2]) -> Result<(), RelayError> {
-        let (commands, pid) = (&self.processes.commands, self.life.pid);
+        let (commands, pid) = (&self.processes.commands, self.control.pid);
         let [first, second] = pair;
         if first == second {
             return Err(RelayError::Same(first));
@@ -155,7 +155,7 @@ impl ProcessContext<'_> {
 
     /// Gives a connection of this process to another one.
     pub(crate) fn hand_over(&mut self, alias: Alias, to: Pid) -> Result<(), HandOverError> {
-        let (commands, from) = (&self.processes.commands, self.life.pid);
+        let (commands, from) = (&self.processes.commands, self.control.pid);
         let quota = commands
             .check_relay(alias, from)
             .map_err(|error| match error {
@@ -186,7 +186,7 @@ impl ProcessContext<'_> {
 
     /// Starts TLS on a connection of this process. `order` says which side of it this is.
     pub(crate) fn start_tls(&mut self, alias: Alias, order: Message) -> Result<(), StartTlsError> {
-        let (commands, from) = (&self.processes.commands, self.life.pid);
+        let (commands, from) = (&self.processes.commands, self.control.pid);
         let quota = commands
             .check_relay(alias, from)
             .map_err(|error| match error {
@@ -212,15 +212,15 @@ impl ProcessContext<'_> {
 
     /// Whether this process owns the connection.
     pub(crate) fn owns(&self, alias: Alias) -> bool {
-        self.processes.owns(self.life.pid, alias)
+        self.processes.owns(self.control.pid, alias)
     }
 
     /// Transition 1.
     fn return_input(&mut self, alias: Alias, why: Return) {
-        let cold = self.life.cold.get_or_insert_default();
+        let cold = self.control.cold.get_or_insert_default();
         let aside: &mut SetAside = cold.aside.get_or_insert_default();
         for envelope in aside.begin_return(alias, why) {
-            return_envelope(self.processes, self.life.pid, alias, envelope);
+            return_envelope(self.processes, self.control.pid, alias, envelope);
         }
     }
 
@@ -233,13 +233,13 @@ impl ProcessContext<'_> {
     /// Whether input of the connection goes back to its stripe.
     #[inline]
     pub(crate) fn is_returning(&self, alias: Alias) -> bool {
-        self.life
+        self.control
             .aside()
             .is_some_and(|aside| aside.is_returning(alias))
     }
 
     /// Gives bytes of the connection back to its stripe, behind those that were given back before.
     pub(crate) fn return_bytes(&self, alias: Alias, data: Buffer) {
-        return_bytes(self.processes, self.life.pid, alias, data);
+        return_bytes(self.processes, self.control.pid, alias, data);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::activation::FORCED;
 use super::class::{Class, Pushed};
 use super::envelope::{Envelope, Payload};
-use super::lifecycle::{ProcessContext, ProcessInfo};
+use super::lifecycle::{ControlBlock, ProcessContext};
 use super::mailbox::{PushedOver, RoomWait};
 use super::table::Processes;
 use crate::base::unwind::drop_catching;
@@ -38,10 +38,10 @@ impl ProcessContext<'_> {
             Target::Event(_) => return Err(SendErrorKind::IsEvent),
             Target::Alias(_) | Target::Name(_) => return Err(SendErrorKind::NoProcess),
         };
-        if self.life.stands_in_line(target) {
+        if self.control.stands_in_line(target) {
             return Ok(());
         }
-        let me = self.life.pid;
+        let me = self.control.pid;
         let mailbox = self.processes.mailbox(target);
         let wait = mailbox.map_or(RoomWait::Closed, |mailbox| {
             mailbox.wait_for_room(target.generation(), me)
@@ -49,11 +49,11 @@ impl ProcessContext<'_> {
         match wait {
             RoomWait::Closed => Err(SendErrorKind::NoProcess),
             RoomWait::Waiting(ticket) => {
-                self.life.enter_line(target, ticket);
+                self.control.enter_line(target, ticket);
                 Ok(())
             }
             RoomWait::Room => {
-                self.life.enter_line(target, 0);
+                self.control.enter_line(target, 0);
                 self.processes.notify_room(target, &[me]);
                 Ok(())
             }
@@ -71,10 +71,10 @@ impl Processes {
     }
 
     /// Takes a process that ends out of the lines in which it stands.
-    pub(super) fn leave_lines(&self, life: &mut ProcessInfo) {
-        for (target, ticket) in life.take_lines() {
+    pub(super) fn leave_lines(&self, control: &mut ControlBlock) {
+        for (target, ticket) in control.take_lines() {
             if let Some(mailbox) = self.mailbox(target) {
-                mailbox.leave_line(target.generation(), life.pid, ticket);
+                mailbox.leave_line(target.generation(), control.pid, ticket);
             }
         }
     }
@@ -121,7 +121,7 @@ impl Processes {
     }
 }
 
-impl ProcessInfo {
+impl ControlBlock {
     /// Ends the activation behind this handler, so that those that were notified run first.
     pub(super) fn give_way(&mut self) {
         if self.sent < FORCED {

@@ -203,7 +203,7 @@ impl Process {
             Payload::Message(CompactMessage::Tcp(packet)) if self.holds(processes, packet.id) => {
                 Some(packet.id)
             }
-            payload if self.life.aside().is_some() => self.held_behind(payload),
+            payload if self.control.aside().is_some() => self.held_behind(payload),
             _ => None,
         }
     }
@@ -212,7 +212,10 @@ impl Process {
     #[inline]
     fn holds(&self, processes: &Processes, alias: Alias) -> bool {
         self.is_above(processes, alias)
-            || self.life.aside().is_some_and(|aside| aside.contains(alias))
+            || self
+                .control
+                .aside()
+                .is_some_and(|aside| aside.contains(alias))
     }
 
     /// Whether the output of the connection is above its high mark, so that its owner, this process, gets no input.
@@ -220,7 +223,7 @@ impl Process {
     pub(super) fn is_above(&self, processes: &Processes, alias: Alias) -> bool {
         processes.commands.quota(alias).is_some_and(|quota| {
             // A process that gets the data from the owner gets no release.
-            quota.holds_input(alias.generation()) && quota.is_owner(self.life.pid)
+            quota.holds_input(alias.generation()) && quota.is_owner(self.control.pid)
         })
     }
 
@@ -232,7 +235,7 @@ impl Process {
             Payload::Message(message) => message.input_of()?,
             _ => return None,
         };
-        let aside = self.life.aside()?;
+        let aside = self.control.aside()?;
         aside.contains(alias).then_some(alias)
     }
 
@@ -242,24 +245,24 @@ impl Process {
     pub(super) fn ends_return(&mut self, alias: Alias, envelope: &Envelope) -> bool {
         let is_end = matches!(&envelope.payload,
             Payload::Message(message) if message.is_disconnect());
-        let Some(aside) = self.life.aside_mut().filter(|_| is_end) else {
+        let Some(aside) = self.control.aside_mut().filter(|_| is_end) else {
             return false;
         };
         let is_kept = aside.end_secured(alias);
-        self.life.free_aside();
+        self.control.free_aside();
         is_kept
     }
 
     #[cold]
     pub(super) fn set_aside(&mut self, processes: &Processes, alias: Alias, envelope: Envelope) {
         if self
-            .life
+            .control
             .aside()
             .is_some_and(|aside| aside.is_returning(alias))
         {
             return self.give_back(processes, alias, envelope);
         }
-        let cold = self.life.cold.get_or_insert_default();
+        let cold = self.control.cold.get_or_insert_default();
         let aside = cold.aside.get_or_insert_default();
         let is_last =
             matches!(&envelope.payload, Payload::Message(message) if message.is_disconnect());
@@ -274,17 +277,17 @@ impl Process {
     pub(super) fn complete_relay_end(&mut self, envelope: &mut Envelope) {
         if let Payload::Message(message) = &mut envelope.payload
             && let Some(end) = message.relay_end_mut()
-            && let Some(aside) = self.life.aside_mut()
+            && let Some(aside) = self.control.aside_mut()
         {
             aside.complete(end);
-            self.life.free_aside();
+            self.control.free_aside();
         }
     }
 
     /// Whether an end is kept for the end of a relay.
     #[inline]
     pub(super) fn keeps_ends(&self) -> bool {
-        self.life
+        self.control
             .aside()
             .is_some_and(|aside| !aside.ended.is_empty())
     }
@@ -298,7 +301,7 @@ impl Process {
         handled: u32,
         mailbox: &Mailbox,
     ) -> Option<Envelope> {
-        let has_released = self.life.aside().is_some_and(SetAside::has_released);
+        let has_released = self.control.aside().is_some_and(SetAside::has_released);
         if has_released && (handled % 2 == 1 || mailbox.queued() == 0) {
             return self.next_released(processes);
         }
@@ -308,12 +311,12 @@ impl Process {
     /// The next envelope that was set aside and may be handled.
     #[cold]
     pub(super) fn next_released(&mut self, processes: &Processes) -> Option<Envelope> {
-        let aside = self.life.aside_mut()?;
+        let aside = self.control.aside_mut()?;
         let envelope = aside.next(|alias| {
             let quota = processes.commands.quota(alias);
             quota.is_some_and(|quota| quota.holds_input(alias.generation()))
         });
-        self.life.free_aside();
+        self.control.free_aside();
         envelope
     }
 }
@@ -321,7 +324,9 @@ impl Process {
 impl ProcessContext<'_> {
     /// Whether input of the connection waits in this process, or goes back to its stripe.
     pub(crate) fn has_set_aside(&self, alias: Alias) -> bool {
-        self.life.aside().is_some_and(|aside| aside.contains(alias))
+        self.control
+            .aside()
+            .is_some_and(|aside| aside.contains(alias))
     }
 
     /// Whether the output of the connection is above its high mark, so that its input waits.
@@ -334,10 +339,10 @@ impl ProcessContext<'_> {
     /// input that comes later.
     pub(crate) fn send_at_low_mark(&mut self, alias: Alias, message: Message) {
         let envelope = Envelope {
-            from: self.life.pid,
+            from: self.control.pid,
             payload: Payload::Message(message.into()),
         };
-        let cold = self.life.cold.get_or_insert_default();
+        let cold = self.control.cold.get_or_insert_default();
         let aside = cold.aside.get_or_insert_default();
         aside.hold(alias, envelope);
     }

@@ -19,7 +19,7 @@ use super::SpawnOptions;
 use super::class::Class;
 use super::end::Closing;
 use super::envelope::Payload;
-use super::lifecycle::{Behavior, Process, ProcessContext, ProcessInfo};
+use super::lifecycle::{Behavior, ControlBlock, Process, ProcessContext};
 use super::mailbox::Batch;
 use super::own_thread::OwnThread;
 use super::relations::Monitored;
@@ -77,7 +77,7 @@ impl StartReport {
 
 /// A deferred process before its first activation.
 pub(super) struct Starting {
-    life: ProcessInfo,
+    control: ControlBlock,
     factory: Factory,
     /// Of the thread on which it starts.
     pub(super) own_thread: Option<Arc<OwnThread>>,
@@ -85,8 +85,8 @@ pub(super) struct Starting {
 
 impl Starting {
     /// What is left of it when it never runs.
-    pub(super) fn into_life(self) -> ProcessInfo {
-        self.life
+    pub(super) fn into_control(self) -> ControlBlock {
+        self.control
     }
 }
 
@@ -116,7 +116,7 @@ impl Processes {
         let _inside = self.scheduler.enter_to_spawn();
         let (cell, pid, born_ms) = self.open(parent, options)?;
         let mut process = Box::new(Process {
-            life: ProcessInfo::new(pid, parent, born_ms, report),
+            control: ControlBlock::new(pid, parent, born_ms, report),
             batch: Batch::default(),
             behavior,
         });
@@ -181,11 +181,11 @@ impl Processes {
     /// caller finds their ports free.
     fn abandon_start(self: &Arc<Self>, cell: &Cell, process: Process, reason: Reason) {
         let Process {
-            life,
+            control,
             batch,
             behavior,
         } = process;
-        let mut closing = self.close(cell, life, batch, Some(behavior), reason.clone());
+        let mut closing = self.close(cell, control, batch, Some(behavior), reason.clone());
         self.close_and_wait(closing.take_listeners(), &reason);
         self.finish_end(closing);
     }
@@ -211,7 +211,7 @@ impl Processes {
     }
 
     /// What comes between the cell and `init`: the node may stop just now, and the name be taken.
-    fn admit(&self, life: &mut ProcessInfo, options: &SpawnOptions) -> Result<(), SpawnError> {
+    fn admit(&self, control: &mut ControlBlock, options: &SpawnOptions) -> Result<(), SpawnError> {
         // Again, now that the process is in the table: pairs with the fence in `stop_spawning`. Either the stop is seen
         // here, or the stop finds the process and signals it.
         fence(Ordering::SeqCst);
@@ -219,11 +219,11 @@ impl Processes {
             return Err(SpawnError::Stopping);
         }
         if !options.environment.is_empty() {
-            *life.environment_mut() = options.environment.clone();
+            *control.environment_mut() = options.environment.clone();
         }
         if let Some(name) = &options.name {
-            self.take_name(name, life.pid)?;
-            life.name = Some(name.clone());
+            self.take_name(name, control.pid)?;
+            control.name = Some(name.clone());
         }
         Ok(())
     }
@@ -234,15 +234,15 @@ impl Processes {
         process: &mut Process,
         options: &SpawnOptions,
     ) -> Result<(), SpawnError> {
-        self.admit(&mut process.life, options)?;
+        self.admit(&mut process.control, options)?;
         self.init(cell, process).map_err(SpawnError::Init)?;
         // After `init`: its failure is reported by the error, not by a signal as well. The parent cannot end before, it is
         // the one that spawns.
-        let parent = process.life.parent;
+        let parent = process.control.parent;
         if options.link && parent != Pid::NODE {
             let env = ProcessContext {
                 processes: self,
-                life: &mut process.life,
+                control: &mut process.control,
             };
             env.link(Target::Pid(parent))
                 .map_err(|_| SpawnError::NoParent)?;
@@ -258,7 +258,7 @@ impl Processes {
         cell.is_session.store(is_session, Ordering::Relaxed);
         let mut env = ProcessContext {
             processes: self,
-            life: &mut process.life,
+            control: &mut process.control,
         };
         match catch_panic(|| process.behavior.init(&mut env)) {
             Ok(outcome) => outcome?,
@@ -268,8 +268,8 @@ impl Processes {
                 return Err(reason);
             }
         }
-        if let Some(report) = process.life.take_start_report() {
-            report.started(self, process.life.pid);
+        if let Some(report) = process.control.take_start_report() {
+            report.started(self, process.control.pid);
         }
         Ok(())
     }
@@ -281,7 +281,9 @@ impl Processes {
         cell: &Cell,
         starting: Starting,
     ) -> Result<Box<Process>, Box<Closing>> {
-        let Starting { life, factory, .. } = starting;
+        let Starting {
+            control, factory, ..
+        } = starting;
         let batch = Batch::default();
         let behavior = match factory() {
             Ok(behavior) => behavior,
@@ -290,12 +292,12 @@ impl Processes {
                     SpawnError::Init(reason) => reason,
                     other => other.into(),
                 };
-                self.record_end(&life, None, &reason);
-                return Err(Box::new(self.close(cell, life, batch, None, reason)));
+                self.record_end(&control, None, &reason);
+                return Err(Box::new(self.close(cell, control, batch, None, reason)));
             }
         };
         let mut process = Box::new(Process {
-            life,
+            control,
             batch,
             behavior,
         });
@@ -304,15 +306,15 @@ impl Processes {
             Ok(()) => Ok(process),
             Err(reason) => {
                 let actor = process.behavior.type_name();
-                self.record_end(&process.life, Some(actor), &reason);
+                self.record_end(&process.control, Some(actor), &reason);
                 let Process {
-                    life,
+                    control,
                     batch,
                     behavior,
                 } = *process;
                 Err(Box::new(self.close(
                     cell,
-                    life,
+                    control,
                     batch,
                     Some(behavior),
                     reason,
@@ -353,19 +355,19 @@ impl Processes {
         factory: Factory,
     ) -> Result<Pid, SpawnError> {
         let (cell, pid, born_ms) = self.open(parent, options)?;
-        let mut life = ProcessInfo::new(pid, parent, born_ms, None);
-        let admitted = self.admit(&mut life, options).and_then(|()| {
+        let mut control = ControlBlock::new(pid, parent, born_ms, None);
+        let admitted = self.admit(&mut control, options).and_then(|()| {
             let adopted = self.with_relations(parent, |relations| relations.dependents.insert(pid));
-            life.is_dependent = adopted.is_some();
+            control.is_dependent = adopted.is_some();
             adopted.map(|_| ()).ok_or(SpawnError::NoParent)
         });
         if let Err(error) = admitted {
-            let closing = self.close(cell, life, Batch::default(), None, Reason::Normal);
+            let closing = self.close(cell, control, Batch::default(), None, Reason::Normal);
             self.finish_end(closing);
             return Err(error);
         }
         *cell.stage.lock() = Stage::Starting(Box::new(Starting {
-            life,
+            control,
             factory,
             own_thread: None,
         }));
@@ -383,19 +385,20 @@ impl ProcessContext<'_> {
         options: &SpawnOptions,
         factory: Factory,
     ) -> Result<(Pid, Ref), SpawnError> {
-        let inherited = options.inherit(self.life);
+        let inherited = options.inherit(self.control);
         let options = inherited.as_ref().unwrap_or(options);
-        let (processes, parent) = (self.processes, self.life.pid);
-        let (cell, pid, born_ms) = processes.open(self.life.pid, options)?;
+        let (processes, parent) = (self.processes, self.control.pid);
+        let (cell, pid, born_ms) = processes.open(self.control.pid, options)?;
         let report = Some(StartReport::Parent(parent));
-        let mut life = ProcessInfo::new(pid, parent, born_ms, report);
+        let mut control = ControlBlock::new(pid, parent, born_ms, report);
         let own_thread = processes
-            .admit(&mut life, options)
+            .admit(&mut control, options)
             .and_then(|()| processes.own_thread_for(pid, options));
         let own_thread = match own_thread {
             Ok(own_thread) => own_thread,
             Err(error) => {
-                let closing = processes.close(cell, life, Batch::default(), None, Reason::Normal);
+                let closing =
+                    processes.close(cell, control, Batch::default(), None, Reason::Normal);
                 processes.finish_end(closing);
                 return Err(error);
             }
@@ -412,7 +415,7 @@ impl ProcessContext<'_> {
         let watcher = Watcher::Monitor(parent, monitor);
         processes.with_relations(pid, |relations| relations.watchers.insert(watcher));
         *cell.stage.lock() = Stage::Starting(Box::new(Starting {
-            life,
+            control,
             factory,
             own_thread,
         }));

@@ -18,7 +18,7 @@ use super::end::Closing;
 use super::envelope::Payload;
 use super::environment::Environment;
 use super::events::Events;
-use super::lifecycle::{Process, ProcessInfo};
+use super::lifecycle::{ControlBlock, Process};
 use super::looks::Looks;
 use super::mailbox::{Bounds, Mailbox, Snapshot};
 use super::own_thread::{OwnThread, OwnThreads};
@@ -284,28 +284,32 @@ impl Processes {
     }
 
     /// Registers the running process.
-    pub(crate) fn register(&self, life: &mut ProcessInfo, name: Name) -> Result<(), SpawnError> {
-        if let Some(name) = &life.name {
+    pub(crate) fn register(
+        &self,
+        control: &mut ControlBlock,
+        name: Name,
+    ) -> Result<(), SpawnError> {
+        if let Some(name) = &control.name {
             return Err(SpawnError::Named(name.clone()));
         }
-        if !self.is_alive(life.pid) {
+        if !self.is_alive(control.pid) {
             return Err(SpawnError::Ended);
         }
-        self.take_name(&name, life.pid)?;
-        life.name = Some(name);
+        self.take_name(&name, control.pid)?;
+        control.name = Some(name);
         Ok(())
     }
 
     /// Gives the name of the running process back.
-    pub(crate) fn unregister(&self, life: &mut ProcessInfo) -> Option<Name> {
-        let name = life.name.take()?;
+    pub(crate) fn unregister(&self, control: &mut ControlBlock) -> Option<Name> {
+        let name = control.name.take()?;
         let mut names = self.names.lock();
         // A process that was given up has lost it, perhaps to its successor.
-        if names.get(&name) == Some(&life.pid) {
+        if names.get(&name) == Some(&control.pid) {
             names.remove(&name);
         }
         drop(names);
-        self.notify_name_lost(life.pid, &name);
+        self.notify_name_lost(control.pid, &name);
         Some(name)
     }
 
@@ -375,13 +379,13 @@ impl Processes {
 
     /// What the runtime knows of a process.
     pub(super) fn describe(&self, process: &Process, inspection: &mut Inspection) {
-        let life = &process.life;
-        inspection.add("pid", life.pid);
-        inspection.add("parent", life.parent);
-        if let Some(name) = &life.name {
+        let control = &process.control;
+        inspection.add("pid", control.pid);
+        inspection.add("parent", control.parent);
+        if let Some(name) = &control.name {
             inspection.add("name", name);
         }
-        let cell = self.cells.get(life.pid.index());
+        let cell = self.cells.get(control.pid.index());
         let (handled, sent) = cell.map_or((0, 0), |cell| {
             (cell.activity.handled(), cell.activity.sent())
         });
@@ -389,11 +393,11 @@ impl Processes {
         inspection.add("messages_sent", sent);
         inspection.add(
             "messages_queued",
-            self.mailbox(life.pid).map_or(0, Mailbox::queued),
+            self.mailbox(control.pid).map_or(0, Mailbox::queued),
         );
         let dropped = cell.and_then(Cell::snapshot).map_or(0, |all| all.dropped);
         inspection.add("messages_dropped", dropped);
-        let relations = self.with_relations(life.pid, |relations| {
+        let relations = self.with_relations(control.pid, |relations| {
             (
                 relations.metas.len(),
                 relations.links.len(),
@@ -406,8 +410,8 @@ impl Processes {
         inspection.add("links", links);
         inspection.add("monitored_by", watchers);
         inspection.add("monitors", monitors);
-        inspection.add("trap_exit", life.trap_exit);
-        let aside = life.aside().map_or(0, SetAside::len);
+        inspection.add("trap_exit", control.trap_exit);
+        let aside = control.aside().map_or(0, SetAside::len);
         inspection.add("messages_set_aside", aside);
     }
 }

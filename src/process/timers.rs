@@ -201,17 +201,17 @@ impl Processes {
 impl ProcessContext<'_> {
     /// Sends a message to this process after a delay, which its full mailbox does not refuse.
     pub(crate) fn control_after(&mut self, message: Message, delay: Duration) {
-        let to = self.life.pid;
+        let to = self.control.pid;
         let event = TimerEvent::Control { to, message };
         let key = self.processes.timers.after(delay, event);
-        self.life.own_timer(TimerId::Once(key), self.processes);
+        self.control.own_timer(TimerId::Once(key), self.processes);
     }
 
     pub(crate) fn send_after(&mut self, to: Target, message: Message, delay: Duration) -> TimerId {
         let id = self
             .processes
-            .send_after((self.life.pid, to), message, delay);
-        self.life.own_timer(id, self.processes);
+            .send_after((self.control.pid, to), message, delay);
+        self.control.own_timer(id, self.processes);
         id
     }
 
@@ -221,14 +221,14 @@ impl ProcessContext<'_> {
         interval: Duration,
         message: (MessageType, MakeTick),
     ) -> Result<TimerId, ConfigError> {
-        let ends = (self.life.pid, to);
+        let ends = (self.control.pid, to);
         let id = self.processes.send_every(ends, interval, message)?;
-        self.life.own_timer(id, self.processes);
+        self.control.own_timer(id, self.processes);
         Ok(id)
     }
 
     pub(crate) fn cancel_timer(&mut self, id: TimerId) -> bool {
-        self.life.forget_timer(id);
+        self.control.forget_timer(id);
         self.processes.cancel_timer(id)
     }
 }

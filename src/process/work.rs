@@ -83,9 +83,9 @@ impl ProcessContext<'_> {
         label: u64,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Ref, RequestError> {
-        let (request, pid) = (self.processes.next_ref(), self.life.pid);
+        let (request, pid) = (self.processes.next_ref(), self.control.pid);
         let waiting = Waiting { label, timer: None };
-        self.life.add_request(request, waiting);
+        self.control.add_request(request, waiting);
         let processes = Arc::clone(self.processes) as _;
         let reply = Reply::to_process(pid, request, u64::MAX, processes);
         let running = Arc::clone(&self.processes.work.running);
@@ -107,7 +107,7 @@ impl ProcessContext<'_> {
         match self.processes.work.threads.run(job) {
             Ok(()) => Ok(request),
             Err(job) => {
-                self.life.forget_request(request, self.processes);
+                self.control.forget_request(request, self.processes);
                 drop_catching(job);
                 Err(RequestError::TooMuchWork)
             }
