@@ -38,6 +38,8 @@
 //! synchronizes. So everything here is relaxed but for `release`/`reserve` of a recycled cell, whose limits are written
 //! before the alias is published by the thread that allocated it.
 
+mod relayed;
+
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::id::Pid;
 
@@ -211,47 +213,6 @@ impl SendQuota {
     /// The number of the attempt; 0 for a connection that was accepted.
     pub(crate) fn attempt(&self) -> u32 {
         self.flags.load(Relaxed) >> ATTEMPT
-    }
-
-    /// Whether the output comes from another connection.
-    pub(crate) fn is_relayed(&self) -> bool {
-        self.flags.load(Relaxed) & RELAYED != 0
-    }
-
-    /// Refuses every later send but those of [`SendQuota::reserve_relayed`]. `false`: it was closed, or is stale.
-    pub(crate) fn begin_relay(&self, generation: u32) -> bool {
-        let is_first = self
-            .set_closing(generation)
-            .is_some_and(|word| word & CLOSING == 0);
-        if is_first {
-            self.flags.fetch_or(RELAYED, Relaxed);
-        }
-        is_first
-    }
-
-    /// Takes `begin_relay` back, before anything was relayed.
-    pub(crate) fn cancel_relay(&self, generation: u32) {
-        self.flags.fetch_and(!RELAYED, Relaxed);
-        let _ = self.word.fetch_update(Relaxed, Relaxed, |word| {
-            ((word >> 32) as u32 == generation).then_some(word & !CLOSING)
-        });
-    }
-
-    /// Accepts `bytes` of the other connection of a relay, whatever is queued. `true`: the output is above its high mark
-    /// now. `None`: the alias is stale, or not relayed.
-    pub(crate) fn reserve_relayed(&self, generation: u32, bytes: usize) -> Option<bool> {
-        if self.flags.load(Relaxed) & RELAYED == 0 {
-            return None;
-        }
-        let high = u64::from(self.high.load(Relaxed));
-        let add = |word: u64| {
-            let queued = (word & BYTES) + bytes as u64;
-            let is_current = (word >> 32) as u32 == generation && queued <= BYTES;
-            let above = if queued > high { ABOVE } else { 0 };
-            is_current.then(|| (word + bytes as u64) | above)
-        };
-        let before = self.word.fetch_update(Relaxed, Relaxed, add).ok()?;
-        add(before).map(|word| word & ABOVE != 0)
     }
 
     /// Whether a write that does not fit closes the connection.

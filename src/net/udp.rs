@@ -25,20 +25,22 @@ use crate::bridge::request::Reply;
 use crate::error::{BindError, ConfigError, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
-use crate::message::{Message, MessageUdp, datagram_bytes};
-use crate::meta::{DatagramInfo, MetaContext, MetaProcess, Readiness, SocketKind};
+use crate::message::Message;
+use crate::meta::{MetaContext, MetaProcess, Readiness, SocketKind};
 use crate::net::datagram_io::DatagramIo;
 use crate::net::multicast::Multicast;
 use crate::net::options::UdpServerOptions;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
 use crate::net::socket::{bind_addresses, bind_first, record_resolving, set_buffer_sizes, unbound};
-use crate::net::stream::{canonical, mapped_for};
+use crate::net::stream::mapped_for;
 use crate::proto::datagram::Counters;
 #[cfg(feature = "testing")]
 use crate::simulation;
 
 mod endpoint;
+mod inspect;
+mod outgoing;
 mod owner;
 
 /// Datagrams received in one activation; then others have their turn.
@@ -326,28 +328,6 @@ impl UdpServer {
         }
     }
 
-    fn send_all(&mut self, cx: &MetaContext<'_>) {
-        self.first.send_all(&self.owner, cx);
-        for endpoint in &mut self.others {
-            endpoint.send_all(&self.owner, cx);
-        }
-    }
-
-    /// Queues a datagram at the socket that it leaves from.
-    fn push(&mut self, cx: &mut MetaContext<'_>, packet: MessageUdp) {
-        let endpoint = if self.others.is_empty() {
-            &mut self.first
-        } else {
-            match self.choose(&packet) {
-                Some(endpoint) => endpoint,
-                None => return self.refuse(cx, &packet),
-            }
-        };
-        if endpoint.push(packet) {
-            cx.flush_later();
-        }
-    }
-
     /// Handles what is no datagram.
     #[cold]
     fn handle_command(&mut self, cx: &mut MetaContext<'_>, message: Message) -> Result<(), Reason> {
@@ -360,29 +340,6 @@ impl UdpServer {
                 Ok(())
             }
         }
-    }
-
-    /// The socket of the datagram's local address, or the first that reaches its peer.
-    fn choose(&mut self, packet: &MessageUdp) -> Option<&mut Endpoint> {
-        let local = packet.local_addr().map(canonical);
-        let fits = |endpoint: &Endpoint| match local {
-            Some(local) => endpoint.has(local),
-            None => endpoint.reaches(packet.addr),
-        };
-        if fits(&self.first) {
-            return Some(&mut self.first);
-        }
-        self.others.iter_mut().find(|endpoint| fits(endpoint))
-    }
-
-    /// A datagram that no socket sends.
-    fn refuse(&mut self, cx: &MetaContext<'_>, packet: &MessageUdp) {
-        self.first.machine.counters.send_errors += 1;
-        let (addr, length) = (canonical(packet.addr), packet.data.len());
-        let error = io::ErrorKind::AddrNotAvailable.into();
-        self.owner.report(cx, Some(addr), length, error);
-        let low = self.owner.options.output_limit / 4;
-        cx.quota().sent(datagram_bytes(length), low);
     }
 
     fn counters(&self) -> Counters {
@@ -471,46 +428,11 @@ impl MetaProcess for UdpServer {
     }
 
     fn kind(&self) -> SocketKind {
-        let counters = self.counters();
-        SocketKind::Datagram(DatagramInfo {
-            local_addr: Some(self.local_addr()),
-            owner: self.owner.pid,
-            bytes_in: counters.bytes_in,
-            bytes_out: counters.bytes_out,
-            messages_in: counters.messages_in,
-            messages_out: counters.messages_out,
-            dropped: counters.dropped,
-            truncated: counters.truncated,
-            receive_errors: counters.receive_errors,
-            send_errors: counters.send_errors,
-        })
+        SocketKind::Datagram(self.info())
     }
 
     fn handle_inspect(&self) -> Inspection {
-        let mut inspection = Inspection::default();
-        inspection.add("kind", "udp server");
-        inspection.add("local_addr", self.local_addr());
-        for endpoint in &self.others {
-            inspection.add("other_addr", endpoint.local_addr);
-        }
-        inspection.add("owner", self.owner.pid);
-        let counters = self.counters();
-        inspection.add("bytes_in", counters.bytes_in);
-        inspection.add("bytes_out", counters.bytes_out);
-        inspection.add("messages_in", counters.messages_in);
-        inspection.add("messages_out", counters.messages_out);
-        inspection.add("dropped", counters.dropped);
-        inspection.add("truncated", counters.truncated);
-        inspection.add("receive_errors", counters.receive_errors);
-        inspection.add("send_errors", counters.send_errors);
-        let mut drops = self
-            .endpoints()
-            .filter_map(|endpoint| endpoint.socket.kernel_drops())
-            .peekable();
-        if drops.peek().is_some() {
-            inspection.add("kernel_drops", drops.sum::<u64>());
-        }
-        inspection
+        self.inspection()
     }
 
     fn output_limit(&self) -> u32 {

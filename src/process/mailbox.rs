@@ -32,6 +32,7 @@
 mod overflow;
 mod rooms;
 mod snapshot;
+mod state;
 
 use std::collections::VecDeque;
 
@@ -39,14 +40,14 @@ pub use overflow::MailboxPolicy;
 use overflow::Overflow;
 pub(super) use overflow::PushedOver;
 pub(super) use rooms::RoomWait;
-use rooms::Rooms;
 pub use snapshot::Lanes;
 pub(super) use snapshot::Snapshot;
+use state::{State, Status};
 
 use super::activity::Identity;
 use super::class::{Class, PushError, Pushed};
 use super::lane::{Block, Lane};
-use super::turns::{Resumed, Turns};
+use super::turns::Resumed;
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::error::Reason;
@@ -75,27 +76,6 @@ pub(crate) struct Mailbox {
     in_flight: AtomicU32,
 }
 
-/// In the order in which a push needs it: into a burst one cache line is enough.
-#[derive(Debug)]
-#[repr(C)]
-struct State {
-    generation: u32,
-    status: Status,
-    bounds: Bounds,
-    main: Lane,
-    others: Option<Box<Others>>,
-    relations: Option<Box<Relations>>,
-    /// The bound for data. `bounds.data` is 0 instead while data waits, so that a push looks who waits.
-    data_bound: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Status {
-    Closed,
-    Idle,
-    Scheduled,
-}
-
 /// How many messages the main lane may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -103,32 +83,6 @@ pub(crate) struct Bounds {
     pub(crate) main: u32,
     /// For data of sockets; at most as many.
     pub(crate) data: u32,
-}
-
-/// Rarely used state, allocated on first use and freed when the process becomes idle.
-#[derive(Debug, Default)]
-struct Others {
-    urgent: VecDeque<Envelope>,
-    system: VecDeque<Envelope>,
-    log: VecDeque<Envelope>,
-    turns: Turns,
-    rooms: Rooms,
-    /// Of a mailbox that drops messages; kept while the process lives.
-    overflow: Option<Overflow>,
-}
-
-impl Others {
-    fn is_empty(&self) -> bool {
-        self.has_no_messages()
-            && self.turns.is_empty()
-            && self.rooms.is_empty()
-            && self.overflow.is_none()
-    }
-
-    fn has_no_messages(&self) -> bool {
-        let lanes = [&self.urgent, &self.system, &self.log];
-        lanes.iter().all(|lane| lane.is_empty())
-    }
 }
 
 /// The consumer's side: the chunk it works on.
@@ -483,54 +437,6 @@ impl Mailbox {
             others.urgent.len() + others.system.len() + others.log.len()
         });
         self.queued_in_main(state) + others
-    }
-}
-
-impl State {
-    #[inline]
-    fn bound(&self, class: Class) -> usize {
-        match class {
-            Class::Normal(Priority::Normal) => self.bounds.main as usize,
-            Class::Data(_) => self.bounds.data as usize,
-            _ => usize::MAX,
-        }
-    }
-
-    /// Moves what lies in the lanes, and who waits for them, to a mailbox that has been closed.
-    #[inline(never)]
-    fn empty_into(&mut self, batch: &mut Batch, closed: &mut ClosedMailbox) {
-        if let Some(others) = self.others.take() {
-            let Others {
-                urgent,
-                system,
-                log,
-                turns,
-                rooms,
-                overflow: _,
-            } = *others;
-            closed
-                .envelopes
-                .extend(urgent.into_iter().chain(system).chain(log));
-            closed.waiters = Some(Box::new(Waiters {
-                metas: turns.into_waiters(),
-                senders: rooms.into_senders(),
-            }));
-        }
-        closed.envelopes.extend(batch.chunk.drain());
-        self.main.drain_into(&mut closed.envelopes);
-    }
-
-    /// Once no data waits, a push need not look for it.
-    fn forget_waiters(&mut self) {
-        let others = self.others.as_ref();
-        if others.is_none_or(|others| others.turns.is_empty()) {
-            self.bounds.data = self.data_bound;
-        }
-    }
-
-    #[inline]
-    fn next_log(&mut self) -> Option<Envelope> {
-        self.others.as_mut()?.log.pop_front()
     }
 }
 

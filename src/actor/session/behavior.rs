@@ -4,10 +4,13 @@
 //! is not paused and the output is not above its high mark. In the last case it leaves a note to itself where the input of
 //! the connection is set aside, so that it goes on when the output has fallen to its low mark.
 
+mod notes;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::deadline::{Fired, FrameDeadline};
+use self::notes::millis;
+use super::deadline::FrameDeadline;
 use super::input::{Input, Progress, Unit};
 use super::{Session, SessionContext};
 use crate::actor::number_of;
@@ -379,109 +382,4 @@ impl<S: Session> Behavior for SessionBehavior<S> {
     fn type_name(&self) -> &'static str {
         std::any::type_name::<S>()
     }
-}
-
-impl<S: Session> SessionBehavior<S> {
-    /// Offers what was left, if a callback has asked for that.
-    fn offer_again(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
-        if self.peer.wants_offer || self.is_returning(env) {
-            self.offer(env)?;
-        }
-        if self.peer.closes_when_idle {
-            self.close_if_idle(env);
-        }
-        if self.deadline.is_some() {
-            self.note_frame(env);
-        }
-        Ok(())
-    }
-
-    /// The listener is drained, or the node stops.
-    #[cold]
-    fn drained(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
-        if std::mem::replace(&mut self.peer.is_draining, true) {
-            return Ok(());
-        }
-        let (session, mut cx) = self.context(env);
-        session.draining(&mut cx)
-    }
-
-    /// Closes the connection unless input of it is left somewhere. A relay, or one whose session has paused, is not idle.
-    #[cold]
-    fn close_if_idle(&mut self, env: &mut ProcessContext<'_>) {
-        let Some(alias) = self.peer.alias else { return };
-        let is_busy = self.input.len() > 0
-            || self.peer.is_paused
-            || self.peer.is_closing
-            || env.has_set_aside(alias)
-            || env.is_relayed(alias);
-        if !is_busy {
-            self.context(env).1.close();
-        }
-    }
-
-    /// All input has gone back: the session ends if its connection has another owner now.
-    #[cold]
-    fn input_returned(&self, env: &ProcessContext<'_>, message: Message) -> Result<(), Reason> {
-        match message.take::<InputReturned>() {
-            Ok(InputReturned(alias)) if self.peer.alias == Some(alias) && !env.owns(alias) => {
-                Err(Reason::Normal)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn handle_note(&mut self, env: &mut ProcessContext<'_>, note: Note) -> Result<(), Reason> {
-        match note {
-            Note::Offer => {
-                self.peer.is_waiting = false;
-                self.offer(env)
-            }
-            Note::FrameTimer => {
-                self.frame_timer_fired(env);
-                Ok(())
-            }
-        }
-    }
-
-    /// Lets the frame timeout count, or stand still.
-    #[cold]
-    fn note_frame(&mut self, env: &mut ProcessContext<'_>) {
-        let peer = &self.peer;
-        let takes_input = !peer.is_paused && !peer.is_closing && !peer.is_waiting;
-        let counts = takes_input && self.input.len() > 0;
-        let has_progress = self.input.take_progress();
-        let now_ms = env.processes.timers.clock().now_ms();
-        if let Some(deadline) = &mut self.deadline
-            && let Some(delay_ms) = deadline.note(has_progress, counts, now_ms)
-        {
-            set_frame_timer(env, delay_ms);
-        }
-    }
-
-    #[cold]
-    fn frame_timer_fired(&mut self, env: &mut ProcessContext<'_>) {
-        let now_ms = env.processes.timers.clock().now_ms();
-        let Some(deadline) = &mut self.deadline else {
-            return;
-        };
-        match deadline.fired(now_ms) {
-            Fired::Idle => {}
-            Fired::Again(delay_ms) => set_frame_timer(env, delay_ms),
-            Fired::Expired => {
-                self.input.clear();
-                let (_, mut cx) = self.context(env);
-                cx.close_for(DisconnectReason::FrameTimeout);
-            }
-        }
-    }
-}
-
-fn set_frame_timer(env: &mut ProcessContext<'_>, delay_ms: u64) {
-    let delay = Duration::from_millis(delay_ms);
-    env.control_after(Message::new(Note::FrameTimer), delay);
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

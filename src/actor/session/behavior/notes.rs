@@ -1,0 +1,125 @@
+//! What a session sends to itself, and what the runtime sends it: another turn at its input, the end of its listener, input
+//! that was given back, and the deadline of a frame.
+
+use std::time::Duration;
+
+use super::{Note, SessionBehavior};
+use crate::actor::session::Session;
+use crate::actor::session::deadline::Fired;
+use crate::bridge::InputReturned;
+use crate::error::{DisconnectReason, Reason};
+use crate::message::Message;
+use crate::process::ProcessContext;
+
+impl<S: Session> SessionBehavior<S> {
+    /// Offers what was left, if a callback has asked for that.
+    pub(super) fn offer_again(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
+        if self.peer.wants_offer || self.is_returning(env) {
+            self.offer(env)?;
+        }
+        if self.peer.closes_when_idle {
+            self.close_if_idle(env);
+        }
+        if self.deadline.is_some() {
+            self.note_frame(env);
+        }
+        Ok(())
+    }
+
+    /// The listener is drained, or the node stops.
+    #[cold]
+    pub(super) fn drained(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
+        if std::mem::replace(&mut self.peer.is_draining, true) {
+            return Ok(());
+        }
+        let (session, mut cx) = self.context(env);
+        session.draining(&mut cx)
+    }
+
+    /// Closes the connection unless input of it is left somewhere. A relay, or one whose session has paused, is not idle.
+    #[cold]
+    pub(super) fn close_if_idle(&mut self, env: &mut ProcessContext<'_>) {
+        let Some(alias) = self.peer.alias else { return };
+        let is_busy = self.input.len() > 0
+            || self.peer.is_paused
+            || self.peer.is_closing
+            || env.has_set_aside(alias)
+            || env.is_relayed(alias);
+        if !is_busy {
+            self.context(env).1.close();
+        }
+    }
+
+    /// All input has gone back: the session ends if its connection has another owner now.
+    #[cold]
+    pub(super) fn input_returned(
+        &self,
+        env: &ProcessContext<'_>,
+        message: Message,
+    ) -> Result<(), Reason> {
+        match message.take::<InputReturned>() {
+            Ok(InputReturned(alias)) if self.peer.alias == Some(alias) && !env.owns(alias) => {
+                Err(Reason::Normal)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn handle_note(
+        &mut self,
+        env: &mut ProcessContext<'_>,
+        note: Note,
+    ) -> Result<(), Reason> {
+        match note {
+            Note::Offer => {
+                self.peer.is_waiting = false;
+                self.offer(env)
+            }
+            Note::FrameTimer => {
+                self.frame_timer_fired(env);
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets the frame timeout count, or stand still.
+    #[cold]
+    pub(super) fn note_frame(&mut self, env: &mut ProcessContext<'_>) {
+        let peer = &self.peer;
+        let takes_input = !peer.is_paused && !peer.is_closing && !peer.is_waiting;
+        let counts = takes_input && self.input.len() > 0;
+        let has_progress = self.input.take_progress();
+        let now_ms = env.processes.timers.clock().now_ms();
+        if let Some(deadline) = &mut self.deadline
+            && let Some(delay_ms) = deadline.note(has_progress, counts, now_ms)
+        {
+            set_frame_timer(env, delay_ms);
+        }
+    }
+
+    #[cold]
+    pub(super) fn frame_timer_fired(&mut self, env: &mut ProcessContext<'_>) {
+        let now_ms = env.processes.timers.clock().now_ms();
+        let Some(deadline) = &mut self.deadline else {
+            return;
+        };
+        match deadline.fired(now_ms) {
+            Fired::Idle => {}
+            Fired::Again(delay_ms) => set_frame_timer(env, delay_ms),
+            Fired::Expired => {
+                self.input.clear();
+                let (_, mut cx) = self.context(env);
+                cx.close_for(DisconnectReason::FrameTimeout);
+            }
+        }
+    }
+}
+
+pub(super) fn set_frame_timer(env: &mut ProcessContext<'_>, delay_ms: u64) {
+    let delay = Duration::from_millis(delay_ms);
+    env.control_after(Message::new(Note::FrameTimer), delay);
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,52 @@
+//! What can be seen of a UDP server from outside: its row in the list of sockets, and its inspection.
+
+use super::UdpServer;
+use crate::inspect::Inspection;
+use crate::meta::DatagramInfo;
+
+impl UdpServer {
+    /// The server in the list of sockets.
+    pub(super) fn info(&self) -> DatagramInfo {
+        let counters = self.counters();
+        DatagramInfo {
+            local_addr: Some(self.local_addr()),
+            owner: self.owner.pid,
+            bytes_in: counters.bytes_in,
+            bytes_out: counters.bytes_out,
+            messages_in: counters.messages_in,
+            messages_out: counters.messages_out,
+            dropped: counters.dropped,
+            truncated: counters.truncated,
+            receive_errors: counters.receive_errors,
+            send_errors: counters.send_errors,
+        }
+    }
+
+    /// The same for people, with what the sockets have met.
+    pub(super) fn inspection(&self) -> Inspection {
+        let mut inspection = Inspection::default();
+        inspection.add("kind", "udp server");
+        inspection.add("local_addr", self.local_addr());
+        for endpoint in &self.others {
+            inspection.add("other_addr", endpoint.local_addr);
+        }
+        inspection.add("owner", self.owner.pid);
+        let counters = self.counters();
+        inspection.add("bytes_in", counters.bytes_in);
+        inspection.add("bytes_out", counters.bytes_out);
+        inspection.add("messages_in", counters.messages_in);
+        inspection.add("messages_out", counters.messages_out);
+        inspection.add("dropped", counters.dropped);
+        inspection.add("truncated", counters.truncated);
+        inspection.add("receive_errors", counters.receive_errors);
+        inspection.add("send_errors", counters.send_errors);
+        let mut drops = self
+            .endpoints()
+            .filter_map(|endpoint| endpoint.socket.kernel_drops())
+            .peekable();
+        if drops.peek().is_some() {
+            inspection.add("kernel_drops", drops.sum::<u64>());
+        }
+        inspection
+    }
+}
