@@ -202,9 +202,11 @@ impl Commands {
             Err(ReserveError::Stale) => {
                 self.late_writes.fetch_add(1, Ordering::Relaxed);
             }
+            // The Disconnect of the connection will name these bytes.
             Err(ReserveError::Closing) => quota.count_refused(bytes),
             Err(ReserveError::Full | ReserveError::TooLarge) => {
                 quota.count_refused(bytes);
+                // Of many writers that overflow one connection, the first closes it.
                 if quota.closes_on_overflow() && quota.overflow(to.generation()) {
                     let message = Message::new(SocketCommand::Overflow).into();
                     self.push(to.stripe(), Command::Message { to, from, message });
@@ -225,6 +227,7 @@ impl Commands {
             return Err(WriteError::new(WriteErrorKind::Closed, data));
         };
         let is_owner = quota.is_owner(from);
+        // Another process would get no Writable, so it is refused at the mark and has nothing to wait for.
         if !is_owner && quota.is_above(to.generation()) {
             return Err(WriteError::new(WriteErrorKind::Full, data));
         }

@@ -183,6 +183,7 @@ impl Poller {
         file: impl Fn(usize, &mut Vec<Ready>),
     ) -> bool {
         let guard = match wait {
+            // Another worker polls already, and files whatever this turn would find.
             Wait::No => self.0.try_lock(),
             Wait::Forever | Wait::AtMost(_) => Some(self.0.lock()),
         };
@@ -238,6 +239,7 @@ impl State {
         services: &Services,
         file: &impl Fn(usize, &mut Vec<Ready>),
     ) -> Polled {
+        // A signal ends the wait early, which is no failure: the next turn waits again.
         if let Err(error) = self.source.wait(timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {

@@ -102,6 +102,7 @@ impl Stripe {
     /// Files readiness for the next activation and leaves `ready` empty.
     pub(super) fn file(&self, ready: &mut Vec<Ready>) {
         let mut filed = self.ready.lock();
+        // As a rule nothing is filed: exchanging the vectors copies nothing, and both keep their memory.
         if filed.is_empty() {
             std::mem::swap(&mut *filed, ready);
         } else {
@@ -113,6 +114,7 @@ impl Stripe {
     pub(super) fn run(&self, services: &Services) -> bool {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
+        // Taken by the first activation: a stripe that never runs needs no buffer.
         if inner.scratch.capacity() == 0 {
             inner.scratch = services.pool.get(SCRATCH);
         }
@@ -156,6 +158,7 @@ impl Stripe {
 
     /// Terminates the remaining meta-processes and returns their number.
     pub(super) fn end_all(&self, services: &Services) -> usize {
+        // A callback that has not returned holds the lock. Its stripe is left to it.
         let Some(mut guard) = self.inner.try_lock() else {
             return 0;
         };
@@ -262,6 +265,7 @@ impl<'a> Run<'a> {
         self.is_starting = true;
         self.call(alias, |meta, cx| meta.init(cx));
         self.is_starting = false;
+        // The node is stopping: what is spawned now gets the phase that the others already have.
         match self.inner.phase {
             Phase::Open => {}
             Phase::Closed => self.call(alias, |meta, cx| meta.handle_stop(cx)),
@@ -317,6 +321,8 @@ impl<'a> Run<'a> {
         if let Some(entry) = self.inner.entries.get_mut(alias)
             && entry.timer_is_due
         {
+            // The timer fired while this readiness was queued. The socket has been looked at now, so the deadline can
+            // be judged in this activation.
             let is_called = true;
             self.inner.due.push(Due { alias, is_called });
         }

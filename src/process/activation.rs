@@ -142,9 +142,13 @@ impl Processes {
                 body.handle_released(self, &cell.activity, envelope)
             } else {
                 let next = cell.mailbox.next(&mut body.batch);
+                // Room in the mailbox has come up, and meta-processes wait for it: they read on while this process
+                // works.
                 if !body.batch.resumed.is_empty() {
                     self.resume(body.control.pid, &mut body.batch.resumed);
                 }
+                // The clock is read once for an activation, and only where it decides whether the activation may go
+                // on.
                 if handled == 1 && (body.control.has_backlog || body.batch.len() >= BUDGET as usize)
                 {
                     began_ns = Some(self.timers.clock().now_ns());

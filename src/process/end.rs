@@ -120,6 +120,7 @@ impl Processes {
     /// Closes the listeners and leaves the rest to the last confirmation.
     pub(super) fn continue_end(self: &Arc<Self>, cell: &Cell, mut closing: Closing) {
         let listeners = closing.take_listeners();
+        // Only a listener holds what a successor needs, its address, so only listeners are waited for.
         if listeners.is_empty() {
             return self.finish_end(closing);
         }
@@ -166,6 +167,7 @@ impl Processes {
         reason: &Reason,
     ) {
         let pid = control.pid;
+        // The parent keeps its dependents until they have ended, to end them with itself.
         if control.is_dependent {
             self.with_relations(control.parent, |relations| {
                 relations.dependents.remove(&pid)
@@ -185,6 +187,7 @@ impl Processes {
             }
             self.set_terminating(pid, 0);
         }
+        // Most processes have never had an event or waited in a line.
         if control.cold.is_some() {
             for event in control.take_events() {
                 self.end_event(&event, reason);
@@ -292,6 +295,7 @@ impl Processes {
                         watcher: Watcher::Link(pid),
                     };
                     self.commands.push(alias.stripe(), unwatch);
+                    // A normal end is no exit signal for what is linked.
                     if *reason != Reason::Normal {
                         self.exit_meta(alias, reason);
                     }
@@ -341,6 +345,7 @@ impl Closing {
             return Vec::new();
         };
         let listeners = std::mem::take(&mut relations.listeners);
+        // Without an `init` that returned there is no `terminate` that could use them: all are closed first.
         if !self.was_started {
             return in_order(std::mem::take(&mut relations.metas));
         }

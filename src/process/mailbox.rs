@@ -152,6 +152,7 @@ impl Mailbox {
             ..bounds
         };
         state.data_bound = state.bounds.data;
+        // The default policy is the absence of state for one.
         if policy != MailboxPolicy::Refuse {
             self.set_policy(&mut state, policy);
         }
@@ -184,6 +185,7 @@ impl Mailbox {
         if state.generation != generation {
             return Err((PushError::Closed, payload));
         }
+        // The cheap count first. It takes the consumer's batch for full, so that most pushes never count exactly.
         if state.main.len_at_most() >= state.bound(class)
             && let Some(error) = self.refusal(&mut state, class)
         {
@@ -233,6 +235,7 @@ impl Mailbox {
         };
         if is_full {
             state.others.get_or_insert_default().turns.wait(claim);
+            // As long as a meta-process waits, each push of data takes this path, and no newcomer gets in before it.
             state.bounds.data = 0;
         }
         is_full.then_some(PushError::Full)
@@ -277,6 +280,7 @@ impl Mailbox {
     /// elsewhere, hands off.
     #[inline]
     pub(crate) fn next(&self, batch: &mut Batch) -> Option<Envelope> {
+        // The batch is handled without the lock, unless another lane has a message: that goes first.
         if self.priority.load(Relaxed) == 0
             && let Some(envelope) = batch.chunk.pop_front()
         {
@@ -349,6 +353,7 @@ impl Mailbox {
             relations: state.relations.take(),
             retired: state.generation == u32::MAX,
         };
+        // Most processes end with an empty mailbox.
         if state.others.is_none() && batch.chunk.len() == 0 && state.main.len() == 0 {
             state.main.release(&mut batch.chunk);
         } else {
@@ -388,6 +393,7 @@ impl Mailbox {
         }
         let relations = state.relations.get_or_insert_default();
         let result = change(relations);
+        // Most processes have no relations, and hold no memory for them.
         if relations.is_empty() {
             state.relations = None;
         }

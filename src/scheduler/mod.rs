@@ -320,6 +320,8 @@ impl Scheduler {
         {
             self.global.push(task);
         }
+        // Waking costs a system call. Without a sleeper there is none to wake, and the worker serves its queue
+        // itself.
         if self.idle.has_sleepers() {
             self.maybe_wake_helper(worker.local.len());
         }
@@ -327,6 +329,7 @@ impl Scheduler {
 
     fn push_global(&self, task: Task) {
         self.global.push(task);
+        // No worker is awake that would find the task. While one is, it looks at the global queue by itself.
         if self.idle.must_wake() {
             self.wake_one();
         } else if self.idle.has_sleepers() {
@@ -338,6 +341,7 @@ impl Scheduler {
     /// processes take long any backlog wakes any sleeper, the poller included.
     fn maybe_wake_helper(&self, tasks: usize) {
         if self.load.has_long_activations() {
+            // Handlers are long: a task that waits behind one waits longer than a wake-up takes.
             if tasks > 0 {
                 self.wake_one();
             }
@@ -363,8 +367,8 @@ impl Scheduler {
         self.wake_monitor(wake_monitor);
     }
 
-    /// A turn on a thread that is not the poller. The interrupt that it may have consumed was meant for the
-    /// one who does, and may not have come to its poll yet: it is passed on.
+    /// A turn on a thread that is not the poller. If it has consumed the waker's event, the poller may still be about to
+    /// block, so the event is passed on.
     fn poll_out_of_turn(&self, executor: &dyn Executor, wait: Wait) {
         if executor.turn(wait) && self.idle.has_poller() {
             self.interrupt.wake_by_ref();

@@ -115,6 +115,7 @@ impl Worker {
             self.next.store(task.0, Ordering::Release);
             return None;
         }
+        // A swap, because the monitor may empty the slot of a stuck worker at the same time.
         let old = self.next.swap(task.0, Ordering::AcqRel);
         (old != NOTHING).then_some(Task(old))
     }
@@ -122,6 +123,7 @@ impl Worker {
     /// Empties the LIFO slot.
     #[inline]
     fn take_next(&self) -> Option<Task> {
+        // The slot is empty on most ticks, and a swap costs more than a load.
         if self.next.load(Ordering::Relaxed) == NOTHING {
             return None;
         }
@@ -177,6 +179,7 @@ impl Worker {
 
     /// Sleeps until claimed.
     fn park(&self) {
+        // `park` may return without an `unpark`, and an `unpark` may be left over from an earlier claim.
         while !self.claimed.swap(false, Ordering::Acquire) {
             thread::park();
         }
@@ -223,6 +226,7 @@ impl Runner<'_> {
     /// Runs one task or rests. `false`: the scheduler stops.
     fn step(&mut self) -> bool {
         self.tick = self.tick.wrapping_add(1);
+        // Reading the clock costs as much as a short activation, so the load is sampled every few ticks.
         if self.tick.wrapping_sub(self.sampled_tick) >= CLOCK_TICKS {
             self.sample();
         }
@@ -246,6 +250,7 @@ impl Runner<'_> {
     fn run_timed(&self, task: Task) -> bool {
         let began_ns = self.scheduler.clock.now_ns();
         let stays = self.run_task(task);
+        // A handler that has handed its worker over waits on this thread: its time is not the cost of an activation.
         if stays {
             let cost_ns = self.scheduler.clock.now_ns().saturating_sub(began_ns);
             self.scheduler.load.note_activation(cost_ns);
@@ -265,6 +270,7 @@ impl Runner<'_> {
             return false;
         }
         self.this.epoch.store(epoch.leave().0, Ordering::Relaxed);
+        // The monitor has marked this worker while the handler ran. It is back, and takes part again.
         if self.scheduler.idle.is_stuck(self.index) {
             let wake = self.scheduler.idle.clear_stuck(self.index);
             self.scheduler.wake_monitor(wake);
@@ -275,6 +281,7 @@ impl Runner<'_> {
     /// After an activation that has not just run out of input. `false`: the thread has lost its worker.
     fn finish(&self, task: Task, ran: Ran) -> bool {
         let has_left = self.scheduler.left(self.index);
+        // Its budget is spent, so it goes behind everything that is queued, not into the LIFO slot.
         if ran == Ran::More {
             self.scheduler.push(task, super::Slot::Fifo);
         }
@@ -293,6 +300,7 @@ impl Runner<'_> {
     /// Every place where a task can be, in order.
     fn find(&mut self) -> Option<Task> {
         let scheduler = self.scheduler;
+        // Now and then the global queue goes first: a worker whose own queue never empties would starve it.
         if self.tick.is_multiple_of(GLOBAL_TICKS)
             && let Some(task) = scheduler.global.pop()
         {
@@ -304,6 +312,7 @@ impl Runner<'_> {
                 self.lifo_row = self.lifo_row.saturating_add(1);
                 return Some(task);
             }
+            // The slot was served many times in a row while others waited: its task queues behind them once.
             if let Err(task) = self.this.local.push(task) {
                 scheduler.global.push(task);
             }
@@ -322,6 +331,7 @@ impl Runner<'_> {
         for offset in 1..workers.len() {
             let index = (self.index + offset) % workers.len();
             let victim = &workers[index];
+            // The LIFO slot of a worker that runs is about to be served by that worker, from a warm cache.
             let stuck = self.scheduler.idle.is_stuck(index);
             let first = victim
                 .local

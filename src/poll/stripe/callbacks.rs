@@ -70,6 +70,7 @@ impl Run<'_> {
         if flush && !std::mem::replace(&mut entry.awaits_flush, true) {
             inner.flush.push(alias);
         }
+        // A timer that has fired and waits for its callback stays due, unless the new deadline is later.
         if deadline_ms != Actions::KEEP && !(entry.timer_is_due && deadline_ms <= self.now_ms) {
             entry.timer_is_due = false;
             entry.set_timer(alias, deadline_ms, &services.timers);
@@ -112,6 +113,7 @@ impl Run<'_> {
         };
         if let Some(entry) = self.inner.entries.get_mut(alias) {
             record_end(self.services, alias, entry, &reason, cause);
+            // The spawn has returned an alias already, so this is the only way in which the parent learns of it.
             if self.is_starting && !entry.meta.reports_end() {
                 report_failed_init(self.services, alias, entry, &reason);
             }

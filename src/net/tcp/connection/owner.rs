@@ -71,6 +71,8 @@ impl Driver {
                 self.request_ack(cx, ack);
             }
             Err(Undelivered::Gone(_)) => self.owner_is_gone(cx),
+            // By option the connection ends instead of waiting: what comes behind the refused data would follow a
+            // gap.
             Err(Undelivered::Full(_)) if self.machine.settings.close_on_full_mailbox => {
                 self.input(cx, Input::MailboxFull);
             }

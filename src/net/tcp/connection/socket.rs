@@ -67,11 +67,14 @@ impl Driver {
             Ok(read) => {
                 cx.scratch.grow(read);
                 cx.read_budget = cx.read_budget.saturating_sub(read);
+                // A read that fills the buffer may have left bytes. A short one has emptied the socket, unless the
+                // end or an urgent byte may be behind it.
                 self.readable = read == most || self.reads_on || !self.stream.short_read_is_empty();
                 true
             }
             Err(error) => {
                 self.readable = false;
+                // An empty socket is the usual end of reading.
                 if error.kind() != io::ErrorKind::WouldBlock {
                     self.input(cx, Input::ReadFailed(error.kind()));
                 }

@@ -127,6 +127,7 @@ impl TcpServer {
         }
         if let Some(rate) = self.options.accept_rate {
             let second = cx.now_ms / 1_000;
+            // The rate counts in whole seconds: it bounds bursts, and needs no history.
             if self.rate.0 != second {
                 self.rate = (second, 0);
             }
@@ -175,9 +176,13 @@ impl TcpServer {
             _ if is_exhaustion(error) => {
                 self.counters.errors += 1;
                 self.counters.exhausted += 1;
+                // The connection stays in the backlog and is readable for ever. With the spare descriptor its peer
+                // gets a reset instead of a timeout.
                 if is_out_of_descriptors(error) {
                     self.shed();
                 }
+                // A connection that ends gives its descriptor back; until then one that does nothing is asked to give
+                // way.
                 self.limiter.request_wakeup();
                 self.limiter.ask_silent(&cx.services.commands);
                 self.back_off(cx, Lack::Descriptors, error);
@@ -188,6 +193,8 @@ impl TcpServer {
                 self.counters.errors += 1;
                 self.errors_in_row += 1;
                 self.paused |= planted!(ListenerDeaf);
+                // Single failures concern one connection each. Many in a row concern the socket, and must not spin
+                // the loop.
                 if self.errors_in_row > ERRORS {
                     self.back_off(cx, Lack::Errors, error);
                 }
@@ -197,6 +204,7 @@ impl TcpServer {
 
     /// Waits, and twice as long the next time.
     fn back_off(&mut self, cx: &mut MetaContext<'_>, lack: Lack, error: &io::Error) {
+        // One record for a lasting failure, not one for each attempt.
         if self.back_off_ms == BACK_OFF_MS.0 {
             self.warn(
                 cx,
@@ -289,6 +297,8 @@ impl MetaProcess for TcpServer {
         if self.is_draining() {
             return self.advance_drain(cx);
         }
+        // A connection that ends changes nothing about the rate, or about errors of the socket: these wait for their
+        // time.
         if let Accepting::Waiting(Lack::Connections | Lack::Descriptors) = self.state {
             self.state = Accepting::Open;
         }
