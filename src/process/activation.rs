@@ -202,7 +202,8 @@ impl Processes {
 impl Process {
     /// Handles one envelope from the mailbox, or sets it aside behind the input of its connection. `Err`: the process
     /// ends.
-    #[inline]
+    // Part of both activations, as there is one on a worker and one on a thread of the process.
+    #[inline(always)]
     fn handle(
         &mut self,
         processes: &Arc<Processes>,

@@ -13,6 +13,8 @@ use crate::message::MessageType;
 use crate::meta::{MetaContext, MetaProcess};
 
 impl Run<'_> {
+    // Part of the loop that calls it, which is in another file and so may be compiled apart.
+    #[inline(always)]
     pub(super) fn handle_command(&mut self, command: Command) {
         match command {
             Command::Message { to, from, message } => {
