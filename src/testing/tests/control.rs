@@ -1,0 +1,243 @@
+//! What a test does to nodes and to the network from outside.
+
+use std::io::ErrorKind;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::{Echo, addr};
+use crate::prelude::*;
+use crate::testing::*;
+
+/// Connects, if it is to, and passes on what it gets.
+struct Reports(mpsc::Sender<Message>, Option<String>);
+
+impl Actor for Reports {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        if let Some(to) = &self.1 {
+            cx.spawn_meta(TcpConnection::connect(to.as_str())?)?;
+        }
+        Ok(())
+    }
+
+    fn handle_message(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        self.0.send(message).expect("the test listens");
+        Ok(())
+    }
+}
+
+type Dialed = (Pid, mpsc::Receiver<Message>);
+
+/// A process that connects, and what it gets.
+fn dial(node: &TestNode, to: impl ToString) -> Result<Dialed, crate::SpawnError> {
+    let (sender, seen) = mpsc::channel();
+    let to = Some(to.to_string());
+    Ok((node.spawn(|| Reports(sender, to))?, seen))
+}
+
+#[test]
+fn process_that_crashes_gives_its_monitor_the_kill() {
+    struct Watches(Pid, mpsc::Sender<Reason>);
+    impl Actor for Watches {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            cx.monitor(self.0);
+            Ok(())
+        }
+        fn handle_message(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
+            if let Message::Down(down) = message {
+                self.1.send(down.reason.clone())?;
+            }
+            Ok(())
+        }
+    }
+    let node = TestNode::seeded(1);
+    let (sender, _messages) = mpsc::channel();
+    let victim = node.spawn(|| Reports(sender, None)).expect("spawned");
+    let (reasons, reason) = mpsc::channel();
+    node.spawn(|| Watches(victim, reasons)).expect("spawned");
+    node.crash(victim).expect("it lives");
+    node.run_until_idle();
+    assert_eq!(reason.try_recv(), Ok(Reason::Kill));
+}
+
+#[test]
+fn held_process_fills_its_mailbox_and_handles_all_of_it_later() {
+    let node = TestNode::seeded(2);
+    let (sender, messages) = mpsc::channel();
+    let options = SpawnOptions::default().with_mailbox_bound(3);
+    let pid = node
+        .spawn_with(options, || Reports(sender, None))
+        .expect("spawned");
+    node.hold(pid);
+    for number in 0..3_u32 {
+        node.send(pid, number).expect("room");
+    }
+    let refused = node.send(pid, 3_u32).expect_err("full");
+    assert_eq!(refused.kind(), crate::SendErrorKind::MailboxFull);
+    node.release(pid);
+    node.run_until_idle();
+    assert_eq!(messages.try_iter().count(), 3);
+}
+
+#[test]
+fn connection_that_is_cut_ends_on_both_sides() {
+    let node = TestNode::seeded(3);
+    node.spawn(|| Echo::at("127.0.0.1:7000")).expect("spawned");
+    let client = node.connect(addr());
+    client.write(b"hi");
+    client.expect(b"hi");
+    node.world().net().cut(&client);
+    let (_, end) = client.read_to_end();
+    assert_eq!(end, ClientEnd::Failed(ErrorKind::ConnectionReset));
+    drop(client);
+    node.run_until_idle();
+    assert_eq!(node.world().net().open_connections(), 0);
+}
+
+#[test]
+fn delay_of_a_link_is_that_of_each_answer() {
+    let node = TestNode::seeded(4);
+    node.spawn(|| Echo::at("127.0.0.1:7000")).expect("spawned");
+    let latency = Duration::from_secs(2);
+    node.world().net().delay(&node, latency);
+    let client = node.connect(addr());
+    node.run_until(|| client.is_connected());
+    let began = node.world().now();
+    client.write(b"hi");
+    client.expect(b"hi");
+    let took = node.world().now() - began;
+    assert!((2 * latency..3 * latency).contains(&took), "{took:?}");
+}
+
+#[test]
+fn second_address_of_a_name_is_tried_while_the_first_is_silent() {
+    let world = World::seeded(5);
+    let (server, client) = (TestNode::start(&world), TestNode::start(&world));
+    server.spawn(|| Echo::at("0.0.0.0:7000")).expect("spawned");
+    let there = world.net().address_of(&server, 7_000).ip();
+    let silent = "192.0.2.1".parse().expect("an address");
+    world.net().set_name("echo.example", vec![silent, there]);
+    let (_, seen) = dial(&client, "echo.example:7000").expect("an attempt");
+    world.advance(Duration::from_secs(1));
+    match seen.try_recv() {
+        Ok(Message::TcpConnect(connect)) => assert_eq!(connect.remote_addr.ip(), there),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn ports_that_run_out_are_an_error_of_the_attempt_and_come_back() {
+    let net = NetOptions::default().with_ephemeral_ports(40_000..=40_001);
+    let world = World::with(6, WorldOptions::default().with_net(net));
+    let (server, client) = (TestNode::start(&world), TestNode::start(&world));
+    server.spawn(|| Echo::at("0.0.0.0:7000")).expect("spawned");
+    let to = world.net().address_of(&server, 7_000);
+    let is_connected = |(_, seen): &Dialed| matches!(seen.try_recv(), Ok(Message::TcpConnect(_)));
+    let first = dial(&client, to).expect("a port");
+    let second = dial(&client, to).expect("a port");
+    world.run_until_idle();
+    assert!(is_connected(&first) && is_connected(&second));
+    let error = dial(&client, to).expect_err("no port is left");
+    assert!(error.to_string().contains("address"), "{error}");
+    client.crash(first.0).expect("it lives");
+    world.advance(Duration::from_secs(10));
+    let third = dial(&client, to).expect("a port is free again");
+    world.run_until_idle();
+    assert!(is_connected(&third));
+}
+
+#[test]
+fn listener_without_descriptors_accepts_again_when_there_are_some() {
+    let world = World::seeded(7);
+    let node = TestNode::start(&world);
+    node.spawn(|| Echo::at("127.0.0.1:7000")).expect("spawned");
+    world.run_until_idle();
+    let time = Duration::from_secs(3);
+    world.apply(&Fault::NoDescriptors { node: 0, time });
+    let client = node.connect(addr());
+    client.write(b"hi");
+    world.advance(Duration::from_secs(1));
+    let is_there = client.is_connected() && client.available() == 0;
+    assert!(
+        is_there || client.end().is_some(),
+        "waits, or is turned away"
+    );
+    world.advance(Duration::from_secs(4));
+    let late = node.connect(addr());
+    late.write(b"again");
+    late.expect(b"again");
+}
+
+#[cfg(unix)]
+#[test]
+fn unix_listener_answers_clients_of_its_path() {
+    struct Local(Option<TcpServer>);
+    impl Actor for Local {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            cx.spawn_meta(self.0.take().expect("once"))?;
+            Ok(())
+        }
+        fn handle_message(
+            &mut self,
+            cx: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
+            if let Message::Tcp(packet) = message {
+                cx.write(packet.id, packet.data.to_vec());
+            }
+            Ok(())
+        }
+    }
+    let node = TestNode::seeded(8);
+    let path = "/run/echo.sock";
+    let server = TcpServer::bind_unix(path, TcpServerOptions::default()).expect("bound");
+    node.spawn(|| Local(Some(server))).expect("spawned");
+    node.run_until_idle();
+    let client = node.connect_unix(path);
+    client.write(b"hi");
+    client.expect(b"hi");
+    client.close();
+    let other = node.connect_unix("/run/other.sock");
+    assert_eq!(other.end(), Some(ClientEnd::Failed(ErrorKind::NotFound)));
+}
+
+#[test]
+fn datagrams_go_both_ways() {
+    let node = TestNode::seeded(9);
+    struct Udp(Option<UdpServer>);
+    impl Actor for Udp {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            cx.spawn_meta(self.0.take().expect("once"))?;
+            Ok(())
+        }
+        fn handle_message(
+            &mut self,
+            cx: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
+            if let Message::Udp(packet) = message {
+                cx.send_datagram(packet.id, packet.addr, packet.data.to_vec());
+            }
+            Ok(())
+        }
+    }
+    let server = UdpServer::bind("127.0.0.1:7001").expect("bound");
+    node.spawn(|| Udp(Some(server))).expect("spawned");
+    let client = node.udp().expect("a socket");
+    let to = "127.0.0.1:7001".parse().expect("an address");
+    client.send_to(b"hi", to).expect("sent");
+    assert_eq!(client.try_receive(), None);
+    let answer = client.receive(Duration::from_secs(1));
+    assert_eq!(answer, Some((b"hi".to_vec(), to)));
+}
