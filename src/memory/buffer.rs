@@ -15,12 +15,15 @@
 //! large block of memory alive. Bytes that many connections send are frozen into a [`SharedBuffer`].
 
 mod convert;
+mod credit;
 mod pool;
 mod shared;
 mod verbs;
 
 use std::sync::Arc;
 
+use credit::Credit;
+pub(crate) use credit::Creditor;
 pub use pool::BufferPool;
 use pool::SizeClasses;
 pub use shared::SharedBuffer;
@@ -51,6 +54,8 @@ struct Storage {
     start: u32,
     end: u32,
     home: Option<Arc<SizeClasses>>,
+    /// What its connection counts until it is dropped.
+    credit: Option<Box<Credit>>,
 }
 
 /// The smallest memory that a buffer without a pool asks for.
@@ -67,6 +72,7 @@ impl Storage {
             start: 0,
             end: 0,
             home,
+            credit: None,
         })
     }
 
@@ -234,7 +240,8 @@ impl Buffer {
         if n == len {
             return std::mem::take(self);
         }
-        let front = self.copy_of(&self[..n]);
+        let mut front = self.copy_of(&self[..n]);
+        self.share_credit(&mut front);
         self.advance(n);
         front
     }
@@ -334,6 +341,7 @@ impl Buffer {
     /// ```
     #[must_use]
     pub fn into_vec(mut self) -> Vec<u8> {
+        self.detach();
         let Some(storage) = &mut self.0 else {
             return Vec::new();
         };
@@ -381,16 +389,20 @@ impl Buffer {
             None => Self::with_capacity(needed.max(doubled).max(SMALLEST)),
         };
         larger.extend_from_slice(self);
+        larger.absorb_credit(self);
         *self = larger;
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(mut storage) = self.0.take()
-            && let Some(home) = storage.home.take()
-        {
-            home.give(storage);
+        if let Some(mut storage) = self.0.take() {
+            if let Some(credit) = storage.credit.take() {
+                credit.give_back();
+            }
+            if let Some(home) = storage.home.take() {
+                home.give(storage);
+            }
         }
     }
 }

@@ -118,14 +118,16 @@ impl Output {
             .get_or_insert_with(|| QUEUES.take().unwrap_or_default())
     }
 
-    fn push_behind(&mut self, data: Buffer) {
+    fn push_behind(&mut self, mut data: Buffer) {
         let behind = self.behind();
         if behind.len() + 1 >= SEPARATE
             && data.len() <= SMALL
             && let Some(Chunk::Owned(last)) = behind.back_mut()
             && last.len() + data.len() <= BLOCK
+            && last.shares_creditor(&data)
         {
             last.extend_from_slice(&data);
+            last.absorb_credit(&mut data);
         } else {
             behind.push_back(Chunk::Owned(data));
         }

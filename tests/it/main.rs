@@ -18,6 +18,7 @@ mod calls;
 mod clients;
 mod close;
 mod connections;
+mod credit;
 mod datagrams;
 mod drain;
 mod environment;

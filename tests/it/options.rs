@@ -53,6 +53,11 @@ fn limits() -> Rows<TcpLimits> {
         ("input_window", new().with_input_window(0), "input_window"),
         ("input_window", new().with_input_window(1), WORKS),
         ("input_window", new().with_input_window(u32::MAX), WORKS),
+        (
+            "window_follows_buffers",
+            new().with_window_follows_buffers(true),
+            WORKS,
+        ),
     ];
     type Setter = fn(TcpLimits, Duration) -> TcpLimits;
     let timeouts: [(&'static str, Setter); 7] = [

@@ -159,6 +159,8 @@ impl Input {
             };
         }
         if self.bytes.is_empty() || self.bytes.len() < self.need {
+            // The connection must be able to bring more than its window.
+            self.bytes.detach();
             return Unit::None;
         }
         self.need = 0;
@@ -175,6 +177,7 @@ impl Input {
             return Progress::Error(FrameError::TooLarge { length, max });
         }
         if length == 0 || length >= before || length < self.need {
+            self.bytes.detach();
             return Progress::Wait;
         }
         Progress::Again

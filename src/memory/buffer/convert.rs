@@ -108,6 +108,7 @@ impl From<Vec<u8>> for Buffer {
             start: 0,
             end,
             home: None,
+            credit: None,
         })))
     }
 }

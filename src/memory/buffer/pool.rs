@@ -138,7 +138,7 @@ struct Handle {
 impl BufferPool {
     /// The bytes that a pool holds at most while none of its buffers is in use: 11.25 MiB and 4 KiB.
     ///
-    /// Bookkeeping comes on top, 40 bytes for a buffer and 16 for its place on the shelf.
+    /// Bookkeeping comes on top, 48 bytes for a buffer and 16 for its place on the shelf.
     pub const RETAINED_MAX_BYTES: usize = {
         let mut sum = 0;
         let mut class = 0;

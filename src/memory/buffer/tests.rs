@@ -12,7 +12,7 @@ const _: () = assert_send_sync::<BufferPool>();
 #[test]
 fn buffer_is_one_word() {
     assert_eq!(size_of::<Buffer>(), 8);
-    assert_eq!(size_of::<Storage>(), 40);
+    assert_eq!(size_of::<Storage>(), 48);
 }
 
 #[test]

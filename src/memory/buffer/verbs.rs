@@ -72,7 +72,8 @@ impl Buffer {
         if at == 0 {
             return std::mem::take(self);
         }
-        let back = self.copy_of(&self[at..]);
+        let mut back = self.copy_of(&self[at..]);
+        self.share_credit(&mut back);
         self.truncate(at);
         back
     }

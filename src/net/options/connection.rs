@@ -122,6 +122,7 @@ impl ConnectionOptions {
             low_water_mark: limits.low_water_mark,
             reads_above_high: limits.read_above_high,
             input_window: limits.input_window,
+            window_follows_buffers: limits.window_follows_buffers,
             half_open: self.half_open,
             close_on_full_mailbox: self.close_on_full_mailbox,
             handshake_timeout: limits.handshake_timeout.map(millis),

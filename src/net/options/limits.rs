@@ -51,6 +51,12 @@ pub struct TcpLimits {
     /// Bytes of input that the owner may have before it. The connection stops reading until the owner has handled some.
     /// 256 KiB by default.
     pub input_window: u32,
+    /// Counts delivered input against `input_window` until its [`Buffer`](crate::Buffer) is dropped, and not until the
+    /// owner's handler has returned. For an owner that passes buffers on, to a process or to another connection: the peer
+    /// is slowed to what these take, and at most the window and one read wait. A buffer that is kept for long stops the
+    /// connection, unless it is [detached](crate::Buffer::detach). What a session leaves in its input, and frames that a
+    /// session cuts, count as handled. Off by default.
+    pub window_follows_buffers: bool,
     /// Time for the TLS handshake. 10 s by default.
     pub handshake_timeout: Option<Duration>,
     /// Time from the accept to the first byte of a peer that has to begin a TLS handshake, within `handshake_timeout`. 5 s by
@@ -79,6 +85,7 @@ impl Default for TcpLimits {
             low_water_mark: 64 << 10,
             read_above_high: false,
             input_window: 256 << 10,
+            window_follows_buffers: false,
             handshake_timeout: Some(Duration::from_secs(10)),
             first_byte_timeout: Some(Duration::from_secs(5)),
             idle_timeout: None,
@@ -104,6 +111,8 @@ impl TcpLimits {
         with_read_above_high, read_above_high: plain bool;
         /// Sets [`input_window`](Self::input_window), bytes.
         with_input_window, input_window: plain u32;
+        /// Sets [`window_follows_buffers`](Self::window_follows_buffers).
+        with_window_follows_buffers, window_follows_buffers: plain bool;
         /// Sets [`handshake_timeout`](Self::handshake_timeout).
         with_handshake_timeout, handshake_timeout: into Option<Duration>;
         /// Sets [`first_byte_timeout`](Self::first_byte_timeout).

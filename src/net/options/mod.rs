@@ -142,6 +142,7 @@ mod tests {
             low_water_mark,
             read_above_high,
             input_window,
+            window_follows_buffers,
             handshake_timeout,
             first_byte_timeout,
             idle_timeout,

@@ -74,7 +74,8 @@ impl Driver {
         owner: Pid,
         remote_addr: SocketAddr,
     ) -> Self {
-        let window = DeliveryWindow::new(machine.settings.input_window);
+        let settings = &machine.settings;
+        let window = DeliveryWindow::new(settings.input_window, settings.window_follows_buffers);
         Self {
             stream,
             machine,

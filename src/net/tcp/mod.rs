@@ -2,6 +2,7 @@
 
 mod connection;
 mod connector;
+mod credit;
 mod handshakes;
 mod limits;
 mod listener;

@@ -21,28 +21,43 @@
 //! The window is *blocked* while a message is refused or the limit is reached. It never stays blocked: half the limit is
 //! reached before the limit, so an acknowledgement is in flight then, and the mailbox that refused resumes its senders.
 //!
+//! With `window_follows_buffers` no acknowledgement is requested: each delivered buffer carries credit, and what is given back
+//! when it is dropped is the `acked` of 2; see [`InputCredit`].
+//!
 //! What it does not do: it delivers nothing, and does not know who acknowledges.
 
+use std::sync::Arc;
+
+use super::credit::InputCredit;
 use crate::message::CompactMessage;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct DeliveryWindow {
     /// Boxed, because few connections have one, and all have the place for it.
-    refused: Option<Box<CompactMessage>>,
+    rare: Option<Box<Rare>>,
     limit: u32,
     unacked: u32,
     /// Bytes that the acknowledgement in flight covers; 0 if there is none.
     ack_in_flight: u32,
     /// What [`DeliveryWindow::blocked_change`] has returned last.
     was_blocked: bool,
+    /// What is delivered counts until its buffer is dropped.
+    follows_buffers: bool,
+}
+
+#[derive(Debug, Default)]
+struct Rare {
+    refused: Option<CompactMessage>,
+    credit: Option<Arc<InputCredit>>,
 }
 
 impl DeliveryWindow {
     /// A window of `limit` bytes, at least one.
-    pub(super) fn new(limit: u32) -> Self {
+    pub(super) fn new(limit: u32, follows_buffers: bool) -> Self {
         Self {
-            refused: None,
+            rare: None,
+            follows_buffers,
             limit: limit.max(1),
             unacked: 0,
             ack_in_flight: 0,
@@ -65,15 +80,43 @@ impl DeliveryWindow {
         self.next_ack()
     }
 
-    /// Everything that was delivered has been handled or given back, and no acknowledgement is in flight.
+    /// Everything that was delivered has been handled or given back, and no acknowledgement is in flight. What a buffer that
+    /// was delivered before gives back later counts for nothing.
     pub(super) fn reset(&mut self) {
         (self.unacked, self.ack_in_flight) = (0, 0);
+        if let Some(rare) = &mut self.rare
+            && let Some(credit) = rare.credit.take()
+        {
+            credit.close();
+        }
+        self.free_rare();
+    }
+
+    /// Whether delivered buffers carry credit.
+    #[inline]
+    pub(super) fn follows_buffers(&self) -> bool {
+        self.follows_buffers
+    }
+
+    /// What takes the credit of the next buffers.
+    pub(super) fn credit(&mut self, make: impl FnOnce(u32) -> InputCredit) -> Arc<InputCredit> {
+        let limit = self.limit;
+        let rare = self.rare.get_or_insert_default();
+        let credit = rare.credit.get_or_insert_with(|| Arc::new(make(limit)));
+        Arc::clone(credit)
+    }
+
+    fn free_rare(&mut self) {
+        self.rare
+            .take_if(|rare| rare.refused.is_none() && rare.credit.is_none());
     }
 
     #[inline]
     fn next_ack(&mut self) -> Option<u32> {
         // An ack is a message of its own: half the limit is rare enough, and leaves the other half for its journey.
-        let is_due = self.ack_in_flight == 0 && self.unacked >= self.limit.div_ceil(2);
+        let is_due = self.ack_in_flight == 0
+            && self.unacked >= self.limit.div_ceil(2)
+            && !self.follows_buffers;
         is_due.then(|| {
             self.ack_in_flight = self.unacked;
             self.unacked
@@ -82,18 +125,22 @@ impl DeliveryWindow {
 
     /// Keeps a message that the mailbox refused.
     pub(super) fn refuse(&mut self, message: CompactMessage) {
-        self.refused = Some(Box::new(message));
+        self.rare.get_or_insert_default().refused = Some(message);
     }
 
     /// Takes the refused message, to deliver it again.
     #[inline]
     pub(super) fn take_refused(&mut self) -> Option<CompactMessage> {
-        self.refused.take().map(|message| *message)
+        let refused = self.rare.as_mut()?.refused.take();
+        self.free_rare();
+        refused
     }
 
     #[inline]
     pub(super) fn has_refused(&self) -> bool {
-        self.refused.is_some()
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| rare.refused.is_some())
     }
 
     /// Bytes that were delivered and not acknowledged.
@@ -122,7 +169,7 @@ mod tests {
 
     #[test]
     fn one_acknowledgement_is_in_flight_from_half_the_limit_on() {
-        let mut window = DeliveryWindow::new(100);
+        let mut window = DeliveryWindow::new(100, false);
         assert_eq!(window.delivered(49), None);
         assert_eq!(window.delivered(1), Some(50));
         assert_eq!(window.delivered(49), None, "one is in flight");
@@ -137,7 +184,7 @@ mod tests {
 
     #[test]
     fn acknowledgement_in_parts_is_in_flight_until_its_last_part() {
-        let mut window = DeliveryWindow::new(10);
+        let mut window = DeliveryWindow::new(10, false);
         assert_eq!(window.delivered(10), Some(10));
         assert_eq!(window.delivered(10), None);
         assert_eq!(window.acked(4), None);
@@ -147,7 +194,7 @@ mod tests {
     #[test]
     fn full_window_always_has_an_acknowledgement_in_flight() {
         for limit in [0, 1, 2, 3, u32::MAX] {
-            let mut window = DeliveryWindow::new(limit);
+            let mut window = DeliveryWindow::new(limit, false);
             let requested = window.delivered(usize::MAX);
             assert_eq!((requested, window.is_full()), (Some(u32::MAX), true));
             assert_eq!(window.delivered(usize::MAX), None);
@@ -158,7 +205,7 @@ mod tests {
 
     #[test]
     fn refused_message_blocks_until_it_is_taken() {
-        let mut window = DeliveryWindow::new(100);
+        let mut window = DeliveryWindow::new(100, false);
         window.refuse(Message::new(7_u8).into());
         assert_eq!(window.blocked_change(), Some(true));
         assert_eq!(window.blocked_change(), None, "reported once");

@@ -70,6 +70,7 @@ impl World {
             closes_on_overflow: true,
             reads_above_high: false,
             input_window: 32 * 1024,
+            window_follows_buffers: false,
             low_water_mark: 8 * 1024,
             half_open: false,
             close_on_full_mailbox: false,

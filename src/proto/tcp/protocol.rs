@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) reads_above_high: bool,
     /// Bytes of input that the owner may have before it.
     pub(crate) input_window: u32,
+    /// What is delivered counts until its buffer is dropped.
+    pub(crate) window_follows_buffers: bool,
     pub(crate) half_open: bool,
     pub(crate) close_on_full_mailbox: bool,
     pub(crate) handshake_timeout: Option<u64>,

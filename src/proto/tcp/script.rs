@@ -123,6 +123,7 @@ impl World {
             closes_on_overflow: true,
             reads_above_high: false,
             input_window: HIGH,
+            window_follows_buffers: false,
             low_water_mark: LOW,
             half_open: limits & 1 != 0,
             close_on_full_mailbox: false,

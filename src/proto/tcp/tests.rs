@@ -42,6 +42,7 @@ fn settings(framing: Framing) -> Settings {
         closes_on_overflow: true,
         reads_above_high: false,
         input_window: 100,
+        window_follows_buffers: false,
         low_water_mark: 10,
         half_open: false,
         close_on_full_mailbox: false,

@@ -15,6 +15,7 @@ use crate::message::{
     MessageTcpPeerClosed, MessageTcpWritable,
 };
 use crate::meta::MetaContext;
+use crate::net::tcp::credit::InputCredit;
 use crate::net::tcp::limits::{ConnectionPermit, FinalCounters};
 use crate::proto::tcp::{Event, Handshake, Input};
 use crate::record::{Kind, Level};
@@ -60,7 +61,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn deliver_data(&mut self, cx: &MetaContext<'_>, message: CompactMessage) {
+    pub(super) fn deliver_data(&mut self, cx: &MetaContext<'_>, mut message: CompactMessage) {
+        if self.window.follows_buffers() {
+            self.attach_credit(cx, &mut message);
+        }
         let bytes = match &message {
             CompactMessage::Tcp(packet) => packet.data.len(),
             _ => 0,
@@ -79,6 +83,15 @@ impl Driver {
             Err(Undelivered::Full(message)) => self.window.refuse(message),
         }
         self.update_blocked(cx);
+    }
+
+    #[cold]
+    fn attach_credit(&mut self, cx: &MetaContext<'_>, message: &mut CompactMessage) {
+        if let CompactMessage::Tcp(packet) = message {
+            let commands = &cx.services.commands;
+            let new = |window| InputCredit::new(cx.alias, Arc::clone(commands), window);
+            packet.data.attach_credit(self.window.credit(new));
+        }
     }
 
     /// Sends the request of an acknowledgement, if one is due, behind what the owner has been given.

@@ -15,7 +15,7 @@
 //!
 //! Bad interleaving of 3 and 4: the partner's stripe drains the output before it has handled its own `RelaySide`, releases
 //! set-aside input instead of waking this side, and no wake comes. Excluded by the wake in 1, which the partner sends when
-//! it has handled it.
+//! it has handled it. (`loom_relay_that_stops_above_the_high_mark_is_woken`.)
 //!
 //! The end of the peer becomes a command to shut down the partner's write side, behind the data. The end of this
 //! connection is reported to the [`RelaySide`], which notifies the partner and, at the second end, the owner.
