@@ -2,6 +2,7 @@
 
 mod chat;
 mod deadlines;
+mod moves;
 #[cfg(planted)]
 mod planted;
 

@@ -47,6 +47,7 @@ mod options;
 mod own_threads;
 mod pauses;
 mod peer_records;
+mod pipelines;
 mod pool;
 mod processes;
 mod proxied;

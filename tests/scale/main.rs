@@ -18,6 +18,7 @@ mod lists;
 mod memory;
 mod misbehaving;
 mod restart;
+mod sessions;
 #[cfg(feature = "ring")]
 mod silent;
 mod support;

@@ -91,6 +91,34 @@ fn memory_of_an_idle_connection_is_below_600_bytes() {
     assert!(node.stop().is_clean());
 }
 
+#[test]
+fn memory_of_an_idle_connection_with_its_session_is_below_1300_bytes() {
+    let _turn = alone();
+    let connections = scaled(8_000, 1_000);
+    if !descriptors_allowed(2 * connections as u64 + 200) {
+        return;
+    }
+    let node = node(2);
+    let address = crate::sessions::serve(&node);
+    let mut warm: Vec<_> = (0..8).map(|_| connect(address)).collect();
+    for stream in &mut warm {
+        round_trip(stream, b"question");
+    }
+    let mut streams = Vec::with_capacity(connections);
+    let before = Measure::now();
+    streams.extend((0..connections).map(|_| connect(address)));
+    for stream in &mut streams {
+        round_trip(stream, b"question");
+    }
+    let bytes = before.report(
+        &format!("a connection of {connections} with its session, after one echo"),
+        connections,
+    );
+    assert!(bytes < 1300.0, "{bytes:.0} bytes for each connection");
+    drop((streams, warm));
+    assert!(node.stop().is_clean());
+}
+
 /// Echoes without keeping state.
 #[derive(Default)]
 struct QuietOwner;

@@ -9,6 +9,7 @@
 mod closing;
 mod edges;
 mod hostile;
+mod late_readers;
 mod openssl;
 mod options;
 mod refusals;
