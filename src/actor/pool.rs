@@ -20,7 +20,7 @@
 mod distribution;
 mod info;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Pool {
     worker_mailbox: u32,
     factory: Factory,
     workers: Vec<Pid>,
+    /// Where each of them is in `workers`.
+    places: HashMap<Pid, usize>,
     next: usize,
     distribution: Distribution,
     held_back: VecDeque<Held>,
@@ -132,6 +134,7 @@ impl Pool {
             worker_mailbox: 1_024,
             factory: Box::new(move || make(&mut factory)),
             workers: Vec::new(),
+            places: HashMap::new(),
             next: 0,
             distribution: Distribution::InTurn,
             held_back: VecDeque::new(),
@@ -194,6 +197,7 @@ impl Pool {
             .with_link();
         let behavior = (self.factory)()?;
         let pid = env.spawn(&options, behavior)?;
+        self.places.insert(pid, self.workers.len());
         self.workers.push(pid);
         Ok(())
     }
@@ -226,6 +230,7 @@ impl Pool {
                     let Some(worker) = self.workers.pop() else {
                         break;
                     };
+                    self.places.remove(&worker);
                     env.unlink(Target::Pid(worker));
                     // It may have ended just now.
                     let _ =
@@ -244,11 +249,11 @@ impl Pool {
         from: &Target,
         reason: Reason,
     ) -> Result<(), Reason> {
-        let Some(position) = self
-            .workers
-            .iter()
-            .position(|worker| Target::Pid(*worker) == *from)
-        else {
+        let place = match from {
+            Target::Pid(pid) => self.places.remove(pid),
+            _ => None,
+        };
+        let Some(position) = place else {
             return if reason == Reason::Normal {
                 Ok(())
             } else {
@@ -260,8 +265,11 @@ impl Pool {
         if self.spawn_worker(env).is_ok() {
             // The newcomer takes the place, so that the turn goes on as before.
             self.workers.swap_remove(position);
+            self.places.insert(self.workers[position], position);
         } else {
             self.workers.remove(position);
+            let places = self.workers.iter().enumerate();
+            self.places = places.map(|(place, worker)| (*worker, place)).collect();
             alarm(env, Retry::Respawn, RESPAWN);
         }
         debug_assert!(self.workers.len() <= before);

@@ -1,7 +1,7 @@
 //! The life of one process as its own callbacks see it: [`ProcessContext`], and the seam [`Behavior`] to the actor half.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -100,7 +100,7 @@ pub(super) struct ColdState {
     pub(super) aside: Option<Box<SetAside>>,
     timers: Option<Box<OwnedTimers>>,
     /// Events that it has registered.
-    events: Vec<Arc<EventState>>,
+    events: BTreeMap<Name, Arc<EventState>>,
     /// What it has for those that it spawns, and from its parent.
     environment: Environment,
     /// Mailboxes of which it waits for room, with its tickets.
@@ -183,20 +183,28 @@ impl ControlBlock {
     }
 
     pub(super) fn own_event(&mut self, state: Arc<EventState>) {
-        self.cold.get_or_insert_default().events.push(state);
+        let cold = self.cold.get_or_insert_default();
+        cold.events.insert(state.name().clone(), state);
     }
 
     pub(crate) fn forget_event(&mut self, state: &Arc<EventState>) {
         if let Some(cold) = &mut self.cold {
-            cold.events.retain(|own| !Arc::ptr_eq(own, state));
+            let own = cold.events.get(state.name());
+            if own.is_some_and(|own| Arc::ptr_eq(own, state)) {
+                cold.events.remove(state.name());
+            }
             self.free_cold_state();
         }
     }
 
     pub(super) fn take_events(&mut self) -> Vec<Arc<EventState>> {
         let cold = self.cold.as_mut();
-        cold.map(|cold| std::mem::take(&mut cold.events))
-            .unwrap_or_default()
+        let events = cold.map(|cold| std::mem::take(&mut cold.events));
+        events
+            .into_iter()
+            .flatten()
+            .map(|(_, event)| event)
+            .collect()
     }
 
     pub(super) fn environment(&self) -> Option<&Environment> {

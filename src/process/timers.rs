@@ -5,7 +5,7 @@
 //! searched for those that have when it is twice as long as after the last search: a step for each timer that is set,
 //! spread out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) type Tickers = Mutex<HashMap<Ref, Arc<Ticker>>>;
 #[derive(Debug, Default)]
 pub(super) struct OwnedTimers {
     once: Vec<TimerKey>,
-    every: HashSet<Ref>,
+    every: BTreeSet<Ref>,
     /// The length of `once` at which it is searched.
     search_at: usize,
 }

@@ -1,5 +1,11 @@
 //! What grows with the number of things grows with it, and not with its square: each is timed with 2,500 and with 10,000.
 //!
+//! A search of `src` for lists that are searched or drained for each of their members found those that wait for a mailbox,
+//! monitors and links, the children of a supervisor, the tickers, listeners and events of a process, the lookups of one name,
+//! the workers of a pool, the supervisors of a list, the sources of a meta-process, and connections that are handed over.
+//! Lists that stay short are searched still: the 16 slow handlers, the permits of 1,024 blocking threads, the mailboxes that
+//! one connection waits for, the addresses of one name, the servers of a NATS client.
+//!
 //! Four times as many may take nine times as long here, because caches are smaller than what is many; a search of a list
 //! for each of its members takes sixteen times as long.
 
@@ -379,6 +385,226 @@ fn connections_that_end_at_one_instant_end_in_linear_time() {
         }
         let time = begun.elapsed();
         clients.into_iter().for_each(crate::support::reset);
+        time
+    });
+}
+
+#[test]
+fn timers_of_a_rate_are_taken_back_in_linear_time() {
+    grows_linearly("timers of a rate", |count| {
+        let node = node(1);
+        let (hand, _messages) = Hand::spawn(&node);
+        let time = within(&node, hand, move |cx| {
+            let every = |_| cx.send_every(cx.pid(), (), PATIENCE * 10).unwrap();
+            let timers: Vec<Timer> = (0..count).map(every).collect();
+            let begun = Instant::now();
+            for timer in timers {
+                assert!(cx.cancel_timer(timer));
+            }
+            begun.elapsed()
+        });
+        node.stop();
+        time
+    });
+}
+
+#[test]
+fn children_of_a_supervisor_start_and_end_in_linear_time() {
+    grows_linearly("children of a supervisor", |count| {
+        let node = node(1);
+        let begun = Instant::now();
+        let supervisor = node
+            .spawn(move || {
+                let child = |number| Child::new(format!("child{number}"), || Quiet);
+                let children = (0..count).map(child);
+                children.fold(Supervisor::one_for_one(), Supervisor::with_child)
+            })
+            .unwrap();
+        let monitor = node.monitor(supervisor);
+        while node.info().processes <= count {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        node.send_exit(supervisor, Reason::Shutdown).unwrap();
+        assert_eq!(monitor.wait(), Ok(Reason::Shutdown));
+        begun.elapsed()
+    });
+}
+
+#[test]
+fn group_of_a_supervisor_is_restarted_in_linear_time() {
+    grows_linearly("a group restart", |count| {
+        let node = node(1);
+        let begun = Instant::now();
+        node.spawn(move || {
+            let child = |number: usize| {
+                let child = Child::new(format!("child{number}"), || Quiet);
+                if number == 0 {
+                    child.registered()
+                } else {
+                    child
+                }
+            };
+            let children = (0..count).map(child);
+            children.fold(Supervisor::all_for_one(), Supervisor::with_child)
+        })
+        .unwrap();
+        while node.info().processes <= count {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let begun = Instant::now();
+        let first = node.whereis("child0").unwrap();
+        node.send_exit(first, Reason::error("on purpose")).unwrap();
+        let all = || {
+            node.metrics()
+                .get_labeled("longshore_processes_ended_total", "shutdown")
+        };
+        while all() < Some(count as u64 - 1) || node.info().processes <= count {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let time = begun.elapsed();
+        node.stop();
+        time
+    });
+}
+
+#[test]
+fn workers_of_a_pool_are_replaced_in_linear_time() {
+    grows_linearly("workers of a pool", |count| {
+        let node = node(1);
+        node.spawn(move || Pool::new(count, || Quiet)).unwrap();
+        let workers: Vec<Pid> = loop {
+            let pools: Vec<Pid> = node.pools().map(|pool| pool.pid).collect();
+            let workers = node.processes().map(|process| process.pid);
+            let workers: Vec<Pid> = workers.filter(|pid| !pools.contains(pid)).collect();
+            if workers.len() == count {
+                break workers;
+            }
+        };
+        let begun = Instant::now();
+        // The last ones first, which a search from the front finds last.
+        for worker in workers.into_iter().rev() {
+            node.send_exit(worker, Reason::Kill).unwrap();
+        }
+        while node.pools().all(|pool| pool.restarted < count as u64) {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let time = begun.elapsed();
+        node.stop();
+        time
+    });
+}
+
+#[test]
+fn events_end_in_linear_time() {
+    grows_linearly("events", |count| {
+        let node = node(1);
+        let (hand, _messages) = Hand::spawn(&node);
+        let time = within(&node, hand, move |cx| {
+            let register = |number| {
+                let options = longshore::EventOptions::default();
+                cx.register_event::<u8>(format!("event{number}"), options)
+                    .unwrap()
+            };
+            let events: Vec<_> = (0..count).map(register).collect();
+            let begun = Instant::now();
+            for event in &events {
+                cx.end_event(event);
+            }
+            begun.elapsed()
+        });
+        node.stop();
+        time
+    });
+}
+
+#[test]
+fn subscribers_come_and_go_in_linear_time() {
+    grows_linearly("subscribers", |count| {
+        struct Subscribes;
+        impl Actor for Subscribes {
+            fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+                cx.subscribe("event")?;
+                Ok(())
+            }
+        }
+        let node = node(1);
+        let (hand, _messages) = Hand::spawn(&node);
+        let _event = within(&node, hand, |cx| {
+            let options = longshore::EventOptions::default();
+            cx.register_event::<u8>("event", options).unwrap()
+        });
+        let begun = Instant::now();
+        let pids: Vec<Pid> = (0..count)
+            .map(|_| node.spawn(|| Subscribes).unwrap())
+            .collect();
+        for pid in pids {
+            node.send_exit(pid, Reason::Kill).unwrap();
+        }
+        while node.info().processes > 1 {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let time = begun.elapsed();
+        node.stop();
+        time
+    });
+}
+
+#[test]
+fn supervisors_are_shown_in_linear_time() {
+    grows_linearly("supervisors in a list", |count| {
+        let node = node(1);
+        for _ in 0..count {
+            node.spawn(|| Supervisor::one_for_one().with_child(Child::new("child", || Quiet)))
+                .unwrap();
+        }
+        let begun = Instant::now();
+        while node.info().processes < 2 * count {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let begun = Instant::now();
+        let lines = node.supervision_tree().to_string().lines().count();
+        assert_eq!(lines, 2 * count);
+        let time = begun.elapsed();
+        node.stop();
+        time
+    });
+}
+
+#[test]
+fn lookups_of_one_name_are_given_up_in_linear_time() {
+    grows_linearly("lookups that are given up", |count| {
+        let (release, released) = mpsc::channel::<()>();
+        let released = std::sync::Mutex::new(released);
+        let options = NodeOptions::from("scale@localhost")
+            .with_workers(1)
+            .with_resolver(move |_| {
+                released.lock().unwrap().recv().ok();
+                Err(std::io::Error::other("on purpose"))
+            });
+        let node = Node::start(options).unwrap();
+        let (hand, _messages) = Hand::spawn(&node);
+        within(&node, hand, move |cx| {
+            for _ in 0..count {
+                let options = TcpConnectionOptions::from(("name.test", 1));
+                cx.spawn_meta(TcpConnection::connect(options).unwrap())
+                    .unwrap();
+            }
+        });
+        let begun = Instant::now();
+        node.send_exit(hand, Reason::Kill).unwrap();
+        while node.metrics().get("longshore_meta_processes") != Some(0) {
+            assert!(begun.elapsed() < PATIENCE);
+            std::thread::yield_now();
+        }
+        let time = begun.elapsed();
+        drop(release);
+        node.stop();
         time
     });
 }
