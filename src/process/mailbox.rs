@@ -611,11 +611,11 @@ mod tests {
         Class::Data(Claim::InTurn(Alias::new(0, number, 1)))
     }
 
-    /// A mailbox with room for 16 that is full, and waiters 1 to `count`.
+    /// A mailbox with room for 32 that is full, and waiters 1 to `count`.
     fn crowded(count: u32) -> (Mailbox, u32, Batch) {
-        let (mailbox, generation, batch) = open(16);
+        let (mailbox, generation, batch) = open(32);
         let push = |number| mailbox.push(generation, Pid::NODE, payload(0), data(number));
-        (0..16).for_each(|_| assert!(push(0).is_ok()));
+        (0..32).for_each(|_| assert!(push(0).is_ok()));
         (1..=count).for_each(|number| assert!(push(number).is_err()));
         (mailbox, generation, batch)
     }
@@ -626,14 +626,14 @@ mod tests {
         let handle = |batch: &mut Batch, messages| {
             (0..messages).for_each(|_| assert!(mailbox.next(batch).is_some()));
         };
-        handle(&mut batch, 16);
+        handle(&mut batch, 32);
         assert_eq!(
             waiters(&mut batch),
             [],
             "they come when the next is looked for"
         );
         assert!(mailbox.next(&mut batch).is_none());
-        assert_eq!(waiters(&mut batch), [(1, 4), (2, 4), (3, 4), (4, 4)]);
+        assert_eq!(waiters(&mut batch), [(1, 8), (2, 8), (3, 8), (4, 8)]);
         // A newcomer does not take what was granted, nor the place of one who waits.
         assert!(
             mailbox
@@ -649,7 +649,7 @@ mod tests {
         }
         let mut resumed = Vec::new();
         for _ in 1..=3 {
-            mailbox.end_turn(generation, 4, &mut resumed);
+            mailbox.end_turn(generation, 8, &mut resumed);
         }
         let aliases: Vec<_> = resumed.iter().map(|turn| turn.alias.slot()).collect();
         assert_eq!(aliases, [5, 6], "what was not used is room for the next");
@@ -659,7 +659,7 @@ mod tests {
     fn newcomer_is_accepted_at_once_when_no_data_waits_any_more() {
         let (mailbox, generation, mut batch) = crowded(1);
         while mailbox.next(&mut batch).is_some() {}
-        assert_eq!(waiters(&mut batch), [(1, 16)]);
+        assert_eq!(waiters(&mut batch), [(1, 32)]);
         let push = |class| {
             mailbox
                 .push(generation, Pid::NODE, payload(0), class)
@@ -667,9 +667,9 @@ mod tests {
         };
         assert!(!push(data(2)), "the room is granted to another");
         let mut resumed = Vec::new();
-        mailbox.end_turn(generation, 16, &mut resumed);
+        mailbox.end_turn(generation, 32, &mut resumed);
         assert_eq!(resumed.len(), 1, "the one who was refused");
-        mailbox.end_turn(generation, 16, &mut resumed);
+        mailbox.end_turn(generation, 32, &mut resumed);
         assert!(push(data(3)));
         assert_eq!(resumed.len(), 1);
     }
@@ -678,21 +678,21 @@ mod tests {
     fn turn_that_finds_no_room_keeps_its_place() {
         let (mailbox, generation, mut batch) = crowded(2);
         while mailbox.next(&mut batch).is_some() {}
-        assert_eq!(waiters(&mut batch), [(1, 8), (2, 8)]);
+        assert_eq!(waiters(&mut batch), [(1, 16), (2, 16)]);
         let push = |class| {
             mailbox
                 .push(generation, Pid::NODE, payload(0), class)
                 .is_ok()
         };
-        (0..16).for_each(|_| assert!(push(NORMAL)));
+        (0..32).for_each(|_| assert!(push(NORMAL)));
         assert!(!push(data(3)));
         assert!(!push(turn(1)));
         let mut resumed = Vec::new();
-        mailbox.end_turn(generation, 8, &mut resumed);
-        mailbox.end_turn(generation, 8, &mut resumed);
+        mailbox.end_turn(generation, 16, &mut resumed);
+        mailbox.end_turn(generation, 16, &mut resumed);
         assert!(resumed.is_empty(), "the mailbox is full");
         while mailbox.next(&mut batch).is_some() {}
-        assert_eq!(waiters(&mut batch), [(1, 8), (3, 8)]);
+        assert_eq!(waiters(&mut batch), [(1, 16), (3, 16)]);
     }
 
     #[test]
@@ -702,7 +702,7 @@ mod tests {
         assert_eq!(waiters(&mut batch).len(), 4);
         // None of them sends: each has ended meanwhile.
         let mut resumed = Vec::new();
-        (0..4).for_each(|_| mailbox.end_turn(generation, 4, &mut resumed));
+        (0..4).for_each(|_| mailbox.end_turn(generation, 8, &mut resumed));
         assert_eq!(resumed.len(), 4, "the others");
         assert_eq!(mailbox.queued(), 0);
     }

@@ -355,7 +355,7 @@ fn one_who_begins_to_wait_behind_ten_thousand_is_served_soon() {
     times.sort_unstable();
     let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
     println!("a newcomer behind {MANY} waits {median:?}, at the most {slowest:?}");
-    // Its turn comes when each of the others has had one: 40,000 messages. Without turns it came after all of them.
+    // Its turn comes when each of the others has had one: 80,000 messages. Without turns it came after all of them.
     assert!(median < Duration::from_secs(3), "{median:?}");
     node.send_exit(hand, Reason::Kill).unwrap();
     node.send_exit(to, Reason::Kill).unwrap();

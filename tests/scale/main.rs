@@ -11,6 +11,7 @@ mod blocked;
 mod churn;
 mod crowd;
 mod flood;
+mod full;
 mod growth;
 mod hostile;
 mod idle;

@@ -1,14 +1,11 @@
 //! Peers of a TLS listener that say nothing, in front of those that do.
 
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
-use longshore::tls::{CertManager, CertSource};
-use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection};
 
+use crate::support::tls::{handshake, pair as tls_pair};
 use crate::support::{Owner, alone, connect, descriptors_allowed, eventually, node, scaled};
 
 /// Handshakes of good clients, one after the other.
@@ -26,10 +23,7 @@ fn silent_peers_do_not_keep_new_tls_clients_out() {
     if !descriptors_allowed(2 * silent as u64 + 500) {
         return;
     }
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let root = made.cert.der().clone();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let certs = CertManager::new(CertSource::der(vec![root.clone()], key.into())).unwrap();
+    let (certs, config) = tls_pair();
     let node = node(2);
     let owner = node.spawn(Owner::new).unwrap();
     let options = TcpServerOptions::from("127.0.0.1:0").with_cert_manager(certs);
@@ -38,15 +32,6 @@ fn silent_peers_do_not_keep_new_tls_clients_out() {
     node.send(owner, server).unwrap();
 
     let mut sockets: Vec<TcpStream> = (0..silent).map(|_| connect(address)).collect();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(root).unwrap();
-    let provider = rustls::crypto::ring::default_provider();
-    let config = ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let config = Arc::new(config);
     let mut times = Vec::new();
     for round in 0..HANDSHAKES {
         // Nine others come with each good client.
@@ -54,12 +39,7 @@ fn silent_peers_do_not_keep_new_tls_clients_out() {
             sockets[(round * 9 + place) % silent] = connect(address);
         }
         let begun = Instant::now();
-        let mut stream = connect(address);
-        let name = ServerName::try_from("localhost").unwrap();
-        let mut client = ClientConnection::new(Arc::clone(&config), name).unwrap();
-        while client.is_handshaking() {
-            client.complete_io(&mut stream).unwrap();
-        }
+        handshake(&mut connect(address), &config);
         times.push(begun.elapsed());
     }
     times.sort();

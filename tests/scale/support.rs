@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -75,6 +76,57 @@ pub(crate) fn resident_bytes() -> i64 {
         .and_then(|pages| pages.parse::<i64>().ok())
         .unwrap_or(0)
         * 4096
+}
+
+/// Processor time of a thread, by its directory in /proc. `None`: it has ended.
+fn cpu_of(thread: &Path) -> Option<Duration> {
+    let stat = std::fs::read_to_string(thread.join("schedstat")).ok()?;
+    // Nanoseconds on a processor, then those in the queue.
+    let ns = stat.split(' ').next().and_then(|ns| ns.parse().ok());
+    Some(Duration::from_nanos(ns.expect("a kernel with schedstat")))
+}
+
+/// Processor time of the threads of this program that live and whose name begins so.
+fn cpu_of_threads(name: &str) -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let tasks = tasks.map(|task| task.path());
+    let named = tasks.filter(|task| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.starts_with(name))
+    });
+    named.filter_map(|task| cpu_of(&task)).sum()
+}
+
+/// Processor time of this program's threads.
+pub(crate) fn cpu_of_this_program() -> Duration {
+    cpu_of_threads("")
+}
+
+/// Processor time of the threads of nodes.
+pub(crate) fn cpu_of_the_runtime() -> Duration {
+    cpu_of_threads("longshore")
+}
+
+/// Processor time of the calling thread.
+pub(crate) fn cpu_of_this_thread() -> Duration {
+    cpu_of(Path::new("/proc/thread-self")).expect("this thread lives")
+}
+
+/// Returns whether other programs use this machine, and prints it: then times mean little.
+pub(crate) fn is_loaded() -> bool {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load
+        .split(' ')
+        .next()
+        .and_then(|load| load.parse().ok())
+        .unwrap_or(0.0);
+    let processors = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
+    let is_loaded = load > processors * 1.5;
+    if is_loaded {
+        println!(
+            "the machine is loaded ({load} on {processors} processors): bounds of time are ten times as high"
+        );
+    }
+    is_loaded
 }
 
 /// Waits for a condition that no event reports.
@@ -361,4 +413,44 @@ pub(crate) fn reset(stream: TcpStream) {
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(stream);
+}
+
+/// A certificate for `localhost`, and clients that trust it.
+#[cfg(feature = "ring")]
+pub(crate) mod tls {
+    use std::net::TcpStream;
+    use std::sync::Arc;
+
+    use longshore::tls::{CertManager, CertSource};
+    use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection};
+
+    pub(crate) fn pair() -> (CertManager, Arc<ClientConfig>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let root = made.cert.der().clone();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let certs = CertManager::new(CertSource::der(vec![root.clone()], key.into())).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(root).unwrap();
+        let provider = rustls::crypto::ring::default_provider();
+        let config = ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (certs, Arc::new(config))
+    }
+
+    pub(crate) fn client(config: &Arc<ClientConfig>) -> ClientConnection {
+        let name = ServerName::try_from("localhost").unwrap();
+        ClientConnection::new(Arc::clone(config), name).unwrap()
+    }
+
+    /// Makes a handshake, up to its end on this side.
+    pub(crate) fn handshake(stream: &mut TcpStream, config: &Arc<ClientConfig>) {
+        let mut client = client(config);
+        while client.is_handshaking() {
+            client.complete_io(stream).unwrap();
+        }
+    }
 }
