@@ -32,7 +32,7 @@ pub(super) struct Rare {
     pub(super) proxied: Option<(Proxied, SocketAddr)>,
 }
 
-/// How far an accepted connection has come; see [`handshakes`](super::handshakes).
+/// How far an accepted connection has come; see [`handshakes`](crate::net::tcp::handshakes).
 ///
 /// The place of a handshake is boxed, because connections spend their lives established.
 #[derive(Debug)]
