@@ -102,7 +102,8 @@ impl RuntimeId {
 
     /// Returns whether a wait of the calling thread for this runtime could be a wait for itself.
     pub(crate) fn is_inside(self) -> bool {
-        Self::entered(self) || !Self::entered(Self::NONE)
+        // Free places hold `NONE`, which is no runtime to be inside of. Without a free place the thread may be inside of any.
+        (self != Self::NONE && Self::entered(self)) || !Self::entered(Self::NONE)
     }
 }
 
