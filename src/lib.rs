@@ -195,13 +195,14 @@ pub use record::{Level, Logger, ParseLevelError, Record};
 
 /// What most programs need: `use longshore::prelude::*;`.
 pub mod prelude {
-    pub use crate::Request;
     pub use crate::{
-        Actor, Alias, Buffer, Child, Context, DisconnectReason, Framing, Message, MessageTcp,
+        Actor, Alias, Buffer, ByteOrder, Child, Context, CustomFraming, DisconnectReason, Flow,
+        Frame, FrameDecoder, FrameError, Framing, HeaderFraming, Message, MessageTcp,
         MessageTcpConnect, MessageTcpDisconnect, MessageUdp, MetaContext, MetaProcess, Name, Node,
-        NodeOptions, Pid, Pool, Priority, Readiness, Reason, Ref, Reply, Restart, Session,
-        SessionContext, Shutdown, SpawnOptions, Supervisor, Target, TcpConnection,
-        TcpConnectionOptions, TcpServer, TcpServerOptions, Timer, UdpServer, UdpServerOptions,
+        NodeOptions, Pid, Pool, Priority, Readiness, Reason, Ref, Reply, Request, Restart,
+        SendErrorKind, Session, SessionContext, Shutdown, SpawnOptions, Supervisor, Target,
+        TcpConnection, TcpConnectionOptions, TcpLimits, TcpServer, TcpServerOptions, Timer,
+        UdpServer, UdpServerOptions,
     };
 }
 

@@ -23,7 +23,7 @@ pub use pool::{Pool, PoolCommand, PoolInfo};
 pub(crate) use session::{InputRules, SessionBehavior};
 pub use session::{Session, SessionContext};
 pub use sockets::SpawnMeta;
-pub(crate) use sockets::finish;
+pub(crate) use sockets::{finish, push};
 pub use supervisor::{
     AutoShutdown, Child, ChildError, ChildFailed, ChildInfo, ChildResult, ChildState, Restart,
     Shutdown, SupervisionTree, Supervisor, SupervisorInfo,

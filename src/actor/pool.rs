@@ -66,6 +66,7 @@ type Factory = Box<dyn FnMut() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
 /// let pid = node.spawn_register("handlers", || pool)?;
 /// # Ok(()) }
 /// ```
+#[must_use = "a pool is given to `spawn`"]
 pub struct Pool {
     size: usize,
     worker_mailbox: u32,
@@ -146,7 +147,6 @@ impl Pool {
     }
 
     /// How many messages a worker's mailbox may hold; 1,024 by default.
-    #[must_use]
     pub fn with_worker_mailbox(mut self, messages: u32) -> Self {
         self.worker_mailbox = messages;
         self
@@ -154,7 +154,6 @@ impl Pool {
 
     /// Gives each message to the worker with the fewest messages, the one that it handles included; to the next in turn
     /// among equals. Looks at every worker for every message.
-    #[must_use]
     pub fn with_least_busy(mut self) -> Self {
         self.distribution = Distribution::LeastBusy;
         self
@@ -175,7 +174,6 @@ impl Pool {
     /// });
     /// # drop(pool);
     /// ```
-    #[must_use]
     pub fn with_key(mut self, key: impl Fn(Pid, &Message) -> u64 + Send + 'static) -> Self {
         self.distribution = Distribution::ByKey(Box::new(key));
         self
@@ -293,7 +291,7 @@ fn alarm(env: &ProcessContext<'_>, alarm: Retry, delay: Duration) {
 impl Actor for Pool {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         self.validate()?;
-        cx.trap_exit(true);
+        cx.set_trap_exit(true);
         for _ in 0..self.size {
             if let Err(error) = self.spawn_worker(cx.env()) {
                 self.terminate(cx, &Reason::Shutdown);

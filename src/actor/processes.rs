@@ -63,11 +63,11 @@ impl Context<'_> {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside(|cx| {
-    /// assert!(!cx.trap_exit(true)); // from now on signals are messages, `Message::Exit`
-    /// assert!(cx.trap_exit(false)); // from now on they are signals again
+    /// assert!(!cx.set_trap_exit(true)); // from now on signals are messages, `Message::Exit`
+    /// assert!(cx.set_trap_exit(false)); // from now on they are signals again
     /// # Ok(()) }) }
     /// ```
-    pub fn trap_exit(&mut self, trap: bool) -> bool {
+    pub fn set_trap_exit(&mut self, trap: bool) -> bool {
         std::mem::replace(&mut self.env.control.trap_exit, trap)
     }
 

@@ -353,10 +353,7 @@ impl Context<'_> {
     /// # Ok(()) }) }
     /// ```
     pub fn queued_bytes(&self, connection: Alias) -> usize {
-        let quota = self.env_ref().processes.commands.quota(connection);
-        quota
-            .filter(|quota| quota.is_current(connection.generation()))
-            .map_or(0, |quota| quota.queued())
+        self.env_ref().processes.commands.queued_bytes(connection)
     }
 
     pub(super) fn command(
@@ -395,7 +392,8 @@ pub(crate) fn finish(
     push(processes, from, to, command)
 }
 
-fn push(
+/// Sends the command to the connection.
+pub(crate) fn push(
     processes: &Processes,
     from: Pid,
     to: Alias,

@@ -155,6 +155,13 @@ impl Commands {
         self.stripes.get(alias.stripe())?.quotas.get(alias.slot())
     }
 
+    /// Bytes that wait to be sent; 0 for a stale alias.
+    pub(crate) fn queued_bytes(&self, alias: Alias) -> usize {
+        self.quota(alias)
+            .filter(|quota| quota.is_current(alias.generation()))
+            .map_or(0, SendQuota::queued)
+    }
+
     pub(crate) fn is_live(&self, alias: Alias) -> bool {
         self.quota(alias)
             .is_some_and(|quota| quota.is_current(alias.generation()))

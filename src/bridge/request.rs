@@ -27,6 +27,7 @@ pub use pending::{Answer, PendingReply};
 
 /// The means to answer one request: send it, keep it for later, pass it on to another process, or drop it, which
 /// answers [`RequestError::Dropped`].
+#[must_use = "dropping it answers that there is no answer"]
 pub struct Reply(Option<Requester>);
 
 enum Requester {

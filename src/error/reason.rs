@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::error::{Failure, FrameError};
+use crate::error::{Failure, FrameError, OsError};
 
 /// Why a process or a meta-process ends.
 ///
@@ -214,12 +214,12 @@ pub enum DisconnectReason {
     Frame(FrameError),
     /// The owner's mailbox was full and the connection was configured to close then.
     MailboxFull,
-    /// The connection could not be made; the kind is the operating system's.
-    Connect(io::ErrorKind),
+    /// The connection could not be made; the error is the operating system's.
+    Connect(OsError),
     /// The host's name could not be resolved; the text is the resolver's.
     Resolve(Arc<str>),
     /// Another error of the socket.
-    Io(io::ErrorKind),
+    Io(OsError),
 }
 
 impl DisconnectReason {
@@ -291,12 +291,30 @@ impl DisconnectReason {
     }
 
     /// The reason a failed read or write gives.
-    pub(crate) fn from_io(kind: io::ErrorKind) -> Self {
-        match kind {
+    pub(crate) fn from_io(error: impl Into<OsError>) -> Self {
+        let error = error.into();
+        match error.kind() {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted => Self::Reset,
-            other => Self::Io(other),
+            _ => Self::Io(error),
+        }
+    }
+
+    /// The error of the operating system, if it was one.
+    ///
+    /// ```
+    /// use longshore::DisconnectReason;
+    /// use std::io::ErrorKind;
+    ///
+    /// let refused = DisconnectReason::Connect(ErrorKind::ConnectionRefused.into());
+    /// assert_eq!(refused.os_error().unwrap(), ErrorKind::ConnectionRefused);
+    /// assert_eq!(DisconnectReason::Abort.os_error(), None);
+    /// ```
+    pub fn os_error(&self) -> Option<OsError> {
+        match self {
+            Self::Connect(error) | Self::Io(error) => Some(*error),
+            _ => None,
         }
     }
 }
@@ -323,9 +341,9 @@ impl fmt::Display for DisconnectReason {
             Self::SlowReader => f.write_str("slow reader"),
             Self::Frame(error) => error.fmt(f),
             Self::MailboxFull => f.write_str("owner's mailbox is full"),
-            Self::Connect(kind) => write!(f, "connect: {kind}"),
+            Self::Connect(error) => write!(f, "connect: {error}"),
             Self::Resolve(text) => write!(f, "resolve: {text}"),
-            Self::Io(kind) => kind.fmt(f),
+            Self::Io(error) => error.fmt(f),
         }
     }
 }

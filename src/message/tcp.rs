@@ -4,12 +4,11 @@
 //! come data and Writable, and PeerClosed behind the last data. A client connection that reconnects
 //! sends Reconnecting at each loss, and Connect again.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Proxied;
-use crate::error::DisconnectReason;
+use crate::error::{DisconnectReason, OsError};
 use crate::id::{Alias, Pid};
 use crate::memory::buffer::Buffer;
 
@@ -153,7 +152,7 @@ pub struct MessageTcpWritable {
 pub struct FailedAttempt {
     /// The address.
     pub addr: SocketAddr,
-    /// What the operating system said; [`TimedOut`](io::ErrorKind::TimedOut) of an address that had not answered when the
+    /// What the operating system said; [`TimedOut`](std::io::ErrorKind::TimedOut) of an address that had not answered when the
     /// connect timeout was over.
-    pub error: io::ErrorKind,
+    pub error: OsError,
 }

@@ -47,6 +47,7 @@ const LARGEST: usize = 64 * 1024;
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
+#[must_use = "a server receives nothing before `spawn_meta`"]
 pub struct UnixDatagramServer {
     socket: UnixSocket,
     file: Option<SocketFile>,

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use super::Node;
-use crate::actor::finish;
-use crate::bridge::SocketCommand;
+use crate::actor::{finish, push};
+use crate::bridge::{Framing, SocketCommand};
 use crate::error::{Reason, SendErrorKind};
 use crate::id::{Alias, Pid};
-use crate::memory::buffer::Buffer;
+use crate::memory::buffer::{Buffer, SharedBuffer};
 use crate::message::{Flow, Message, MessageUdp, SendError, WriteData, WriteError};
 
 impl Node {
@@ -158,5 +158,82 @@ impl Node {
     /// ```
     pub fn abort(&self, connection: Alias) -> Result<(), SendErrorKind> {
         finish(self.table(), Pid::NODE, connection, SocketCommand::Abort)
+    }
+
+    /// Writes the same bytes to several connections; see [`Context::broadcast`](crate::Context::broadcast).
+    pub fn broadcast(
+        &self,
+        connections: impl IntoIterator<Item = Alias>,
+        data: impl Into<SharedBuffer>,
+    ) {
+        let data = data.into();
+        for connection in connections {
+            self.write(connection, &data);
+        }
+    }
+
+    /// Bytes that wait to be sent, for display; see [`Context::queued_bytes`](crate::Context::queued_bytes).
+    pub fn queued_bytes(&self, connection: Alias) -> usize {
+        self.table().commands.queued_bytes(connection)
+    }
+
+    /// Ends the sending side of a connection; see [`Context::shutdown_write`](crate::Context::shutdown_write).
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn shutdown_write(&self, connection: Alias) -> Result<(), SendErrorKind> {
+        let command = SocketCommand::ShutdownWrite;
+        finish(self.table(), Pid::NODE, connection, command)
+    }
+
+    /// Stops reading from a connection; see [`Context::pause_reading`](crate::Context::pause_reading).
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn pause_reading(&self, connection: Alias) -> Result<(), SendErrorKind> {
+        self.command(connection, SocketCommand::PauseReading)
+    }
+
+    /// Reads again; see [`Context::resume_reading`](crate::Context::resume_reading).
+    ///
+    /// # Errors
+    ///
+    /// It has ended already.
+    pub fn resume_reading(&self, connection: Alias) -> Result<(), SendErrorKind> {
+        self.command(connection, SocketCommand::ResumeReading)
+    }
+
+    /// Changes how bytes become messages; see [`Context::set_framing`](crate::Context::set_framing).
+    ///
+    /// # Errors
+    ///
+    /// The framing names a wrong option, or the connection has ended.
+    pub fn set_framing(&self, connection: Alias, framing: Framing) -> Result<(), Reason> {
+        framing.validate()?;
+        Ok(self.command(connection, SocketCommand::SetFraming(framing))?)
+    }
+
+    /// Stops accepting; see [`Context::pause_accepting`](crate::Context::pause_accepting).
+    ///
+    /// # Errors
+    ///
+    /// The listener has ended.
+    pub fn pause_accepting(&self, listener: Alias) -> Result<(), SendErrorKind> {
+        self.command(listener, SocketCommand::PauseAccepting)
+    }
+
+    /// Accepts again; see [`Context::resume_accepting`](crate::Context::resume_accepting).
+    ///
+    /// # Errors
+    ///
+    /// The listener has ended.
+    pub fn resume_accepting(&self, listener: Alias) -> Result<(), SendErrorKind> {
+        self.command(listener, SocketCommand::ResumeAccepting)
+    }
+
+    fn command(&self, to: Alias, command: SocketCommand) -> Result<(), SendErrorKind> {
+        push(self.table(), Pid::NODE, to, command)
     }
 }

@@ -85,7 +85,7 @@ fn trace_of(seed: u64) -> (u64, String) {
         world.advance(Duration::from_millis(world.draw(200)));
     }
     drop(clients);
-    node.stop();
+    let _ = node.stop();
     (world.trace_hash(), world.trace(200))
 }
 

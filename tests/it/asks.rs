@@ -232,7 +232,7 @@ fn request_that_is_forwarded_is_answered_by_the_last() {
     node.send_exit(last, Reason::Kill).expect("it lives");
     asked.end();
     let pending = node.ask(first, Square(2), LIMIT).expect("delivered");
-    let gone = RequestError::NotDelivered(longshore::SendErrorKind::NoProcess);
+    let gone = RequestError::NotDelivered(SendErrorKind::NoProcess);
     assert_eq!(pending.wait(), Err(gone));
     stop_clean(&node);
 }

@@ -24,7 +24,7 @@ fn node_that_resolves(addresses: &[&str]) -> Node {
 }
 
 fn failures(disconnect: &MessageTcpDisconnect) -> Vec<(SocketAddr, ErrorKind)> {
-    let shown = |failed: &FailedAttempt| (failed.addr, failed.error);
+    let shown = |failed: &FailedAttempt| (failed.addr, failed.error.kind());
     disconnect.failed_attempts.iter().map(shown).collect()
 }
 
@@ -99,7 +99,10 @@ fn disconnect_has_each_address_with_what_it_said() {
         (at([127, 0, 0, 2]), ErrorKind::ConnectionRefused)
     );
     assert_eq!(failed[2].0, at([255; 4]));
-    assert_eq!(disconnect.reason, DisconnectReason::Connect(failed[2].1));
+    assert_eq!(
+        without_number(disconnect.reason),
+        DisconnectReason::Connect(failed[2].1.into())
+    );
     stop_clean(&node);
 }
 

@@ -322,7 +322,7 @@ fn end_over_a_link_ends_a_call_and_a_trapped_signal_does_not() {
     assert_eq!(asking.end(), reason);
 
     let trapping = Probe::spawn(&node);
-    trapping.run(|cx| cx.trap_exit(true));
+    trapping.run(|cx| cx.set_trap_exit(true));
     let result = start_call(&trapping, asked.pid, LIMIT);
     let reply = asked.call().2;
     node.send_exit(trapping.pid, Reason::error("caught"))

@@ -138,7 +138,7 @@ fn wrong_options_are_named_before_anything_is_bound() {
     let options = options()
         .with_keep_alive_period(Duration::from_secs(32_767))
         .with_socket(longest);
-    TcpServer::bind(options).expect("the longest that there is");
+    drop(TcpServer::bind(options).expect("the longest that there is"));
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn the_end_of_a_listener_frees_its_port_and_leaves_its_connections() {
         }
         .expect("it lives");
         wait_for_count(&node, "meta_processes", 1);
-        TcpServer::bind(addr).expect("free");
+        drop(TcpServer::bind(addr).expect("free"));
         stream.write_all(b"still").expect("written");
         assert_eq!(parent.bytes(5), b"still");
         parent.write(id, "here");
@@ -306,12 +306,12 @@ fn a_panicking_maker_of_decoders_ends_neither_the_listener_nor_other_connections
     let node = node();
     let parent = Probe::spawn(&node);
     struct Whole;
-    impl longshore::FrameDecoder for Whole {
-        fn decode(&mut self, bytes: &[u8]) -> Result<longshore::Frame, longshore::FrameError> {
+    impl FrameDecoder for Whole {
+        fn decode(&mut self, bytes: &[u8]) -> Result<Frame, FrameError> {
             if bytes.contains(&b'!') {
                 panic!("asked to");
             }
-            Ok(longshore::Frame::Skip {
+            Ok(Frame::Skip {
                 consumed: bytes.len(),
             })
         }
@@ -493,7 +493,7 @@ fn many_ends_at_once_give_one_disconnect() {
 fn links_and_monitors_on_a_connection_are_told_once() {
     let node = node();
     let (parent, watcher) = (Probe::spawn(&node), Probe::spawn(&node));
-    watcher.run(|cx| cx.trap_exit(true));
+    watcher.run(|cx| cx.set_trap_exit(true));
     for peer_resets in [false, true] {
         let (stream, id) = connected(&parent);
         let monitor = watcher.run(move |cx| {

@@ -248,7 +248,7 @@ fn monitors_and_links_on_an_event_get_each_reason() {
         let monitor = monitoring.run(move |cx| cx.monitor(target()));
         trapping
             .run(move |cx| {
-                cx.trap_exit(true);
+                cx.set_trap_exit(true);
                 cx.link(target())
             })
             .expect("linked");
@@ -304,7 +304,7 @@ fn events_that_are_not_there_are_refused_and_their_watchers_answered_at_once() {
         Err(EventError::NoEvent("prices".into()))
     );
     let monitor = probe.run(move |cx| {
-        cx.trap_exit(true);
+        cx.set_trap_exit(true);
         cx.monitor(target())
     });
     let down = probe.down();

@@ -204,5 +204,5 @@ fn every_input_limit_of_a_session_works() {
         probe.run(move |cx| cx.spawn_meta(serve)).expect("spawned");
         exchange(&mut client(addr), b"bytes", b"bytes");
     }
-    node.stop();
+    let _ = node.stop();
 }

@@ -62,7 +62,7 @@ fn signals_answers_and_other_lanes_are_not_dropped() {
     probe.run({
         let other = other.pid;
         move |cx| {
-            cx.trap_exit(true);
+            cx.set_trap_exit(true);
             cx.monitor(other);
             cx.ask(other, Add, LIMIT, 5).expect("asked");
         }

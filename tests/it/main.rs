@@ -21,6 +21,7 @@ mod connections;
 mod credit;
 mod datagrams;
 mod drain;
+mod edges;
 mod environment;
 mod events;
 mod faults;

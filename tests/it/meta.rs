@@ -299,7 +299,7 @@ fn links_and_monitors_on_an_alias_get_its_reason() {
         );
         let (alias, _told) = own(&parent);
         linked.run(move |cx| {
-            cx.trap_exit(true);
+            cx.set_trap_exit(true);
             cx.link(alias).expect("it lives");
         });
         let monitor = watching.run(move |cx| cx.monitor(alias));
@@ -345,7 +345,7 @@ fn monitor_and_link_on_a_stale_alias_answer_at_once() {
     assert_eq!((down.monitor, down.reason), (monitor, Reason::NoProcess));
     parent
         .run(move |cx| {
-            cx.trap_exit(true);
+            cx.set_trap_exit(true);
             cx.link(alias)
         })
         .expect("it answers by a signal");

@@ -278,7 +278,7 @@ fn a_process_that_ignores_its_exit_signal_is_killed_and_reported() {
     struct Stubborn(Sender<Reason>);
     impl Actor for Stubborn {
         fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-            cx.trap_exit(true);
+            cx.set_trap_exit(true);
             Ok(())
         }
         fn terminate(&mut self, _: &mut Context<'_>, reason: &Reason) {
@@ -302,7 +302,7 @@ fn a_process_that_ignores_its_exit_signal_is_killed_and_reported() {
 fn a_peer_that_does_not_read_cannot_hold_up_a_stop() {
     let node = node();
     let owner = Probe::spawn(&node);
-    let limits = longshore::TcpLimits::default()
+    let limits = TcpLimits::default()
         .with_output_limit(64 << 20)
         .with_high_water_mark(64 << 20);
     let (addr, _) = owner.listen(TcpServerOptions::default().with_limits(limits));

@@ -325,7 +325,7 @@ fn framings() -> Rows<Framing> {
             "byte_order",
             Framing::header(
                 header()
-                    .with_byte_order(longshore::ByteOrder::Little)
+                    .with_byte_order(ByteOrder::Little)
                     .with_length_size(1)
                     .with_length_position(3),
             ),

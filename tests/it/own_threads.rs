@@ -216,7 +216,7 @@ fn panic_on_an_own_thread_ends_the_process_and_its_listener_is_closed_before_ter
         other => panic!("{other:?}"),
     }
     assert!(matches!(probe.seen(), Seen::End(Reason::Panic(_))));
-    TcpServer::bind(addr).expect("the port is free");
+    drop(TcpServer::bind(addr).expect("the port is free"));
     stop_clean(&node);
 }
 

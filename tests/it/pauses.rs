@@ -219,7 +219,7 @@ fn serve(silent: SocketAddr) {
     std::io::stdin()
         .read_to_end(&mut Vec::new())
         .expect("a pipe");
-    node.stop();
+    let _ = node.stop();
 }
 
 #[cfg(feature = "tls")]

@@ -123,7 +123,7 @@ fn no_peer_makes_more_than_ten_records_of_a_kind_in_a_second() {
         }
         // The listener alone is left.
         wait_for_count(&node, "meta_processes", 1);
-        node.stop();
+        let _ = node.stop();
         // The first one may share its second with the end of another.
         let most = 10 * (begun.elapsed().as_secs() + 2);
         let mut kinds = std::collections::BTreeMap::new();

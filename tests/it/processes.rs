@@ -76,7 +76,7 @@ fn failing_or_panicking_init_gives_the_error_and_leaves_nothing_behind() {
     silence_expected_panics();
     let node = node();
     let other = Probe::spawn(&node);
-    other.run(|cx| cx.trap_exit(true));
+    other.run(|cx| cx.set_trap_exit(true));
     for panics in [false, true] {
         let (sender, port) = mpsc::channel();
         let other_pid = other.pid;
@@ -105,7 +105,7 @@ fn failing_or_panicking_init_gives_the_error_and_leaves_nothing_behind() {
         assert_eq!(count(&node, "processes"), 1);
         assert_eq!(count(&node, "meta_processes"), 0);
         let addr = value_of(&port).expect("the port");
-        TcpServer::bind(addr).expect("the port is free");
+        drop(TcpServer::bind(addr).expect("the port is free"));
         // The exit is urgent and overtakes the request.
         for _ in 0..2 {
             match other.seen() {
@@ -273,7 +273,7 @@ fn a_process_that_ends_cannot_take_a_name_or_watch_anybody_any_more() {
             let _ = self.1.send(cx.register("ghost").expect_err("too late"));
             cx.monitor(self.0);
             let _ = cx.link(self.0);
-            cx.trap_exit(true);
+            cx.set_trap_exit(true);
             let _ = cx.request(self.0, "into the void", LIMIT);
             let _ = cx.inspect(self.0, LIMIT);
         }
@@ -524,7 +524,7 @@ fn exit_signals_end_a_process_with_their_reason() {
         assert_eq!(error, Err(SendErrorKind::NoProcess));
         let trapping = Probe::spawn(&node);
         let (pid, sent) = (trapping.pid, reason.clone());
-        trapping.run(|cx| cx.trap_exit(true));
+        trapping.run(|cx| cx.set_trap_exit(true));
         sender
             .run(move |cx| cx.send_exit(pid, sent))
             .expect("it lives");

@@ -290,8 +290,8 @@ fn bytes_written_before_the_first_connection_wait_for_it() {
     probe.write(id, "early");
     let lost = probe.reconnecting();
     assert_eq!(
-        lost.reason,
-        DisconnectReason::Connect(ErrorKind::ConnectionRefused)
+        without_number(lost.reason),
+        DisconnectReason::Connect(ErrorKind::ConnectionRefused.into())
     );
     assert!(!lost.failed_attempts.is_empty() && lost.unsent == 0);
     probe.write(id, " and more");
@@ -332,8 +332,8 @@ fn policy_that_gives_up_ends_in_one_disconnect() {
     assert!(begun.elapsed() >= 80 * MS);
     assert_eq!(end.id, id);
     assert_eq!(
-        end.reason,
-        DisconnectReason::Connect(ErrorKind::ConnectionRefused)
+        without_number(end.reason),
+        DisconnectReason::Connect(ErrorKind::ConnectionRefused.into())
     );
     assert_eq!(end.failed_attempts.len(), 1);
     probe.saw_nothing();

@@ -153,7 +153,7 @@ fn trapped_signal_that_is_obeyed_is_no_error_and_another_reason_is_one() {
     struct Traps;
     impl Actor for Traps {
         fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-            cx.trap_exit(true);
+            cx.set_trap_exit(true);
             Ok(())
         }
         fn handle_message(
@@ -582,7 +582,7 @@ fn name_one_that_never_returns(workers: usize) -> Duration {
     assert!(slow[0].is_running && slow[0].pid == pid, "{slow:?}");
     // It is left behind: the stop does not wait for it.
     let options = longshore::StopOptions::default().with_timeout(Duration::from_millis(50));
-    node.stop_with(options);
+    let _ = node.stop_with(options);
     named
 }
 

@@ -155,7 +155,7 @@ fn trapped_link_gives_each_reason_as_a_message() {
     silence_expected_panics();
     let node = node();
     let trapping = Probe::spawn(&node);
-    trapping.run(|cx| cx.trap_exit(true));
+    trapping.run(|cx| cx.set_trap_exit(true));
     for reason in reasons() {
         let other = Probe::spawn(&node);
         let pid = other.pid;
@@ -179,7 +179,7 @@ fn links_to_the_dead_and_to_unregistered_names_are_told() {
     end_with(&node, &dead, &Reason::Normal);
     wait_for_count(&node, "processes", 0);
     let (trapping, plain) = (Probe::spawn(&node), Probe::spawn(&node));
-    trapping.run(|cx| cx.trap_exit(true));
+    trapping.run(|cx| cx.set_trap_exit(true));
     assert_eq!(
         trapping.run(|cx| cx.link("nobody")),
         Err(SendErrorKind::NoName)
@@ -204,7 +204,7 @@ fn nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor() {
     let (one, other) = (Probe::spawn(&node), Probe::spawn(&node));
     let pid = other.pid;
     one.run(move |cx| {
-        cx.trap_exit(true);
+        cx.set_trap_exit(true);
         cx.link(pid).expect("it lives");
         let monitor = cx.monitor(pid);
         cx.unlink(pid);
@@ -263,7 +263,7 @@ fn nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor() {
 fn the_dead_are_forgotten_by_those_who_watched_and_those_who_were_watched() {
     let node = node();
     let lasting = Probe::spawn(&node);
-    lasting.run(|cx| cx.trap_exit(true));
+    lasting.run(|cx| cx.set_trap_exit(true));
     for _ in 0..500 {
         let passing = Probe::spawn(&node);
         let (pid, lasting_pid) = (passing.pid, lasting.pid);
@@ -328,7 +328,7 @@ fn every_monitor_and_every_link_tells_exactly_once_while_their_targets_end() {
         .collect();
     let watchers: Vec<_> = (0..4).map(|_| Probe::spawn(&node)).collect();
     for watcher in &watchers {
-        watcher.run(|cx| cx.trap_exit(true));
+        watcher.run(|cx| cx.set_trap_exit(true));
         let targets = targets.clone();
         watcher.start(move |cx| {
             for target in targets {

@@ -364,7 +364,7 @@ fn timers_are_listed_with_what_they_do() {
     user.run(move |cx| assert!(cx.cancel_timer(once) && cx.cancel_timer(every)));
     assert_eq!(find(message, user.pid, Some(silent.into())), None);
     assert_eq!(find(message, user.pid, Some("absent".into())), None);
-    node.stop();
+    let _ = node.stop();
     assert_eq!(listed(), []);
 }
 

@@ -235,7 +235,7 @@ fn stop_in_an_init_does_not_wait_for_itself() {
     struct Stops(Node);
     impl Actor for Stops {
         fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
-            self.0.stop();
+            drop(self.0.stop());
             Ok(())
         }
     }

@@ -490,7 +490,7 @@ struct Deaf;
 
 impl Actor for Deaf {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        cx.trap_exit(true);
+        cx.set_trap_exit(true);
         Ok(())
     }
 }

@@ -133,7 +133,7 @@ fn small_messages_that_wait_are_bounded_by_one_read() {
     let aside = aside();
     assert!(aside < Some(80_000), "{aside:?} of {written} wait");
     drop(stream);
-    node.stop();
+    let _ = node.stop();
 }
 
 #[test]

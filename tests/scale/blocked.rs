@@ -237,7 +237,8 @@ fn tasks_behind_a_stuck_handler_do_not_wait_for_it() {
         );
     }
     done.recv_timeout(PATIENCE).unwrap();
-    node.stop_with(longshore::StopOptions::default().with_timeout(Duration::from_millis(100)));
+    let _ =
+        node.stop_with(longshore::StopOptions::default().with_timeout(Duration::from_millis(100)));
 }
 
 /// Always has a message.

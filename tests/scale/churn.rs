@@ -23,7 +23,7 @@ fn two_hundred_thousand_connections_leave_nothing_behind() {
     let node = node(4);
     let owner = node.spawn(Owner::new).unwrap();
     // An idle timeout gives every connection a timer.
-    let limits = longshore::TcpLimits::default().with_idle_timeout(Duration::from_secs(600));
+    let limits = TcpLimits::default().with_idle_timeout(Duration::from_secs(600));
     let server =
         TcpServer::bind(TcpServerOptions::from("127.0.0.1:0").with_limits(limits)).unwrap();
     let address = server.local_addr();

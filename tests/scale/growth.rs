@@ -48,7 +48,7 @@ impl Hand {
 
 impl Actor for Hand {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        cx.trap_exit(true);
+        cx.set_trap_exit(true);
         Ok(())
     }
 
@@ -359,7 +359,7 @@ fn one_who_begins_to_wait_behind_ten_thousand_is_served_soon() {
     assert!(median < Duration::from_secs(3), "{median:?}");
     node.send_exit(hand, Reason::Kill).unwrap();
     node.send_exit(to, Reason::Kill).unwrap();
-    node.stop();
+    let _ = node.stop();
 }
 
 #[test]

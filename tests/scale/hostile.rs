@@ -71,7 +71,7 @@ fn bytes_of(
     let bytes = (settled() - before - own) / PEERS as i64;
     println!("holds: {what}: {bytes} bytes for each peer");
     peers.into_iter().chain(warm).for_each(reset);
-    node.stop();
+    let _ = node.stop();
     bytes
 }
 
@@ -224,7 +224,7 @@ fn time_of(what: &str, options: TcpServerOptions, attack: impl Fn(SocketAddr)) -
     let time = (cpu_of_the_runtime() - cpu) / TIMES as u32;
     println!("takes: {what}: {time:.1?} of a core");
     assert!(!time.is_zero(), "it is measured");
-    node.stop();
+    let _ = node.stop();
     time
 }
 
@@ -312,7 +312,7 @@ fn small_message_takes_little_time() {
     println!("takes: a line of one byte: {time:.2?} of a core");
     assert!(time < MOST / 100, "{time:?}");
     reset(peer);
-    node.stop();
+    let _ = node.stop();
 }
 
 #[test]
@@ -358,5 +358,5 @@ fn datagram_takes_little_time() {
     println!("takes: a datagram of 32 bytes: {time:.2?} of a core, {count} of {MESSAGES} arrived");
     assert!(time < MOST / 20, "{time:?}");
     node.call(owner, (), PATIENCE).ok();
-    node.stop();
+    let _ = node.stop();
 }

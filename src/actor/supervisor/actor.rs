@@ -15,7 +15,7 @@ use crate::process::Started;
 impl Actor for Supervisor {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         self.validate()?;
-        cx.trap_exit(true);
+        cx.set_trap_exit(true);
         let report = cx.env().control.take_start_report();
         let adapter = self.adapter.insert(Adapter::new(self.rules, report));
         adapter.begin(cx, std::mem::take(&mut self.children))

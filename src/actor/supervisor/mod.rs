@@ -100,6 +100,7 @@ use crate::id::Name;
 /// given up: its name and its meta-processes are taken from it, and the supervisor goes on.
 ///
 /// From the beginning of a node's stop no child is started.
+#[must_use = "a supervisor is given to `spawn`"]
 pub struct Supervisor {
     rules: Rules,
     /// What it is built with, until it starts.
@@ -109,26 +110,22 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Restarts only the child that has ended.
-    #[must_use]
     pub fn one_for_one() -> Self {
         Self::new(Kind::OneForOne)
     }
 
     /// Restarts all children when one has ended.
-    #[must_use]
     pub fn all_for_one() -> Self {
         Self::new(Kind::AllForOne)
     }
 
     /// Restarts the child that has ended, and those that were added after it.
-    #[must_use]
     pub fn rest_for_one() -> Self {
         Self::new(Kind::RestForOne)
     }
 
     /// For children that are added while it runs, all alike or not: one that ends and is not
     /// restarted is forgotten, and all are ended at once.
-    #[must_use]
     pub fn dynamic() -> Self {
         Self::new(Kind::Dynamic)
     }
@@ -149,14 +146,12 @@ impl Supervisor {
     }
 
     /// Adds a child behind the others.
-    #[must_use]
     pub fn with_child(mut self, child: Child) -> Self {
         self.children.push(child);
         self
     }
 
     /// Survives `restarts` within `period`; one more ends it. 3 within 5 seconds by default.
-    #[must_use]
     pub fn with_intensity(mut self, restarts: u32, period: Duration) -> Self {
         self.rules.intensity = restarts;
         self.rules.period = period;
@@ -166,7 +161,6 @@ impl Supervisor {
     /// Waits before each restart of a child: `first` before the first one, twice as long before
     /// each further one, at most `max`. A child that has run for `max` begins with `first` again.
     /// Without a wait by default.
-    #[must_use]
     pub fn with_back_off(mut self, first: Duration, max: Duration) -> Self {
         self.rules.back_off = BackOff { first, max };
         self
@@ -174,14 +168,12 @@ impl Supervisor {
 
     /// Ends, with [`Reason::Shutdown`](crate::Reason::Shutdown), when significant children have
     /// ended; see [`Child::significant`].
-    #[must_use]
     pub fn with_auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> Self {
         self.rules.auto_shutdown = auto_shutdown;
         self
     }
 
     /// The time from the kill of a child until it is given up as stuck; 5 seconds by default.
-    #[must_use]
     pub fn with_kill_timeout(mut self, timeout: Duration) -> Self {
         self.rules.kill_timeout = timeout;
         self

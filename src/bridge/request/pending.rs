@@ -81,6 +81,7 @@ impl Slot {
 
 /// An answer that is still to come, for callers outside of the node: wait for it on a thread, or await it on any
 /// executor.
+#[must_use = "dropping it cancels the request"]
 pub struct PendingReply {
     slot: Arc<Slot>,
     /// The node that was asked, whose own threads must not wait for it.

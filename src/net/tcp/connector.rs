@@ -66,6 +66,7 @@ use crate::simulation;
 /// }
 /// ```
 #[doc(alias = "CreateTCPConnection")]
+#[must_use = "a connection does nothing before `spawn_meta`"]
 pub struct TcpConnection {
     options: TcpConnectionOptions,
     state: State,

@@ -61,6 +61,7 @@ use crate::simulation::{self, net::Listener as SimulatedListener};
 /// ```
 #[derive(Debug)]
 #[doc(alias = "CreateTCPServer")]
+#[must_use = "a server accepts nothing before `spawn_meta`"]
 pub struct TcpServer {
     listener: Listener,
     options: TcpServerOptions,

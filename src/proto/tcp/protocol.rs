@@ -1,11 +1,10 @@
 //! The words between a connection and its driver: what the driver is asked for, what it reports, and what it may read.
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 
 use super::tls::Handshake;
-use crate::error::DisconnectReason;
+use crate::error::{DisconnectReason, OsError};
 use crate::memory::buffer::{Buffer, BufferPool, SharedBuffer};
 use crate::proto::framing::Framing;
 use crate::proto::tls::Tls;
@@ -100,7 +99,7 @@ pub(crate) enum Input {
     /// The peer has ended its side: a read returned zero bytes.
     PeerEnded,
     /// A read failed.
-    ReadFailed(io::ErrorKind),
+    ReadFailed(OsError),
     /// Queue bytes that the quota has accepted and that others send too.
     Write(SharedBuffer),
     /// Send what is queued, then end for this reason, unless there is an earlier one.

@@ -6,10 +6,8 @@
 //!
 //! Events leave in this order: Connected, the data that was read, Writable, PeerFinished.
 
-use std::io;
-
 use super::{Connection, Event, Phase, WriteSide, first_reason};
-use crate::error::DisconnectReason;
+use crate::error::{DisconnectReason, OsError};
 use crate::memory::buffer::Buffer;
 
 /// A read at least this large is handed on as it is; a smaller one is copied into a buffer of its size.
@@ -129,9 +127,9 @@ impl Connection {
     }
 
     /// A read failed.
-    pub(super) fn fail(&mut self, kind: io::ErrorKind) {
+    pub(super) fn fail(&mut self, error: impl Into<OsError>) {
         self.read = ReadSide::Ended;
-        let reason = DisconnectReason::from_io(kind);
+        let reason = DisconnectReason::from_io(error);
         match (&self.phase, &self.write) {
             // All output was sent and acknowledged by our FIN, so a reset from the peer loses nothing.
             (Phase::Closing(_), WriteSide::Finished) => self.end_closing(),

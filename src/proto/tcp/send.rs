@@ -268,7 +268,7 @@ impl Connection {
                     return Ok(done);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err((done.bytes, DisconnectReason::from_io(error.kind()))),
+                Err(error) => return Err((done.bytes, DisconnectReason::from_io(error))),
             }
         }
         Ok(done)

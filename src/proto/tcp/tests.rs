@@ -326,7 +326,7 @@ fn end_is_asked_for_step_by_step_and_each_step_once() {
 fn frames_that_were_read_are_delivered_before_the_end() {
     let mut machine = lines();
     read(&mut machine, "one\n", 0);
-    machine.handle(Input::ReadFailed(ErrorKind::ConnectionReset), 0);
+    machine.handle(Input::ReadFailed(ErrorKind::ConnectionReset.into()), 0);
     let may_not_deliver = Able {
         deliver: false,
         ..ALL
@@ -441,7 +441,7 @@ fn broken_connection_whose_peer_is_silent_ends_in_time() {
     assert_eq!(expire(&mut machine), 100 + CLOSE);
     assert_eq!(
         ended(&machine),
-        Some(DisconnectReason::Io(ErrorKind::OutOfMemory))
+        Some(DisconnectReason::Io(ErrorKind::OutOfMemory.into()))
     );
 }
 

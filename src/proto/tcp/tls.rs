@@ -374,7 +374,7 @@ impl Connection {
                 return Ok(done);
             }
             tls.transmit(write)
-                .map_err(|error| (done.bytes, DisconnectReason::from_io(error.kind())))?;
+                .map_err(|error| (done.bytes, DisconnectReason::from_io(error)))?;
             if tls.wants_transmit() {
                 done.blocked = true;
                 return Ok(done);

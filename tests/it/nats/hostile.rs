@@ -120,7 +120,7 @@ fn a_server_that_breaks_the_protocol_is_left_and_the_reason_names_it() {
             bytes.escape_ascii()
         );
         client.wait_connected();
-        node.stop();
+        let _ = node.stop();
     }
 }
 
@@ -163,7 +163,7 @@ fn lines_and_payloads_without_an_end_take_no_memory_without_an_end() {
     client.wait_connected();
     client.wait_disconnected();
     client.wait_connected();
-    node.stop();
+    let _ = node.stop();
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn what_other_publishers_can_send_ends_no_connection() {
     ] {
         wait_for(&node, pid, name, count);
     }
-    node.stop();
+    let _ = node.stop();
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_server_that_is_silent_is_left_after_the_connect_timeout_or_two_pings() {
         client.wait_disconnected().0,
         "stale: the server answers no PING"
     );
-    node.stop();
+    let _ = node.stop();
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn errors_without_an_end_reach_observers_ten_times() {
     });
     assert_eq!(errors, 10);
     wait_for(&node, client.pid, "errors", 10_000);
-    node.stop();
+    let _ = node.stop();
 }
 
 #[test]

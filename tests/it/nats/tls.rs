@@ -120,7 +120,7 @@ fn plain_text_behind_the_info_ends_the_connection_before_the_handshake() {
     let client = start(&node, NatsOptions::from(addr).with_tls(trusting(&cert)));
     let (reason, _) = client.wait_disconnected();
     assert!(reason.contains("plain text behind INFO"), "{reason}");
-    node.stop();
+    let _ = node.stop();
 }
 
 /// The server of Debian 12 has no `handshake_first`: a listener of this crate stands for one that has.
@@ -171,5 +171,5 @@ fn a_client_begins_with_the_handshake_if_it_was_asked_to() {
         .with_tls(trusting(&cert))
         .with_tls_first(true);
     connected(&node, options);
-    node.stop();
+    let _ = node.stop();
 }

@@ -59,6 +59,15 @@ pub fn node() -> Node {
     node_with(NodeOptions::from("test@localhost").with_workers(2))
 }
 
+/// The reason without the number of its error, which systems choose as they like.
+pub fn without_number(reason: DisconnectReason) -> DisconnectReason {
+    match reason {
+        DisconnectReason::Connect(error) => DisconnectReason::Connect(error.kind().into()),
+        DisconnectReason::Io(error) => DisconnectReason::Io(error.kind().into()),
+        other => other,
+    }
+}
+
 /// A node with options.
 pub fn node_with(options: NodeOptions) -> Node {
     #[cfg(feature = "testing")]

@@ -295,7 +295,7 @@ fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
                 let Err(error) = cx.send_alias(id, message) else {
                     continue;
                 };
-                if error.kind() == longshore::SendErrorKind::OutputFull {
+                if error.kind() == SendErrorKind::OutputFull {
                     waiting.push_front(error.into_message());
                     return Ok(cx.pause_reading(id)?);
                 }

@@ -196,7 +196,7 @@ fn complete_config_of_a_server_is_tried_when_the_listener_is_bound() {
         .with_single_cert(chain(), key())
         .unwrap();
     let tls = TlsServerOptions::default().with_config(Arc::new(wants));
-    TcpServer::bind(TcpServerOptions::from("127.0.0.1:0").with_tls(tls)).unwrap();
+    drop(TcpServer::bind(TcpServerOptions::from("127.0.0.1:0").with_tls(tls)).unwrap());
     // Nor is a resolver that has no certificate for the name of the trial.
     let mut by_name = rustls::server::ResolvesServerCertUsingSni::new();
     let certified = rustls::sign::CertifiedKey::from_der(chain(), key(), &provider()).unwrap();

@@ -159,8 +159,7 @@ fn silent_server_ends_the_client_at_the_deadline() {
     let site = Site::new();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let user = Probe::spawn(&site.node);
-    let limits = longshore::TcpLimits::default()
-        .with_handshake_timeout(std::time::Duration::from_millis(50));
+    let limits = TcpLimits::default().with_handshake_timeout(std::time::Duration::from_millis(50));
     let options = TcpConnectionOptions::from(silent.local_addr().unwrap())
         .with_tls(site.client())
         .with_limits(limits);

@@ -16,7 +16,7 @@ impl Driver {
     #[cold]
     pub(super) fn find_reset(&mut self, cx: &MetaContext<'_>) {
         if let Ok(Some(error)) = self.stream.take_error() {
-            self.input(cx, Input::ReadFailed(error.kind()));
+            self.input(cx, Input::ReadFailed(error.into()));
         }
     }
 
@@ -76,7 +76,7 @@ impl Driver {
                 self.readable = false;
                 // An empty socket is the usual end of reading.
                 if error.kind() != io::ErrorKind::WouldBlock {
-                    self.input(cx, Input::ReadFailed(error.kind()));
+                    self.input(cx, Input::ReadFailed(error.into()));
                 }
                 false
             }

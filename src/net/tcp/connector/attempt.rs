@@ -133,7 +133,7 @@ impl TcpConnection {
         self.state = State::Over;
         let prepared = self
             .send_proxy_header(&mut stream)
-            .map_err(|error| DisconnectReason::from_io(error.kind()))
+            .map_err(DisconnectReason::from_io)
             .and_then(|()| self.machine(cx, address));
         let machine = match prepared {
             Ok(machine) => machine,
@@ -245,7 +245,7 @@ impl TcpConnection {
                 self.watch(cx)?;
                 self.finish_connect(cx, Readiness::default())
             }
-            Err(error) => self.fail(DisconnectReason::Connect(error.kind())),
+            Err(error) => self.fail(DisconnectReason::Connect(error.into())),
         }
     }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::outcome::{Outcome, outcome};
 use super::{Attempt, State, TcpConnection, begin};
-use crate::error::{DisconnectReason, Reason};
+use crate::error::{DisconnectReason, OsError, Reason};
 use crate::message::FailedAttempt;
 use crate::meta::{MetaContext, Readiness};
 
@@ -74,7 +74,7 @@ impl TcpConnection {
                     self.arm(cx);
                     return Ok(());
                 }
-                Err(error) => self.note_failure(address, error.kind()),
+                Err(error) => self.note_failure(address, error.into()),
             }
         }
         self.next_attempt_ms = u64::MAX;
@@ -94,7 +94,7 @@ impl TcpConnection {
         cx.set_deadline(self.deadline_ms.min(self.next_attempt_ms));
     }
 
-    pub(super) fn note_failure(&mut self, addr: SocketAddr, error: io::ErrorKind) {
+    pub(super) fn note_failure(&mut self, addr: SocketAddr, error: OsError) {
         self.failed.push(FailedAttempt { addr, error });
     }
 
@@ -103,7 +103,7 @@ impl TcpConnection {
         if let State::Connecting(attempts) = &self.state {
             let silent = attempts.iter().map(|attempt| FailedAttempt {
                 addr: attempt.address,
-                error: io::ErrorKind::TimedOut,
+                error: io::ErrorKind::TimedOut.into(),
             });
             self.failed.extend(silent);
         }
@@ -116,7 +116,7 @@ impl TcpConnection {
         for attempt in attempts.iter_mut().filter(|attempt| !attempt.is_registered) {
             attempt.is_registered = true;
             if let Err(error) = attempt.stream.register(cx) {
-                return self.fail(DisconnectReason::Io(error.kind()));
+                return self.fail(DisconnectReason::Io(error.into()));
             }
         }
         Ok(())
@@ -145,7 +145,7 @@ impl TcpConnection {
                 Outcome::Failed(error) => {
                     let mut attempt = attempts.remove(place);
                     attempt.stream.deregister(cx);
-                    failed.push((attempt.address, error.kind()));
+                    failed.push((attempt.address, error.into()));
                 }
                 Outcome::Itself if !asks_for_itself => {
                     let attempt = attempts.remove(place);
@@ -190,7 +190,7 @@ impl TcpConnection {
         if self.self_connects <= MAX_SELF_CONNECTS {
             self.addresses.push_front(address);
         } else {
-            self.note_failure(address, io::ErrorKind::ConnectionRefused);
+            self.note_failure(address, io::ErrorKind::ConnectionRefused.into());
         }
         self.start_next(cx)
     }

@@ -256,7 +256,7 @@ fn truncation_after_a_failed_write_has_the_reason_of_the_write() {
     pair.sides[SERVER].receive_end(0);
     assert_eq!(
         pair.ended(SERVER),
-        Some(DisconnectReason::Io(ErrorKind::TimedOut))
+        Some(DisconnectReason::Io(ErrorKind::TimedOut.into()))
     );
 }
 
