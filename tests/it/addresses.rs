@@ -249,6 +249,23 @@ fn link_local_addresses_keep_their_zone() {
                     .expect("accepted");
                 assert_eq!(probe.udp().id, socket, "{host}");
             }
+            // A socket of all addresses answers from the one of the link, with its zone.
+            let any = UdpServer::bind("[::]:0").expect("bound");
+            let zone = index.trim().parse().expect("a number");
+            let asked_at = std::net::SocketAddrV6::new(
+                "fe80::7".parse().expect("an address"),
+                any.local_addr().port(),
+                0,
+                zone,
+            );
+            let client = probe.spawn_meta(UdpServer::bind(("fe80::7%lo", 0)).expect("bound"));
+            probe.spawn_meta(any);
+            probe.run(move |cx| cx.send_datagram(client, asked_at.into(), "?"));
+            let asked = probe.udp();
+            assert_eq!(asked.local_addr(), Some(asked_at.into()));
+            probe.run(move |cx| cx.answer_datagram(&asked, "!"));
+            let answer = probe.udp();
+            assert_eq!((answer.id, answer.addr), (client, asked_at.into()));
             let unknown = TcpServer::bind("[fe80::7%nope]:0").expect_err("no such interface");
             assert!(unknown.to_string().contains("nope"), "{unknown}");
             stop_clean(&node);
