@@ -207,11 +207,13 @@ impl ControlBlock {
             .collect()
     }
 
+    #[inline]
     pub(super) fn environment(&self) -> Option<&Environment> {
         self.cold.as_ref().map(|cold| &cold.environment)
     }
 
     /// The environment, to add a value.
+    #[cold]
     pub(super) fn environment_mut(&mut self) -> &mut Environment {
         &mut self.cold.get_or_insert_default().environment
     }

@@ -149,12 +149,18 @@ impl SpawnOptions {
     }
 
     /// The options for a child of `parent`, if it inherits something.
+    #[inline]
     pub(crate) fn inherit(&self, parent: &ControlBlock) -> Option<Self> {
         let inherited = parent.environment().filter(|own| !own.is_empty())?;
-        Some(Self {
+        Some(self.inherit_from(inherited))
+    }
+
+    #[cold]
+    fn inherit_from(&self, inherited: &Environment) -> Self {
+        Self {
             environment: self.environment.above(inherited),
             ..self.clone()
-        })
+        }
     }
 
     /// Whether a process can ever be spawned with them; names the wrong option.

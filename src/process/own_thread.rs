@@ -197,7 +197,8 @@ impl Drop for Leaves<'_> {
 }
 
 impl Processes {
-    /// Transition 1, if the options ask for a thread.
+    /// Transition 1.
+    #[cold]
     pub(super) fn start_own_thread(
         self: &Arc<Self>,
         pid: Pid,

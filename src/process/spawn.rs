@@ -125,13 +125,13 @@ impl Processes {
         if let Some(watcher) = watcher {
             self.with_relations(pid, |relations| relations.watchers.insert(watcher));
         }
-        let own_thread = match self.own_thread_for(pid, options) {
-            Ok(own_thread) => own_thread,
-            Err(error) => {
-                self.abandon_start(cell, *process, Reason::Normal);
-                return Err(error);
+        let mut own_thread = None;
+        if options.own_thread {
+            match self.start_own_thread(pid, options) {
+                Ok(started) => own_thread = started,
+                Err(error) => return self.refuse_start(cell, *process, error),
             }
-        };
+        }
         match self.start_here(cell, &mut process, options) {
             Ok(()) => {
                 let mut stage = cell.stage.lock();
@@ -165,7 +165,6 @@ impl Processes {
     }
 
     /// The thread of its own, if the options ask for one.
-    #[inline]
     fn own_thread_for(
         self: &Arc<Self>,
         pid: Pid,
@@ -175,6 +174,18 @@ impl Processes {
             false => Ok(None),
             true => self.start_own_thread(pid, options),
         }
+    }
+
+    /// Ends a process that has no thread to run on.
+    #[cold]
+    fn refuse_start(
+        self: &Arc<Self>,
+        cell: &Cell,
+        process: Process,
+        error: SpawnError,
+    ) -> Result<Pid, SpawnError> {
+        self.abandon_start(cell, process, Reason::Normal);
+        Err(error)
     }
 
     /// Ends a process whose start has failed, and waits until its listeners are closed, so that the
