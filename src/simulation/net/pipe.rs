@@ -59,10 +59,13 @@ impl Pipe {
         self.last_arrival_ns = self.last_arrival_ns.max(at_ns);
     }
 
-    /// Discards what has not arrived.
+    /// Discards what has not arrived, the end included.
     pub(super) fn lose(&mut self) {
         self.bytes.truncate(self.arrived);
         (self.in_flight, self.unacked) = (0, 0);
+        if self.fin != Fin::Arrived {
+            self.fin = Fin::No;
+        }
     }
 }
 

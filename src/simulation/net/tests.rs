@@ -241,6 +241,10 @@ fn reset_at_any_byte_leaves_the_bytes_before_it() {
         let number = client.number().expect("a connection");
         machines.net().cut_after(number, 0, bytes);
         write(&client, &[9; 100]).expect("written");
+        if bytes % 2 == 0 {
+            // The end that is on its way is lost with the bytes before it.
+            client.shutdown_write().expect("shut down");
+        }
         machines.run_dry();
         assert_eq!(
             read_all(&server),
