@@ -89,18 +89,18 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
-/// Whether a fault is planted here, for the test that shows that the seeds find it.
+/// Whether one of these faults is planted here, for the test that shows that the seeds find it.
 #[cfg(all(planted, feature = "testing"))]
 macro_rules! planted {
-    ($fault:ident) => {
-        $crate::simulation::planted::is($crate::simulation::planted::Planted::$fault)
+    ($($fault:ident)|+) => {
+        ($($crate::simulation::planted::is($crate::simulation::planted::Planted::$fault))||+)
     };
 }
 
 /// Whether a fault is planted here: never, without `--cfg planted`.
 #[cfg(not(all(planted, feature = "testing")))]
 macro_rules! planted {
-    ($fault:ident) => {
+    ($($fault:ident)|+) => {
         false
     };
 }

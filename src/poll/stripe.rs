@@ -119,7 +119,7 @@ impl Stripe {
             inner.scratch = services.pool.get(SCRATCH);
         }
         let mut run = Run::new(self.index, inner, services);
-        if !planted!(ExitOvertakesSpawn) {
+        if !planted!(ExitOvertakesSpawn | StopOvertakesSpawn) {
             run.start_pending();
         }
         // Reads in `init` do not take from the budget of the meta-processes that were here before.
@@ -131,13 +131,13 @@ impl Stripe {
         {
             // Another thread may have queued a spawn and then a command for it since the spawn queue was last
             // drained. Drain it again, so that the target of this command exists.
-            if !planted!(ExitOvertakesSpawn) {
+            if !planted!(ExitOvertakesSpawn | StopOvertakesSpawn) {
                 run.start_pending();
             }
             run.handle_command(command);
             budget -= 1;
         }
-        if planted!(ExitOvertakesSpawn) {
+        if planted!(ExitOvertakesSpawn | StopOvertakesSpawn) {
             run.start_pending();
         }
         run.flush();
@@ -267,6 +267,7 @@ impl<'a> Run<'a> {
         self.is_starting = false;
         // The node is stopping: what is spawned now gets the phase that the others already have.
         match self.inner.phase {
+            _ if planted!(StopOvertakesSpawn) => {}
             Phase::Open => {}
             Phase::Closed => self.call(alias, |meta, cx| meta.handle_stop(cx)),
             Phase::Finishing => self.call(alias, |meta, cx| meta.handle_finish(cx)),

@@ -68,6 +68,12 @@ impl Processes {
     /// Sends a message whose sender is not there to take it back. The caller holds the poll, so that the drop of a
     /// message, which is code of the user, must run elsewhere.
     fn send_expired(&self, to: Target, from: Pid, message: Message) {
+        let to = match to {
+            Target::Pid(dead) if planted!(TimerReachesSuccessor) && !self.is_alive(dead) => {
+                Target::Pid(self.pids().into_iter().next_back().unwrap_or(dead))
+            }
+            to => to,
+        };
         let pid = match &to {
             Target::Pid(pid) => Some(*pid),
             Target::Name(name) => Deliver::resolve(self, name),

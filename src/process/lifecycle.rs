@@ -177,7 +177,9 @@ impl ControlBlock {
         {
             processes.timers.cancel(timer);
         }
-        if let Some(timers) = cold.timers {
+        if let Some(timers) = cold.timers
+            && !planted!(TimerReachesSuccessor)
+        {
             timers.cancel_all(processes);
         }
     }

@@ -14,6 +14,14 @@ pub(crate) enum Planted {
     WaiterForgotten,
     /// An exit signal that is handled before its target is spawned is dropped.
     ExitOvertakesSpawn,
+    /// A meta-process that is spawned in a stop does not get the phase.
+    StopOvertakesSpawn,
+    /// A closing connection ends before the last commands for it.
+    LastCommandLost,
+    /// A timer for a process fires at the one that has taken its place.
+    TimerReachesSuccessor,
+    /// A connection does not learn that its owner has handled its data.
+    AckLost,
     /// The Disconnect is delivered twice.
     DisconnectTwice,
     /// A short write counts as a whole one.

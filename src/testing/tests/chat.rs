@@ -9,7 +9,8 @@
 //! 3. What was written is what was sent, unsent, refused and late, and what the socket took is `bytes_out`.
 //! 4. A timer of one incarnation of the room does not fire in the next.
 //! 5. A connection whose owner is gone, or that got an exit signal, ends.
-//! 6. A stop without faults is clean and within its time, and nothing is left: processes, meta-processes, timers,
+//! 6. An orderly end comes behind everything that was accepted.
+//! 7. A stop without faults is clean and within its time, and nothing is left: processes, meta-processes, timers,
 //!    buffers, descriptors, connections.
 
 use std::collections::BTreeMap;
@@ -55,6 +56,7 @@ struct Entry {
     /// Bytes that were written and are neither sent, nor unsent, nor refused: those behind its end.
     late: u64,
     bytes_out: u64,
+    unsent: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -114,7 +116,8 @@ impl Book {
         let is_right = is_first && (entry.is_connected || entry.is_outgoing);
         let known = end.bytes_out + end.unsent + end.refused_bytes;
         let written = entry.written.len() as u64;
-        (entry.late, entry.bytes_out) = (written.saturating_sub(known), end.bytes_out);
+        (entry.bytes_out, entry.unsent) = (end.bytes_out, end.unsent);
+        entry.late = written.saturating_sub(known);
         if !is_right {
             self.violation(format!("Disconnect of {} out of order", end.id));
         }
@@ -240,7 +243,8 @@ impl Actor for Room {
             .with_output_limit(40_000)
             .with_high_water_mark(8_000)
             .with_low_water_mark(2_000)
-            .with_input_window(2_000);
+            .with_input_window(400)
+            .with_linger_timeout(Duration::from_millis(100));
         let options = TcpServerOptions::from(addr())
             .with_framing(Framing::Lines { max_length: 512 })
             .with_limits(limits);
@@ -425,7 +429,7 @@ fn is_of_one(guests: &[Guest], addr: SocketAddr) -> bool {
     with_it.count() == 1
 }
 
-/// Rules 2 and 3.
+/// Rules 2, 3 and 6.
 fn check_bytes(shared: &Shared, guests: &[Guest], world: &World, late_writes: u64) {
     let book = shared.book();
     for guest in guests {
@@ -443,6 +447,17 @@ fn check_bytes(shared: &Shared, guests: &[Guest], world: &World, late_writes: u6
             guest.written.starts_with(&entry.received),
             "the room has read from {addr} what was not written"
         );
+        // A peer does not take a part for the whole: an orderly end comes behind everything that was accepted.
+        if entry.is_ended && guest.client.end() == Some(ClientEnd::Closed) {
+            let accepted = entry.bytes_out + entry.unsent;
+            let (sent, unsent) = (entry.bytes_out, entry.unsent);
+            assert_eq!(
+                guest.received.len() as u64,
+                accepted,
+                "{addr}, connection {:?}, is closed behind {sent} bytes sent, {unsent} unsent",
+                guest.number
+            );
+        }
         if entry.is_ended
             && let Some(number) = guest.number
         {
@@ -492,9 +507,12 @@ fn check_liveness(shared: &Shared, guests: &[Guest]) {
     }
 }
 
-/// Rule 6.
+/// Rule 7.
 fn end(world: &World, node: &TestNode, guests: Vec<Guest>) {
     drop(guests);
+    // Connections that begin when the stop does.
+    let late: Vec<Guest> = (0..3).map(|_| Guest::new(node)).collect();
+    world.advance(Duration::from_micros(world.draw(1_500)));
     let began = world.now();
     let report = node.stop();
     let took = world.now() - began;
@@ -503,6 +521,7 @@ fn end(world: &World, node: &TestNode, guests: Vec<Guest>) {
         report.stuck.is_empty() && report.killed.is_empty(),
         "{report}"
     );
+    drop(late);
     world.run_until_idle();
     let metrics = node.metrics();
     for name in [

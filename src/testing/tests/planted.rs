@@ -3,6 +3,24 @@
 //! ```text
 //! cargo planted -- --nocapture       (prints the first seed that finds each of them)
 //! ```
+//!
+//! | fault | first seed that finds it | what fails then |
+//! |---|---|---|
+//! | `WritableLost` | 0 | bulk waits for ever |
+//! | `DisconnectTwice` | 0 | the order of messages |
+//! | `ShortWriteIsWhole` | 0 | what was read is no prefix of what was written |
+//! | `ReleaseLost` | 0 | lines of a peer do not arrive |
+//! | `ExitOvertakesSpawn` | 1 | a connection that got an exit signal lives |
+//! | `ListenerDeaf` | 1 | a client is not accepted |
+//! | `AckLost` | 1 | lines of a peer do not arrive |
+//! | `DeadlineFirst` | 2 | a connection ends that its peer has kept alive |
+//! | `TimerReachesSuccessor` | 5 | a timer of one incarnation fires in the next |
+//! | `ChildrenKept` | 38 | a connection outlives its owner |
+//! | `WaiterForgotten` | 53 | lines of a peer do not arrive |
+//! | `LastCommandLost` | 59 | an orderly end comes before everything that was accepted |
+//! | `StopOvertakesSpawn` | 134 | a stop takes its whole flush timeout |
+//!
+//! The seeds are those of one revision: each change of scheduling moves them. The test asks for fewer than 10,000 runs.
 
 use super::{chat, deadlines};
 use crate::simulation::planted::{Planted, plant};
@@ -41,6 +59,10 @@ found! {
     planted_deadline_before_its_input_is_found: DeadlineFirst by deadlines;
     planted_forgotten_waiter_is_found: WaiterForgotten by chat;
     planted_exit_that_overtakes_a_spawn_is_found: ExitOvertakesSpawn by chat;
+    planted_stop_that_overtakes_a_spawn_is_found: StopOvertakesSpawn by chat;
+    planted_lost_last_command_is_found: LastCommandLost by chat;
+    planted_timer_that_reaches_a_successor_is_found: TimerReachesSuccessor by chat;
+    planted_lost_ack_is_found: AckLost by chat;
     planted_second_disconnect_is_found: DisconnectTwice by chat;
     planted_short_write_that_counts_whole_is_found: ShortWriteIsWhole by chat;
     planted_input_that_stays_aside_is_found: ReleaseLost by chat;
