@@ -1,10 +1,14 @@
 //! Tests of the simulated node itself.
 
 mod chat;
+mod control;
 mod deadlines;
 mod moves;
 #[cfg(planted)]
 mod planted;
+mod rates;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -92,13 +96,44 @@ fn trace_of(seed: u64) -> (u64, String) {
 #[test]
 fn same_seed_gives_the_same_trace() {
     let mut hashes = std::collections::BTreeSet::new();
-    for seed in 0..100 {
+    // All of them take a minute of a build that is not optimized.
+    let seeds = if cfg!(debug_assertions) { 100 } else { 1_000 };
+    for seed in 0..seeds {
         let (first, second) = (trace_of(seed), trace_of(seed));
         assert_eq!(first.1, second.1, "seed {seed}");
         assert_eq!(first.0, second.0, "seed {seed}");
         hashes.insert(first.0);
     }
-    assert_eq!(hashes.len(), 100, "other seeds give other traces");
+    assert_eq!(
+        hashes.len(),
+        seeds as usize,
+        "other seeds give other traces"
+    );
+}
+
+/// The file that the test below writes, or compares with.
+const HASHES: &str = "LONGSHORE_TRACE_HASHES";
+
+/// Two builds of one commit, one optimized and one not, write the same traces: the first writes its hashes into the file that
+/// the variable names, the second compares. Hashes are not stored beyond that: each change of scheduling changes a trace.
+#[test]
+fn traces_of_two_builds_are_the_same() {
+    let lines: Vec<String> = (0..100)
+        .map(|seed| {
+            let world = World::with(seed, chat::options());
+            chat::scenario(&world);
+            let (echo, _) = trace_of(seed);
+            format!("{seed} {echo:016x} {:016x}\n", world.trace_hash())
+        })
+        .collect();
+    let hashes = lines.concat();
+    let Some(path) = std::env::var_os(HASHES) else {
+        return;
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(other) => assert_eq!(hashes, other, "the other build has other traces"),
+        Err(_) => std::fs::write(&path, hashes).expect("written"),
+    }
 }
 
 #[test]

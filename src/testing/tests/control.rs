@@ -180,7 +180,7 @@ fn listener_without_descriptors_accepts_again_when_there_are_some() {
 #[cfg(unix)]
 #[test]
 fn unix_listener_answers_clients_of_its_path() {
-    struct Local(Option<TcpServer>);
+    struct Local(Option<crate::UnixServer>);
     impl Actor for Local {
         fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
             cx.spawn_meta(self.0.take().expect("once"))?;
@@ -200,7 +200,8 @@ fn unix_listener_answers_clients_of_its_path() {
     }
     let node = TestNode::seeded(8);
     let path = "/run/echo.sock";
-    let server = TcpServer::bind_unix(path, TcpServerOptions::default()).expect("bound");
+    let server = crate::UnixServer::bind(path, crate::UnixServerOptions::default());
+    let server = server.expect("bound");
     node.spawn(|| Local(Some(server))).expect("spawned");
     node.run_until_idle();
     let client = node.connect_unix(path);

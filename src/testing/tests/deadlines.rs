@@ -9,8 +9,10 @@ use crate::prelude::*;
 use crate::testing::*;
 use crate::{TcpConnectionOptions, TcpLimits};
 
-/// The deadlines.
-const KINDS: u64 = 5;
+/// The deadlines: idle, frame, write, close, connect, linger, keep-alive, handshake.
+const KINDS: u64 = 8;
+/// What is written after a time without writes.
+const KEEP_ALIVE: &[u8] = b"here";
 /// Each of them.
 const DEADLINE: Duration = Duration::from_millis(500);
 /// How long the node stands still.
@@ -22,7 +24,7 @@ fn addr() -> SocketAddr {
 
 type Ends = Arc<Mutex<Vec<DisconnectReason>>>;
 
-/// Answers a line `block` with bytes, and `close` with bytes and a close.
+/// Answers a line `block` with bytes, `close` and `linger` with bytes and a close.
 struct Server {
     options: TcpServerOptions,
     ends: Ends,
@@ -48,6 +50,10 @@ impl Actor for Server {
                 cx.write(packet.id, vec![1; 15_000]);
                 cx.close(packet.id)?;
             }
+            Message::Tcp(packet) if &packet.data[..] == b"linger" => {
+                cx.write(packet.id, vec![1; 3_000]);
+                cx.close(packet.id)?;
+            }
             Message::TcpDisconnect(end) => {
                 self.ends.lock().expect("no panic").push(end.reason);
             }
@@ -71,14 +77,21 @@ pub(super) fn scenario(world: &World) {
         1 => limits.with_frame_timeout(DEADLINE),
         2 => limits.with_write_timeout(DEADLINE),
         3 => limits.with_close_timeout(DEADLINE),
-        _ => return connects_late(world),
+        4 => return connects_late(world),
+        5 => limits.with_linger_timeout(DEADLINE),
+        6 => limits,
+        _ => return shakes_hands_late(world),
     };
     let node = TestNode::start(world);
     let ends = Ends::default();
+    let mut options = TcpServerOptions::from(addr())
+        .with_framing(Framing::Lines { max_length: 512 })
+        .with_limits(limits);
+    if kind == 6 {
+        options = options.with_write_keep_alive((DEADLINE, KEEP_ALIVE.to_vec()));
+    }
     let server = Server {
-        options: TcpServerOptions::from(addr())
-            .with_framing(Framing::Lines { max_length: 512 })
-            .with_limits(limits),
+        options,
         ends: Arc::clone(&ends),
     };
     node.spawn(|| server).expect("spawned");
@@ -98,13 +111,18 @@ pub(super) fn scenario(world: &World) {
     }
     world.advance(PAUSE + Duration::from_millis(100));
     let ends = ends.lock().expect("no panic").clone();
-    if kind == 3 {
-        for client in &clients {
-            let (bytes, end) = client.read_to_end();
-            assert_eq!((bytes.len(), end), (15_000, ClientEnd::Closed));
+    for client in &clients {
+        match kind {
+            3 | 5 => {
+                let length = if kind == 3 { 15_000 } else { 3_000 };
+                client.resume_reading();
+                let (bytes, end) = client.read_to_end();
+                assert_eq!((bytes.len(), end), (length, ClientEnd::Closed));
+            }
+            // Once for all the periods that have passed.
+            6 => assert_eq!(client.take_received(), KEEP_ALIVE),
+            _ => assert!(ends.is_empty(), "deadline {kind}: {ends:?}"),
         }
-    } else {
-        assert!(ends.is_empty(), "deadline {kind}: {ends:?}");
     }
 }
 
@@ -117,6 +135,12 @@ fn begin(kind: u64, client: &TestClient) {
             client.stop_reading();
             client.write(b"block\n");
         }
+        // More than one read of it is not there when the deadline is judged.
+        5 => {
+            client.stop_reading();
+            client.write(b"linger\n");
+        }
+        6 => {}
         _ => {
             client.stop_reading();
             client.write(b"close\n");
@@ -129,6 +153,9 @@ fn keep_alive(kind: u64, client: &TestClient) {
     match kind {
         0 => client.write(b"hello\n"),
         1 => client.write(b"ne\n"),
+        // A peer that still sends is waited for.
+        5 => client.write(b"and more\n"),
+        6 => {}
         _ => client.resume_reading(),
     }
 }
@@ -173,6 +200,49 @@ fn connects_late(world: &World) {
     world.advance(PAUSE + Duration::from_millis(100));
     assert_eq!(*seen.lock().expect("no panic"), ["connected"]);
 }
+
+/// The peer answers the server's part of a TLS handshake while the node stands still.
+#[cfg(feature = "tls")]
+fn shakes_hands_late(world: &World) {
+    use super::tls::{Peer, certificate};
+    let node = TestNode::start(world);
+    let ends = Ends::default();
+    let (certs, roots) = certificate();
+    let limits = TcpLimits::default()
+        .with_handshake_timeout(DEADLINE)
+        .with_first_byte_timeout(DEADLINE);
+    let server = Server {
+        options: TcpServerOptions::from(addr())
+            .with_limits(limits)
+            .with_cert_manager(certs),
+        ends: Arc::clone(&ends),
+    };
+    node.spawn(|| server).expect("spawned");
+    let mut peers: Vec<Peer> = (0..5)
+        .map(|_| Peer::new(node.connect(addr()), &roots))
+        .collect();
+    // Some have had the answer to their hello by then, some have not sent it.
+    world.advance(Duration::from_millis(world.draw(3)));
+    for peer in peers.iter_mut().step_by(2) {
+        peer.pump();
+    }
+    world.advance(Duration::from_millis(20 + world.draw(200)));
+    node.pause(PAUSE);
+    world.advance(Duration::from_millis(world.draw(300)));
+    for peer in &mut peers {
+        peer.pump();
+    }
+    for _ in 0..10 {
+        world.advance(PAUSE / 8);
+        peers.iter_mut().for_each(Peer::pump);
+    }
+    let ends = ends.lock().expect("no panic").clone();
+    assert!(ends.is_empty(), "{ends:?}");
+    assert!(peers.iter().all(|peer| !peer.is_handshaking()));
+}
+
+#[cfg(not(feature = "tls"))]
+fn shakes_hands_late(_: &World) {}
 
 #[test]
 fn node_that_stood_still_ends_no_live_connection() {
