@@ -45,6 +45,7 @@ impl Looks {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
+    use crate::base::sync::atomic::{AtomicBool, Ordering};
     use loom::sync::Arc;
     use loom::thread;
 
@@ -52,10 +53,18 @@ mod loom_tests {
     fn loom_stage_that_a_list_looks_at_is_taken_at_the_end() {
         loom::model(|| {
             let shared = Arc::new((Looks::default(), Mutex::new(Some(7))));
+            // loom does not explore `try_lock` by itself: this makes it stop a thread in the middle of the look.
+            let looks = Arc::new(AtomicBool::new(false));
             let list = {
-                let shared = Arc::clone(&shared);
-                thread::spawn(move || shared.0.look(&shared.1, |stage| *stage))
+                let (shared, looks) = (Arc::clone(&shared), Arc::clone(&looks));
+                let look = move |stage: &Option<i32>| {
+                    looks.store(true, Ordering::Relaxed);
+                    thread::yield_now();
+                    *stage
+                };
+                thread::spawn(move || shared.0.look(&shared.1, look))
             };
+            looks.load(Ordering::Relaxed);
             let taken = shared.0.take_all([((), &shared.1)].into_iter(), |_| true);
             assert_eq!(taken, [((), Some(7))], "the process would never end");
             let seen = list.join().expect("no panic");
