@@ -23,7 +23,6 @@ use crate::message::Request;
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
 /// use longshore::Multicast;
-/// use std::time::Duration;
 /// # fn main() { inside(|cx| {
 /// const JOINED: u64 = 1;
 ///
