@@ -82,7 +82,7 @@ fn held_process_fills_its_mailbox_and_handles_all_of_it_later() {
         node.send(pid, number).expect("room");
     }
     let refused = node.send(pid, 3_u32).expect_err("full");
-    assert_eq!(refused.kind(), crate::SendErrorKind::MailboxFull);
+    assert_eq!(refused.kind(), SendErrorKind::MailboxFull);
     node.release(pid);
     node.run_until_idle();
     assert_eq!(messages.try_iter().count(), 3);
