@@ -15,6 +15,9 @@
 //! A seed gives the same run every time, to the byte, at one revision of this crate and of the service. So a fault that
 //! needs a rare order is found by trying seeds ([`explore()`]) and then replayed as often as it takes to understand it.
 //!
+//! A handler that waits for an answer ([`Context::call`](crate::Context::call)) runs the rest of the world inside of its wait. So
+//! waits that overlap end in the reverse of the order in which they began, and the test itself goes on behind the last one.
+//!
 //! What the seed does not cover: code that reads the clock of the system, draws its own random numbers, iterates over a
 //! `HashMap`, or starts threads. TLS runs over it, but its bytes differ from run to run, because the provider draws the keys;
 //! their order and times do not.
