@@ -120,8 +120,11 @@ fn session_hands_itself_over_and_ends_and_the_new_owner_sets_the_framing() {
     assert_eq!(new.tcp().data, "one two ");
     new.run(move |cx| cx.set_framing(id, Framing::fixed(3)))
         .unwrap();
+    // The answer of the connection comes behind the new framing; what it reads before that is not cut.
+    inspect(&node, id);
     peer.write_all(b"abcdef").unwrap();
-    assert_eq!([new.tcp().data, new.tcp().data], ["abc", "def"]);
+    assert_eq!(new.tcp().data, "abc");
+    assert_eq!(new.tcp().data, "def");
     peer.shutdown(Shutdown::Write).unwrap();
     // The connections of sessions are half-open.
     new.peer_closed();
