@@ -157,12 +157,6 @@ impl Node {
         let wakers = StripeWakers::new(stripes, Arc::clone(&scheduler));
         let commands = Arc::new(Commands::new(wakers.clone(), signal.waker()));
         let timers = Arc::new(Timers::new(clock, machine.interrupt));
-        let work = Work::new(Blocking::with_queue(
-            runtime,
-            "longshore-work",
-            options.blocking_threads,
-            options.blocking_queue,
-        ));
         let processes = Processes::new(
             Arc::clone(&scheduler),
             Arc::clone(&commands),
@@ -172,10 +166,7 @@ impl Node {
             options.bounds(),
             signal.waker(),
         );
-        let processes = processes
-            .with_work(work)
-            .with_own_threads(options.max_own_threads);
-        let processes = Arc::new(processes.with_environment(options.environment.clone()));
+        let processes = Arc::new(Self::equip(processes, runtime, &options));
         let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
         let services = Arc::new(Services {
             registry: machine.registry,
@@ -201,6 +192,20 @@ impl Node {
             site: machine.site,
         });
         Self::launch(options.name, core, signal)
+    }
+
+    /// What processes have besides mailboxes and timers: blocking work, threads of their own, an environment.
+    fn equip(processes: Processes, runtime: RuntimeId, options: &NodeOptions) -> Processes {
+        let work = Blocking::with_queue(
+            runtime,
+            "longshore-work",
+            options.blocking_threads,
+            options.blocking_queue,
+        );
+        processes
+            .with_work(Work::new(work))
+            .with_own_threads(options.max_own_threads)
+            .with_environment(options.environment.clone())
     }
 
     /// Starts the threads, and what stops them.

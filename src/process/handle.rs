@@ -16,7 +16,8 @@ use crate::id::{Pid, Target};
 use crate::message::{Message, MessageDown, MessageExit, MessageRoom};
 
 impl Process {
-    /// Handles what is no message: requests, signals, answers and questions.
+    /// Handles what is no message: requests, signals, answers and questions. A table with an arm for each payload, longer
+    /// than other functions so that it can be read as one.
     #[inline(never)]
     pub(super) fn handle_rare(
         &mut self,

@@ -158,7 +158,8 @@ impl Driver {
         }
     }
 
-    /// Does what the machine asks for until it waits, has ended, or has output for the flush.
+    /// Does what the machine asks for until it waits, has ended, or has output for the flush. A table with an arm for each
+    /// output of the machine, longer than other functions so that it can be read as one.
     fn drive_machine(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         if self.hung_up && self.reads_nothing() {
             self.find_reset(cx);

@@ -13,6 +13,7 @@ use crate::message::MessageType;
 use crate::meta::{MetaContext, MetaProcess};
 
 impl Run<'_> {
+    /// A table with an arm for each command, longer than other functions so that it can be read as one.
     // Part of the loop that calls it, which is in another file and so may be compiled apart.
     #[inline(always)]
     pub(super) fn handle_command(&mut self, command: Command) {
