@@ -15,6 +15,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -294,14 +295,26 @@ fn finish(cx: &mut Context<'_>, client: Client, query: &[u8], answer: Buffer) {
     }
 }
 
+/// A UDP and a TCP socket at one address. A port that the system has chosen for the one may be taken for the other: then
+/// it chooses again.
+fn bind(address: &str) -> Result<(UdpServer, TcpServer), Reason> {
+    let limits = TcpLimits::default().with_idle_timeout(Duration::from_secs(60));
+    let mut left = 10;
+    loop {
+        let udp = UdpServer::bind(address)?;
+        let tcp = TcpServerOptions::from(udp.local_addr()).with_framing(framing());
+        match TcpServer::bind(tcp.with_limits(limits.clone()).with_max_connections(1_000)) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if error.kind() == Some(ErrorKind::AddrInUse) && left > 0 => left -= 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 impl Actor for Forwarder {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        let udp = UdpServer::bind(&self.options.address)?;
-        let address = udp.local_addr();
-        let limits = TcpLimits::default().with_idle_timeout(Duration::from_secs(60));
-        let tcp = TcpServerOptions::from(address).with_framing(framing());
-        let tcp = TcpServer::bind(tcp.with_limits(limits).with_max_connections(1_000))?;
-        println!("{address}");
+        let (udp, tcp) = bind(&self.options.address)?;
+        println!("{}", udp.local_addr());
         let forwarder = cx.pid();
         cx.spawn_meta(tcp.serve(move || Stream::new(forwarder)))?;
         self.clients = Some(cx.spawn_meta(udp)?);
