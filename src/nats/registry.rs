@@ -32,6 +32,9 @@ use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
 use crate::message::{Message, MessageReply};
 
+/// Characters of an error that an answer carries.
+const MAX_WORDS: usize = 256;
+
 /// The header of an answer that is none.
 pub(super) const ERROR: &str = "Longshore-Error";
 
@@ -263,12 +266,13 @@ where
             Ok(Ok(value)) => value,
             Ok(Err(_)) => return self.fail(&reply, "an answer of another type"),
             Err(RequestError::Timeout) => return self.fail(&reply, "the process took too long"),
+            Err(RequestError::Failed(reason)) => return self.fail(&reply, &words(&reason)),
             Err(_) => return self.fail(&reply, "the process gave no answer"),
         };
         let mut bytes = Buffer::new();
         let codec = &self.registry.codec;
         if let Err(reason) = Codec::<A>::encode(&**codec, &value, &mut bytes) {
-            return self.fail(&reply, &reason.to_string().replace(char::is_control, " "));
+            return self.fail(&reply, &words(&reason));
         }
         if let Err(refused) = self.registry.nats.publish(&reply, bytes)
             && let NatsError::TooLarge { .. } = refused.error
@@ -276,6 +280,13 @@ where
             self.fail(&reply, "the answer is too large");
         }
     }
+}
+
+/// A reason as a header carries it: on one line, and no longer than a line of the protocol should be.
+fn words(reason: &Reason) -> String {
+    let text = reason.to_string();
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    text.take(MAX_WORDS).collect()
 }
 
 impl<M, A, C> Actor for Publication<M, A, C>

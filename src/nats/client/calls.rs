@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use crate::actor::Context;
+use crate::bridge::Deliver;
+use crate::id::Pid;
 use crate::memory::buffer::Buffer;
+use crate::message::Message;
 use crate::nats::error::NatsError;
 use crate::nats::headers::Headers;
 use crate::nats::message::{MessageNats, MessageNatsFlushed, MessageNatsReply};
@@ -57,16 +60,23 @@ impl Requester {
         result: Result<MessageNats, NatsError>,
     ) {
         match self {
-            // An requester that has ended needs no answer.
-            Self::Process(pid, label) => drop(cx.send(pid, MessageNatsReply { label, result })),
+            Self::Process(pid, label) => deliver(cx, pid, MessageNatsReply { label, result }),
             Self::Call(reply) => reply.send(result),
         }
     }
 
     pub(super) fn answer_flush(self, cx: &mut Context<'_>, result: Result<(), NatsError>) {
         match self {
-            Self::Process(pid, label) => drop(cx.send(pid, MessageNatsFlushed { label, result })),
+            Self::Process(pid, label) => deliver(cx, pid, MessageNatsFlushed { label, result }),
             Self::Call(reply) => reply.send(result),
         }
     }
+}
+
+/// Delivers what a process has asked for, behind what it has got before. A full mailbox neither refuses nor drops it: there
+/// are as many of these as the process has asked for. One that has ended needs none.
+pub(super) fn deliver<M: Send + 'static>(cx: &mut Context<'_>, to: Pid, message: M) {
+    let from = cx.pid();
+    let message = Message::new(message);
+    cx.env().processes.deliver_control(to, from, message);
 }

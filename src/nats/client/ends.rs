@@ -8,12 +8,12 @@
 
 use std::sync::Arc;
 
+use super::calls::deliver;
 use super::link::Link;
 use super::{Client, Drain, Due, Ping, Subscription, Then};
 use crate::actor::Context;
 use crate::error::reason::Reason;
 use crate::id::Target;
-use crate::message::Priority;
 use crate::nats::error::NatsError;
 use crate::nats::message::{MessageNatsEnd, MessageNatsStatus};
 use crate::nats::protocol::encode;
@@ -69,10 +69,7 @@ impl Client {
             subscription: Subscription(sid),
             error,
         };
-        if let Err(refused) = cx.send(pid, end) {
-            // Its mailbox is full; this lane has no bound.
-            let _ = cx.send_with_priority(pid, refused.into_message(), Priority::High);
-        }
+        deliver(cx, pid, end);
     }
 
     // ---- Drains ----
@@ -189,8 +186,7 @@ impl Client {
                 subscription: Subscription(sid),
                 error: NatsError::Closed,
             };
-            // A subscriber that has ended needs no word.
-            let _ = cx.send(subscribed.pid, end);
+            deliver(cx, subscribed.pid, end);
         }
         let requests = std::mem::take(&mut self.requests);
         for request in requests.into_values() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 
+use longshore::MailboxPolicy;
 use longshore::nats::{SubscribeOptions, WhenSlow};
 
 use super::*;
@@ -227,4 +228,40 @@ fn a_client_that_the_server_finds_slow_is_disconnected_and_comes_back() {
     quick.nats.publish("a", "again").unwrap();
     while message(&probe).data != "again" {}
     nodes.iter().for_each(stop_clean);
+}
+
+#[test]
+fn full_mailbox_neither_refuses_nor_drops_what_its_process_has_asked_for() {
+    let Some(server) = NatsServer::start("") else {
+        return;
+    };
+    let node = node();
+    let client = connected(&node, options(&server));
+    for policy in [
+        MailboxPolicy::Refuse,
+        MailboxPolicy::DropNewest,
+        MailboxPolicy::DropOldest,
+    ] {
+        let spawn = SpawnOptions::default().with_mailbox_bound(1);
+        let asker = Probe::spawn_with(&node, spawn.with_mailbox_policy(policy));
+        let gate = asker.block();
+        node.send(asker.pid, "it is full").unwrap();
+        client
+            .nats
+            .request(asker.pid, 1, "none", "", LIMIT)
+            .unwrap();
+        client.nats.flush(asker.pid, 2).unwrap();
+        // The answers to this flush come behind those.
+        client.flush(&Probe::spawn(&node)).unwrap();
+        drop(gate);
+        assert!(asker.next().1.is::<&str>(), "{policy:?}");
+        assert_eq!(
+            reply(&asker).result.unwrap_err(),
+            NatsError::NoResponders,
+            "{policy:?}"
+        );
+        let flushed = asker.next().1.downcast::<MessageNatsFlushed>();
+        assert_eq!(flushed.unwrap().label, 2, "{policy:?}");
+    }
+    stop_clean(&node);
 }

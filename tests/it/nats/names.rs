@@ -7,6 +7,8 @@ use super::*;
 /// A number in decimal digits; `UNLUCKY` is refused by `encode`, "panic" panics in `decode`.
 struct Digits;
 
+const REFUSED: u64 = 1_000;
+
 const UNLUCKY: u64 = 1_000_013;
 
 impl Codec<u64> for Digits {
@@ -114,6 +116,7 @@ impl Actor for Sum {
             0 => drop(reply),
             1 => reply.send("text"),
             2 => reply.send(UNLUCKY),
+            REFUSED => reply.fail(Reason::error("too\nlittle")),
             number => {
                 self.0 += number;
                 reply.send(self.0);
@@ -157,6 +160,7 @@ fn each_way_to_have_no_answer_is_an_error_of_its_own() {
     assert_eq!(member.ask("sum", 0), failed("the process gave no answer"));
     assert_eq!(member.ask("sum", 1), failed("an answer of another type"));
     assert_eq!(member.ask("sum", 2), failed("an unlucky number"));
+    assert_eq!(member.ask("sum", REFUSED), failed("too little"));
     assert!(matches!(
         member.ask("sum", UNLUCKY),
         Err(RemoteError::Codec(_))
