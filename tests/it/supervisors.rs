@@ -877,3 +877,29 @@ fn stop_of_a_node_ends_the_children_of_a_supervisor_in_reverse_order() {
     let ended: Vec<_> = events.try_iter().collect();
     assert_eq!(ended, [Down("c"), Down("b"), Down("a")]);
 }
+
+struct Quiet;
+
+impl Actor for Quiet {}
+
+#[test]
+fn registered_child_stays_so_with_options() {
+    let node = node();
+    node.spawn(|| {
+        Supervisor::one_for_one()
+            .with_child(
+                Child::new("first", || Quiet)
+                    .registered()
+                    .with_options(SpawnOptions::default()),
+            )
+            .with_child(
+                Child::new("second", || Quiet)
+                    .registered()
+                    .with_options(SpawnOptions::default().with_name("own")),
+            )
+    })
+    .expect("spawned");
+    assert!(node.whereis("first").is_some());
+    assert!(node.whereis("own").is_some() && node.whereis("second").is_none());
+    stop_clean(&node);
+}

@@ -73,10 +73,15 @@ impl Child {
         self
     }
 
-    /// Spawns the process with these options; `link` has no effect.
+    /// Spawns the process with these options; `link` has no effect. A child that is [registered](Self::registered) stays
+    /// so, unless the options have another name.
     #[must_use]
     pub fn with_options(mut self, options: SpawnOptions) -> Self {
+        let name = self.options.name.take();
         self.options = options;
+        if self.options.name.is_none() {
+            self.options.name = name;
+        }
         self
     }
 
