@@ -12,7 +12,10 @@ use longshore::{Error, Frame, FrameDecoder, FrameError, Inspection, RequestError
 
 use crate::support::*;
 
+#[cfg(feature = "nats")]
+mod codecs;
 mod features;
+mod processes;
 
 type Deed = Box<dyn FnOnce() + Send>;
 

@@ -323,7 +323,7 @@ impl Wake for Wakes {
 }
 
 /// Polls a future once with a waker that does the deed.
-fn poll_once<F: Future>(future: F, once: Once) -> Pin<Box<F>> {
+pub(super) fn poll_once<F: Future>(future: F, once: Once) -> Pin<Box<F>> {
     let waker = Waker::from(Arc::new(Wakes(once)));
     let mut future = Box::pin(future);
     let mut task = TaskContext::from_waker(&waker);
