@@ -54,6 +54,40 @@ fn listener_leaves_the_poll() {
     });
 }
 
+/// Serves a listener that its supervisor keeps.
+struct Serves(TcpListener);
+
+impl Actor for Serves {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        let server = TcpServer::from_std(self.0.try_clone()?, TcpServerOptions::default())?;
+        cx.spawn_meta(server)?;
+        Ok(())
+    }
+}
+
+#[test]
+fn listener_of_a_killed_process_leaves_the_poll() {
+    alone(
+        "registrations::listener_of_a_killed_process_leaves_the_poll",
+        || {
+            let node = node();
+            let kept = TcpListener::bind("127.0.0.1:0").expect("bound");
+            let addr = kept.local_addr().expect("an address");
+            for _ in 0..ROUNDS {
+                let copy = kept.try_clone().expect("a copy");
+                let pid = node.spawn(move || Serves(copy)).expect("spawned");
+                let mut peer = client(addr);
+                // It is accepted, and the process that gets it answers nothing: only its end ends the connection.
+                wait_for_count(&node, "meta_processes", 2);
+                node.send_exit(pid, Reason::Kill).expect("alive");
+                read_out(&mut peer).ok();
+                wait_for_count(&node, "meta_processes", 0);
+            }
+            stop_clean(&node);
+        },
+    );
+}
+
 #[test]
 fn unix_listener_leaves_the_poll() {
     let path = std::env::temp_dir().join(format!("longshore-{}.leave", std::process::id()));
