@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
+use std::thread;
 use std::time::Duration;
 
 use mio::{Events, Poll, Registry, Token};
@@ -18,6 +19,8 @@ use crate::simulation::{Site, net::Interest};
 
 /// Events taken from the operating system at once.
 const EVENTS: usize = 1024;
+/// The longest wait behind a failure of the poll.
+const FAILURE_WAIT: Duration = Duration::from_millis(10);
 /// The waker's token; no alias has it, because generations begin at one and stay below their maximum.
 const WAKER: Token = Token(usize::MAX);
 
@@ -246,6 +249,8 @@ impl State {
             services
                 .log
                 .text(Level::Warn, Kind::PollFailed, format_args!("poll: {error}"));
+            // A failure that persists returns at once each time: without a wait the loop would spin.
+            thread::sleep(timeout.unwrap_or(FAILURE_WAIT).min(FAILURE_WAIT));
         }
         let (queues, mut events) = (&mut self.ready, 0);
         let interrupted = self.source.each(|word, readiness| {

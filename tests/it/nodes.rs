@@ -529,6 +529,30 @@ fn a_node_that_gets_no_thread_or_no_poll_says_why_and_leaves_nothing() {
     );
 }
 
+/// Every wait for events fails. Timers go on, and the loop does not spin.
+#[cfg(target_os = "linux")]
+#[test]
+fn poll_that_keeps_failing_is_asked_a_bounded_number_of_times() {
+    let fault = "inject=epoll_wait,epoll_pwait:error=ENOMEM";
+    alone_under(
+        &[&["strace", "-f", "-qq", "-o", "/dev/null", "-e", fault]],
+        "nodes::poll_that_keeps_failing_is_asked_a_bounded_number_of_times",
+        || {
+            let node = node();
+            let probe = Probe::spawn(&node);
+            let begun = std::time::Instant::now();
+            node.send_after(probe.pid, "a message", Duration::from_millis(300));
+            probe.next();
+            let failures = count(&node, "records_left_out");
+            // One each 10 ms, and some that are no waits.
+            let most = u64::try_from(begun.elapsed().as_millis()).expect("a short test");
+            println!("{failures} failures in {most} ms");
+            assert!((1..most).contains(&failures), "{failures} in {most} ms");
+            stop_clean(&node);
+        },
+    );
+}
+
 /// Stops its node in `init`.
 #[derive(Default)]
 struct Stopping;
