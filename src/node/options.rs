@@ -67,7 +67,9 @@ pub struct NodeOptions {
     /// Pieces of blocking work that may wait for a thread. 10,000 by default; 0: none waits.
     pub blocking_queue: usize,
     /// Processes that may have a thread of their own at once, see
-    /// [`SpawnOptions::with_own_thread`](crate::SpawnOptions::with_own_thread). 256 by default, at most 4,096.
+    /// [`SpawnOptions::with_own_thread`](crate::SpawnOptions::with_own_thread). 256 by default, at most 4,096. The limit is
+    /// one of processes: the thread of one whose end has been notified no longer counts, though it exists until the values
+    /// of that process have been dropped.
     pub max_own_threads: usize,
     /// Values for all processes, see [`NodeOptions::with_environment`].
     pub(crate) environment: Environment,

@@ -13,7 +13,7 @@
 //!    Meanwhile no worker is held.
 //! 4. `terminate` is called.
 //! 5. The other meta-processes get an exit signal.
-//! 6. Its events end; links and monitors are notified, so that one who starts a successor finds name and ports free
+//! 6. The place of its own thread is free, if it has one. Its events end; links and monitors are notified, so that one who starts a successor finds name and ports free
 //!    and the predecessor's `terminate` done.
 //! 7. Messages are dropped (requests among them are answered with an error), and the cell is free.
 //!
@@ -187,8 +187,11 @@ impl Processes {
             }
             self.set_terminating(pid, 0);
         }
-        // Most processes have never had an event or waited in a line.
+        // Most processes have never had an event, waited in a line, or had a thread.
         if control.cold.is_some() {
+            if control.has_own_thread() {
+                self.own_threads.give_back(pid);
+            }
             for event in control.take_events() {
                 self.end_event(&event, reason);
             }

@@ -105,6 +105,8 @@ pub(super) struct ColdState {
     environment: Environment,
     /// Mailboxes of which it waits for room, with its tickets.
     lines: Vec<(Pid, u64)>,
+    /// It has a place among the processes with threads of their own.
+    has_own_thread: bool,
 }
 
 impl ColdState {
@@ -116,6 +118,7 @@ impl ColdState {
             && self.events.is_empty()
             && self.lines.is_empty()
             && self.environment.is_empty()
+            && !self.has_own_thread
     }
 }
 
@@ -247,6 +250,16 @@ impl ControlBlock {
         let cold = self.cold.as_mut();
         cold.map(|cold| std::mem::take(&mut cold.lines))
             .unwrap_or_default()
+    }
+
+    /// It gives the place of its thread back when it ends.
+    #[cold]
+    pub(super) fn own_thread_started(&mut self) {
+        self.cold.get_or_insert_default().has_own_thread = true;
+    }
+
+    pub(super) fn has_own_thread(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.has_own_thread)
     }
 
     /// Has the timer end with this process.

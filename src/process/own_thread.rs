@@ -14,7 +14,9 @@
 //! 2. *start*: the process is handed over. One that is spawned deferred starts on its thread, factory and `init`
 //!    included; otherwise `init` has run where that of every process does.
 //! 3. *call*: a worker has found the process queued. The thread runs activations until the mailbox is idle, and waits.
-//! 4. The process ends on its thread, `terminate` included. Its listeners close first, and the thread waits for that.
+//! 4. The process ends on its thread, `terminate` included. Its listeners close first, and the thread waits for that. The
+//!    place in the limit is given back before the end is notified, so that a successor finds it free; the thread stays on
+//!    the list until it has dropped what is left of the process, so that a stop waits for it.
 //! 5. *stop*: the workers end. A thread that waits looks at its mailbox once more, where a kill may be, and ends.
 //!
 //! Its state is guarded by one mutex, and a call is kept until the thread takes it; the mailbox queues a process once
@@ -50,8 +52,23 @@ pub(crate) struct OwnThreads {
 
 #[derive(Debug, Default)]
 struct List {
-    threads: Vec<(Pid, Arc<OwnThread>)>,
+    threads: Vec<Entry>,
     stopped: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pid: Pid,
+    own_thread: Arc<OwnThread>,
+    /// Its process has not ended, and counts against the limit.
+    has_place: bool,
+}
+
+impl List {
+    /// The processes that count against the limit.
+    fn places(&self) -> usize {
+        self.threads.iter().filter(|entry| entry.has_place).count()
+    }
 }
 
 impl OwnThreads {
@@ -70,24 +87,35 @@ impl OwnThreads {
     pub(crate) fn stop(&self) {
         let mut list = self.list();
         list.stopped = true;
-        for (_, own_thread) in &list.threads {
-            own_thread.set(|state| state.stops = true);
+        for entry in &list.threads {
+            entry.own_thread.set(|state| state.stops = true);
         }
     }
 
     /// The processes whose threads have not ended.
     pub(crate) fn left(&self) -> Vec<Pid> {
-        self.list().threads.iter().map(|(pid, _)| *pid).collect()
+        let list = self.list();
+        list.threads.iter().map(|entry| entry.pid).collect()
     }
 
     /// The processes whose threads run their handlers now.
     pub(super) fn running(&self) -> Vec<u32> {
         let list = self.list();
+        // The cell of a process that has ended may be that of another one.
         let running = list
             .threads
             .iter()
-            .filter(|(_, own_thread)| own_thread.state().is_running);
-        running.map(|(pid, _)| pid.index()).collect()
+            .filter(|entry| entry.has_place && entry.own_thread.state().is_running);
+        running.map(|entry| entry.pid.index()).collect()
+    }
+
+    /// The process ends, and another one may have a thread. Its own thread stays on the list until it ends.
+    #[cold]
+    pub(super) fn give_back(&self, pid: Pid) {
+        let mut list = self.list();
+        if let Some(entry) = list.threads.iter_mut().find(|entry| entry.pid == pid) {
+            entry.has_place = false;
+        }
     }
 }
 
@@ -192,7 +220,7 @@ struct Leaves<'a>(&'a Processes, Pid);
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
         let mut list = self.0.own_threads.list();
-        list.threads.retain(|(pid, _)| *pid != self.1);
+        list.threads.retain(|entry| entry.pid != self.1);
     }
 }
 
@@ -213,7 +241,7 @@ impl Processes {
         if list.stopped {
             return Err(SpawnError::Stopping);
         }
-        if list.threads.len() >= self.own_threads.limit {
+        if list.places() >= self.own_threads.limit {
             return Err(SpawnError::Limit("threads of processes"));
         }
         let name = options.name.as_ref().map_or(NAMELESS, |name| name.as_str());
@@ -222,7 +250,11 @@ impl Processes {
             .name(name.replace('\0', "?"))
             .spawn(move || live(&processes, pid, &own))
             .map_err(|_| SpawnError::Limit("threads"))?;
-        list.threads.push((pid, Arc::clone(&own_thread)));
+        list.threads.push(Entry {
+            pid,
+            own_thread: Arc::clone(&own_thread),
+            has_place: true,
+        });
         Ok(Some(own_thread))
     }
 

@@ -125,13 +125,10 @@ impl Processes {
         if let Some(watcher) = watcher {
             self.with_relations(pid, |relations| relations.watchers.insert(watcher));
         }
-        let mut own_thread = None;
-        if options.own_thread {
-            match self.start_own_thread(pid, options) {
-                Ok(started) => own_thread = started,
-                Err(error) => return self.refuse_start(cell, *process, error),
-            }
-        }
+        let own_thread = match self.own_thread_for(&mut process.control, options) {
+            Ok(own_thread) => own_thread,
+            Err(error) => return self.refuse_start(cell, *process, error),
+        };
         match self.start_here(cell, &mut process, options) {
             Ok(()) => {
                 let mut stage = cell.stage.lock();
@@ -167,13 +164,17 @@ impl Processes {
     /// The thread of its own, if the options ask for one.
     fn own_thread_for(
         self: &Arc<Self>,
-        pid: Pid,
+        control: &mut ControlBlock,
         options: &SpawnOptions,
     ) -> Result<Option<Arc<OwnThread>>, SpawnError> {
-        match options.own_thread {
-            false => Ok(None),
-            true => self.start_own_thread(pid, options),
+        if !options.own_thread {
+            return Ok(None);
         }
+        let own_thread = self.start_own_thread(control.pid, options)?;
+        if own_thread.is_some() {
+            control.own_thread_started();
+        }
+        Ok(own_thread)
     }
 
     /// Ends a process that has no thread to run on.
@@ -404,7 +405,7 @@ impl ProcessContext<'_> {
         let mut control = ControlBlock::new(pid, parent, born_ms, report);
         let own_thread = processes
             .admit(&mut control, options)
-            .and_then(|()| processes.own_thread_for(pid, options));
+            .and_then(|()| processes.own_thread_for(&mut control, options));
         let own_thread = match own_thread {
             Ok(own_thread) => own_thread,
             Err(error) => {

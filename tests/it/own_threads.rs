@@ -277,3 +277,78 @@ fn stop_names_the_process_whose_own_thread_does_not_return() {
     assert!(matches!(idle.seen_after_stop(), Some(Seen::End(_))));
     drop(gate);
 }
+
+/// Ends with an error at every message, and keeps its thread until it has a successor.
+#[derive(Default)]
+struct Fails(Option<(Node, Pid)>);
+
+impl Actor for Fails {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+        self.0 = cx.node().map(|node| (node, cx.pid()));
+        Err(Reason::error("as asked"))
+    }
+}
+
+impl Drop for Fails {
+    fn drop(&mut self) {
+        let Some((node, me)) = &self.0 else { return };
+        wait_until("the successor", || {
+            node.whereis("fails").is_some_and(|pid| pid != *me)
+        });
+    }
+}
+
+#[test]
+fn place_of_a_thread_is_free_when_the_down_arrives() {
+    let node = node_with(one_worker().with_max_own_threads(1));
+    let watcher = Probe::spawn(&node);
+    for round in 0..200 {
+        let spawned = node.spawn_with(own(), || Echo);
+        let pid = spawned.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        watcher.run(move |cx| _ = cx.monitor(pid));
+        node.send_exit(pid, Reason::Kill).expect("sent");
+        match watcher.seen() {
+            Seen::Message(_, Message::Down(down)) => assert_eq!(down.reason, Reason::Kill),
+            other => panic!("{other:?}"),
+        }
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn supervisor_restarts_a_child_when_its_thread_was_the_last_one_allowed() {
+    let node = node_with(one_worker().with_max_own_threads(1));
+    let child = Child::new("fails", Fails::default).with_options(own().with_name("fails"));
+    let supervisor = node
+        .spawn(|| Supervisor::one_for_one().with_child(child))
+        .expect("spawned");
+    for _ in 0..3 {
+        let first = node.whereis("fails").expect("it has started");
+        node.send(first, ()).expect("sent");
+        wait_until("the restart", || {
+            node.whereis("fails").is_some_and(|pid| pid != first)
+        });
+    }
+    assert!(node.process(supervisor).is_some(), "it has not given up");
+    stop_clean(&node);
+}
+
+#[test]
+fn place_of_a_thread_is_free_when_a_spawn_whose_init_fails_returns() {
+    let node = node_with(one_worker().with_max_own_threads(1));
+    for _ in 0..50 {
+        let failed = Probe::try_spawn(&node, own(), |_| Err(Reason::error("no")));
+        assert!(
+            matches!(failed, Err(SpawnError::Init(_))),
+            "{:?}",
+            failed.err()
+        );
+    }
+    let echo = node.spawn_with(own(), || Echo).expect("spawned");
+    ping(&node, echo);
+    assert!(matches!(
+        node.spawn_with(own(), || Echo),
+        Err(SpawnError::Limit(_))
+    ));
+    stop_clean(&node);
+}
