@@ -1,5 +1,6 @@
 //! Slow handlers: the record while one runs, and the longest ones of the node.
 
+use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -31,25 +32,32 @@ pub struct SlowHandler {
     pub is_running: bool,
 }
 
-/// The longest handlers, longest first.
+/// The longest handlers, longest first; those that still run by the time that they had run when they were reported.
 #[derive(Debug, Default)]
-pub(super) struct Longest(Vec<SlowHandler>);
+pub(super) struct Longest(Vec<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    handler: SlowHandler,
+    began_ms: u64,
+}
 
 impl Longest {
-    fn add(&mut self, handler: SlowHandler) {
-        self.0.push(handler);
+    fn add(&mut self, handler: SlowHandler, began_ms: u64) {
+        self.0.push(Kept { handler, began_ms });
         self.sort();
         // One that still runs is kept: it may become the longest.
         while self.0.len() > KEPT
-            && let Some(at) = self.0.iter().rposition(|handler| !handler.is_running)
+            && let Some(at) = self.0.iter().rposition(|kept| !kept.handler.is_running)
         {
             self.0.remove(at);
         }
     }
 
     fn end(&mut self, index: u32, ran: Duration) {
+        let mut handlers = self.0.iter_mut().map(|kept| &mut kept.handler);
         let runs = |handler: &&mut SlowHandler| handler.is_running && handler.pid.index() == index;
-        if let Some(handler) = self.0.iter_mut().find(runs) {
+        if let Some(handler) = handlers.find(runs) {
             handler.ran = ran;
             handler.is_running = false;
         }
@@ -57,7 +65,21 @@ impl Longest {
     }
 
     fn sort(&mut self) {
-        self.0.sort_by_key(|handler| std::cmp::Reverse(handler.ran));
+        self.0.sort_by_key(|kept| Reverse(kept.handler.ran));
+    }
+
+    /// The handlers at this time, longest first.
+    fn at(&self, now_ms: u64) -> Vec<SlowHandler> {
+        let at_now = |kept: &Kept| {
+            let mut handler = kept.handler.clone();
+            if handler.is_running {
+                handler.ran = Duration::from_millis(now_ms.saturating_sub(kept.began_ms));
+            }
+            handler
+        };
+        let mut handlers: Vec<_> = self.0.iter().map(at_now).collect();
+        handlers.sort_by_key(|handler| Reverse(handler.ran));
+        handlers
     }
 }
 
@@ -90,14 +112,17 @@ impl Processes {
                 record.actor = actor.name();
                 record.message = message.name();
             });
-        self.longest.lock().add(SlowHandler {
+        let handler = SlowHandler {
             pid,
             name,
             actor: label(actor),
             message: label(message),
             ran,
             is_running: true,
-        });
+        };
+        let ran_ms = u64::try_from(ran.as_millis()).unwrap_or(u64::MAX);
+        let began_ms = self.timers.clock().now_ms().saturating_sub(ran_ms);
+        self.longest.lock().add(handler, began_ms);
     }
 
     /// A handler that was reported has returned.
@@ -119,7 +144,7 @@ impl Processes {
 
     /// The longest handlers since the start, longest first.
     pub(crate) fn slow_handlers(&self) -> Vec<SlowHandler> {
-        self.longest.lock().0.clone()
+        self.longest.lock().at(self.timers.clock().now_ms())
     }
 
     /// The name of a process. Looks at all names.
@@ -153,18 +178,32 @@ mod tests {
     #[test]
     fn longest_are_kept_and_those_that_still_run_too() {
         let mut longest = Longest::default();
-        longest.add(handler(1_000, 100));
+        longest.add(handler(1_000, 100), 0);
         for index in 0..100 {
-            longest.add(handler(index, 100));
+            longest.add(handler(index, 100), 0);
             longest.end(index, Duration::from_millis(200 + u64::from(index)));
         }
         let kept: Vec<_> = longest
             .0
             .iter()
-            .map(|handler| handler.pid.index())
+            .map(|kept| kept.handler.pid.index())
             .collect();
         assert_eq!(kept.len(), KEPT);
         assert_eq!(kept[..KEPT - 1], Vec::from_iter((85..100).rev()));
         assert_eq!(kept[KEPT - 1], 1_000, "it still runs");
+    }
+
+    #[test]
+    fn handler_that_still_runs_has_run_until_now() {
+        let mut longest = Longest::default();
+        longest.add(handler(1, 100), 1_000);
+        longest.add(handler(2, 100), 1_500);
+        longest.end(2, Duration::from_millis(700));
+        let ran = |now_ms| {
+            let handlers = longest.at(now_ms).into_iter();
+            Vec::from_iter(handlers.map(|of| (of.pid.index(), of.ran.as_millis())))
+        };
+        assert_eq!(ran(1_600), [(2, 700), (1, 600)]);
+        assert_eq!(ran(2_600), [(1, 1_600), (2, 700)]);
     }
 }

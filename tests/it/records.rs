@@ -599,6 +599,25 @@ fn handler_that_never_returns_is_named_while_it_runs() {
     }
 }
 
+#[test]
+fn time_of_a_handler_that_runs_grows_until_it_returns() {
+    let limit = Duration::from_millis(20);
+    let options = NodeOptions::from("test@localhost").with_slow_handler(limit);
+    let node = node_with(options);
+    let probe = Probe::spawn(&node);
+    let gate = probe.block();
+    wait_until("it to be named", || !node.slow_handlers().is_empty());
+    let ran = || node.slow_handlers()[0].ran;
+    wait_until("its time to grow", || ran() >= 5 * limit);
+    let info = node.process(probe.pid).expect("it lives");
+    let longest = info.longest_handler.expect("it is slow");
+    assert!(longest.is_running && longest.ran >= 5 * limit);
+    drop(gate);
+    wait_until("it to be over", || !node.slow_handlers()[0].is_running);
+    assert!(ran() >= 4 * limit, "{:?}", ran());
+    stop_clean(&node);
+}
+
 /// Handlers of these times one after the other: those that took long, by the clock of their process, and the records.
 fn slow_of(times: [u64; 7]) -> (Vec<Duration>, usize) {
     let (node, records) = recording(Level::Warn);
