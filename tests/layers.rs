@@ -45,7 +45,8 @@ const PLACES: [(&str, &[&str]); 8] = [
             "node/stop.rs",
         ],
     ),
-    ("thread::sleep", &[]),
+    // The wait behind a poll that has failed: nothing can wake it.
+    ("thread::sleep", &["poll/poller.rs"]),
     (".unwrap()", &[]),
     ("unsafe ", &[]),
 ];
