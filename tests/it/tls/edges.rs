@@ -183,3 +183,32 @@ fn key_log_of_the_environment_appends_to_its_file() {
     });
     let _ = std::fs::remove_file(path);
 }
+
+#[test]
+fn certificate_is_checked_against_the_address_that_was_asked_for() {
+    for (host, subject) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "::1"),
+        ("[::1]", "::1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("localhost", "localhost"),
+    ] {
+        let site = Site::new();
+        let tls = TlsClientOptions::default().with_roots(site.authority.roots());
+        for (certified, is_right) in [(subject, true), ("192.0.2.1", false)] {
+            let (server, client) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
+            let certs = site.authority.issue(certified).manager();
+            let options = TcpServerOptions::default().with_cert_manager(certs);
+            let listener = TcpServer::bind(options.with_host(subject)).unwrap();
+            let to = TcpConnectionOptions::from((host, listener.local_addr().port()));
+            server.spawn_meta(listener);
+            client.connect_to(to.with_tls(tls.clone()));
+            if is_right {
+                assert!(client.connect().tls.is_some(), "{host}");
+            } else {
+                let text = tls_text(&client.disconnect());
+                assert!(text.contains(subject), "{host}: {text}");
+            }
+        }
+    }
+}
