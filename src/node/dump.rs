@@ -8,7 +8,7 @@ use super::Node;
 
 impl Node {
     /// The state of the node as text: figures, slow handlers, supervisors with their children,
-    /// pools, processes with their names, sockets, and timers. For people; the form may change. With the feature `signals`,
+    /// pools, events, processes with their names, sockets, and timers. For people; the form may change. With the feature `signals`,
     /// [`Node::run`] writes it to standard error at SIGUSR1.
     ///
     /// It grows with the number of processes, sockets and timers. Text from outside is escaped.
@@ -73,6 +73,19 @@ impl Node {
                 pool.held_back,
                 pool.dropped,
                 pool.restarted
+            )?;
+        }
+        writeln!(out, "== events")?;
+        for event in self.events() {
+            writeln!(
+                out,
+                "{} publisher={} subscribers={} kept={} published={} dropped={}",
+                event.name.as_str().escape_debug(),
+                event.publisher,
+                event.subscribers,
+                event.kept,
+                event.published,
+                event.dropped
             )?;
         }
         self.write_lists(out)

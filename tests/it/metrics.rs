@@ -283,10 +283,14 @@ fn sockets_and_the_dump_show_what_lives() {
 
     let name = "tr\x1b[31mick\n";
     node.spawn_register(name, || Ends).expect("spawned");
+    probe
+        .run(|cx| cx.register_event::<u64>("prices", longshore::EventOptions::default()))
+        .expect("registered");
     let dump = node.dump();
     for part in [
         "== node test@localhost",
         "longshore_meta_processes 151",
+        "== events\nprices publisher=",
         "== sockets",
     ] {
         assert!(dump.contains(part), "{part} in {dump}");
