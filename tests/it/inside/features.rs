@@ -519,7 +519,8 @@ const PROCESSES: &[(&str, &str, Place)] = &[
             let (_alias, probe) = meta(node, At::Inspect, once);
             let listed = node.clone();
             let program = thread::Builder::new().name("it-program".into());
-            let list = move || assert_eq!(listed.sockets().count(), 1);
+            // The stripe may not have it yet.
+            let list = move || wait_until("it is listed", || listed.sockets().count() == 1);
             Box::new((program.spawn(list).expect("a thread"), probe))
         },
     ),
