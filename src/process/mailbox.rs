@@ -795,7 +795,7 @@ mod loom_tests {
             assert_eq!(
                 remains.envelopes.len(),
                 usize::from(accepted),
-                "accepted is handed to whoever closed"
+                "accepted is handed to the side that closed"
             );
             assert_eq!(
                 mailbox.queued(),

@@ -7,7 +7,7 @@ use rustls::KeyLogFile;
 
 /// Writes the secrets of each session down, in the format that Wireshark, tcpdump and others read (NSS key log).
 ///
-/// **Insecure**: whoever has a line can read and forge everything of its session. For debugging.
+/// **Insecure**: a line is enough to read and to forge everything of its session. For debugging.
 ///
 /// Cloning is cheap, and a clone writes to the same place.
 ///
