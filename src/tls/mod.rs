@@ -166,6 +166,7 @@ pub use server::{ClientAuth, ServerResumption, TlsServerOptions};
 pub(crate) use server::{ServerTls, Setup};
 pub(crate) use start::Begin;
 pub use start::StartTls;
+pub(crate) use start::certified_name;
 pub use version::TlsVersion;
 
 /// The TLS library, in the version that the types of this module are of.

@@ -76,7 +76,7 @@ impl StartTls {
             return Err(TlsError::Option { option, problem });
         }
         options.config()?;
-        let name = bare(options.server_name().unwrap_or(host));
+        let name = certified_name(options.server_name().unwrap_or(host));
         let name = TlsClientOptions::checked_name(&name)?;
         Ok(Self(Arc::new(Side::Client { options, name })))
     }
@@ -94,8 +94,9 @@ impl StartTls {
     }
 }
 
-/// A host without what belongs to an address and not to a certificate: brackets, a zone, the mapping into IPv6.
-fn bare(host: &str) -> String {
+/// The name that a certificate is checked against: a host without brackets, without the zone, which has a meaning on this
+/// machine only, and without the mapping of an IPv4 address into IPv6.
+pub(crate) fn certified_name(host: &str) -> String {
     let inside = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
@@ -120,7 +121,7 @@ mod tests {
             ("[fe80::1%lo]", "fe80::1"),
             ("::ffff:127.0.0.1", "127.0.0.1"),
         ] {
-            assert_eq!(bare(host), expected);
+            assert_eq!(certified_name(host), expected);
         }
     }
 

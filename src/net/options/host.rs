@@ -207,16 +207,10 @@ impl Host {
         }
     }
 
-    /// The name that a certificate is checked against. A zone has a meaning on this machine only, and an IPv4 address that
-    /// is mapped into IPv6 is that of the same host.
+    /// The name that a certificate is checked against.
     #[cfg(feature = "tls")]
     pub(crate) fn tls_name(&self) -> String {
-        match &self.0 {
-            Kind::Name(name) => name.to_string(),
-            _ => self
-                .ip()
-                .map_or_else(String::new, |ip| ip.to_canonical().to_string()),
-        }
+        crate::tls::certified_name(&self.to_string())
     }
 }
 
