@@ -95,6 +95,7 @@ impl Idle {
     pub(crate) fn new(workers: usize) -> Self {
         let state = State {
             awake: workers,
+            // At most every worker is parked, so a push under the lock never allocates.
             parked: Vec::with_capacity(workers),
             stuck: vec![false; workers],
             poller: Poller::Nobody,
@@ -133,6 +134,9 @@ impl Idle {
                 state.awake += 1;
             }
             state.awake -= 1;
+            // The last worker awake takes the duty, because no other thread is left to read the sockets. While one is
+            // awake it polls between its tasks, and a sleeper that is parked is cheaper to wake than one that blocks in
+            // the poll.
             if (state.awake == 0 || polls_early) && state.poller == Poller::Nobody {
                 state.poller = Poller::Blocked;
                 return Sleep::Poll;
@@ -170,7 +174,7 @@ impl Idle {
     /// Then [`Idle::wake`], if there is work.
     #[inline]
     pub(crate) fn must_wake(&self) -> bool {
-        // Pairs with the fence in `retire`. Between a producer and the monitor, who looks at the queues after this, it
+        // Pairs with the fence in `go_idle`. Between a producer and the monitor, who looks at the queues after this, it
         // pairs with itself: the producer sees that no worker is awake, or the monitor sees the task.
         fence(Ordering::SeqCst);
         self.word.load(Ordering::Relaxed) & 0xffff == 0
@@ -191,10 +195,13 @@ impl Idle {
     /// Transition 2. The caller wakes whom it gets.
     pub(crate) fn wake(&self) -> (Option<Sleeper>, WakeMonitor) {
         self.change(|state| {
+            // From the end: the worker that parked last has the warmest cache.
             if let Some(worker) = state.parked.pop() {
                 return (Some(Sleeper::Worker(worker)), state.became_awake());
             }
             if state.poller == Poller::Blocked {
+                // One event ends the poll. Producers that come until the poller is back rely on it and save the system
+                // call.
                 state.poller = Poller::Woken;
                 return (Some(Sleeper::Poller), WakeMonitor(false));
             }
@@ -218,6 +225,8 @@ impl Idle {
         is_in_task: impl FnOnce() -> bool,
     ) -> Option<bool> {
         self.change(|state| {
+            // Asked under the lock: a worker that hands its place over ends its epoch first and then clears the verdict
+            // under this lock, so that a verdict on an epoch that is over is never left behind.
             if state.stuck[worker] || !is_in_task() {
                 return None;
             }
@@ -228,7 +237,7 @@ impl Idle {
         })
     }
 
-    /// Whether the worker counts as stuck. Its own look after each task; a verdict it misses is corrected by `retire`.
+    /// Whether the worker counts as stuck. Its own look after each task; a verdict it misses is corrected by `go_idle`.
     #[inline]
     pub(crate) fn is_stuck(&self, worker: usize) -> bool {
         self.stuck[worker].load(Ordering::Relaxed)
@@ -238,6 +247,8 @@ impl Idle {
     #[cold]
     pub(crate) fn clear_stuck(&self, worker: usize) -> WakeMonitor {
         self.change(|state| {
+            // `go_idle` has corrected a verdict that this worker did not see. Counting it again would leave one worker
+            // too many awake for good, and `must_wake` would never be true again.
             if !std::mem::take(&mut state.stuck[worker]) {
                 return WakeMonitor(false);
             }
@@ -260,6 +271,8 @@ impl Idle {
     /// The monitor wants to sleep: allowed when no worker is awake or stuck. The next to wake up wakes the monitor.
     pub(crate) fn monitor_may_sleep(&self) -> bool {
         self.change(|state| {
+            // A stuck worker keeps the monitor awake: it may go on pushing to its own queue, which only the monitor
+            // empties.
             state.monitor_sleeps =
                 state.awake == 0 && !state.stuck.contains(&true) && !state.stopping;
             state.monitor_sleeps
@@ -270,6 +283,8 @@ impl Idle {
     pub(crate) fn stop(&self) {
         self.change(|state| {
             state.stopping = true;
+            // The caller claims every worker. They do not pass `wake`, which would count them, so they are counted
+            // here.
             state.awake += state.parked.len();
             state.parked.clear();
             state.monitor_sleeps = false;

@@ -88,6 +88,7 @@ pub(super) struct Load {
 impl Load {
     pub(super) const fn new() -> Self {
         Self {
+            // A guess until the first sample. With zero no backlog would ever be worth a wake-up.
             task_ns: AtomicU64::new(1_000),
             activation_ns: AtomicU64::new(0),
             long_activations: AtomicBool::new(false),

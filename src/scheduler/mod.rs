@@ -240,6 +240,7 @@ impl Scheduler {
         if self.simulated.is_some() {
             return Ok(threads);
         }
+        // Before the first worker runs, because its first handler may block and need a spare thread at once.
         self.spares.attach(self, executor, name);
         for index in 0..self.workers.len() {
             let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
@@ -315,6 +316,8 @@ impl Scheduler {
             Slot::Lifo if !self.load.has_long_activations() => worker.put_next(task),
             Slot::Lifo | Slot::Fifo => Some(task),
         };
+        // The worker's queue has a fixed size, so that a push allocates nothing. What does not fit goes where every
+        // worker looks.
         if let Some(task) = task
             && let Err(task) = worker.local.push(task)
         {
@@ -347,6 +350,7 @@ impl Scheduler {
             }
             return;
         }
+        // The counts are read without the lock first, because this runs on each push while a worker sleeps.
         if self.idle.has_helpers()
             && self.load.is_worth_a_wake_up(tasks)
             && let Some((worker, wake_monitor)) = self.idle.wake_helper()
@@ -383,11 +387,14 @@ impl Scheduler {
 
     /// Whether any queue holds a task.
     fn has_work(&self) -> bool {
+        // The LIFO slots are left out: a worker fills only its own and empties it before it sleeps, and the monitor
+        // empties that of a stuck one.
         !self.global.is_empty() || self.workers.iter().any(|worker| !worker.local.is_empty())
     }
 
     /// Ends all threads after their current task.
     fn stop(&self) {
+        // Before the wake-ups: a worker that wakes and does not see the stop yet would go back to sleep for good.
         self.idle.stop();
         for worker in &self.workers {
             worker.claim();

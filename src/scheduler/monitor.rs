@@ -66,6 +66,7 @@ impl Seen {
 
 /// The life of the monitor thread.
 pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
+    // Before the first look: a worker finds the thread that it has to wake here.
     scheduler.monitor.get_or_init(thread::current);
     let mut seen = vec![Seen::default(); scheduler.workers.len()];
     let mut slow = SlowHandlers::new(scheduler.workers.len(), scheduler.slow_handler_ms);
@@ -82,12 +83,17 @@ pub(super) fn watch(scheduler: &Scheduler, executor: &dyn Executor) {
             .iter()
             .any(|worker| worker.epoch().is_in_process());
         while scheduler.idle.all_stuck() && !scheduler.idle.is_stopping() {
+            // In short turns, because a worker that comes back, or the end of the node, is seen only between them.
             scheduler.poll_out_of_turn(executor, Wait::AtMost(TURN_MS));
             executor.serve();
+            // The handlers that keep all workers from their work are the first that should be reported.
             slow.look(scheduler, executor);
         }
         let may_become_slow = slow.look(scheduler, executor);
+        // The question whether it may sleep comes last: a yes has consequences, because from then on a worker that
+        // wakes up pays for waking the monitor.
         if quiet > QUIET_LOOKS && !may_become_slow && scheduler.idle.monitor_may_sleep() {
+            // A return without a wake-up costs one round of looks.
             thread::park();
             quiet = 0;
         }
@@ -99,9 +105,11 @@ fn look(scheduler: &Scheduler, seen: &mut [Seen]) -> bool {
     let mut changed = false;
     for (index, (worker, seen)) in scheduler.workers.iter().zip(seen).enumerate() {
         if seen.look(worker.epoch()) {
+            // A worker that has gone on clears the verdict by itself, after its task.
             changed = true;
             continue;
         }
+        // `Some(false)`: it was the last one that would have come to the queues or to the poll.
         if seen.is_stuck()
             && scheduler
                 .idle
@@ -110,6 +118,7 @@ fn look(scheduler: &Scheduler, seen: &mut [Seen]) -> bool {
         {
             scheduler.wake_one();
         }
+        // At each look and not only at the verdict, because the handler may go on sending while it hangs.
         if scheduler.idle.is_stuck(index) {
             while let Some(task) = worker.take() {
                 scheduler.push_global(task);

@@ -66,6 +66,7 @@ impl Schedule {
         {
             return false;
         }
+        // A `notify` that comes between the failed exchange and this swap is covered by the push that follows.
         self.0.swap(SCHEDULED, AcqRel);
         true
     }

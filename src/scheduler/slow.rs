@@ -67,6 +67,7 @@ impl SlowHandlers {
             let epoch = worker.epoch();
             let process = epoch.process();
             let progress = process.map_or(0, |process| executor.progress(process));
+            // First the end of the last handler: the look below overwrites what is known about it.
             if let (Some(ran_ms), Some(process)) = (
                 handler.take_over(epoch, progress, now_ms),
                 handler.epoch.process(),
@@ -113,6 +114,7 @@ impl Handler {
             return Found::Nothing;
         }
         let ran_ms = now_ms - self.began_ms;
+        // The next look may be this much later, when the limit would have passed without a report.
         if ran_ms + LOOK_MS < limit_ms {
             return Found::Waits;
         }

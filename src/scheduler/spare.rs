@@ -130,9 +130,11 @@ impl Spares {
     /// Offers a place. `false`: no thread can be had.
     fn offer(&self, place: usize) -> bool {
         let mut state = self.state();
+        // The threads that wait are ending, so none of them would take the place.
         if state.stopped {
             return false;
         }
+        // Each thread that waits takes one place, so only those beyond the places on offer count.
         if state.waiting > state.places.len() {
             state.places.push(place);
             drop(state);
@@ -154,6 +156,7 @@ impl Spares {
         let Ok(handle) = thread::Builder::new().name(start.name.clone()).spawn(body) else {
             return false;
         };
+        // Handles of threads that have ended are dropped here, because nothing else looks at the list before the stop.
         state.handles.retain(|handle| !handle.is_finished());
         state.handles.push(handle);
         true
@@ -176,6 +179,7 @@ impl Spares {
                 .unwrap_or_else(PoisonError::into_inner);
             state = guard;
             state.waiting -= 1;
+            // An offer may have come between the timeout and the lock, and counts on this thread.
             if waited.timed_out() && state.places.is_empty() {
                 return None;
             }
@@ -255,17 +259,21 @@ impl Scheduler {
         };
         let place = &self.workers[index];
         let epoch = place.epoch();
+        // Only a process may block. A stripe that left its worker would leave it in the middle of its meta-processes.
         let Some(process) = epoch.process() else {
             return false;
         };
+        // Before the verdict is cleared: the first bad interleaving of the page is this order reversed.
         place.set_epoch(epoch.leave());
         let wake = self.idle.clear_stuck(index);
         self.wake_monitor(wake);
+        // Before the offer: the thread that takes the place is the only one that may fill the LIFO slot from then on.
         CURRENT.set((RuntimeId::NONE, 0));
         if self.spares.offer(index) {
             BESIDE.set((self.runtime, process));
             return true;
         }
+        // No thread can be had. The worker is as it was, and the monitor will find it stuck.
         CURRENT.set((self.runtime, index));
         place.set_epoch(epoch);
         false

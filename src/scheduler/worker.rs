@@ -142,6 +142,8 @@ impl Worker {
     }
 
     pub(super) fn epoch(&self) -> Epoch {
+        // Relaxed: the value guards no data. The monitor compares it with its last reading, and reads it once more
+        // under the lock of `Idle` before a verdict.
         Epoch(self.epoch.load(Ordering::Relaxed))
     }
 
@@ -152,6 +154,7 @@ impl Worker {
 
     /// Wakes the worker that has been taken off the list.
     pub(super) fn claim(&self) {
+        // Before the `unpark`: a worker that wakes up and finds the flag unset parks again.
         self.claimed.store(true, Ordering::Release);
         // Relaxed: who claims a worker has taken it off the list of parked ones, see the page of `spare`.
         if self.is_handed_over.load(Ordering::Relaxed) {
@@ -165,10 +168,13 @@ impl Worker {
 
     /// The calling thread is the one to wake from now on.
     fn enter(&self) {
+        // A place keeps the thread of its start in a cell that producers read without a lock. Only a place that was
+        // handed over pays for the lock around the other thread.
         if self.thread.get_or_init(thread::current).id() != thread::current().id() {
             *self.spare.lock() = Some(thread::current());
             self.is_handed_over.store(true, Ordering::Relaxed);
         } else {
+            // The thread of the start can take its place over again, as a spare one.
             self.is_handed_over.store(false, Ordering::Relaxed);
         }
     }
@@ -266,6 +272,7 @@ impl Runner<'_> {
         let epoch = self.this.epoch().enter(task);
         self.this.epoch.store(epoch.0, Ordering::Relaxed);
         let ran = self.executor.run(task);
+        // A thread that has lost its worker leaves the epoch alone, which is the new thread's by now.
         if ran != Ran::Idle && !self.finish(task, ran) {
             return false;
         }
@@ -328,6 +335,7 @@ impl Runner<'_> {
     /// Takes half of the queue of another worker; of a stuck one, its LIFO slot too.
     fn steal(&self) -> Option<Task> {
         let workers = &self.scheduler.workers;
+        // Each worker begins with another victim, so that idle workers do not all take from the same one.
         for offset in 1..workers.len() {
             let index = (self.index + offset) % workers.len();
             let victim = &workers[index];
@@ -338,6 +346,7 @@ impl Runner<'_> {
                 .pop()
                 .or_else(|| if stuck { victim.take_next() } else { None });
             let Some(first) = first else { continue };
+            // Half of it: the victim keeps work for itself, and this worker does not have to come back for each task.
             for _ in 0..victim.local.len() / 2 {
                 let Some(task) = victim.local.pop() else {
                     break;
@@ -360,6 +369,7 @@ impl Runner<'_> {
         self.scheduler.load.note_tasks(cost_ns);
         self.sampled_tick = self.tick;
         self.sampled_ns = now_ns;
+        // A worker whose queue never empties does not come to the poll by sleeping.
         if now_ns.saturating_sub(self.polled_ns) > POLL_INTERVAL_NS {
             self.polled_ns = now_ns;
             self.scheduler.poll_out_of_turn(self.executor, Wait::No);
@@ -373,6 +383,7 @@ impl Runner<'_> {
         self.sampled_tick = self.tick;
         self.sampled_ns = self.scheduler.clock.now_ns();
         self.this.set_read_time(self.sampled_ns);
+        // Another worker has polled while this one was parked, or this one comes from the poll.
         self.polled_ns = self.sampled_ns;
     }
 
@@ -386,6 +397,8 @@ impl Runner<'_> {
             Sleep::Stop => return false,
             Sleep::Park => self.park(),
             Sleep::Poll => {
+                // The second look of the sleep protocol. A producer that pushed before this worker was published in
+                // `word` has not woken it.
                 if !scheduler.has_work() {
                     self.executor.turn(Wait::Forever);
                 }
@@ -393,15 +406,19 @@ impl Runner<'_> {
                 scheduler.wake_monitor(wake);
             }
         }
+        // The time asleep is not the cost of a task.
         self.restart_sample();
         true
     }
 
     fn park(&self) {
         let scheduler = self.scheduler;
+        // The second look of the sleep protocol, as before a poll.
         if scheduler.has_work() {
             let (mine, wake) = scheduler.idle.unpark_self(self.index);
             scheduler.wake_monitor(wake);
+            // A producer has taken this worker off the list, so its claim is on the way. It must be consumed by `park`
+            // here: left over it would end a later sleep without a reason.
             if mine {
                 return;
             }
