@@ -89,6 +89,7 @@ impl Commands {
         if self.stopping.load(Ordering::Acquire) {
             return Err(SpawnError::Stopping);
         }
+        // Relaxed: the counter only spreads the meta-processes and may wrap around.
         let stripe = self.next_stripe.fetch_add(1, Ordering::Relaxed) % self.stripes.len();
         let stripe_commands = &self.stripes[stripe];
         let slot = stripe_commands
@@ -136,6 +137,8 @@ impl Commands {
     /// Frees the slot of a stale alias for reuse.
     pub(crate) fn recycle(&self, alias: Alias) {
         let stripe_commands = &self.stripes[alias.stripe()];
+        // A cell that has used its last generation is given up: a further one would make the aliases of its first
+        // meta-processes valid again.
         if stripe_commands.quotas.ensure(alias.slot()).is_reusable() {
             stripe_commands.slots.give(alias.slot());
         }
@@ -177,6 +180,9 @@ impl Commands {
     ) -> Result<(), SendError> {
         let bytes = message.output_bytes();
         let outcome = match self.quota(to) {
+            // What carries no bytes takes no quota and cannot be refused for lack of room, so that an abort reaches a
+            // connection whose output is full. An empty Tcp message is data, and after a close it is refused as data
+            // is.
             Some(quota) if bytes == 0 && !matches!(message, CompactMessage::Tcp(_)) => {
                 if quota.is_current(to.generation()) {
                     Ok(())
@@ -247,6 +253,7 @@ impl Commands {
                     Flow::Open
                 })
             }
+            // A quota that is down is closing too, but only until the owner has the next Connect.
             Err(ReserveError::Closing) if quota.is_down() => {
                 Err(WriteError::new(WriteErrorKind::Reconnecting, data))
             }
@@ -292,6 +299,7 @@ impl Commands {
     pub(crate) fn send_datagram(&self, to: Alias, from: Pid, datagram: MessageUdp) {
         let bytes = datagram.data.len();
         if self.send(to, from, Message::Udp(datagram).into()).is_err()
+            // The counters of a cell whose alias is stale belong to the next meta-process.
             && let Some(quota) = self.quota(to)
             && quota.is_current(to.generation())
         {

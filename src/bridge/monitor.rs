@@ -39,6 +39,8 @@ impl Slot {
         }
         state.reason = Some(reason.clone());
         let waker = state.waker.take();
+        // The lock is released before the wake: the woken thread takes it at once, and the waker is code of the
+        // program.
         drop(state);
         self.filled.notify_all();
         if let Some(waker) = waker {
@@ -117,6 +119,7 @@ impl Monitor {
             if let Some(reason) = &state.reason {
                 return Ok(reason.clone());
             }
+            // Only after the look at the reason, because a reason that is there costs no wait.
             if self.runtime.is_inside() {
                 return Err(RequestError::WouldBlockRuntime);
             }

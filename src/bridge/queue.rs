@@ -50,6 +50,8 @@ impl<T> CommandQueue<T> {
     /// Adds behind everything this sender has added.
     #[inline]
     pub(crate) fn push(&self, command: T) {
+        // Acquire pairs with the `fetch_sub` in `pop_overflow`: zero means that the receiver has taken all that this
+        // sender had in the overflow.
         let refused = if self.overflowing.load(Acquire) == 0 {
             self.ring.push(command)
         } else {
@@ -62,6 +64,7 @@ impl<T> CommandQueue<T> {
 
     #[cold]
     fn push_overflow(&self, command: T) {
+        // Before the push, so that whichever command follows sees the raise.
         self.overflowing.fetch_add(1, AcqRel);
         self.overflow.push(command);
     }
@@ -70,6 +73,7 @@ impl<T> CommandQueue<T> {
     #[inline]
     pub(crate) fn pop(&self) -> Option<T> {
         self.ring.pop().or_else(|| {
+            // Relaxed: a command that this load misses is followed by a wake of the stripe, which looks again.
             if self.overflowing.load(Relaxed) == 0 {
                 None
             } else {
@@ -82,6 +86,7 @@ impl<T> CommandQueue<T> {
     fn pop_overflow(&self) -> Option<T> {
         if self.seen.load(Relaxed) == 0 {
             self.seen.store(self.overflow.len(), Relaxed);
+            // Rule 2 of the page: the ring counts as empty only if it is so after `seen` was read.
             if let Some(command) = self.ring.pop() {
                 return Some(command);
             }
@@ -89,6 +94,7 @@ impl<T> CommandQueue<T> {
         let seen = self.seen.load(Relaxed).checked_sub(1)?;
         let command = self.overflow.pop()?;
         self.seen.store(seen, Relaxed);
+        // After the command has left: until then a later one of its sender has to follow it into the overflow.
         self.overflowing.fetch_sub(1, AcqRel);
         Some(command)
     }

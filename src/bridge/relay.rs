@@ -100,6 +100,7 @@ impl RelaySide {
                 first: first.clone(),
                 second: second.clone(),
             };
+            // The lock is released before the calls, which lock a mailbox or wake a stripe.
             drop(ends);
             // An owner that has ended has taken both connections with it.
             let _ = shared.deliver.deliver_control(

@@ -253,6 +253,7 @@ impl SendQuota {
     #[inline(never)]
     fn reserve_exactly(&self, generation: u32, bytes: usize) -> Result<(), ReserveError> {
         let limit = u64::from(self.limit.load(Relaxed));
+        // Not `Full`: a Writable would not help, because the message never fits.
         if bytes as u64 > limit {
             return Err(self.refuse_too_large(generation));
         }
@@ -280,6 +281,7 @@ impl SendQuota {
         if bytes > MAX_LIMIT as usize {
             return Err(self.refuse_too_large(generation));
         }
+        // A limit of 0 refuses the empty output too.
         match limit.checked_sub(1) {
             Some(most) => self.accept(generation, bytes as u64, most),
             None if self.is_current(generation) => Err(ReserveError::Full),
@@ -299,6 +301,8 @@ impl SendQuota {
         // With another generation, or with one of the bits, this is larger than every number of bytes.
         let queued = word ^ u64::from(generation) << 32;
         let next = word.wrapping_add(bytes as u64);
+        // The strong exchange, because a spurious failure would send the usual case the long way. A race that is lost
+        // goes there, which looks again.
         queued < room
             && self
                 .word
@@ -318,6 +322,7 @@ impl SendQuota {
                 return Err(ReserveError::Closing);
             }
             let full = word & BYTES > most;
+            // Being refused is a step on the word as well; see transition 2 for the interleaving that this excludes.
             let mut next = if full { word | ABOVE } else { word + bytes };
             if next & BYTES > high {
                 next |= ABOVE;

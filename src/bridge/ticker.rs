@@ -107,6 +107,7 @@ impl Ticker {
             start_ns: timers.clock().now_ns(),
             interval_ns: u64::try_from(interval.as_nanos())
                 .unwrap_or(u64::MAX)
+                // `Rate::latest` divides by it.
                 .max(1),
         };
         let state = State {
@@ -136,6 +137,7 @@ impl Ticker {
     pub(crate) fn expire(self: &Arc<Self>, timers: &Timers) -> Expiry {
         let now_ns = timers.clock().now_ns();
         let mut state = self.state.lock();
+        // Canceled while the event was on its way from the wheel.
         if state.phase == Phase::Ended {
             return Expiry::Ended;
         }
@@ -215,6 +217,7 @@ impl Tick {
     /// The message, unless the ticker has been canceled meanwhile. Runs code of the user.
     pub(crate) fn take(mut self) -> Option<Message> {
         let ticker = self.0.take()?;
+        // The lock of the state is free again while `make` runs: it is code of the user, which may cancel this ticker.
         let is_wanted = ticker.state.lock().finish();
         is_wanted.then(|| (ticker.make.lock())())
     }

@@ -66,11 +66,14 @@ impl Slot {
     pub(super) fn fill(&self, result: Result<Message, RequestError>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut state.is_filled, true) {
+            // Outside of the lock, because the drop of a message is code of the user.
             drop(state);
             return drop_catching(result);
         }
         state.result = Some(result);
         let waker = state.waker.take();
+        // The lock is released before the wake: the woken thread takes it at once, and the waker is code of the
+        // program.
         drop(state);
         self.filled.notify_all();
         if let Some(waker) = waker {
@@ -156,6 +159,7 @@ impl PendingReply {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         loop {
+            // Before the deadline is looked at: an answer that came in time counts, however late the thread wakes up.
             if let Some(result) = state.result.take() {
                 return result;
             }
@@ -271,6 +275,7 @@ pub struct Answer<R> {
 impl<R: Request> Answer<R> {
     pub(crate) fn new(pending: PendingReply, deadline: Instant, timers: Arc<Timers>) -> Self {
         let left = deadline.saturating_duration_since(Instant::now());
+        // An executor that awaits the answer knows no deadline, so a timer of the node ends the wait.
         let timer = timers.after(left, TimerEvent::Expire(pending.expiry()));
         Self {
             pending,
@@ -336,6 +341,7 @@ impl<R: Request> Future for Answer<R> {
 }
 
 impl<R> Drop for Answer<R> {
+    // Otherwise an answered request would stay in the wheel until its deadline.
     fn drop(&mut self) {
         self.timers.cancel(self.timer);
     }
