@@ -121,6 +121,8 @@ impl Entry {
     pub(super) fn set_timer(&mut self, alias: Alias, deadline_ms: u64, timers: &Timers) {
         match &mut self.timer {
             None if deadline_ms == u64::MAX => {}
+            // The wheel is left as it is: most deadlines move further away with each read or write, and the timer that
+            // fires too early is armed again once.
             Some(timer) if timer.armed_ms <= deadline_ms && deadline_ms != u64::MAX => {
                 timer.deadline_ms = deadline_ms;
             }
@@ -155,9 +157,12 @@ impl Entry {
         now_ms: u64,
         timers: &Timers,
     ) -> bool {
+        // An expiry that was on its way when the timer was replaced names the earlier deadline, and is ignored.
         let Some(timer) = self.timer.take_if(|timer| timer.armed_ms == armed_ms) else {
             return false;
         };
+        // `now_ms` is from the beginning of the activation, before which the timer may not have been due: its own time
+        // counts then.
         let is_early = timer.deadline_ms > now_ms.max(armed_ms);
         if is_early {
             self.rearm(alias, timer.deadline_ms, timers);

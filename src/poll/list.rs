@@ -71,6 +71,7 @@ impl Stripe {
             };
             let quota = services.commands.quota(*alias);
             let (queued, refused) = quota.map_or((0, 0), |quota| (quota.queued(), quota.refused()));
+            // The callback is code of the user, and its panic must not end the list of the caller.
             let details = catch_panic(|| entry.meta.handle_inspect());
             list.push(SocketInfo {
                 alias: *alias,

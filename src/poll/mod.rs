@@ -64,6 +64,7 @@ impl Io {
     /// Runs a stripe for one activation. `true`: push it again.
     pub(crate) fn run(&self, stripe: usize) -> bool {
         let word = self.wakers.word(stripe);
+        // The monitor has run this stripe since the task was queued.
         if !word.begin() {
             return false;
         }
@@ -74,6 +75,7 @@ impl Io {
     /// Runs every stripe that waits, for the monitor.
     pub(crate) fn run_pending(&self) {
         for stripe in 0..self.stripes.len() {
+            // The task of such a stripe stays in its run queue, and `begin` refuses it when a worker comes to it.
             if self.wakers.word(stripe).is_pending() && self.run(stripe) {
                 self.wakers.requeue(stripe);
             }

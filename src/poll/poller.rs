@@ -101,6 +101,7 @@ impl Source {
 }
 
 fn readiness_of(event: &mio::event::Event) -> Readiness {
+    // An error is readiness for everything: the read or write that follows returns it.
     Readiness::default()
         .with(Readiness::READABLE, event.is_readable() || event.is_error())
         .with(Readiness::WRITABLE, event.is_writable() || event.is_error())
@@ -190,6 +191,7 @@ impl Poller {
             Wait::No => self.0.try_lock(),
             Wait::Forever | Wait::AtMost(_) => Some(self.0.lock()),
         };
+        // The list of events is reused, so one thread polls at a time.
         let Some(mut guard) = guard else { return false };
         let state = &mut *guard;
         let timers = &services.timers;
@@ -209,6 +211,8 @@ impl Poller {
         // The wait may have lasted past the deadline, or ended without the events that are there (EINTR): ask again.
         let now_ms = before_ms.unwrap_or_else(|| timers.clock().now_ms());
         let is_behind = polled.is_full || before_ms.is_none() && !planted!(DeadlineFirst);
+        // The poll came before `now_ms`, or took only a part of the events, and something is due: what was ready before
+        // the deadline is filed first. As a rule nothing is due, and a second poll is saved.
         if timers.expired_unless_behind(now_ms, is_behind, &mut state.expired) {
             // Each socket is reported once, or again if more has come meanwhile; the bound is for the latter.
             for _ in 0..=services.commands.live() / EVENTS {
@@ -218,6 +222,8 @@ impl Poller {
                     break;
                 }
             }
+            // With the time from before these polls: what has become due since may have readiness that they did not
+            // see.
             timers.expired(now_ms, &mut state.expired);
         }
         for fire in state.expired.drain(..) {

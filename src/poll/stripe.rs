@@ -125,6 +125,7 @@ impl Stripe {
         // Reads in `init` do not take from the budget of the meta-processes that were here before.
         run.read_budget = READ_BUDGET;
         run.call_ready(&self.ready);
+        // A bound, so that senders that do not pause cannot keep the flushes and the timers of this stripe waiting.
         let mut budget = COMMANDS;
         while budget > 0
             && let Some(command) = services.commands.pop(self.index)
@@ -163,11 +164,13 @@ impl Stripe {
             return 0;
         };
         let mut run = Run::new(self.index, &mut guard, services);
+        // What is still queued for its spawn has a live alias, and its watchers and its parent are owed its end.
         run.start_pending();
         let aliases = run.inner.entries.aliases(self.index);
         for alias in &aliases {
             run.end(*alias, &Reason::Shutdown);
         }
+        // Behind the meta-processes: dropping a command answers its request, and may run code of the user.
         while let Some(command) = services.commands.pop(self.index) {
             drop_catching(command);
         }
@@ -304,6 +307,7 @@ impl<'a> Run<'a> {
     fn queue(&mut self, alias: Alias, readiness: Readiness) {
         if let Some(entry) = self.inner.entries.get_mut(alias) {
             let was_queued = !entry.pending.is_empty();
+            // It has a place in the queue already, and gets the new readiness with the old.
             entry.pending = entry.pending.with(readiness, true);
             if !was_queued {
                 self.inner.queue.push_back(alias);
@@ -314,6 +318,7 @@ impl<'a> Run<'a> {
     /// Calls the first meta-process of the queue, and queues it again if it asks for that.
     #[inline]
     fn call_one(&mut self, alias: Alias) -> Again {
+        // It ended after its event was filed.
         let Some(entry) = self.inner.entries.get_mut(alias) else {
             return Again::No;
         };
@@ -341,6 +346,8 @@ impl<'a> Run<'a> {
     /// Queues a meta-process that has more to read: before the others, or behind them after [`MAX_CONSECUTIVE`] times.
     fn queue_next(&mut self, alias: Alias) {
         self.inner.consecutive += 1;
+        // The next activation begins with another one: a peer that sends faster than it is read must not keep the
+        // stripe.
         if self.inner.consecutive == MAX_CONSECUTIVE {
             self.inner.consecutive = 0;
             self.queue(alias, Readiness::AGAIN);
@@ -368,6 +375,7 @@ impl<'a> Run<'a> {
 
     /// Calls the meta-processes whose timer has fired. Those that are ready become due when they have been called for that.
     fn call_due(&mut self, ready: &Mutex<Vec<Ready>>) {
+        // As a rule nothing is due, and then the lock of `ready` is not taken.
         if self.inner.due.is_empty() {
             return;
         }
@@ -375,6 +383,8 @@ impl<'a> Run<'a> {
         let mut due = std::mem::take(&mut self.inner.due);
         for Due { alias, is_called } in due.drain(..) {
             if let Some(entry) = self.inner.entries.get_mut(alias)
+                // One with readiness that has just been filed is left to the next activation: the event may be the
+                // input that the deadline is about.
                 && (is_called || entry.pending.is_empty())
                 && std::mem::take(&mut entry.timer_is_due)
             {
@@ -384,6 +394,7 @@ impl<'a> Run<'a> {
             }
         }
         self.inner.due = due;
+        // What these callbacks have written goes out now, because the stripe may not run again soon.
         self.flush();
     }
 
@@ -408,6 +419,8 @@ impl<'a> Run<'a> {
             entry.waits.begin_turn(mailbox, messages);
         }
         self.call(alias, |meta, cx| meta.handle_resume(cx));
+        // The turn ends for the mailbox even if the meta-process is gone: the next one in line would wait for it for
+        // ever.
         if let Some(entry) = self.inner.entries.get_mut(alias) {
             entry.waits.end_turn(mailbox);
         }

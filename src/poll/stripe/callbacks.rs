@@ -33,6 +33,7 @@ impl Run<'_> {
         let services = self.services;
         let inner = &mut *self.inner;
         let Some(entry) = inner.entries.get_mut(alias) else {
+            // The closure may own a message, whose drop is code of the user.
             drop_catching(callback);
             return Again::No;
         };
@@ -60,6 +61,7 @@ impl Run<'_> {
             deadline_ms,
             successor,
         } = cx.actions;
+        // Before the outcome is looked at: after a failure it is the successor whose `terminate` runs.
         if let Some(successor) = successor {
             entry.become_meta(successor);
         }
@@ -88,6 +90,7 @@ impl Run<'_> {
             && !std::mem::replace(&mut entry.awaits_step, true)
         {
             self.inner.steps.push_back(alias);
+            // The place that was just taken may have been the last one.
             self.offload = self.inner.offload();
         }
     }
@@ -123,11 +126,13 @@ impl Run<'_> {
 
     /// Terminates a meta-process.
     pub(super) fn end(&mut self, alias: Alias, reason: &Reason) {
+        // Out of its slot first: no callback runs from here on, whatever the calls below lead to.
         let Some(mut entry) = self.inner.entries.remove(alias) else {
             return;
         };
         let services = self.services;
         entry.cancel_timer(&services.timers);
+        // The alias is stale before `terminate` runs, so that no sender adds to what has been counted as unsent.
         let unsent = services.commands.retire(alias) as u64;
         // By its own deadline or by that of the stop, which of them came first. What a connection has not sent is counted;
         // one that waits for its peer's end only has sent everything.
@@ -152,6 +157,7 @@ impl Run<'_> {
                 .notify(watcher, Target::Alias(alias), reason);
         }
         services.deliver.disown(parent, alias);
+        // The slot is freed last, because a spawn may use it at once and `insert` relies on its being empty.
         services.commands.recycle(alias);
     }
 }

@@ -68,8 +68,10 @@ impl Run<'_> {
                 self.notify_all(|meta, cx| meta.handle_drain(cx, listener, closes));
             }
             Command::StopAccepting(called) => {
+                // Before the calls, so that what they spawn gets the phase behind its `init`.
                 self.inner.phase = Phase::Closed;
                 self.notify_all(|meta, cx| meta.handle_stop(cx));
+                // The token counts for the stripe, so it is dropped when every meta-process has been called.
                 drop(called);
             }
             Command::Finish => {
@@ -119,6 +121,7 @@ impl Run<'_> {
             && entry.timer_fired(alias, armed_ms, now_ms, timers)
         {
             entry.timer_is_due = true;
+            // One with readiness is called for that first; `call_one` makes it due then.
             if entry.pending.is_empty() {
                 let is_called = false;
                 self.inner.due.push(Due { alias, is_called });
@@ -158,6 +161,7 @@ impl Run<'_> {
         &mut self,
         what: impl Fn(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
     ) {
+        // The aliases are copied, because a callback may end this meta-process while the list is walked.
         for alias in self.inner.entries.aliases(self.stripe) {
             self.call(alias, &what);
         }
