@@ -78,6 +78,7 @@ impl Processes {
         let Stage::Living(process) = std::mem::take(&mut *stage) else {
             unreachable!("the process that has just run")
         };
+        // Unlocked before the end, which puts the process back if listeners have to close first.
         drop(stage);
         let actor = process.behavior.type_name();
         self.record_end(&process.control, Some(actor), &reason);
@@ -134,6 +135,7 @@ impl Processes {
         let mut budget = BUDGET;
         body.control.sent = 0;
         for handled in 1_u32.. {
+            // Only a process with cold state can have set input aside.
             let released = match &body.control.cold {
                 None => None,
                 Some(_) => body.take_released(self, handled, &cell.mailbox),

@@ -69,6 +69,8 @@ impl ProcessContext<'_> {
             .map_err(RequestError::NotDelivered)?;
         let callers = self.callers(outermost);
         let last = callers.last().map(|(pid, _)| pid.index());
+        // The process whose handler runs on this thread is not known to wait, so that the mark that ends its activation
+        // could not be set.
         if outermost.is_some() && last != outermost {
             return Err(RequestError::WouldBlockRuntime);
         }
@@ -77,6 +79,7 @@ impl ProcessContext<'_> {
         }
         let (result, is_handed_over) =
             self.call_for(&callers, to, message, timeout, permit.is_some());
+        // The thread has kept its worker, so that no handler is detached.
         if !is_handed_over && let Some(process) = permit {
             self.processes.scheduler.release(process);
         }
@@ -107,12 +110,15 @@ impl ProcessContext<'_> {
             return (Err(RequestError::NotDelivered(error.kind())), false);
         }
         self.control.count_send();
+        // A signal that came before the edge was entered has found no wait to end.
         if self.exit_waits(callers) {
             wait.interrupt();
         }
+        // Behind the push: the request lies in the queue of this worker, which the next thread serves at once.
         let is_handed_over = is_worker && processes.scheduler.hand_over();
         let result = pending.wait_for(timeout);
         processes.calls.leave(callers);
+        // With more callers the mark belongs to the process whose handler runs on the thread, where `spawn` sets it.
         if is_handed_over && callers.len() == 1 {
             self.control.sent = self.control.sent.saturating_add(FORCED);
         }

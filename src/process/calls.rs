@@ -84,6 +84,8 @@ impl<W: Blocked> Calls<W> {
             edges.insert(*caller, edge);
             next = Some(*caller);
         }
+        // Relaxed: a sender that reads it too early has pushed its signal before, where the caller finds it; see the
+        // page.
         self.waiting.store(edges.len(), Ordering::Relaxed);
         Ok(())
     }
@@ -107,6 +109,7 @@ impl<W: Blocked> Calls<W> {
         let edges = self.edges.lock();
         let Some(edge) = edges.get(&pid) else { return };
         let (traps, wait) = (edge.traps, edge.wait.clone());
+        // Unlocked first, because `ends` locks a mailbox and the interrupt wakes a thread.
         drop(edges);
         if ends(traps) {
             wait.interrupt();

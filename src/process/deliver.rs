@@ -93,6 +93,7 @@ impl Processes {
                 .map(|error| error.into_message().into()),
         };
         if let Some(refused) = refused {
+            // Any stripe can drop it, and the first one always exists.
             self.commands.push(0, Command::Discard(refused));
         }
     }
@@ -227,9 +228,11 @@ impl Deliver for Processes {
                     .push(to.stripe(), Command::Exit { to, reason });
             }
             TimerEvent::Control { to, message } => {
+                // One that has ended needs no message to itself.
                 let _ = self.deliver_control(to, to, message);
             }
             TimerEvent::Request(pid, request) => {
+                // One that has ended waits for no answer.
                 let _ = self.push(
                     pid,
                     Pid::NODE,
@@ -276,6 +279,7 @@ impl Deliver for Processes {
     }
 
     fn is_pool(&self, pid: Pid) -> bool {
+        // The flag is the cell's, where another process may live by now.
         self.is_alive(pid)
             && self
                 .cells

@@ -200,6 +200,7 @@ impl Processes {
         if let Some(relations) = remains.relations.take() {
             self.notify_related(pid, *relations, reason);
         }
+        // Behind `terminate`, which may have set some.
         control.cancel_all_timers(self);
         if let Some(waiters) = remains.waiters.take() {
             // They find that it has ended.
@@ -250,6 +251,7 @@ impl Processes {
     /// they are not in the way of its successor.
     pub(crate) fn abandon(&self, pid: Pid) {
         self.record_stuck(pid);
+        // By its holder, because the control block that knows the name is with the handler.
         let lost = self
             .names
             .lock()

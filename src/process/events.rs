@@ -196,6 +196,7 @@ impl Processes {
         }
         inner.dropped += dropped as u64;
         self.events.dropped.fetch_add(dropped as u64, Relaxed);
+        // Also if none is kept: then its own share is dropped with the surplus, behind the lock.
         inner.kept.push_back(event);
         let surplus = inner.kept.len().saturating_sub(state.keep);
         let surplus: Vec<_> = inner.kept.drain(..surplus).collect();
@@ -226,6 +227,7 @@ impl Processes {
             return false;
         };
         let mut inner = state.inner.lock();
+        // It may have ended between the look at the table and the lock.
         if inner.is_open {
             inner.watchers.insert(watcher);
         }
@@ -270,6 +272,7 @@ impl Processes {
 
     /// Ends an event. Subscribers learn it behind its values.
     pub(crate) fn end_event(&self, state: &Arc<EventState>, reason: &Reason) {
+        // Out of the table first, so that no subscriber comes any more; the name may be a successor's by now.
         let mut by_name = self.events.by_name.lock();
         if by_name
             .get(&state.name)
@@ -293,6 +296,7 @@ impl Processes {
                 reason: reason.clone(),
             }));
             // A subscriber that has ended needs no notification.
+            // In the lane of the values and not in the urgent one, where it would overtake them.
             let _ = self.push(pid, Pid::NODE, down, Class::Control, Slot::Fifo);
         }
         for watcher in watchers {
@@ -305,6 +309,7 @@ impl Processes {
         let by_name = self.events.by_name.lock();
         let owned = |state: &&Arc<EventState>| state.publisher == publisher;
         let events: Vec<_> = by_name.values().filter(owned).cloned().collect();
+        // Ending an event locks the table.
         drop(by_name);
         for state in events {
             self.end_event(&state, &Reason::Kill);

@@ -57,6 +57,7 @@ impl Process {
                 Ok(())
             }
             Payload::Reopened(connect) => {
+                // Before the handler, which writes to it.
                 if let Some(quota) = processes.commands.quota(connect.id) {
                     quota.reopen(connect.id.generation());
                 }
@@ -82,6 +83,7 @@ impl Process {
                 Ok(())
             }
             Payload::Barrier(token) => {
+                // A process with input that is set aside is not drained.
                 match self.control.aside_mut() {
                     Some(aside) => aside.hold_barrier(token),
                     None => drop(token),
@@ -150,6 +152,7 @@ impl Process {
             self.control.is_signaled = outcome.as_ref().is_err_and(|ended| *ended == reason);
             return outcome;
         }
+        // A normal end takes no linked process with it.
         if link && signal.reason == Reason::Normal {
             return Ok(());
         }

@@ -146,6 +146,7 @@ impl Burst {
         for at in 0..self.full.len() {
             let chunk = &mut self.full[at];
             if let Some(found) = chunk.remove_first(wanted) {
+                // A chunk without envelopes would end a `take` with nothing, although others follow.
                 if chunk.len() == 0 {
                     chunk.release();
                     self.full.remove(at);
@@ -154,6 +155,7 @@ impl Burst {
             }
         }
         let found = self.tail.remove_first(wanted)?;
+        // Its front would never be filled again.
         if self.tail.len() == 0 {
             self.tail.rewind();
         }
@@ -238,6 +240,7 @@ impl Lane {
         debug_assert_eq!(self.length, 0);
         self.taken = 0;
         if let Some(mut more) = self.more.take() {
+            // The next burst fills the memory of the batch first.
             if !more.tail.has_room() {
                 batch.rewind();
                 std::mem::swap(&mut more.tail, batch);

@@ -195,6 +195,7 @@ impl ControlBlock {
     pub(crate) fn forget_event(&mut self, state: &Arc<EventState>) {
         if let Some(cold) = &mut self.cold {
             let own = cold.events.get(state.name());
+            // The name may have been registered again since.
             if own.is_some_and(|own| Arc::ptr_eq(own, state)) {
                 cold.events.remove(state.name());
             }

@@ -144,6 +144,7 @@ impl Processes {
     pub(crate) fn look_at<R>(&self, pid: Pid, look: impl FnOnce(&dyn Behavior) -> R) -> Option<R> {
         let cell = self.live_cell(pid)?;
         self.looks.look(&cell.stage, |stage| match stage {
+            // The cell may have another process by now.
             Stage::Living(process) if process.control.pid == pid => Some(look(&*process.behavior)),
             _ => None,
         })
@@ -169,6 +170,7 @@ impl Processes {
             .iter()
             .map(|(name, pid)| (name.clone(), *pid))
             .collect();
+        // Sorted without the lock, which each spawn by name takes.
         drop(names);
         list.sort();
         list

@@ -23,6 +23,7 @@ impl Looks {
         look: impl FnOnce(&S) -> Option<R>,
     ) -> Option<R> {
         let _looks = self.0.lock();
+        // Without waiting, because a worker that holds the lock is in a handler.
         look(&*stage.try_lock()?)
     }
 

@@ -249,6 +249,7 @@ impl Mailbox {
     /// The turn of a resumed meta-process has ended: what it was granted is room for the next ones.
     pub(crate) fn end_turn(&self, generation: u32, messages: u32, resumed: &mut Vec<Resumed>) {
         let mut state = self.state.lock();
+        // The process has ended, and its end has resumed the waiters.
         if state.generation != generation {
             return;
         }
@@ -273,6 +274,7 @@ impl Mailbox {
             | Class::Control => &mut others.urgent,
         };
         lane.push_back(envelope);
+        // Relaxed: a consumer that reads it late handles its batch first, and takes the lock before it becomes idle.
         self.priority.fetch_add(1, Relaxed);
     }
 
@@ -336,6 +338,7 @@ impl Mailbox {
             let (from, payload) = (Pid::NODE, Payload::NotifyRoom(senders));
             return Some(Envelope { from, payload });
         }
+        // Straight from the lane: in a batch a full mailbox could not find its oldest message.
         if drops_oldest {
             return state.main.remove_first(|_| true);
         }

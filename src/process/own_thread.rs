@@ -157,6 +157,7 @@ impl OwnThread {
 
     fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state());
+        // At most one thread waits here, that of the process.
         self.changed.notify_one();
     }
 
@@ -201,6 +202,7 @@ impl OwnThread {
         let mut state = self.state();
         state.is_running = false;
         loop {
+            // A call that came before the stop is still served.
             if std::mem::take(&mut state.is_called) {
                 state.is_running = true;
                 return true;
@@ -233,10 +235,13 @@ impl Processes {
         options: &SpawnOptions,
     ) -> Result<Option<Arc<OwnThread>>, SpawnError> {
         #[cfg(feature = "testing")]
+        // On a simulated node every process runs on the thread of the simulation.
         if crate::simulation::is_current() {
             return Ok(None);
         }
         let own_thread = Arc::new(OwnThread::default());
+        // Locked over the start of the thread: a stop finds it on the list, and so does the thread, should it end at
+        // once.
         let mut list = self.own_threads.list();
         if list.stopped {
             return Err(SpawnError::Stopping);
@@ -247,6 +252,7 @@ impl Processes {
         let name = options.name.as_ref().map_or(NAMELESS, |name| name.as_str());
         let (processes, own) = (Arc::clone(self), Arc::clone(&own_thread));
         thread::Builder::new()
+            // `spawn` panics on a name with a NUL.
             .name(name.replace('\0', "?"))
             .spawn(move || live(&processes, pid, &own))
             .map_err(|_| SpawnError::Limit("threads"))?;
@@ -265,6 +271,7 @@ impl Processes {
             cell.activity.add_sent(process.control.sent);
             match outcome {
                 Ok(Activation::Idle) => return None,
+                // No other process waits for this thread, so this one goes on.
                 Ok(Activation::More) => process.control.forget_blocked(cell),
                 Ok(Activation::End(reason)) => return Some(process.reason_of_end(cell, reason)),
                 Err(payload) => {
@@ -280,6 +287,7 @@ impl Processes {
     fn end_own(self: &Arc<Self>, cell: &Cell, mut closing: Closing) {
         let listeners = closing.take_listeners();
         if !listeners.is_empty() {
+            // This thread may wait, which a worker must not.
             self.close_and_wait(listeners, closing.reason());
         }
         // Before the cell is free for another process.
@@ -303,6 +311,7 @@ fn live(processes: &Arc<Processes>, pid: Pid, own_thread: &OwnThread) {
         Begins::Living(process) => process,
         Begins::Starting(starting) => match processes.start_deferred(cell, *starting) {
             Ok(process) => {
+                // What came during `init` has queued nothing, because the mailbox counted as scheduled.
                 if !cell.mailbox.finish_init() {
                     own_thread.call();
                 }
@@ -326,6 +335,7 @@ fn live(processes: &Arc<Processes>, pid: Pid, own_thread: &OwnThread) {
         match ended {
             Some(reason) => break reason,
             None if is_called => {}
+            // The workers have ended, and the last look at the mailbox has found no reason to end.
             None => break Reason::Kill,
         }
     };

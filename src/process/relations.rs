@@ -87,12 +87,14 @@ impl ProcessContext<'_> {
     pub(crate) fn link(&self, target: Target) -> Result<(), SendErrorKind> {
         let me = self.control.pid;
         let target = self.processes.locate(target)?;
+        // It ends with itself in any case.
         if target == Target::Pid(me) {
             return Ok(());
         }
         let fresh = self
             .processes
             .with_relations(me, |relations| relations.links.insert(target.clone()));
+        // Linked already, or in `terminate`, where no relation can be entered any more.
         if fresh != Some(true) {
             return Ok(());
         }

@@ -135,12 +135,14 @@ impl ProcessContext<'_> {
         if !one.begin_relay(first.generation()) {
             return Err(RelayError::Closed(first));
         }
+        // Both or none: what one side reads would be lost without the other.
         if !other.begin_relay(second.generation()) {
             one.cancel_relay(first.generation());
             return Err(RelayError::Closed(second));
         }
         let deliver = Arc::clone(self.processes) as _;
         let sides = RelaySide::pair(pid, pair, Arc::clone(commands), deliver);
+        // The orders go first, as in `hand_over`.
         for (side, to) in sides.into_iter().zip(pair) {
             let command = Command::Message {
                 to,
@@ -197,6 +199,7 @@ impl ProcessContext<'_> {
         if quota.is_closing(alias.generation()) {
             return Err(StartTlsError::Closed(alias));
         }
+        // Set by the first call, so that one before the end of the handshake is refused as well.
         if !quota.set_secured() {
             return Err(StartTlsError::AlreadyStarted(alias));
         }
@@ -205,6 +208,7 @@ impl ProcessContext<'_> {
             from,
             message: order.into(),
         };
+        // The order goes first, as in `hand_over`.
         commands.push(alias.stripe(), command);
         self.return_input(alias, Return::Secured);
         Ok(())

@@ -53,6 +53,7 @@ impl ProcessContext<'_> {
                 Ok(())
             }
             RoomWait::Room => {
+                // In line for the moment, because a notification is dropped unless the process waits for one.
                 self.control.enter_line(target, 0);
                 self.processes.notify_room(target, &[me]);
                 Ok(())

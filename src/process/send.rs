@@ -107,10 +107,12 @@ impl Processes {
                         unreachable!("the payload that was posted")
                     };
                     let (message, reply) = *call;
+                    // With the reason; the drop of the reply would answer that the callee has dropped it.
                     reply.refuse(RequestError::NotDelivered(error.into()));
                     SendError::new(error.into(), pid, message)
                 })
             }
+            // A stale alias is refused here, where the message can go back; its stripe could only drop the command.
             Ok(Target::Alias(alias)) if self.commands.is_live(alias) => {
                 let call = Box::new((message, reply));
                 self.commands.push(
@@ -181,6 +183,7 @@ impl Processes {
                     Slot::Lifo,
                 )
                 .map_err(|(error, _)| error)?;
+                // Behind the push; the page of `calls` has the interleaving.
                 self.interrupt_call(pid);
                 Ok(())
             }

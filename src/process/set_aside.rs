@@ -267,6 +267,7 @@ impl Process {
         let is_last =
             matches!(&envelope.payload, Payload::Message(message) if message.is_disconnect());
         aside.hold(alias, envelope);
+        // No release follows the last message of a connection.
         if is_last {
             aside.release(alias);
         }

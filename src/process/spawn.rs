@@ -148,6 +148,7 @@ impl Processes {
                 Ok(pid)
             }
             Err(error) => {
+                // Otherwise its thread would wait for the process for ever.
                 if let Some(own_thread) = own_thread {
                     own_thread.cancel();
                 }
@@ -205,12 +206,14 @@ impl Processes {
     /// A cell and a pid for a process that is about to start, and the time.
     fn open(&self, parent: Pid, options: &SpawnOptions) -> Result<(&Cell, Pid, u64), SpawnError> {
         let bounds = options.bounds(self.default_bounds)?;
+        // Cheap, but not enough: `admit` looks again when the process is in the table.
         if self.is_stopping() {
             return Err(SpawnError::Stopping);
         }
         let index = self.slots.take().ok_or(SpawnError::Limit("processes"))?;
         let cell = self.cells.ensure(index);
         let now_ms = self.scheduler.recent_ms();
+        // Before the mailbox opens: a list that sees the new generation must not see the counts of the last process.
         cell.reset(parent, now_ms);
         let pid = Pid::new(index, cell.mailbox.open(bounds, options.mailbox_policy));
         self.live.fetch_add(1, Ordering::AcqRel);
@@ -264,6 +267,7 @@ impl Processes {
 
     /// Calls `init`, and reports its success, unless `init` has taken that over.
     fn init(self: &Arc<Self>, cell: &Cell, process: &mut Process) -> Result<(), Reason> {
+        // Before `init`, which may pass the pid on as the owner of connections.
         let is_pool = process.behavior.is_pool();
         cell.is_pool.store(is_pool, Ordering::Relaxed);
         let is_session = process.behavior.is_session();
@@ -352,6 +356,7 @@ impl Processes {
                 .wait_for(CLOSE_WAIT)
                 .is_err_and(|error| error == RequestError::Timeout)
             {
+                // Once: a stripe that hangs would cost this wait for each of its meta-processes.
                 return;
             }
         }

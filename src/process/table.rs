@@ -193,6 +193,7 @@ impl Processes {
     }
 
     pub(crate) fn next_ref(&self) -> Ref {
+        // Relaxed: the numbers have to differ, and no more.
         Ref::new(self.refs.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -308,6 +309,7 @@ impl Processes {
         if names.get(&name) == Some(&control.pid) {
             names.remove(&name);
         }
+        // Unlocked before the monitors are notified: that locks mailboxes, and one of them may take the name at once.
         drop(names);
         self.notify_name_lost(control.pid, &name);
         Some(name)
@@ -315,6 +317,7 @@ impl Processes {
 
     /// Frees the cell of a process that has ended.
     pub(super) fn free(&self, pid: Pid, retired: bool) {
+        // The generations of a retired cell are used up: a further process would get a pid that was in use before.
         if !retired {
             self.slots.give(pid.index());
         }

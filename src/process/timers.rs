@@ -110,6 +110,7 @@ impl Processes {
             return Err(ConfigError::new("interval", problem));
         }
         let id = self.next_ref();
+        // Held until the ticker is in the map, because its first tick may come at once and take it out again.
         let mut tickers = self.tickers.lock();
         let ticker = Ticker::start(&self.timers, id, ends, interval, message);
         tickers.insert(id, ticker);
@@ -193,6 +194,7 @@ impl Processes {
 
     /// Drops the tickers that are left, at the end of the node.
     pub(crate) fn drop_tickers(&self) {
+        // The map is unlocked first: what makes the messages is a value of the user, whose drop may call the node.
         let tickers = std::mem::take(&mut *self.tickers.lock());
         tickers.into_values().for_each(drop_catching);
     }

@@ -85,6 +85,7 @@ impl Turns {
         let room = bound - taken;
         let waiters = u32::try_from(self.waiters.len()).unwrap_or(u32::MAX);
         let messages = (room / waiters).max(TURN.min(bound));
+        // At least one: with a small bound no share fits, and none would ever be resumed.
         let count = (room / messages).max(1).min(waiters);
         self.granted += count * messages;
         let turns = self.waiters.drain(..count as usize);

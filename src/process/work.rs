@@ -90,6 +90,7 @@ impl ProcessContext<'_> {
         let reply = Reply::to_process(pid, request, u64::MAX, processes);
         let running = Arc::clone(&self.processes.work.running);
         let job = move || {
+            // Canceled while it waited for a thread; the reply answers as it is dropped.
             if !reply.is_wanted() {
                 return;
             }
@@ -107,6 +108,7 @@ impl ProcessContext<'_> {
         match self.processes.work.threads.run(job) {
             Ok(()) => Ok(request),
             Err(job) => {
+                // Before the job is dropped: its reply answers then, and must find no request that waits.
                 self.control.forget_request(request, self.processes);
                 drop_catching(job);
                 Err(RequestError::TooMuchWork)

@@ -99,6 +99,7 @@ impl Mailbox {
         if state.generation != generation {
             return is_this(envelope);
         }
+        // Counted again, because room may have come up since the push that was refused.
         let is_full = self.queued_in_main(&state) >= state.bounds.main as usize;
         let State { main, others, .. } = &mut *state;
         let mut dropped = None;
