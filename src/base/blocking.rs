@@ -106,6 +106,8 @@ impl Blocking {
             .is_ok()
         {
             state.threads += 1;
+        // A thread that runs comes to the job. Without one nothing would take it out of the queue, where it is the
+        // last, because the lock is held.
         } else if state.threads == 0
             && let Some(job) = state.jobs.pop_back()
         {
@@ -152,6 +154,7 @@ impl Inner {
                 .unwrap_or_else(PoisonError::into_inner);
             state = guard;
             state.waiting -= 1;
+            // A job may have come between the timeout and the lock, and counts on this thread.
             if waited.timed_out() && state.jobs.is_empty() {
                 state.threads -= 1;
                 return None;

@@ -84,6 +84,7 @@ impl RuntimeId {
     pub(crate) fn enter_to_spawn(self) -> Entered {
         let is_outside = !Self::is_inside_any();
         let entered = self.enter();
+        // A thread of the node stays one, although it spawns.
         if is_outside {
             GUEST.set(self);
         }

@@ -113,12 +113,14 @@ impl Lookups {
             .waiting
             .get_mut(&*name.to_ascii_lowercase())
             .and_then(|waiting| waiting.remove(&ticket.0));
+        // Outside of the lock, because it is not known here what the waiter owns.
         drop(names);
         drop(waiter);
     }
 
     /// On a thread: looks the name up, and calls all that wait for it by then.
     fn run(&self, name: &str, system: impl FnOnce() -> io::Result<Vec<SocketAddr>>) {
+        // All that asked have given up while it waited for a thread.
         if self.is_given_up(name) {
             return;
         }
@@ -131,6 +133,7 @@ impl Lookups {
             }
         };
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        // A lookup that comes from here on asks again, because no answer is remembered.
         let waiting = names.waiting.remove(name).unwrap_or_default();
         drop(names);
         for (_, waiter) in waiting {

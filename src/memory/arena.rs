@@ -78,6 +78,7 @@ impl IndexAllocator {
         if let Some(index) = self.free.pop() {
             return Some(index);
         }
+        // Relaxed: the read-modify-write makes the index unique, and the cell behind it synchronizes by itself.
         self.next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
                 (next < self.limit).then_some(next + 1)

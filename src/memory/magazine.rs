@@ -73,6 +73,7 @@ impl<T, const SIZE: usize> ThreadCache<T, SIZE> {
 
     #[cold]
     fn reload(&mut self, depot: &Depot<T>) -> Option<T> {
+        // Either full, and then the depot is not locked, or empty.
         std::mem::swap(&mut self.loaded, &mut self.other);
         if self.loaded.is_empty() {
             self.loaded = depot.take()?;
@@ -92,6 +93,7 @@ impl<T, const SIZE: usize> ThreadCache<T, SIZE> {
     fn unload(&mut self, depot: &Depot<T>) {
         std::mem::swap(&mut self.loaded, &mut self.other);
         if self.loaded.len() >= SIZE {
+            // With its whole capacity, so that a put never moves what the magazine holds.
             let full = std::mem::replace(&mut self.loaded, Vec::with_capacity(SIZE));
             drop(depot.put(full));
         }

@@ -44,6 +44,7 @@ impl<T> State<T> {
         let wake = self
             .sleeps_until_ms
             .is_some_and(|until_ms| deadline_ms < until_ms);
+        // One wake is enough: until the poller is back, further timers find it awake.
         if wake {
             self.sleeps_until_ms = None;
         }
@@ -79,6 +80,7 @@ impl<T> Timers<T> {
     /// Lets `item` fire at that time.
     pub(crate) fn at(&self, deadline_ms: u64, item: T) -> TimerKey {
         let (key, wake) = self.state.lock().insert(deadline_ms, item);
+        // The lock is free by now, because the poller takes it as soon as it is back.
         if wake {
             self.interrupt.wake_by_ref();
         }
@@ -122,6 +124,7 @@ impl<T> Timers<T> {
                 .wheel
                 .next_deadline()
                 .is_some_and(|next_ms| next_ms <= now_ms)
+        // The published time stays: the caller polls once more, without waiting, and comes to `expired`.
         {
             return true;
         }

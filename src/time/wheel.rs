@@ -195,6 +195,7 @@ impl<T> Wheel<T> {
         let first = self.heads[usize::from(place.0)];
         let mut earliest_ms = u64::MAX;
         let mut index = first;
+        // On each turn of the poll, so that a full slot must not be walked to its end.
         for _ in 0..EXACT_MAX {
             let entry = &self.entries[index as usize];
             earliest_ms = earliest_ms.min(entry.deadline_ms);
@@ -216,6 +217,7 @@ impl<T> Wheel<T> {
             if start_ms > now_ms {
                 break;
             }
+            // Before entries move down: their new places are counted from here.
             self.elapsed_ms = start_ms;
             let first = self.clear(place);
             match place.level() {
