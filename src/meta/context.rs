@@ -133,6 +133,7 @@ impl MetaContext<'_> {
     /// then it refuses everything.
     #[inline(always)]
     pub(crate) fn deliver_data(&self, to: Pid, message: CompactMessage) -> Result<(), Undelivered> {
+        // Most meta-processes wait nowhere, and pay for one look at a null pointer.
         if self.waits.borrow().is_empty() {
             let claim = Claim::Newcomer(self.alias);
             let deliver = &self.services.deliver;
@@ -152,12 +153,14 @@ impl MetaContext<'_> {
         let claim = match standing {
             Standing::Newcomer => Claim::Newcomer(self.alias),
             Standing::InTurn => Claim::InTurn(self.alias),
+            // The mailbox has this meta-process in its line already, and would search the line for it.
             Standing::Waiting => return Err(Undelivered::Full(message)),
         };
         let deliver = &self.services.deliver;
         let outcome = deliver.deliver_data(to, self.parent, message, claim);
         match (&outcome, standing) {
             (Err(Undelivered::Full(_)), _) => self.waits.borrow_mut().refused(to),
+            // A mailbox that has closed resumes nothing, so an entry for it would refuse data for good.
             (Err(Undelivered::Gone(_)), _) => self.waits.borrow_mut().gone(to),
             (Ok(()), Standing::InTurn) => self.waits.borrow_mut().sent_in_turn(to),
             _ => {}
@@ -381,6 +384,7 @@ impl MetaContext<'_> {
     /// lives.
     pub(crate) fn set_parent(&mut self, parent: Pid) -> bool {
         let deliver = &self.services.deliver;
+        // The new parent comes first: with none at all the end of the old one would go unnoticed.
         if !deliver.adopt(parent, self.alias) {
             return false;
         }

@@ -69,6 +69,7 @@ impl MetaContext<'_> {
     ) -> Result<(), RequestError> {
         let (handle, parent) = (self.self_handle(), self.parent);
         let job = move || {
+            // The meta-process has ended while the work waited for a thread, and nothing takes the result.
             if !handle.commands.is_live(handle.alias) {
                 return;
             }
@@ -80,6 +81,7 @@ impl MetaContext<'_> {
             handle.send_from(parent, result);
         };
         let outcome = self.services.deliver.run_blocking(parent, Box::new(job));
+        // The job owns the closure of the user, whose drop may panic.
         outcome.map_err(|job| {
             drop_catching(job);
             RequestError::TooMuchWork
@@ -103,6 +105,7 @@ impl MetaContext<'_> {
     pub(crate) fn offload(&self, mut handshake: Handshake) {
         let (remote, log) = (self.self_handle(), self.services.log.clone());
         let outcome = self.services.handshakes.run(move || {
+            // A panic in the cryptography ends the connection, and leaves the thread to the other handshakes.
             match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handshake.run())) {
                 Ok(()) => remote.send(handshake),
                 Err(payload) => {

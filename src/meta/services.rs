@@ -56,6 +56,7 @@ impl Services {
         parent: Pid,
         meta: Box<dyn MetaProcess>,
     ) -> Result<Alias, SpawnError> {
+        // The alias is allocated last of what can fail without leaving something to undo.
         self.refuse_pools(meta.owners())?;
         let alias = self.commands.allocate(meta.quota_options(), parent)?;
         let adopted = match meta.is_listener() {
@@ -63,11 +64,14 @@ impl Services {
             true => self.deliver.adopt_listener(parent, alias),
             false => self.deliver.adopt(parent, alias),
         };
+        // The parent has ended since the alias was allocated, and its end has not seen it. The alias was never
+        // published.
         if !adopted {
             self.commands.retire(alias);
             self.commands.recycle(alias);
             return Err(SpawnError::NoParent);
         }
+        // Queued only now: a meta-process without a parent must not start.
         self.spawn_queues[alias.stripe()].push(PendingSpawn {
             alias,
             parent,

@@ -88,6 +88,7 @@ mod unix {
         }
 
         pub(super) fn join(&self, alias: Alias, fd: RawFd) {
+            // The identity is read outside of the lock, because that is a system call.
             let identity = identity(fd);
             let mut state = self.state.lock();
             state.by_alias.entry(alias).or_default().insert(fd);
@@ -97,6 +98,7 @@ mod unix {
 
         pub(super) fn forget(&self, alias: Alias, fd: RawFd) {
             let mut state = self.state.lock();
+            // Another meta-process may have registered the number since, after this one had closed it.
             if state
                 .by_fd
                 .get(&fd)
@@ -122,7 +124,9 @@ mod unix {
                 };
                 fds.into_iter().filter_map(own).collect()
             };
+            // The lock is released before the system calls.
             for (fd, source) in sources {
+                // The user may have closed the descriptor, and its number may be another file's by now.
                 if source.identity.is_some() && identity(fd) == source.identity {
                     // It fails if the descriptor has left already.
                     let _ = registry.deregister(&mut SourceFd(&fd));

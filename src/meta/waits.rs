@@ -54,6 +54,7 @@ impl Waits {
         };
         match waits.iter().find(|wait| wait.mailbox == mailbox) {
             None => Standing::Newcomer,
+            // A turn that has been used up was removed, so that an entry without messages left is one that waits.
             Some(wait) if wait.left > 0 => Standing::InTurn,
             Some(_) => Standing::Waiting,
         }
@@ -91,6 +92,8 @@ impl Waits {
     /// Transition 4.
     #[cold]
     pub(crate) fn end_turn(&mut self, mailbox: Pid) {
+        // A turn that was begun ends here, because the mailbox gives the rest of it to others. One that was not begun
+        // is kept, see 4.
         if let Some(wait) = self.find(mailbox)
             && wait.left > 0
             && wait.left < wait.granted

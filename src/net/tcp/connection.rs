@@ -86,6 +86,7 @@ impl Driver {
             diversion: None,
             mailbox_pauses: 0,
             readable: false,
+            // A new socket has room, and the poll reports that only when it changes.
             writable: true,
             release_due: false,
             reads_on: false,
@@ -100,6 +101,8 @@ impl Driver {
 
     /// Remembers readiness, which is reported once for each change.
     fn update_readiness(&mut self, readiness: Readiness) {
+        // Readiness is added and never taken away here: only a read or a write that finds the socket empty or full does
+        // that.
         self.readable |= readiness.is_readable();
         self.writable |= readiness.is_writable();
         self.reads_on |= readiness.is_read_closed() || readiness.is_urgent();
@@ -108,6 +111,8 @@ impl Driver {
 
     /// Takes over the readiness with which the connection was established.
     pub(super) fn adopt_readiness(&mut self, readiness: Readiness) {
+        // The socket may have become readable before it was registered for this meta-process, which the poll does not
+        // report again.
         self.readable = true;
         self.update_readiness(readiness);
     }
@@ -115,6 +120,7 @@ impl Driver {
     /// Goes on behind the header of a proxy, with what was read behind it.
     pub(super) fn take_over(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.readable = true;
+        // The peer has not sent anything of its own behind the header.
         if cx.scratch.is_empty() {
             // The peer has not sent anything of the connection itself.
         } else if self.machine.is_handshaking() {
@@ -143,6 +149,7 @@ impl Driver {
     #[cold]
     fn drive_and_release(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let outcome = self.drive_machine(cx);
+        // The flag is cleared after the machine has run, because that may set it again for what is released below.
         self.release_due = false;
         self.give_out_input(cx);
         outcome
@@ -161,12 +168,14 @@ impl Driver {
     /// Does what the machine asks for until it waits, has ended, or has output for the flush. A table with an arm for each
     /// output of the machine, longer than other functions so that it can be read as one.
     fn drive_machine(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        // An owner that has paused reading would never learn of a reset.
         if self.hung_up && self.reads_nothing() {
             self.find_reset(cx);
         }
         let mut reads = READS;
         let mut may_read = true;
         let mut just_connected = false;
+        // What the mailbox refused comes first, because the machine delivers what was read after it.
         match &self.diversion {
             None => self.deliver_refused(cx),
             Some(_) => {
@@ -185,6 +194,8 @@ impl Driver {
                     just_connected |= matches!(event, Event::Connected);
                     self.deliver(cx, event);
                 }
+                // The budget of the activation is spent, or this connection has read for long enough: others have their
+                // turn.
                 Output::Read | Output::ReadHandshake { .. }
                     if reads == 0 || cx.read_budget == 0 =>
                 {
@@ -197,6 +208,8 @@ impl Driver {
                         self.machine.receive(cx.scratch, cx.now_ms);
                     }
                 }
+                // The bytes stay in the socket, because the step that they begin would hold up the connections behind
+                // this one.
                 Output::ReadHandshake { is_moderate: true } if cx.offload == Offload::Defer => {
                     may_read = false;
                     cx.request_handshake_step();
@@ -231,6 +244,7 @@ impl Driver {
     /// handshake leaves in the same write.
     #[inline]
     fn request_flush(&self, cx: &mut MetaContext<'_>, are_first_tickets: bool) {
+        // An owner that was given data with the end of the handshake is about to answer.
         if are_first_tickets && self.window.unacked() > 0 {
             cx.call_again();
         } else {
@@ -300,6 +314,8 @@ impl MetaProcess for Driver {
     ) -> Result<(), Reason> {
         match message {
             Message::Tcp(packet) if !self.holds_messages() => {
+                // Nothing is written here. The flush at the end of the activation writes what all messages of a batch
+                // have brought.
                 self.machine.send(packet.data, cx.now_ms);
                 if self.writable {
                     cx.flush_later();
@@ -315,6 +331,7 @@ impl MetaProcess for Driver {
 
     fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         self.transmit(cx);
+        // The flight has left just now, so the peer's time to answer counts from here.
         if self.machine.is_handshaking() {
             self.await_answer(cx, Some(cx.now_ms));
         }
@@ -332,6 +349,7 @@ impl MetaProcess for Driver {
     }
 
     fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        // The socket comes before the deadline: what contradicts it may be there without having been reported yet.
         if self.machine.status().deadline_ms <= cx.now_ms && !planted!(DeadlineFirst) {
             self.look_at_socket(cx)?;
             if cx.actions.again != Again::No {
@@ -340,6 +358,7 @@ impl MetaProcess for Driver {
             }
         }
         if self.machine.handle_timeout(cx.now_ms)
+            // Keep-alive bytes count against the quota as the owner's writes do, and are left out if it is full.
             && let Some(bytes) = self.machine.settings.keep_alive_bytes()
             && cx
                 .quota()
@@ -364,6 +383,7 @@ impl MetaProcess for Driver {
                 self.request_ack(cx, ack);
                 self.update_blocked(cx);
             }
+            // The diversion delivers the end of the peer again, after the bytes that were given back.
             // The end of the peer is repeated behind the fence.
             Ack::End if self.diversion.is_some() => {}
             Ack::End => self.input(cx, Input::PeerEndHandled),
@@ -378,6 +398,7 @@ impl MetaProcess for Driver {
         if self.has_failed_hand_over(cx) {
             return self.drive(cx);
         }
+        // The exit may come from the end of the owner, which has a reason of its own in the Disconnect.
         let is_orphan = self.owner != cx.parent && !cx.services.deliver.is_alive(self.owner);
         self.finish(
             cx,

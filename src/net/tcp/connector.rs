@@ -137,6 +137,7 @@ impl TcpConnection {
         if self.options.process.is_some() {
             return Err(ConfigError::new("process", HAS_AN_OWNER));
         }
+        // A session is always half-open; with a policy it is so only if the options say it.
         let half_open = self.options.connection.half_open;
         let framing = self.options.connection.take_framing();
         if self.reconnect.is_some() {
@@ -277,6 +278,7 @@ impl TcpConnection {
         let address = stream.peer_addr().unwrap_or(UNSPECIFIED);
         options.validate_connected()?;
         Self::refuse_reconnect(&options)?;
+        // Without a host the address of the socket is the name that TLS verifies and that records show.
         if options.host.is_any() {
             options.host = address.into();
         }
@@ -328,6 +330,7 @@ fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stre
         &options.connection.socket,
         options.connection.keep_alive_period,
     )?;
+    // The family of the local address has to be that of the socket.
     if let Some(local) = options.local_addr {
         socket.bind(&mapped_for(local, address.is_ipv6()).into())?;
     }

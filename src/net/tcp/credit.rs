@@ -60,6 +60,7 @@ impl Creditor for InputCredit {
         if pending < self.quarter {
             return;
         }
+        // All of them are taken, because another thread may have added to them since.
         let bytes = self.pending.swap(0, Relaxed);
         if bytes > 0 {
             let (to, mark) = (self.connection, Ack::Data(bytes));

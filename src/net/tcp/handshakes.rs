@@ -70,6 +70,7 @@ impl WaitingHandshakes {
 
     pub(super) fn enter(&self, waits_for: WaitsFor, alias: Alias, now_ms: u64) -> Waiting {
         let mut lists = self.lists();
+        // Numbers and not times order the list, because many handshakes begin in one millisecond.
         let number = lists.next;
         lists.next += 1;
         lists.of(waits_for).insert(number, (alias, now_ms));

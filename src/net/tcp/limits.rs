@@ -97,13 +97,17 @@ impl ConnectionLimiter {
         if fits() {
             return true;
         }
+        // A swap, which is a read-modify-write, so that it takes part in the total order of the counts that are read
+        // next.
         self.awaits_permit.swap(true, SeqCst);
+        // Again, after the flag is set; the page has the interleaving.
         fits()
     }
 
     /// Has every connection that ends wake the listener, which has none to accept any more. Returns how many there are.
     pub(super) fn drain(&self) -> usize {
         self.is_draining.store(true, SeqCst);
+        // The flag is set before the connections are counted, for the same reason as in `has_room`.
         self.awaits_permit.swap(true, SeqCst);
         self.open.load(SeqCst)
     }
@@ -162,6 +166,7 @@ impl ConnectionLimiter {
         }
         self.listener
             .get_or_init(|| (listener, Arc::clone(commands)));
+        // Relaxed: only the listener adds, and it reads its own additions.
         self.open.fetch_add(1, Relaxed);
         let rare = max_per_ip.map(|_| {
             Box::new(Rare {

@@ -207,6 +207,8 @@ impl TcpServer {
                 &options.connection.socket,
             )?;
             #[cfg(unix)]
+            // A listener must be able to bind again while connections of its predecessor are in TIME_WAIT. On Windows
+            // the option would let another program take the port.
             socket.set_reuse_address(true)?;
             set_stream_options(
                 &SockRef::from(&socket),
@@ -220,6 +222,7 @@ impl TcpServer {
         let mut server = Self::over_tcp(std::net::TcpListener::from(socket), options, tls)?;
         let local_addr = server.local_addr();
         server.resolving_ms = resolving_ms;
+        // A listener on all addresses has to ask each connection for its own.
         if !local_addr.ip().is_unspecified() {
             // Saves a system call for each connection.
             server.limiter = Arc::new(ConnectionLimiter::new(Some(local_addr), &server.options));

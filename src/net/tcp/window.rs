@@ -75,6 +75,7 @@ impl DeliveryWindow {
 
     /// Counts handled bytes. Returns the bytes of the next acknowledgement, as `delivered` does.
     pub(super) fn acked(&mut self, bytes: u32) -> Option<u32> {
+        // More may come back than is counted: buffers from before a reset give back late.
         self.unacked = self.unacked.saturating_sub(bytes);
         self.ack_in_flight = self.ack_in_flight.saturating_sub(bytes);
         self.next_ack()

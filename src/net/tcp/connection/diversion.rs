@@ -89,6 +89,7 @@ impl Driver {
         if self.is_securing() {
             return self.go_on_securing(cx);
         }
+        // The old owner still has input that is older than what the mailbox refused.
         let is_fenced = self.diversion.as_ref().is_some_and(|to| to.is_fenced());
         if !is_fenced {
             self.deliver_refused(cx);

@@ -28,6 +28,8 @@ impl Driver {
     /// Lets a session know that it should come to its end, behind the input that is in the socket now.
     #[cold]
     pub(super) fn notify_session(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        // The drain is delivered after the bytes that are in the socket now, so that a request which has arrived is
+        // answered.
         self.readable = true;
         self.drive(cx)?;
         let permit = self.permit.as_ref();

@@ -87,6 +87,7 @@ impl Driver {
         let mut returned = VecDeque::new();
         let mut is_raw = self.machine.status().is_raw;
         match self.diversion.as_deref_mut() {
+            // The owner that gives it on has not got everything back yet, and the order of the bytes would be lost.
             Some(Diversion::Move(current)) if current.is_fenced => {
                 return current.next.push_back(Next::HandOver(order));
             }
@@ -113,11 +114,13 @@ impl Driver {
         let is_adopted = deliver.adopt(order.to, cx.alias);
         if is_adopted {
             let parent = std::mem::replace(&mut cx.parent, order.to);
+            // A parent that is the old owner keeps the connection until the fence comes; see the page.
             if parent != order.from {
                 deliver.disown(parent, cx.alias);
             }
             self.owner = order.to;
         }
+        // A pause belongs to the owner that has asked for it, and the new one does not know of it.
         self.input(cx, Input::SetPaused(false));
         self.diversion = Some(Box::new(Diversion::Move(Move {
             from: order.from,
@@ -132,6 +135,7 @@ impl Driver {
                 .deliver
                 .deliver_ack(order.from, cx.alias, Ack::Fence)
         {
+            // One of the two owners is gone, so that bytes are missing or have no receiver.
             return self.fail_hand_over(cx);
         }
         self.deliver_handed_over(cx, order.from);
@@ -142,6 +146,7 @@ impl Driver {
         if !matches!(self.diversion.as_deref(), Some(Diversion::Move(_))) {
             return;
         }
+        // The mailbox of the old owner refused it, so it comes after everything that was given back.
         let refused = self.window.take_refused();
         self.window.reset();
         self.update_blocked(cx);
@@ -153,9 +158,11 @@ impl Driver {
             current.returned.push_back(packet.data);
         }
         let (from, next) = (current.from, current.next.pop_front());
+        // From here on the end of the old owner concerns this connection no more.
         if from != cx.parent {
             cx.services.deliver.disown(from, cx.alias);
         }
+        // The machine has reported the end of the peer to the old owner, before or during the hand-over.
         self.input(cx, Input::RepeatPeerEnd);
         match next {
             None => self.deliver_returned(cx),
@@ -205,11 +212,13 @@ impl Driver {
         if current.is_fenced {
             return;
         }
+        // A framing that the new owner has set must see these bytes before those that were read later.
         if current.is_raw {
             let returned = std::mem::take(&mut current.returned);
             self.input(cx, Input::Unread(returned));
         } else {
             let mut returned = std::mem::take(&mut current.returned);
+            // The mailbox of the new owner may fill up in between.
             while !self.window.has_refused()
                 && let Some(data) = returned.pop_front()
             {
@@ -232,6 +241,7 @@ impl Driver {
             return false;
         };
         let deliver = &cx.services.deliver;
+        // After the fence everything has come back, and the old owner may end.
         if !current.is_fenced || (deliver.is_alive(current.from) && deliver.is_alive(self.owner)) {
             return false;
         }
@@ -246,6 +256,7 @@ impl Driver {
                 "connection of {peer} reset: an owner ended while it was handed over"
             ));
         });
+        // The peer must not take a part for the whole.
         self.stream.reset_on_close();
         self.input(cx, Input::AbortFor(DisconnectReason::OwnerGone));
         if let Some(Diversion::Move(current)) = self.diversion.take().map(|diversion| *diversion)

@@ -9,6 +9,7 @@ impl Driver {
     /// Why the connection has ended, if everything that was read before has been delivered, and it is neither relayed nor
     /// handed over.
     pub(in crate::net::tcp) fn loss(&self) -> Option<DisconnectReason> {
+        // What was read before the loss belongs before the message that reports it.
         if self.diversion.is_some() || self.window.has_refused() {
             return None;
         }
@@ -17,6 +18,7 @@ impl Driver {
 
     /// Closes the socket, with a reset if anything that was accepted has not been sent.
     pub(in crate::net::tcp) fn hang_up(&mut self, cx: &MetaContext<'_>) {
+        // The peer must not take a part for the whole.
         if self.machine.status().is_abandoned || cx.quota().queued() > 0 {
             self.stream.reset_on_close();
         }

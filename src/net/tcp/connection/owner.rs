@@ -62,6 +62,7 @@ impl Driver {
     }
 
     pub(super) fn deliver_data(&mut self, cx: &MetaContext<'_>, mut message: CompactMessage) {
+        // Connections whose window counts acknowledgements attach nothing, and allocate nothing for it.
         if self.window.follows_buffers() {
             self.attach_credit(cx, &mut message);
         }
@@ -138,6 +139,7 @@ impl Driver {
     }
 
     fn deliver_connect(&mut self, cx: &mut MetaContext<'_>) {
+        // Set before the Connect, because an owner may start TLS as soon as it has that.
         if self.machine.status().is_encrypted {
             cx.quota().set_secured();
         }
@@ -147,6 +149,8 @@ impl Driver {
             self.spawn_owner(cx, &*owners, connect);
         } else {
             self.handshake_done();
+            // The writes that were accepted for the lost connection are not for this one, so the owner's worker opens
+            // the quota.
             if cx.quota().is_down() {
                 return self.deliver_reopened(cx, connect);
             }
@@ -184,6 +188,7 @@ impl Driver {
                 self.owner = owner;
                 cx.quota().set_owner(owner);
                 self.handshake_done();
+                // A drain that began before this process existed has not notified it.
                 if self
                     .permit
                     .as_ref()
@@ -192,6 +197,7 @@ impl Driver {
                     cx.services.deliver.deliver_drain(owner);
                 }
             }
+            // Without a parent nothing would end the connection, and without an owner nothing would read it.
             _ => {
                 self.stream.reset_on_close();
                 self.input(cx, Input::Abort);
@@ -232,6 +238,7 @@ impl Driver {
             }
             message => message,
         };
+        // A command starts deadlines that its sender counts from now, not from the beginning of the activation.
         cx.start_deadlines_now();
         match message.take::<SocketCommand>() {
             Ok(SocketCommand::GiveWay) => return self.give_way(cx),
@@ -266,13 +273,16 @@ impl Driver {
             }
             SocketCommand::Abort => {
                 self.release_input(cx);
+                // The peer must not take what has left for the whole.
                 self.stream.reset_on_close();
+                // What the mailbox refused would hold back the end; an abort discards it.
                 drop(self.window.take_refused());
                 Input::Abort
             }
             SocketCommand::ShutdownWrite => Input::ShutdownWrite,
             SocketCommand::PauseReading => Input::SetPaused(true),
             SocketCommand::ResumeReading => Input::SetPaused(false),
+            // A relayed connection passes bytes on without looking at them.
             SocketCommand::SetFraming(_) if self.relay().is_some() => return,
             SocketCommand::SetFraming(framing) => Input::SetFraming(Arc::new(framing)),
             SocketCommand::Returned(data) => return self.keep_returned(data),
@@ -316,6 +326,7 @@ impl Driver {
     pub(super) fn report_end(&mut self, cx: &MetaContext<'_>, disconnect: DisconnectReason) {
         if let Some(permit) = &self.permit {
             self.count_end(cx, permit, &disconnect);
+            // The owner has never heard of the connection, so that a Disconnect would be about nothing.
             if !permit.is_established() {
                 permit.handshake_failed();
                 let peer = self.remote_addr.get();
@@ -364,7 +375,9 @@ impl Driver {
         reason: DisconnectReason,
     ) -> Result<(), Reason> {
         cx.start_deadlines_now();
+        // The quota closes before the output is counted, so that no further write is accepted.
         cx.quota().close(cx.alias.generation());
+        // What waits for TLS must not leave in plain text, and there will be no TLS.
         if self.is_securing() {
             self.give_up_secure(cx);
         }

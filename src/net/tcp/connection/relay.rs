@@ -87,6 +87,7 @@ impl Relay {
     /// What the end of this connection means for its partner.
     fn outcome(&self, reason: &DisconnectReason, unsent: u64) -> RelayOutcome {
         match reason {
+            // A part must not look like the whole to the peer of the partner.
             _ if unsent > 0 || !self.returned.is_empty() => RelayOutcome::Lost,
             DisconnectReason::ClosedByPeer if self.has_passed_end => RelayOutcome::Complete,
             DisconnectReason::Exit(Reason::Kill) => RelayOutcome::Lost,
@@ -126,12 +127,14 @@ impl Driver {
     pub(super) fn join_relay(&mut self, cx: &MetaContext<'_>, side: RelaySide) {
         let partner = side.partner();
         self.input(cx, Input::Relayed);
+        // A pause belongs to the owner, which does not read this connection any more.
         self.input(cx, Input::SetPaused(false));
         self.diversion = Some(Box::new(Diversion::Relay(Relay::new(side))));
         let deliver = &cx.services.deliver;
         if !deliver.deliver_ack(self.owner, cx.alias, Ack::Fence) {
             self.input(cx, Input::Close(DisconnectReason::OwnerGone));
         }
+        // The partner may have stopped before this side could wake it; see the page.
         wake(cx, partner);
     }
 
@@ -166,6 +169,7 @@ impl Driver {
         let Some(relay) = self.relay_mut() else {
             return;
         };
+        // Bytes that were given back may bring the partner above its mark as well.
         while !relay.is_fenced && !relay.is_stopped {
             let Some(data) = relay.returned.pop_front() else {
                 break;
@@ -193,6 +197,7 @@ impl Driver {
         };
         let partner = relay.side.partner();
         let quota = cx.services.commands.quota(partner);
+        // The wake says only that something has changed: it may come for another reason, or late.
         relay.is_stopped = quota.is_some_and(|quota| quota.is_above(partner.generation()));
         self.forward_returned(cx);
     }
@@ -225,6 +230,7 @@ impl Driver {
             RelayOutcome::Complete => {}
             RelayOutcome::Closed(reason) => self.input(cx, Input::Close(reason)),
             RelayOutcome::Lost => {
+                // The peer must not take a part for the whole.
                 self.stream.reset_on_close();
                 self.input(cx, Input::Abort);
             }

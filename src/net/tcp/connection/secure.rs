@@ -153,6 +153,7 @@ impl Driver {
         match self.machine.status().can_start_tls {
             // It is ending, for a reason of its own.
             None => self.give_up_secure(cx),
+            // Earlier writes must have left, because TLS encrypts whatever is in the output when it begins.
             Some(has_left) if has_left && !secure.is_fenced => return self.begin_tls(cx),
             Some(_) => {}
         }
@@ -164,6 +165,8 @@ impl Driver {
         else {
             return Ok(());
         };
+        // The bytes between the frames are gone, so that a TLS record cannot be put together again; and what came
+        // unprotected must not be taken for protected.
         if !secure.is_raw && (!secure.returned.is_empty() || self.machine.status().has_unread) {
             self.refuse_tls(cx, "plaintext behind STARTTLS");
             return Ok(());
@@ -180,6 +183,7 @@ impl Driver {
             ahead.extend_from_slice(&part);
         }
         ahead.extend_from_slice(&self.machine.take_unread());
+        // These bytes were counted as plain input, and are counted again when TLS has decrypted them.
         let bytes_in = &mut self.machine.counters.bytes_in;
         *bytes_in = bytes_in.saturating_sub(ahead.len() as u64);
         self.input(cx, Input::StartTls(Box::new(tls)));

@@ -15,6 +15,7 @@ impl Driver {
     /// a hang-up without an error, and waits.
     #[cold]
     pub(super) fn find_reset(&mut self, cx: &MetaContext<'_>) {
+        // The error is read from the socket without reading the data before it.
         if let Ok(Some(error)) = self.stream.take_error() {
             self.input(cx, Input::ReadFailed(error.into()));
         }
@@ -25,6 +26,7 @@ impl Driver {
     #[cold]
     pub(super) fn end(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let status = self.machine.status();
+        // A Disconnect must not overtake what was read before it.
         if !self.awaits_delivery()
             && let Some(reason) = status.ended
         {
@@ -33,6 +35,7 @@ impl Driver {
         if status.is_abandoned || cx.quota().queued() > 0 {
             self.stream.reset_on_close();
         }
+        // The descriptor is not kept for an owner that is slow to take what is left.
         self.stream.hang_up(cx);
         cx.set_deadline(u64::MAX);
         Ok(())
@@ -41,6 +44,7 @@ impl Driver {
     #[cold]
     pub(super) fn close_quota(&mut self, cx: &MetaContext<'_>) {
         let quota = cx.quota();
+        // The bytes are counted after the quota has closed, when no write can add to them.
         quota.close(cx.alias.generation());
         let queued = quota.queued();
         self.input(
@@ -85,6 +89,7 @@ impl Driver {
 
     /// Computes a step of the handshake with the bytes that were read, here or on another thread.
     pub(super) fn receive_handshake(&mut self, cx: &mut MetaContext<'_>) {
+        // The buffer is taken out, because the step may move its bytes to another thread.
         let mut read = std::mem::take(cx.scratch);
         self.receive_handshake_bytes(cx, &mut read);
         *cx.scratch = read;
@@ -99,6 +104,7 @@ impl Driver {
         {
             None => self.machine.receive(bytes, cx.now_ms),
             Some(handshake) => {
+                // The thread has a copy of the bytes, and the next connection reads into this buffer.
                 bytes.clear();
                 cx.offload(handshake);
                 if let Some(permit) = &mut self.permit {
@@ -130,6 +136,7 @@ impl Driver {
         else {
             return;
         };
+        // The time for the first byte is a part of that for the handshake, never more.
         let handshake_ms = self.handshake_deadline(cx.now_ms);
         if silence_ms < handshake_ms {
             self.input(cx, Input::HandshakeDeadline(silence_ms));
@@ -172,6 +179,7 @@ impl Driver {
             return Ok(());
         }
         if self.read(cx) {
+            // The bytes came after the listener had chosen this connection, so it stays.
             self.begin_handshake(cx);
             self.receive_handshake(cx);
         } else if self.machine.is_handshaking() {

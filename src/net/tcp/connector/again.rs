@@ -67,6 +67,7 @@ impl TcpConnection {
         let Err(exit) = outcome else {
             return Ok(());
         };
+        // The end was asked for, so a failure is an end and no loss.
         if self.is_ending() || self.then_close.is_some() {
             return Err(exit);
         }
@@ -85,6 +86,7 @@ impl TcpConnection {
             bytes_out: 0,
             unsent: std::mem::take(&mut again.unreported),
         };
+        // The reason was that of this attempt, and the next one may succeed.
         self.reason = None;
         self.give_up_lookup(cx);
         self.close_attempts(cx);
@@ -118,8 +120,10 @@ impl TcpConnection {
             next_attempt: Duration::from_millis(wait_ms),
         };
         let owner = self.owner;
+        // The fence goes behind the message: when it is back, nothing that the owner wrote before can follow.
         let is_delivered = cx.deliver_control(owner, Message::TcpReconnecting(Box::new(message)))
             && (!is_fenced || cx.services.deliver.deliver_ack(owner, cx.alias, Ack::Fence));
+        // No process is left that would use a connection.
         if !is_delivered {
             self.end();
             return self.fail(DisconnectReason::OwnerGone);
@@ -133,10 +137,12 @@ impl TcpConnection {
         let (State::Waiting, Some(again)) = (&self.state, &self.reconnect) else {
             return Ok(());
         };
+        // The timer was armed for something else, or fires early.
         if cx.now_ms < self.next_attempt_ms {
             self.arm(cx);
             return Ok(());
         }
+        // A byte of the old connection must not reach the new one.
         if again.has_lost && (again.is_fenced || cx.quota().queued() > 0) {
             // The fence, or the bytes, come back here.
             cx.set_deadline(u64::MAX);
@@ -147,6 +153,7 @@ impl TcpConnection {
         let path = again.path.clone();
         self.self_connects = 0;
         self.next_attempt_ms = u64::MAX;
+        // Each attempt has the whole time for itself.
         self.count_connect_timeout(cx);
         #[cfg(unix)]
         if let Some(path) = path {
@@ -181,12 +188,14 @@ impl TcpConnection {
         if bytes > 0 {
             again.discard(bytes);
             cx.quota().sent(bytes, 0);
+            // These may have been the last bytes that were on their way.
             self.begin_again(cx)?;
             return Ok(None);
         }
         let is_fenced = again.is_fenced;
         match message.downcast_ref() {
             Some(SocketCommand::Close | SocketCommand::Abort) => return Ok(Some(message)),
+            // A close ends whatever there is, also before the fence.
             Some(SocketCommand::CloseFor(reason)) => {
                 let reason = reason.clone();
                 self.end();

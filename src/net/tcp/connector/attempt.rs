@@ -68,6 +68,7 @@ impl fmt::Display for Failures<'_> {
 
 impl TcpConnection {
     pub(super) fn resolve(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        // A literal and `localhost` need no thread.
         if let Some(Ok(known)) = self.options.host.known_addresses(self.options.port) {
             self.addresses = interleave(&known);
             return self.start_next(cx);
@@ -88,6 +89,7 @@ impl TcpConnection {
     }
 
     fn resolved(&mut self, cx: &mut MetaContext<'_>, found: Found) -> Result<(), Reason> {
+        // The look-up was given up, or the attempt has ended, while the answer was on its way.
         if !matches!(self.state, State::Resolving) {
             return Ok(());
         }
@@ -129,6 +131,7 @@ impl TcpConnection {
             address,
             ..
         } = winner;
+        // The losers leave the poll before they are closed, because they share the token of the alias.
         self.leave_poll(cx);
         self.state = State::Over;
         let prepared = self
@@ -138,6 +141,7 @@ impl TcpConnection {
         let machine = match prepared {
             Ok(machine) => machine,
             Err(reason) => {
+                // The winner is no longer among the attempts, so nothing else takes it off the poll.
                 stream.deregister(cx);
                 return self.fail(reason);
             }
@@ -153,6 +157,7 @@ impl TcpConnection {
             return Ok(());
         };
         let bytes = header.to_bytes();
+        // A short write here would need a queue before the driver has one. A socket that takes less has failed.
         if stream.write(&[io::IoSlice::new(&bytes)])? < bytes.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -184,6 +189,7 @@ impl TcpConnection {
         // Cancels the deadline of the attempt.
         cx.set_deadline(u64::MAX);
         let mut arrived = 0;
+        // What came early counts as written before anything that comes now.
         for message in std::mem::take(&mut self.early) {
             arrived += carried(&message) as u64;
             driver.replay_early(cx, message);
@@ -213,6 +219,7 @@ impl TcpConnection {
     fn finish(&mut self, cx: &mut MetaContext<'_>, reason: DisconnectReason) -> Result<(), Reason> {
         cx.quota().close(cx.alias.generation());
         self.end();
+        // Without accepted data nothing is worth waiting for.
         if cx.quota().queued() == 0 || self.is_waiting() {
             return self.fail(reason);
         }
@@ -222,6 +229,7 @@ impl TcpConnection {
             let close_ms = cx
                 .now_ms
                 .saturating_add(millis(self.options.connection.limits.close_timeout));
+            // The close has its own deadline, which does not extend that of the attempt.
             self.deadline_ms = self.deadline_ms.min(close_ms);
             self.arm(cx);
         }
@@ -241,6 +249,7 @@ impl TcpConnection {
             }
             Ok(state) => {
                 self.state = state;
+                // The timer was that of the next look.
                 cx.set_deadline(self.deadline_ms);
                 self.watch(cx)?;
                 self.finish_connect(cx, Readiness::default())
@@ -295,6 +304,7 @@ impl MetaProcess for TcpConnection {
         self.owner = cx.parent;
         // Checked at the spawn too, but the name may have become a pool's since.
         cx.services.refuse_pools(self.owners())?;
+        // The look-up of the name is not repeated in later attempts: the owner stays what it was.
         if let Some(name) = &self.options.process {
             match cx.services.deliver.resolve(name) {
                 // A process that is gone by now is found by the first delivery.
@@ -375,6 +385,7 @@ impl MetaProcess for TcpConnection {
         }
         self.give_up_lookup(cx);
         let again = self.reconnect.take();
+        // The end of the relay, which the other side reports, takes the place of this message.
         if again.as_ref().is_some_and(|again| again.is_silent) {
             return;
         }

@@ -40,6 +40,8 @@ pub(super) fn interleave(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
     let mut ordered = VecDeque::with_capacity(addresses.len().min(MAX_ADDRESSES));
     loop {
         let pair = (like_first.next(), others.next());
+        // A name with very many addresses, which an attacker's server can give, must not keep the attempt busy for
+        // ever.
         if pair == (None, None) || ordered.len() >= MAX_ADDRESSES {
             ordered.truncate(MAX_ADDRESSES);
             return ordered;
@@ -53,6 +55,7 @@ impl TcpConnection {
     /// Begins with the next address, and goes on at once if that fails at once. Without any address left the attempts that
     /// are under way are waited for; without these the connection has failed.
     pub(super) fn start_next(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        // An address that fails at once costs no delay: RFC 8305 waits only for those that are silent.
         while let Some(address) = self.addresses.pop_front() {
             match begin(address, &self.options) {
                 Ok(stream) => {
@@ -66,6 +69,7 @@ impl TcpConnection {
                         address,
                         is_registered: false,
                     };
+                    // The attempts that are under way go on, and the fastest wins.
                     match &mut self.state {
                         State::Connecting(attempts) => attempts.push(attempt),
                         state => *state = State::Connecting(vec![attempt]),
@@ -129,6 +133,7 @@ impl TcpConnection {
         cx: &mut MetaContext<'_>,
         readiness: Readiness,
     ) -> Result<(), Reason> {
+        // A socket that was given by the program may be meant to be connected to itself.
         let asks_for_itself = !self.is_attempt || self.asks_for_port();
         let State::Connecting(attempts) = &mut self.state else {
             return Ok(());
@@ -139,6 +144,7 @@ impl TcpConnection {
             _ => Readiness::default(),
         };
         let (mut place, mut failed) = (0, Vec::new());
+        // All of them are looked at, because they share one token and an event does not say whose it was.
         while let Some(attempt) = attempts.get(place) {
             match outcome(&attempt.stream, seen) {
                 Outcome::Pending => place += 1,
@@ -181,6 +187,7 @@ impl TcpConnection {
         cx: &mut MetaContext<'_>,
         mut attempt: Attempt,
     ) -> Result<(), Reason> {
+        // A reset leaves no TIME_WAIT behind, which would hold the port.
         attempt.stream.reset_on_close();
         attempt.stream.deregister(cx);
         let address = attempt.address;

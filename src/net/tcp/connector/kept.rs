@@ -60,6 +60,7 @@ impl Kept {
         cx: &mut MetaContext<'_>,
         outcome: Result<(), Reason>,
     ) -> Result<(), Reason> {
+        // The connection may have been established by any callback of the driver.
         if self.since_ms.is_none() && cx.quota().is_established() {
             self.since_ms = Some(cx.now_ms);
             self.awaits_owner = cx.quota().is_down();
@@ -72,11 +73,13 @@ impl Kept {
         };
         let attempt = self.attempt.as_ref();
         let is_over = attempt.is_none_or(|attempt| attempt.is_ending());
+        // What this side has ended, or what another attempt cannot mend, is final.
         let Some(reason) = self.driver.loss().filter(|_| !is_over).filter(is_retried) else {
             return Err(exit);
         };
         self.driver.hang_up(cx);
         cx.set_deadline(u64::MAX);
+        // The quota is still closed for the last loss, and is opened by the owner: the page has the interleaving.
         if self.awaits_owner {
             return Ok(());
         }
@@ -106,6 +109,7 @@ impl Kept {
         if here > 0 {
             cx.quota().sent(here, 0);
         }
+        // The bit belonged to output that is discarded now.
         cx.quota().take_above();
         let loss = Loss {
             reason,
@@ -131,6 +135,7 @@ impl Kept {
     }
 
     fn note(&mut self, message: &Message) {
+        // The bytes are counted before the driver sees them, because it may fail with them.
         self.arrived += carried(message) as u64;
         if let Some(
             SocketCommand::Close

@@ -21,6 +21,7 @@ pub(super) fn outcome(stream: &Stream, readiness: Readiness) -> Outcome {
     let error = match stream.take_error() {
         Ok(None) => match stream.peer_addr() {
             Ok(peer)
+                // A stream of the Unix family has no port by which it could meet itself.
                 if matches!(stream, Stream::Tcp(_)) && stream.local_addr() == canonical(peer) =>
             {
                 return Outcome::Itself;

@@ -94,6 +94,7 @@ impl Reconnect {
 
     /// A connection that was established at `since_ms` is lost.
     pub(super) fn lost(&mut self, since_ms: u64, now_ms: u64) {
+        // A connection that falls at once each time must not reset the wait, or its peer would be flooded.
         if now_ms.saturating_sub(since_ms) >= millis(self.policy.max) {
             self.waits = 0;
         }
@@ -105,6 +106,7 @@ impl Reconnect {
         let down_since_ms = *self.down_since_ms.get_or_insert(now_ms);
         if let Some(limit) = self.policy.give_up_after {
             let end_ms = down_since_ms.saturating_add(millis(limit));
+            // The next attempt would begin after the limit.
             if now_ms.saturating_add(wait_ms) > end_ms {
                 return None;
             }
@@ -116,6 +118,7 @@ impl Reconnect {
 
     /// Bytes have come that were for the old connection.
     pub(super) fn discard(&mut self, bytes: usize) {
+        // Bytes beyond those that were reported were accepted after the loss was counted.
         let known = self.late.min(bytes);
         self.late -= known;
         self.unreported += (bytes - known) as u64;
@@ -126,6 +129,7 @@ impl ReconnectPolicy {
     /// The wait behind `waits` others, in milliseconds.
     fn wait_ms(&self, waits: u32, random: u64) -> u64 {
         let first = self.first.max(Duration::from_millis(1));
+        // The factor saturates, because a shift by more than the width is a panic.
         let factor = 1_u32.checked_shl(waits.min(31)).unwrap_or(u32::MAX);
         let whole = first.saturating_mul(factor).min(self.max);
         // From 0 to 1.

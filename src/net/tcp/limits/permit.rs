@@ -91,6 +91,7 @@ impl ConnectionPermit {
             (&limiter.high_water, u64::from(counters.high_water)),
             (&limiter.refused_sends, u64::from(counters.refused_sends)),
         ] {
+            // Most counters of a connection are zero, and an addition takes the cache line from other workers.
             if value > 0 {
                 sum.fetch_add(value, Relaxed);
             }
@@ -118,6 +119,7 @@ impl ConnectionPermit {
             }
             Stage::Begun(begun) => {
                 self.limiter.waiting.leave(begun.place);
+                // The count is reduced before `awaits_permit` is read; see the page of `limits`.
                 self.limiter.handshaking.fetch_sub(1, SeqCst);
                 true
             }
@@ -141,6 +143,7 @@ impl ConnectionPermit {
             .enter(WaitsFor::FirstByte, alias, now_ms);
         self.stage = Stage::Silent(Box::new(place));
         let max = self.limiter.max_silent;
+        // The one that has waited longest gives way, which may be this one.
         if max.is_some_and(|max| self.limiter.silent() > max) {
             self.limiter.ask_silent(commands);
         }
@@ -189,6 +192,7 @@ impl ConnectionPermit {
         if let Some(now_ms) = flight_ms {
             waiting.leave(begun.place);
             begun.place = waiting.enter(WaitsFor::Answer, alias, now_ms);
+        // The step was no progress, so the peer's time goes on.
         } else if begun.is_computed {
             waiting.return_to(begun.place, alias);
         }
@@ -238,6 +242,7 @@ impl ConnectionPermit {
 
     /// Wakes the listener if it waits for the room that has just been made.
     fn wake_listener(&self) {
+        // The flag is cleared by one of the connections that end at once, so that the listener is woken once.
         if self.limiter.awaits_permit.swap(false, SeqCst)
             && let Some((listener, commands)) = self.limiter.listener.get()
         {
@@ -256,12 +261,14 @@ impl Drop for ConnectionPermit {
                 .unwrap_or_else(PoisonError::into_inner);
             if let Some(count) = by_ip.get_mut(&ip) {
                 *count -= 1;
+                // An address that is gone must not stay in the map, or a peer with many addresses would fill it.
                 if *count == 0 {
                     by_ip.remove(&ip);
                 }
             }
         }
         self.leave_handshake();
+        // The place is given back before the listener is woken, which looks at once.
         self.limiter.open.fetch_sub(1, SeqCst);
         self.wake_listener();
     }

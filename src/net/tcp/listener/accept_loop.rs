@@ -100,6 +100,7 @@ impl TcpServer {
             }
             match self.listener.accept() {
                 Ok((stream, remote_addr)) => {
+                    // An accept that succeeds shows that the failure is over.
                     self.back_off_ms = BACK_OFF_MS.0;
                     self.errors_in_row = 0;
                     self.handle_accepted(cx, stream, remote_addr);
@@ -107,6 +108,7 @@ impl TcpServer {
                 Err(error) => self.handle_error(cx, &error),
             }
         }
+        // Other meta-processes have their turn; the backlog keeps what is left.
         cx.call_again();
     }
 
@@ -116,6 +118,7 @@ impl TcpServer {
             return false;
         }
         let max_open = self
+            // With another policy at the limit connections are accepted and refused, so that their peers know.
             .options
             .max_connections
             .filter(|_| self.options.at_limit == AtLimit::Wait);
@@ -212,6 +215,7 @@ impl TcpServer {
                 format_args!("cannot accept: {error}"),
             );
         }
+        // The timer retries, because the kernel does not report when descriptors are back.
         self.wait(cx, lack, cx.now_ms + self.back_off_ms);
         self.back_off_ms = (self.back_off_ms * 2).min(BACK_OFF_MS.1);
     }
@@ -228,6 +232,7 @@ impl TcpServer {
             && let Ok((stream, _)) = self.listener.accept()
         {
             self.counters.shed += 1;
+            // The peer sees that it was refused, and does not take an end in order for an answer.
             stream.reset_on_close();
         }
         // Another thread may have taken the descriptor meanwhile: then there is none until the next failure.

@@ -31,6 +31,7 @@ impl TcpServer {
         remote_addr: SocketAddr,
     ) -> Option<ConnectionPermit> {
         let max = self.options.max_connections;
+        // A silent connection gives way to one that is there, but only the next one gains from it.
         if max.is_some_and(|max| self.limiter.open() >= max) {
             self.limiter.ask_silent(&cx.services.commands);
             return None;
@@ -52,10 +53,12 @@ impl TcpServer {
         stream: Stream,
         remote_addr: SocketAddr,
     ) {
+        // An untrusted peer gets no permit and no owner: it must cost as little as possible.
         if self.listener.is_tcp() && !self.options.proxy_protocol.trusts(remote_addr.ip()) {
             return self.refuse_untrusted(cx, &stream, remote_addr);
         }
         let number = self.counters.accepted;
+        // The owner is looked for before the permit, because a permit counts against the limits.
         let Some(owner) = self.owner(cx, number) else {
             self.counters.no_owner += 1;
             self.warn(
@@ -106,6 +109,7 @@ impl TcpServer {
         {
             stream.reset_on_close();
         }
+        // Where accepted sockets inherit the options of their listener, a system call for each connection is saved.
         if !INHERITED && let Stream::Tcp(stream) = &stream {
             set_stream_options(
                 &SockRef::from(stream),
@@ -156,6 +160,7 @@ impl TcpServer {
     /// Returns the owner of connection `number`: entry `number % len` of `process_pool`, or the next entry whose process is
     /// alive.
     fn owner(&self, cx: &MetaContext<'_>, number: u64) -> Option<Pid> {
+        // The processes of the pool take turns, so that each gets its share of the connections.
         let names = &self.options.process_pool;
         if names.is_empty() {
             return Some(cx.parent);

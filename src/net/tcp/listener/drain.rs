@@ -59,6 +59,7 @@ impl TcpServer {
             draining.deadline_ms = draining.deadline_ms.min(deadline_ms);
             return self.advance_drain(cx);
         }
+        // What the kernel has accepted would be reset by closing the socket.
         self.readable = true;
         self.accept_all(cx);
         self.leave_poll(cx);
@@ -70,6 +71,7 @@ impl TcpServer {
         self.draining = Some(Box::new(Draining {
             by: drain.by,
             deadline_ms,
+            // Counted before the connections are notified: those that end at once must wake this listener.
             began_with: self.limiter.drain(),
             closed: None,
         }));
@@ -83,6 +85,7 @@ impl TcpServer {
         let Some(draining) = &mut self.draining else {
             return Ok(());
         };
+        // The last one may have ended before the listener began to wait.
         if open == 0 {
             return Err(Reason::Normal);
         }

@@ -76,6 +76,8 @@ impl ProxiedConnection {
     ) -> Result<Option<(usize, Header)>, Refused> {
         loop {
             let spare = cx.scratch.spare_mut();
+            // Each read takes at most one of the longest headers, so that a peer without a header cannot make this
+            // grow.
             let most = spare.len().min(MAX_HEADER);
             match self.stream.read(&mut spare[..most]) {
                 Ok(0) => return Err(Refused::Ended),
@@ -99,6 +101,7 @@ impl ProxiedConnection {
 
     #[cold]
     fn refuse(&self, cx: &MetaContext<'_>, refused: &Refused) -> Reason {
+        // A proxy must not take a refused connection for one that was closed in order.
         self.stream.reset_on_close();
         if let Some(permit) = &self.permit {
             permit.proxy_header_failed();
@@ -128,6 +131,7 @@ impl ProxiedConnection {
             None => Connection::new(settings, cx.now_ms),
         };
         let mut remote_addr = self.proxy_addr;
+        // The socket goes to the driver. What is dropped with this meta-process must not close it.
         let stream = std::mem::replace(&mut self.stream, Stream::HungUp);
         if let Some((source, destination)) = header.addresses {
             let local_addr = permit.local_addr().unwrap_or_else(|| stream.local_addr());
@@ -137,6 +141,7 @@ impl ProxiedConnection {
         }
         let mut driver =
             Box::new(Driver::new(stream, machine, self.owner, remote_addr).with_permit(permit));
+        // The time for the header is over; the machine sets the next deadline.
         cx.set_deadline(u64::MAX);
         cx.scratch.extend_from_slice(&self.received[length..]);
         let outcome = driver.take_over(cx);

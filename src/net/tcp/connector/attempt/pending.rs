@@ -18,10 +18,12 @@ impl TcpConnection {
         };
         match message.take::<Resolved>() {
             Ok(Resolved(found)) => return self.resolved(cx, found),
+            // An empty write means nothing and would only wait.
             Err(Message::Tcp(packet)) if packet.data.is_empty() => {}
             Err(message) => match message.downcast_ref() {
                 Some(SocketCommand::Abort) => {
                     self.end();
+                    // An abort discards what waits, so that nothing is left to send before the end.
                     self.then_close = None;
                     return self.fail(DisconnectReason::Abort);
                 }
