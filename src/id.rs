@@ -90,7 +90,7 @@ impl fmt::Debug for Pid {
 pub struct Alias(NonZeroU64);
 
 impl Alias {
-    /// IndexAllocator per stripe: 2^24.
+    /// Slots of a stripe: 2^24.
     pub(crate) const SLOTS: u32 = 1 << 24;
     /// Stripes per node.
     pub(crate) const STRIPES: usize = 256;
@@ -349,6 +349,7 @@ fn numbers<const N: usize>(text: &str, start: &str, end: &str) -> Result<[u64; N
     let mut numbers = [0; N];
     for number in &mut numbers {
         let part = parts.next().ok_or(wrong)?;
+        // `parse` would take a sign as well.
         let is_plain = part.bytes().all(|byte| byte.is_ascii_digit());
         *number = part.parse().ok().filter(|_| is_plain).ok_or(wrong)?;
     }
@@ -383,6 +384,7 @@ impl FromStr for Alias {
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
         let [stripe, slot, generation] = numbers(text, "#", "")?;
+        // `new` would let a number that is too large reach into the next field.
         let fits = stripe < Self::STRIPES as u64 && slot < u64::from(Self::SLOTS);
         match u32::try_from(generation) {
             Ok(generation @ 1..) if fits => Ok(Self::new(stripe as usize, slot as u32, generation)),

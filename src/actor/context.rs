@@ -174,6 +174,7 @@ impl<'a> Context<'a> {
         );
         let processes = self.env.processes;
         match (to.into(), message, priority) {
+            // The usual send goes in registers to its place in the mailbox; the other forms take the longer way.
             (Target::Pid(pid), CompactMessage::User(value), Priority::Normal) => {
                 processes.send_user(from, pid, value)
             }

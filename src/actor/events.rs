@@ -104,6 +104,7 @@ impl Context<'_> {
     ) -> Result<Published, EventError> {
         let env = self.env();
         let published = env.processes.publish(event.state(), value)?;
+        // Publishing counts as a send for each subscriber, so that a publisher with many of them lets them run.
         let sends = u32::try_from(published.delivered).unwrap_or(u32::MAX);
         env.control.sent = env.control.sent.saturating_add(sends);
         Ok(published)

@@ -211,6 +211,7 @@ impl Pool {
     }
 
     fn set_retry(&mut self, env: &ProcessContext<'_>) {
+        // One timer is enough, however many messages are held back meanwhile.
         if !std::mem::replace(&mut self.retry_is_set, true) {
             alarm(env, Retry::Retry, RETRY);
         }
@@ -223,12 +224,14 @@ impl Pool {
                 self.fill(env);
             }
             PoolCommand::Remove(workers) => {
+                // A pool without workers would hold everything back for ever.
                 self.size = self.size.saturating_sub(workers).max(1);
                 while self.workers.len() > self.size {
                     let Some(worker) = self.workers.pop() else {
                         break;
                     };
                     self.places.remove(&worker);
+                    // Unlinked first: its end is wanted, and must not be taken for a failure and replaced.
                     env.unlink(Target::Pid(worker));
                     // It may have ended just now.
                     let _ =
@@ -252,6 +255,7 @@ impl Pool {
             _ => None,
         };
         let Some(position) = place else {
+            // A normal end of another process is no reason for a pool to end.
             return if reason == Reason::Normal {
                 Ok(())
             } else {
@@ -264,6 +268,7 @@ impl Pool {
             // The newcomer takes the place, so that the turn goes on as before.
             self.workers.swap_remove(position);
             self.places.insert(self.workers[position], position);
+        // The places of the workers behind it have moved.
         } else {
             self.workers.remove(position);
             let places = self.workers.iter().enumerate();
@@ -291,9 +296,11 @@ fn alarm(env: &ProcessContext<'_>, alarm: Retry, delay: Duration) {
 impl Actor for Pool {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         self.validate()?;
+        // Before the workers are spawned: one that ends at once must not end the pool.
         cx.set_trap_exit(true);
         for _ in 0..self.size {
             if let Err(error) = self.spawn_worker(cx.env()) {
+                // The workers that run already would stay without a pool.
                 self.terminate(cx, &Reason::Shutdown);
                 return Err(error.into());
             }
@@ -359,6 +366,7 @@ impl Actor for Pool {
     }
 
     fn terminate(&mut self, cx: &mut Context<'_>, reason: &Reason) {
+        // A worker does not trap exits, and `Normal` would not end it.
         let reason = if *reason == Reason::Normal {
             Reason::Shutdown
         } else {

@@ -384,6 +384,7 @@ pub(crate) fn finish(
     from: Pid,
     to: Alias,
     command: SocketCommand,
+// The quota closes first, so that no other process can write behind this command.
 ) -> Result<(), SendErrorKind> {
     let quota = processes.commands.quota(to).ok_or(SendErrorKind::NoMeta)?;
     if !quota.close(to.generation()) {

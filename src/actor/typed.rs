@@ -121,6 +121,7 @@ impl<A: TypedActor> Actor for Typed<A> {
         match A::translate(message) {
             Ok(message) => self.actor.handle(cx, from, message),
             Err(message) => {
+                // Once for each type: a peer that sends many must not fill the log.
                 if !self.unknown.contains(&message.message_type()) {
                     self.unknown.push(message.message_type());
                     cx.record_unknown(&message);

@@ -38,6 +38,7 @@ impl LocalAddr {
 
     #[inline]
     pub(crate) fn get(&self) -> Option<SocketAddr> {
+        // Most datagrams carry none, and leave the decoding to a function of its own.
         if self.is_none() { None } else { self.decode() }
     }
 

@@ -76,6 +76,7 @@ impl MessageType {
     pub(crate) fn of(id: TypeId) -> Self {
         let mut word = Word::default();
         id.hash(&mut word);
+        // The hash is cut to 31 bits; the page says what two types with one number cost.
         Self(word.finish() as u32 | USER)
     }
 
@@ -124,6 +125,7 @@ pub(crate) fn number_of<T: Any>() -> MessageType {
 pub(crate) fn note<T: Any, Box: Any>() {
     let number = MessageType::of(TypeId::of::<Box>()).0;
     // At the end of a thread the list is gone, and the name is noted once more.
+    // The list of the thread is a filter in front of the lock: a type that has lost its place there is noted once more.
     let is_noted = SEEN.try_with(|seen| seen[number as usize % NOTED].replace(number) == number);
     if is_noted != Ok(true) {
         let mut names = USER_NAMES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,6 +144,7 @@ impl Hasher for Word {
     }
 
     fn write(&mut self, bytes: &[u8]) {
+        // A `TypeId` gives its word by `write_u64`; this is for versions of std that give bytes.
         for byte in bytes {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }

@@ -195,6 +195,7 @@ impl Boxed {
     #[inline(never)]
     fn open(mut self) -> Message {
         let message = self.0.take().expect("a boxed is opened once");
+        // A thread that ends has no cache any more, and the box is freed.
         let _ = CACHE.try_with(|rack| rack.borrow_mut().put(self.0, &DEPOT));
         message
     }

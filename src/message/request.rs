@@ -74,6 +74,7 @@ pub(crate) fn typed<R: Request>(
     // An answer may be a message of the runtime, or a `Message` itself.
     let mut message = Some(result?);
     let any: &mut dyn std::any::Any = &mut message;
+    // A `Reply` that is a message itself needs no unpacking.
     if let Some(answer) = any.downcast_mut::<Option<R::Reply>>()
         && let Some(answer) = answer.take()
     {

@@ -63,6 +63,7 @@ pub struct UserMessage(Box<dyn Place>);
 impl UserMessage {
     #[inline]
     pub(crate) fn new<T: Any + Send>(value: T) -> Self {
+        // A large value would keep a large box alive on a thread that may never need it again.
         if size_of::<T>() <= LARGEST
             && let Some(mut empty) = take(TypeId::of::<T>())
             && let Some(place) = empty.value_mut::<T>()
@@ -70,6 +71,7 @@ impl UserMessage {
             *place = Some(value);
             return Self(empty);
         }
+        // Noted before the first message of the type is sent, so that its name is known wherever its number is shown.
         message_type::note::<T, Option<T>>();
         Self(Box::new(Some(value)))
     }
@@ -90,6 +92,7 @@ impl UserMessage {
         let Some(value) = self.0.value_mut::<T>().and_then(Option::take) else {
             return Err(self);
         };
+        // The box is empty, and the next value of that type on this thread takes it.
         if size_of::<T>() <= LARGEST {
             put(TypeId::of::<T>(), self.0);
         }
@@ -138,6 +141,7 @@ impl TypeCache {
     #[inline]
     fn find(stocks: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
         let first = places(of).next()?;
+        // A type is nearly always at its first place, and the search for another stays out of line.
         if stocks[first].as_ref().is_some_and(|stock| stock.of == of) {
             return stocks[first].as_mut();
         }
@@ -184,6 +188,7 @@ fn take(of: TypeId) -> Option<Empty> {
 
 #[inline]
 fn put(of: TypeId, empty: Empty) {
+    // Without a cache, at the end of the thread or inside of a drop, the box is freed.
     let _ = STOCKS.try_with(|stocks| {
         let Ok(mut stocks) = stocks.try_borrow_mut() else {
             return;

@@ -27,6 +27,7 @@ pub(super) fn send_from(
 ) -> io::Result<usize> {
     let mut control = Control::new();
     control.set_source(from);
+    // One datagram needs no cut, and the kernel would refuse a size that equals the whole.
     if let [first, _, ..] = datagrams {
         control.set_segment(first.len())?;
     }
@@ -109,6 +110,7 @@ mod linux {
             place[..WORD].copy_from_slice(&whole.to_ne_bytes());
             place[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
             place[WORD + 4..HEADER].copy_from_slice(&kind.to_ne_bytes());
+            // The padding up to the next word was zeroed in `new`.
             place[HEADER..whole].copy_from_slice(data);
             self.length += whole.next_multiple_of(WORD);
         }

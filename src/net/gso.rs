@@ -30,6 +30,7 @@ pub(super) fn is_known() -> bool {
     use std::sync::OnceLock;
 
     static KNOWN: OnceLock<bool> = OnceLock::new();
+    // Asked once: the answer belongs to the kernel, and each question costs a socket.
     *KNOWN.get_or_init(|| {
         let asked = || {
             let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;

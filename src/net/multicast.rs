@@ -223,9 +223,11 @@ impl Multicast {
                 None => Err(self.refused(io::ErrorKind::Unsupported.into())),
             };
             match made {
+                // A server may have sockets of both families, and a group has one.
                 Err(MulticastError::OtherFamily(_)) => {}
                 Err(error) => {
                     has_family = true;
+                    // The other sockets are still changed, so that a failure of one does not leave the rest behind.
                     failed.get_or_insert(error);
                 }
                 Ok(()) => has_family = true,
@@ -346,6 +348,7 @@ impl Family {
     fn of(socket: &SockRef<'_>) -> io::Result<Self> {
         let local = socket.local_addr()?.as_socket();
         Ok(match local.map(|local| local.ip()) {
+            // A socket of IPv6 that is bound to all addresses serves IPv4 groups too.
             Some(IpAddr::V6(ip)) if ip == Ipv6Addr::UNSPECIFIED && !socket.only_v6()? => Self::Both,
             Some(IpAddr::V6(_)) => Self::V6,
             _ => Self::V4,

@@ -29,6 +29,7 @@ const NO_SIGNAL: i32 = if cfg!(any(target_os = "linux", target_os = "android")) 
 /// Sends the slices in one system call; as many as `sendmsg(2)` takes, which is more than an output gives at once.
 pub(super) fn send(socket: &SockRef<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     match slices {
+        // `send` is the cheaper call, and one slice is the usual case.
         [only] => socket.send_with_flags(only, NO_SIGNAL),
         slices => socket.send_vectored_with_flags(slices, NO_SIGNAL),
     }

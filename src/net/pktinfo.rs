@@ -36,6 +36,7 @@ struct Receiver {
 impl Pktinfo {
     /// Asks the socket for the addresses if it is bound to all of them.
     pub(super) fn new(socket: &UdpSocket, local_addr: SocketAddr) -> io::Result<Self> {
+        // The answer is known for a socket with one address, and the control message would cost each datagram.
         if !local_addr.ip().is_unspecified() {
             return Ok(Self(None));
         }
@@ -96,8 +97,10 @@ impl Receiver {
             }
         }
         self.asked = match (asked_v4, asked_v6) {
+            // The address of IPv4 comes first: on a socket of both families the other one is its mapping.
             (Some(ip), _) => can_answer_v4(ip).then(|| SocketAddr::from((ip, self.port))),
             (None, Some((ip, interface))) => can_answer_v6(ip).then(|| {
+                // Only a link-local address means nothing without its interface.
                 let zone = if ip.is_unicast_link_local() {
                     interface
                 } else {

@@ -103,6 +103,7 @@ pub(super) fn bind_udp(
     options: &UdpServerOptions,
 ) -> Result<(DatagramSocket, SocketAddr), BindError> {
     let asked = Asked {
+        // A group is shared, so several sockets may have its port, as they may on Linux.
         shares_port: options.socket.reuse_port || !options.multicast.is_empty(),
         ..asked(&options.socket)
     };

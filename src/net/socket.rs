@@ -33,6 +33,7 @@ pub(super) fn bind_addresses(
             (host.resolve(port).map_err(failed)?, clock.now_ms())
         }
     };
+    // A name may have addresses of both families.
     if options.only_v6 {
         addresses.retain(SocketAddr::is_ipv6);
     }
@@ -67,6 +68,7 @@ pub(super) fn bind_first(
         match bind(*address) {
             Ok(socket) => return Ok(socket),
             Err(source) => {
+                // See the doc: another address is another port to the peers.
                 let is_final = source.kind() == io::ErrorKind::AddrInUse;
                 last = Some(BindError::Bind {
                     address: address.to_string(),
@@ -93,6 +95,7 @@ pub(super) fn unbound(
     if address.is_ipv6() {
         socket.set_only_v6(options.only_v6)?;
     }
+    // Before the bind, which looks at it.
     #[cfg(unix)]
     if options.reuse_port {
         socket.set_reuse_port(true)?;
@@ -103,6 +106,7 @@ pub(super) fn unbound(
 
 /// The kernel's buffers.
 pub(super) fn set_buffer_sizes(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
+    // A listener gets them too, because the window that TCP announces is chosen at the handshake (tcp(7)).
     if let Some(size) = options.recv_buffer_size {
         socket.set_recv_buffer_size(size)?;
     }
@@ -126,9 +130,11 @@ pub(super) fn set_stream_options(
     if let Some(timeout) = options.user_timeout {
         socket.set_tcp_user_timeout(Some(timeout))?;
     }
+    // Interval and count mean nothing without probes.
     let Some(period) = keep_alive_period else {
         return Ok(());
     };
+    // The kernel counts whole seconds, and refuses zero.
     let mut keep_alive = TcpKeepalive::new().with_time(period.max(Duration::from_secs(1)));
     keep_alive = keep_alive.with_interval(
         options

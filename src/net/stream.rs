@@ -128,6 +128,7 @@ impl Stream {
 
     /// Closes the socket now.
     pub(crate) fn hang_up(&mut self, cx: &MetaContext<'_>) {
+        // The poll keeps a descriptor until its last copy is closed, which may be elsewhere.
         self.deregister(cx);
         *self = Self::HungUp;
     }
@@ -144,6 +145,7 @@ impl Stream {
                 Self::HungUp => Err(hung_up()),
             };
             match result {
+                // A signal has interrupted the call before it had read anything.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }

@@ -208,6 +208,7 @@ impl UdpServer {
         }
         let socket = bind_first(addresses, |address| {
             let socket = unbound(address, Type::DGRAM, Protocol::UDP, &options.socket)?;
+            // Several programs on one machine may listen to one group, on its port.
             if !options.multicast.is_empty() {
                 socket.set_reuse_address(true)?;
             }
@@ -255,6 +256,7 @@ impl UdpServer {
         socket.set_nonblocking(true).map_err(given_failed)?;
         let local_addr = socket.local_addr().map_err(given_failed)?;
         let socket = UdpSocket::from_std(socket);
+        // `from_std` may get a socket that is bound to all addresses, and then has to ask for them.
         let socket = DatagramIo::system(socket, local_addr).map_err(given_failed)?;
         Ok(Endpoint::new(
             socket,
@@ -322,6 +324,7 @@ impl UdpServer {
         if self.others.is_empty() {
             return self.first.receive_all(&mut self.owner, cx, RECEIVES);
         }
+        // The sockets share the activation, so that one that is flooded does not silence the others.
         let share = RECEIVES / (1 + self.others.len() as u32);
         for endpoint in std::iter::once(&mut self.first).chain(&mut self.others) {
             endpoint.receive_all(&mut self.owner, cx, share.max(1));
@@ -373,6 +376,7 @@ impl MetaProcess for UdpServer {
 
     fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
         for endpoint in std::iter::once(&mut self.first).chain(&mut self.others) {
+            // The event does not say which socket it was, because all have the token of the alias.
             if readiness.is_readable() {
                 endpoint.set_readable();
             }

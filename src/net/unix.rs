@@ -37,6 +37,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        // Another program may have replaced the file, and it is not ours to remove.
         if self.identity.is_some() && Self::identity(&self.path) == self.identity {
             // Another process was faster and has done it.
             let _ = fs::remove_file(&self.path);
@@ -114,17 +115,21 @@ pub(super) fn bind(
     let mode = options.mode.filter(|_| !is_abstract(path));
     let permissions = mode.map(fs::Permissions::from_mode);
     if let Some(permissions) = &permissions {
+        // The permissions of the socket itself, before it has a file: between the bind and a change of the file another
+        // program could connect.
         let handle = fs::File::from(OwnedFd::from(socket.try_clone()?));
         // Other systems than Linux refuse: the file gets its mode below.
         let _ = handle.set_permissions(permissions.clone());
     }
     match socket.bind(&address) {
+        // Only if the address is in use: a file that is not in the way is not looked at.
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && options.remove_stale => {
             remove_stale(path, kind)?;
             socket.bind(&address)?;
         }
         bound => bound?,
     }
+    // The file is removed at the end, when the working directory may be another one.
     let path = absolute(path);
     let file = SocketFile {
         identity: SocketFile::identity(&path),
@@ -147,15 +152,18 @@ fn remove_stale(path: &Path, kind: Type) -> io::Result<()> {
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return in_use();
     };
+    // A file that is no socket was not left behind by a program that has ended, and is never removed.
     if !metadata.file_type().is_socket() {
         return in_use();
     }
     let probe = Socket::new(Domain::UNIX, kind, None)?;
+    // A backlog that is full would block a blocking probe.
     probe.set_nonblocking(true)?;
     match probe.connect(&address(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
         _ => return in_use(),
     }
+    // Compared right before the removal, because another program may have bound its own meanwhile.
     if SocketFile::identity(path) == Some((metadata.dev(), metadata.ino())) {
         fs::remove_file(path)?;
     }

@@ -209,6 +209,7 @@ impl UnixDatagramServer {
     fn receive_all(&mut self, cx: &mut MetaContext<'_>) {
         let mut left = RECEIVES;
         while self.readable {
+            // Other meta-processes have their turn.
             if left == 0 {
                 return cx.call_again();
             }
@@ -251,6 +252,7 @@ impl UnixDatagramServer {
         let message = Message::UnixDatagram(Box::new(packet)).into();
         match cx.deliver_data(self.owner, message) {
             Ok(()) => {}
+            // The datagram is dropped and counted, as with UDP.
             Err(Undelivered::Full(message)) => {
                 message.discard();
                 self.counters.dropped += 1;
@@ -288,6 +290,7 @@ impl UnixDatagramServer {
         let sent = loop {
             let sent = self.socket.send(&packet.data, packet.path.as_deref());
             match sent {
+                // A signal has interrupted the call before anything was sent.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 sent => break sent,
             }
@@ -302,6 +305,7 @@ impl UnixDatagramServer {
                 self.report(cx, packet.data.len(), error.into());
             }
         }
+        // A datagram that failed frees its quota as well, because nothing keeps it.
         cx.quota().sent(
             datagram_bytes(packet.data.len()),
             self.options.output_limit / 4,

@@ -34,6 +34,7 @@ impl Node {
     #[cfg(all(feature = "signals", unix))]
     pub(super) fn dumper(&self) -> impl Fn() + Send + use<> {
         let node = std::sync::Arc::downgrade(&self.0);
+        // A dump must not keep the node alive.
         move || {
             if let Some(node) = node.upgrade() {
                 let dump = Self(node).dump();

@@ -170,6 +170,7 @@ impl Node {
         let deliver: Arc<dyn Deliver> = Arc::clone(&processes) as _;
         let services = Arc::new(Services {
             registry: machine.registry,
+            // The stripes are made before the threads, because a worker may run one at once.
             deliver,
             commands,
             timers,
@@ -216,12 +217,14 @@ impl Node {
             .start(&executor, "longshore")
             .map_err(Error::Start)?;
         let stopper = Stopper::new(Arc::clone(&core), threads, signal);
+        // Before any process exists that could stop its node.
         stopper.attach();
         let node = Arc::new(Inner {
             name,
             core,
             stopper,
         });
+        // Weakly, because the processes must not keep their own node alive.
         let weak = Arc::downgrade(&node);
         node.core.processes.attach_node(weak);
         Ok(Self(node))

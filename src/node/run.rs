@@ -98,6 +98,7 @@ impl Node {
         let (sender, events) = mpsc::channel();
         #[cfg(all(feature = "signals", unix))]
         let signals = {
+            // Installed before the node starts: a signal during the start must not end the program without a stop.
             let sender = sender.clone();
             let forward = move || drop(sender.send(Event::Notify));
             super::signals::Stop::install(forward).map_err(Error::Start)?
@@ -109,9 +110,11 @@ impl Node {
         let pid = node.spawn_root(&root, factory, sender)?;
         // The sender lives until the root has ended.
         let event = events.recv();
+        // A dump from here on would look at a node that stops.
         #[cfg(all(feature = "signals", unix))]
         drop(dump);
         let report = node.stop();
+        // After the stop: until then a second signal kills the program.
         #[cfg(all(feature = "signals", unix))]
         drop(signals);
         match event {

@@ -121,6 +121,7 @@ impl Node {
         message: T,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
+        // Before the request is sent, so that nothing is answered that no thread waits for.
         self.check_outside()?;
         let deadline = deadline_after(timeout);
         self.request_until(to.into(), Message::new(message), Some(deadline))?

@@ -136,6 +136,7 @@ where
     F: Fn(&MessageTcpConnect) -> S + Send + Sync + 'static,
 {
     fn spawn_owner(&self, parent: Pid, connect: MessageTcpConnect) -> Result<Pid, SpawnError> {
+        // The node is gone, and so is everything that could serve.
         let processes = self.processes.upgrade().ok_or(SpawnError::Stopping)?;
         let (factory, rules) = (Arc::clone(&self.factory), self.rules.clone());
         let make = move || {
@@ -168,6 +169,7 @@ where
         let (parent, processes) = (cx.pid(), Arc::clone(cx.env().processes));
         let mut server = self.socket;
         let rules = InputRules::new(server.take_framing()?, self.input_limit);
+        // Set before the listener starts, because the first connection may come at once.
         server.set_owners(Arc::new(Sessions {
             processes: Arc::downgrade(&processes),
             options: options(cx),

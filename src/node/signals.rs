@@ -35,6 +35,7 @@ pub(super) struct Stop {
 impl Stop {
     /// From now on the first signal calls `forward`, on a thread of its own.
     pub(super) fn install(forward: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        // The number of runs is raised before the actions exist, so that `idle` does not kill the program in between.
         enter()?;
         let mut this = Self {
             registered: Vec::new(),
@@ -44,6 +45,7 @@ impl Stop {
         let second = Arc::new(AtomicBool::new(false));
         for signal in STOPS {
             let is_second = Arc::clone(&second);
+            // The order of registration is the order in which the handler runs them; see the page.
             let id = flag::register_conditional_default(signal, is_second)?;
             this.registered.push(id);
             let id = flag::register(signal, Arc::clone(&second))?;

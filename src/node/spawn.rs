@@ -86,6 +86,7 @@ impl Node {
         #[cfg(feature = "testing")]
         let _at = self.0.core.site.as_ref().map(Site::enter);
         let behavior = make(factory)?;
+        // A thread of the runtime must not wait for the workers that start the children.
         if TypeId::of::<A>() == TypeId::of::<Supervisor>() && !self.runtime().is_inside() {
             return self.spawn_supervisor(&options, behavior);
         }

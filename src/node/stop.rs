@@ -155,11 +155,13 @@ impl Notify {
 
     /// Waits until `done`, at most for that time. Returns whether it is done.
     fn wait(&self, timeout: Duration, done: impl Fn() -> bool) -> bool {
+        // A simulated node has no other threads: its world runs until the condition holds.
         #[cfg(feature = "testing")]
         if let Some(is_done) = simulation::wait_for(timeout, &mut || done()) {
             return is_done;
         }
         let deadline = deadline_after(timeout);
+        // The lock is held while the condition is asked, so that a change in between finds this thread waiting.
         let mut changes = lock(&self.0.count);
         while !done() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -233,6 +235,7 @@ impl Stopper {
         }
         let threads = {
             let mut state = lock(&self.state);
+            // Taken out under the lock: of two threads that stop the node one gets the threads, and the other waits.
             match std::mem::replace(&mut *state, State::Stopping) {
                 State::Running(threads) => threads,
                 State::Stopping => return self.wait_for_report(state),
@@ -294,6 +297,7 @@ impl Stopper {
     fn wait_for_report<'a>(&'a self, mut state: MutexGuard<'a, State>) -> StopReport {
         #[cfg(feature = "testing")]
         if self.core.site.is_some() {
+            // Released, because the simulation runs code that may ask for the report.
             drop(state);
             simulation::wait_for(Duration::MAX, &mut || {
                 matches!(*lock(&self.state), State::Stopped(_))
@@ -317,15 +321,19 @@ impl Stopper {
         let _inside = self.core.scheduler.runtime().enter();
         let mut report = StopReport::default();
         let core = &self.core;
+        // Counters only grow, so the difference is what was lost in the stop.
         let unsent_before = core.io.services.commands.unsent();
+        // Before anything is asked to end: what would be spawned from here on would not be asked.
         core.processes.stop_spawning();
         // What a session gets with it stands before the barriers: a session that ends by itself does not end by the stop.
         self.pass(options.drain_timeout, |called| {
             core.io.stop_accepting(called)
         });
         report.undrained = self.drain(options.drain_timeout);
+        // After the drain, because handling messages may open connections.
         core.io.services.commands.stop_spawning();
         self.finish_meta(options);
+        // Again, because the ends of connections are messages to their owners.
         self.drain(options.drain_timeout);
         self.end_processes(options, &mut report);
         self.end_threads(threads, options, &mut report);
@@ -388,6 +396,7 @@ impl Stopper {
         if self.signal.wait(options.exit_timeout, all_ended) {
             return;
         }
+        // Listed before they are killed, or the list would leave out those that end at once.
         report.killed = processes.pids();
         signal_all(&report.killed, &Reason::Kill);
         self.signal.wait(options.kill_timeout, all_ended);
@@ -409,6 +418,7 @@ impl Stopper {
             thread::yield_now();
         }
         report.working = work.running();
+        // The threads are finished, so nothing else runs the processes that are left.
         if threads.are_finished() {
             drop(threads);
             self.core.processes.end_all(&Reason::Kill);
@@ -416,10 +426,12 @@ impl Stopper {
             let stuck: HashSet<&Pid> = report.stuck.iter().collect();
             report.killed.retain(|pid| !stuck.contains(pid));
         } else {
+            // A thread that does not return holds the lock of its cell, and may still run `terminate`.
             report.stuck = self.core.processes.pids();
             report.stuck.extend(self.core.processes.terminating());
             let stuck: HashSet<&Pid> = report.stuck.iter().collect();
             report.killed.retain(|pid| !stuck.contains(pid));
+            // Waiting for it would block the stop for ever.
             threads.detach();
         }
         report.unflushed = self.core.io.services.commands.unflushed();

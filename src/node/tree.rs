@@ -85,6 +85,7 @@ impl Node {
 
     /// Lets `look` see the actor of a process, unless a handler of it runs and goes on running.
     fn look_at<A: Any>(&self, pid: Pid, mut look: impl FnMut(&A)) {
+        // A handler is short as a rule, so a busy process is free again after a few looks.
         for _ in 0..LOOKS {
             let seen = self.table().look_at(pid, |behavior| {
                 behavior.as_any().downcast_ref().map(&mut look)

@@ -43,6 +43,7 @@ impl<W: Write> Write for Escape<'_, W> {
             } else {
                 payload.len_utf8()
             };
+            // What has been cut once is cut to the end: a later character that fits would make the text look whole.
             if self.cut > 0 || length > self.room {
                 self.room = 0;
                 self.cut += text.len() - at;

@@ -44,6 +44,7 @@ impl Limits {
             return Admission::Passes;
         }
         let window = &mut self.windows[kind as usize];
+        // A window begins with a record and not with the clock, so that ten records in a row always pass.
         if now_ms >= window.ends_ms {
             window.ends_ms = now_ms + WINDOW_MS;
             window.passed = 0;

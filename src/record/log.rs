@@ -127,12 +127,14 @@ impl Log {
         own: Option<Level>,
         fill: impl FnOnce(&mut Record),
     ) {
+        // The levels are compared before the lock, because most records are of a level that is not made.
         if level > own.unwrap_or_else(|| self.level()) || !self.0.logger.is_some() {
             return;
         }
         if !self.admits(kind) {
             return;
         }
+        // The record is filled only now: what is left out costs no formatting.
         let mut record = Record::new(level, kind);
         fill(&mut record);
         self.push(record);
@@ -160,6 +162,7 @@ impl Log {
 
     fn push(&self, record: Record) {
         let mut state = self.0.state();
+        // A full ring means that the sink is slow. Waiting for it would hold up sockets and processes.
         if state.writer == Writer::Ended || state.ring.len() >= RING {
             state.lost += 1;
             return;
@@ -168,6 +171,7 @@ impl Log {
         if state.writer == Writer::Absent {
             self.start_writer(&mut state);
         }
+        // The lock is released before the wake, because the writer takes it at once.
         drop(state);
         self.0.changed.notify_all();
     }
@@ -196,6 +200,7 @@ impl Log {
         self.0.changed.notify_all();
         while state.writer == Writer::Writing || !state.is_drained() {
             let left_ms = deadline_ms.saturating_sub(self.0.clock.now_ms());
+            // Without a writer nothing empties the ring.
             if left_ms == 0 || matches!(state.writer, Writer::Absent | Writer::Ended) {
                 break;
             }
@@ -247,6 +252,7 @@ impl Shared {
         while let Some(record) = self.next() {
             // A panic in the logger must not end the log, let alone a worker.
             drop_catching(catch_panic(|| self.logger.write(&record)));
+            // Counted after the write, so that the count never runs ahead of the sink.
             self.state().written += 1;
         }
     }
@@ -255,6 +261,8 @@ impl Shared {
     fn next(&self) -> Option<Record> {
         let mut state = self.state();
         loop {
+            // At the end of the log nothing is written any more, although the ring may hold records: its deadline is
+            // over.
             if state.writer == Writer::Ended {
                 return None;
             }
@@ -290,6 +298,7 @@ impl State {
             record.set_text(format_args!("{lost} records lost: the logger is too slow"));
             return Some(record);
         }
+        // At the end the counts are reported although their windows have not ended.
         let now_ms = if self.ending { u64::MAX } else { now_ms };
         let (kind, count) = self.limits.take_ended(now_ms)?;
         record.set_text(format_args!(

@@ -86,6 +86,7 @@ impl Record {
 
     /// Sets the text, escaped.
     pub(crate) fn set_text(&mut self, text: impl fmt::Display) {
+        // Set once more, it replaces the text.
         self.text.clear();
         // A `Display` that fails leaves what it has written.
         let _ = Escape::new(&mut self.text).write(text);

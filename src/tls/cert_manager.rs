@@ -304,12 +304,14 @@ impl CertManager {
         let mut count = 0;
         self.swap(|old| {
             let mut new = old.clone();
+            // All files are read before anything is replaced, so that one that cannot be used leaves the old set whole.
             for pair in std::iter::once(&mut new.default).chain(new.named.values_mut()) {
                 if let Some(files) = &pair.files {
                     *pair = files.load()?;
                     count += 1;
                 }
             }
+            // A certificate that was read again may no longer cover the name that it was added for.
             for (name, pair) in &new.named {
                 check_name(name, pair)?;
             }
@@ -333,6 +335,7 @@ impl CertManager {
         &self,
         change: impl FnOnce(&CertSet) -> Result<CertSet, CertError>,
     ) -> Result<(), CertError> {
+        // Held from the read of the old set to the store of the new one, so that no swap overwrites another.
         let one_at_a_time = lock(&self.shared.swapping);
         let old = self.current();
         let mut new = change(&old)?;

@@ -50,6 +50,7 @@ impl CertSet {
 
     /// Finds the certificate for what a client asked for; `None` refuses it.
     pub(super) fn find(&self, asked: Option<&str>) -> Option<&Pair> {
+        // Without a name there is nothing to compare, and only the policy decides.
         let Some(asked) = asked else {
             return (self.unknown != UnknownName::RefuseAlsoMissing).then_some(&self.default);
         };

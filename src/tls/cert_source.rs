@@ -198,6 +198,7 @@ fn private_key(pem: &[u8], origin: &Origin) -> Result<PrivateKeyDer<'static>, Ce
     const ENCRYPTED: &[u8] = b"ENCRYPTED"; // "BEGIN ENCRYPTED PRIVATE KEY" of PKCS#8, "Proc-Type: 4,ENCRYPTED" of the older form
     match PrivateKeyDer::from_pem_slice(pem) {
         Ok(key) => Ok(key),
+        // The parser says only that there is no key that it knows; what is wrong with it shows the operator what to do.
         Err(_)
             if pem
                 .windows(ENCRYPTED.len())

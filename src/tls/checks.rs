@@ -108,6 +108,7 @@ fn try_server(config: &Arc<ServerConfig>) -> Result<(), Error> {
     for _ in 0..4 {
         match carry(&mut client, &mut server) {
             Ok(_) => {}
+            // A server that refuses this client by its policy works.
             Err(error) if is_choice(&error) => return Ok(()),
             Err(error) => return Err(error),
         }

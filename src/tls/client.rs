@@ -129,6 +129,7 @@ impl TlsClientOptions {
     #[must_use]
     pub fn with_config(mut self, config: Arc<ClientConfig>) -> Self {
         self.given = Some(config);
+        // What was built from the other options is forgotten.
         self.built = Arc::default();
         self
     }
@@ -170,11 +171,13 @@ impl TlsClientOptions {
     ///
     /// [`TlsError::NoRoots`], [`TlsError::Conflict`] or [`TlsError::Config`].
     pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        // A complete config decides everything, and an option beside it would be ignored without a word.
         if let Some(config) = &self.given {
             if let Some(option) = self.parts.any() {
                 return Err(TlsError::Conflict { option });
             }
             let mut built = lock(&self.built);
+            // Tried once, with the first connection that uses it.
             if built.is_none() {
                 checks::client_config(config)?;
                 *built = Some(Built {
@@ -258,6 +261,7 @@ impl Parts {
 
     /// Builds a whole config, with a session store of its own: a resumed session would go on showing the old certificate.
     fn build(&self) -> Result<Built, TlsError> {
+        // Before the lists are read: what is built may be newer than it says, and is built once more then.
         let lists_version = self.lists_version();
         let provider = provider();
         let insecure = Arc::new(AnyCertificate::new(&provider));

@@ -118,6 +118,7 @@ impl RevocationLists {
     /// Takes the lists of `newer` in place of those that are here, in all clones. Handshakes that begin from now on are checked
     /// against them, and no session from before is resumed.
     pub fn replace(&self, newer: &Self) {
+        // One lock after the other, because `newer` may be a clone of this one.
         let lists = lock(&newer.shared.current).clone();
         *lock(&self.shared.current) = lists;
         // Pairs with the load in `version`: who sees the number finds at least these lists.

@@ -93,6 +93,7 @@ impl Roots {
         let found = rustls_native_certs::load_native_certs();
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(found.certs);
+        // Single certificates that cannot be read are usual in a store of the platform; a store without any is not.
         if store.is_empty() {
             let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
             return Err(CertError::PlatformRoots {

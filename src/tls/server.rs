@@ -286,6 +286,7 @@ impl ServerTls {
             if let Some(option) = conflict {
                 return Err(TlsError::Conflict { option });
             }
+            // Early data can be replayed (RFC 8446 section 8), and nothing here would deliver it.
             if config.max_early_data_size != 0 {
                 return Err(TlsError::EarlyData);
             }
@@ -334,6 +335,8 @@ impl ServerTls {
                 built,
             } => {
                 let mut built = lock(built);
+                // The lock is held while the config is built, so that one handshake builds it and the others of that
+                // moment wait.
                 if built.versions != (certs.version(), recipe.lists_version()) {
                     *built = recipe.build(certs.current())?;
                 }
@@ -368,6 +371,7 @@ impl Recipe {
         match self.resumption {
             ServerResumption::Off => {
                 config.session_storage = Arc::new(NoServerSessionStorage {});
+                // A ticket that nothing will accept would cost the client a failed attempt.
                 config.send_tls13_tickets = 0;
             }
             ServerResumption::Tickets => {
@@ -401,6 +405,7 @@ fn verifier(
     let hints = roots.subjects();
     let hint_bytes: usize = hints.iter().map(|name| name.as_ref().len() + 2).sum();
     let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    // Beyond that clients refuse the handshake; without names they choose by themselves.
     if hint_bytes > HINT_BYTES {
         builder = builder.clear_root_hint_subjects();
     }

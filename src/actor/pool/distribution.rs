@@ -35,6 +35,7 @@ impl Pool {
 
     /// Rules 1 and 2.
     pub(super) fn dispatch(&mut self, env: &ProcessContext<'_>, held: Held) {
+        // What is held back was sent earlier and goes first.
         self.flush(env);
         let refused = if self.held_back.is_empty() {
             self.offer(env, held)
@@ -48,6 +49,7 @@ impl Pool {
             return;
         }
         self.dropped += 1;
+        // A request must be answered; a message has only its count.
         if let Payload::Call(call) = held.payload {
             call.1
                 .refuse(RequestError::NotDelivered(SendErrorKind::MailboxFull));
@@ -57,10 +59,12 @@ impl Pool {
     /// Gives what is held to a worker that takes it.
     fn offer(&mut self, env: &ProcessContext<'_>, mut held: Held) -> Option<Held> {
         let workers = self.workers.len();
+        // All workers have failed to start again; what comes meanwhile is held back.
         if workers == 0 {
             return Some(held);
         }
         let (first, tries) = match (held.key, &self.distribution) {
+            // With a key there is one worker, full or not, because another one would break the order of the key.
             (Some(key), _) => ((key % workers as u64) as usize, 1),
             (None, Distribution::LeastBusy) => (self.least_busy(env), workers),
             (None, _) => (self.next, workers),
@@ -90,6 +94,7 @@ impl Pool {
     pub(super) fn flush(&mut self, env: &ProcessContext<'_>) {
         while let Some(held) = self.held_back.pop_front() {
             if let Some(held) = self.offer(env, held) {
+                // It keeps its place in front, so that the order stays.
                 self.held_back.push_front(held);
                 self.set_retry(env);
                 return;

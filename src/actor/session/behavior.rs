@@ -122,6 +122,7 @@ impl<S: Session> SessionBehavior<S> {
         self.peer.local_addr = connect.local_addr;
         let is_closed = self.peer.is_closing;
         let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
+        // The session was closed before its client connection was established.
         if is_closed {
             // Before there was anything to close.
             cx.close();
@@ -139,6 +140,7 @@ impl<S: Session> SessionBehavior<S> {
         let own = self.peer.alias;
         match message {
             Message::Tcp(packet) if Some(packet.id) == own => {
+                // Input behind the close is not wanted, and would only be kept.
                 if !self.peer.is_closing {
                     self.input.push(packet.data);
                     self.offer(env)?;
@@ -194,6 +196,8 @@ impl<S: Session> SessionBehavior<S> {
     fn offer(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
         self.peer.wants_offer = false;
         loop {
+            // A callback may have relayed the connection or handed it over, and then the input is the connection's
+            // again.
             if self.is_returning(env) {
                 self.return_input(env);
                 return Ok(());
@@ -202,6 +206,7 @@ impl<S: Session> SessionBehavior<S> {
                 self.input.clear();
                 return Ok(());
             }
+            // What is left stays until the session resumes or the output has fallen.
             if self.peer.is_paused || self.waits_for_output(env) {
                 return Ok(());
             }
@@ -214,6 +219,7 @@ impl<S: Session> SessionBehavior<S> {
             self.return_input(env);
             return Ok(());
         }
+        // The end comes after everything that was sent before it was offered, also what the session has left.
         if self.peer.has_peer_closed && !self.peer.is_closing && !self.peer.is_paused {
             self.peer.has_peer_closed = false;
             let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
@@ -235,6 +241,7 @@ impl<S: Session> SessionBehavior<S> {
             Unit::Bytes(mut bytes) => {
                 let before = bytes.len();
                 let outcome = self.session.received(&mut cx, &mut bytes);
+                // Put back before the outcome is looked at: the end of the session accounts for what is left.
                 let progress = self.input.put_back(bytes, before);
                 outcome?;
                 match progress {
@@ -276,12 +283,14 @@ impl<S: Session> SessionBehavior<S> {
 
     /// The input is not understood: the session may answer that, then the connection closes.
     fn refuse(&mut self, env: &mut ProcessContext<'_>, error: FrameError) {
+        // Closing once is enough, and the session was asked already.
         if self.peer.is_closing {
             return;
         }
         self.input.clear();
         let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
         self.session.malformed(&mut cx, &error);
+        // After the callback: what it writes is sent before the close.
         cx.close_for(DisconnectReason::Frame(error));
     }
 
@@ -293,6 +302,7 @@ impl<S: Session> SessionBehavior<S> {
         if self.input.len() == 0 || !env.holds_input(alias) {
             return false;
         }
+        // One note waits at the low mark, however often the input is looked at meanwhile.
         if !std::mem::replace(&mut self.peer.is_waiting, true) {
             env.send_at_low_mark(alias, Message::new(Note::Offer));
         }
@@ -326,6 +336,7 @@ impl<S: Session> Behavior for SessionBehavior<S> {
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
+        // An error of the session ends it, and then nothing is offered again.
         if let Some(message) = self.handle_own(env, message)? {
             match message.take::<Note>() {
                 Ok(note) => self.handle_note(env, note)?,

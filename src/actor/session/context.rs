@@ -63,6 +63,7 @@ impl<'a> SessionContext<'a> {
     /// Closes the connection after what was written. No more input is offered. A client connection that is not established
     /// closes as soon as it is, without a call of `connected`.
     pub fn close(&mut self) {
+        // Set before the command, so that input which is in the mailbox already is not offered any more.
         self.peer.is_closing = true;
         self.command(SocketCommand::Close);
     }

@@ -52,6 +52,7 @@ impl FrameDeadline {
     /// Notes what a callback has left: whether the session took something, and whether its oldest byte waits for the peer.
     /// Returns the delay of a timer that is to be set.
     pub(super) fn note(&mut self, has_progress: bool, counts: bool, now_ms: u64) -> Option<u64> {
+        // Progress begins a new unit, which has the whole time.
         if has_progress {
             (self.spent_ms, self.since_ms, self.is_late) = (0, None, false);
         }
@@ -63,6 +64,8 @@ impl FrameDeadline {
             }
             None if counts => {
                 self.since_ms = Some(now_ms);
+                // A timer that is set for an earlier beginning fires early and is set again; moving it would cost each
+                // unit.
                 let is_armed = std::mem::replace(&mut self.is_armed, true);
                 (!is_armed).then(|| self.timeout_ms.saturating_sub(self.spent_ms))
             }
@@ -78,6 +81,7 @@ impl FrameDeadline {
         };
         let spent_ms = self.spent_ms + now_ms.saturating_sub(since_ms);
         let left_ms = match self.timeout_ms.saturating_sub(spent_ms) {
+            // Bytes may have come in time while this side stood still, so the first look is not the last.
             0 if self.is_late => return Fired::Expired,
             0 => {
                 self.is_late = true;

@@ -100,6 +100,7 @@ impl Input {
     }
 
     pub(super) fn push(&mut self, data: Buffer) {
+        // The buffer of the connection is taken over without a copy, which is the usual case.
         if self.bytes.is_empty() {
             self.bytes = data;
         } else {
@@ -123,6 +124,7 @@ impl Input {
     /// Begins anew with the same framing.
     pub(super) fn reset(&mut self) {
         (self.bytes, self.need) = (Buffer::new(), 0);
+        // The decoder holds a part of a frame of the lost connection.
         if let Some(decoder) = &mut self.decoder {
             **decoder = Decoder::new(decoder.framing());
         }
@@ -172,10 +174,13 @@ impl Input {
         let length = left.len();
         self.has_progress |= length < before;
         self.bytes = left;
+        // The limit is judged after the session has taken what it can use: a unit may be larger than what was left
+        // before it.
         if length > self.limit {
             let max = self.limit;
             return Progress::Error(FrameError::TooLarge { length, max });
         }
+        // Without progress another call would find the same bytes.
         if length == 0 || length >= before || length < self.need {
             self.bytes.detach();
             return Progress::Wait;

@@ -109,6 +109,7 @@ impl Adapter {
         let Target::Pid(pid) = down.target else {
             return Ok(());
         };
+        // An abandoned process was taken out, and its end changes nothing.
         let Some(run) = self.runs.remove(&pid) else {
             return Ok(());
         };
@@ -123,6 +124,7 @@ impl Adapter {
     }
 
     fn ended(&mut self, cx: &mut Context<'_>, run: Run, reason: &Reason) -> Result<(), Reason> {
+        // A child may have ended because the node stops, and must not be restarted then.
         if cx.env().processes.is_stopping() {
             self.machine.freeze();
         }
@@ -172,6 +174,7 @@ impl Adapter {
         if is_of_child || exit.reason == Reason::Normal {
             return Ok(());
         }
+        // The first cause stays: a supervisor that is ending for a failure keeps that reason.
         if self.machine.cause().is_none() {
             self.reason = Some(exit.reason);
         }
@@ -208,6 +211,7 @@ impl Adapter {
         child: Child,
         reply: Reply,
     ) -> Result<(), Reason> {
+        // Refused before the machine knows of the child, which has no name for it.
         let refused = if self.names.contains_key(&child.name) {
             Some(ChildError::NameTaken)
         } else {
@@ -259,6 +263,7 @@ impl Adapter {
                 }
                 Action::End(_) => {
                     let reason = self.reason.take().unwrap_or(Reason::Shutdown);
+                    // The spawner waits for the start and would wait for ever.
                     if let Some(report) = self.report.take() {
                         report.failed(reason.clone());
                     }
@@ -320,6 +325,7 @@ impl Adapter {
     }
 
     fn kill(&mut self, cx: &mut Context<'_>, run: Run) {
+        // A child that is killed before it has started was too slow, and its reason says so.
         if let Some(process) = self.process(run) {
             process.is_late = !process.has_started;
         }
@@ -331,12 +337,14 @@ impl Adapter {
         let Some(known) = self.children.get_mut(&run.child) else {
             return;
         };
+        // Before the process is taken: its failure is that it does not end.
         known.last = Some(known.failure());
         let Some(process) = known.process.take() else {
             return;
         };
         self.stuck += 1;
         self.runs.remove(&process.pid);
+        // Its `Down` would come if the handler returns after all, for a child that has a successor by then.
         cx.demonitor(process.monitor);
         cx.env().processes.abandon(process.pid);
     }
@@ -364,6 +372,7 @@ impl Adapter {
 
     fn set_alarm(&mut self, cx: &mut Context<'_>) {
         let deadline = self.machine.deadline();
+        // The usual action changes no deadline, and a timer costs a lock.
         if self.alarm.as_ref().map(|(deadline, _)| *deadline) == deadline {
             return;
         }

@@ -43,6 +43,7 @@ impl Child {
         name: impl Into<Name>,
         mut factory: impl FnMut() -> A + Send + 'static,
     ) -> Self {
+        // A supervisor has deadlines for its children, and one of its own would cut theirs short.
         let is_supervisor = TypeId::of::<A>() == TypeId::of::<Supervisor>();
         let policy = Policy {
             restart: Restart::Permanent,
@@ -147,6 +148,7 @@ impl Child {
         &self,
     ) -> impl FnOnce() -> Result<Box<dyn Behavior>, SpawnError> + Send + 'static {
         let factory = Arc::clone(&self.factory);
+        // Without waiting: an abandoned process may hold the factory for ever.
         move || match factory.try_lock() {
             Some(mut factory) => factory(),
             None => Err(SpawnError::Init(Reason::error(

@@ -210,6 +210,7 @@ impl Machine {
         request: Option<Request>,
         now: Duration,
     ) -> Option<ChildId> {
+        // A supervisor that ends takes in no child, or it would never come to its end.
         if self.starts_nothing() {
             self.answer_all(request, Err(Refusal::Ending));
             return None;
@@ -282,6 +283,7 @@ impl Machine {
             return;
         }
         self.phase = Phase::Frozen;
+        // The ids are copied, because each step may change the map.
         let ids: Vec<ChildId> = self.children.keys().copied().collect();
         for id in ids {
             let child = self.child(id);
@@ -308,6 +310,7 @@ impl Machine {
         let Some(child) = self.current(run) else {
             return;
         };
+        // A child without a shutdown deadline has kept that of its start until here.
         if child.state == State::Stopping && child.policy.shutdown == Shutdown::Wait {
             return self.disarm(run.child);
         }
@@ -330,8 +333,10 @@ impl Machine {
         let Some(child) = self.current(run) else {
             return;
         };
+        // A report that comes twice changes nothing.
         match child.state {
             State::Down | State::Waiting => return,
+            // The node stops or the supervisor ends, so no end leads to a restart.
             _ if starts_nothing => {
                 let waiting = std::mem::take(&mut child.up_requests);
                 self.answer_all(waiting, Err(Refusal::Failed));
@@ -340,6 +345,7 @@ impl Machine {
             State::Starting | State::Running if child.recycled => self.went_down(run.child),
             State::Running => self.ended_by_itself(run.child, orderly, now),
             State::Starting => self.start_failed(run.child, now),
+            // The kill came from the start timeout, so the end counts as a failed start.
             State::Stopping | State::Killing if child.is_late => self.start_failed(run.child, now),
             State::Stopping | State::Killing => self.went_down(run.child),
         }
@@ -356,6 +362,7 @@ impl Machine {
         while let Some(&(deadline, id)) = self.deadlines.first()
             && deadline <= now
         {
+            // Disarmed first, because the transition may set the next deadline.
             self.disarm(id);
             let counts = !self.starts_nothing() && !self.mutation.is(Planted::ForgetsLateStart);
             let child = self.child(id);
@@ -407,6 +414,7 @@ impl Machine {
 
     /// The child, if this is its latest process.
     fn current(&mut self, run: Run) -> Option<&mut Child> {
+        // A stale report is about a process that has been replaced, and must not be taken for its successor.
         let ignores_number = self.mutation.is(Planted::TakesStaleReports);
         self.order.touch(run.child);
         self.children

@@ -46,6 +46,7 @@ pub struct SupervisionTree(Vec<SupervisorInfo>);
 
 impl SupervisionTree {
     pub(crate) fn new(mut supervisors: Vec<SupervisorInfo>) -> Self {
+        // Sorted once, because each line of a list asks for a parent.
         // `get` searches for a pid. An index has one process at a time.
         supervisors.sort_by_key(|info| info.pid.index());
         Self(supervisors)

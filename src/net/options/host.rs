@@ -92,6 +92,7 @@ impl Host {
         let bare = text
             .strip_prefix('[')
             .and_then(|text| text.strip_suffix(']'));
+        // In brackets there can only be an IPv6 address (RFC 3986 section 3.2.2).
         if bare.is_none()
             && let Ok(ip) = text.parse()
         {
@@ -113,9 +114,11 @@ impl Host {
     /// then refused with it.
     pub(super) fn split(text: &str) -> (Self, u16) {
         match text.rsplit_once(':') {
+            // An address of IPv6 without brackets has colons, and its last group is not a port.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
                 match port.parse() {
                     Ok(port) => (Self::from(host), port),
+                    // The text is kept whole, so that the error shows what was given.
                     Err(_) => (Self(Kind::Name(Box::from(text))), 0),
                 }
             }
@@ -180,6 +183,7 @@ impl Host {
         match &self.0 {
             Kind::Any => {
                 let [v4, v6] = both(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+                // IPv6 first: a socket of it serves IPv4 as well, and only a system without IPv6 needs the second.
                 Some(Ok(vec![v6, v4]))
             }
             Kind::Name(name) if is_localhost(name) => {
@@ -193,6 +197,7 @@ impl Host {
     pub(crate) fn resolve(&self, port: u16) -> io::Result<Vec<SocketAddr>> {
         match self.known_addresses(port) {
             Some(known) => {
+                // A zone that is not known is an error of the address and none of the resolver.
                 known.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
             }
             #[cfg(feature = "testing")]

@@ -65,6 +65,7 @@ impl IpNetwork {
         match (self.ip, ip.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(ip)) => {
                 let differing = network.to_bits() ^ ip.to_bits();
+                // A shift by the whole width is what a prefix of 0 asks for, and Rust does not define it.
                 differing.checked_shr(32 - prefix).unwrap_or(0) == 0
             }
             (IpAddr::V6(network), IpAddr::V6(ip)) => {
@@ -100,6 +101,7 @@ impl FromStr for IpNetwork {
                 .map(|ip: IpAddr| ip.into())
                 .map_err(|_| wrong()),
             Some((ip, prefix)) => {
+                // `parse` would take a sign as well.
                 let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit());
                 let prefix = prefix.parse().ok().filter(|_| is_number);
                 let ip = ip.parse::<IpAddr>().map_err(|_| wrong())?;

@@ -210,6 +210,7 @@ impl UnixConnectionOptions {
     pub(in crate::net) fn checked(self) -> Result<TcpConnectionOptions, ConfigError> {
         refuse_tcp_options(&self.connection)?;
         if let Err(error) = self.server_name.validate() {
+            // The error is renamed, because the field that holds the host has another name here.
             return Err(ConfigError::new("server_name", error.problem()));
         }
         let options = TcpConnectionOptions {

@@ -54,6 +54,7 @@ impl Endpoint {
 
     /// Whether this socket has that local address: it is bound to it, or to all.
     pub(super) fn has(&self, local: SocketAddr) -> bool {
+        // A server that is bound to each of its addresses answers from the one that was asked.
         self.local_addr == local
             || (self.local_addr.ip().is_unspecified()
                 && self.local_addr.port() == local.port()
@@ -82,6 +83,8 @@ impl Endpoint {
         mut budget: u32,
     ) {
         while self.readable {
+            // Other meta-processes have their turn; the datagrams wait in the kernel's buffer, which drops what does
+            // not fit.
             if budget == 0 {
                 cx.call_again();
                 break;
@@ -151,9 +154,11 @@ impl Endpoint {
     /// Queues a datagram. Returns whether the socket takes it now.
     #[inline]
     pub(super) fn push(&mut self, mut packet: MessageUdp) -> bool {
+        // A socket takes addresses of its own family, so that one of IPv4 is mapped for a socket of IPv6.
         if packet.addr.is_ipv6() != self.is_v6 {
             packet.addr = mapped_for(packet.addr, self.is_v6);
         }
+        // The socket sends from its own address in any case, and a control message would cost more.
         if let Some(local) = packet.local.get()
             && local.ip() == self.local_addr.ip()
         {
@@ -185,6 +190,7 @@ impl Endpoint {
                     error,
                 } => {
                     owner.report(cx, Some(canonical(addr)), length, error);
+                    // A datagram that failed has left the queue, so it frees its quota as one that was sent does.
                     datagram_bytes(length)
                 }
             };

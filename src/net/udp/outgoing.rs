@@ -20,6 +20,7 @@ impl UdpServer {
 
     /// Queues a datagram at the socket that it leaves from.
     pub(super) fn push(&mut self, cx: &mut MetaContext<'_>, packet: MessageUdp) {
+        // With one socket there is no choice, and the search is saved.
         let endpoint = if self.others.is_empty() {
             &mut self.first
         } else {
@@ -52,6 +53,7 @@ impl UdpServer {
         let (addr, length) = (canonical(packet.addr), packet.data.len());
         let error = io::ErrorKind::AddrNotAvailable.into();
         self.owner.report(cx, Some(addr), length, error);
+        // The quota counted the datagram when it was accepted.
         let low = self.owner.options.output_limit / 4;
         cx.quota().sent(datagram_bytes(length), low);
     }

@@ -41,12 +41,14 @@ impl Owner {
     pub(super) fn deliver(&mut self, cx: &MetaContext<'_>, packet: MessageUdp) -> bool {
         match cx.deliver_data(self.pid, packet.into()) {
             Ok(()) => true,
+            // The network would drop it too, and a queue here would only make the next ones late.
             Err(Undelivered::Full(message)) => {
                 message.discard();
                 false
             }
             Err(Undelivered::Gone(message)) => {
                 message.discard();
+                // The name may belong to a successor by now.
                 self.find(cx);
                 false
             }

@@ -14,6 +14,7 @@ use crate::process::ProcessContext;
 impl<S: Session> SessionBehavior<S> {
     /// Offers what was left, if a callback has asked for that.
     pub(super) fn offer_again(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
+        // The callback may have been one of another message, which has resumed the session or changed the framing.
         if self.peer.wants_offer || self.is_returning(env) {
             self.offer(env)?;
         }
@@ -29,6 +30,7 @@ impl<S: Session> SessionBehavior<S> {
     /// The listener is drained, or the node stops.
     #[cold]
     pub(super) fn drained(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
+        // The listener and the node may both drain.
         if std::mem::replace(&mut self.peer.is_draining, true) {
             return Ok(());
         }
@@ -58,6 +60,7 @@ impl<S: Session> SessionBehavior<S> {
         message: Message,
     ) -> Result<(), Reason> {
         match message.take::<InputReturned>() {
+            // A message of an earlier hand-over, or of a relay, is no end of this connection.
             Ok(InputReturned(alias)) if self.peer.alias == Some(alias) && !env.owns(alias) => {
                 Err(Reason::Normal)
             }

@@ -121,6 +121,7 @@ impl Machine {
     /// Requests that a child which is not up is brought up.
     pub(super) fn bring_up(&mut self, id: ChildId, request: Request, now: Duration) {
         let child = self.child(id);
+        // A child that is already to run keeps its attempt, whose failure means what it meant before.
         if child.goal != Goal::Up {
             child.goal = Goal::Up;
             child.attempt = Attempt::Requested;
@@ -137,6 +138,7 @@ impl Machine {
             child.up_requests.push(request);
             return self.stop(id, now);
         }
+        // The request asks for a start now, so the wait is over.
         if child.state == State::Waiting {
             child.state = State::Down;
             self.disarm(id);
@@ -150,6 +152,7 @@ impl Machine {
         child.goal = goal;
         child.is_late = false;
         child.down_requests.push(request);
+        // A child cannot run and be down: those that wait for its start learn that it was taken down.
         let waiting = std::mem::take(&mut child.up_requests);
         match child.state {
             State::Down | State::Waiting => self.went_down(id),
@@ -190,6 +193,7 @@ impl Machine {
 
     /// Transitions 3 and 5.
     pub(super) fn kill(&mut self, id: ChildId, now: Duration) {
+        // `checked_add`: a timeout of `Duration::MAX` has no deadline.
         let deadline = now.checked_add(self.rules.kill_timeout);
         let child = self.child(id);
         child.state = State::Killing;
@@ -213,6 +217,7 @@ impl Machine {
             Vec::new()
         };
         let is_gone = child.goal == Goal::Gone;
+        // The answers come after the child has left its state, so that the caller finds it down.
         self.answer_all(waiting, Ok(()));
         self.answer_all(superseded, Err(Refusal::Superseded));
         if is_gone {
@@ -230,6 +235,7 @@ impl Machine {
     /// Sets the deadline of a child; `None`: it has none.
     pub(super) fn arm(&mut self, id: ChildId, deadline: Option<Duration>) {
         let before = std::mem::replace(&mut self.child(id).deadline, deadline);
+        // The set has one entry for each child, and an old one would fire.
         if let Some(before) = before {
             self.deadlines.remove(&(before, id));
         }

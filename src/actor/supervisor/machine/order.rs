@@ -24,6 +24,7 @@ pub(super) struct Order {
 impl Order {
     /// Notes that the child may change.
     pub(super) fn touch(&mut self, id: ChildId) {
+        // The same child is often touched several times in a row.
         if self.touched.last() != Some(&id) {
             self.touched.push(id);
         }
@@ -65,6 +66,7 @@ impl Machine {
             (Phase::Built, _) => {}
             (Phase::Frozen | Phase::Ended(_), _) => self.order.forget(),
             (Phase::Ending(_), _) => {
+                // Only the phases that have an order read the sets, and they would grow otherwise.
                 self.order.forget();
                 self.advance_end(now);
             }
@@ -98,13 +100,16 @@ impl Machine {
                 self.stop(id, now);
             }
             if !self.mutation.is(Planted::StartsGroupEarly) {
+                // One at a time: the next is taken down when this one has ended.
                 return;
             }
         }
+        // The whole group waits for the one whose back-off runs.
         if self.rules.kind == Kind::AllForOne && !self.order.waiting.is_empty() {
             return;
         }
         if let Some(&id) = self.order.wanted.first() {
+            // The first one that should run is not down, so it starts or ends, and the later ones wait for it.
             if self.child(id).state == State::Down {
                 self.start(id, now);
             }
@@ -116,6 +121,7 @@ impl Machine {
 
     /// Decides that the supervisor ends. The first cause stays.
     pub(super) fn end(&mut self, cause: Cause, now: Duration) {
+        // The first cause stays.
         if self.is_ending() {
             return;
         }

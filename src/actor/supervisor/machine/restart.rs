@@ -19,6 +19,7 @@ impl Machine {
             Restart::Temporary => false,
         };
         if restarts {
+            // A child that has run for long is not the one that fails again and again.
             if now.saturating_sub(child.running_since) >= longest {
                 child.restarts_in_a_row = 0;
             }
@@ -28,6 +29,7 @@ impl Machine {
         let goal = self.goal_of_ended(id);
         self.child(id).goal = goal;
         self.went_down(id);
+        // The child is gone from the list by now, so it does not count as one to wait for.
         if significant && self.is_last_to_wait_for() {
             self.end(Cause::Significant(id), now);
         }
@@ -53,6 +55,7 @@ impl Machine {
         let attempt = child.attempt;
         self.answer_all(waiting, Err(Refusal::Failed));
         match attempt {
+            // After the first starts a failure is a restart that has failed.
             Attempt::First if self.phase == Phase::Starting => {
                 self.went_down(id);
                 self.end(Cause::StartFailed(id), now);
@@ -73,6 +76,7 @@ impl Machine {
     /// Has a child that is down restarted, with those that its kind restarts with it.
     fn restart(&mut self, id: ChildId, now: Duration) {
         self.went_down(id);
+        // Counted before anything is started, so that the restart that is one too many does not happen.
         if !self.may_restart(now) {
             return self.end(Cause::Intensity(id), now);
         }
@@ -86,6 +90,7 @@ impl Machine {
             self.arm(id, now.checked_add(delay));
         }
         let others: Vec<ChildId> = match self.rules.kind {
+            // The others of these kinds have nothing to do with this child.
             Kind::OneForOne | Kind::Dynamic => return,
             Kind::AllForOne => self.children.keys().copied().collect(),
             Kind::RestForOne => {
