@@ -159,6 +159,7 @@ impl Datagrams {
     /// Takes a datagram, empty ones too, as a buffer of its size from `pool`. `true`: it was longer, and is cut.
     pub(crate) fn received(&mut self, datagram: &[u8], pool: &BufferPool) -> (Buffer, bool) {
         let is_truncated = datagram.len() > self.longest;
+        // A datagram shows that the socket works, whatever failed before.
         self.errors_in_a_row = 0;
         self.counters.messages_in += 1;
         self.counters.bytes_in += datagram.len() as u64;
@@ -178,6 +179,7 @@ impl Datagrams {
     pub(crate) fn receive_failed(&mut self, error: OsError) -> AfterError {
         match error.kind() {
             ErrorKind::WouldBlock => {
+                // An empty socket shows the same.
                 self.errors_in_a_row = 0;
                 return AfterError::Wait;
             }
@@ -210,6 +212,7 @@ impl Datagrams {
         &mut self,
         send: impl FnOnce(Batch<'_>) -> io::Result<usize>,
     ) -> Transmitted {
+        // Those of a batch that was refused leave one by one, so that each has its own error.
         let may_cut = self.cutting == GsoSupport::Yes && self.send_singly == 0;
         let count = if may_cut {
             batch_len(&self.output, self.is_connected)
@@ -224,6 +227,7 @@ impl Datagrams {
     }
 
     fn sent(&mut self, count: usize) -> Transmitted {
+        // The first of the batch has left alone, so it was the batch that the socket could not take.
         if self.cutting == GsoSupport::Doubted {
             self.cutting = GsoSupport::No;
         }
@@ -243,6 +247,8 @@ impl Datagrams {
         match error.kind() {
             ErrorKind::WouldBlock => Transmitted::Blocked,
             ErrorKind::Interrupted => Transmitted::Again,
+            // Once for each datagram: a second error of this kind is taken for its own, or a peer that answers each
+            // attempt would hold the queue.
             kind if self.is_connected && !self.take_deferred && is_reported_later(kind) => {
                 self.take_deferred = true;
                 self.counters.receive_errors += 1;
@@ -259,6 +265,7 @@ impl Datagrams {
                 Transmitted::Again
             }
             _ => {
+                // It fails alone too, which says nothing about batches.
                 if self.cutting == GsoSupport::Doubted {
                     self.cutting = GsoSupport::Yes;
                 }
@@ -280,6 +287,7 @@ impl Datagrams {
         if cfg!(mutant) && self.take_deferred && self.output.len() > 1 {
             self.output.pop_front();
         }
+        // The next datagram may meet an error of an earlier one again.
         self.take_deferred = false;
         self.send_singly = self.send_singly.saturating_sub(1);
         self.output.pop_front()

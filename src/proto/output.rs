@@ -91,6 +91,7 @@ impl Output {
         let is_first = self.length == 0;
         self.length += data.len();
         match &mut self.first {
+            // A chunk is assigned here without looking whether it has to be dropped, on the way of every message.
             // Without the drop of a chunk of any kind.
             Chunk::Owned(first) if is_first => *first = data,
             first if is_first => *first = Chunk::Owned(data),
@@ -120,12 +121,15 @@ impl Output {
 
     fn push_behind(&mut self, mut data: Buffer) {
         let behind = self.behind();
+        // A copy pays only when the buffers wait: replies that leave at once are written as they are.
         if behind.len() + 1 >= SEPARATE
             && data.len() <= SMALL
             && let Some(Chunk::Owned(last)) = behind.back_mut()
             && last.len() + data.len() <= BLOCK
+            // Credit of another connection could not be given back with these bytes.
             && last.shares_creditor(&data)
         {
+            // The copy frees the small buffer for the next message, and one slice of the write covers several messages.
             last.extend_from_slice(&data);
             last.absorb_credit(&mut data);
         } else {
@@ -176,6 +180,7 @@ impl Output {
                 .and_then(|behind| behind.pop_front())
                 .unwrap_or_default();
             if let Some(behind) = self.behind.take_if(|behind| behind.is_empty())
+                // A queue that a burst has made long keeps more memory than another connection would use.
                 && behind.capacity() <= KEEP
             {
                 QUEUES.put(behind);
@@ -201,6 +206,7 @@ fn with_gathered<'a, R>(
     let mut count = 0;
     for (slice, chunk) in slices.iter_mut().zip(chunks) {
         let bytes = chunk.bytes();
+        // `limit` bounds what TLS encrypts at once.
         if left == 0 {
             break;
         }

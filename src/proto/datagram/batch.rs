@@ -35,16 +35,19 @@ pub(super) fn batch_len(output: &VecDeque<Outgoing>, is_connected: bool) -> usiz
         return 0;
     };
     let size = first.data.len();
+    // The kernel takes an empty datagram for no batch, and a longer one must be able to leave in fragments.
     if size == 0 || size > LONGEST {
         return 1;
     }
     let mut count = 1;
     for Outgoing { addr, data, local } in output.iter().take(DATAGRAMS.min(BYTES / size)).skip(1) {
+        // A connected socket sends everything to its peer, so addresses are not compared.
         let is_other_way = (*addr != first.addr && !is_connected) || *local != first.local;
         if is_other_way || data.is_empty() || data.len() > size {
             break;
         }
         count += 1;
+        // Only the last of a batch may be shorter: the kernel cuts at one size.
         if data.len() < size {
             break;
         }
@@ -59,6 +62,7 @@ pub(super) fn with_batch<R>(
     send: impl FnOnce(Batch<'_>) -> R,
 ) -> Option<R> {
     let Outgoing { addr, data, local } = output.front()?;
+    // The usual case needs no array of slices.
     if count == 1 {
         return Some(send(Batch {
             addr: *addr,

@@ -92,6 +92,7 @@ impl Decoder {
         input: &mut Buffer,
         pool: &BufferPool,
     ) -> Result<Option<Buffer>, FrameError> {
+        // Where the next frame begins is not known after an error, so a stream that has failed stays so.
         if let Some(error) = self.rare.as_ref().and_then(|rare| rare.error.as_ref()) {
             return Err(error.clone());
         }
@@ -136,6 +137,7 @@ impl Decoder {
         );
         self.framing = framing;
         (self.scanned, self.needed) = (0, 0);
+        // A decoder of the user belongs to the framing that made it.
         if let Some(rare) = &mut self.rare {
             rare.custom = None;
         }
@@ -147,6 +149,8 @@ impl Decoder {
         pool: &BufferPool,
     ) -> Result<Option<Buffer>, FrameError> {
         loop {
+            // Without a part of a frame nothing is gathered: the frame is taken from the input, as a rule without a
+            // copy.
             let frame = if self.partial.is_empty() {
                 self.step_in_input(input, pool)?
             } else {
@@ -174,6 +178,7 @@ impl Decoder {
                 Ok(Step::Skipped)
             }
             Scan::More { needed } => {
+                // The length is kept before the bytes move, because they are remembered by their number only.
                 self.remember(input.len(), needed);
                 self.partial = retain(input, pool);
                 Ok(Step::Exhausted)
@@ -192,7 +197,9 @@ impl Decoder {
     ) -> Result<Step, FrameError> {
         let mut taken = 0;
         loop {
+            // Fewer bytes than that cannot be a frame, and looking again would cost each read.
             if self.partial.len() >= self.needed as usize {
+                // Taken out while it is looked at, because the decoder itself changes with what it sees.
                 let partial = std::mem::take(&mut self.partial);
                 let look = self.look(&partial);
                 self.partial = partial;
@@ -230,6 +237,7 @@ impl Decoder {
     /// Takes from `input` what lies in `partial` and belongs to the frame of `consumed` bytes there; what lies beyond the
     /// frame stays in `input` alone, as far as it came from there.
     fn commit(&mut self, consumed: usize, taken: usize, input: &mut Buffer) {
+        // Bytes beyond the frame that came before this input stay in `partial`; they are the beginning of the next one.
         let beyond = (self.partial.len() - consumed).min(taken);
         self.partial.truncate(self.partial.len() - beyond);
         input.advance(taken - beyond);
@@ -303,6 +311,7 @@ fn split_frame(
     payload: Range<usize>,
     pool: &BufferPool,
 ) -> Buffer {
+    // A frame that is a part of the memory is copied, so that a small one does not keep a large read.
     if consumed < source.len() {
         let frame = pool.copy_from_slice(&source[payload]);
         source.advance(consumed);
@@ -316,6 +325,7 @@ fn split_frame(
 
 /// Empties `input` and gives its bytes in memory that is not much larger than they are.
 fn retain(input: &mut Buffer, pool: &BufferPool) -> Buffer {
+    // A copy would cost as much as the memory that it saves.
     if input.len() >= input.capacity() / 4 {
         return std::mem::take(input);
     }

@@ -43,12 +43,14 @@ pub(super) fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Sc
         ..
     } = options;
     let field = options.length_field();
+    // The length is all that matters here, so a frame that is too long is refused before its header is complete.
     let Some(digits) = bytes.get(field.clone()) else {
         return Ok(Scan::More { needed: field.end });
     };
     let announced = number(digits, options.byte_order);
     let length = match options.length_includes_header {
         true => announced,
+        // The sum saturates, so that a length near the maximum of the type is too large and not small.
         false => announced.saturating_add(header_size),
     };
     if length < header_size {
@@ -63,6 +65,7 @@ pub(super) fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Sc
     Ok(whole_or_more(
         bytes,
         length,
+        // A header that is stripped is a part of the frame and not of what is delivered.
         if options.strip_header { header_size } else { 0 },
     ))
 }
@@ -73,6 +76,7 @@ const MAX_VARINT: usize = 10;
 /// Reads a length of seven bits in each byte, of which the last one has its high bit clear. One that has no end in ten bytes
 /// is longer than any maximum.
 pub(super) fn look_at_varint(bytes: &[u8], max: usize) -> Result<Scan, FrameError> {
+    // A number of more bytes is too large whatever follows, so no more of them are looked at.
     let seen = &bytes[..bytes.len().min(MAX_VARINT)];
     let end = seen.iter().position(|byte| byte & 0x80 == 0);
     let Some(last) = end else {
@@ -93,6 +97,7 @@ pub(super) fn look_at_varint(bytes: &[u8], max: usize) -> Result<Scan, FrameErro
     let number = seen[..=last].iter().rev().fold(0, append);
     let length = usize::try_from(number).ok().filter(|_| fits);
     match length {
+        // `length` is at most `max` here, so that the sum cannot overflow.
         Some(length) if length <= max => Ok(whole_or_more(bytes, last + 1 + length, last + 1)),
         _ => Err(FrameError::TooLarge {
             length: length.unwrap_or(usize::MAX),
@@ -145,6 +150,7 @@ pub(super) fn look_for_delimiter(
     let from = if cfg!(mutant) {
         scanned
     } else {
+        // A delimiter may have begun before the end of what was looked at.
         scanned.saturating_sub(delimiter.len() - 1)
     };
     match find(delimiter, seen, from) {
@@ -152,6 +158,7 @@ pub(super) fn look_for_delimiter(
             consumed: end + delimiter.len(),
             payload: 0..end,
         }),
+        // The bytes before a delimiter that begins later would be more than the maximum.
         None if seen.len() == longest => Err(FrameError::TooLarge {
             length: max.saturating_add(1),
             max,
@@ -190,6 +197,7 @@ pub(super) fn decode_custom(
     bytes: &[u8],
     options: &CustomFraming,
 ) -> Result<Scan, FrameError> {
+    // The decoder never sees more than the longest frame, so that its answer does not depend on how much came at once.
     let max = options.max_length;
     let seen = &bytes[..bytes.len().min(max)];
     let problem = match decoder.decode(seen)? {
@@ -204,6 +212,7 @@ pub(super) fn decode_custom(
                 needed: bytes.len() + 1,
             });
         }
+        // A step that consumes nothing would be asked for again without end.
         Frame::Complete { consumed: 0, .. } | Frame::Skip { consumed: 0 } => "consumed nothing",
         Frame::Complete { consumed, .. } | Frame::Skip { consumed } if consumed > seen.len() => {
             "consumed more than there is"

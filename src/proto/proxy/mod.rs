@@ -87,10 +87,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(usize, Header)>, ProxyError>
 // ---- Version 1 ----
 
 fn parse_v1(bytes: &[u8]) -> Result<Option<(usize, Header)>, ProxyError> {
+    // No more is looked at: a peer that sends no line break must not make the search long.
     let seen = &bytes[..bytes.len().min(MAX_V1)];
     let end = seen.windows(2).position(|pair| pair == b"\r\n");
     let is_early = cfg!(mutant) && end.is_none() && seen.ends_with(b"\r");
     let Some(end) = end.or_else(|| is_early.then(|| seen.len() - 1)) else {
+        // A line may still end, or can no longer end within its maximum.
         return if bytes.len() < MAX_V1 {
             Ok(None)
         } else {
@@ -138,6 +140,7 @@ fn ip_v1(family: &str, text: &str) -> Result<IpAddr, ProxyError> {
 /// Decimal, without leading zeros (section 2.1).
 fn port_v1(text: &str) -> Result<u16, ProxyError> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    // `parse` would take a sign.
     if !is_number || (text.len() > 1 && text.starts_with('0')) {
         return Err(ProxyError::Malformed);
     }
@@ -167,6 +170,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(usize, Header)>, ProxyError> {
         return Ok(None);
     };
     let length = FIXED + usize::from(u16::from_be_bytes([high, low]));
+    // The length is known early, so that a header that is too long is not waited for.
     if length > MAX_HEADER {
         return Err(ProxyError::TooLong);
     }
@@ -234,6 +238,7 @@ where
 /// Checks that the values behind the addresses end with the header, and the checksum if they have one.
 fn check_values(header: &[u8], start: usize) -> Result<(), ProxyError> {
     let mut at = start;
+    // Each value is checked although its meaning is not known: what is passed on must be well formed.
     while at < header.len() {
         let Some([kind, high, low]) = header[at..].first_chunk::<TLV_HEAD>() else {
             return Err(ProxyError::Value);

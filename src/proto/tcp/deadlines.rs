@@ -56,6 +56,7 @@ impl Connection {
     #[inline]
     pub(super) fn note_activity(&mut self, now_ms: u64) {
         self.times.active_ms = now_ms;
+        // As a rule nothing was missed, and this is the way of each byte.
         if self.times.end_ms < now_ms {
             self.restart_missed(now_ms);
         }
@@ -65,10 +66,12 @@ impl Connection {
     /// time, and what it does next takes a round trip.
     #[cold]
     fn restart_missed(&mut self, now_ms: u64) {
+        // A deadline that has just passed was judged in time.
         if self.times.end_ms.saturating_add(LATE_MS) > now_ms {
             return;
         }
         let timeout_ms = match self.phase {
+            // The other phases have no end that the peer could miss.
             Phase::Handshaking => self.settings.handshake_timeout,
             Phase::Closing(_) => Some(self.settings.close_timeout),
             Phase::Open | Phase::Ended(_) => None,
@@ -83,6 +86,7 @@ impl Connection {
     pub(super) fn next_deadline(&self) -> u64 {
         let times = &self.times;
         // Most connections watch nothing but the output, and have none that waits.
+        // All three are `u64::MAX` exactly if their bits all are.
         let nothing_waits = times.end_ms & times.waiting_ms & times.frame_ms == u64::MAX;
         if nothing_waits && self.watches_nothing && matches!(self.phase, Phase::Open) {
             return u64::MAX;
@@ -104,6 +108,7 @@ impl Connection {
         }
         if matches!(self.phase, Phase::Open) {
             deadline_ms = deadline_ms.min(after(times.frame_ms, settings.frame_timeout));
+            // A peer cannot be idle while its bytes are not read.
             if !self.owner.takes_nothing() {
                 deadline_ms = deadline_ms.min(after(times.active_ms, settings.idle_timeout));
             }
@@ -125,6 +130,7 @@ impl Connection {
     /// Handles the deadlines that have come; an early call does nothing. Returns whether the keep-alive bytes are to be
     /// sent, if the quota accepts them.
     pub(crate) fn handle_timeout(&mut self, now_ms: u64) -> bool {
+        // The step is on another thread, so the peer has nothing to answer.
         if self.is_offloaded() && self.times.end_ms < now_ms {
             // It is this side that computes.
             self.restart_missed(now_ms);
@@ -137,6 +143,7 @@ impl Connection {
             self.counts_waiting() && after(times.waiting_ms, settings.write_timeout) <= now_ms;
         match (&self.phase, &self.write) {
             (Phase::Ended(_), _) => {}
+            // Our FIN has left with everything before it, so the peer's end is all that is missing.
             (Phase::Closing(_), WriteSide::Finished) if is_over => self.end_closing(),
             (Phase::Closing(first), _) if too_slow => {
                 self.abandon(first_reason(first, DisconnectReason::SlowReader));
@@ -146,6 +153,7 @@ impl Connection {
             }
             (Phase::Closing(_), _) => {}
             _ if too_slow => self.abandon(DisconnectReason::SlowReader),
+            // The reason is that of the failed write, whatever the peer did since.
             (_, WriteSide::Broken(broken)) if is_over => self.end((**broken).clone()),
             (Phase::Handshaking, _) if is_over => self.end(DisconnectReason::HandshakeTimeout),
             (Phase::Handshaking, _) => {}
@@ -157,6 +165,7 @@ impl Connection {
     fn handle_open_timeout(&mut self, now_ms: u64) -> bool {
         let (times, settings) = (&self.times, &*self.settings);
         let frame_ms = after(times.frame_ms, settings.frame_timeout);
+        // The timer fired late and the bytes came at the same moment: they may have been in time.
         if times.active_ms == now_ms && frame_ms.saturating_add(LATE_MS) <= now_ms {
             // Missed as well: some of the frame has come just now.
             self.times.frame_ms = now_ms;
@@ -167,9 +176,12 @@ impl Connection {
         {
             self.close(DisconnectReason::IdleTimeout, now_ms);
         } else if matches!(self.write, WriteSide::Open) && self.keep_alive_ms() <= now_ms {
+            // Written at this moment, although nothing was written: bytes that the quota refuses are not tried again at
+            // once.
             if !(cfg!(mutant) && self.is_above_high()) {
                 self.times.written_ms = now_ms;
             }
+            // Bytes that wait keep the connection alive by themselves.
             return self.output.is_empty();
         }
         false
@@ -178,6 +190,7 @@ impl Connection {
     /// What the peer must do in time begins anew when the owner takes input again.
     pub(super) fn restart_deadlines(&mut self, now_ms: u64) {
         self.times.active_ms = now_ms;
+        // The peer cannot go on with a frame that is not read.
         if self.owner.takes_nothing() {
             self.times.frame_ms = u64::MAX;
         }

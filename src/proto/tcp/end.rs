@@ -21,6 +21,7 @@ impl Connection {
         if matches!(self.phase, Phase::Closing(_) | Phase::Ended(_)) {
             return;
         }
+        // Nothing can be sent any more, so the end is not in order, and has the reason of the failed write.
         if let WriteSide::Broken(broken) = &self.write {
             let broken = (**broken).clone();
             return self.end(broken);
@@ -33,6 +34,7 @@ impl Connection {
         self.phase = Phase::Closing(Box::new(reason));
         self.times.end_ms = now_ms.saturating_add(self.settings.close_timeout);
         match self.write {
+            // FIN has left, so only the peer's end is waited for, from now on.
             WriteSide::Finished => self.times.active_ms = now_ms,
             _ => self.write = WriteSide::Finishing,
         }
@@ -47,12 +49,14 @@ impl Connection {
 
     /// Ends at once; what is queued is not sent.
     pub(super) fn end(&mut self, reason: DisconnectReason) {
+        // The first reason stays.
         if !matches!(self.phase, Phase::Ended(_)) {
             self.phase = Phase::Ended(Box::new(End {
                 reason,
                 is_abandoned: false,
             }));
             self.drop_output();
+            // After the end the owner gets the Disconnect, which says it.
             self.pending.peer_finished = false;
         }
     }
@@ -85,8 +89,10 @@ impl Connection {
         if self.read == ReadSide::Open || !matches!(self.write, WriteSide::Finished) {
             return;
         }
+        // Nothing is left that the owner could be given.
         match &self.phase {
             Phase::Closing(_) => self.end_closing(),
+            // The owner learns of the peer's end first, because it may still answer.
             Phase::Open if !self.pending.peer_finished => self.end(DisconnectReason::ClosedByPeer),
             _ => {}
         }
@@ -139,6 +145,7 @@ pub(crate) fn first_reason(
     failure: DisconnectReason,
 ) -> DisconnectReason {
     match closing {
+        // A close that claims that everything was sent would hide that it was not.
         DisconnectReason::LocalClose | DisconnectReason::ClosedByPeer => failure,
         first => first.clone(),
     }

@@ -148,6 +148,7 @@ impl Connection {
     /// Returns what the driver is to do next, of what it is able to do.
     #[inline]
     pub(crate) fn poll(&mut self, able: Able, now_ms: u64) -> Output {
+        // Events come first: an answer to them leaves in the write of this round.
         if able.deliver
             && self.has_events()
             && let Some(event) = self.next_event(now_ms)
@@ -182,9 +183,11 @@ impl Connection {
 
     /// The same in a handshake, or when a direction or the connection ends.
     fn poll_edge(&mut self, able: Able, now_ms: u64) -> Output {
+        // The quota closes once, before anything else ends, so that later writes are refused and not lost.
         if !self.accepts() && !std::mem::replace(&mut self.is_quota_closed, true) {
             return Output::CloseQuota;
         }
+        // No read or write of a connection that has ended means anything.
         if matches!(self.phase, Phase::Ended(_)) {
             return Output::Ended;
         }
@@ -196,11 +199,13 @@ impl Connection {
                 _ => Output::Read,
             };
         }
+        // After the output has left, and before FIN: the peer must see a reset and not an end.
         if self.ends_in_reset() && self.is_flushed() {
             self.abandon_closing();
             return Output::Ended;
         }
         if self.shutdown_is_due() {
+            // Noted before the call, so that it is asked for once, whatever the socket says.
             self.shutdown_done(now_ms);
             return Output::ShutdownWrite;
         }
@@ -222,6 +227,7 @@ impl Connection {
             Input::Write(data) => self.send_shared(data, now_ms),
             Input::Close(reason) => self.close(reason, now_ms),
             Input::Abort => {
+                // What was read is discarded, because the owner has asked for no more.
                 self.discard_input();
                 self.end(DisconnectReason::Abort);
             }
@@ -275,6 +281,7 @@ impl Connection {
     /// The input goes to another connection from now on: unframed, whatever this side has to send, and with the end of
     /// the peer apart from ours.
     fn become_relayed(&mut self) {
+        // No owner answers from here on, and the marks of the other side bound what is read.
         let framing = Arc::new(Framing::Raw);
         self.settings = Arc::new(Settings {
             framing: Arc::clone(&framing),
@@ -296,6 +303,7 @@ impl Connection {
             if self.input.is_empty() {
                 self.input = part;
             } else {
+                // Usually the input is empty, and then nothing is copied.
                 self.input.extend_from_slice(&part);
             }
         }

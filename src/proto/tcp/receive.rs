@@ -58,6 +58,7 @@ impl Connection {
     /// Returns whether bytes may be read from the socket now.
     #[inline]
     pub(super) fn wants_read(&self) -> bool {
+        // After the end there is nothing, and bytes for a step that is computed elsewhere have no place to go.
         if self.read == ReadSide::Ended || self.is_offloaded() {
             return false;
         }
@@ -71,6 +72,7 @@ impl Connection {
             }
             // Unread data would turn our FIN into a reset, whatever the owner does.
             Phase::Closing(_) => true,
+            // The socket is closed.
             Phase::Ended(_) => false,
             Phase::Open | Phase::Handshaking => self.input.is_empty(),
         }
@@ -80,6 +82,7 @@ impl Connection {
     /// pool. A connection with a pool of its own gets a copy: its buffers never mix with those of the node.
     pub(crate) fn receive(&mut self, read: &mut Buffer, now_ms: u64) {
         self.note_activity(now_ms);
+        // A peer that still sends has not gone, so reading on has the whole time again.
         if matches!(self.write, WriteSide::Broken(_)) {
             self.times.end_ms = now_ms.saturating_add(self.settings.close_timeout);
         }
@@ -89,10 +92,13 @@ impl Connection {
             return;
         }
         self.counters.bytes_in += read.len() as u64;
+        // Data of a connection that is closing has no receiver, and is read so that it does not turn the FIN into a
+        // reset.
         if matches!(self.phase, Phase::Closing(_) | Phase::Ended(_)) {
             read.clear();
             return;
         }
+        // The buffer itself is handed on if it is large, and if its memory goes back to the pool of this connection.
         if self.input.is_empty() && read.len() >= TAKE && self.settings.pool.is_home_of(read) {
             let fresh = self.settings.pool.get(read.capacity());
             self.input = std::mem::replace(read, fresh);
@@ -106,6 +112,7 @@ impl Connection {
 
     /// The peer has ended its side: a read returned zero bytes.
     pub(super) fn receive_end(&mut self, now_ms: u64) {
+        // TLS ends in its own way (close_notify), and an end without it may be an attack.
         if let Some(reason) = self.untimely_end() {
             self.read = ReadSide::Ended;
             return self.end(reason);
@@ -114,10 +121,12 @@ impl Connection {
     }
 
     pub(super) fn end_reading(&mut self, now_ms: u64) {
+        // Under TLS the end comes twice, with close_notify and with FIN.
         if std::mem::replace(&mut self.read, ReadSide::Ended) == ReadSide::Ended {
             return;
         }
         self.times.active_ms = now_ms;
+        // A write had failed and waited for this: nothing more will come.
         if let WriteSide::Broken(reason) = &self.write {
             let reason = (**reason).clone();
             return self.end(reason);
@@ -150,6 +159,7 @@ impl Connection {
         if std::mem::take(&mut self.pending.connected) {
             return Some(Event::Connected);
         }
+        // Without bytes a frame can only come of those that were kept for another framing.
         if (!self.input.is_empty() || self.pending.reframed)
             && let Some(frame) = self.next_frame(now_ms)
         {
@@ -184,6 +194,7 @@ impl Connection {
             Ok(None) => self.discard_input(),
             Err(error) => {
                 self.discard_input();
+                // The bytes after a frame that is none belong to no frame, so the end of them means nothing.
                 self.pending.peer_finished = false;
                 self.close(DisconnectReason::Frame(error), now_ms);
             }
@@ -200,6 +211,7 @@ impl Connection {
     /// The deadline of a frame counts from its first byte, while it can be read on.
     #[inline]
     fn note_frame(&mut self, now_ms: u64) {
+        // The time stands still while the owner does not let this side read on.
         if self.decoder.buffered() == 0 || !self.wants_read() {
             self.times.frame_ms = u64::MAX;
         } else if self.times.frame_ms == u64::MAX {

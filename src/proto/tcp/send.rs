@@ -69,14 +69,17 @@ impl Connection {
     #[inline]
     fn begin_send(&mut self, bytes: usize, now_ms: u64) -> bool {
         let leaves = matches!(self.write, WriteSide::Open | WriteSide::Finishing)
+            // What cannot leave is not queued: the quota counts it, and reports it as unsent.
             && self.level != OutputLevel::Dropped;
         if !leaves || matches!(self.phase, Phase::Ended(_)) {
             return false;
         }
+        // The write timeout counts from here, when the first byte begins to wait.
         if self.output.is_empty() && bytes > 0 {
             self.times.waiting_ms = now_ms;
         }
         self.counters.messages_out += 1;
+        // A message that has arrived is no longer on its way.
         self.in_flight = self.in_flight.saturating_sub(bytes);
         true
     }
@@ -103,6 +106,7 @@ impl Connection {
     /// Sets what the quota counts, now that it is closed. What has not arrived here yet is waited for before FIN.
     #[inline]
     pub(super) fn await_in_flight(&mut self, accepted_bytes: usize) {
+        // Dropped output is not waited for.
         if self.level != OutputLevel::Dropped {
             self.in_flight = accepted_bytes.saturating_sub(self.queued());
         }
@@ -122,6 +126,7 @@ impl Connection {
 
     /// Ends writing after what is queued; reading goes on.
     pub(super) fn shutdown_write(&mut self) {
+        // Twice, or while closing, it changes nothing.
         if matches!(self.write, WriteSide::Open) {
             self.write = WriteSide::Finishing;
         }
@@ -151,12 +156,14 @@ impl Connection {
     /// Returns whether [`Connection::transmit`] or a FIN is due.
     #[inline]
     pub(super) fn wants_transmit(&self) -> bool {
+        // After FIN and after a failed write nothing leaves any more.
         if !matches!(self.write, WriteSide::Open | WriteSide::Finishing)
             || matches!(self.phase, Phase::Ended(_))
         {
             return false;
         }
         if self.is_encrypted {
+            // A flight of the handshake, an alert or a ticket leaves although the owner has written nothing.
             if let Some(tls) = &self.tls
                 && tls.wants_transmit()
             {
@@ -166,6 +173,7 @@ impl Connection {
                 return false;
             }
         }
+        // An empty output still has a FIN to send.
         !self.output.is_empty()
             || (matches!(self.write, WriteSide::Finishing) && self.in_flight == 0)
     }
@@ -189,6 +197,7 @@ impl Connection {
     /// FIN is sent.
     pub(super) fn shutdown_done(&mut self, now_ms: u64) {
         self.write = WriteSide::Finished;
+        // The linger timeout counts from the FIN.
         self.times.active_ms = now_ms;
         self.maybe_finish();
     }
@@ -209,6 +218,7 @@ impl Connection {
         } else {
             self.transmit_plain(&mut count)
         };
+        // The bytes before the failure have left and count.
         let transmitted = result.unwrap_or_else(|(bytes, reason)| {
             self.break_writing(reason, now_ms);
             Transmitted {
@@ -219,13 +229,16 @@ impl Connection {
         self.counters.bytes_out += transmitted.bytes as u64;
         if moved > 0 {
             self.note_activity(now_ms);
+            // The keep-alive counts from the last byte that left, which under TLS may be none of the owner's.
             self.times.written_ms = now_ms;
         }
+        // Nothing waits, so no timeout of a slow reader counts.
         if !self.has_output() {
             self.times.waiting_ms = u64::MAX;
         } else if moved > 0 || self.times.waiting_ms == u64::MAX {
             self.times.waiting_ms = now_ms;
         }
+        // At the low mark and not at once below the high one, so that an owner that is notified can write a batch.
         if self.is_above_high() && self.queued() <= self.settings.low_water_mark as usize {
             self.level = OutputLevel::Low;
             self.pending.writable = true;
@@ -258,6 +271,7 @@ impl Connection {
                 Ok(written) => {
                     self.output.advance(written);
                     done.bytes += written;
+                    // A short write shows that the socket is full, and saves the call that would say so.
                     if written < offered {
                         done.blocked = true;
                         return Ok(done);
@@ -282,11 +296,13 @@ impl Connection {
         }
         self.drop_output();
         let close_ms = now_ms.saturating_add(self.settings.close_timeout);
+        // A deadline that is earlier stays.
         self.times.end_ms = self.times.end_ms.min(close_ms);
         self.write = WriteSide::Broken(Box::new(reason.clone()));
         match &self.phase {
             // A closing connection discards its input: there is nothing to wait for.
             Phase::Closing(first) => self.end(first_reason(first, reason)),
+            // The input has ended too, so nothing is left to wait for.
             _ if self.read == ReadSide::Ended => self.end(reason),
             _ => {}
         }

@@ -39,6 +39,7 @@ impl Handshake {
     pub(crate) fn run(&mut self) {
         let (plain, pool) = (&mut self.plain, &self.pool);
         let fed = self.tls.feed(&self.ciphertext, &mut |chunk| {
+            // A step of the handshake brings no plaintext as a rule, and then no buffer is taken.
             if plain.capacity() == 0 {
                 *plain = pool.get(chunk.len());
             }
@@ -58,6 +59,7 @@ impl Connection {
         connection.tls = Some(tls);
         connection.is_encrypted = true;
         connection.phase = Phase::Handshaking;
+        // The owner gets its Connect after the handshake.
         connection.pending.connected = false;
         connection.times.end_ms = deadline_ms;
         connection
@@ -95,6 +97,7 @@ impl Connection {
         let timeout = self.settings.handshake_timeout;
         self.times.end_ms = timeout.map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
         self.note_activity(now_ms);
+        // The end has come before TLS could: the stream that TLS would protect is over.
         if self.read == ReadSide::Ended {
             self.pending.peer_finished = false;
             self.end(ended_in_handshake());
@@ -121,6 +124,7 @@ impl Connection {
 
     /// Sets when the handshake must be done.
     pub(super) fn set_handshake_deadline(&mut self, deadline_ms: u64) {
+        // A step that is computed elsewhere has its time restarted by what this side does.
         if self.is_handshaking() {
             self.times.end_ms = deadline_ms;
         }
@@ -150,6 +154,7 @@ impl Connection {
 
     pub(super) fn receive_ciphertext(&mut self, ciphertext: &[u8], now_ms: u64) {
         let Some(tls) = &mut self.tls else { return };
+        // The session is dead: what still comes cannot be decrypted, and must not be taken for anything.
         if tls.is_failed() {
             return;
         }
@@ -162,6 +167,7 @@ impl Connection {
         let expected = ciphertext.len();
         let fed = tls.feed(ciphertext, &mut |plain| {
             *bytes_in += plain.len() as u64;
+            // The bytes are counted, and no owner takes them while the connection closes.
             if discard {
                 return;
             }
@@ -200,14 +206,17 @@ impl Connection {
     }
 
     fn complete_handshake(&mut self, now_ms: u64) {
+        // A connection that has ended meanwhile has had its last event.
         self.pending.connected = !matches!(self.phase, Phase::Ended(_));
         if matches!(self.phase, Phase::Handshaking) {
             self.phase = Phase::Open;
+            // After a failed write the deadline is that of reading on.
             if !matches!(self.write, WriteSide::Broken(_)) {
                 self.times.end_ms = u64::MAX;
             }
         }
         if !self.output.is_empty() {
+            // Until now the handshake kept the output waiting, with a deadline of its own.
             self.times.waiting_ms = now_ms;
         }
     }
@@ -225,12 +234,14 @@ impl Connection {
             (Phase::Handshaking | Phase::Open, WriteSide::Broken(_)) => return self.end(reason),
             _ => {}
         }
+        // Output must not follow a broken session: the peer could not decrypt it.
         self.drop_output();
         if let Phase::Closing(first) = &mut self.phase {
             **first = first_reason(first, reason);
         } else {
             self.close(reason, now_ms);
         }
+        // The alert needs no more than a moment, and a close deadline that is nearer stays.
         self.times.end_ms = self.times.end_ms.min(now_ms.saturating_add(LINGER_MS));
     }
 
@@ -238,6 +249,7 @@ impl Connection {
     pub(super) fn untimely_end(&self) -> Option<DisconnectReason> {
         let tls = self.tls.as_ref()?;
         match (&self.phase, tls.end_of_stream()) {
+            // The failed write explains the end, whatever TLS would say of it.
             _ if matches!(self.write, WriteSide::Broken(_)) => None,
             (Phase::Ended(_), _) | (Phase::Handshaking | Phase::Open, StreamEnd::Clean) => None,
             (Phase::Closing(reason), StreamEnd::DuringHandshake) if !self.output.is_empty() => {
@@ -261,6 +273,7 @@ impl Connection {
         now_ms: u64,
     ) -> Option<Handshake> {
         if !matches!(self.phase, Phase::Handshaking) {
+            // The machine has no session until the step is back, so that neither direction can use it.
             return None;
         }
         let tls = self
@@ -288,6 +301,7 @@ impl Connection {
         } = handshake;
         self.tls = Some(tls);
         self.counters.bytes_in += plain.len() as u64;
+        // A connection that has ended meanwhile delivers nothing.
         if matches!(self.phase, Phase::Handshaking) {
             self.input = plain;
         }
@@ -342,6 +356,8 @@ impl Connection {
         let mut done = Transmitted::default();
         loop {
             // First, so that what TLS sends on its own leaves in the same write.
+            // One chunk is in the session at a time, so that what the quota counts stays in the output until it has
+            // left.
             if self.sealed == 0 && !self.output.is_empty() && !tls.is_handshaking() {
                 match self
                     .output
@@ -375,6 +391,7 @@ impl Connection {
             }
             tls.transmit(write)
                 .map_err(|error| (done.bytes, DisconnectReason::from_io(error)))?;
+            // The socket is full; the sealed chunk counts as sent only when all of it has left.
             if tls.wants_transmit() {
                 done.blocked = true;
                 return Ok(done);
