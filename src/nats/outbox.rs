@@ -67,6 +67,7 @@ impl Outbox {
     }
 
     pub(super) fn ping(&mut self) {
+        // The PING is counted with its chunk, so that it counts as sent when the chunk is.
         self.line(|bytes| bytes.extend_from_slice(PING));
         if let Some(chunk) = self.chunks.back_mut() {
             chunk.pings += 1;
@@ -102,6 +103,7 @@ impl Outbox {
         let mut removed = 0;
         for chunk in self
             .chunks
+            // Chunks without a larger message are not walked.
             .iter_mut()
             .filter(|chunk| chunk.largest > max_payload)
         {

@@ -26,6 +26,7 @@ impl Client {
         let Some(owner) = self.owners.remove(pid) else {
             return;
         };
+        // The server is asked to send no more, because no process would take it.
         for sid in owner.subscriptions {
             self.unsubscribe(sid);
             self.subscriptions.remove(&sid);
@@ -48,6 +49,7 @@ impl Client {
         let pid = local.subscribed.pid;
         if let Some(owner) = self.owners.get_mut(&pid) {
             owner.subscriptions.remove(&sid);
+            // The monitor stays while the process observes the client or has another subscription.
             if owner.subscriptions.is_empty() && !owner.observes {
                 if let Some(monitor) = owner.monitor {
                     cx.demonitor(monitor);
@@ -78,6 +80,7 @@ impl Client {
         let limit = self.shared.options.drain_timeout;
         self.after(cx, limit, Due::Drain);
         self.drain = Drain::Unsubscribing;
+        // The lock is held over all lines, so that no publisher comes between them and the PING of the drain.
         let mut state = self.shared.state.lock();
         for sid in self.subscriptions.keys() {
             state.outbox.line(|bytes| encode::unsubscribe(bytes, *sid));
@@ -124,6 +127,7 @@ impl Client {
         match self.drain {
             Drain::Unsubscribing => {
                 self.drain = Drain::Handling;
+                // Each is begun, also after one that has messages left: all have to drain.
                 let mut is_handled = true;
                 for local in self.subscriptions.values() {
                     is_handled &= local.subscribed.unhandled.drain();
@@ -143,6 +147,7 @@ impl Client {
 
     /// A subscriber may have handled its last message.
     pub(super) fn check_drain(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        // The server has sent what it had, so a subscription that has no unhandled message will have none.
         let mut locals = self.subscriptions.values();
         if self.drain == Drain::Handling
             && locals.all(|local| local.subscribed.unhandled.messages() == 0)
@@ -156,6 +161,7 @@ impl Client {
     /// Nothing is accepted any more, and what was accepted leaves.
     fn flush_drain(&mut self) {
         self.drain = Drain::Flushing;
+        // Closed before the last PING: what is published later is refused, and not confirmed by it.
         self.shared.state.lock().stage = Stage::Closed;
         self.drain_ping();
     }
@@ -173,6 +179,7 @@ impl Client {
         state.detach();
         let changes = std::mem::take(&mut state.changes);
         let ended = if is_orderly {
+            // After a failure the subscriptions stay with the shared state, for a client that is spawned again.
             std::mem::take(&mut state.subscriptions)
         } else {
             // A client that is spawned again goes on with them.
@@ -180,6 +187,7 @@ impl Client {
             state.observers = observers.map(|(pid, _)| *pid).collect();
             Default::default()
         };
+        // The lock is released before messages are sent, because a receiver may use the client at once.
         drop(state);
         for (sid, subscribed) in ended {
             let end = MessageNatsEnd {
@@ -213,6 +221,7 @@ impl Client {
 
     /// Closes the connection; in an orderly end what waits is given to it first, as far as it takes it.
     fn close(&self, cx: &mut Context<'_>, mut link: Link, is_orderly: bool) {
+        // What was published is given to the connection, which sends it before it closes.
         if is_orderly && link.session.is_ready() {
             let mut state = self.shared.state.lock();
             while let Some(chunk) = state.outbox.pop() {

@@ -24,6 +24,7 @@ const ERROR_LENGTH: usize = 256;
 
 impl Client {
     pub(super) fn received(&mut self, cx: &mut Context<'_>, data: Buffer) -> Result<(), Reason> {
+        // The link is taken out while its input is read, because each event may change the client and the link.
         let Some(mut link) = self.link.take() else {
             return Ok(());
         };
@@ -58,6 +59,7 @@ impl Client {
         let event = link.session.next(input).map_err(describe)?;
         match event {
             None => return Ok(false),
+            // The inbox of the client has one subscription for all requests.
             Some(Event::Message(message)) if message.sid == INBOX_SID => {
                 self.answered(cx, &message);
             }
@@ -69,6 +71,7 @@ impl Client {
                 }
             }
             Some(Event::Ok) => {}
+            // The answer is owed and not written here: the output may be blocked.
             Some(Event::Ping) => link.owes_pong = true,
             Some(Event::Pong) => self.confirm(cx)?,
             Some(Event::Error(text)) => {
@@ -90,6 +93,7 @@ impl Client {
             self.counters.unroutable += 1;
             return;
         };
+        // Consecutive messages have the same subject as a rule, and then share its text.
         if local.subject.as_bytes() != message.subject {
             let Ok(subject) = std::str::from_utf8(message.subject) else {
                 self.counters.undecodable += 1;
@@ -109,9 +113,11 @@ impl Client {
         let (messages, bytes) = (options.max_messages, options.max_bytes);
         let size = (message.headers.len() + message.payload.len()) as u64;
         let unhandled = &local.subscribed.unhandled;
+        // A subscription that is behind gets no message, so that one slow process does not fill the memory of all.
         let Some(credit) = Unhandled::deliver(unhandled, size, messages, bytes) else {
             return self.slow(cx, message.sid);
         };
+        // It counts as slow until it has handled half, so that one status is sent and not one for each message.
         if local.is_slow && unhandled.messages() <= messages / 2 {
             local.is_slow = false;
         }
@@ -139,6 +145,7 @@ impl Client {
         };
         self.counters.dropped += 1;
         local.missed += 1;
+        // The observers are notified once, when the subscription falls behind.
         let was_slow = std::mem::replace(&mut local.is_slow, true);
         if local.subscribed.options.when_slow == WhenSlow::Unsubscribe {
             return self.end_subscription(cx, sid, NatsError::Slow);
@@ -159,6 +166,7 @@ impl Client {
         };
         cx.cancel_timer(request.timer);
         let headers = Headers::from_block(self.pool.copy_from_slice(message.headers));
+        // The server answers so for a subject without subscribers.
         let result = if message.payload.is_empty() && headers.status() == Some(503) {
             Err(NatsError::NoResponders)
         } else {
@@ -190,6 +198,7 @@ impl Client {
         if let Some(requester) = requester {
             requester.answer_flush(cx, Ok(()));
         }
+        // What follows the answer was chosen when the PING was sent.
         match then {
             Then::Nothing => Ok(()),
             Then::Leave => Err(End::Lost("lame duck mode".into())),
@@ -204,6 +213,7 @@ impl Client {
         link.info.lame_duck |= info.lame_duck;
         if is_new {
             self.status(cx, &MessageNatsStatus::LameDuck);
+            // Only a client that has another server to go to leaves this one before it must.
             link.is_leaving = link.session.is_ready() && self.servers.has_others();
         }
     }
@@ -212,6 +222,7 @@ impl Client {
         self.counters.errors += 1;
         link.errors = link.errors.saturating_add(1);
         link.last_error = Some(Arc::clone(&text));
+        // A server that repeats an error must not flood the observers.
         if link.errors <= REPORTED_ERRORS {
             self.status(cx, &MessageNatsStatus::Error(Arc::clone(&text)));
         }

@@ -64,6 +64,7 @@ impl Link {
                 Ok(())
             }
             Err(refused) => {
+                // Refused output counts as blocked: the Writable, or the Disconnect, brings the client back here.
                 self.is_blocked = true;
                 match refused.into_data() {
                     WriteData::Owned(bytes) => Err(bytes),
@@ -94,6 +95,7 @@ impl Client {
             return Err(Reason::error("no server accepts the credentials"));
         };
         let address = server.address.clone();
+        // The name is kept as text, because the address is gone from the list when the status needs it.
         let name: Arc<str> = Arc::from(format!("{}:{}", address.host, address.port));
         let wait = self.shared.options.connect_timeout;
         let limits = TcpLimits::default()
@@ -112,6 +114,7 @@ impl Client {
             Err(error) => return self.retry(cx, &name, &Reason::from(error).to_string(), 0),
         };
         let alias = cx.spawn_meta(connection)?;
+        // The number of the attempt stands in the timer, so that one of an earlier attempt means nothing.
         let deadline = self.after(cx, wait, Due::Deadline(self.attempt));
         self.link = Some(Box::new(Link {
             alias,
@@ -164,15 +167,19 @@ impl Client {
         self.servers.learn(&info.connect_urls);
         link.info = info;
         let has_tls = self.shared.options.has_tls();
+        // With TLS from the first byte on, or without any, nothing comes between the greeting and the introduction.
         if link.is_tls || !(has_tls || link.info.tls_required) {
             return self.introduce(cx, link);
         }
+        // A client without TLS options must not send its credentials in plain text to a server that asks for TLS.
         if !has_tls {
             return Err("the server requires TLS and the option tls is not set".into());
         }
+        // The option says that credentials leave encrypted or not at all.
         if !(link.info.tls_required || link.info.tls_available) {
             return Err("the option tls is set and the server has no TLS".into());
         }
+        // Bytes behind the greeting were not protected, and an attacker may have put them there.
         link.session.upgrade(rest).map_err(describe)?;
         self.upgrade(cx, link)
     }
@@ -237,6 +244,7 @@ impl Client {
         }
         let mut bytes = Buffer::new();
         connect.encode(&mut bytes);
+        // The first PONG shows that the server has accepted the introduction.
         bytes.extend_from_slice(PING);
         link.session.connect();
         // Nothing was written before. Refused only if the connection has ended.
@@ -246,6 +254,7 @@ impl Client {
 
     /// The server has accepted CONNECT.
     pub(super) fn ready(&mut self, cx: &mut Context<'_>, link: &Link) {
+        // The server has answered, so neither the deadline of the attempt nor that of giving up counts any more.
         cx.cancel_timer(link.deadline);
         if let Some(timer) = self.give_up.take() {
             cx.cancel_timer(timer);
@@ -255,10 +264,13 @@ impl Client {
         let max_payload = link.info.max_payload;
         let lines = self.subscription_lines();
         let mut state = self.shared.state.lock();
+        // The next server may take less than the last one; it would end the connection at the first message that is too
+        // large.
         if max_payload < state.max_payload {
             self.counters.removed += state.outbox.remove_larger_than(max_payload);
         }
         state.max_payload = max_payload;
+        // The subscriptions come before everything that waits, so that answers to it find them.
         for chunk in lines.into_iter().rev() {
             state.outbox.push_front(chunk);
         }
@@ -279,6 +291,7 @@ impl Client {
         let inbox = format!("{}*", self.shared.inbox);
         encode::subscribe(&mut bytes, &inbox, "", INBOX_SID);
         let mut chunks = Vec::new();
+        // In a drain the server must not send anything new.
         if self.drain == Drain::No {
             for (sid, local) in &self.subscriptions {
                 let subscribed = &local.subscribed;
@@ -312,10 +325,12 @@ impl Client {
         let _ = cx.abort(link.alias);
         let is_ready = link.session.is_ready();
         let taken = self.shared.state.lock().outbox.taken();
+        // What was taken and not confirmed may have arrived or not; the count says how many messages are in doubt.
         let uncertain = taken - self.confirmed.min(taken);
         self.confirmed = taken;
         self.counters.uncertain += uncertain;
         self.counters.losses += u64::from(is_ready);
+        // The PINGs of this connection get no answer any more; those that wait in the outbox do, on the next one.
         for _ in 0..link.session.pings() {
             let Some(ping) = self.pings.pop_front() else {
                 break;
@@ -329,9 +344,11 @@ impl Client {
         }
         self.fail_requests(cx, taken);
         let words = link.last_error.as_deref().unwrap_or(reason);
+        // A server that refuses the credentials refuses them again; the client ends when all servers have.
         if !is_ready && is_refusal(words) && !self.servers.refused() {
             return Err(Reason::error(words));
         }
+        // The time to give up counts from the loss of a connection and not from each attempt.
         if is_ready {
             self.wait_for_server(cx);
         }
@@ -342,6 +359,7 @@ impl Client {
         let lost = self
             .requests
             .iter()
+            // A request that was not taken yet waits for the next connection.
             .filter(|(_, request)| request.number <= taken);
         let lost: Vec<u64> = lost.map(|(id, _)| *id).collect();
         for id in lost {
@@ -380,6 +398,7 @@ impl Client {
         let options = &self.shared.options;
         let (first, max) = (options.reconnect_first, options.reconnect_max);
         let wait: Duration = self.servers.advance(first, max, random());
+        // A timer of the lost connection carries an older number.
         self.attempt += 1;
         self.after(cx, wait, Due::Connect(self.attempt));
         self.look(cx)

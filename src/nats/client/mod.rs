@@ -172,6 +172,7 @@ impl Client {
 
     fn due(&mut self, cx: &mut Context<'_>, due: Due) -> Result<(), Reason> {
         match due {
+            // A later loss has planned another attempt.
             Due::Connect(attempt) if attempt == self.attempt && self.link.is_none() => {
                 self.connect(cx)
             }
@@ -181,6 +182,7 @@ impl Client {
             Due::Ping(attempt) if self.is_current(attempt) => self.keep_alive(cx),
             Due::Request(id) => {
                 if let Some(request) = self.requests.remove(&id) {
+                    // An answer that comes later finds no request and is counted.
                     request
                         .requester
                         .answer_request(cx, Err(NatsError::Timeout));
@@ -231,6 +233,7 @@ impl Client {
                 then: Then::Nothing,
             }),
             Change::Observe(pid) => {
+                // A process that observes and subscribes has one monitor.
                 self.owner(cx, pid).observes = true;
             }
             Change::Drain => self.begin_drain(cx),
@@ -240,6 +243,7 @@ impl Client {
     /// The record of a process, which is monitored from its first use on.
     fn owner(&mut self, cx: &mut Context<'_>, pid: Pid) -> &mut Owner {
         let owner = self.owners.entry(pid).or_default();
+        // One monitor for each process, whatever it holds of the client.
         if owner.monitor.is_none() {
             owner.monitor = Some(cx.monitor(pid));
         }
@@ -278,10 +282,13 @@ impl Actor for Client {
         // Of an earlier process: what it knew, this one must know.
         let subscriptions: Vec<_> = state.subscriptions.values().cloned().collect();
         let observers = std::mem::take(&mut state.observers);
+        // These are among the subscriptions that are adopted below.
         state
             .changes
             .retain(|change| !matches!(change, Change::Subscribe(_)));
+        // What an earlier process has sent is not confirmed to this one.
         self.confirmed = state.outbox.taken();
+        // Unlocked before the monitors are set, which may find processes that have ended.
         drop(state);
         for subscribed in subscriptions {
             self.adopt(cx, subscribed);

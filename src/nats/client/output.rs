@@ -27,6 +27,7 @@ struct Found {
 impl Client {
     /// Takes over changes, and sends what waits, as far as the connection takes it.
     pub(super) fn look(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        // A bound, so that a large backlog does not keep this process from its input.
         for _ in 0..CHUNKS {
             self.send_owed(cx);
             let found = self.find();
@@ -71,6 +72,7 @@ impl Client {
         let changes = std::mem::take(&mut state.changes);
         let link = self.link.as_deref();
         let can_send = link.is_some_and(Link::takes_chunks);
+        // A client that only publishes gets no other sign that the server has taken it.
         let own_ping = link.filter(|_| can_send).and_then(|link| {
             let is_quiet = link.session.pings() == 0;
             let unconfirmed = state.outbox.taken().saturating_sub(self.confirmed);
@@ -79,9 +81,11 @@ impl Client {
         });
         self.ping_is_due &= own_ping.is_none();
         let chunk = if can_send { state.outbox.pop() } else { None };
+        // Noted under the same lock: a publisher that comes later sees that this process sleeps and wakes it.
         if chunk.is_none() {
             state.looked(!can_send);
         }
+        // At half and not at once, so that publishers that were refused can write for a while.
         let is_half_empty = state.outbox.bytes() <= shared.options.pending_limit / 2;
         let is_writable_again = state.was_refused && is_half_empty;
         state.was_refused &= !is_writable_again;
@@ -96,6 +100,7 @@ impl Client {
     /// Sends what stands before every chunk.
     fn send_owed(&mut self, cx: &mut Context<'_>) {
         let Some(link) = &mut self.link else { return };
+        // The server closes a connection that does not answer its PINGs, so this goes before everything else.
         if link.owes_pong && !link.is_blocked {
             link.owes_pong = link.write(cx, PONG).is_err();
         }
@@ -122,6 +127,7 @@ impl Client {
 
     /// The interval between two PINGs has passed.
     pub(super) fn keep_alive(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        // Two without an answer, because one may be on its way just now.
         let unanswered = self.link.as_ref().map_or(0, |link| link.session.pings());
         // A PING that waits behind bytes that the server does not read is one without an answer, too.
         if unanswered >= 2 || self.ping_is_due {
