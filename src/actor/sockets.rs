@@ -384,9 +384,9 @@ pub(crate) fn finish(
     from: Pid,
     to: Alias,
     command: SocketCommand,
-// The quota closes first, so that no other process can write behind this command.
 ) -> Result<(), SendErrorKind> {
     let quota = processes.commands.quota(to).ok_or(SendErrorKind::NoMeta)?;
+    // Before the push, so that no other process can write behind this command.
     if !quota.close(to.generation()) {
         return Err(SendErrorKind::NoMeta);
     }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use crate::base::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+// The highest bit: the count below it can never reach it, so a drain flag is not taken for a message.
 const DRAINING: u64 = 1 << 63;
 
 /// The unhandled messages of one subscription.
@@ -55,6 +56,7 @@ impl Unhandled {
     ) -> Option<Credit> {
         let messages = this.messages();
         let is_above = messages >= max_messages || this.bytes.load(Relaxed) + bytes > max_bytes;
+        // The first message always passes: a limit of bytes below one message would otherwise deliver nothing for ever.
         if messages > 0 && is_above {
             return None;
         }

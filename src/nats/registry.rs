@@ -232,6 +232,7 @@ where
             }
         };
         let Some(reply) = message.reply else {
+            // A message without a reply has no asker to answer: the count is all that is left of it.
             if cx.send(self.pid, value).is_err() {
                 self.undelivered(None, "");
             }
@@ -275,6 +276,8 @@ where
             return self.fail(&reply, &words(&reason));
         }
         if let Err(refused) = self.registry.nats.publish(&reply, bytes)
+            // The bytes are this process's own, so only their size can be wrong here; a full outbox or an ended client
+            // is left to the asker's timeout.
             && let NatsError::TooLarge { .. } = refused.error
         {
             self.fail(&reply, "the answer is too large");
@@ -296,6 +299,7 @@ where
     A: Send + 'static,
 {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        // Before the subscription: a process that ends in between is then seen, and the publication ends with it.
         cx.monitor(self.pid);
         let nats = &self.registry.nats;
         let subscription = nats.subscribe(cx.pid(), &self.subject, self.name.as_str())?;
@@ -312,6 +316,7 @@ where
         match message {
             Message::Reply(answer) => self.answer(*answer),
             Message::Down(down) if down.target == Target::Pid(self.pid) => {
+                // First: the server must send no more, and what has come already is handled behind it.
                 self.withdraw();
                 // Behind what has come already, which is counted and whose askers get a word.
                 cx.send(cx.pid(), Finished)?;
@@ -320,6 +325,8 @@ where
                 Ok(message) => self.forward(cx, message),
                 Err(message) if message.is::<Finished>() => return Err(Reason::Normal),
                 Err(message) if message.is::<super::MessageNatsEnd>() => {
+                    // A name without a subscription reaches nothing, so the publication fails and its supervisor makes
+                    // a new one.
                     return Err(Reason::error("the subscription of the name has ended"));
                 }
                 Err(_) => {}
@@ -339,6 +346,7 @@ where
 
     fn terminate(&mut self, _: &mut Context<'_>, _reason: &Reason) {
         self.withdraw();
+        // The askers would otherwise wait for their timeouts.
         for reply in std::mem::take(&mut self.requests).into_values() {
             self.fail(&reply, "the process has ended");
         }

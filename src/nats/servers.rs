@@ -59,6 +59,7 @@ impl Servers {
     /// The current server answered CONNECT.
     pub(super) fn ready(&mut self) {
         self.attempts = 0;
+        // A server that accepted the credentials counts from zero again; only two refusals in a row remove it.
         if let Some(server) = self.servers.front_mut() {
             server.refusals = 0;
         }
@@ -81,6 +82,7 @@ impl Servers {
     /// Makes the next server the current one and returns how long to wait before it is tried. `random` is any number.
     pub(super) fn advance(&mut self, first: Duration, max: Duration, random: u64) -> Duration {
         if !self.servers.is_empty() {
+            // A rotation keeps all servers and their order: none is tried twice before each was tried once.
             self.servers.rotate_left(1);
         }
         self.attempts += 1;
@@ -103,6 +105,8 @@ impl Servers {
         if urls.is_empty() {
             return;
         }
+        // A literal address has no name to check a certificate against, so it takes over the name of the server that
+        // named it.
         let tls_name = self.servers.front().and_then(|server| {
             let name = Some(server.address.host.clone()).filter(|_| !server.address.is_literal());
             server.tls_name.clone().or(name)
@@ -115,6 +119,7 @@ impl Servers {
             let is_named = named
                 .iter()
                 .any(|address| is_same(address, &server.address));
+            // The current server stays, though it does not name itself: the connection to it is alive.
             std::mem::take(&mut is_current) || !server.is_learnt || is_named
         });
         for address in named {

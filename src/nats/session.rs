@@ -79,6 +79,7 @@ impl Session {
         &'a mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'a>>, ProtocolError> {
+        // Plain text behind an INFO that asks for TLS is what an attacker in between could have put there.
         if self.phase == Phase::Upgrading && !input.is_empty() {
             return Err(ProtocolError::OutOfOrder("plain text behind INFO"));
         }
@@ -91,6 +92,7 @@ impl Session {
                 self.phase = Phase::Greeted;
                 Event::Greeting(ServerInfo::parse(json)?)
             }
+            // In every phase: a server may refuse before CONNECT, and the text says why it ends the connection.
             (Op::Err(text), _) => Event::Error(text),
             (_, Phase::Greeting) => {
                 return Err(ProtocolError::OutOfOrder("the first line is not INFO"));
@@ -102,11 +104,14 @@ impl Session {
                 self.phase = Phase::Ready;
                 Event::Ready
             }
+            // A PONG without a PING would be counted as an answer to a later one, and that flush would report too
+            // early.
             (Op::Pong, Phase::Ready) if self.pings > 0 => {
                 self.pings -= 1;
                 Event::Pong
             }
             (Op::Pong, _) => return Err(ProtocolError::OutOfOrder("PONG without a PING")),
+            // Subscriptions follow CONNECT, so a message before its acceptance belongs to none of them.
             (Op::Msg(message), Phase::Ready) => Event::Message(message),
             (Op::Oversized { sid, .. }, Phase::Ready) => Event::Oversized(sid),
             (Op::Msg(_) | Op::Oversized { .. }, _) => {

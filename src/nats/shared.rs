@@ -35,6 +35,7 @@ use crate::process::Processes;
 const MAX_PAYLOAD: usize = 1 << 20;
 
 /// The subscription of all answers.
+/// Fixed, so that a client that takes over subscribes it again under the number that requests already know.
 pub(super) const INBOX_SID: u64 = 1;
 
 /// See the module.
@@ -214,9 +215,12 @@ impl Shared {
     /// Runs `enter` under the lock, and wakes the client if that is due.
     pub(super) fn enter<R>(&self, enter: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock();
+        // The lengths before and after say whether bytes or changes were added; `enter` need not report it, and cannot
+        // forget.
         let (bytes, changes) = (state.outbox.bytes(), state.changes.len());
         let result = enter(&mut state);
         let wake = state.wake_after(bytes, changes);
+        // The lock is released before the wake: the woken client takes it at once.
         drop(state);
         if let Some((processes, pid)) = wake {
             send_wake(&processes, pid);
@@ -245,14 +249,17 @@ fn send_wake(processes: &Weak<Processes>, pid: Pid) {
 impl State {
     /// Steps 1 and 3 of the page.
     fn wake_after(&mut self, bytes: usize, changes: usize) -> Option<(Weak<Processes>, Pid)> {
+        // Changes carry a time limit (a flush, a request), so they wake even a client without a connection.
         let has_changed = self.changes.len() > changes;
         let is_due = match self.wake {
             Wake::Idle => has_changed || self.outbox.bytes() > bytes,
             Wake::Pending => false,
             Wake::Blocked => has_changed,
         };
+        // Without a client there is nothing to wake; `attach` looks at all that waits by itself.
         let client = self.client.clone().filter(|_| is_due);
         if client.is_some() {
+            // Under the lock, so that the next publisher sees it: two wakes for one look would be one too many.
             self.wake = Wake::Pending;
         }
         client
@@ -278,6 +285,7 @@ impl State {
         if is_first {
             self.client = Some((processes, pid));
             self.stage = Stage::Open;
+            // As if a wake were on its way: `init` looks at once after this, and no publisher need send one before.
             self.wake = Wake::Pending;
         }
         is_first
@@ -286,6 +294,8 @@ impl State {
     /// The client's process ends.
     pub(super) fn detach(&mut self) {
         self.client = None;
+        // Not Open: a publish between two clients would wait for a client that may never come. The next `attach` opens
+        // it.
         self.stage = Stage::Closed;
     }
 
@@ -295,6 +305,7 @@ impl State {
         publish: &Publish<'_>,
         pending_limit: usize,
     ) -> Result<(), NatsError> {
+        // A client that drains still takes publishes: what its subscribers answer must leave before the end.
         if self.stage == Stage::Closed {
             return Err(NatsError::Closed);
         }

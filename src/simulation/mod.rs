@@ -101,6 +101,7 @@ pub(crate) fn wait_for(
 
 /// Makes `driver` the one of this thread, and `site` the place where its code runs when no node runs.
 pub(crate) fn install(driver: &Rc<dyn Driver>, site: &Site) {
+    // Weak: the owner of the simulation ends it. A strong reference would keep its nodes until the thread ends.
     DRIVER.set(Some(Rc::downgrade(driver)));
     CURRENT.set(Some(site.clone()));
 }
@@ -155,6 +156,7 @@ impl Site {
 
     /// Lets this thread be at the site until the guard is dropped.
     pub(crate) fn enter(&self) -> Entered {
+        // The former site is kept: a simulated node that runs code of a test's thread nests two sites.
         Entered(CURRENT.replace(Some(self.clone())))
     }
 }

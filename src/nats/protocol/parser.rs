@@ -13,6 +13,7 @@ use std::ops::Range;
 use super::{Limits, MAX_INFO, MAX_SIZE, Msg, Op, ProtocolError};
 
 /// Capacity that `partial` keeps between operations, in bytes.
+/// What one large message took is freed after it; without the limit a single one would hold its size for ever.
 const KEPT: usize = 4 << 10;
 
 /// See the module.
@@ -93,18 +94,21 @@ impl Parser {
         &'a mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Op<'a>>, ProtocolError> {
+        // The stream is not in step any more: where the next operation begins is unknown.
         if let Some(error) = self.failed {
             return Err(error);
         }
         if self.returned {
             self.returned = false;
             self.partial.clear();
+            // After the copy was returned: its bytes were borrowed by the caller until this call.
             self.partial.shrink_to(KEPT);
             self.wants = Wants::Line;
         }
         let discarded = self.skip.min(input.len());
         *input = &input[discarded..];
         self.skip -= discarded;
+        // A planted fault for the mutation test of this parser.
         if cfg!(mutant) && discarded > 0 && self.skip > 0 {
             self.skip -= 1;
         }
@@ -171,6 +175,8 @@ impl Parser {
     /// Moves input to `partial` until it has what it waits for. `false`: the input is used up before.
     fn fill(&mut self, input: &mut &[u8]) -> Result<bool, ProtocolError> {
         let (taken, is_done) = match self.wants {
+            // Only the new bytes are searched: the ones in `partial` have been looked at, and a long line would cost
+            // its square.
             Wants::Line => match input.iter().position(|byte| *byte == b'\n') {
                 Some(at) => (at + 1, true),
                 None => (input.len(), false),
@@ -180,6 +186,7 @@ impl Parser {
                 (missing.min(input.len()), missing <= input.len())
             }
         };
+        // Before the bytes are stored: a line without an end must not grow `partial` without limit.
         if self.wants == Wants::Line
             && self.partial.len() + taken > line_limit(&self.partial, self.limits)
         {
@@ -191,11 +198,13 @@ impl Parser {
     }
 
     fn skip<'a>(&mut self, sid: u64, body: usize) -> Op<'a> {
+        // The line end behind the payload is skipped with it.
         self.skip = body + 2;
         Op::Oversized { sid, bytes: body }
     }
 
     fn fail(&mut self, error: ProtocolError) -> ProtocolError {
+        // Its capacity with it: no byte is parsed any more, so none is stored.
         self.partial = Vec::new();
         self.failed = Some(error);
         error
@@ -238,6 +247,7 @@ impl Shape {
 /// The longest line that begins so.
 fn line_limit(line: &[u8], limits: Limits) -> usize {
     match line.first() {
+        // INFO grows with the cluster it describes, so it has a limit of its own.
         Some(b'I' | b'i') => MAX_INFO,
         _ => limits.max_control_line,
     }
@@ -245,6 +255,7 @@ fn line_limit(line: &[u8], limits: Limits) -> usize {
 
 fn scan(bytes: &[u8], limits: Limits) -> Result<Scan, ProtocolError> {
     let limit = line_limit(bytes, limits);
+    // Not beyond the limit: a line whose end is behind it is refused anyway.
     let searched = &bytes[..bytes.len().min(limit)];
     let Some(newline) = searched.iter().position(|byte| *byte == b'\n') else {
         return if bytes.len() > limit {
@@ -255,6 +266,7 @@ fn scan(bytes: &[u8], limits: Limits) -> Result<Scan, ProtocolError> {
     };
     let line = bytes[..newline]
         .strip_suffix(b"\r")
+        // A bare LF is refused: what a lenient parser reads into a message, a strict one reads as two.
         .ok_or(ProtocolError::LineEnd)?;
     let verb_end = line
         .iter()
@@ -307,13 +319,16 @@ fn scan_message(
     };
     let body = size(count - 1)?;
     let headers = if sizes == 1 { size(count - 2)? } else { 0 };
+    // The headers are a part of the body; if they were longer, the payload would begin behind its end.
     if headers > body {
         return Err(ProtocolError::Number);
     }
+    // Skipped, not kept: the connection goes on, and one message too large is not a peer to hang up on.
     if body > limits.max_payload {
         return Ok(Scan::TooLarge { sid, line, body });
     }
     let end = line + body + 2;
+    // Before the bytes are touched: without all of them the ranges below would end outside.
     if bytes.len() < end {
         return Ok(Scan::More(Wants::Bytes(end)));
     }
@@ -383,6 +398,8 @@ fn unquoted(line: &[u8], range: Range<usize>) -> Range<usize> {
 /// A number of decimal digits, at most `max`.
 fn number(digits: &[u8], max: u64) -> Result<u64, ProtocolError> {
     let mut value = 0_u64;
+    // 20 digits are more than u64 holds: without the limit a line of digits would be read to its end before it is
+    // refused.
     if digits.is_empty() || digits.len() > 20 {
         return Err(ProtocolError::Number);
     }

@@ -56,6 +56,8 @@ impl Net {
         backlog: u32,
         asked: Asked,
     ) -> io::Result<Key> {
+        // Before the key exists: a host out of descriptors must leave no listener behind, and the two error paths below
+        // give back exactly what was taken.
         self.take_descriptor(host)?;
         let listening = Listening {
             host,
@@ -98,6 +100,7 @@ impl Net {
             watch: Watch::default(),
         };
         let key = self.listeners.insert(listening);
+        // A path that exists refuses a bind with EADDRINUSE, whoever listens there: unix(7).
         if self.bind_path(host, path, Bound::Socket(key)).is_err() {
             self.listeners.remove(key);
             self.free_descriptor(host);
@@ -129,6 +132,8 @@ impl Net {
             }
             Address::Path(None) => {}
         }
+        // Closing a listener resets what waits in its backlog, as Linux does: those peers are established and would
+        // otherwise wait for an accept that cannot come.
         for waiting in listening.queue {
             self.send_reset(waiting, 1);
             if let Some(connection) = self.connections.get_mut(waiting) {
@@ -144,6 +149,7 @@ impl Net {
         for pipe in &mut pipes {
             (pipe.send_buffer, pipe.receive_buffer) = (send, receive);
         }
+        // A size of zero would make a connection that can never carry a byte; the kernels round it up as well.
         pipes[0].send_buffer = asked.send_buffer.unwrap_or(send).max(1);
         pipes[1].receive_buffer = asked.receive_buffer.unwrap_or(receive).max(1);
         pipes
@@ -175,6 +181,7 @@ impl Net {
         local: Option<SocketAddr>,
         asked: Asked,
     ) -> io::Result<Key> {
+        // connect(2) to port 0 is refused by Linux on the spot: no port 0 can listen.
         if remote.port() == 0 {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
@@ -188,6 +195,7 @@ impl Net {
         let local = self
             .take_port(from, Protocol::Tcp, wanted, Bound::Connection, true)
             .inspect_err(|_| self.free_descriptor(from))?;
+        // Linux connects a socket to its own host when the address is the unspecified one.
         let remote = match remote.ip().is_unspecified() {
             true => SocketAddr::new(source, remote.port()),
             false => remote,
@@ -196,6 +204,7 @@ impl Net {
         let mut client = End::new(Address::Ip(local), Address::Ip(remote), Phase::Connecting);
         (client.is_open, client.port) = (true, Some(local));
         let server = End::new(Address::Ip(remote), Address::Ip(local), Phase::Connecting);
+        // Without a host that answers the connection still needs two of them; `send_syn` then never uses the second.
         let to = *target.as_ref().unwrap_or(&from);
         let key = self.begin([from, to], [client, server], asked);
         let number = self.numbers.len() - 1;
@@ -216,6 +225,8 @@ impl Net {
                 let at_ns = self.now_ns + CONNECT_TIMEOUT_NS;
                 self.schedule(at_ns, failed(Failure::TimedOut));
             }
+            // RFC 1122, 4.2.3.5: an unreachable host is a soft error, but Linux gives it to a connect that is under
+            // way. The way there and the way back take a latency each.
             Err(Elsewhere::Unreachable) => {
                 self.schedule(at_ns + delay_ns, failed(Failure::HostUnreachable));
             }
@@ -235,6 +246,7 @@ impl Net {
         let Some(connection) = self.connections.get(key) else {
             return;
         };
+        // The program gave up before its SYN came; an answer would establish an end that is gone.
         if connection.ends[0].phase != Phase::Connecting {
             return;
         }
@@ -251,6 +263,8 @@ impl Net {
             ),
             // Linux takes one more than the backlog says.
             Some(listening) if listening.queue.len() > listening.backlog => {
+                // Linux drops the SYN of a full backlog instead of refusing it, and the client tries again after 1, 2,
+                // 4 … seconds.
                 let wait_ns = 1_000_000_000_u64 << attempt.min(6);
                 let (again_ns, event) = match attempt {
                     0..6 => (wait_ns, Event::Syn(key, attempt + 1)),
@@ -267,6 +281,7 @@ impl Net {
             return;
         };
         let client = &mut connection.ends[0];
+        // A reset or a close may have overtaken the SYN-ACK.
         if client.phase != Phase::Connecting {
             return;
         }
@@ -281,6 +296,8 @@ impl Net {
             if let Some(connection) = self.connections.get_mut(key) {
                 // Data does not overtake the end of the handshake.
                 connection.pipes[0].hold_until(at_ns);
+                // Keeps `reap` from removing the connection of a client that closes at once: the server must still see
+                // it come.
                 connection.is_arriving = true;
             }
             self.schedule(at_ns, Event::Established(key));
@@ -297,10 +314,12 @@ impl Net {
         let (number, addr) = (connection.number, *addr);
         connection.is_arriving = false;
         connection.ends[1].phase = Phase::Established;
+        // Looked up a second time: the listener may have closed while the handshake was under way.
         let listener = self.find_bound(to, Protocol::Tcp, addr);
         let is_ipv6 = listener
             .and_then(|listener| self.listeners.get(listener))
             .is_some_and(|listening| matches!(&listening.local, Address::Ip(ip) if ip.is_ipv6()));
+        // A dual-stack listener names IPv4 peers with mapped addresses, and its program sees them so.
         if is_ipv6 && let Some(connection) = self.connections.get_mut(key) {
             connection.ends[1].map_addresses();
         }
@@ -374,6 +393,7 @@ impl Net {
         let Some(listening) = self.listeners.get(listener) else {
             return Err(io::ErrorKind::ConnectionRefused.into());
         };
+        // Only a socket that blocks waits for the backlog; one that does not gets EAGAIN (unix(7)), not a refusal.
         if listening.queue.len() > listening.backlog {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -393,6 +413,8 @@ impl Net {
     pub(super) fn accept(&mut self, listener: Key) -> io::Result<(Key, Address)> {
         let would_block = || io::Error::from(io::ErrorKind::WouldBlock);
         let listening = self.listeners.get_mut(listener).ok_or_else(would_block)?;
+        // An error of a test comes before the backlog, and leaves it: EMFILE does not take a connection out of the
+        // queue.
         if let Some(error) = listening.errors.pop_front() {
             return Err(error.into());
         }
@@ -400,6 +422,8 @@ impl Net {
             listening.host,
             *listening.queue.front().ok_or_else(would_block)?,
         );
+        // Before the connection leaves the queue: an accept out of descriptors fails and finds the same connection next
+        // time.
         self.take_descriptor(host)?;
         if let Some(listening) = self.listeners.get_mut(listener) {
             listening.queue.pop_front();

@@ -51,6 +51,7 @@ pub(super) struct Flying {
 
 impl Datagrams {
     pub(super) fn interest(&self) -> Interest {
+        // A datagram socket is never short of room to send: what the network cannot carry is lost, not refused.
         let mut now = Interest::OUT;
         if !self.queue.is_empty() {
             now |= Interest::IN;
@@ -153,6 +154,8 @@ impl Net {
             .datagrams
             .get_mut(key)
             .ok_or(io::ErrorKind::NotConnected)?;
+        // An error of an earlier datagram comes with the next call, whichever it is: udp(7). It takes the place of this
+        // send.
         if let Some(error) = socket.error.take() {
             return Err(error.into());
         }
@@ -169,6 +172,7 @@ impl Net {
         if data.len() > LONGEST {
             return Err(io::Error::from_raw_os_error(TOO_LONG));
         }
+        // Port 0 is EINVAL, as in Linux, and an IPv4 socket cannot reach an IPv6 address.
         if to.port() == 0 || (to.is_ipv6() && !is_ipv6) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -180,6 +184,7 @@ impl Net {
         let source = SocketAddr::new(source_ip, from.port());
         match self.route(via, target.ip()) {
             Ok(to_host) => self.fly(key, host, to_host, source, target, data),
+            // A host that is switched off answers nothing, so the sender believes that the datagram has left.
             Err(super::host::Elsewhere::Silent) => {}
             Err(super::host::Elsewhere::Unreachable) => {
                 return Err(io::ErrorKind::NetworkUnreachable.into());
@@ -209,7 +214,9 @@ impl Net {
         }
         let copies = 1 + u32::from(self.random.happens(duplicates));
         for _ in 0..copies {
+            // A draw for each copy: a duplicate that came together with its original would test less.
             let mut at_ns = self.now_ns + self.latency(host, to_host);
+            // Far beyond the longest latency, so that datagrams sent later really come first.
             if self.random.happens(reordering) {
                 at_ns += 10 * longest_ns;
             }
@@ -252,9 +259,11 @@ impl Net {
         let is_stranger = matches!(&socket.peer, Some(Address::Ip(peer))
             if (peer.ip().to_canonical(), peer.port()) != (source.ip().to_canonical(), source.port()));
         if is_stranger {
+            // A connected UDP socket sees its peer only; the kernel looks on for another socket and finds none here.
             return;
         }
         if socket.queued_bytes + data.len() + OVERHEAD > socket.receive_buffer {
+            // UDP has no flow control: what finds the buffer full is lost without a word to the sender, and counted.
             socket.dropped += 1;
             return;
         }
@@ -302,6 +311,7 @@ impl Net {
         }
         let (from, data) = socket.queue.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
         socket.queued_bytes -= data.len() + OVERHEAD;
+        // recvfrom(2) discards what the buffer of the caller is too short for.
         let length = data.len().min(into.len());
         into[..length].copy_from_slice(&data[..length]);
         Ok((length, from))
@@ -326,6 +336,8 @@ impl Net {
             .datagrams
             .get_mut(target)
             .ok_or(io::ErrorKind::ConnectionRefused)?;
+        // unix(7): datagrams of Unix sockets are never lost, so a full queue holds the sender up. As in Linux, the
+        // queue takes one more than the limit says.
         if receiver.queue.len() > UNIX_QUEUE {
             return Err(io::ErrorKind::WouldBlock.into());
         }

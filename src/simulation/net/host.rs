@@ -90,6 +90,7 @@ impl Net {
     /// The host that has an address, as seen from `via`, whose loopback addresses are its own.
     pub(super) fn route(&self, via: HostId, ip: IpAddr) -> Result<HostId, Elsewhere> {
         let ip = ip.to_canonical();
+        // Loopback addresses are the own host's in every host, so they cannot be looked up among the addresses of all.
         if ip.is_loopback() || ip.is_unspecified() {
             return Ok(via);
         }
@@ -97,6 +98,7 @@ impl Net {
             .hosts
             .iter()
             .position(|host| host.addresses.contains(&ip));
+        // The host exists, so a router would deliver: a packet to a machine that is off gets no answer at all.
         if let Some(index) = owner {
             return match self.hosts[index].is_silent {
                 true => Err(Elsewhere::Silent),
@@ -113,6 +115,7 @@ impl Net {
 
     /// The address that a socket of `from` has when it talks to `to`.
     pub(super) fn source_for(&self, from: HostId, to: IpAddr) -> IpAddr {
+        // A packet that stays in the host bears the address that it is sent to, so that answers find the way back.
         if to.is_loopback() {
             return to;
         }
@@ -158,6 +161,7 @@ impl Net {
     /// Takes a descriptor of a host.
     pub(super) fn take_descriptor(&mut self, id: HostId) -> io::Result<()> {
         let host = self.host(id);
+        // Compared with the limit of now: a test may lower it below what is in use, and nothing more is given out then.
         if host.descriptors >= host.limit {
             return Err(io::Error::from_raw_os_error(OUT_OF_DESCRIPTORS));
         }
@@ -199,6 +203,7 @@ impl Net {
         }
         let port = match addr.port() {
             0 => self.draw_port(id, protocol)?,
+            // An ephemeral port needs no such check: the search takes only ports that nothing uses.
             _ if self.host(id).has_conflict(protocol, addr, shares) => {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
@@ -216,6 +221,8 @@ impl Net {
             *self.options.ephemeral_ports.end(),
         );
         let count = u64::from(last.saturating_sub(first)) + 1;
+        // A drawn start, as in Linux: a test that relies on the order of ephemeral ports fails here instead of in
+        // production.
         let start = self.random.below(count);
         let host = &self.hosts[usize::from(id.0)];
         (0..count)
@@ -266,6 +273,8 @@ impl Net {
                 .collect()
         };
         let meant = addr.ip().to_canonical();
+        // The most specific binding wins, as in the lookup of the kernel: a socket bound to one address takes its
+        // packets from one that is bound to all.
         let mut found = with(&|ip| ip.to_canonical() == meant);
         if found.is_empty() {
             found = with(&|ip| ip.is_unspecified() && (ip.is_ipv4() == addr.is_ipv4()));
@@ -276,6 +285,7 @@ impl Net {
         }
         match found.len() {
             0 | 1 => found.first().copied(),
+            // The kernel spreads by a hash of the addresses; a draw does the same, and a run with that seed repeats it.
             several => Some(found[self.random.below(several as u64) as usize]),
         }
     }

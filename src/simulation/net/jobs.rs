@@ -28,6 +28,7 @@ impl Jobs {
 
     /// The place of the next one; of several at one time the first.
     fn first(&self) -> Option<usize> {
+        // A search and no heap: there are few, and of equal times the first begun must come first.
         let by_time = self.0.iter().enumerate().min_by_key(|(_, job)| job.at_ns);
         by_time.map(|(index, _)| index)
     }
@@ -69,6 +70,7 @@ impl Net {
     /// Takes out a job that is due.
     pub(crate) fn take_job(&mut self) -> Option<(Site, Work)> {
         let index = self.jobs.first()?;
+        // A job that runs ahead of its time would read a clock that has not come so far.
         if self.jobs.0[index].at_ns > self.now_ns {
             return None;
         }

@@ -51,6 +51,8 @@ impl Pipe {
 
     /// Whether poll(2) says so: a third of the buffer is free, as in Linux.
     pub(super) fn is_writable(&self) -> bool {
+        // Hysteresis: sk_stream_is_writeable() of Linux wakes a writer when a third is free, so that it does not run
+        // for each segment.
         self.send_buffer - self.unacked.min(self.send_buffer) > self.unacked / 2
     }
 
@@ -63,6 +65,7 @@ impl Pipe {
     pub(super) fn lose(&mut self) {
         self.bytes.truncate(self.arrived);
         (self.in_flight, self.unacked) = (0, 0);
+        // An end that has arrived stays: the receiver has it in its hands, and a reset does not take it back.
         if self.fin != Fin::Arrived {
             self.fin = Fin::No;
         }

@@ -59,6 +59,7 @@ impl Watch {
     /// The poll whose list the socket is to be put into now.
     pub(super) fn queue(&mut self) -> Option<usize> {
         let (poll, _) = self.registered?;
+        // At most once in the list, however often it becomes ready: the list holds each socket once and stays short.
         (!std::mem::replace(&mut self.is_queued, true)).then_some(poll)
     }
 
@@ -140,6 +141,8 @@ impl Net {
             return Err(std::io::ErrorKind::AlreadyExists.into());
         }
         watch.registered = Some((poll, token));
+        // epoll(7) reports a socket that is ready when it is added; otherwise a program that registers late would wait
+        // for an edge that has passed.
         if !now.is_none() && watch.queue().is_some() {
             self.polls[poll].queue(watched);
         }

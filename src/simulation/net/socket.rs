@@ -301,6 +301,7 @@ impl Drop for Descriptor {
 impl super::Net {
     fn set_reset_on_close(&mut self, key: Key, side: Side) {
         if let Some(connection) = self.connections.get_mut(key) {
+            // Unix sockets know no reset: SO_LINGER has no effect on them.
             connection.ends[usize::from(side)].resets_on_close = !connection.is_unix;
         }
     }

@@ -106,9 +106,11 @@ impl Connection {
         let incoming = &self.pipes[usize::from(self.other(side))];
         let outgoing = &self.pipes[usize::from(side)];
         let mut now = Interest::NONE;
+        // An end that is connecting is ready for nothing: OUT would say to the program that it is connected.
         if end.phase == Phase::Connecting {
             return now;
         }
+        // EPOLLHUP says that both directions have ended. One of them alone is no hang-up.
         if end.phase == Phase::Dead || end.read_shut && end.write_shut {
             now |= Interest::HANG_UP;
         }
@@ -118,6 +120,7 @@ impl Connection {
         if incoming.arrived > 0 {
             now |= Interest::IN;
         }
+        // A write to an end that has shut down does not block: it fails at once, so poll(2) calls it writable.
         if end.write_shut || outgoing.is_writable() {
             now |= Interest::OUT;
         }
@@ -147,11 +150,13 @@ impl Net {
         };
         let from = connection.other(side);
         let pipe = &mut connection.pipes[usize::from(from)];
+        // Before the error: what arrived before a reset can be read, tcp(7).
         if pipe.arrived > 0 && !into.is_empty() {
             let length = pipe.arrived.min(into.len());
             copy_front(&pipe.bytes, &mut into[..length]);
             pipe.bytes.drain(..length);
             pipe.arrived -= length;
+            // Only a sender that has met a full window hears of the room; the others need no event.
             if std::mem::take(&mut pipe.waits_for_window) {
                 let delay_ns = self.delay(key);
                 self.schedule(self.now_ns + delay_ns, Event::Window(key, from));
@@ -160,6 +165,7 @@ impl Net {
         }
         let has_end = pipe.fin == Fin::Arrived;
         let end = connection.end(side);
+        // After a FIN a read returns the end of the stream; the error, which came later, stays for the next write.
         if !has_end && let Some(error) = end.error.take() {
             return Err(error.into());
         }
@@ -190,8 +196,11 @@ impl Net {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         let pipe = &connection.pipes[usize::from(side)];
         let room = pipe.send_buffer.saturating_sub(pipe.unacked);
+        // The kernel keeps bytes of a connect under way back (EAGAIN), and reports OUT when the handshake is done.
         let is_connecting = connection.ends[usize::from(side)].phase == Phase::Connecting;
         if is_connecting || (room == 0 && total > 0) {
+            // Remembered: without it the arrival of an acknowledgment would wake every end, where epoll reports an edge
+            // only to one that ran out of room.
             connection.end(side).wants_room = true;
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -231,6 +240,7 @@ impl Net {
         if end.phase != Phase::Established {
             return Err(not_connected());
         }
+        // A second shutdown has no effect, as in the kernel: the FIN leaves once.
         if !std::mem::replace(&mut end.write_shut, true) {
             connection.pipes[usize::from(side)].fin = Fin::Queued;
             self.wake_end(key, side);
@@ -246,6 +256,7 @@ impl Net {
         };
         let host = connection.hosts[usize::from(side)];
         let incoming = usize::from(connection.other(side));
+        // RFC 2525, 2.17: a close with unread bytes resets, since the peer must not take them for delivered.
         let has_unread = connection.pipes[incoming].arrived > 0;
         let end = connection.end(side);
         end.is_open = false;
@@ -269,6 +280,7 @@ impl Net {
         if let Some(connection) = self.connections.get(key)
             && connection.ends.iter().all(|end| !end.is_open)
             && !connection.is_waiting
+            // The last step of a handshake that is under way finds the connection by its key.
             && !connection.is_arriving
         {
             self.connections.remove(key);

@@ -19,6 +19,7 @@ impl Net {
     /// A latency of the link of a connection, with what it stalls.
     pub(super) fn delay(&mut self, key: Key) -> u64 {
         match self.connections.get(key) {
+            // A Unix socket copies to the other end at once; only TCP has a way to go.
             Some(connection) if !connection.is_unix => {
                 let stall_ns = connection.stalled_until_ns.saturating_sub(self.now_ns);
                 let [one, other] = connection.hosts;
@@ -39,10 +40,13 @@ impl Net {
         let link = self.link(one, other);
         let (loss, rate) = (link.loss, link.bytes_per_second);
         let mut at_ns = self.now_ns.saturating_add(delay_ns);
+        // A lost segment comes after the retransmission timer; the bytes behind it wait, as they do in TCP.
         if !is_unix && self.random.happens(loss) {
             at_ns += RETRANSMIT_NS;
         }
+        // TCP delivers in order: what was sent later never arrives earlier, however short the drawn latency.
         at_ns = at_ns.max(last_ns);
+        // Added to the arrival of the segment before: until then the link is busy with that one.
         if let Some(rate) = rate.filter(|_| !is_unix) {
             let time_ns = u128::from(bytes as u64) * 1_000_000_000 / u128::from(rate.max(1));
             at_ns = at_ns.saturating_add(u64::try_from(time_ns).unwrap_or(u64::MAX));
@@ -80,7 +84,9 @@ impl Net {
             return;
         };
         let pipe = &mut connection.pipes[usize::from(side)];
+        // The read that opens the window looks at this mark; without it what is unsent would stay here.
         pipe.waits_for_window = pipe.unsent() > 0;
+        // The FIN occupies the place behind the last byte: a peer must not see the end before it has all bytes.
         if pipe.fin == Fin::Queued && pipe.unsent() == 0 {
             pipe.fin = Fin::Sent;
             let at_ns = self.arrival(key, side, 0);
@@ -101,6 +107,8 @@ impl Net {
             // A reset has overtaken it.
             return;
         }
+        // No program will read it. RFC 9293, 3.6.1: data that comes after the close is answered with a reset, to show
+        // the loss.
         if !is_open && !is_waiting {
             self.send_reset(key, to);
             return;
@@ -132,6 +140,7 @@ impl Net {
         };
         let (number, to) = (connection.number, connection.other(side));
         let pipe = &mut connection.pipes[usize::from(side)];
+        // A reset has overtaken the end.
         if pipe.fin != Fin::Sent {
             return;
         }
@@ -178,6 +187,7 @@ impl Net {
         };
         let to = connection.other(side);
         let end = connection.end(side);
+        // An end that is dead has sent its reset, or got one; answering a reset with a reset would go on without end.
         if end.phase == Phase::Dead {
             return;
         }
@@ -186,9 +196,11 @@ impl Net {
         // What is in flight still arrives.
         let sent = pipe.arrived + pipe.in_flight;
         pipe.bytes.truncate(sent);
+        // A reset takes the place of the end of the stream, which never leaves.
         if pipe.fin == Fin::Queued {
             pipe.fin = Fin::No;
         }
+        // Connected to itself: both ends are one, and no reset travels.
         if to != side {
             let at_ns = self.arrival(key, side, 0);
             self.schedule(at_ns, Event::Reset(key, to));
@@ -203,6 +215,7 @@ impl Net {
         let incoming = usize::from(connection.other(side));
         let end = connection.end(side);
         if end.phase == Phase::Dead {
+            // Resets of both sides may cross; the first that arrives says what the program sees.
             return;
         }
         end.error = Some(match end.phase {
