@@ -1,4 +1,7 @@
 //! Errors, sorted by whose they are: the caller's options, the operating system's refusals, the state of the receiver.
+//!
+//! The text of an error has that of its cause behind it, so that `{error}` alone says what happened; the cause is its
+//! [`source`](std::error::Error::source) as well, for code that looks at its type.
 
 use std::io;
 use std::net::SocketAddr;
@@ -150,7 +153,7 @@ pub enum BindError {
     #[error(transparent)]
     Option(#[from] ConfigError),
     /// The host's name could not be resolved.
-    #[error("cannot resolve {host}")]
+    #[error("cannot resolve {host}: {source}")]
     Resolve {
         /// The host as given.
         host: String,
@@ -158,7 +161,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// The operating system refused.
-    #[error("cannot bind {address}")]
+    #[error("cannot bind {address}: {source}")]
     Bind {
         /// The address as resolved, or the path.
         address: String,
@@ -207,7 +210,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Option(#[from] ConfigError),
     /// The operating system refused at once.
-    #[error("cannot connect to {address}")]
+    #[error("cannot connect to {address}: {source}")]
     Connect {
         /// The peer.
         address: SocketAddr,
@@ -218,7 +221,7 @@ pub enum ConnectError {
     #[error("tls: {0}")]
     Tls(#[source] crate::tls::TlsError),
     /// The path of a Unix domain socket was refused.
-    #[error("cannot connect to {path}")]
+    #[error("cannot connect to {path}: {source}")]
     Path {
         /// The path.
         path: String,

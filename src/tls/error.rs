@@ -182,7 +182,7 @@ pub enum TlsError {
         alert: AlertDescription,
     },
     /// The first bytes are no TLS record: plain text, HTTP, a scanner.
-    #[error("what the peer sent is not tls")]
+    #[error("what the peer sent is not tls: {0}")]
     NotTls(#[source] rustls::Error),
     /// No protocol version, cipher suite, key exchange or application protocol in common.
     #[error("nothing in common with the peer: {0}")]
