@@ -198,7 +198,21 @@ impl Commands {
                 self.push(to.stripe(), Command::Message { to, from, message });
                 Ok(())
             }
-            Err(refusal) => Err(SendError::new(refusal.into(), to, message.unpack())),
+            Err(refusal) => Err(SendError::new(
+                self.refusal(to, refusal),
+                to,
+                message.unpack(),
+            )),
+        }
+    }
+
+    /// What the sender is to know of a refusal.
+    #[cold]
+    fn refusal(&self, to: Alias, refusal: ReserveError) -> SendErrorKind {
+        let is_down = self.quota(to).is_some_and(SendQuota::is_down);
+        match refusal {
+            ReserveError::Closing if is_down => SendErrorKind::Reconnecting,
+            refusal => refusal.into(),
         }
     }
 

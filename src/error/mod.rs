@@ -77,6 +77,9 @@ pub enum SendErrorKind {
     TooLarge,
     /// The connection's write side is shut down, or it is closing.
     Closing,
+    /// The connection is lost and will be made anew, see
+    /// [`ReconnectPolicy`](crate::ReconnectPolicy): send again when its next Connect has come.
+    Reconnecting,
 }
 
 impl SendErrorKind {
@@ -90,6 +93,7 @@ impl SendErrorKind {
             Self::OutputFull => "output limit reached",
             Self::TooLarge => "larger than the output limit",
             Self::Closing => "connection is closing",
+            Self::Reconnecting => "connection is lost and will be made anew",
         }
     }
 }

@@ -260,6 +260,9 @@ fn write_while_there_is_no_connection_is_refused_by_name() {
     for writer in [&probe, &other] {
         let refused = writer.run(move |cx| cx.try_write(id, "lost").unwrap_err());
         assert_eq!(refused.kind(), WriteErrorKind::Reconnecting);
+        let message = MessageTcp::new(id, "lost");
+        let refused = writer.run(move |cx| cx.send_alias(id, message).unwrap_err());
+        assert_eq!(refused.kind(), SendErrorKind::Reconnecting);
     }
     probe.run(move |cx| cx.write(id, "counted"));
     // It can be given away neither.
