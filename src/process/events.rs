@@ -30,6 +30,7 @@ use super::Processes;
 use super::class::{Class, PushError};
 use super::envelope::Payload;
 use super::lifecycle::{ControlBlock, ProcessContext};
+use super::mailbox::Mailbox;
 use super::relations::Monitored;
 use crate::base::sync::Mutex;
 use crate::base::unwind::drop_catching;
@@ -47,7 +48,8 @@ use crate::scheduler::Slot;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct EventOptions {
-    /// How many of the last values are kept for those that subscribe later. 0, the default, keeps none.
+    /// How many of the last values are kept for those that subscribe later. 0, the default, keeps none. A subscriber whose
+    /// mailbox has room for fewer gets the last of them, and the others are counted as dropped.
     pub kept: usize,
 }
 
@@ -365,8 +367,11 @@ impl Processes {
         if inner.subscribers.contains_key(&pid) {
             return Err(EventError::Subscribed(name.clone()));
         }
-        let mut dropped = 0;
-        for event in &inner.kept {
+        // The last values are those that count: the first ones give way where a mailbox has no room for all.
+        let room = self.mailbox(pid).map_or(0, Mailbox::free);
+        let left_out = inner.kept.len().saturating_sub(room);
+        let mut dropped = left_out as u64;
+        for event in inner.kept.iter().skip(left_out) {
             if self.push_event(state.publisher, pid, event).is_err() {
                 dropped += 1;
             }

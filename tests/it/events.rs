@@ -21,6 +21,7 @@ on_both! {
     full_mailbox_refuses_a_value_which_is_counted_and_leaves_a_gap,
     event_takes_no_messages_and_gives_them_back,
     values_that_are_kept_are_dropped_with_their_event,
+    subscriber_with_little_room_gets_the_last_values,
 }
 
 /// Registers the event "prices", which keeps this many values.
@@ -434,6 +435,31 @@ fn event_takes_no_messages_and_gives_them_back() {
     assert!(node.inspect(target(), LIMIT).is_err());
     assert!(node.send_every(target(), 7_u8, LIMIT).is_ok());
     publisher.saw_nothing();
+    stop_clean(&node);
+}
+
+#[test]
+fn subscriber_with_little_room_gets_the_last_values() {
+    use longshore::MailboxPolicy::{DropNewest, DropOldest, Refuse};
+
+    let node = node();
+    let publisher = Probe::spawn(&node);
+    let event = prices(&publisher, 5);
+    for value in 1..=5 {
+        publish(&publisher, &event, value);
+    }
+    for (number_of_it, policy) in [Refuse, DropNewest, DropOldest].into_iter().enumerate() {
+        let options = SpawnOptions::default()
+            .with_mailbox_bound(2)
+            .with_mailbox_policy(policy);
+        let subscriber = Probe::spawn_with(&node, options);
+        subscribe(&subscriber);
+        assert_eq!((number(&subscriber), number(&subscriber)), (4, 5));
+        subscriber.saw_nothing();
+        assert_eq!(node.events()[0].dropped, 3 * (number_of_it as u64 + 1));
+        node.send_exit(subscriber.pid, Reason::Kill).expect("alive");
+    }
+    node.send_exit(publisher.pid, Reason::Kill).expect("alive");
     stop_clean(&node);
 }
 

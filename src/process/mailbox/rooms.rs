@@ -92,6 +92,13 @@ impl Mailbox {
         RoomWait::Waiting(state.others.get_or_insert_default().rooms.add(sender))
     }
 
+    /// Messages of normal priority that the main lane takes before it is full.
+    pub(in crate::process) fn free(&self) -> usize {
+        let state = self.state.lock();
+        let queued = self.queued_in_main(&state);
+        (state.bounds.main as usize).saturating_sub(queued)
+    }
+
     /// The sender has ended: it gives its place back.
     pub(in crate::process) fn leave_line(&self, generation: u32, sender: Pid, ticket: u64) {
         let mut state = self.state.lock();
