@@ -230,6 +230,9 @@ impl NodeOptions {
         let within = |value: Option<usize>, most: usize| {
             value.is_none_or(|value| (1..=most).contains(&value))
         };
+        if self.name.as_str().is_empty() {
+            return Err(ConfigError::new("name", "must not be empty"));
+        }
         if !within(self.workers, MAX_WORKERS) {
             return Err(ConfigError::new(
                 "workers",

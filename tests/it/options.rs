@@ -981,7 +981,7 @@ mod unix {
 fn every_option_of_a_node_works_or_is_refused_by_name() {
     let new = NodeOptions::default;
     let rows: Rows<NodeOptions> = vec![
-        ("name", NodeOptions::from(""), WORKS),
+        ("name", NodeOptions::from(""), "name"),
         ("workers", new().with_workers(0), "workers"),
         ("workers", new().with_workers(1), WORKS),
         ("workers", new().with_workers(1_025), "workers"),

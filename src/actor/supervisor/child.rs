@@ -130,7 +130,9 @@ impl Child {
 
     pub(super) fn validate(&self, auto_shutdown: AutoShutdown) -> Result<(), ConfigError> {
         self.options.validate()?;
-        let problem = if self.policy.start_timeout.is_zero() {
+        let problem = if self.name.as_str().is_empty() {
+            ("name", "must not be empty")
+        } else if self.policy.start_timeout.is_zero() {
             ("start_timeout", "must be more than 0")
         } else if self.policy.significant && self.policy.restart == Restart::Permanent {
             ("significant", "a permanent child does not end for good")
