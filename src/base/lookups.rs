@@ -124,9 +124,13 @@ impl Lookups {
         if self.is_given_up(name) {
             return;
         }
-        let found = catch_panic(|| self.resolve(name, system));
+        // The text of the error is code of the user, too.
+        let found = catch_panic(|| {
+            let found = self.resolve(name, system);
+            found.map_err(|error| Arc::from(error.to_string()))
+        });
         let found = match found {
-            Ok(found) => found.map_err(|error| Arc::from(error.to_string())),
+            Ok(found) => found,
             Err(payload) => {
                 drop_catching(payload);
                 Err(Arc::from("the resolver panicked"))
@@ -194,6 +198,7 @@ mod tests {
             asked.send(name.to_owned()).expect("the test listens");
             match name {
                 "panics" => panic!("a resolver"),
+                "fails" => return Err(io::Error::other(Unspeakable)),
                 "quick" => {}
                 _ => {
                     let released = released.lock().unwrap_or_else(PoisonError::into_inner);
@@ -236,15 +241,29 @@ mod tests {
         assert!(names.try_recv().is_err(), "a name is asked for once");
     }
 
+    /// An error whose text panics.
+    #[derive(Debug)]
+    struct Unspeakable;
+
+    impl fmt::Display for Unspeakable {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("a text")
+        }
+    }
+
+    impl std::error::Error for Unspeakable {}
+
     #[test]
-    fn resolver_that_panics_has_an_answer() {
+    fn resolver_that_panics_or_whose_error_does_has_an_answer() {
         let (lookups, _release, _names) = hanging();
-        let (_, found) = ask(&lookups, "panics");
-        let found = found.recv_timeout(LIMIT).expect("an answer");
-        assert_eq!(
-            found.expect_err("no address"),
-            "the resolver panicked".into()
-        );
-        assert!(lookups.names.lock().expect("lock").waiting.is_empty());
+        for name in ["panics", "fails"] {
+            let (_, found) = ask(&lookups, name);
+            let found = found.recv_timeout(LIMIT).expect("an answer");
+            assert_eq!(
+                found.expect_err("no address"),
+                "the resolver panicked".into()
+            );
+            assert!(lookups.names.lock().expect("lock").waiting.is_empty());
+        }
     }
 }
