@@ -65,6 +65,33 @@ fn name_with_a_silent_first_address_is_connected_to_soon() {
 }
 
 #[test]
+fn silent_address_leaves_time_to_the_others_of_a_short_deadline() {
+    let (_silent, good, port) = silent_and_good();
+    let node = node_that_resolves(&["127.0.0.1", "127.0.0.2"]);
+    let probe = Probe::spawn(&node);
+    // Shorter than the delay between two attempts.
+    let timeout = Duration::from_millis(240);
+    let options = TcpConnectionOptions::from(("several.test", port)).with_connect_timeout(timeout);
+    let is_connected = |_| {
+        probe.connect_to(options.clone());
+        match probe.next().1 {
+            Message::TcpConnect(connect) => {
+                assert_eq!(connect.remote_addr, good.local_addr().expect("an address"));
+                true
+            }
+            Message::TcpDisconnect(end) => {
+                assert_eq!(end.reason, DisconnectReason::ConnectTimeout);
+                false
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    // A loaded machine may take more time than there is.
+    assert!((0..10).any(is_connected), "no attempt of ten");
+    stop_clean(&node);
+}
+
+#[test]
 fn name_whose_first_address_refuses_is_connected_to_at_once() {
     let good = TcpListener::bind("127.0.0.2:0").expect("bound");
     let to = good.local_addr().expect("an address");

@@ -5,6 +5,8 @@
 //!    (families take turns)                                                  └─ failed: with the others in the Disconnect
 //! ```
 //!
+//! The time to the deadline is shared out where it is short, so that one address that is silent leaves some to the others.
+//!
 //! All attempts share the token of the alias: an event says that one of them may have changed, and all are looked at. The
 //! losers leave the poll before they are closed.
 //!
@@ -23,6 +25,8 @@ use crate::meta::{MetaContext, Readiness};
 
 /// Time between the beginnings of two attempts, in milliseconds (RFC 8305 section 5: "Connection Attempt Delay").
 const ATTEMPT_DELAY_MS: u64 = 250;
+/// The shortest one, where more addresses are left than the deadline has room for (the same section).
+const MIN_ATTEMPT_DELAY_MS: u64 = 10;
 /// Addresses of a name that are tried, at most.
 const MAX_ADDRESSES: usize = 64;
 /// How often an attempt that has met itself is made again for one connection.
@@ -62,7 +66,7 @@ impl TcpConnection {
                     self.next_attempt_ms = if self.addresses.is_empty() {
                         u64::MAX
                     } else {
-                        cx.now_ms.saturating_add(ATTEMPT_DELAY_MS)
+                        cx.now_ms.saturating_add(self.attempt_delay(cx.now_ms))
                     };
                     let attempt = Attempt {
                         stream,
@@ -91,6 +95,14 @@ impl TcpConnection {
             None => DisconnectReason::Resolve(Arc::from("the name has no address")),
         };
         self.fail(reason)
+    }
+
+    /// How long an attempt may be silent before the next one begins.
+    fn attempt_delay(&self, now_ms: u64) -> u64 {
+        let left_ms = self.deadline_ms.saturating_sub(now_ms);
+        // The attempt that has begun, and those that have not.
+        let share_ms = left_ms / (self.addresses.len() as u64 + 1);
+        share_ms.clamp(MIN_ATTEMPT_DELAY_MS, ATTEMPT_DELAY_MS)
     }
 
     /// Sets the timer to whatever comes first: the next attempt, or the deadline.
@@ -138,12 +150,13 @@ impl TcpConnection {
         let State::Connecting(attempts) = &mut self.state else {
             return Ok(());
         };
-        // A hang-up says something of one attempt only if it is the only one.
-        let seen = match attempts.len() {
-            1 => readiness,
-            _ => Readiness::default(),
+        // The hang-up may be that of an attempt that has left meanwhile. The error of a socket that was made here is still in
+        // it; that of one that was given may have been read before.
+        let seen = match self.is_attempt {
+            true => Readiness::default(),
+            false => readiness,
         };
-        let (mut place, mut failed) = (0, Vec::new());
+        let (mut place, mut has_failed) = (0, false);
         // All of them are looked at, because they share one token and an event does not say whose it was.
         while let Some(attempt) = attempts.get(place) {
             match outcome(&attempt.stream, seen) {
@@ -151,7 +164,11 @@ impl TcpConnection {
                 Outcome::Failed(error) => {
                     let mut attempt = attempts.remove(place);
                     attempt.stream.deregister(cx);
-                    failed.push((attempt.address, error.into()));
+                    has_failed = true;
+                    self.failed.push(FailedAttempt {
+                        addr: attempt.address,
+                        error: error.into(),
+                    });
                 }
                 Outcome::Itself if !asks_for_itself => {
                     let attempt = attempts.remove(place);
@@ -163,13 +180,10 @@ impl TcpConnection {
                 }
             }
         }
-        if failed.is_empty() {
-            return Ok(());
+        if has_failed {
+            self.start_next(cx)?;
         }
-        for (address, error) in failed {
-            self.note_failure(address, error);
-        }
-        self.start_next(cx)
+        Ok(())
     }
 
     /// Whether the options name the port of this side: then meeting itself may be what is asked for.
