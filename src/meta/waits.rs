@@ -14,6 +14,9 @@
 //! 4. A turn ends with the callback that it began with. A meta-process that had nothing to send in it, because it drops what
 //!    is refused, keeps what it was granted: its next messages go in without a wait.
 //!
+//! The entries stand in the order of the mailboxes' pids: most meta-processes have one, and one that sends to very many
+//! mailboxes finds each without a search of all.
+//!
 //! What it does not do: it does not keep what was refused; the meta-process does.
 
 use crate::id::Pid;
@@ -52,11 +55,11 @@ impl Waits {
         let Some(waits) = &self.0 else {
             return Standing::Newcomer;
         };
-        match waits.iter().find(|wait| wait.mailbox == mailbox) {
-            None => Standing::Newcomer,
+        match place(waits, mailbox) {
+            Err(_) => Standing::Newcomer,
             // A turn that has been used up was removed, so that an entry without messages left is one that waits.
-            Some(wait) if wait.left > 0 => Standing::InTurn,
-            Some(_) => Standing::Waiting,
+            Ok(at) if waits[at].left > 0 => Standing::InTurn,
+            Ok(_) => Standing::Waiting,
         }
     }
 
@@ -104,29 +107,39 @@ impl Waits {
 
     fn find(&mut self, mailbox: Pid) -> Option<&mut Wait> {
         let waits = self.0.as_mut()?;
-        waits.iter_mut().find(|wait| wait.mailbox == mailbox)
+        let at = place(waits, mailbox).ok()?;
+        waits.get_mut(at)
     }
 
     fn set(&mut self, mailbox: Pid, left: u32) {
-        let granted = left;
-        match self.find(mailbox) {
-            Some(wait) => (wait.left, wait.granted) = (left, granted),
-            None => self.0.get_or_insert_default().push(Wait {
-                mailbox,
-                left,
-                granted,
-            }),
+        let wait = Wait {
+            mailbox,
+            left,
+            granted: left,
+        };
+        let waits = self.0.get_or_insert_default();
+        match place(waits, mailbox) {
+            Ok(at) => waits[at] = wait,
+            Err(at) => waits.insert(at, wait),
         }
     }
 
     fn remove(&mut self, mailbox: Pid) {
-        if let Some(waits) = &mut self.0 {
-            waits.retain(|wait| wait.mailbox != mailbox);
-            if waits.is_empty() {
-                self.0 = None;
-            }
+        let Some(waits) = &mut self.0 else {
+            return;
+        };
+        if let Ok(at) = place(waits, mailbox) {
+            waits.remove(at);
+        }
+        if waits.is_empty() {
+            self.0 = None;
         }
     }
+}
+
+/// Where the entry of a mailbox stands, or would stand.
+fn place(waits: &[Wait], mailbox: Pid) -> Result<usize, usize> {
+    waits.binary_search_by_key(&mailbox, |wait| wait.mailbox)
 }
 
 #[cfg(test)]
@@ -147,6 +160,25 @@ mod tests {
         assert_eq!(waits.standing(one), Standing::InTurn);
         waits.sent_in_turn(one);
         assert_eq!(waits.standing(one), Standing::Newcomer);
+    }
+
+    #[test]
+    fn entries_of_many_mailboxes_are_found_in_whatever_order_they_came() {
+        let mailboxes = [5, 1, 9, 3, 7].map(|index| Pid::new(index, 1));
+        let mut waits = Waits::default();
+        for (number, mailbox) in mailboxes.into_iter().enumerate() {
+            waits.begin_turn(mailbox, number as u32);
+        }
+        for (number, mailbox) in mailboxes.into_iter().enumerate() {
+            let expected = match number {
+                0 => Standing::Waiting,
+                _ => Standing::InTurn,
+            };
+            assert_eq!(waits.standing(mailbox), expected);
+            waits.gone(mailbox);
+            assert_eq!(waits.standing(mailbox), Standing::Newcomer);
+        }
+        assert!(waits.is_empty());
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub(super) struct ColdState {
     /// What it has for those that it spawns, and from its parent.
     environment: Environment,
     /// Mailboxes of which it waits for room, with its tickets.
-    lines: Vec<(Pid, u64)>,
+    lines: BTreeMap<Pid, u64>,
     /// It has a place among the processes with threads of their own.
     has_own_thread: bool,
 }
@@ -225,13 +225,13 @@ impl ControlBlock {
     }
 
     pub(super) fn stands_in_line(&self, target: Pid) -> bool {
-        let mut lines = self.cold.iter().flat_map(|cold| &cold.lines);
-        lines.any(|(of, _)| *of == target)
+        let cold = self.cold.as_ref();
+        cold.is_some_and(|cold| cold.lines.contains_key(&target))
     }
 
     pub(super) fn enter_line(&mut self, target: Pid, ticket: u64) {
         let cold = self.cold.get_or_insert_default();
-        cold.lines.push((target, ticket));
+        cold.lines.insert(target, ticket);
     }
 
     /// It is notified of room. Returns whether it waits for that.
@@ -239,15 +239,12 @@ impl ControlBlock {
         let Some(cold) = &mut self.cold else {
             return false;
         };
-        let Some(at) = cold.lines.iter().position(|(of, _)| *of == target) else {
-            return false;
-        };
-        cold.lines.swap_remove(at);
+        let has_waited = cold.lines.remove(&target).is_some();
         self.free_cold_state();
-        true
+        has_waited
     }
 
-    pub(super) fn take_lines(&mut self) -> Vec<(Pid, u64)> {
+    pub(super) fn take_lines(&mut self) -> BTreeMap<Pid, u64> {
         let cold = self.cold.as_mut();
         cold.map(|cold| std::mem::take(&mut cold.lines))
             .unwrap_or_default()

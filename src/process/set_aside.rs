@@ -21,7 +21,7 @@
 //!
 //! Barriers of a stop wait until nothing is held: a process with input that is set aside is not drained.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
@@ -35,13 +35,14 @@ use crate::message::{CompactMessage, Message, MessageRelayEnd, RelayedConnection
 #[derive(Debug, Default)]
 pub(super) struct SetAside {
     queues: HashMap<Alias, Queue>,
-    /// Connections whose queue may be handled. Each is here at most once.
+    /// Connections whose queue may be handled. One whose input has gone back since stays here until its turn, and is passed
+    /// over then: a search for it would cost as much as there are connections.
     released: VecDeque<Alias>,
     barriers: Vec<BarrierToken>,
     /// Connections whose input goes back to their stripe, until their fence comes.
     returning: HashMap<Alias, VecDeque<Returning>>,
     /// Connections that had ended when the relay came to them, until its end comes.
-    ended: Vec<RelayedConnection>,
+    ended: BTreeMap<Alias, RelayedConnection>,
 }
 
 /// Why the input of a connection goes back to its stripe.
@@ -97,11 +98,7 @@ impl SetAside {
     pub(super) fn begin_return(&mut self, alias: Alias, why: Return) -> VecDeque<Envelope> {
         let returning = self.returning.entry(alias).or_default();
         returning.push_back(Returning { why });
-        let waiting = self.queues.remove(&alias).unwrap_or_default();
-        if waiting.is_released {
-            self.released.retain(|released| *released != alias);
-        }
-        waiting.envelopes
+        self.queues.remove(&alias).unwrap_or_default().envelopes
     }
 
     /// A fence of the connection has come, or its Disconnect instead. Another one may follow, if the connection has come
@@ -122,14 +119,14 @@ impl SetAside {
 
     /// Keeps the end of a connection for the end of its relay, which could not learn of it.
     pub(super) fn keep_end(&mut self, end: RelayedConnection) {
-        self.ended.push(end);
+        self.ended.insert(end.id, end);
     }
 
     /// Completes the end of a relay by the ends that were kept for it.
     fn complete(&mut self, end: &mut MessageRelayEnd) {
         for side in [&mut end.first, &mut end.second] {
-            if let Some(at) = self.ended.iter().position(|kept| kept.id == side.id) {
-                *side = self.ended.swap_remove(at);
+            if let Some(kept) = self.ended.remove(&side.id) {
+                *side = kept;
             }
         }
     }
@@ -166,7 +163,10 @@ impl SetAside {
     pub(super) fn next(&mut self, is_held: impl Fn(Alias) -> bool) -> Option<Envelope> {
         loop {
             let alias = self.released.pop_front()?;
-            let queue = self.queues.get_mut(&alias)?;
+            let queue = self.queues.get_mut(&alias);
+            let Some(queue) = queue.filter(|queue| queue.is_released) else {
+                continue;
+            };
             if is_held(alias) {
                 queue.is_released = false;
                 continue;
@@ -398,6 +398,25 @@ mod tests {
         assert!(!aside.end_secured(a));
         let returning = aside.end_return(a).map(|returning| returning.why);
         assert_eq!(returning, Some(Return::HandedOver(Pid::NODE)));
+    }
+
+    #[test]
+    fn released_connection_whose_input_went_back_is_passed_over() {
+        let [a, b] = [1, 2].map(|slot| Alias::new(0, slot, 1));
+        let mut aside = SetAside::default();
+        for alias in [a, b] {
+            aside.hold(alias, envelope(alias.slot()));
+            aside.release(alias);
+        }
+        assert_eq!(aside.begin_return(a, Return::Secured).len(), 1);
+        // It comes back, and is not released again.
+        aside.end_return(a);
+        aside.hold(a, envelope(10));
+        assert_eq!(number(aside.next(|_| false)), Some(2));
+        assert_eq!(number(aside.next(|_| false)), None);
+        aside.release(a);
+        assert_eq!(number(aside.next(|_| false)), Some(10));
+        assert!(aside.is_empty());
     }
 
     #[test]

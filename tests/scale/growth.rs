@@ -2,9 +2,10 @@
 //!
 //! A search of `src` for lists that are searched or drained for each of their members found those that wait for a mailbox,
 //! monitors and links, the children of a supervisor, the tickers, listeners and events of a process, the lookups of one name,
-//! the workers of a pool, the supervisors of a list, the sources of a meta-process, and connections that are handed over.
-//! Lists that stay short are searched still: the 16 slow handlers, the permits of 1,024 blocking threads, the mailboxes that
-//! one connection waits for, the addresses of one name, the servers of a NATS client.
+//! the workers of a pool, the supervisors of a list, the sources of a meta-process, connections that are handed over, the
+//! mailboxes that one process or one meta-process waits for, and the ends that are kept for relays. Lists that stay short are
+//! searched still: the 16 slow handlers, the permits of 1,024 threads, the addresses of one name, the servers of a NATS
+//! client, and the names of an environment.
 //!
 //! Four times as many may take nine times as long here, because caches are smaller than what is many; a search of a list
 //! for each of its members takes sixteen times as long.
@@ -360,6 +361,71 @@ fn one_who_begins_to_wait_behind_ten_thousand_is_served_soon() {
     node.send_exit(hand, Reason::Kill).unwrap();
     node.send_exit(to, Reason::Kill).unwrap();
     let _ = node.stop();
+}
+
+/// Processes whose mailboxes have room for one message.
+fn spawn_full(node: &Node, count: usize) -> Vec<Pid> {
+    let options = SpawnOptions::default()
+        .with_mailbox_bound(1)
+        .with_data_bound(1);
+    (0..count)
+        .map(|_| node.spawn_with(options.clone(), || Quiet).unwrap())
+        .collect()
+}
+
+#[test]
+fn rooms_of_many_mailboxes_are_waited_for_in_linear_time() {
+    grows_linearly("rooms", |count| {
+        let node = node(1);
+        let (hand, messages) = Hand::spawn(&node);
+        let full = spawn_full(&node, count);
+        // The only worker comes to those that are full behind this handler.
+        let time = within(&node, hand, move |cx| {
+            for pid in &full {
+                cx.send(*pid, "fills it").unwrap();
+            }
+            let begun = Instant::now();
+            for pid in full {
+                cx.request_room(pid).unwrap();
+            }
+            begun.elapsed()
+        });
+        let begun = Instant::now();
+        receive(&messages, count);
+        time + begun.elapsed()
+    });
+}
+
+#[test]
+fn many_mailboxes_are_waited_for_by_one_meta_process_in_linear_time() {
+    /// Fills each mailbox, and is refused by each.
+    struct Sends(Vec<Pid>, Sender<Duration>);
+
+    impl MetaProcess for Sends {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            for pid in &self.0 {
+                cx.send(*pid, "fills it").unwrap();
+            }
+            let begun = Instant::now();
+            for _ in 0..4 {
+                for pid in &self.0 {
+                    assert!(cx.send(*pid, "is refused").is_err());
+                }
+            }
+            self.1.send(begun.elapsed()).unwrap();
+            Err(Reason::Normal)
+        }
+    }
+    grows_linearly("mailboxes of one meta-process", |count| {
+        let node = node(1);
+        let (hand, _messages) = Hand::spawn(&node);
+        let to = spawn_full(&node, count);
+        let (sender, time) = mpsc::channel();
+        within(&node, hand, move |cx| {
+            cx.spawn_meta(Sends(to, sender)).unwrap();
+        });
+        time.recv_timeout(PATIENCE).unwrap()
+    });
 }
 
 #[test]
