@@ -17,25 +17,64 @@ use socket2::{Domain, Socket, Type};
 
 use crate::support::*;
 
-/// Each deadline of the server.
-const DEADLINE: Duration = Duration::from_millis(1_500);
-/// How long the server stands still.
-const PAUSE: Duration = Duration::from_millis(3_500);
+/// The deadlines of a server, and how it stands still.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Each deadline. `None`: those of the options, and 30 s where the options have none.
+    deadline: Option<Duration>,
+    /// How long the server stands still.
+    pause: Duration,
+    /// Peers to which the server writes more than their sockets hold.
+    readers: usize,
+}
+
+impl Run {
+    /// A deadline that is off by default.
+    fn or_on(self) -> Duration {
+        self.deadline.unwrap_or(Duration::from_secs(30))
+    }
+
+    /// A deadline that is on by default.
+    fn or_default(self, default: Option<Duration>) -> Duration {
+        self.deadline.or(default).expect("it is on by default")
+    }
+}
+
+const SHORT: Run = Run {
+    deadline: Some(Duration::from_millis(1_500)),
+    pause: Duration::from_millis(3_500),
+    readers: 1,
+};
+/// Longer than every deadline that the options have.
+const DEFAULTS: Run = Run {
+    deadline: None,
+    pause: Duration::from_secs(33),
+    readers: 20,
+};
 /// More than the buffers of a socket hold.
 const MUCH: usize = 24 << 20;
 /// Peers of one listener, who have together sent more than a stripe reads at once.
 const CROWD: usize = 100;
 const CHUNK: usize = 16 << 10;
-/// The address that the server connects to.
+/// The address that the server connects to, and `defaults` if its deadlines are those of the options.
 const SILENT: &str = "LONGSHORE_PAUSED";
 const TEST: &str = "pauses::no_deadline_ends_a_live_connection_after_a_pause_of_the_process";
 
 #[test]
 fn no_deadline_ends_a_live_connection_after_a_pause_of_the_process() {
-    match std::env::var(SILENT) {
-        Ok(silent) => serve(silent.parse().expect("an address")),
-        Err(_) => pause_a_server(),
+    let Ok(orders) = std::env::var(SILENT) else {
+        return pause_a_server(SHORT);
+    };
+    match orders.strip_suffix(" defaults") {
+        Some(silent) => serve(silent.parse().expect("an address"), DEFAULTS),
+        None => serve(orders.parse().expect("an address"), SHORT),
     }
+}
+
+#[test]
+#[ignore = "stands still for 33 seconds; run by `.ci/run long_pauses`"]
+fn no_default_deadline_ends_a_live_connection_after_a_pause_of_33_seconds() {
+    pause_a_server(DEFAULTS);
 }
 
 // ---- The server ----
@@ -124,11 +163,12 @@ impl Actor for Sessions {
 }
 
 /// Connects to an address that accepts late.
-struct Client(SocketAddr);
+struct Client(SocketAddr, Run);
 
 impl Actor for Client {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        let options = TcpConnectionOptions::from(self.0).with_connect_timeout(DEADLINE);
+        let mut options = TcpConnectionOptions::from(self.0);
+        options.connect_timeout = Some(self.1.or_default(options.connect_timeout));
         cx.spawn_meta(TcpConnection::connect(options)?)?;
         Ok(())
     }
@@ -148,19 +188,19 @@ impl Actor for Client {
     }
 }
 
-fn serve(silent: SocketAddr) {
+fn serve(silent: SocketAddr, run: Run) {
     let node = node();
     let limits = TcpLimits::default().with_output_limit(64 << 20);
     let listen = |name, limits: TcpLimits, then| {
         let options = TcpServerOptions::from("127.0.0.1:0").with_limits(limits);
         let options = match name {
             "frame" => options.with_framing(Framing::lines()),
-            "keep-alive" => options.with_write_keep_alive((DEADLINE, b"alive".to_vec())),
+            "keep-alive" => options.with_write_keep_alive((run.or_on(), b"alive".to_vec())),
             #[cfg(feature = "tls")]
             "handshake" | "first_byte" => options.with_cert_manager(certificate()),
             "proxy" => options.with_proxy_protocol(ProxyProtocol::Required {
                 trusted: vec![IpNetwork::from(IpAddr::from([127, 0, 0, 1]))],
-                timeout: DEADLINE,
+                timeout: run.deadline.unwrap_or(Duration::from_secs(10)),
             }),
             _ => options,
         };
@@ -171,49 +211,37 @@ fn serve(silent: SocketAddr) {
         };
         node.spawn(|| server).expect("spawned");
     };
-    listen(
-        "idle",
-        limits.clone().with_idle_timeout(DEADLINE),
-        Then::Echo,
-    );
-    listen(
-        "frame",
-        limits.clone().with_frame_timeout(DEADLINE),
-        Then::Echo,
-    );
+    let idle = limits.clone().with_idle_timeout(run.or_on());
+    listen("idle", idle, Then::Echo);
+    let framed = limits.clone().with_frame_timeout(run.or_on());
+    listen("frame", framed.clone(), Then::Echo);
+    let default = limits.clone();
     #[cfg(feature = "tls")]
-    listen(
-        "handshake",
-        limits.clone().with_handshake_timeout(DEADLINE),
-        Then::Echo,
-    );
-    #[cfg(feature = "tls")]
-    listen(
-        "first_byte",
-        limits.clone().with_first_byte_timeout(DEADLINE),
-        Then::Echo,
-    );
+    {
+        let timeout = run.or_default(default.handshake_timeout);
+        let handshake = limits.clone().with_handshake_timeout(timeout);
+        listen("handshake", handshake, Then::Echo);
+        let timeout = run.or_default(default.first_byte_timeout);
+        let first_byte = limits.clone().with_first_byte_timeout(timeout);
+        listen("first_byte", first_byte, Then::Echo);
+    }
     listen("proxy", limits.clone(), Then::Echo);
-    listen(
-        "write",
-        limits.clone().with_write_timeout(DEADLINE),
-        Then::Send,
-    );
-    listen(
-        "close",
-        limits.clone().with_close_timeout(DEADLINE),
-        Then::SendAndClose,
-    );
-    listen(
-        "linger",
-        limits.clone().with_linger_timeout(DEADLINE),
-        Then::Close,
-    );
+    let timeout = run.or_default(default.write_timeout);
+    let write = limits.clone().with_write_timeout(timeout);
+    listen("write", write, Then::Send);
+    let timeout = run.or_default(Some(default.close_timeout));
+    let close = limits.clone().with_close_timeout(timeout);
+    listen("close", close, Then::SendAndClose);
+    let timeout = run.or_default(Some(default.linger_timeout));
+    let linger = limits
+        .clone()
+        .with_linger_timeout(timeout)
+        .with_close_timeout(run.pause * 4);
+    listen("linger", linger, Then::Close);
     listen("keep-alive", limits.clone(), Then::Echo);
-    let options = TcpServerOptions::from("127.0.0.1:0")
-        .with_limits(limits.clone().with_frame_timeout(DEADLINE));
+    let options = TcpServerOptions::from("127.0.0.1:0").with_limits(framed);
     node.spawn(|| Sessions(options)).expect("spawned");
-    node.spawn(|| Client(silent)).expect("spawned");
+    node.spawn(|| Client(silent, run)).expect("spawned");
     println!("@ready");
     // Until the other process is done, or gone.
     std::io::stdin()
@@ -239,11 +267,11 @@ struct Paused {
 }
 
 impl Paused {
-    fn start(silent: SocketAddr) -> Self {
+    fn start(orders: &str) -> Self {
         let program = std::env::current_exe().expect("the test binary");
         let mut process = Command::new(program)
             .args([TEST, "--exact", "--nocapture", "--test-threads=1"])
-            .env(SILENT, silent.to_string())
+            .env(SILENT, orders)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -348,14 +376,25 @@ fn keep_sending(stream: &TcpStream, until: Instant) -> JoinHandle<usize> {
     })
 }
 
-fn pause_a_server() {
+fn pause_a_server(run: Run) {
     let backlog = Backlog::full();
-    let server = Paused::start(backlog.addr);
+    let suffix = if run.deadline.is_none() {
+        " defaults"
+    } else {
+        ""
+    };
+    let server = Paused::start(&format!("{}{suffix}", backlog.addr));
     let addresses = server.addresses();
-    let connect = |name: &str| client(addresses[name]);
+    let connect = |name: &str| {
+        let stream = client(addresses[name]).into_std();
+        let patience = Some(run.pause + LIMIT);
+        stream.set_read_timeout(patience).expect("a timeout");
+        stream
+    };
     let mut crowd: Vec<_> = (0..CROWD).map(|_| connect("idle")).collect();
     let (mut idle, mut frame) = (connect("idle"), connect("frame"));
-    let (mut write, mut close) = (connect("write"), connect("close"));
+    let mut writes: Vec<_> = (0..run.readers).map(|_| connect("write")).collect();
+    let mut close = connect("close");
     let (mut linger, mut alive) = (connect("linger"), connect("keep-alive"));
     #[cfg(feature = "tls")]
     let (handshake, first_byte) = (connect("handshake"), connect("first_byte"));
@@ -366,11 +405,13 @@ fn pause_a_server() {
         .expect("written");
     exchange(&mut alive, b"x", b"x");
     frame.write_all(b"par").expect("written");
-    read(&mut write, 1);
+    for write in &mut writes {
+        read(write, 1);
+    }
     read(&mut close, 1);
     exchange(&mut idle, b"x", b"x");
 
-    let until = Instant::now() + PAUSE;
+    let until = Instant::now() + run.pause;
     server.signal("-STOP");
     let emptied = backlog.empty();
     let sent = keep_sending(&idle, until);
@@ -389,11 +430,12 @@ fn pause_a_server() {
             stream.read_exact(&mut bytes).map(|()| stream)
         })
     };
-    let (written, closed) = (reads_all(write.into_std()), reads_all(close.into_std()));
+    let written: Vec<_> = writes.into_iter().map(reads_all).collect();
+    let closed = reads_all(close);
     #[cfg(feature = "tls")]
-    let (other_node, first_secured) = secure(first_byte.into_std());
+    let (other_node, first_secured) = secure(first_byte);
     #[cfg(feature = "tls")]
-    let (node, secured) = secure(handshake.into_std());
+    let (node, secured) = secure(handshake);
     let sent = sent.join().expect("no panic");
     lingering.join().expect("no panic");
     server.signal("-CONT");
@@ -409,7 +451,10 @@ fn pause_a_server() {
         "a session's frame timeout"
     );
     assert_eq!(read(&mut proxied, 5), b"hello", "a proxy header's timeout");
-    let write = written.join().expect("no panic").expect("write timeout");
+    let join = |reader: JoinHandle<std::io::Result<TcpStream>>| {
+        reader.join().expect("no panic").expect("write timeout")
+    };
+    let written: Vec<_> = written.into_iter().map(join).collect();
     let mut close = closed.join().expect("no panic").expect("close timeout");
     assert_eq!(read_to_end(&mut close), b"", "an orderly end");
     assert_eq!(read(&mut alive, 5), b"alive");
@@ -430,7 +475,7 @@ fn pause_a_server() {
         drop((secured, node, first_secured, other_node));
     }
     exchange(&mut idle, b"z", b"z");
-    drop((write, close));
+    drop((written, close));
     loop {
         let line = server.line();
         if line == "connected" {
@@ -450,7 +495,11 @@ fn pause_a_server() {
 fn secure(stream: TcpStream) -> (Node, Probe) {
     let node = node();
     let probe = Probe::spawn(&node);
-    let options = TcpConnectionOptions::from(("server.test", 0)).with_insecure_skip_verify(true);
+    // The server alone stands still.
+    let limits = TcpLimits::default().with_handshake_timeout(DEFAULTS.pause * 4);
+    let options = TcpConnectionOptions::from(("server.test", 0))
+        .with_limits(limits)
+        .with_insecure_skip_verify(true);
     probe.spawn_meta(TcpConnection::from_std(stream, options).expect("a connection"));
     (node, probe)
 }
