@@ -253,6 +253,11 @@ hear bob "[*] attic, lines so far: 0"
 say bob "/join lobby"
 hear bob "[*] lobby, lines so far: 1"
 hear ann "[*] bob is here"
+# What a guest chooses ends nothing for the others, and moves no cursor.
+say bob "/join "
+hear bob "[*] the name of a room has 1 to 32 letters and digits"
+say bob "$(printf 'red \033[31m')"
+hear ann "bob: red ?[[]31m"
 # The room crashes, and is back without what was said; both are still connected, and in it.
 say ann "/crash"
 for guest in ann bob; do
@@ -289,6 +294,10 @@ say ann "nonsense"
 hear ann "[?] sub TOPIC, *"
 say bob "pub weather $(printf 'a \033 five')"
 hear bob "weather: a ?u{1b} five"
+# A client that leaves before it has subscribed leaves no topic behind.
+for number in 1 2 3; do
+    printf 'sub left%s\n' "$number" | socat -t0 - "TCP:127.0.0.1:$port" >/dev/null
+done
 # The topic ends with its last subscriber, and another one of its name has nothing of it.
 leave bob
 say ann "sub weather"

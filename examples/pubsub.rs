@@ -5,7 +5,7 @@
 //! nc 127.0.0.1 7000            # in several terminals: `sub weather`, `pub weather It rains`, `unsub weather`
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use longshore::prelude::*;
 use longshore::{Event, EventOptions};
@@ -24,10 +24,23 @@ enum Order {
 
 struct Opened(String);
 
+/// A topic, and the client that it was opened for, until it has a subscriber.
+struct Topic(Event<String>, Option<Pid>);
+
 /// Publishes for all. A topic is there while it has subscribers, so that their number bounds that of the topics.
 struct Broker {
     address: String,
-    topics: HashMap<String, Event<String>>,
+    topics: HashMap<String, Topic>,
+    /// Those that are monitored.
+    clients: HashSet<Pid>,
+}
+
+impl Broker {
+    fn end(&mut self, cx: &mut Context<'_>, topic: &str) {
+        if let Some(Topic(event, _)) = self.topics.remove(topic) {
+            cx.end_event(&event);
+        }
+    }
 }
 
 impl Actor for Broker {
@@ -47,23 +60,39 @@ impl Actor for Broker {
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        if let Message::EventSubscribers(change) = &message
-            && !change.has_subscribers
-            && let Some(topic) = self.topics.remove(change.event.as_str())
-        {
-            cx.end_event(&topic);
+        match &message {
+            Message::EventSubscribers(change) if change.has_subscribers => {
+                if let Some(topic) = self.topics.get_mut(change.event.as_str()) {
+                    topic.1 = None;
+                }
+            }
+            Message::EventSubscribers(change) => self.end(cx, change.event.as_str()),
+            // A client that left before it could subscribe.
+            Message::Down(down) => {
+                self.clients
+                    .retain(|client| down.target != Target::Pid(*client));
+                let is_left = |topic: &Topic| topic.1.map(Target::Pid) == Some(down.target.clone());
+                let left = self.topics.iter().filter(|(_, topic)| is_left(topic));
+                for name in left.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+                    self.end(cx, &name);
+                }
+            }
+            _ => {}
         }
         match message.downcast() {
             Ok(Order::Open(topic)) => {
                 if !self.topics.contains_key(&topic) {
                     let options = EventOptions::default().with_kept(KEPT);
                     let event = cx.register_event(&topic, options)?;
-                    self.topics.insert(topic.clone(), event);
+                    if self.clients.insert(from) {
+                        cx.monitor(from);
+                    }
+                    self.topics.insert(topic.clone(), Topic(event, Some(from)));
                 }
                 cx.send(from, Opened(topic)).ok(); // the client may have left
             }
             Ok(Order::Publish(topic, text)) => {
-                if let Some(event) = self.topics.get(&topic) {
+                if let Some(Topic(event, _)) = self.topics.get(&topic) {
                     cx.publish(event, text)?;
                 }
             }
@@ -161,6 +190,7 @@ fn main() -> Result<(), longshore::Error> {
     let report = Node::run("pubsub@localhost", || Broker {
         address,
         topics: HashMap::new(),
+        clients: HashSet::new(),
     })?; // until Ctrl-C
     println!("{report}"); // what was cut off
     Ok(())

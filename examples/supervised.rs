@@ -4,43 +4,53 @@
 //! cargo run --release --example supervised -- 127.0.0.1:7000
 //! nc 127.0.0.1 7000            # in several terminals; the first line is your name
 //!                              # /join ROOM enters another room, /crash is too much for a room
+//!                              # a line that a room has lost with a crash is reported to who said it
 //!
 //! root ─┬─ rooms ─┬─ lobby     a room for each name; what was said is lost with it
 //!       │         └─ …
 //!       └─ door                the port, the connections and who is in which room
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use longshore::MessageReply;
 use longshore::prelude::*;
 
 const LIMIT: Duration = Duration::from_secs(5);
+/// What guests choose is bounded: rooms stay as long as the chat does.
+const MAX_ROOMS: usize = 100;
 
 /// What the door sends to a room.
 enum ToRoom {
     Enter(Alias, String),
     Leave(Alias),
-    Say(Alias, String),
     Crash,
+}
+
+/// What the door asks of a room. Without an answer the line is lost.
+struct Say(Alias, String);
+
+impl Request for Say {
+    type Reply = ();
 }
 
 /// What a room sends to the door: a line for one member.
 struct Line(Alias, String);
 
 /// What a room sends to the door when it starts.
-struct Opened(Name);
+struct Opened(String);
 
 struct Room {
-    name: Name,
+    name: String,
     members: HashMap<Alias, String>,
     said: usize,
 }
 
 impl Room {
-    fn child(name: &Name) -> Child {
-        let room = name.clone();
-        Child::new(name.clone(), move || Self {
+    fn child(name: &str) -> Child {
+        let room = name.to_owned();
+        Child::new(registered(name), move || Self {
             name: room.clone(),
             members: HashMap::new(),
             said: 0,
@@ -80,69 +90,120 @@ impl Actor for Room {
                     self.tell(cx, member, &format!("* {name} has left"))?;
                 }
             }
-            Ok(ToRoom::Say(member, text)) => {
-                self.said += 1;
-                let name = self.members.get(&member).map_or("?", String::as_str);
-                self.tell(cx, member, &format!("{name}: {text}"))?;
-            }
             Ok(ToRoom::Crash) => panic!("too much for {}", self.name),
             Err(_) => {}
         }
         Ok(())
     }
+
+    fn handle_call(
+        &mut self,
+        cx: &mut Context<'_>,
+        _from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
+        if let Ok(Say(member, text)) = message.downcast() {
+            self.said += 1;
+            let name = self.members.get(&member).map_or("?", String::as_str);
+            self.tell(cx, member, &format!("{name}: {text}"))?;
+            reply.send(());
+        }
+        Ok(())
+    }
+}
+
+/// The name of a room's process, which is that of no other one.
+fn registered(room: &str) -> Name {
+    Name::from(format!("room {room}"))
+}
+
+/// The text of a guest, without what would move the cursor or change the colors on the terminals of the others.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.replace(char::is_control, "?")
 }
 
 /// A connected member.
 struct Member {
     name: String,
-    room: Name,
+    room: String,
 }
 
 struct Door {
     address: String,
     /// With a name as soon as they have said one.
     members: HashMap<Alias, Option<Member>>,
+    rooms: HashSet<String>,
 }
 
 impl Door {
-    fn handle_line(&mut self, cx: &mut Context<'_>, id: Alias, text: String) -> Result<(), Reason> {
+    fn handle_line(&mut self, cx: &mut Context<'_>, id: Alias, text: String) {
         let Some(member) = self.members.get_mut(&id) else {
-            return Ok(());
+            return;
         };
         match member {
             None => {
-                let room = Name::from("lobby");
+                let room = String::from("lobby");
                 *member = Some(Member { name: text, room });
-                self.enter(cx, id)?;
+                self.enter(cx, id);
             }
             Some(member) => match text.split_once(' ') {
                 Some(("/join", room)) => {
+                    let is_name = (1..=32).contains(&room.len())
+                        && room.bytes().all(|byte| byte.is_ascii_alphanumeric());
+                    if !is_name {
+                        return say(
+                            cx,
+                            id,
+                            "* the name of a room has 1 to 32 letters and digits",
+                        );
+                    }
+                    if self.rooms.len() >= MAX_ROOMS && !self.rooms.contains(room) {
+                        return say(cx, id, "* there are no more rooms");
+                    }
                     to_room(cx, id, &member.room, ToRoom::Leave(id));
-                    member.room = Name::from(room);
-                    self.enter(cx, id)?;
+                    room.clone_into(&mut member.room);
+                    self.enter(cx, id);
                 }
                 _ if text == "/crash" => to_room(cx, id, &member.room, ToRoom::Crash),
-                _ => to_room(cx, id, &member.room, ToRoom::Say(id, text)),
+                _ => {
+                    let asked =
+                        cx.ask(registered(&member.room), Say(id, text), LIMIT, id.to_bits());
+                    if asked.is_err() {
+                        say_closed(cx, id, &member.room);
+                    }
+                }
             },
         }
-        Ok(())
     }
 
     /// Opens the room if need be; one that opens is entered by all its members.
-    fn enter(&self, cx: &mut Context<'_>, id: Alias) -> Result<(), Reason> {
+    fn enter(&mut self, cx: &mut Context<'_>, id: Alias) {
         let Some(Some(member)) = self.members.get(&id) else {
-            return Ok(());
+            return;
         };
-        if cx.whereis(member.room.clone()).is_some() {
-            let enter = ToRoom::Enter(id, member.name.clone());
-            to_room(cx, id, &member.room, enter);
+        let room = &member.room;
+        if cx.whereis(registered(room)).is_some() {
+            to_room(cx, id, room, ToRoom::Enter(id, member.name.clone()));
+        } else if cx.add_child("rooms", Room::child(room), LIMIT).is_err() {
+            say_closed(cx, id, room);
         } else {
-            cx.add_child("rooms", Room::child(&member.room), LIMIT)?;
+            self.rooms.insert(room.clone());
         }
-        Ok(())
     }
 
-    fn handle_opened(&self, cx: &mut Context<'_>, room: &Name) {
+    /// A room has answered, or has lost what was said.
+    fn handle_reply(&self, cx: &mut Context<'_>, reply: &MessageReply) {
+        if let Some(id) = Alias::from_bits(reply.label)
+            && reply.result.is_err()
+            && let Some(Some(member)) = self.members.get(&id)
+        {
+            say(cx, id, &format!("* {} has lost your line", member.room));
+        }
+    }
+
+    fn handle_opened(&self, cx: &mut Context<'_>, room: &str) {
         for (id, member) in &self.members {
             if let Some(member) = member.as_ref().filter(|member| member.room == *room) {
                 to_room(cx, *id, room, ToRoom::Enter(*id, member.name.clone()));
@@ -173,9 +234,9 @@ impl Actor for Door {
                 say(cx, connect.id, "what is your name?");
             }
             Message::Tcp(line) => {
-                let text = String::from_utf8_lossy(&line.data).into_owned(); // without its line end
-                self.handle_line(cx, line.id, text)?;
+                self.handle_line(cx, line.id, printable(&line.data)); // without its line end
             }
+            Message::Reply(reply) => self.handle_reply(cx, &reply),
             Message::TcpDisconnect(disconnect) => {
                 let id = disconnect.id;
                 if let Some(Some(member)) = self.members.remove(&id) {
@@ -196,10 +257,14 @@ impl Actor for Door {
 }
 
 /// Sends to a room, which may be crashing or starting.
-fn to_room(cx: &mut Context<'_>, member: Alias, room: &Name, message: ToRoom) {
-    if cx.send(room, message).is_err() {
-        say(cx, member, &format!("* {room} is closed for a moment"));
+fn to_room(cx: &mut Context<'_>, member: Alias, room: &str, message: ToRoom) {
+    if cx.send(registered(room), message).is_err() {
+        say_closed(cx, member, room);
     }
+}
+
+fn say_closed(cx: &mut Context<'_>, member: Alias, room: &str) {
+    say(cx, member, &format!("* {room} is closed for a moment"));
 }
 
 /// A member who reads too slowly is disconnected, so that no line is missing unnoticed.
@@ -218,6 +283,7 @@ fn main() -> Result<(), longshore::Error> {
                 Child::new("door", move || Door {
                     address: address.clone(),
                     members: HashMap::new(),
+                    rooms: HashSet::new(),
                 })
                 .registered(),
             )
