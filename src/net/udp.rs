@@ -118,6 +118,9 @@ impl UdpServer {
     /// system, and **the calling thread is blocked** until the resolver answers, for seconds if it does not; a worker does nothing
     /// else then. From 100 ms on that is a record. Bind to an address, or call this before the node is started.
     ///
+    /// Of several addresses of a name the first that can be bound is bound, and no other one: one socket with one port, also if
+    /// that is 0. A port that is in use there is an error, and is not looked for at the next address.
+    ///
     /// # Errors
     ///
     /// [`BindError::Option`] names a wrong field, before anything is bound; otherwise what the operating system says,

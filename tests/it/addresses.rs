@@ -171,10 +171,10 @@ fn mapped_local_address_is_used_for_an_ipv4_peer() {
     stop_clean(&node);
 }
 
-/// Commands that run a test in a network of its own, after the setup; `None` where that is not allowed.
+/// Commands that run a test in a network and with mounts of its own, after the setup; `None` where that is not allowed.
 fn network_with(setup: &str) -> Option<Vec<String>> {
     let script = format!("ip link set lo up && {setup} && exec \"$0\" \"$@\"");
-    let words = ["unshare", "-n", "sh", "-c", &script].map(str::to_owned);
+    let words = ["unshare", "-nm", "sh", "-c", &script].map(str::to_owned);
     let tried = Command::new(&words[0])
         .args(&words[1..])
         .arg("true")
@@ -269,6 +269,33 @@ fn link_local_addresses_keep_their_zone() {
             let unknown = TcpServer::bind("[fe80::7%nope]:0").expect_err("no such interface");
             assert!(unknown.to_string().contains("nope"), "{unknown}");
             stop_clean(&node);
+        },
+    );
+}
+
+#[test]
+fn name_of_several_addresses_is_bound_to_the_first_alone() {
+    in_network(
+        "file=$(mktemp) && printf '127.0.0.2 several.test\\n127.0.0.3 several.test\\n' >$file && mount --bind $file /etc/hosts && rm -f $file",
+        "addresses::name_of_several_addresses_is_bound_to_the_first_alone",
+        || {
+            use std::net::{TcpListener, ToSocketAddrs, UdpSocket};
+
+            let all = ("several.test", 0).to_socket_addrs().expect("resolved");
+            let all: Vec<IpAddr> = all.map(|addr| addr.ip()).collect();
+            assert_eq!(all.len(), 2, "{all:?}");
+            let server = TcpServer::bind("several.test:0").expect("bound");
+            let addr = server.local_addr();
+            assert_eq!(addr.ip(), all[0]);
+            assert_ne!(addr.port(), 0);
+            drop(TcpListener::bind((all[1], addr.port())).expect("the other address is free"));
+            let socket = UdpServer::bind("several.test:0").expect("bound");
+            let bound: Vec<SocketAddr> = socket.local_addrs().collect();
+            assert_eq!(bound, [SocketAddr::new(all[0], bound[0].port())]);
+            drop(UdpSocket::bind((all[1], bound[0].port())).expect("the other address is free"));
+            // The port of the first address is taken: the next one would be another server to the peers.
+            let taken = TcpServer::bind(("several.test", addr.port())).expect_err("taken");
+            assert_eq!(taken.kind(), Some(std::io::ErrorKind::AddrInUse));
         },
     );
 }

@@ -10,6 +10,8 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(target_os = "linux")]
+mod address_table;
 mod addresses;
 mod asks;
 mod attempts;

@@ -43,7 +43,7 @@ const NAME: &str = "server.test";
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 const RSA_KEY: &str = include_str!("../../../src/proto/tls/fixtures/rsa2048.key");
 
-fn provider() -> CryptoProvider {
+pub fn provider() -> CryptoProvider {
     #[cfg(feature = "ring")]
     return rustls::crypto::ring::default_provider();
     #[cfg(not(feature = "ring"))]
