@@ -16,6 +16,8 @@ use crate::support::*;
 mod codecs;
 mod features;
 mod processes;
+#[cfg(feature = "tls")]
+mod rustls_traits;
 
 type Deed = Box<dyn FnOnce() + Send>;
 

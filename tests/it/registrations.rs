@@ -2,11 +2,13 @@
 //!
 //! A copy gets the number of the one before it, so that the kernel takes a registration that was not withdrawn for the same.
 
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{
@@ -302,4 +304,213 @@ fn listener_that_the_poll_refuses_is_reported_to_its_parent() {
         other => panic!("no failure but {other:?}"),
     }
     stop_clean(&node);
+}
+
+// ---- Sockets that no test has ----
+
+/// Takes copies of descriptors of another process, and holds them until its input ends.
+const HOLDER: &str = "import ctypes, os, sys
+pidfd = os.pidfd_open(int(sys.argv[1]))
+call = ctypes.CDLL(None, use_errno=True).syscall
+print('ready', flush=True)
+for line in sys.stdin:
+    copies = [call(438, pidfd, int(number), 0) for number in line.split()]
+    print('held' if min(copies) >= 0 else 'refused', flush=True)";
+
+/// Another process, which keeps sockets of this one open: only leaving takes them off the poll then.
+struct Holder {
+    process: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Holder {
+    fn start() -> Self {
+        let mut process = Command::new("python3")
+            .args(["-c", HOLDER, &std::process::id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 runs");
+        let orders = process.stdin.take().expect("piped");
+        let answers = BufReader::new(process.stdout.take().expect("piped"));
+        let mut holder = Self {
+            process,
+            orders,
+            answers,
+        };
+        assert_eq!(holder.answer(), "ready");
+        holder
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("a line");
+        line.trim().to_owned()
+    }
+
+    /// Takes a copy of everything that is on the poll. `false`: this system does not allow it.
+    fn hold_all(&mut self) -> bool {
+        let numbers: Vec<String> = registered().iter().map(u32::to_string).collect();
+        writeln!(self.orders, "{}", numbers.join(" ")).expect("it listens");
+        let is_held = self.answer() == "held";
+        if !is_held {
+            println!("skipped: no copies of another process's descriptors");
+        }
+        is_held
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// The descriptors on the polls of this process, as they were numbered when they joined.
+fn registered() -> Vec<u32> {
+    let polls = std::fs::read_dir("/proc/self/fd").expect("procfs");
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry.expect("an entry");
+        let target = std::fs::read_link(entry.path()).ok()?;
+        (target.as_os_str() == "anon_inode:[eventpoll]").then(|| entry.file_name())
+    };
+    // The registry has a copy of the descriptor of its poll, and so the same entries.
+    let poll = polls.filter_map(number).next().expect("a poll");
+    let info = std::path::Path::new("/proc/self/fdinfo").join(poll);
+    let text = std::fs::read_to_string(info).expect("procfs");
+    let numbers = text.lines().filter_map(|line| {
+        let rest = line.strip_prefix("tfd:")?;
+        rest.split_whitespace().next()?.parse().ok()
+    });
+    numbers.collect()
+}
+
+/// Waits until this many descriptors are on the poll.
+#[track_caller]
+fn wait_for_registered(count: usize) {
+    wait_until(&format!("{count} on the poll"), || {
+        registered().len() == count
+    });
+}
+
+/// Two addresses of one port whose backlogs are full.
+fn two_silent() -> [Unaccepting; 2] {
+    loop {
+        let first = Unaccepting::new();
+        let second = (IpAddr::from([127, 0, 0, 2]), first.addr.port());
+        if let Some(second) = Unaccepting::try_at(second.into()) {
+            return [first, second];
+        }
+    }
+}
+
+#[test]
+fn attempts_that_lose_a_race_fail_or_are_given_up_leave_the_poll() {
+    alone(
+        "registrations::attempts_that_lose_a_race_fail_or_are_given_up_leave_the_poll",
+        || {
+            let options = NodeOptions::from("test@localhost").with_workers(2);
+            let node = node_with(options.with_resolver(|_| {
+                Ok(["127.0.0.1", "127.0.0.2"]
+                    .map(|ip| ip.parse().expect("an address"))
+                    .into())
+            }));
+            let probe = Probe::spawn(&node);
+            let mut holder = Holder::start();
+            let resting = registered().len();
+
+            // The second of two that are silent is established.
+            let [first, second] = two_silent();
+            let to = TcpConnectionOptions::from(("several.test", first.addr.port()));
+            let patient = to.clone().with_connect_timeout(LIMIT);
+            let winner = probe.connect_to(patient.clone());
+            wait_for_registered(resting + 2);
+            if !holder.hold_all() {
+                return;
+            }
+            let accepting = second.accept_all();
+            probe.connect();
+            wait_for_registered(resting + 1);
+            assert!(holder.hold_all());
+            probe.run(move |cx| cx.abort(winner)).expect("open");
+            probe.disconnect();
+            wait_for_registered(resting);
+            drop(accepting);
+
+            // Both are silent until the deadline, until this side gives up, or until it is killed.
+            let [first, _second] = two_silent();
+            let to = TcpConnectionOptions::from(("several.test", first.addr.port()));
+            let ends: [fn(&Probe, Alias); 3] = [
+                |_, _| (),
+                |probe, alias| probe.run(move |cx| cx.close(alias)).expect("alive"),
+                |probe, alias| {
+                    let killed = probe.run(move |cx| cx.send_exit_meta(alias, Reason::Kill));
+                    killed.expect("alive");
+                },
+            ];
+            for (number, end) in ends.into_iter().enumerate() {
+                let timeout = match number {
+                    0 => Duration::from_secs(2),
+                    _ => LIMIT,
+                };
+                let alias = probe.connect_to(to.clone().with_connect_timeout(timeout));
+                wait_for_registered(resting + 2);
+                assert!(holder.hold_all());
+                end(&probe, alias);
+                probe.disconnect();
+                wait_for_registered(resting);
+            }
+
+            // One that is refused.
+            let closed = TcpListener::bind("127.0.0.1:0").expect("bound");
+            let addr = closed.local_addr().expect("an address");
+            drop(closed);
+            probe.connect_to(addr);
+            probe.disconnect();
+            wait_for_registered(resting);
+            stop_clean(&node);
+        },
+    );
+}
+
+#[test]
+fn connection_whose_peer_hangs_up_leaves_the_poll_while_its_last_input_waits() {
+    alone(
+        "registrations::connection_whose_peer_hangs_up_leaves_the_poll_while_its_last_input_waits",
+        || {
+            let node = node();
+            let options = SpawnOptions::default().with_data_bound(1);
+            let probe = Probe::spawn_with(&node, options);
+            let (addr, _) =
+                probe.listen(TcpServerOptions::default().with_framing(Framing::lines()));
+            let mut holder = Holder::start();
+            let resting = registered().len();
+            for is_reset in [false, true] {
+                let mut peer = client(addr);
+                let alias = probe.connect().id;
+                wait_for_registered(resting + 1);
+                if !holder.hold_all() {
+                    return;
+                }
+                // The owner takes one of these lines, and the others wait for its mailbox beside the end.
+                let gate = probe.block();
+                peer.write_all(b"a\nb\nc\nd\n").expect("written");
+                wait_for(&node, alias, "mailbox_pauses", 1);
+                if is_reset {
+                    reset(peer);
+                    // What was read before is delivered all the same.
+                    wait_for_registered(resting);
+                } else {
+                    drop(peer);
+                }
+                drop(gate);
+                let (bytes, _) = probe.bytes_to_disconnect();
+                assert_eq!(bytes, b"abcd");
+                wait_for_registered(resting);
+            }
+            stop_clean(&node);
+        },
+    );
 }

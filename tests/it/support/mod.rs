@@ -340,36 +340,50 @@ pub fn read_out(stream: &mut impl Read) -> Result<Vec<u8>, ErrorKind> {
 #[derive(Debug)]
 pub struct Unaccepting {
     pub addr: SocketAddr,
-    /// The connections that fill it retry for as long as they live.
-    _sockets: Vec<socket2::Socket>,
+    listener: socket2::Socket,
+    /// They retry for as long as they live.
+    _fillers: Vec<socket2::Socket>,
 }
 
 impl Unaccepting {
     pub fn new() -> Self {
+        Self::try_at((Ipv4Addr::LOCALHOST, 0).into()).expect("bound")
+    }
+
+    /// At this address of IPv4, if it is free.
+    pub fn try_at(addr: SocketAddr) -> Option<Self> {
         use socket2::{Domain, Socket, Type};
         let socket = || Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let listener = socket();
-        listener
-            .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-            .expect("bound");
+        listener.bind(&addr.into()).ok()?;
         listener.listen(0).expect("listening");
         let address = listener.local_addr().expect("an address");
-        let mut sockets = vec![listener];
+        let mut fillers = Vec::new();
         loop {
-            assert!(sockets.len() < 100, "the backlog takes everything");
+            assert!(fillers.len() < 100, "the backlog takes everything");
             let filler = socket();
             let filled = filler
                 .connect_timeout(&address, Duration::from_millis(100))
                 .is_err();
-            sockets.push(filler);
+            fillers.push(filler);
             if filled {
-                let addr = address.as_socket().expect("an internet address");
-                return Self {
-                    addr,
-                    _sockets: sockets,
-                };
+                return Some(Self {
+                    addr: address.as_socket().expect("an internet address"),
+                    listener,
+                    _fillers: fillers,
+                });
             }
         }
+    }
+
+    /// Accepts from now on and keeps what it accepts, until the process of the test ends.
+    pub fn accept_all(self) -> thread::JoinHandle<()> {
+        thread::spawn(move || {
+            let mut accepted = Vec::new();
+            while let Ok(connection) = self.listener.accept() {
+                accepted.push(connection);
+            }
+        })
     }
 }
 
