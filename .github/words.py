@@ -45,8 +45,9 @@ REPLACED = {
         Hall Seat NoSeat Legacy unannounced announce Letter Parcel Packed Hand in_hand Estate see_off dissolve
         raise_barrier unstick one_more turn_aside wake_somebody share_backlog WORTH_A_WAKE_UP_NS
         Rack Shelf Shelves Cutting met_earlier StepCost BriefStep is_brief Fed unmapped Asker AnswerProcess
-        guarded drop_guarded pardon_rustls TcpCommand meta_timer""",
-    "src/bridge": "Refusal ring() turn unhandled marked fire()",
+        guarded drop_guarded pardon_rustls TcpCommand meta_timer
+        shelf shelves STOCKS stocks alarm set_alarm State has_brief_keys with_brief_steps""",
+    "src/bridge": "Refusal retire() recycle() ring() turn unhandled marked fire()",
     "src/poll": "ring news room time() opaque split()",
     "src/meta": "news room Remote remote() lend take_back has_time",
     "src/net": "room marked unhandled notice over() prepare() established() sit wish() welcome() lend take_back "
@@ -56,8 +57,8 @@ REPLACED = {
     "src/process": "Body Life life Env relate post() letter notice Chunk Chunks Slots fire()",
     "src/actor": "Body Life life Env",
     "src/scheduler": "Rest rest() retire() stick Place",
-    "src/memory": "Stock put_back Chunk Chunks Slots",
-    "src/message": "fire()",
+    "src/memory": "Stock rack things put_back Chunk Chunks Slots",
+    "src/message": "rack stock fire()",
     "src/node": "far counts()",
     "src/node/stop.rs": "Signal",
     "src/record": "Warning",

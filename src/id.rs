@@ -1,7 +1,7 @@
 //! Names of things: [`Pid`], [`Alias`], [`Ref`], [`Name`] and the [`Target`] of a send.
 //!
 //! `Pid` and `Alias` are a slot and a generation. A slot is used again, a generation is not: when the 32-bit generation
-//! of a slot is used up, the slot is retired. So an identifier that has once been handed out never names anything else
+//! of a slot is used up, the slot is never used again. So an identifier that has once been handed out never names anything else
 //! for the life of its node. They are meaningful on the node that made them, only.
 
 use std::borrow::Borrow;

@@ -204,7 +204,7 @@ impl Pool {
     fn fill(&mut self, env: &mut ProcessContext<'_>) {
         while self.workers.len() < self.size {
             if self.spawn_worker(env).is_err() {
-                alarm(env, Retry::Respawn, RESPAWN);
+                send_later(env, Retry::Respawn, RESPAWN);
                 return;
             }
         }
@@ -213,7 +213,7 @@ impl Pool {
     fn set_retry(&mut self, env: &ProcessContext<'_>) {
         // One timer is enough, however many messages are held back meanwhile.
         if !std::mem::replace(&mut self.retry_is_set, true) {
-            alarm(env, Retry::Retry, RETRY);
+            send_later(env, Retry::Retry, RETRY);
         }
     }
 
@@ -273,7 +273,7 @@ impl Pool {
             self.workers.remove(position);
             let places = self.workers.iter().enumerate();
             self.places = places.map(|(place, worker)| (*worker, place)).collect();
-            alarm(env, Retry::Respawn, RESPAWN);
+            send_later(env, Retry::Respawn, RESPAWN);
         }
         debug_assert!(self.workers.len() <= before);
         self.next %= self.workers.len().max(1);
@@ -281,14 +281,14 @@ impl Pool {
     }
 }
 
-fn alarm(env: &ProcessContext<'_>, alarm: Retry, delay: Duration) {
+fn send_later(env: &ProcessContext<'_>, retry: Retry, delay: Duration) {
     let me = env.control.pid;
     env.processes.timers.after(
         delay,
         TimerEvent::Send {
             to: Target::Pid(me),
             from: me,
-            message: Message::new(alarm),
+            message: Message::new(retry),
         },
     );
 }

@@ -40,12 +40,12 @@ struct Inner {
     limit: usize,
     /// Jobs that may wait for a thread.
     queue: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     job: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     jobs: VecDeque<Job>,
     threads: usize,
     waiting: usize,

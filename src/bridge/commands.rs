@@ -106,9 +106,9 @@ impl Commands {
         self.stripes.len()
     }
 
-    /// Ends an alias; from now on it is stale. Returns the bytes that were accepted and never sent. The slot is not used
-    /// again before [`Commands::recycle`].
-    pub(crate) fn retire(&self, alias: Alias) -> usize {
+    /// Makes an alias stale. Returns the bytes that were accepted and never sent. The slot is not used
+    /// again before [`Commands::free`].
+    pub(crate) fn invalidate(&self, alias: Alias) -> usize {
         let unsent = self.stripes[alias.stripe()]
             .quotas
             .ensure(alias.slot())
@@ -135,7 +135,7 @@ impl Commands {
     }
 
     /// Frees the slot of a stale alias for reuse.
-    pub(crate) fn recycle(&self, alias: Alias) {
+    pub(crate) fn free(&self, alias: Alias) {
         let stripe_commands = &self.stripes[alias.stripe()];
         // A cell that has used its last generation is given up: a further one would make the aliases of its first
         // meta-processes valid again.

@@ -15,19 +15,19 @@ use crate::base::inside::RuntimeId;
 use crate::error::{Reason, RequestError};
 
 #[derive(Default)]
-struct Slot {
-    state: Mutex<State>,
+struct EndSlot {
+    state: Mutex<EndState>,
     filled: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct EndState {
     reason: Option<Reason>,
     waker: Option<Waker>,
 }
 
-impl Slot {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl EndSlot {
+    fn state(&self) -> MutexGuard<'_, EndState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -55,14 +55,14 @@ impl Slot {
 /// The reason is [`Reason::NoProcess`] if there was nothing to watch.
 #[must_use = "a monitor does nothing until it is waited for"]
 pub struct Monitor {
-    slot: Arc<Slot>,
+    slot: Arc<EndSlot>,
     runtime: RuntimeId,
 }
 
 impl Monitor {
     /// A monitor, and the notice for the thing watched.
     pub(crate) fn new(runtime: RuntimeId) -> (Arc<EndNotice>, Self) {
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(EndSlot::default());
         let notice = EndNotice(Inform::Slot(Arc::clone(&slot)));
         (Arc::new(notice), Self { slot, runtime })
     }
@@ -162,7 +162,7 @@ impl fmt::Debug for Monitor {
 pub(crate) struct EndNotice(Inform);
 
 enum Inform {
-    Slot(Arc<Slot>),
+    Slot(Arc<EndSlot>),
     Call(Box<dyn Fn(&Reason) + Send + Sync>),
 }
 

@@ -21,7 +21,7 @@ use crate::message::{Message, MessageReply, Request};
 
 use super::deliver::Deliver;
 pub(crate) use pending::Expiry;
-use pending::Slot;
+use pending::ReplySlot;
 pub(crate) use pending::Wait;
 pub use pending::{Answer, PendingReply};
 
@@ -38,7 +38,7 @@ enum Requester {
         deadline_ms: u64,
         processes: Arc<dyn Deliver>,
     },
-    Outside(Arc<Slot>),
+    Outside(Arc<ReplySlot>),
 }
 
 impl Reply {
@@ -61,7 +61,7 @@ impl Reply {
         runtime: RuntimeId,
         deadline: Option<Instant>,
     ) -> (Self, PendingReply) {
-        let slot = Arc::new(Slot::new(deadline));
+        let slot = Arc::new(ReplySlot::new(deadline));
         let reply = Self(Some(Requester::Outside(Arc::clone(&slot))));
         (reply, PendingReply::new(slot, runtime))
     }

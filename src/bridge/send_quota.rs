@@ -35,7 +35,7 @@
 //!    was accepted and not sent. Accepted means the compare-and-swap of 1 came before this one: it cannot be lost twice.
 //!
 //! Orderings: the word carries no data besides itself; the message travels through the command queue, which
-//! synchronizes. So everything here is relaxed but for `release`/`reserve` of a recycled cell, whose limits are written
+//! synchronizes. So everything here is relaxed but for `release`/`reserve` of a reused cell, whose limits are written
 //! before the alias is published by the thread that allocated it.
 
 mod relayed;

@@ -42,7 +42,7 @@ pub(crate) struct Ticker {
     pub(crate) to: Target,
     message_type: MessageType,
     rate: Rate,
-    state: Mutex<State>,
+    state: Mutex<TickerState>,
     make: Mutex<MakeTick>,
 }
 
@@ -54,7 +54,7 @@ struct Rate {
 }
 
 #[derive(Debug)]
-struct State {
+struct TickerState {
     phase: Phase,
     /// The tick that is armed.
     next: u64,
@@ -110,7 +110,7 @@ impl Ticker {
                 // `Rate::latest` divides by it.
                 .max(1),
         };
-        let state = State {
+        let state = TickerState {
             phase: Phase::Waiting,
             next: 1,
             missed: 0,
@@ -176,7 +176,7 @@ impl Ticker {
     }
 }
 
-impl State {
+impl TickerState {
     /// The armed tick has expired, and `latest` is the last one that is due. Returns whether it is to be delivered.
     fn expire(&mut self, latest: u64) -> bool {
         let latest = latest.max(self.next);
@@ -245,8 +245,8 @@ impl Drop for Tick {
 mod tests {
     use super::*;
 
-    fn state() -> State {
-        State {
+    fn state() -> TickerState {
+        TickerState {
             phase: Phase::Waiting,
             next: 1,
             missed: 0,

@@ -1,4 +1,4 @@
-//! An append-only table of recycled cells: what `Pid` and `Alias` point into.
+//! An append-only table of reused cells: what `Pid` and `Alias` point into.
 //!
 //! Cells live in chunks that double in size and are never moved or freed while the table lives, so a look-up is two
 //! loads without a lock or a reference count. Which cells are in use is the business of the user of the table: a cell

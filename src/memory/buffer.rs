@@ -360,7 +360,7 @@ impl Buffer {
         let home = self.0.as_ref().and_then(|storage| storage.home.as_ref());
         let mut copy = match home {
             _ if bytes.is_empty() => return Self::new(),
-            Some(shelves) => shelves.take(bytes.len()),
+            Some(size_classes) => size_classes.take(bytes.len()),
             None => Self::with_capacity(bytes.len()),
         };
         copy.extend_from_slice(bytes);
@@ -385,7 +385,7 @@ impl Buffer {
         }
         let doubled = storage.bytes.len().saturating_mul(2).min(u32::MAX as usize);
         let mut larger = match &storage.home {
-            Some(shelves) => shelves.take(needed.max(doubled)),
+            Some(size_classes) => size_classes.take(needed.max(doubled)),
             None => Self::with_capacity(needed.max(doubled).max(SMALLEST)),
         };
         larger.extend_from_slice(self);

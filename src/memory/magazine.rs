@@ -1,18 +1,18 @@
-//! Used things that wait to be used again: a rack on each thread, and a depot where racks exchange what they have too
-//! much or too little of.
+//! Objects that wait to be used again: a cache on each thread, and a depot where the caches exchange full magazines (Bonwick and
+//! Adams, *Magazines and Vmem*, USENIX 2001).
 //!
 //! ```text
-//!  thread A: put ─▶ rack ── a full magazine ──▶ depot ── a full magazine ──▶ rack ─▶ take: thread B
+//!  thread A: put ─▶ cache ── a full magazine ──▶ depot ── a full magazine ──▶ cache ─▶ take: thread B
 //! ```
 //!
 //! What is made on one thread and used up on another comes back this way, at the cost of one lock for each magazine. A
-//! rack has two magazines, so that going back and forth at the edge of one exchanges nothing.
+//! cache has two magazines, so that going back and forth at the edge of one exchanges nothing.
 //!
-//! Bounded: a rack holds two magazines, a depot as many as it is created with; what comes back beyond that is dropped.
+//! Bounded: a cache holds two magazines, a depot as many as it is created with; what comes back beyond that is dropped.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Where the racks of all threads meet.
+/// Where the caches of all threads exchange magazines.
 #[derive(Debug)]
 pub(crate) struct Depot<T> {
     magazines: Mutex<Vec<Vec<T>>>,
@@ -125,11 +125,11 @@ mod tests {
     #[test]
     fn edge_of_a_magazine_exchanges_nothing() {
         let depot = Depot::new(32);
-        let mut rack = ThreadCache::<u32, 4>::new();
-        (0..8).for_each(|number| rack.put(number, &depot));
+        let mut cache = ThreadCache::<u32, 4>::new();
+        (0..8).for_each(|number| cache.put(number, &depot));
         for number in 8..100 {
-            rack.put(number, &depot);
-            assert_eq!(rack.take(&depot), Some(number));
+            cache.put(number, &depot);
+            assert_eq!(cache.take(&depot), Some(number));
         }
         assert!(depot.magazines().len() <= 1);
     }
@@ -138,15 +138,15 @@ mod tests {
     fn surplus_is_dropped_and_never_twice() {
         let thing = Arc::new(());
         let depot = Depot::new(32);
-        let mut rack = ThreadCache::<Arc<()>, 4>::new();
-        (0..1_000).for_each(|_| rack.put(Arc::clone(&thing), &depot));
+        let mut cache = ThreadCache::<Arc<()>, 4>::new();
+        (0..1_000).for_each(|_| cache.put(Arc::clone(&thing), &depot));
         let bound = 1 + (32 + 2) * 4;
         assert!(
             Arc::strong_count(&thing) <= bound,
             "{} of at most {bound}",
             Arc::strong_count(&thing)
         );
-        drop((rack, depot));
+        drop((cache, depot));
         assert_eq!(Arc::strong_count(&thing), 1);
     }
 }

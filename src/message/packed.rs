@@ -7,13 +7,13 @@
 //!
 //! ```text
 //!  Message ── from ──▶ CompactMessage: Tcp │ User │ Other ──▶ mailbox, command queue ── unpack ──▶ Message ──▶ callback
-//!                                            ▲ rack                                │ rack
+//!                                            ▲ cache                               │ cache
 //!                                            └─────────────── empty box ◀──────────┘
 //! ```
 //!
-//! The boxes wait on a rack of the thread, as those of user types do, and go through a [`Depot`] where sender and receiver
-//! run on different threads: a rack has two magazines of [`MAGAZINE`] boxes, the depot [`MAGAZINES`] of them. They are not one
-//! of the user types' stocks, because a thread has few of those, and a datagram never costs an allocation.
+//! The boxes wait in a cache of the thread, as those of user types do, and go through a [`Depot`] where sender and receiver
+//! run on different threads: a cache has two magazines of [`MAGAZINE`] boxes, the depot [`MAGAZINES`] of them. They are not one
+//! of the user types' caches, because a thread has few of those, and a datagram never costs an allocation.
 
 use std::cell::RefCell;
 
@@ -184,9 +184,9 @@ impl Boxed {
 
     #[inline]
     fn empty() -> Box<Option<Message>> {
-        // No rack at the end of the thread.
+        // No cache at the end of the thread.
         let empty = CACHE
-            .try_with(|rack| rack.borrow_mut().take(&DEPOT))
+            .try_with(|cache| cache.borrow_mut().take(&DEPOT))
             .ok()
             .flatten();
         empty.unwrap_or_default()
@@ -196,7 +196,7 @@ impl Boxed {
     fn open(mut self) -> Message {
         let message = self.0.take().expect("a boxed is opened once");
         // A thread that ends has no cache any more, and the box is freed.
-        let _ = CACHE.try_with(|rack| rack.borrow_mut().put(self.0, &DEPOT));
+        let _ = CACHE.try_with(|cache| cache.borrow_mut().put(self.0, &DEPOT));
         message
     }
 }

@@ -1,8 +1,8 @@
 //! Values of user types on their way, in boxes that are used again.
 //!
-//! A box is `Option<T>` behind `dyn Any`: taking the value out leaves an empty box of its type, which waits on a rack of
+//! A box is `Option<T>` behind `dyn Any`: taking the value out leaves an empty box of its type, which waits in a cache of
 //! the thread for the next value of that type. A process that sends and one that receives on the same worker allocate
-//! nothing in the long run, however large the bursts. Where they run on different workers, the receiver's rack hands the
+//! nothing in the long run, however large the bursts. Where they run on different workers, the receiver's cache hands the
 //! boxes back to the sender's through a [`Depot`].
 //!
 //! What is kept is bounded: [`TYPES`] types on each thread, two magazines of [`MAGAZINE`] boxes for each, and as many types
@@ -112,15 +112,15 @@ impl fmt::Debug for UserMessage {
     }
 }
 
-/// The rack for the empty boxes of one type.
+/// The cache of the empty boxes of one type.
 struct TypeCache {
     of: TypeId,
-    rack: ThreadCache<Empty, MAGAZINE>,
+    cache: ThreadCache<Empty, MAGAZINE>,
     depot: Arc<Depot<Empty>>,
 }
 
 thread_local! {
-    static STOCKS: RefCell<[Option<TypeCache>; TYPES]> = const { RefCell::new([const { None }; TYPES]) };
+    static CACHES: RefCell<[Option<TypeCache>; TYPES]> = const { RefCell::new([const { None }; TYPES]) };
 }
 
 /// The depots of the program, asked when a thread meets a type for the first time.
@@ -139,23 +139,23 @@ fn places(of: TypeId) -> impl Iterator<Item = usize> {
 impl TypeCache {
     /// `None`: all places where it could be belong to other types.
     #[inline]
-    fn find(stocks: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
+    fn find(caches: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
         let first = places(of).next()?;
         // A type is nearly always at its first place, and the search for another stays out of line.
-        if stocks[first].as_ref().is_some_and(|stock| stock.of == of) {
-            return stocks[first].as_mut();
+        if caches[first].as_ref().is_some_and(|cache| cache.of == of) {
+            return caches[first].as_mut();
         }
-        Self::find_further(stocks, of)
+        Self::find_further(caches, of)
     }
 
     #[cold]
-    fn find_further(stocks: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
+    fn find_further(caches: &mut [Option<Self>; TYPES], of: TypeId) -> Option<&mut Self> {
         let place =
-            places(of).find(|place| stocks[*place].as_ref().is_none_or(|stock| stock.of == of))?;
-        Some(stocks[place].get_or_insert_with(|| Self::new(of)))
+            places(of).find(|place| caches[*place].as_ref().is_none_or(|cache| cache.of == of))?;
+        Some(caches[place].get_or_insert_with(|| Self::new(of)))
     }
 
-    /// The first stock for that type on this thread.
+    /// The first cache for that type on this thread.
     fn new(of: TypeId) -> Self {
         let mut depots = DEPOTS.lock().unwrap_or_else(PoisonError::into_inner);
         // A type too many has a depot that keeps nothing: its boxes stay on their threads.
@@ -169,7 +169,7 @@ impl TypeCache {
         }
         Self {
             of,
-            rack: ThreadCache::new(),
+            cache: ThreadCache::new(),
             depot,
         }
     }
@@ -177,11 +177,11 @@ impl TypeCache {
 
 #[inline]
 fn take(of: TypeId) -> Option<Empty> {
-    // No stock at the end of the thread, nor inside of the drop of a box of this very stock.
-    let taken = STOCKS.try_with(|stocks| {
-        let mut stocks = stocks.try_borrow_mut().ok()?;
-        let TypeCache { rack, depot, .. } = TypeCache::find(&mut stocks, of)?;
-        rack.take(depot)
+    // No cache at the end of the thread, nor inside of the drop of a box of this very cache.
+    let taken = CACHES.try_with(|caches| {
+        let mut caches = caches.try_borrow_mut().ok()?;
+        let TypeCache { cache, depot, .. } = TypeCache::find(&mut caches, of)?;
+        cache.take(depot)
     });
     taken.ok().flatten()
 }
@@ -189,12 +189,12 @@ fn take(of: TypeId) -> Option<Empty> {
 #[inline]
 fn put(of: TypeId, empty: Empty) {
     // Without a cache, at the end of the thread or inside of a drop, the box is freed.
-    let _ = STOCKS.try_with(|stocks| {
-        let Ok(mut stocks) = stocks.try_borrow_mut() else {
+    let _ = CACHES.try_with(|caches| {
+        let Ok(mut caches) = caches.try_borrow_mut() else {
             return;
         };
-        if let Some(TypeCache { rack, depot, .. }) = TypeCache::find(&mut stocks, of) {
-            rack.put(empty, depot);
+        if let Some(TypeCache { cache, depot, .. }) = TypeCache::find(&mut caches, of) {
+            cache.put(empty, depot);
         }
     });
 }
@@ -267,7 +267,7 @@ mod tests {
                 UserMessage::new([round; 64])
                     .downcast::<[u32; 64]>()
                     .is_ok(),
-                "too large for a stock"
+                "too large for a cache"
             );
         }
     }

@@ -67,8 +67,8 @@ impl Services {
         // The parent has ended since the alias was allocated, and its end has not seen it. The alias was never
         // published.
         if !adopted {
-            self.commands.retire(alias);
-            self.commands.recycle(alias);
+            self.commands.invalidate(alias);
+            self.commands.free(alias);
             return Err(SpawnError::NoParent);
         }
         // Queued only now: a meta-process without a parent must not start.

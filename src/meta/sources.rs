@@ -67,11 +67,11 @@ mod unix {
         /// Meta-processes that have any. Only the stripe of a meta-process asks for its descriptors, behind its callbacks, so
         /// it never misses its own.
         count: AtomicUsize,
-        state: Mutex<State>,
+        state: Mutex<RegisteredState>,
     }
 
     #[derive(Debug, Default)]
-    struct State {
+    struct RegisteredState {
         by_alias: HashMap<Alias, BTreeSet<RawFd>>,
         by_fd: HashMap<RawFd, Source>,
     }

@@ -44,12 +44,12 @@ pub(super) struct Shared {
     pub(super) options: NatsOptions,
     /// What subjects of answers begin with, the last dot included.
     pub(super) inbox: String,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<SharedState>,
 }
 
 /// What the lock guards.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct SharedState {
     pub(super) outbox: Outbox,
     pub(super) changes: Vec<Change>,
     /// All subscriptions, for a client that takes over.
@@ -197,7 +197,7 @@ impl Shared {
         Self {
             options,
             inbox,
-            state: Mutex::new(State {
+            state: Mutex::new(SharedState {
                 outbox: Outbox::default(),
                 changes: Vec::new(),
                 subscriptions: HashMap::new(),
@@ -213,7 +213,7 @@ impl Shared {
     }
 
     /// Runs `enter` under the lock, and wakes the client if that is due.
-    pub(super) fn enter<R>(&self, enter: impl FnOnce(&mut State) -> R) -> R {
+    pub(super) fn enter<R>(&self, enter: impl FnOnce(&mut SharedState) -> R) -> R {
         let mut state = self.state.lock();
         // The lengths before and after say whether bytes or changes were added; `enter` need not report it, and cannot
         // forget.
@@ -246,7 +246,7 @@ fn send_wake(processes: &Weak<Processes>, pid: Pid) {
     }
 }
 
-impl State {
+impl SharedState {
     /// Steps 1 and 3 of the page.
     fn wake_after(&mut self, bytes: usize, changes: usize) -> Option<(Weak<Processes>, Pid)> {
         // Changes carry a time limit (a flush, a request), so they wake even a client without a connection.

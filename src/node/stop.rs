@@ -202,11 +202,11 @@ impl Wake for StopInBackground {
 pub(super) struct Stopper {
     core: Arc<Core>,
     signal: Notify,
-    state: Mutex<State>,
+    state: Mutex<StopState>,
     changed: Condvar,
 }
 
-enum State {
+enum StopState {
     Running(Threads),
     Stopping,
     Stopped(StopReport),
@@ -217,7 +217,7 @@ impl Stopper {
         Arc::new(Self {
             core,
             signal,
-            state: Mutex::new(State::Running(threads)),
+            state: Mutex::new(StopState::Running(threads)),
             changed: Condvar::new(),
         })
     }
@@ -236,17 +236,17 @@ impl Stopper {
         let threads = {
             let mut state = lock(&self.state);
             // Taken out under the lock: of two threads that stop the node one gets the threads, and the other waits.
-            match std::mem::replace(&mut *state, State::Stopping) {
-                State::Running(threads) => threads,
-                State::Stopping => return self.wait_for_report(state),
-                State::Stopped(report) => {
-                    *state = State::Stopped(report.clone());
+            match std::mem::replace(&mut *state, StopState::Stopping) {
+                StopState::Running(threads) => threads,
+                StopState::Stopping => return self.wait_for_report(state),
+                StopState::Stopped(report) => {
+                    *state = StopState::Stopped(report.clone());
                     return report;
                 }
             }
         };
         let report = self.run(threads, options);
-        *lock(&self.state) = State::Stopped(report.clone());
+        *lock(&self.state) = StopState::Stopped(report.clone());
         self.changed.notify_all();
         report
     }
@@ -259,9 +259,9 @@ impl Stopper {
     /// Returns the report of a node that has stopped, otherwise an empty one.
     fn stop_in_background(self: &Arc<Self>, options: StopOptions) -> StopReport {
         match &*lock(&self.state) {
-            State::Running(_) => {}
-            State::Stopping => return StopReport::default(),
-            State::Stopped(report) => return report.clone(),
+            StopState::Running(_) => {}
+            StopState::Stopping => return StopReport::default(),
+            StopState::Stopped(report) => return report.clone(),
         }
         let stopper = Arc::clone(self);
         #[cfg(feature = "testing")]
@@ -288,24 +288,24 @@ impl Stopper {
     /// Waits for a stop that another thread runs. Inside the runtime it returns an error instead of waiting.
     pub(super) fn wait(&self) -> Result<StopReport, RequestError> {
         let state = lock(&self.state);
-        if self.is_inside() && !matches!(*state, State::Stopped(_)) {
+        if self.is_inside() && !matches!(*state, StopState::Stopped(_)) {
             return Err(RequestError::WouldBlockRuntime);
         }
         Ok(self.wait_for_report(state))
     }
 
-    fn wait_for_report<'a>(&'a self, mut state: MutexGuard<'a, State>) -> StopReport {
+    fn wait_for_report<'a>(&'a self, mut state: MutexGuard<'a, StopState>) -> StopReport {
         #[cfg(feature = "testing")]
         if self.core.site.is_some() {
             // Released, because the simulation runs code that may ask for the report.
             drop(state);
             simulation::wait_for(Duration::MAX, &mut || {
-                matches!(*lock(&self.state), State::Stopped(_))
+                matches!(*lock(&self.state), StopState::Stopped(_))
             });
             state = lock(&self.state);
         }
         loop {
-            if let State::Stopped(report) = &*state {
+            if let StopState::Stopped(report) = &*state {
                 return report.clone();
             }
             state = self

@@ -32,9 +32,9 @@ pub(crate) struct Ready {
 }
 
 /// The poll, used by one thread at a time.
-pub(crate) struct Poller(Mutex<State>);
+pub(crate) struct Poller(Mutex<PollerState>);
 
-struct State {
+struct PollerState {
     source: Source,
     /// Readiness of this turn, by stripe; empty between turns.
     ready: Vec<Vec<Ready>>,
@@ -154,7 +154,7 @@ impl Poller {
             poll,
             events: Events::with_capacity(EVENTS),
         };
-        let state = State {
+        let state = PollerState {
             source,
             ready: Vec::new(),
             expired: Vec::new(),
@@ -170,7 +170,7 @@ impl Poller {
     #[cfg(feature = "testing")]
     pub(crate) fn simulated(site: Site) -> io::Result<(Self, Registry)> {
         let registry = Poll::new()?.registry().try_clone()?;
-        let state = State {
+        let state = PollerState {
             source: Source::Simulated(site, Vec::new()),
             ready: Vec::new(),
             expired: Vec::new(),
@@ -233,14 +233,14 @@ impl Poller {
     }
 }
 
-/// What [`State::poll_once`] found.
+/// What [`PollerState::poll_once`] found.
 struct Polled {
     /// There may be more events than were taken.
     is_full: bool,
     interrupted: bool,
 }
 
-impl State {
+impl PollerState {
     /// Takes events, at most [`EVENTS`], and files their readiness.
     fn poll_once(
         &mut self,

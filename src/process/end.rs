@@ -82,7 +82,7 @@ impl Processes {
         } = &mut *process;
         self.finish(control, Some(behavior), &mut remains, &reason);
         drop_catching(process);
-        self.free(pid, remains.retired);
+        self.free(pid, remains.is_exhausted);
     }
 
     /// Steps 1 and 2, but for the listeners.
@@ -155,7 +155,7 @@ impl Processes {
         self.finish(&mut control, started, &mut remains, &reason);
         drop_catching(behavior);
         drop_catching(control);
-        self.free(pid, remains.retired);
+        self.free(pid, remains.is_exhausted);
     }
 
     /// Steps 4 to 7, but for the drop of the process itself. `started` is its behavior if `init` has returned.

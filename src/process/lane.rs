@@ -21,16 +21,16 @@ const CHUNK: usize = 128;
 /// A burst with room for more full chunks is not kept.
 const KEEP: usize = 64;
 
-static CHUNKS: FreeList<IndexAllocator> = FreeList::new(32);
+static CHUNKS: FreeList<Envelopes> = FreeList::new(32);
 /// Each keeps a chunk.
 static BURSTS: FreeList<Box<Burst>> = FreeList::new(32);
 
-type IndexAllocator = Box<[Option<Envelope>; CHUNK]>;
+type Envelopes = Box<[Option<Envelope>; CHUNK]>;
 
 /// Up to [`CHUNK`] envelopes, filled from the front and then emptied from the front; without memory until the first.
 #[derive(Debug, Default)]
 pub(super) struct Block {
-    slots: Option<IndexAllocator>,
+    slots: Option<Envelopes>,
     taken: u32,
     filled: u32,
 }
@@ -77,7 +77,7 @@ impl Block {
     /// The place for the next envelope of a chunk that is not full.
     #[inline]
     fn slot(&mut self) -> &mut Option<Envelope> {
-        let slots = self.slots.get_or_insert_with(spare_slots);
+        let slots = self.slots.get_or_insert_with(spare_envelopes);
         self.filled += 1;
         &mut slots[self.filled as usize - 1]
     }
@@ -99,7 +99,7 @@ impl Block {
 }
 
 #[cold]
-fn spare_slots() -> IndexAllocator {
+fn spare_envelopes() -> Envelopes {
     CHUNKS
         .take()
         .unwrap_or_else(|| Box::new([const { None }; CHUNK]))
@@ -276,7 +276,7 @@ mod tests {
     }
 
     /// Bursts of all sizes, taken in parts, against a queue: chunks are filled again after they were swapped, wrapped and
-    /// kept by a shelf.
+    /// kept by a free list.
     #[test]
     fn order_is_that_of_a_queue_whatever_the_bursts() {
         let (mut lane, mut batch, mut model) = (Lane::default(), Block::default(), VecDeque::new());

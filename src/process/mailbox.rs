@@ -10,7 +10,7 @@
 //!    └────────┴──────── close ◀────────┘   generation + 1
 //! ```
 //!
-//! 1. `open`: a recycled cell starts, scheduled: its spawner runs `init` first.
+//! 1. `open`: a reused cell starts, scheduled: its spawner runs `init` first.
 //! 2. `push`: accepted if the generation fits and the bound allows. Returns whether the process was idle, so that the caller queues it.
 //! 3. `next`: the oldest message of the first lane that has one. When there is none the process becomes idle *in the
 //!    same critical section*, so a push comes either before, and is found, or after, and queues the process again.
@@ -42,7 +42,7 @@ pub(super) use overflow::PushedOver;
 pub(super) use rooms::RoomWait;
 pub use snapshot::Lanes;
 pub(super) use snapshot::Snapshot;
-use state::{State, Status};
+use state::{MailboxState, Status};
 
 use super::activity::Identity;
 use super::class::{Class, PushError, Pushed};
@@ -57,7 +57,8 @@ use crate::process::envelope::{Envelope, Payload};
 use crate::process::relations::Relations;
 
 /// Two cache lines, less the state and the identity.
-const GAP: usize = 128_usize.saturating_sub(size_of::<Mutex<State>>() + size_of::<Identity>());
+const GAP: usize =
+    128_usize.saturating_sub(size_of::<Mutex<MailboxState>>() + size_of::<Identity>());
 
 /// See the module.
 ///
@@ -66,7 +67,7 @@ const GAP: usize = 128_usize.saturating_sub(size_of::<Mutex<State>>() + size_of:
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Mailbox {
-    state: Mutex<State>,
+    state: Mutex<MailboxState>,
     /// Written at the spawn only, so that it costs the senders nothing to have it here.
     identity: Identity,
     gap: [u8; GAP],
@@ -107,7 +108,7 @@ pub(crate) struct ClosedMailbox {
     pub(crate) waiters: Option<Box<Waiters>>,
     pub(crate) relations: Option<Box<Relations>>,
     /// The generation is used up: the cell must not be used again.
-    pub(crate) retired: bool,
+    pub(crate) is_exhausted: bool,
 }
 
 /// What waits for room in a mailbox.
@@ -119,7 +120,7 @@ pub(crate) struct Waiters {
 
 impl Default for Mailbox {
     fn default() -> Self {
-        let state = State {
+        let state = MailboxState {
             generation: 1,
             status: Status::Closed,
             bounds: Bounds {
@@ -218,7 +219,7 @@ impl Mailbox {
 
     /// Whether the mailbox is full, counted exactly. Data that is refused is resumed later.
     #[cold]
-    fn refusal(&self, state: &mut State, class: Class) -> Option<PushError> {
+    fn refusal(&self, state: &mut MailboxState, class: Class) -> Option<PushError> {
         let queued = self.queued_in_main(state);
         let Class::Data(claim) = class else {
             let others = state.others.as_ref();
@@ -242,7 +243,7 @@ impl Mailbox {
     }
 
     /// Messages of the main lane, those in the consumer's batch included.
-    fn queued_in_main(&self, state: &State) -> usize {
+    fn queued_in_main(&self, state: &MailboxState) -> usize {
         state.main.len() + self.in_flight.load(Relaxed) as usize
     }
 
@@ -263,7 +264,7 @@ impl Mailbox {
 
     /// Into another lane than the main one.
     #[cold]
-    fn push_other(&self, state: &mut State, envelope: Envelope, class: Class) {
+    fn push_other(&self, state: &mut MailboxState, envelope: Envelope, class: Class) {
         let others = state.others.get_or_insert_default();
         let lane = match class {
             Class::Normal(Priority::Log) => return others.log.push_back(envelope),
@@ -318,7 +319,7 @@ impl Mailbox {
 
     /// What goes before the main lane and what is left in the batch, for a mailbox that has more than a main lane.
     #[cold]
-    fn next_of_all(&self, state: &mut State, batch: &mut Batch) -> Option<Envelope> {
+    fn next_of_all(&self, state: &mut MailboxState, batch: &mut Batch) -> Option<Envelope> {
         let others = state.others.as_mut()?;
         if let Some(envelope) = others
             .urgent
@@ -354,7 +355,7 @@ impl Mailbox {
             envelopes: Vec::new(),
             waiters: None,
             relations: state.relations.take(),
-            retired: state.generation == u32::MAX,
+            is_exhausted: state.generation == u32::MAX,
         };
         // Most processes end with an empty mailbox.
         if state.others.is_none() && batch.chunk.len() == 0 && state.main.len() == 0 {
@@ -441,7 +442,7 @@ impl Mailbox {
         self.waiting(&self.state.lock())
     }
 
-    fn waiting(&self, state: &State) -> usize {
+    fn waiting(&self, state: &MailboxState) -> usize {
         let others = state.others.as_ref().map_or(0, |others| {
             others.urgent.len() + others.system.len() + others.log.len()
         });
@@ -781,7 +782,7 @@ mod loom_tests {
 
     const NORMAL: Class = Class::Normal(Priority::Normal);
 
-    /// A cell that is recycled while a sender still holds the old pid: its message never reaches the newcomer.
+    /// A cell that is reused while a sender still holds the old pid: its message never reaches the newcomer.
     #[test]
     fn loom_recycled_cell_refuses_the_old_pid() {
         loom::model(|| {

@@ -122,12 +122,12 @@ impl OwnThreads {
 /// Where a worker finds the thread of a process.
 #[derive(Default)]
 pub(super) struct OwnThread {
-    state: std::sync::Mutex<State>,
+    state: std::sync::Mutex<ThreadState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ThreadState {
     /// Handed over, and not taken by the thread yet.
     begins: Option<Begins>,
     is_called: bool,
@@ -151,11 +151,11 @@ impl fmt::Debug for OwnThread {
 }
 
 impl OwnThread {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, ThreadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, change: impl FnOnce(&mut State)) {
+    fn set(&self, change: impl FnOnce(&mut ThreadState)) {
         change(&mut self.state());
         // At most one thread waits here, that of the process.
         self.changed.notify_one();

@@ -316,9 +316,9 @@ impl Processes {
     }
 
     /// Frees the cell of a process that has ended.
-    pub(super) fn free(&self, pid: Pid, retired: bool) {
-        // The generations of a retired cell are used up: a further process would get a pid that was in use before.
-        if !retired {
+    pub(super) fn free(&self, pid: Pid, is_exhausted: bool) {
+        // The generations of an exhausted cell are used up: a further process would get a pid that was in use before.
+        if !is_exhausted {
             self.slots.give(pid.index());
         }
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -80,7 +80,7 @@ pub(crate) enum AfterError {
 
 /// What one [`Datagrams::transmit`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Transmitted {
+pub(crate) enum TransmitOutcome {
     /// Nothing waits.
     Idle,
     /// The socket takes no more now.
@@ -211,7 +211,7 @@ impl Datagrams {
     pub(crate) fn transmit(
         &mut self,
         send: impl FnOnce(Batch<'_>) -> io::Result<usize>,
-    ) -> Transmitted {
+    ) -> TransmitOutcome {
         // Those of a batch that was refused leave one by one, so that each has its own error.
         let may_cut = self.cutting == GsoSupport::Yes && self.send_singly == 0;
         let count = if may_cut {
@@ -220,13 +220,13 @@ impl Datagrams {
             1
         };
         match with_batch(&self.output, count, send) {
-            None => Transmitted::Idle,
+            None => TransmitOutcome::Idle,
             Some(Ok(_)) => self.sent(count),
             Some(Err(error)) => self.send_failed(count, &error),
         }
     }
 
-    fn sent(&mut self, count: usize) -> Transmitted {
+    fn sent(&mut self, count: usize) -> TransmitOutcome {
         // The first of the batch has left alone, so it was the batch that the socket could not take.
         if self.cutting == GsoSupport::Doubted {
             self.cutting = GsoSupport::No;
@@ -240,19 +240,19 @@ impl Datagrams {
             self.counters.bytes_out += data.len() as u64;
             counted += datagram_bytes(data.len());
         }
-        Transmitted::Sent { counted }
+        TransmitOutcome::Sent { counted }
     }
 
-    fn send_failed(&mut self, count: usize, error: &io::Error) -> Transmitted {
+    fn send_failed(&mut self, count: usize, error: &io::Error) -> TransmitOutcome {
         match error.kind() {
-            ErrorKind::WouldBlock => Transmitted::Blocked,
-            ErrorKind::Interrupted => Transmitted::Again,
+            ErrorKind::WouldBlock => TransmitOutcome::Blocked,
+            ErrorKind::Interrupted => TransmitOutcome::Again,
             // Once for each datagram: a second error of this kind is taken for its own, or a peer that answers each
             // attempt would hold the queue.
             kind if self.is_connected && !self.take_deferred && is_reported_later(kind) => {
                 self.take_deferred = true;
                 self.counters.receive_errors += 1;
-                Transmitted::DeferredError(error.into())
+                TransmitOutcome::DeferredError(error.into())
             }
             _ if count > 1 => {
                 self.send_singly = count;
@@ -262,7 +262,7 @@ impl Datagrams {
                 {
                     self.cutting = GsoSupport::Doubted;
                 }
-                Transmitted::Again
+                TransmitOutcome::Again
             }
             _ => {
                 // It fails alone too, which says nothing about batches.
@@ -270,10 +270,10 @@ impl Datagrams {
                     self.cutting = GsoSupport::Yes;
                 }
                 let Some(Outgoing { addr, data, .. }) = self.take_first() else {
-                    return Transmitted::Idle;
+                    return TransmitOutcome::Idle;
                 };
                 self.counters.send_errors += 1;
-                Transmitted::Failed {
+                TransmitOutcome::Failed {
                     addr,
                     length: data.len(),
                     error: error.into(),

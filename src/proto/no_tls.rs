@@ -21,9 +21,9 @@ pub(crate) struct Tls(Never);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CryptoCost {
-    Little,
-    Brief,
-    Long,
+    Cheap,
+    Moderate,
+    Expensive,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

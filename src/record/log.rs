@@ -50,13 +50,13 @@ struct Shared {
     level: AtomicU8,
     logger: Logger,
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     /// Something has changed for the writer, or for the thread that ends the log.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     ring: VecDeque<Record>,
     limits: Limits,
     writer: Writer,
@@ -178,7 +178,7 @@ impl Log {
 
     /// Starts the thread. If there is none to be had the record stays in the ring, and the next
     /// one tries again.
-    fn start_writer(&self, state: &mut State) {
+    fn start_writer(&self, state: &mut LogState) {
         let shared = Arc::clone(&self.0);
         let started = thread::Builder::new()
             .name("longshore-log".into())
@@ -222,15 +222,15 @@ impl Log {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait<'a>(
         &self,
-        state: MutexGuard<'a, State>,
+        state: MutexGuard<'a, LogState>,
         timeout_ms: Option<u64>,
-    ) -> MutexGuard<'a, State> {
+    ) -> MutexGuard<'a, LogState> {
         match timeout_ms {
             None => self
                 .changed
@@ -280,7 +280,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl LogState {
     /// Whether nothing waits to be written.
     fn is_drained(&self) -> bool {
         self.ring.is_empty() && self.lost == self.reported && self.limits.next_end_ms().is_none()

@@ -63,24 +63,25 @@ pub(crate) enum Sleeper {
 pub(crate) struct Idle {
     /// awake in bits 0..16, parked in 16..32, bit 32 when the poller sleeps and has not been woken.
     word: AtomicU64,
-    /// Copies of `State::stuck`, for a look after each task.
+    /// Copies of `IdleState::stuck`, for a look after each task.
     stuck: Box<[AtomicBool]>,
-    state: Mutex<State>,
+    state: Mutex<IdleState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct IdleState {
     awake: usize,
     parked: Vec<usize>,
     stuck: Vec<bool>,
-    poller: Poller,
+    poll_duty: PollDuty,
     stopping: bool,
     monitor_sleeps: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Poller {
-    Nobody,
+enum PollDuty {
+    /// The next worker without work may take it.
+    Free,
     Blocked,
     Woken,
 }
@@ -93,12 +94,12 @@ pub(crate) struct WakeMonitor(pub(crate) bool);
 impl Idle {
     /// All workers awake.
     pub(crate) fn new(workers: usize) -> Self {
-        let state = State {
+        let state = IdleState {
             awake: workers,
             // At most every worker is parked, so a push under the lock never allocates.
             parked: Vec::with_capacity(workers),
             stuck: vec![false; workers],
-            poller: Poller::Nobody,
+            poll_duty: PollDuty::Free,
             stopping: false,
             monitor_sleeps: false,
         };
@@ -113,8 +114,8 @@ impl Idle {
     }
 
     /// Locks, changes, publishes.
-    fn change<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
-        let mut state: MutexGuard<'_, State> = self.state.lock();
+    fn change<R>(&self, step: impl FnOnce(&mut IdleState) -> R) -> R {
+        let mut state: MutexGuard<'_, IdleState> = self.state.lock();
         let result = step(&mut state);
         // Relaxed: the fences of both sides order it, see the module.
         self.word.store(state.to_word(), Ordering::Relaxed);
@@ -137,8 +138,8 @@ impl Idle {
             // The last worker awake takes the duty, because no other thread is left to read the sockets. While one is
             // awake it polls between its tasks, and a sleeper that is parked is cheaper to wake than one that blocks in
             // the poll.
-            if (state.awake == 0 || polls_early) && state.poller == Poller::Nobody {
-                state.poller = Poller::Blocked;
+            if (state.awake == 0 || polls_early) && state.poll_duty == PollDuty::Free {
+                state.poll_duty = PollDuty::Blocked;
                 return Sleep::Poll;
             }
             state.parked.push(worker);
@@ -165,7 +166,7 @@ impl Idle {
     /// Transition 3 for the poller.
     pub(crate) fn leave_poll(&self) -> WakeMonitor {
         self.change(|state| {
-            state.poller = Poller::Nobody;
+            state.poll_duty = PollDuty::Free;
             state.became_awake()
         })
     }
@@ -199,10 +200,10 @@ impl Idle {
             if let Some(worker) = state.parked.pop() {
                 return (Some(Sleeper::Worker(worker)), state.became_awake());
             }
-            if state.poller == Poller::Blocked {
+            if state.poll_duty == PollDuty::Blocked {
                 // One event ends the poll. Producers that come until the poller is back rely on it and save the system
                 // call.
-                state.poller = Poller::Woken;
+                state.poll_duty = PollDuty::Woken;
                 return (Some(Sleeper::Poller), WakeMonitor(false));
             }
             (None, WakeMonitor(false))
@@ -233,7 +234,7 @@ impl Idle {
             state.stuck[worker] = true;
             self.stuck[worker].store(true, Ordering::Relaxed);
             state.awake -= 1;
-            Some(state.awake > 0 || state.poller != Poller::Nobody)
+            Some(state.awake > 0 || state.poll_duty != PollDuty::Free)
         })
     }
 
@@ -260,12 +261,12 @@ impl Idle {
     /// Every worker is stuck in a handler: the monitor must serve the sockets.
     pub(crate) fn all_stuck(&self) -> bool {
         let state = self.state.lock();
-        state.awake == 0 && state.parked.is_empty() && state.poller == Poller::Nobody
+        state.awake == 0 && state.parked.is_empty() && state.poll_duty == PollDuty::Free
     }
 
     /// A worker is in the poll, or on the way to it.
     pub(crate) fn has_poller(&self) -> bool {
-        self.state.lock().poller != Poller::Nobody
+        self.state.lock().poll_duty != PollDuty::Free
     }
 
     /// The monitor wants to sleep: allowed when no worker is awake or stuck. The next to wake up wakes the monitor.
@@ -296,9 +297,9 @@ impl Idle {
     }
 }
 
-impl State {
+impl IdleState {
     fn to_word(&self) -> u64 {
-        let blocked = u64::from(self.poller == Poller::Blocked);
+        let blocked = u64::from(self.poll_duty == PollDuty::Blocked);
         self.awake as u64 | (self.parked.len() as u64) << 16 | blocked << 32
     }
 
@@ -448,7 +449,7 @@ mod loom_tests {
         push_while_the_last_one_retires(2);
     }
 
-    /// Two workers retire at once: one of them polls, and one of the three sees the item. All interleavings of three
+    /// Two workers go idle at once: one of them polls, and one of the three sees the item. All interleavings of three
     /// threads take more than a minute; those with two preemptions are enough for the fences, and take a second.
     #[test]
     fn loom_no_push_is_slept_through_by_two() {
@@ -498,7 +499,7 @@ mod loom_tests {
             };
             let rest = idle.go_idle(0, false);
             let woken = monitor.join().expect("no panic");
-            // Worker 0 polls, or it parked and the monitor has woken it to retire again.
+            // Worker 0 polls, or it parked and the monitor has woken it to go idle again.
             match (rest, woken) {
                 (Sleep::Poll, _) => {}
                 (Sleep::Park, Some(Sleeper::Worker(0))) => {

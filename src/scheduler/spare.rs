@@ -62,7 +62,7 @@ pub(super) struct Spares {
     limit: usize,
     /// What a new thread needs; set when the scheduler starts.
     start: OnceLock<Start>,
-    state: Mutex<State>,
+    state: Mutex<SpareState>,
     offered: Condvar,
 }
 
@@ -73,7 +73,7 @@ struct Start {
 }
 
 #[derive(Default)]
-struct State {
+struct SpareState {
     /// Processes whose threads are detached, or are about to be.
     detached: Vec<u32>,
     /// Places that wait for a thread.
@@ -109,7 +109,7 @@ impl Spares {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SpareState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

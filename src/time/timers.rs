@@ -19,18 +19,18 @@ use crate::time::wheel::{TimerKey, Wheel};
 /// See the module.
 pub(crate) struct Timers<T> {
     clock: Clock,
-    state: Mutex<State<T>>,
+    state: Mutex<TimersState<T>>,
     /// Ends a blocking poll.
     interrupt: Waker,
 }
 
-struct State<T> {
+struct TimersState<T> {
     wheel: Wheel<T>,
     /// The poller sleeps until then; `None` while it is awake.
     sleeps_until_ms: Option<u64>,
 }
 
-impl<T> State<T> {
+impl<T> TimersState<T> {
     fn new() -> Self {
         Self {
             wheel: Wheel::new(),
@@ -63,7 +63,7 @@ impl<T> Timers<T> {
     pub(crate) fn new(clock: Clock, interrupt: Waker) -> Self {
         Self {
             clock,
-            state: Mutex::new(State::new()),
+            state: Mutex::new(TimersState::new()),
             interrupt,
         }
     }
@@ -181,7 +181,7 @@ mod loom_tests {
     #[test]
     fn loom_no_timer_is_slept_through() {
         loom::model(|| {
-            let state = Arc::new(Mutex::new(State::<u8>::new()));
+            let state = Arc::new(Mutex::new(TimersState::<u8>::new()));
             let woken = Arc::new(AtomicBool::new(false));
             let setter = {
                 let (state, woken) = (Arc::clone(&state), Arc::clone(&woken));

@@ -38,7 +38,7 @@ pub(super) struct CertSet {
 
 impl CertSet {
     /// Whether signing takes a tenth of a millisecond at the most with every key.
-    pub(super) fn has_brief_keys(&self) -> bool {
+    pub(super) fn has_moderate_keys(&self) -> bool {
         let mut pairs = std::iter::once(&self.default).chain(self.named.values());
         pairs.all(|pair| {
             matches!(

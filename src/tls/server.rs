@@ -358,7 +358,7 @@ impl Recipe {
         // Before the lists: what is built may be newer than it says, and is built once more.
         let versions = (set.version, self.lists_version());
         let verifier = verifier(&self.client_auth, self.revocation_lists.as_ref())?;
-        let is_moderate = self.is_moderate && set.has_brief_keys();
+        let is_moderate = self.is_moderate && set.has_moderate_keys();
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(self.min_version.and_newer())
             .map_err(TlsError::from_config)?

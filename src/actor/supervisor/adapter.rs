@@ -7,7 +7,9 @@ use super::child::{Child, ChildInfo, ChildState};
 use super::command::{ChildCommand, ChildError, ChildResult};
 use super::failed::ChildFailed;
 use super::known::{Known, Process, late};
-use super::machine::{Action, Cause, ChildId, Goal, Machine, Refusal, Request, Run, State, Status};
+use super::machine::{
+    Action, Cause, ChildId, Goal, Machine, Refusal, Request, Run, RunState, Status,
+};
 use super::policy::{AutoShutdown, Rules};
 use crate::actor::Context;
 use crate::bridge::request::Reply;
@@ -37,7 +39,7 @@ pub(super) struct Adapter {
     requests: HashMap<Request, Pending>,
     next_request: Request,
     /// The deadline that a timer is set for.
-    alarm: Option<(Duration, TimerKey)>,
+    deadline_timer: Option<(Duration, TimerKey)>,
     /// Reports that all first starts have succeeded, or why not.
     report: Option<StartReport>,
     /// What ends with the last child, once it is decided.
@@ -61,7 +63,7 @@ impl Adapter {
             runs: HashMap::new(),
             requests: HashMap::new(),
             next_request: 0,
-            alarm: None,
+            deadline_timer: None,
             report,
             reason: None,
             stuck: 0,
@@ -153,7 +155,7 @@ impl Adapter {
                 self.ended(cx, run, &reason)
             }
             Note::Deadline => {
-                self.alarm = None;
+                self.deadline_timer = None;
                 if cx.env().processes.is_stopping() {
                     self.machine.freeze();
                 }
@@ -271,7 +273,7 @@ impl Adapter {
                 }
             }
         }
-        self.set_alarm(cx);
+        self.set_deadline_timer(cx);
         Ok(())
     }
 
@@ -370,21 +372,21 @@ impl Adapter {
         );
     }
 
-    fn set_alarm(&mut self, cx: &mut Context<'_>) {
+    fn set_deadline_timer(&mut self, cx: &mut Context<'_>) {
         let deadline = self.machine.deadline();
         // The usual action changes no deadline, and a timer costs a lock.
-        if self.alarm.as_ref().map(|(deadline, _)| *deadline) == deadline {
+        if self.deadline_timer.as_ref().map(|(deadline, _)| *deadline) == deadline {
             return;
         }
         let to = cx.pid();
         let timers = &cx.env().processes.timers;
-        if let Some((_, timer)) = self.alarm.take() {
+        if let Some((_, timer)) = self.deadline_timer.take() {
             timers.cancel(timer);
         }
         if let Some(deadline) = deadline {
             let wait = deadline.saturating_sub(timers.clock().elapsed());
             let message = Message::new(Note::Deadline);
-            self.alarm = Some((
+            self.deadline_timer = Some((
                 deadline,
                 timers.after(wait, TimerEvent::Control { to, message }),
             ));
@@ -422,14 +424,14 @@ fn answer(reply: Reply, result: ChildResult) {
 
 fn state(status: Status) -> ChildState {
     match status.state {
-        State::Down if status.goal == Goal::Disabled => ChildState::Disabled,
-        State::Down if status.goal == Goal::Up => ChildState::Waiting,
-        State::Down => ChildState::Down,
-        State::Waiting => ChildState::Waiting,
-        State::Starting => ChildState::Starting,
-        State::Running => ChildState::Running,
-        State::Stopping => ChildState::Stopping,
-        State::Killing => ChildState::Killed,
+        RunState::Down if status.goal == Goal::Disabled => ChildState::Disabled,
+        RunState::Down if status.goal == Goal::Up => ChildState::Waiting,
+        RunState::Down => ChildState::Down,
+        RunState::Waiting => ChildState::Waiting,
+        RunState::Starting => ChildState::Starting,
+        RunState::Running => ChildState::Running,
+        RunState::Stopping => ChildState::Stopping,
+        RunState::Killing => ChildState::Killed,
     }
 }
 

@@ -58,7 +58,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use child::{Attempt, Child};
-pub(crate) use child::{Goal, State, Status};
+pub(crate) use child::{Goal, RunState, Status};
 use order::Order;
 
 use super::mutation::{Mutation, Planted};
@@ -287,18 +287,18 @@ impl Machine {
         let ids: Vec<ChildId> = self.children.keys().copied().collect();
         for id in ids {
             let child = self.child(id);
-            if child.recycled && matches!(child.state, State::Starting | State::Running) {
+            if child.recycled && matches!(child.state, RunState::Starting | RunState::Running) {
                 // It has not been asked to end yet, and goes on.
                 child.goal = Goal::Up;
             }
             child.recycled = false;
             child.is_late = false;
-            if child.state == State::Starting {
+            if child.state == RunState::Starting {
                 continue;
             }
             let waiting = std::mem::take(&mut child.up_requests);
-            if child.state == State::Waiting {
-                child.state = State::Down;
+            if child.state == RunState::Waiting {
+                child.state = RunState::Down;
                 self.disarm(id);
             }
             self.answer_all(waiting, Err(Refusal::Ending));
@@ -311,13 +311,13 @@ impl Machine {
             return;
         };
         // A child without a shutdown deadline has kept that of its start until here.
-        if child.state == State::Stopping && child.policy.shutdown == Shutdown::Wait {
+        if child.state == RunState::Stopping && child.policy.shutdown == Shutdown::Wait {
             return self.disarm(run.child);
         }
-        if child.state != State::Starting {
+        if child.state != RunState::Starting {
             return;
         }
-        child.state = State::Running;
+        child.state = RunState::Running;
         child.running_since = now;
         if !child.recycled {
             let waiting = std::mem::take(&mut child.up_requests);
@@ -335,19 +335,21 @@ impl Machine {
         };
         // A report that comes twice changes nothing.
         match child.state {
-            State::Down | State::Waiting => return,
+            RunState::Down | RunState::Waiting => return,
             // The node stops or the supervisor ends, so no end leads to a restart.
             _ if starts_nothing => {
                 let waiting = std::mem::take(&mut child.up_requests);
                 self.answer_all(waiting, Err(Refusal::Failed));
                 self.went_down(run.child);
             }
-            State::Starting | State::Running if child.recycled => self.went_down(run.child),
-            State::Running => self.ended_by_itself(run.child, orderly, now),
-            State::Starting => self.start_failed(run.child, now),
+            RunState::Starting | RunState::Running if child.recycled => self.went_down(run.child),
+            RunState::Running => self.ended_by_itself(run.child, orderly, now),
+            RunState::Starting => self.start_failed(run.child, now),
             // The kill came from the start timeout, so the end counts as a failed start.
-            State::Stopping | State::Killing if child.is_late => self.start_failed(run.child, now),
-            State::Stopping | State::Killing => self.went_down(run.child),
+            RunState::Stopping | RunState::Killing if child.is_late => {
+                self.start_failed(run.child, now)
+            }
+            RunState::Stopping | RunState::Killing => self.went_down(run.child),
         }
         self.advance(run.child, now);
     }
@@ -368,17 +370,17 @@ impl Machine {
             let child = self.child(id);
             let run = child.run(id);
             match child.state {
-                State::Waiting => child.state = State::Down,
-                State::Starting => {
+                RunState::Waiting => child.state = RunState::Down,
+                RunState::Starting => {
                     child.is_late = counts && !child.recycled;
                     self.kill(id, now);
                 }
-                State::Stopping => self.kill(id, now),
-                State::Killing => {
+                RunState::Stopping => self.kill(id, now),
+                RunState::Killing => {
                     self.actions.push_back(Action::Abandon(run));
                     self.ended(run, false, now);
                 }
-                State::Down | State::Running => {}
+                RunState::Down | RunState::Running => {}
             }
             self.advance(id, now);
         }

@@ -29,8 +29,8 @@ use crate::time::wheel::TimerKey;
 
 /// Where the answer is put.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
-    state: Mutex<State>,
+pub(super) struct ReplySlot {
+    state: Mutex<ReplyState>,
     filled: Condvar,
     /// When the caller stops waiting.
     deadline: Option<Instant>,
@@ -39,14 +39,14 @@ pub(super) struct Slot {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ReplyState {
     /// It has had a result, which may have been taken.
     is_filled: bool,
     result: Option<Result<Message, RequestError>>,
     waker: Option<Waker>,
 }
 
-impl Slot {
+impl ReplySlot {
     pub(super) fn new(deadline: Option<Instant>) -> Self {
         Self {
             deadline,
@@ -86,7 +86,7 @@ impl Slot {
 /// executor.
 #[must_use = "dropping it cancels the request"]
 pub struct PendingReply {
-    slot: Arc<Slot>,
+    slot: Arc<ReplySlot>,
     /// The node that was asked, whose own threads must not wait for it.
     runtime: RuntimeId,
 }
@@ -95,7 +95,7 @@ pub struct PendingReply {
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 impl PendingReply {
-    pub(super) fn new(slot: Arc<Slot>, runtime: RuntimeId) -> Self {
+    pub(super) fn new(slot: Arc<ReplySlot>, runtime: RuntimeId) -> Self {
         Self { slot, runtime }
     }
 
@@ -230,7 +230,7 @@ impl fmt::Debug for PendingReply {
 
 /// A wait, as others see it.
 #[derive(Clone, Debug)]
-pub(crate) struct Wait(Weak<Slot>);
+pub(crate) struct Wait(Weak<ReplySlot>);
 
 impl Wait {
     /// Whether the callee still owes the answer.
@@ -251,7 +251,7 @@ impl Wait {
 
 /// Ends a wait with [`RequestError::Timeout`].
 #[derive(Debug)]
-pub(crate) struct Expiry(Weak<Slot>);
+pub(crate) struct Expiry(Weak<ReplySlot>);
 
 impl Expiry {
     pub(crate) fn expire(&self) {

@@ -1,15 +1,15 @@
-//! The pool that buffers come from and return to: a shelf for each class of size, and each shelf has a bound.
+//! The pool that buffers come from and return to: a free list for each class of size, each with a bound.
 //!
 //! ```text
 //!  BufferPool ──► SizeClasses ──► [64 B] [256 B] [1 KiB] [4 KiB] [16 KiB] [64 KiB + 64 B]      a bounded queue each
-//!                    ▲ get: pop          put back on drop: push, or free when the shelf is full
-//!                    └── every buffer that is out holds one reference, none of those on a shelf does
+//!                    ▲ get: pop          put back on drop: push, or free when the list is full
+//!                    └── every buffer that is out holds one reference, none of those in a list does
 //! ```
 //!
 //! The reference that a buffer holds leads to its pool and is the count of the buffers that are out, so counting costs
 //! nothing. A get and a drop are four read-modify-writes: the queue and the reference, twice.
 //!
-//! What it does not do: no timer empties the shelves; [`BufferPool::RETAINED_MAX_BYTES`] is what an idle pool can hold for
+//! What it does not do: no timer empties the lists; [`BufferPool::RETAINED_MAX_BYTES`] is what an idle pool can hold for
 //! ever.
 
 use std::fmt;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::{Buffer, Storage};
 use crate::memory::free_list::FreeList;
 
-/// A class of size: how many bytes its buffers hold, and how many of them stay on the shelf.
+/// A class of size: how many bytes its buffers hold, and how many unused ones are kept.
 struct Class {
     capacity: usize,
     retained_max: usize,
@@ -26,9 +26,9 @@ struct Class {
 
 const CLASSES: usize = 6;
 
-/// Classes are a factor of four apart: a buffer wastes three quarters at worst, a growing one moves seldom, and few shelves
-/// means warm shelves. The last has 64 bytes more than 64 KiB, so that a read for the largest datagram (65,535 bytes) still
-/// has a byte to spare that shows a longer one. SizeClasses of small buffers hold a burst of one message for each of a few
+/// Classes are a factor of four apart: a buffer wastes three quarters at worst, a growing one moves seldom, and few lists
+/// keep their memory in the cache of the processor. The last has 64 bytes more than 64 KiB, so that a read for the largest datagram (65,535 bytes) still
+/// has a byte to spare that shows a longer one. The lists of small buffers hold a burst of one message for each of a few
 /// thousand connections.
 const CLASS: [Class; CLASSES] = [
     Class {
@@ -68,7 +68,7 @@ fn class_for(capacity: usize) -> Option<usize> {
     Some(((highest - 4) / 2).min(CLASSES - 1))
 }
 
-/// A shelf for each class.
+/// A free list for each class.
 pub(super) struct SizeClasses([FreeList<Box<Storage>>; CLASSES]);
 
 impl SizeClasses {
@@ -95,7 +95,7 @@ impl SizeClasses {
         }
     }
 
-    /// Puts memory on its shelf. What belongs to no class, or finds its shelf full, is freed.
+    /// Puts memory into the list of its class. What belongs to no class, or finds its list full, is freed.
     pub(super) fn give(&self, mut storage: Box<Storage>) {
         let Some(class) = class_for(storage.bytes.len()) else {
             return;
@@ -130,15 +130,15 @@ pub struct BufferPool {
     handle: Arc<Handle>,
 }
 
-/// What all handles to a pool share, so that the shelves are referred to by this and the buffers only.
+/// What all handles to a pool share, so that the free lists are referred to by this and the buffers only.
 struct Handle {
-    shelves: Arc<SizeClasses>,
+    size_classes: Arc<SizeClasses>,
 }
 
 impl BufferPool {
     /// The bytes that a pool holds at most while none of its buffers is in use: 11.25 MiB and 4 KiB.
     ///
-    /// Bookkeeping comes on top, 48 bytes for a buffer and 16 for its place on the shelf.
+    /// Bookkeeping comes on top, 48 bytes for a buffer and 16 for its place in the free list.
     pub const RETAINED_MAX_BYTES: usize = {
         let mut sum = 0;
         let mut class = 0;
@@ -158,7 +158,7 @@ impl BufferPool {
     pub fn new() -> Self {
         Self {
             handle: Arc::new(Handle {
-                shelves: Arc::new(SizeClasses::new()),
+                size_classes: Arc::new(SizeClasses::new()),
             }),
         }
     }
@@ -178,7 +178,7 @@ impl BufferPool {
     #[must_use]
     #[inline]
     pub fn get(&self, capacity: usize) -> Buffer {
-        self.handle.shelves.take(capacity)
+        self.handle.size_classes.take(capacity)
     }
 
     /// Gives a buffer with a copy of `bytes`. For no bytes it takes no memory.
@@ -204,7 +204,7 @@ impl BufferPool {
     #[inline]
     pub(crate) fn is_home_of(&self, buffer: &Buffer) -> bool {
         let home = buffer.0.as_ref().and_then(|storage| storage.home.as_ref());
-        home.is_some_and(|home| Arc::ptr_eq(home, &self.handle.shelves))
+        home.is_some_and(|home| Arc::ptr_eq(home, &self.handle.size_classes))
     }
 
     /// Counts the buffers of this pool that are in use, large ones included.
@@ -216,7 +216,7 @@ impl BufferPool {
     /// ```
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        Arc::strong_count(&self.handle.shelves) - 1 // the handles' own
+        Arc::strong_count(&self.handle.size_classes) - 1 // the handles' own
     }
 
     /// Sums up the memory of the buffers that wait to be used again, in bytes.
@@ -228,9 +228,9 @@ impl BufferPool {
     /// ```
     #[must_use]
     pub fn retained_bytes(&self) -> usize {
-        let shelves = self.handle.shelves.0.iter().zip(&CLASS);
-        shelves
-            .map(|(shelf, class)| shelf.len() * class.capacity)
+        let size_classes = self.handle.size_classes.0.iter().zip(&CLASS);
+        size_classes
+            .map(|(list, class)| list.len() * class.capacity)
             .sum()
     }
 }

@@ -7,7 +7,7 @@ use crate::error::reason::Reason;
 use crate::nats::message::MessageNatsStatus;
 use crate::nats::outbox::Chunk;
 use crate::nats::protocol::encode::{PING, PONG};
-use crate::nats::shared::{Change, State};
+use crate::nats::shared::{Change, SharedState};
 
 /// Chunks that one activation gives to the connection.
 const CHUNKS: usize = 128;
@@ -140,7 +140,7 @@ impl Client {
     }
 }
 
-fn own_ping(state: &mut State) -> u64 {
+fn own_ping(state: &mut SharedState) -> u64 {
     state.outbox.ping();
     state.outbox.published()
 }

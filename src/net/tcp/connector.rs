@@ -69,7 +69,7 @@ use crate::simulation;
 #[must_use = "a connection does nothing before `spawn_meta`"]
 pub struct TcpConnection {
     options: TcpConnectionOptions,
-    state: State,
+    state: AttemptState,
     owner: Pid,
     settings: Option<Arc<Settings>>,
     tls: Option<ClientSide>,
@@ -95,7 +95,7 @@ pub struct TcpConnection {
     reconnect: Option<Box<Reconnect>>,
 }
 
-enum State {
+enum AttemptState {
     /// A name, to be resolved once the node is known.
     Named,
     Resolving,
@@ -117,7 +117,7 @@ struct Attempt {
     is_registered: bool,
 }
 
-impl State {
+impl AttemptState {
     fn connecting(stream: Stream, address: SocketAddr) -> Self {
         Self::Connecting(vec![Attempt {
             stream,
@@ -172,16 +172,16 @@ impl TcpConnection {
                 let address = address?;
                 let stream = begin(address, &options)
                     .map_err(|source| ConnectError::Connect { address, source })?;
-                State::connecting(stream, address)
+                AttemptState::connecting(stream, address)
             }
-            None => State::Named,
+            None => AttemptState::Named,
         };
         let mut attempt = Self::new(options, state, tls);
         attempt.is_attempt = true;
         Ok(attempt)
     }
 
-    fn new(options: TcpConnectionOptions, state: State, tls: Option<ClientSide>) -> Self {
+    fn new(options: TcpConnectionOptions, state: AttemptState, tls: Option<ClientSide>) -> Self {
         let policy = options.reconnect.clone();
         let reconnect = policy.map(|policy| Box::new(Reconnect::new(policy)));
         Self {
@@ -251,7 +251,7 @@ impl TcpConnection {
         let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
         Ok(Self::new(
             options,
-            State::connecting(stream, UNSPECIFIED),
+            AttemptState::connecting(stream, UNSPECIFIED),
             tls,
         ))
     }
@@ -294,7 +294,11 @@ impl TcpConnection {
         )
         .map_err(failed)?;
         let stream = Stream::Tcp(TcpStream::from_std(stream));
-        Ok(Self::new(options, State::connecting(stream, address), tls))
+        Ok(Self::new(
+            options,
+            AttemptState::connecting(stream, address),
+            tls,
+        ))
     }
 
     /// Closes a connection that was not spawned. The same as dropping it.
@@ -344,13 +348,13 @@ fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stre
 
 /// Connects to a path; that takes no time, or is not possible now.
 #[cfg(unix)]
-fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<State> {
+fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<AttemptState> {
     #[cfg(feature = "testing")]
     if let Some(site) = simulation::current() {
         return match simulated::connect_unix(&site, path, options) {
-            Ok(stream) => Ok(State::connecting(stream, UNSPECIFIED)),
+            Ok(stream) => Ok(AttemptState::connecting(stream, UNSPECIFIED)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Ok(State::Busy(path.to_owned()))
+                Ok(AttemptState::Busy(path.to_owned()))
             }
             Err(error) => Err(error),
         };
@@ -359,10 +363,10 @@ fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<Sta
         Ok(socket) => {
             set_buffer_sizes(&SockRef::from(&socket), options)?;
             let stream = Stream::Unix(mio::net::UnixStream::from_std(socket.into()));
-            Ok(State::connecting(stream, UNSPECIFIED))
+            Ok(AttemptState::connecting(stream, UNSPECIFIED))
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Ok(State::Busy(unix::absolute(path)))
+            Ok(AttemptState::Busy(unix::absolute(path)))
         }
         Err(error) => Err(error),
     }

@@ -36,7 +36,7 @@ impl ServerSide {
             config,
             is_moderate,
         } = self.tls.setup()?;
-        Ok(Tls::server(config)?.with_brief_steps(is_moderate))
+        Ok(Tls::server(config)?.with_moderate_steps(is_moderate))
     }
 
     /// Handshakes at once; `None` is no limit.
@@ -94,7 +94,7 @@ pub(super) fn start(side: &StartTls, log: &Log, address: SocketAddr) -> Result<T
         Begin::Server(Setup {
             config,
             is_moderate,
-        }) => Ok(Tls::server(config)?.with_brief_steps(is_moderate)),
+        }) => Ok(Tls::server(config)?.with_moderate_steps(is_moderate)),
         Begin::Client {
             config,
             name,

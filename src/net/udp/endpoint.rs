@@ -16,7 +16,7 @@ use crate::meta::MetaContext;
 use crate::net::datagram_io::DatagramIo;
 use crate::net::options::UdpServerOptions;
 use crate::net::stream::{canonical, mapped_for};
-use crate::proto::datagram::{AfterError, Batch, Datagrams, Transmitted};
+use crate::proto::datagram::{AfterError, Batch, Datagrams, TransmitOutcome};
 
 /// See the module.
 #[derive(Debug)]
@@ -173,18 +173,18 @@ impl Endpoint {
             let (socket, peer) = (&self.socket, owner.options.peer);
             let transmitted = self.machine.transmit(|batch| send(socket, peer, batch));
             let counted = match transmitted {
-                Transmitted::Idle => return,
-                Transmitted::Again => continue,
-                Transmitted::Blocked => {
+                TransmitOutcome::Idle => return,
+                TransmitOutcome::Again => continue,
+                TransmitOutcome::Blocked => {
                     self.writable = false;
                     return;
                 }
-                Transmitted::DeferredError(error) => {
+                TransmitOutcome::DeferredError(error) => {
                     owner.report(cx, None, 0, error);
                     continue;
                 }
-                Transmitted::Sent { counted } => counted,
-                Transmitted::Failed {
+                TransmitOutcome::Sent { counted } => counted,
+                TransmitOutcome::Failed {
                     addr,
                     length,
                     error,

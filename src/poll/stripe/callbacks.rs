@@ -133,7 +133,7 @@ impl Run<'_> {
         let services = self.services;
         entry.cancel_timer(&services.timers);
         // The alias is stale before `terminate` runs, so that no sender adds to what has been counted as unsent.
-        let unsent = services.commands.retire(alias) as u64;
+        let unsent = services.commands.invalidate(alias) as u64;
         // By its own deadline or by that of the stop, which of them came first. What a connection has not sent is counted;
         // one that waits for its peer's end only has sent everything.
         let is_cut_off = unsent > 0 || (*reason == Reason::Kill && !entry.meta.reports_end());
@@ -158,6 +158,6 @@ impl Run<'_> {
         }
         services.deliver.disown(parent, alias);
         // The slot is freed last, because a spawn may use it at once and `insert` relies on its being empty.
-        services.commands.recycle(alias);
+        services.commands.free(alias);
     }
 }

@@ -12,7 +12,7 @@
 //! acknowledgements are not bounded. If nothing else is queued, a mailbox that drops the oldest takes one message more: the
 //! latest one always gets through.
 
-use super::{Mailbox, Pushed, State, Status};
+use super::{Mailbox, MailboxState, Pushed, Status};
 use crate::base::sync::atomic::Ordering::Relaxed;
 use crate::process::envelope::{Envelope, Payload};
 
@@ -80,7 +80,7 @@ fn may_be_dropped(envelope: &Envelope) -> bool {
 impl Mailbox {
     /// Transition 1, for a mailbox with this policy.
     #[cold]
-    pub(super) fn set_policy(&self, state: &mut State, policy: MailboxPolicy) {
+    pub(super) fn set_policy(&self, state: &mut MailboxState, policy: MailboxPolicy) {
         let overflow = Overflow::new(policy);
         let drops_oldest = overflow.as_ref().is_some_and(Overflow::drops_oldest);
         state.others.get_or_insert_default().overflow = overflow;
@@ -101,7 +101,7 @@ impl Mailbox {
         }
         // Counted again, because room may have come up since the push that was refused.
         let is_full = self.queued_in_main(&state) >= state.bounds.main as usize;
-        let State { main, others, .. } = &mut *state;
+        let MailboxState { main, others, .. } = &mut *state;
         let mut dropped = None;
         if is_full && let Some(overflow) = others.as_mut().and_then(|o| o.overflow.as_mut()) {
             if !overflow.drops_oldest {
@@ -123,7 +123,7 @@ impl Mailbox {
     }
 
     /// Messages that a policy has dropped.
-    pub(super) fn dropped(state: &State) -> u64 {
+    pub(super) fn dropped(state: &MailboxState) -> u64 {
         let others = state.others.as_ref();
         let overflow = others.and_then(|others| others.overflow.as_ref());
         overflow.map_or(0, |overflow| overflow.dropped)

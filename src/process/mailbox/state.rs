@@ -15,7 +15,7 @@ use crate::process::turns::Turns;
 /// In the order in which a push needs it: into a burst one cache line is enough.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct State {
+pub(super) struct MailboxState {
     pub(super) generation: u32,
     pub(super) status: Status,
     pub(super) bounds: Bounds,
@@ -59,7 +59,7 @@ impl Others {
     }
 }
 
-impl State {
+impl MailboxState {
     #[inline]
     pub(super) fn bound(&self, class: Class) -> usize {
         match class {

@@ -236,11 +236,11 @@ impl World {
                 "nothing waits, or it is not tried, or others leave batch_len than may"
             );
             match outcome {
-                Transmitted::Idle => return assert_eq!(count, 0),
-                Transmitted::Blocked => {
+                TransmitOutcome::Idle => return assert_eq!(count, 0),
+                TransmitOutcome::Blocked => {
                     return assert_eq!(answer.kind(), Some(ErrorKind::WouldBlock));
                 }
-                Transmitted::DeferredError(told) => {
+                TransmitOutcome::DeferredError(told) => {
                     assert_eq!(
                         (Some(told.kind()), self.earlier, self.is_connected),
                         (answer.kind(), false, true)
@@ -249,8 +249,8 @@ impl World {
                     self.expected.receive_errors += 1;
                     self.earlier = true;
                 }
-                Transmitted::Again if answer.kind() == Some(ErrorKind::Interrupted) => {}
-                Transmitted::Again => {
+                TransmitOutcome::Again if answer.kind() == Some(ErrorKind::Interrupted) => {}
+                TransmitOutcome::Again => {
                     assert!(
                         count > 1 && !matches!(answer, Answer::Taken),
                         "{answer:?} to {count}"
@@ -258,7 +258,7 @@ impl World {
                     self.send_singly = count;
                     self.doubted = matches!(answer, Answer::CannotCut);
                 }
-                Transmitted::Sent { counted } => {
+                TransmitOutcome::Sent { counted } => {
                     assert!(matches!(answer, Answer::Taken), "sent after {answer:?}");
                     let lengths = || {
                         self.pushed[first..first + count]
@@ -271,7 +271,7 @@ impl World {
                     self.cuts_batches &= !self.doubted;
                     self.leave(count);
                 }
-                Transmitted::Failed {
+                TransmitOutcome::Failed {
                     addr,
                     length,
                     error,

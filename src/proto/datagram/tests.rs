@@ -27,7 +27,7 @@ fn with_two(is_connected: bool) -> Datagrams {
 fn give(
     machine: &mut Datagrams,
     answers: &[io::Result<()>],
-) -> (Vec<Vec<String>>, Vec<Transmitted>) {
+) -> (Vec<Vec<String>>, Vec<TransmitOutcome>) {
     let (mut given, mut told) = (Vec::new(), Vec::new());
     let mut answers = answers.iter();
     loop {
@@ -44,11 +44,11 @@ fn give(
                 Some(Ok(())) | None => Ok(0),
             }
         });
-        if transmitted == Transmitted::Idle {
+        if transmitted == TransmitOutcome::Idle {
             return (given, told);
         }
         told.push(transmitted);
-        if transmitted == Transmitted::Blocked {
+        if transmitted == TransmitOutcome::Blocked {
             return (given, told);
         }
     }
@@ -79,12 +79,12 @@ fn bad_datagram_is_an_error_of_its_own() {
     let mut machine = with_two(false);
     let (given, told) = give(&mut machine, &[kind(ErrorKind::ConnectionRefused)]);
     assert_eq!(given, [["one"], ["two"]]);
-    let failed = Transmitted::Failed {
+    let failed = TransmitOutcome::Failed {
         addr: peer(1),
         length: 3,
         error: ErrorKind::ConnectionRefused.into(),
     };
-    assert_eq!(told, [failed, Transmitted::Sent { counted: 64 }]);
+    assert_eq!(told, [failed, TransmitOutcome::Sent { counted: 64 }]);
     assert_eq!(
         (machine.counters.messages_out, machine.counters.send_errors),
         (1, 1)
@@ -98,8 +98,8 @@ fn refusal_of_an_earlier_datagram_costs_this_one_nothing() {
     let (given, told) = give(&mut machine, &[refusal(), Ok(()), refusal()]);
     assert_eq!(given, [["one"], ["one"], ["longer"], ["longer"]]);
     let (earlier, sent) = (
-        Transmitted::DeferredError(ErrorKind::ConnectionRefused.into()),
-        Transmitted::Sent { counted: 64 },
+        TransmitOutcome::DeferredError(ErrorKind::ConnectionRefused.into()),
+        TransmitOutcome::Sent { counted: 64 },
     );
     assert_eq!(told, [earlier, sent, earlier, sent]);
     assert_eq!(
@@ -117,12 +117,15 @@ fn datagram_that_is_refused_twice_has_failed() {
     let mut refuse = || machine.transmit(|_| Err(ErrorKind::HostUnreachable.into()));
     assert_eq!(
         refuse(),
-        Transmitted::DeferredError(ErrorKind::HostUnreachable.into())
+        TransmitOutcome::DeferredError(ErrorKind::HostUnreachable.into())
     );
-    assert!(matches!(refuse(), Transmitted::Failed { length: 3, .. }));
+    assert!(matches!(
+        refuse(),
+        TransmitOutcome::Failed { length: 3, .. }
+    ));
     assert_eq!(
         refuse(),
-        Transmitted::DeferredError(ErrorKind::HostUnreachable.into())
+        TransmitOutcome::DeferredError(ErrorKind::HostUnreachable.into())
     );
 }
 
@@ -139,15 +142,15 @@ fn datagrams_wait_while_the_socket_is_full() {
             [["one", "two", "end"]; 2],
             "neither is a reason to take a batch apart"
         );
-        assert_eq!(told, [Transmitted::Again, Transmitted::Blocked]);
+        assert_eq!(told, [TransmitOutcome::Again, TransmitOutcome::Blocked]);
         assert!(machine.wants_transmit());
         let (given, told) = give(&mut machine, &[]);
         assert_eq!(given, [&["one", "two", "end"][..], &["longer"]]);
         assert_eq!(
             told,
             [
-                Transmitted::Sent { counted: 3 * 64 },
-                Transmitted::Sent { counted: 64 }
+                TransmitOutcome::Sent { counted: 3 * 64 },
+                TransmitOutcome::Sent { counted: 64 }
             ]
         );
         assert!(!machine.wants_transmit());
@@ -232,15 +235,21 @@ fn refused_batch_leaves_one_by_one_and_each_error_is_that_of_one() {
         &["longer", "longer"],
     ];
     assert_eq!(given, expected, "the next batch is one again");
-    let failed = Transmitted::Failed {
+    let failed = TransmitOutcome::Failed {
         addr: peer(1),
         length: 3,
         error: ErrorKind::PermissionDenied.into(),
     };
-    let sent = |counted| Transmitted::Sent { counted };
+    let sent = |counted| TransmitOutcome::Sent { counted };
     assert_eq!(
         told,
-        [Transmitted::Again, sent(64), failed, sent(64), sent(128)]
+        [
+            TransmitOutcome::Again,
+            sent(64),
+            failed,
+            sent(64),
+            sent(128)
+        ]
     );
     assert_eq!(
         (machine.counters.messages_out, machine.counters.send_errors),
@@ -289,10 +298,10 @@ fn datagrams_that_fail_alone_too_do_not_speak_against_batches() {
 fn refusal_of_an_earlier_datagram_costs_a_batch_nothing() {
     let mut machine = with_run(true, &["one", "two"]);
     let refusal = || kind(ErrorKind::ConnectionRefused);
-    let earlier = Transmitted::DeferredError(ErrorKind::ConnectionRefused.into());
+    let earlier = TransmitOutcome::DeferredError(ErrorKind::ConnectionRefused.into());
     let (given, told) = give(&mut machine, &[refusal()]);
     assert_eq!(given, [["one", "two"]; 2]);
-    assert_eq!(told, [earlier, Transmitted::Sent { counted: 128 }]);
+    assert_eq!(told, [earlier, TransmitOutcome::Sent { counted: 128 }]);
     // Refused again and again it is taken apart, and only the one that was tried before has had its second chance.
     let mut machine = with_run(true, &["one", "two"]);
     let (given, told) = give(&mut machine, &[refusal(), refusal(), refusal(), refusal()]);
@@ -306,7 +315,7 @@ fn refusal_of_an_earlier_datagram_costs_a_batch_nothing() {
             &["two"]
         ]
     );
-    let failed = Transmitted::Failed {
+    let failed = TransmitOutcome::Failed {
         addr: peer(1),
         length: 3,
         error: ErrorKind::ConnectionRefused.into(),
@@ -315,10 +324,10 @@ fn refusal_of_an_earlier_datagram_costs_a_batch_nothing() {
         told,
         [
             earlier,
-            Transmitted::Again,
+            TransmitOutcome::Again,
             failed,
             earlier,
-            Transmitted::Sent { counted: 64 }
+            TransmitOutcome::Sent { counted: 64 }
         ]
     );
 }

@@ -147,7 +147,7 @@ impl Connection {
     pub(super) fn expects_moderate_step(&self) -> bool {
         self.tls
             .as_ref()
-            .is_some_and(|tls| tls.step_cost(1) == CryptoCost::Brief)
+            .is_some_and(|tls| tls.step_cost(1) == CryptoCost::Moderate)
     }
 
     // ---- Coming in ----
@@ -279,9 +279,9 @@ impl Connection {
         let tls = self
             .tls
             .take_if(|tls| match tls.step_cost(ciphertext.len()) {
-                CryptoCost::Little => false,
-                CryptoCost::Brief => !may_compute,
-                CryptoCost::Long => true,
+                CryptoCost::Cheap => false,
+                CryptoCost::Moderate => !may_compute,
+                CryptoCost::Expensive => true,
             })?;
         self.note_activity(now_ms);
         let pool = self.settings.pool.clone();

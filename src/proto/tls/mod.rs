@@ -65,11 +65,11 @@ pub(crate) use crate::tls::{TlsError, TlsInfo};
 pub(crate) enum CryptoCost {
     /// Microseconds, without an exchange of keys and without a certificate to verify: it ends a handshake on a server of
     /// TLS 1.3 whose flight is made, unless there is room for a client's certificate in it.
-    Little,
+    Cheap,
     /// About a tenth of a millisecond.
-    Brief,
+    Moderate,
     /// Up to several milliseconds, or unknown.
-    Long,
+    Expensive,
 }
 
 /// One TLS session. The size of a pointer: rustls' connection, 1.2 KB, is boxed so that a plain connection's slot stays small.
@@ -88,8 +88,8 @@ struct Session {
     handshake_bytes: usize,
     /// What they were when a server of TLS 1.3 had made its flight.
     bytes_before_flight: Option<usize>,
-    /// See [`Tls::with_brief_steps`].
-    has_brief_steps: bool,
+    /// See [`Tls::with_moderate_steps`].
+    has_moderate_steps: bool,
     /// Payload bytes of the largest record that rustls makes here.
     record_bytes: usize,
     /// How many more records the key may encrypt; known once the handshake is done.
@@ -154,7 +154,7 @@ impl Tls {
             asked,
             handshake_bytes: 0,
             bytes_before_flight: None,
-            has_brief_steps: false,
+            has_moderate_steps: false,
             record_bytes: send::record_bytes(fragment),
             records_left: u64::MAX,
             peer_closed: false,
@@ -178,8 +178,8 @@ impl Tls {
 
     /// Says that a step of the handshake with an exchange of keys takes about a tenth of a millisecond, as far as it
     /// depends on this side.
-    pub(crate) fn with_brief_steps(mut self, are_brief: bool) -> Self {
-        self.session.has_brief_steps = are_brief;
+    pub(crate) fn with_moderate_steps(mut self, are_moderate: bool) -> Self {
+        self.session.has_moderate_steps = are_moderate;
         self
     }
 
@@ -188,10 +188,10 @@ impl Tls {
         let most = |before: usize| before + receive::FINISHED_LIMIT_BYTES;
         match self.session.bytes_before_flight {
             Some(before) if self.session.handshake_bytes + bytes <= most(before) => {
-                CryptoCost::Little
+                CryptoCost::Cheap
             }
-            _ if self.session.has_brief_steps => CryptoCost::Brief,
-            _ => CryptoCost::Long,
+            _ if self.session.has_moderate_steps => CryptoCost::Moderate,
+            _ => CryptoCost::Expensive,
         }
     }
 

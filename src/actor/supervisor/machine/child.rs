@@ -8,7 +8,7 @@ use super::{Action, ChildId, Machine, Refusal, Request, Run};
 
 /// Where a child is; see the page of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum State {
+pub(crate) enum RunState {
     Down,
     /// Down, until the wait before its restart is over.
     Waiting,
@@ -45,7 +45,7 @@ pub(super) enum Attempt {
 /// What a list shows of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
-    pub(crate) state: State,
+    pub(crate) state: RunState,
     pub(crate) goal: Goal,
     /// Processes started for it.
     pub(crate) runs: u64,
@@ -55,7 +55,7 @@ pub(crate) struct Status {
 pub(super) struct Child {
     pub(super) policy: Policy,
     pub(super) goal: Goal,
-    pub(super) state: State,
+    pub(super) state: RunState,
     pub(super) attempt: Attempt,
     /// A group restart takes it down before it starts again, or has begun to.
     pub(super) recycled: bool,
@@ -78,7 +78,7 @@ impl Child {
         Self {
             policy,
             goal: Goal::Up,
-            state: State::Down,
+            state: RunState::Down,
             attempt,
             recycled: false,
             is_late: false,
@@ -93,12 +93,12 @@ impl Child {
 
     /// Whether it has a process.
     pub(super) fn is_active(&self) -> bool {
-        !matches!(self.state, State::Down | State::Waiting)
+        !matches!(self.state, RunState::Down | RunState::Waiting)
     }
 
     /// Whether it runs and is to go on running.
     pub(super) fn is_up(&self) -> bool {
-        self.state == State::Running && self.goal == Goal::Up && !self.recycled
+        self.state == RunState::Running && self.goal == Goal::Up && !self.recycled
     }
 
     pub(super) fn run(&self, child: ChildId) -> Run {
@@ -139,8 +139,8 @@ impl Machine {
             return self.stop(id, now);
         }
         // The request asks for a start now, so the wait is over.
-        if child.state == State::Waiting {
-            child.state = State::Down;
+        if child.state == RunState::Waiting {
+            child.state = RunState::Down;
             self.disarm(id);
         }
         self.bring_up(id, request, now);
@@ -155,9 +155,9 @@ impl Machine {
         // A child cannot run and be down: those that wait for its start learn that it was taken down.
         let waiting = std::mem::take(&mut child.up_requests);
         match child.state {
-            State::Down | State::Waiting => self.went_down(id),
-            State::Starting | State::Running => self.stop(id, now),
-            State::Stopping | State::Killing => {}
+            RunState::Down | RunState::Waiting => self.went_down(id),
+            RunState::Starting | RunState::Running => self.stop(id, now),
+            RunState::Stopping | RunState::Killing => {}
         }
         if !self.mutation.is(Planted::LosesRequests) {
             self.answer_all(waiting, Err(Refusal::Superseded));
@@ -168,7 +168,7 @@ impl Machine {
     /// Transition 1.
     pub(super) fn start(&mut self, id: ChildId, now: Duration) {
         let child = self.child(id);
-        child.state = State::Starting;
+        child.state = RunState::Starting;
         child.number += 1;
         let (run, timeout) = (child.run(id), child.policy.start_timeout);
         self.actions.push_back(Action::Start(run));
@@ -183,10 +183,10 @@ impl Machine {
             Shutdown::Kill => return self.kill(id, now),
             Shutdown::Within(time) => now.checked_add(time),
             // An `init` that blocks is not waited for without end.
-            Shutdown::Wait if child.state == State::Starting => child.deadline,
+            Shutdown::Wait if child.state == RunState::Starting => child.deadline,
             Shutdown::Wait => None,
         };
-        child.state = State::Stopping;
+        child.state = RunState::Stopping;
         self.actions.push_back(Action::ShutDown(run));
         self.arm(id, deadline);
     }
@@ -196,7 +196,7 @@ impl Machine {
         // `checked_add`: a timeout of `Duration::MAX` has no deadline.
         let deadline = now.checked_add(self.rules.kill_timeout);
         let child = self.child(id);
-        child.state = State::Killing;
+        child.state = RunState::Killing;
         let run = child.run(id);
         self.actions.push_back(Action::Kill(run));
         let deadline = deadline.filter(|_| !self.mutation.is(Planted::WaitsForKilled));
@@ -207,7 +207,7 @@ impl Machine {
     pub(super) fn went_down(&mut self, id: ChildId) {
         self.disarm(id);
         let child = self.child(id);
-        child.state = State::Down;
+        child.state = RunState::Down;
         child.recycled = false;
         child.is_late = false;
         let waiting = std::mem::take(&mut child.down_requests);

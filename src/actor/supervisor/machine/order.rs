@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::mutation::Planted;
 use super::super::policy::Kind;
-use super::child::{Child, Goal, State};
+use super::child::{Child, Goal, RunState};
 use super::{Action, Cause, ChildId, Machine, Phase, Refusal};
 
 /// The children with which something is to be done, so that the next one is found without a look at all of them.
@@ -46,14 +46,14 @@ impl Order {
         for id in self.touched.drain(..) {
             let child = children.get(&id);
             let wanted =
-                child.filter(|child| child.goal == Goal::Up && child.state != State::Running);
+                child.filter(|child| child.goal == Goal::Up && child.state != RunState::Running);
             set(
                 &mut self.recycled,
                 id,
                 child.is_some_and(|child| child.recycled),
             );
             set(&mut self.wanted, id, wanted.is_some());
-            let waits = wanted.is_some_and(|child| child.state == State::Waiting);
+            let waits = wanted.is_some_and(|child| child.state == RunState::Waiting);
             set(&mut self.waiting, id, waits);
         }
     }
@@ -75,7 +75,7 @@ impl Machine {
                 if self
                     .children
                     .get(&changed)
-                    .is_some_and(|child| child.goal == Goal::Up && child.state == State::Down)
+                    .is_some_and(|child| child.goal == Goal::Up && child.state == RunState::Down)
                 {
                     self.start(changed, now);
                 }
@@ -96,7 +96,7 @@ impl Machine {
         };
         if let Some(&id) = next {
             let child = self.child(id);
-            if matches!(child.state, State::Starting | State::Running) {
+            if matches!(child.state, RunState::Starting | RunState::Running) {
                 self.stop(id, now);
             }
             if !self.mutation.is(Planted::StartsGroupEarly) {
@@ -110,7 +110,7 @@ impl Machine {
         }
         if let Some(&id) = self.order.wanted.first() {
             // The first one that should run is not down, so it starts or ends, and the later ones wait for it.
-            if self.child(id).state == State::Down {
+            if self.child(id).state == RunState::Down {
                 self.start(id, now);
             }
         } else if self.phase == Phase::Starting {
@@ -135,8 +135,8 @@ impl Machine {
             let state = child.state;
             self.answer_all(waiting, Err(Refusal::Ending));
             match state {
-                State::Down | State::Waiting => self.went_down(id),
-                State::Starting | State::Running if self.rules.kind == Kind::Dynamic => {
+                RunState::Down | RunState::Waiting => self.went_down(id),
+                RunState::Starting | RunState::Running if self.rules.kind == Kind::Dynamic => {
                     self.stop(id, now);
                 }
                 _ => {}
@@ -155,7 +155,7 @@ impl Machine {
             self.children.last_key_value()
         };
         if let Some((&id, child)) = last {
-            if matches!(child.state, State::Starting | State::Running) {
+            if matches!(child.state, RunState::Starting | RunState::Running) {
                 self.stop(id, now);
             }
             return;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::policy::{AutoShutdown, Kind, Policy, Restart, Rules, Shutdown};
-use super::child::{Goal, State, Status};
+use super::child::{Goal, RunState, Status};
 use super::{Action, Cause, ChildId, Command, Refusal, Request, Run};
 
 /// What a failed start leads to.
@@ -20,7 +20,7 @@ struct Entry {
     id: ChildId,
     policy: Policy,
     goal: Goal,
-    state: State,
+    state: RunState,
     then: Then,
     in_group: bool,
     late: bool,
@@ -45,8 +45,8 @@ pub(super) struct Reference {
     pub(super) actions: Vec<Action>,
 }
 
-fn has_process(state: State) -> bool {
-    !matches!(state, State::Down | State::Waiting)
+fn has_process(state: RunState) -> bool {
+    !matches!(state, RunState::Down | RunState::Waiting)
 }
 
 impl Reference {
@@ -107,7 +107,7 @@ impl Reference {
             id: ChildId(self.next),
             policy,
             goal: Goal::Up,
-            state: State::Down,
+            state: RunState::Down,
             then: if self.begun {
                 Then::Forget
             } else {
@@ -137,7 +137,7 @@ impl Reference {
             return self.answer(request, Err(Refusal::Unknown));
         };
         let entry = &mut self.list[at];
-        let is_up = entry.state == State::Running && entry.goal == Goal::Up && !entry.in_group;
+        let is_up = entry.state == RunState::Running && entry.goal == Goal::Up && !entry.in_group;
         let disabled = entry.goal == Goal::Disabled;
         let goal = match what {
             Command::Start | Command::Restart if disabled => {
@@ -164,8 +164,8 @@ impl Reference {
             entry.ups.push(request);
             if what == Command::Restart && is_up {
                 self.take_down(at, now);
-            } else if what == Command::Restart && entry.state == State::Waiting {
-                entry.state = State::Down;
+            } else if what == Command::Restart && entry.state == RunState::Waiting {
+                entry.state = RunState::Down;
                 entry.due = None;
             }
         } else {
@@ -174,9 +174,9 @@ impl Reference {
             entry.downs.push(request);
             let ups = std::mem::take(&mut entry.ups);
             match entry.state {
-                State::Down | State::Waiting => self.is_down(at),
-                State::Starting | State::Running => self.take_down(at, now),
-                State::Stopping | State::Killing => {}
+                RunState::Down | RunState::Waiting => self.is_down(at),
+                RunState::Starting | RunState::Running => self.take_down(at, now),
+                RunState::Stopping | RunState::Killing => {}
             }
             for request in ups {
                 self.answer(request, Err(Refusal::Superseded));
@@ -197,16 +197,16 @@ impl Reference {
         self.frozen = true;
         for at in 0..self.list.len() {
             let entry = &mut self.list[at];
-            if entry.in_group && matches!(entry.state, State::Starting | State::Running) {
+            if entry.in_group && matches!(entry.state, RunState::Starting | RunState::Running) {
                 entry.goal = Goal::Up;
             }
             entry.in_group = false;
             entry.late = false;
-            if entry.state == State::Waiting {
-                entry.state = State::Down;
+            if entry.state == RunState::Waiting {
+                entry.state = RunState::Down;
                 entry.due = None;
             }
-            if entry.state != State::Starting {
+            if entry.state != RunState::Starting {
                 for request in std::mem::take(&mut entry.ups) {
                     self.answer(request, Err(Refusal::Ending));
                 }
@@ -224,13 +224,13 @@ impl Reference {
         if entry.runs != run.number {
             return;
         }
-        if entry.state == State::Stopping && entry.policy.shutdown == Shutdown::Wait {
+        if entry.state == RunState::Stopping && entry.policy.shutdown == Shutdown::Wait {
             entry.due = None;
         }
-        if entry.state != State::Starting {
+        if entry.state != RunState::Starting {
             return;
         }
-        entry.state = State::Running;
+        entry.state = RunState::Running;
         entry.since = now;
         entry.due = None;
         if !entry.in_group {
@@ -249,8 +249,9 @@ impl Reference {
         if entry.runs != run.number || !has_process(entry.state) {
             return;
         }
-        let was_running = entry.state == State::Running;
-        let was_asked = matches!(entry.state, State::Stopping | State::Killing) && !entry.late;
+        let was_running = entry.state == RunState::Running;
+        let was_asked =
+            matches!(entry.state, RunState::Stopping | RunState::Killing) && !entry.late;
         let significant = entry.policy.significant;
         if self.frozen || self.ending.is_some() {
             for request in std::mem::take(&mut self.list[at].ups) {
@@ -311,13 +312,13 @@ impl Reference {
             let entry = &mut self.list[at];
             entry.due = None;
             match entry.state {
-                State::Waiting => entry.state = State::Down,
-                State::Starting => {
+                RunState::Waiting => entry.state = RunState::Down,
+                RunState::Starting => {
                     entry.late = !entry.in_group && !ending;
                     self.kill(at, now);
                 }
-                State::Stopping => self.kill(at, now),
-                State::Killing => {
+                RunState::Stopping => self.kill(at, now),
+                RunState::Killing => {
                     let run = Run {
                         child: id,
                         number: entry.runs,
@@ -325,7 +326,9 @@ impl Reference {
                     self.actions.push(Action::Abandon(run));
                     self.ended(run, false, now);
                 }
-                State::Down | State::Running => unreachable!("no deadline in {:?}", entry.state),
+                RunState::Down | RunState::Running => {
+                    unreachable!("no deadline in {:?}", entry.state)
+                }
             }
             self.run_until_stable(now);
         }
@@ -340,7 +343,7 @@ impl Reference {
     fn is_down(&mut self, at: usize) {
         let entry = &mut self.list[at];
         let id = entry.id;
-        entry.state = State::Down;
+        entry.state = RunState::Down;
         entry.due = None;
         entry.in_group = false;
         entry.late = false;
@@ -404,7 +407,7 @@ impl Reference {
         }
         delay = delay.min(self.rules.back_off.max);
         if delay > Duration::ZERO {
-            entry.state = State::Waiting;
+            entry.state = RunState::Waiting;
             entry.due = Some(now + delay);
         }
         for (other, entry) in self.list.iter_mut().enumerate() {
@@ -439,16 +442,16 @@ impl Reference {
         entry.due = match entry.policy.shutdown {
             Shutdown::Kill => return self.kill(at, now),
             Shutdown::Within(time) => Some(now + time),
-            Shutdown::Wait if entry.state == State::Starting => entry.due,
+            Shutdown::Wait if entry.state == RunState::Starting => entry.due,
             Shutdown::Wait => None,
         };
-        entry.state = State::Stopping;
+        entry.state = RunState::Stopping;
         self.actions.push(Action::ShutDown(run));
     }
 
     fn kill(&mut self, at: usize, now: Duration) {
         let entry = &mut self.list[at];
-        entry.state = State::Killing;
+        entry.state = RunState::Killing;
         entry.due = Some(now + self.rules.kill_timeout);
         let run = Run {
             child: entry.id,
@@ -471,8 +474,8 @@ impl Reference {
                 self.answer(request, Err(Refusal::Ending));
             }
             match self.list[at].state {
-                State::Down | State::Waiting => self.is_down(at),
-                State::Starting | State::Running if self.rules.kind == Kind::Dynamic => {
+                RunState::Down | RunState::Waiting => self.is_down(at),
+                RunState::Starting | RunState::Running if self.rules.kind == Kind::Dynamic => {
                     self.take_down(at, now);
                 }
                 _ => {}
@@ -491,7 +494,7 @@ impl Reference {
                     self.over = true;
                     self.actions.push(Action::End(cause));
                 }
-                Some(entry) if matches!(entry.state, State::Starting | State::Running) => {
+                Some(entry) if matches!(entry.state, RunState::Starting | RunState::Running) => {
                     self.take_down(self.list.len() - 1, now);
                 }
                 Some(_) => {}
@@ -502,7 +505,7 @@ impl Reference {
             return;
         }
         if let Some(at) = self.list.iter().rposition(|entry| entry.in_group) {
-            if matches!(self.list[at].state, State::Starting | State::Running) {
+            if matches!(self.list[at].state, RunState::Starting | RunState::Running) {
                 self.take_down(at, now);
             }
             return;
@@ -512,14 +515,14 @@ impl Reference {
             && self
                 .list
                 .iter()
-                .any(|entry| entry.goal == Goal::Up && entry.state == State::Waiting);
+                .any(|entry| entry.goal == Goal::Up && entry.state == RunState::Waiting);
         for at in 0..self.list.len() {
             let entry = &mut self.list[at];
-            if entry.goal != Goal::Up || entry.state == State::Running {
+            if entry.goal != Goal::Up || entry.state == RunState::Running {
                 continue;
             }
-            if entry.state == State::Down && !group_waits {
-                entry.state = State::Starting;
+            if entry.state == RunState::Down && !group_waits {
+                entry.state = RunState::Starting;
                 entry.runs += 1;
                 entry.due = Some(now + entry.policy.start_timeout);
                 let run = Run {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::mutation::Planted;
 use super::super::policy::{AutoShutdown, Kind, Restart};
-use super::child::{Attempt, Goal, State};
+use super::child::{Attempt, Goal, RunState};
 use super::{Cause, ChildId, Machine, Phase, Refusal};
 
 impl Machine {
@@ -86,7 +86,7 @@ impl Machine {
         child.restarts_in_a_row = child.restarts_in_a_row.saturating_add(1);
         let delay = back_off.delay(child.restarts_in_a_row);
         if !delay.is_zero() {
-            child.state = State::Waiting;
+            child.state = RunState::Waiting;
             self.arm(id, now.checked_add(delay));
         }
         let others: Vec<ChildId> = match self.rules.kind {

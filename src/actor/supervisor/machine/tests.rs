@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::mutation::{Mutation, Planted};
 use super::super::policy::{AutoShutdown, BackOff, Kind, Policy, Restart, Rules, Shutdown};
-use super::child::{Goal, State};
+use super::child::{Goal, RunState};
 use super::reference::Reference;
 use super::{Action, ChildId, Command, Machine, Phase, Run};
 
@@ -405,9 +405,11 @@ impl World {
         for (id, status) in self.machine.children() {
             let is_frozen = self.machine.phase == Phase::Frozen;
             let rests = match status.goal {
-                Goal::Up if is_frozen => matches!(status.state, State::Running | State::Down),
-                Goal::Up => status.state == State::Running,
-                Goal::Down | Goal::Disabled => status.state == State::Down,
+                Goal::Up if is_frozen => {
+                    matches!(status.state, RunState::Running | RunState::Down)
+                }
+                Goal::Up => status.state == RunState::Running,
+                Goal::Down | Goal::Disabled => status.state == RunState::Down,
                 Goal::Gone => false,
             };
             if !rests {

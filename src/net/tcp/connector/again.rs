@@ -2,7 +2,7 @@
 
 use super::kept::{Loss, carried};
 use super::reconnect::{is_retried, random};
-use super::{State, TcpConnection};
+use super::{AttemptState, TcpConnection};
 use crate::bridge::{Ack, HandOver, RelaySide, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
@@ -18,7 +18,7 @@ impl TcpConnection {
 
     /// Whether it waits for the next attempt.
     pub(super) fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting)
+        matches!(self.state, AttemptState::Waiting)
     }
 
     /// Nothing is tried again.
@@ -101,7 +101,7 @@ impl TcpConnection {
         loss: Loss,
         failed_attempts: Vec<FailedAttempt>,
     ) -> Result<(), Reason> {
-        self.state = State::Waiting;
+        self.state = AttemptState::Waiting;
         self.addresses.clear();
         self.deadline_ms = u64::MAX;
         self.next_attempt_ms = cx.now_ms.saturating_add(wait_ms);
@@ -134,7 +134,7 @@ impl TcpConnection {
 
     /// Begins the next attempt, if its time has come and nothing of the lost connection is on its way.
     pub(super) fn begin_again(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        let (State::Waiting, Some(again)) = (&self.state, &self.reconnect) else {
+        let (AttemptState::Waiting, Some(again)) = (&self.state, &self.reconnect) else {
             return Ok(());
         };
         // The timer was armed for something else, or fires early.
@@ -157,19 +157,19 @@ impl TcpConnection {
         self.count_connect_timeout(cx);
         #[cfg(unix)]
         if let Some(path) = path {
-            self.state = State::Busy(path);
+            self.state = AttemptState::Busy(path);
             return self.try_again(cx);
         }
         match self.options.host.address(self.options.port) {
             Some(Ok(address)) => {
                 self.addresses.push_back(address);
-                self.state = State::Connecting(Vec::new());
+                self.state = AttemptState::Connecting(Vec::new());
                 self.start_next(cx)
             }
             // It was one before.
             Some(Err(_)) => self.fail(DisconnectReason::ConnectTimeout),
             None => {
-                self.state = State::Named;
+                self.state = AttemptState::Named;
                 self.resolve(cx)
             }
         }

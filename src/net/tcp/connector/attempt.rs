@@ -31,7 +31,7 @@ use super::attempts::interleave;
 #[cfg(unix)]
 use super::begin_unix;
 use super::kept::{Kept, carried};
-use super::{Attempt, State, TcpConnection};
+use super::{Attempt, AttemptState, TcpConnection};
 use crate::base::lookups::Found;
 use crate::bridge::{Ack, QuotaOptions};
 use crate::error::{DisconnectReason, Reason};
@@ -84,13 +84,13 @@ impl TcpConnection {
                 "no thread can be started",
             )));
         }
-        self.state = State::Resolving;
+        self.state = AttemptState::Resolving;
         Ok(())
     }
 
     fn resolved(&mut self, cx: &mut MetaContext<'_>, found: Found) -> Result<(), Reason> {
         // The look-up was given up, or the attempt has ended, while the answer was on its way.
-        if !matches!(self.state, State::Resolving) {
+        if !matches!(self.state, AttemptState::Resolving) {
             return Ok(());
         }
         self.lookup = None;
@@ -133,7 +133,7 @@ impl TcpConnection {
         } = winner;
         // The losers leave the poll before they are closed, because they share the token of the alias.
         self.leave_poll(cx);
-        self.state = State::Over;
+        self.state = AttemptState::Over;
         let prepared = self
             .send_proxy_header(&mut stream)
             .map_err(DisconnectReason::from_io)
@@ -205,7 +205,7 @@ impl TcpConnection {
             cx.become_meta(driver);
             return outcome;
         }
-        let nothing = Self::new(TcpConnectionOptions::default(), State::Over, None);
+        let nothing = Self::new(TcpConnectionOptions::default(), AttemptState::Over, None);
         let mut kept = Kept::new(driver, std::mem::replace(self, nothing), arrived);
         // It may be lost by now.
         let outcome = kept.handle_outcome(cx, outcome);
@@ -239,11 +239,11 @@ impl TcpConnection {
     /// Tries a Unix domain socket again that had a full backlog.
     #[cfg(unix)]
     pub(super) fn try_again(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        let State::Busy(path) = &self.state else {
+        let AttemptState::Busy(path) = &self.state else {
             return Ok(());
         };
         match begin_unix(path, &self.options.connection.socket) {
-            Ok(State::Busy(_)) => {
+            Ok(AttemptState::Busy(_)) => {
                 cx.set_deadline(self.deadline_ms.min(cx.now_ms.saturating_add(BUSY_MS)));
                 Ok(())
             }
@@ -261,7 +261,7 @@ impl TcpConnection {
     /// The deadline of the attempt has come. What the socket says now counts, whatever the poll has reported.
     fn attempt_timed_out(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         match (&self.state, self.options.connect_timeout) {
-            (State::Resolving, Some(timeout))
+            (AttemptState::Resolving, Some(timeout))
                 if self.then_close.is_none()
                     && cx.now_ms >= self.deadline_ms.saturating_add(LATE_MS) =>
             {
@@ -270,15 +270,15 @@ impl TcpConnection {
                 cx.set_deadline(self.deadline_ms);
                 return Ok(());
             }
-            (State::Connecting(_), _) => self.finish_connect(cx, Readiness::default())?,
+            (AttemptState::Connecting(_), _) => self.finish_connect(cx, Readiness::default())?,
             #[cfg(unix)]
-            (State::Busy(_), _) => self.try_again(cx)?,
+            (AttemptState::Busy(_), _) => self.try_again(cx)?,
             _ => {}
         }
         self.note_silence();
         match (&self.state, &self.then_close) {
             // A driver has taken over.
-            (State::Over, _) => Ok(()),
+            (AttemptState::Over, _) => Ok(()),
             (_, Some(_)) => self.fail(DisconnectReason::CloseTimeout),
             (_, None) => self.fail(DisconnectReason::ConnectTimeout),
         }
@@ -409,7 +409,7 @@ impl MetaProcess for TcpConnection {
     }
 
     fn leave_poll(&mut self, cx: &MetaContext<'_>) {
-        if let State::Connecting(attempts) = &mut self.state {
+        if let AttemptState::Connecting(attempts) = &mut self.state {
             for attempt in attempts {
                 attempt.stream.deregister(cx);
             }

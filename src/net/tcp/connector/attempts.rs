@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::outcome::{Outcome, outcome};
-use super::{Attempt, State, TcpConnection, begin};
+use super::{Attempt, AttemptState, TcpConnection, begin};
 use crate::error::{DisconnectReason, OsError, Reason};
 use crate::message::FailedAttempt;
 use crate::meta::{MetaContext, Readiness};
@@ -75,8 +75,8 @@ impl TcpConnection {
                     };
                     // The attempts that are under way go on, and the fastest wins.
                     match &mut self.state {
-                        State::Connecting(attempts) => attempts.push(attempt),
-                        state => *state = State::Connecting(vec![attempt]),
+                        AttemptState::Connecting(attempts) => attempts.push(attempt),
+                        state => *state = AttemptState::Connecting(vec![attempt]),
                     }
                     self.watch(cx)?;
                     self.arm(cx);
@@ -87,7 +87,7 @@ impl TcpConnection {
         }
         self.next_attempt_ms = u64::MAX;
         self.arm(cx);
-        if matches!(&self.state, State::Connecting(attempts) if !attempts.is_empty()) {
+        if matches!(&self.state, AttemptState::Connecting(attempts) if !attempts.is_empty()) {
             return Ok(());
         }
         let reason = match self.failed.last() {
@@ -116,7 +116,7 @@ impl TcpConnection {
 
     /// The deadline has come: those that are under way have said nothing.
     pub(super) fn note_silence(&mut self) {
-        if let State::Connecting(attempts) = &self.state {
+        if let AttemptState::Connecting(attempts) = &self.state {
             let silent = attempts.iter().map(|attempt| FailedAttempt {
                 addr: attempt.address,
                 error: io::ErrorKind::TimedOut.into(),
@@ -126,7 +126,7 @@ impl TcpConnection {
     }
 
     pub(super) fn watch(&mut self, cx: &MetaContext<'_>) -> Result<(), Reason> {
-        let State::Connecting(attempts) = &mut self.state else {
+        let AttemptState::Connecting(attempts) = &mut self.state else {
             return Ok(());
         };
         for attempt in attempts.iter_mut().filter(|attempt| !attempt.is_registered) {
@@ -147,7 +147,7 @@ impl TcpConnection {
     ) -> Result<(), Reason> {
         // A socket that was given by the program may be meant to be connected to itself.
         let asks_for_itself = !self.is_attempt || self.asks_for_port();
-        let State::Connecting(attempts) = &mut self.state else {
+        let AttemptState::Connecting(attempts) = &mut self.state else {
             return Ok(());
         };
         // The hang-up may be that of an attempt that has left meanwhile. The error of a socket that was made here is still in

@@ -387,7 +387,7 @@ fn brief_step_is_lent_only_when_there_is_no_time_for_it() {
         server.tls = server
             .tls
             .take()
-            .map(|tls| tls.with_brief_steps(is_moderate));
+            .map(|tls| tls.with_moderate_steps(is_moderate));
         assert_eq!(
             server.offload_handshake(&hello, may_compute, 0).is_some(),
             lent,

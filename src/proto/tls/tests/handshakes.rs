@@ -275,7 +275,7 @@ fn certificates_are_swapped_a_hundred_times_among_a_thousand_handshakes() {
 fn carry(from: &mut End, to: &mut End) -> (usize, bool) {
     from.transmit(usize::MAX);
     let flight = std::mem::take(&mut from.wire);
-    let cheap = to.tls.step_cost(flight.len()) == CryptoCost::Little;
+    let cheap = to.tls.step_cost(flight.len()) == CryptoCost::Cheap;
     to.feed(&flight).unwrap();
     (flight.len(), cheap)
 }
@@ -301,9 +301,9 @@ fn a_handshake_ends_cheaply_only_where_no_key_exchange_or_certificate_can_be_due
         let last = std::mem::take(&mut client.wire);
         let is_cheap = version == &TLS13 && own.is_none();
         let cost = if is_cheap {
-            CryptoCost::Little
+            CryptoCost::Cheap
         } else {
-            CryptoCost::Long
+            CryptoCost::Expensive
         };
         assert_eq!(
             server.tls.step_cost(last.len()),
@@ -357,7 +357,7 @@ fn a_server_that_asks_for_another_hello_has_not_made_its_flight() {
     carry(&mut client, &mut server);
     let (asked_again, _) = carry(&mut server, &mut client);
     assert!(asked_again < 200, "this is no flight: {asked_again} bytes");
-    assert_eq!(server.tls.step_cost(1), CryptoCost::Long);
+    assert_eq!(server.tls.step_cost(1), CryptoCost::Expensive);
     carry(&mut client, &mut server);
     carry(&mut server, &mut client);
     assert!(carry(&mut client, &mut server).1);

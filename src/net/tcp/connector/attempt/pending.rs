@@ -1,6 +1,6 @@
 //! What a connection does while it is not established: messages, timers, and giving up.
 
-use super::{Resolved, State, TcpConnection};
+use super::{AttemptState, Resolved, TcpConnection};
 use crate::bridge::SocketCommand;
 use crate::error::{DisconnectReason, Reason};
 use crate::message::Message;
@@ -57,9 +57,9 @@ impl TcpConnection {
     /// Begins with the state that the options have led to.
     pub(super) fn begin_first(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         match self.state {
-            State::Named => self.resolve(cx),
+            AttemptState::Named => self.resolve(cx),
             #[cfg(unix)]
-            State::Busy(_) => self.try_again(cx),
+            AttemptState::Busy(_) => self.try_again(cx),
             _ => {
                 self.watch(cx)?;
                 self.finish_connect(cx, Readiness::default())
@@ -90,13 +90,13 @@ impl TcpConnection {
     /// Closes the sockets of attempts that are under way.
     pub(in crate::net::tcp::connector) fn close_attempts(&mut self, cx: &MetaContext<'_>) {
         self.leave_poll(cx);
-        self.state = State::Over;
+        self.state = AttemptState::Over;
     }
 
     pub(super) fn state_name(&self) -> &'static str {
         match self.state {
-            State::Named | State::Resolving => "resolving",
-            State::Waiting => "reconnecting",
+            AttemptState::Named | AttemptState::Resolving => "resolving",
+            AttemptState::Waiting => "reconnecting",
             _ => "connecting",
         }
     }
