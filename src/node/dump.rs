@@ -62,6 +62,14 @@ impl Node {
         }
         writeln!(out, "== supervisors")?;
         write!(out, "{}", self.supervision_tree())?;
+        self.write_pools(out)?;
+        self.write_events(out)?;
+        self.write_processes(out)?;
+        self.write_sockets(out)?;
+        self.write_timers(out)
+    }
+
+    fn write_pools(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "== pools")?;
         for pool in self.pools() {
             let busy = if pool.is_busy { " busy" } else { "" };
@@ -76,6 +84,10 @@ impl Node {
                 pool.restarted
             )?;
         }
+        Ok(())
+    }
+
+    fn write_events(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "== events")?;
         for event in self.events() {
             writeln!(
@@ -89,10 +101,10 @@ impl Node {
                 event.dropped
             )?;
         }
-        self.write_lists(out)
+        Ok(())
     }
 
-    fn write_lists(&self, out: &mut String) -> std::fmt::Result {
+    fn write_processes(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "== processes")?;
         for process in self.processes() {
             write!(out, "{} {}", process.pid, process.state.as_str())?;
@@ -112,6 +124,10 @@ impl Node {
                 process.age
             )?;
         }
+        Ok(())
+    }
+
+    fn write_sockets(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "== sockets")?;
         for socket in self.sockets() {
             let details = socket.details.to_string();
@@ -124,6 +140,10 @@ impl Node {
                 details.escape_debug()
             )?;
         }
+        Ok(())
+    }
+
+    fn write_timers(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "== timers")?;
         for timer in self.timers() {
             write!(out, "{} due_in={:?}", timer.kind.as_str(), timer.due_in)?;

@@ -145,15 +145,7 @@ impl Node {
         let runtime = RuntimeId::new();
         let log = options.log(runtime, clock);
         let signal = stop::Notify::new();
-        let scheduler = Scheduler::new(runtime, workers, clock, machine.interrupt.clone())
-            .with_slow_handler(options.slow_handler)
-            .with_blocked_handlers(options.max_blocked_calls);
-        #[cfg(feature = "testing")]
-        let scheduler = match &machine.site {
-            Some(_) => scheduler.simulated(),
-            None => scheduler,
-        };
-        let scheduler = Arc::new(scheduler);
+        let scheduler = Arc::new(Self::scheduler(runtime, workers, &options, &machine));
         let wakers = StripeWakers::new(stripes, Arc::clone(&scheduler));
         let commands = Arc::new(Commands::new(wakers.clone(), signal.waker()));
         let timers = Arc::new(Timers::new(clock, machine.interrupt));
@@ -193,6 +185,22 @@ impl Node {
             site: machine.site,
         });
         Self::launch(options.name, core, signal)
+    }
+
+    fn scheduler(
+        runtime: RuntimeId,
+        workers: usize,
+        options: &NodeOptions,
+        machine: &Machine,
+    ) -> Scheduler {
+        let scheduler = Scheduler::new(runtime, workers, machine.clock, machine.interrupt.clone())
+            .with_slow_handler(options.slow_handler)
+            .with_blocked_handlers(options.max_blocked_calls);
+        #[cfg(feature = "testing")]
+        if machine.site.is_some() {
+            return scheduler.simulated();
+        }
+        scheduler
     }
 
     /// What processes have besides mailboxes and timers: blocking work, threads of their own, an environment.

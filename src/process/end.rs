@@ -176,15 +176,7 @@ impl Processes {
         if let Some(behavior) = started {
             self.ended[reason.class()].fetch_add(1, Ordering::Relaxed);
             self.set_terminating(pid, pid.generation());
-            let mut env = ProcessContext {
-                processes: self,
-                control,
-            };
-            if let Err(payload) = catch_panic(|| behavior.terminate(&mut env, reason)) {
-                let panic = Reason::from_panic(&*payload);
-                drop_catching(payload);
-                self.record_panic_at_end(control, &**behavior, panic);
-            }
+            self.terminate(control, &mut **behavior, reason);
             self.set_terminating(pid, 0);
         }
         // Most processes have never had an event, waited in a line, or had a thread.
@@ -210,6 +202,24 @@ impl Processes {
         }
         for envelope in remains.envelopes.drain(..) {
             drop_catching(envelope);
+        }
+    }
+
+    /// Runs the callback; its panic is recorded and does not change the reason.
+    fn terminate(
+        self: &Arc<Self>,
+        control: &mut ControlBlock,
+        behavior: &mut dyn Behavior,
+        reason: &Reason,
+    ) {
+        let mut env = ProcessContext {
+            processes: self,
+            control,
+        };
+        if let Err(payload) = catch_panic(|| behavior.terminate(&mut env, reason)) {
+            let panic = Reason::from_panic(&*payload);
+            drop_catching(payload);
+            self.record_panic_at_end(control, behavior, panic);
         }
     }
 

@@ -320,27 +320,38 @@ fn live(processes: &Arc<Processes>, pid: Pid, own_thread: &OwnThread) {
             Err(closing) => return processes.end_own(cell, *closing),
         },
     };
+    let reason = run(processes, cell, pid, own_thread, &mut process);
+    let actor = process.behavior.type_name();
+    processes.record_end(&process.control, Some(actor), &reason);
+    let closing = processes.close_started(cell, *process, reason);
+    processes.end_own(cell, closing);
+}
+
+/// Activates the process each time it is called, until it ends.
+fn run(
+    processes: &Arc<Processes>,
+    cell: &Cell,
+    pid: Pid,
+    own_thread: &OwnThread,
+    process: &mut Process,
+) -> Reason {
     let mut calls = 0_u64;
-    let reason = loop {
+    loop {
         let is_called = own_thread.wait_for_call();
         let clock = processes.timers.clock();
         let began_ns = calls
             .is_multiple_of(TIMED_ACTIVATIONS)
             .then(|| clock.now_ns());
         calls += 1;
-        let ended = processes.activate_own(cell, &mut process);
+        let ended = processes.activate_own(cell, process);
         if let Some(began_ns) = began_ns {
             processes.timed(pid.index(), clock.now_ns() - began_ns);
         }
         match ended {
-            Some(reason) => break reason,
+            Some(reason) => return reason,
             None if is_called => {}
             // The workers have ended, and the last look at the mailbox has found no reason to end.
-            None => break Reason::Kill,
+            None => return Reason::Kill,
         }
-    };
-    let actor = process.behavior.type_name();
-    processes.record_end(&process.control, Some(actor), &reason);
-    let closing = processes.close_started(cell, *process, reason);
-    processes.end_own(cell, closing);
+    }
 }

@@ -11,6 +11,8 @@
 //! signal is handled after `init`. The parent's monitor is set before the process can run, and a
 //! failure arrives as its `Down`, when the ports that `init` had bound are free again.
 
+mod supervised;
+
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
@@ -22,13 +24,12 @@ use super::envelope::Payload;
 use super::lifecycle::{Behavior, ControlBlock, Process, ProcessContext};
 use super::mailbox::Batch;
 use super::own_thread::OwnThread;
-use super::relations::Monitored;
 use super::table::{Cell, Processes, Stage};
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::{InspectReply, PendingReply, Reply};
 use crate::bridge::{Command, Watcher};
 use crate::error::{Reason, RequestError, SpawnError};
-use crate::id::{Alias, Pid, Ref, Target};
+use crate::id::{Alias, Pid, Target};
 use crate::message::Message;
 use crate::record::Level;
 use crate::scheduler::{Slot, Task};
@@ -131,20 +132,7 @@ impl Processes {
         };
         match self.start_here(cell, &mut process, options) {
             Ok(()) => {
-                let mut stage = cell.stage.lock();
-                *stage = match own_thread {
-                    None => Stage::Living(process),
-                    Some(own_thread) => {
-                        own_thread.start(process);
-                        Stage::Own(own_thread)
-                    }
-                };
-                // The mailbox has been in the scheduled state since it was opened. Once it is idle another worker may
-                // run the process, and waits for the lock that is held here.
-                if !cell.mailbox.finish_init() {
-                    self.scheduler.push(Task::process(pid.index()), Slot::Lifo);
-                }
-                drop(stage);
+                self.begin_activations(cell, pid, process, own_thread);
                 Ok(pid)
             }
             Err(error) => {
@@ -159,6 +147,29 @@ impl Processes {
                 self.abandon_start(cell, *process, reason);
                 Err(error)
             }
+        }
+    }
+
+    /// The process has started: from here on its messages activate it, on a worker or on its own thread.
+    fn begin_activations(
+        &self,
+        cell: &Cell,
+        pid: Pid,
+        process: Box<Process>,
+        own_thread: Option<Arc<OwnThread>>,
+    ) {
+        let mut stage = cell.stage.lock();
+        *stage = match own_thread {
+            None => Stage::Living(process),
+            Some(own_thread) => {
+                own_thread.start(process);
+                Stage::Own(own_thread)
+            }
+        };
+        // The mailbox has been in the scheduled state since it was opened. Once it is idle another worker may run the
+        // process, and waits for the lock that is held here.
+        if !cell.mailbox.finish_init() {
+            self.scheduler.push(Task::process(pid.index()), Slot::Lifo);
         }
     }
 
@@ -391,55 +402,5 @@ impl Processes {
         // The mailbox is in the scheduled state since it was opened: nothing else queues it.
         self.scheduler.push(Task::process(pid.index()), Slot::Fifo);
         Ok(pid)
-    }
-}
-
-impl ProcessContext<'_> {
-    /// Spawns a process deferred, supervised by this one, which monitors it. `factory` must not
-    /// panic. `link` of the options has no effect.
-    pub(crate) fn spawn_child(
-        &self,
-        options: &SpawnOptions,
-        factory: Factory,
-    ) -> Result<(Pid, Ref), SpawnError> {
-        let inherited = options.inherit(self.control);
-        let options = inherited.as_ref().unwrap_or(options);
-        let (processes, parent) = (self.processes, self.control.pid);
-        let (cell, pid, born_ms) = processes.open(self.control.pid, options)?;
-        let report = Some(StartReport::Parent(parent));
-        let mut control = ControlBlock::new(pid, parent, born_ms, report);
-        let own_thread = processes
-            .admit(&mut control, options)
-            .and_then(|()| processes.own_thread_for(&mut control, options));
-        let own_thread = match own_thread {
-            Ok(own_thread) => own_thread,
-            Err(error) => {
-                let closing =
-                    processes.close(cell, control, Batch::default(), None, Reason::Normal);
-                processes.finish_end(closing);
-                return Err(error);
-            }
-        };
-        cell.is_supervised.store(true, Ordering::Relaxed);
-        let monitor = processes.next_ref();
-        let monitored = Monitored {
-            target: Target::Pid(pid),
-            name: None,
-        };
-        processes.with_relations(parent, |relations| {
-            relations.monitors.insert(monitor, monitored)
-        });
-        let watcher = Watcher::Monitor(parent, monitor);
-        processes.with_relations(pid, |relations| relations.watchers.insert(watcher));
-        *cell.stage.lock() = Stage::Starting(Box::new(Starting {
-            control,
-            factory,
-            own_thread,
-        }));
-        // The mailbox is in the scheduled state since it was opened: nothing else queues it.
-        processes
-            .scheduler
-            .push(Task::process(pid.index()), Slot::Fifo);
-        Ok((pid, monitor))
     }
 }

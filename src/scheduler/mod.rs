@@ -33,6 +33,7 @@ mod schedule;
 mod simulated;
 mod slow;
 mod spare;
+mod threads;
 mod worker;
 
 use std::cell::Cell;
@@ -40,7 +41,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
@@ -52,6 +53,7 @@ use load::Load;
 pub(crate) use schedule::Schedule;
 use spare::Spares;
 pub(crate) use spare::Standing;
+pub(crate) use threads::Threads;
 use worker::Worker;
 
 /// One activation of a process in this many is timed.
@@ -412,44 +414,5 @@ impl fmt::Debug for Scheduler {
         f.debug_struct("Scheduler")
             .field("workers", &self.workers.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// The running threads. Dropping ends and joins them, unless it happens on one of them: then they end by themselves.
-#[derive(Debug)]
-pub(crate) struct Threads {
-    scheduler: Arc<Scheduler>,
-    handles: Vec<JoinHandle<()>>,
-}
-
-impl Threads {
-    /// Whether all have ended.
-    pub(crate) fn are_finished(&self) -> bool {
-        self.handles.iter().all(JoinHandle::is_finished) && self.scheduler.spares.are_finished()
-    }
-
-    /// Asks them to end.
-    pub(crate) fn stop(&self) {
-        self.scheduler.stop();
-    }
-
-    /// Lets them run on their own; they have been asked to end, and one of them hangs in user code.
-    pub(crate) fn detach(mut self) {
-        self.handles.clear();
-        self.scheduler.spares.take_handles();
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        self.stop();
-        let this = thread::current().id();
-        let spares = self.scheduler.spares.take_handles();
-        for handle in self.handles.drain(..).chain(spares) {
-            if handle.thread().id() != this {
-                // A worker catches every panic of user code; one of its own has been reported by the hook.
-                let _ = handle.join();
-            }
-        }
     }
 }

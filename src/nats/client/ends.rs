@@ -196,6 +196,13 @@ impl Client {
             };
             deliver(cx, subscribed.pid, end);
         }
+        self.answer_closed(cx, changes);
+        let ended = MessageNatsStatus::Ended(Arc::from(reason.to_string()));
+        self.status(cx, &ended);
+    }
+
+    /// Answers what waits for an answer, the changes too that the client has not seen: it is closed.
+    fn answer_closed(&mut self, cx: &mut Context<'_>, changes: Vec<Change>) {
         let requests = std::mem::take(&mut self.requests);
         for request in requests.into_values() {
             cx.cancel_timer(request.timer);
@@ -215,8 +222,6 @@ impl Client {
                 _ => {}
             }
         }
-        let ended = MessageNatsStatus::Ended(Arc::from(reason.to_string()));
-        self.status(cx, &ended);
     }
 
     /// Closes the connection; in an orderly end what waits is given to it first, as far as it takes it.

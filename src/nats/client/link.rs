@@ -84,6 +84,16 @@ impl fmt::Debug for Link {
     }
 }
 
+fn tcp_limits() -> TcpLimits {
+    TcpLimits::default()
+        .with_output_limit(HIGH * 4)
+        .with_high_water_mark(HIGH)
+        .with_low_water_mark(HIGH / 4)
+        // A server that is slow to read must not keep the client from reading: both sides stream unasked.
+        .with_read_above_high(true)
+        .with_input_window(HIGH)
+}
+
 impl Client {
     pub(super) fn is_link(&self, alias: Alias) -> bool {
         self.link.as_ref().is_some_and(|link| link.alias == alias)
@@ -98,16 +108,9 @@ impl Client {
         // The name is kept as text, because the address is gone from the list when the status needs it.
         let name: Arc<str> = Arc::from(format!("{}:{}", address.host, address.port));
         let wait = self.shared.options.connect_timeout;
-        let limits = TcpLimits::default()
-            .with_output_limit(HIGH * 4)
-            .with_high_water_mark(HIGH)
-            .with_low_water_mark(HIGH / 4)
-            // A server that is slow to read must not keep the client from reading: both sides stream unasked.
-            .with_read_above_high(true)
-            .with_input_window(HIGH);
         let options = TcpConnectionOptions::from((address.host.as_str(), address.port))
             .with_connect_timeout(wait)
-            .with_limits(limits);
+            .with_limits(tcp_limits());
         let (options, is_tls) = self.first_tls(options);
         let connection = match TcpConnection::connect(options) {
             Ok(connection) => connection,

@@ -17,6 +17,7 @@
 
 mod diversion;
 mod drain;
+mod established;
 mod hand_over;
 mod inspect;
 mod kept;
@@ -107,33 +108,6 @@ impl Driver {
         self.writable |= readiness.is_writable();
         self.reads_on |= readiness.is_read_closed() || readiness.is_urgent();
         self.hung_up |= readiness.is_hang_up();
-    }
-
-    /// Takes over the readiness with which the connection was established.
-    pub(super) fn adopt_readiness(&mut self, readiness: Readiness) {
-        // The socket may have become readable before it was registered for this meta-process, which the poll does not
-        // report again.
-        self.readable = true;
-        self.update_readiness(readiness);
-    }
-
-    /// Goes on behind the header of a proxy, with what was read behind it.
-    pub(super) fn take_over(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.readable = true;
-        // The peer has not sent anything of its own behind the header.
-        if cx.scratch.is_empty() {
-            // The peer has not sent anything of the connection itself.
-        } else if self.machine.is_handshaking() {
-            self.begin_handshake(cx);
-            self.receive_handshake(cx);
-        } else {
-            self.machine.receive(cx.scratch, cx.now_ms);
-        }
-        self.drive(cx)?;
-        if self.machine.is_handshaking() {
-            self.await_first_byte(cx);
-        }
-        Ok(())
     }
 
     /// Drives the machine, then releases the input that the owner has set aside, if the output has fallen to its low

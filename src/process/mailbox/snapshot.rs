@@ -1,6 +1,8 @@
 //! What a list shows of a mailbox, read in one step, so that its figures belong together.
 
-use super::{Mailbox, Status};
+use super::{Mailbox, MailboxState, Status};
+use crate::error::Reason;
+use crate::process::envelope::{Envelope, Payload};
 use crate::process::relations::Relations;
 
 /// Messages that wait in a mailbox, by lane. A process takes them from the first lane that has one.
@@ -71,5 +73,50 @@ impl Mailbox {
             watchers: count(|relations| relations.watchers.len()),
             dropped: Self::dropped(&state),
         })
+    }
+
+    /// Messages that wait, and one more if the process is queued or runs.
+    pub(crate) fn load(&self) -> usize {
+        let state = self.state.lock();
+        self.waiting(&state) + usize::from(state.status == Status::Scheduled)
+    }
+
+    /// The exit signal that waits and will end the process, if it `traps` exits or not.
+    #[cold]
+    pub(crate) fn pending_exit(&self, generation: u32, traps: bool) -> Option<Reason> {
+        let state = self.state.lock();
+        if state.generation != generation {
+            return None;
+        }
+        let ends = |envelope: &&Envelope| {
+            let Payload::Exit { signal, link } = &envelope.payload else {
+                return false;
+            };
+            if !*link {
+                return !traps || signal.reason == Reason::Kill;
+            }
+            // One over a link that was taken back is dropped.
+            let relations = state.relations.as_ref();
+            !traps
+                && signal.reason != Reason::Normal
+                && relations.is_some_and(|relations| relations.links.contains(&signal.from))
+        };
+        let envelope = state.others.as_ref()?.urgent.iter().find(ends)?;
+        let Payload::Exit { signal, .. } = &envelope.payload else {
+            return None;
+        };
+        Some(signal.reason.clone())
+    }
+
+    /// Messages that wait; for inspection.
+    pub(crate) fn queued(&self) -> usize {
+        self.waiting(&self.state.lock())
+    }
+
+    fn waiting(&self, state: &MailboxState) -> usize {
+        let others = state.others.as_ref().map_or(0, |others| {
+            others.urgent.len() + others.system.len() + others.log.len()
+        });
+        self.queued_in_main(state) + others
     }
 }

@@ -10,7 +10,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use super::host::{Bound, Elsewhere, Protocol};
 use super::pipe::Pipe;
@@ -24,8 +23,8 @@ use crate::simulation::arena::Key;
 pub(super) struct Listening {
     pub(super) host: HostId,
     pub(super) local: Address,
-    backlog: usize,
-    queue: VecDeque<Key>,
+    pub(super) backlog: usize,
+    pub(super) queue: VecDeque<Key>,
     /// Errors that accept returns before the next connection.
     pub(super) errors: VecDeque<io::ErrorKind>,
     pub(super) watch: Watch,
@@ -84,40 +83,6 @@ impl Net {
         }
     }
 
-    pub(super) fn listen_unix(
-        &mut self,
-        host: HostId,
-        path: &Path,
-        backlog: u32,
-    ) -> io::Result<Key> {
-        self.take_descriptor(host)?;
-        let listening = Listening {
-            host,
-            local: Address::Path(Some(path.to_owned())),
-            backlog: backlog as usize,
-            queue: VecDeque::new(),
-            errors: VecDeque::new(),
-            watch: Watch::default(),
-        };
-        let key = self.listeners.insert(listening);
-        // A path that exists refuses a bind with EADDRINUSE, whoever listens there: unix(7).
-        if self.bind_path(host, path, Bound::Socket(key)).is_err() {
-            self.listeners.remove(key);
-            self.free_descriptor(host);
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        Ok(key)
-    }
-
-    pub(super) fn bind_path(&mut self, host: HostId, path: &Path, bound: Bound) -> io::Result<()> {
-        let paths = &mut self.host(host).paths;
-        if paths.contains_key(path) {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        paths.insert(path.to_owned(), bound);
-        Ok(())
-    }
-
     pub(super) fn close_listener(&mut self, key: Key) {
         let Some(listening) = self.listeners.remove(key) else {
             return;
@@ -155,7 +120,7 @@ impl Net {
         pipes
     }
 
-    fn begin(&mut self, hosts: [HostId; 2], ends: [End; 2], asked: Asked) -> Key {
+    pub(super) fn begin(&mut self, hosts: [HostId; 2], ends: [End; 2], asked: Asked) -> Key {
         let connection = Connection {
             number: self.numbers.len(),
             hosts,
@@ -335,7 +300,7 @@ impl Net {
         self.enqueue(listener, key);
     }
 
-    fn enqueue(&mut self, listener: Key, key: Key) {
+    pub(super) fn enqueue(&mut self, listener: Key, key: Key) {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.is_waiting = true;
         }
@@ -376,38 +341,6 @@ impl Net {
             self.now_ns,
             format_args!("net     connection {number}: {failure:?}"),
         );
-    }
-
-    /// Connects to a Unix listener, at once.
-    pub(super) fn connect_unix(
-        &mut self,
-        host: HostId,
-        path: &Path,
-        asked: Asked,
-    ) -> io::Result<Key> {
-        let listener = match self.host(host).paths.get(path) {
-            None => return Err(io::ErrorKind::NotFound.into()),
-            Some(Bound::Socket(key)) => *key,
-            Some(Bound::Connection) => return Err(io::ErrorKind::ConnectionRefused.into()),
-        };
-        let Some(listening) = self.listeners.get(listener) else {
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        };
-        // Only a socket that blocks waits for the backlog; one that does not gets EAGAIN (unix(7)), not a refusal.
-        if listening.queue.len() > listening.backlog {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.take_descriptor(host)?;
-        let named = Address::Path(Some(path.to_owned()));
-        let mut client = End::new(Address::Path(None), named.clone(), Phase::Established);
-        client.is_open = true;
-        let server = End::new(named, Address::Path(None), Phase::Established);
-        let key = self.begin([host, host], [client, server], asked);
-        if let Some(connection) = self.connections.get_mut(key) {
-            connection.is_unix = true;
-        }
-        self.enqueue(listener, key);
-        Ok(key)
     }
 
     pub(super) fn accept(&mut self, listener: Key) -> io::Result<(Key, Address)> {

@@ -25,6 +25,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod transit;
+mod unix;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};

@@ -91,6 +91,29 @@ impl TcpServer {
         }
     }
 
+    /// Sets the options of the connection on a socket that was accepted.
+    fn set_options(&self, stream: &Stream) -> std::io::Result<()> {
+        #[cfg(unix)]
+        if let Stream::Unix(stream) = stream {
+            set_buffer_sizes(&SockRef::from(stream), &self.options.connection.socket)?;
+        }
+        #[cfg(feature = "testing")]
+        if let Stream::Simulated(stream) = stream
+            && self.options.connection.socket.reset_on_close
+        {
+            stream.reset_on_close();
+        }
+        // Where accepted sockets inherit the options of their listener, a system call for each connection is saved.
+        if !INHERITED && let Stream::Tcp(stream) = stream {
+            set_stream_options(
+                &SockRef::from(stream),
+                &self.options.connection.socket,
+                self.options.connection.keep_alive_period,
+            )?;
+        }
+        Ok(())
+    }
+
     fn start(
         &mut self,
         cx: &MetaContext<'_>,
@@ -99,24 +122,7 @@ impl TcpServer {
         remote_addr: SocketAddr,
         permit: ConnectionPermit,
     ) -> Result<Box<dyn MetaProcess>, Reason> {
-        #[cfg(unix)]
-        if let Stream::Unix(stream) = &stream {
-            set_buffer_sizes(&SockRef::from(stream), &self.options.connection.socket)?;
-        }
-        #[cfg(feature = "testing")]
-        if let Stream::Simulated(stream) = &stream
-            && self.options.connection.socket.reset_on_close
-        {
-            stream.reset_on_close();
-        }
-        // Where accepted sockets inherit the options of their listener, a system call for each connection is saved.
-        if !INHERITED && let Stream::Tcp(stream) = &stream {
-            set_stream_options(
-                &SockRef::from(stream),
-                &self.options.connection.socket,
-                self.options.connection.keep_alive_period,
-            )?;
-        }
+        self.set_options(&stream)?;
         let settings = self
             .settings
             .get_or_insert_with(|| self.options.connection.settings(&cx.services.pool));
