@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::options::{Host, SocketOptions};
+use super::options::{ConnectionOptions, Host, SocketOptions};
 use crate::error::BindError;
 use crate::record::{Kind, Level, Log};
 use crate::time::clock::Clock;
@@ -114,6 +114,15 @@ pub(super) fn set_buffer_sizes(socket: &SockRef<'_>, options: &SocketOptions) ->
         socket.set_send_buffer_size(size)?;
     }
     Ok(())
+}
+
+/// Sets everything that a socket takes which the program has made itself.
+pub(super) fn set_given_options(
+    socket: &SockRef<'_>,
+    options: &ConnectionOptions,
+) -> io::Result<()> {
+    set_buffer_sizes(socket, &options.socket)?;
+    set_stream_options(socket, &options.socket, options.keep_alive_period)
 }
 
 /// Sets what connections have, on a listener (whose accepted sockets inherit it) or on a connection.

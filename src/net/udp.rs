@@ -19,6 +19,8 @@ use mio::net::UdpSocket;
 use socket2::{Protocol, SockRef, Type};
 
 use self::endpoint::Endpoint;
+#[cfg(unix)]
+pub(super) use self::inspect::datagram_info;
 use self::owner::Owner;
 use crate::bridge::SocketCommand;
 use crate::bridge::request::Reply;

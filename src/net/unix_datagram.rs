@@ -13,6 +13,7 @@ use socket2::{SockRef, Type};
 use super::no_signal;
 use super::options::UnixDatagramOptions;
 use super::socket::set_buffer_sizes;
+use super::udp::datagram_info;
 use super::unix::{self, SocketFile};
 use crate::bridge::SocketCommand;
 use crate::bridge::Undelivered;
@@ -21,7 +22,8 @@ use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::datagram_bytes;
 use crate::message::{Message, MessageUdpError, MessageUnixDatagram};
-use crate::meta::{DatagramInfo, MetaContext, MetaProcess, Readiness, SocketKind};
+use crate::meta::{MetaContext, MetaProcess, Readiness, SocketKind};
+use crate::proto::datagram::Counters;
 #[cfg(feature = "testing")]
 use crate::simulation::net::DatagramSocket;
 
@@ -114,18 +116,6 @@ impl UnixSocket {
             (Self::Simulated(socket), to) => socket.send_to_path(to, data),
         }
     }
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    bytes_in: u64,
-    bytes_out: u64,
-    messages_in: u64,
-    messages_out: u64,
-    dropped: u64,
-    truncated: u64,
-    receive_errors: u64,
-    send_errors: u64,
 }
 
 impl UnixDatagramServer {
@@ -355,19 +345,7 @@ impl MetaProcess for UnixDatagramServer {
     }
 
     fn kind(&self) -> SocketKind {
-        let counters = &self.counters;
-        SocketKind::Datagram(DatagramInfo {
-            local_addr: None,
-            owner: self.owner,
-            bytes_in: counters.bytes_in,
-            bytes_out: counters.bytes_out,
-            messages_in: counters.messages_in,
-            messages_out: counters.messages_out,
-            dropped: counters.dropped,
-            truncated: counters.truncated,
-            receive_errors: counters.receive_errors,
-            send_errors: counters.send_errors,
-        })
+        SocketKind::Datagram(datagram_info(&self.counters, None, self.owner))
     }
 
     fn handle_inspect(&self) -> Inspection {

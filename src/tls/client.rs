@@ -14,7 +14,7 @@ use super::error::TlsError;
 use super::key_log::KeyLog;
 use super::lock;
 use super::provider::provider;
-use super::revocation::RevocationLists;
+use super::revocation::{RevocationLists, check_revocation};
 use super::roots::Roots;
 use super::verifier::AnyCertificate;
 use super::version::TlsVersion;
@@ -301,18 +301,10 @@ impl Parts {
 }
 
 fn verifier(roots: &Roots, lists: &RevocationLists) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
-    let mut builder = WebPkiServerVerifier::builder_with_provider(roots.store(), provider())
-        .with_crls(lists.current());
-    if lists.only_end_entity() {
-        builder = builder.only_check_end_entity_revocation();
-    }
-    if lists.allows_unknown() {
-        builder = builder.allow_unknown_revocation_status();
-    }
-    if lists.refuses_expired() {
-        builder = builder.enforce_revocation_expiration();
-    }
-    builder.build().map_err(TlsError::from_config)
+    let builder = WebPkiServerVerifier::builder_with_provider(roots.store(), provider());
+    check_revocation!(builder, lists)
+        .build()
+        .map_err(TlsError::from_config)
 }
 
 #[cfg(test)]

@@ -50,6 +50,25 @@ struct Shared {
     current: Mutex<Vec<CertificateRevocationListDer<'static>>>,
 }
 
+/// Gives the lists to the builder of a verifier, with what they leave open. A macro, because rustls has two builders with the
+/// same methods and no trait for them.
+macro_rules! check_revocation {
+    ($builder:expr, $lists:expr) => {{
+        let mut builder = $builder.with_crls($lists.current());
+        if $lists.only_end_entity() {
+            builder = builder.only_check_end_entity_revocation();
+        }
+        if $lists.allows_unknown() {
+            builder = builder.allow_unknown_revocation_status();
+        }
+        if $lists.refuses_expired() {
+            builder = builder.enforce_revocation_expiration();
+        }
+        builder
+    }};
+}
+pub(super) use check_revocation;
+
 impl RevocationLists {
     /// Reads every list of a PEM file.
     ///

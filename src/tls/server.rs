@@ -15,7 +15,7 @@ use super::error::TlsError;
 use super::key_log::KeyLog;
 use super::lock;
 use super::provider::{provider, ticketer};
-use super::revocation::RevocationLists;
+use super::revocation::{RevocationLists, check_revocation};
 use super::roots::Roots;
 use super::version::TlsVersion;
 
@@ -413,16 +413,7 @@ fn verifier(
         builder = builder.allow_unauthenticated();
     }
     if let Some(lists) = lists {
-        builder = builder.with_crls(lists.current());
-        if lists.only_end_entity() {
-            builder = builder.only_check_end_entity_revocation();
-        }
-        if lists.allows_unknown() {
-            builder = builder.allow_unknown_revocation_status();
-        }
-        if lists.refuses_expired() {
-            builder = builder.enforce_revocation_expiration();
-        }
+        builder = check_revocation!(builder, lists);
     }
     builder.build().map_err(TlsError::from_config)
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::{check, positive};
+use super::{check, check_limit, positive};
 use crate::bridge::QuotaOptions;
-use crate::bridge::send_quota::MAX_LIMIT;
 use crate::error::ConfigError;
 
 /// What happens to a write that finds the output limit of its connection reached.
@@ -145,11 +144,7 @@ impl TcpLimits {
             "output_limit",
             "must be at least 1 byte",
         )?;
-        check(
-            self.output_limit <= MAX_LIMIT,
-            "output_limit",
-            "must be below 2^29 bytes",
-        )?;
+        check_limit(self.output_limit)?;
         check(
             self.high_water_mark <= self.output_limit,
             "high_water_mark",

@@ -38,8 +38,10 @@ pub(in crate::net) use unix::FileOptions;
 #[cfg(unix)]
 pub use unix::{UnixConnectionOptions, UnixDatagramOptions, UnixServerOptions};
 
+use crate::bridge::send_quota::MAX_LIMIT;
 use crate::error::ConfigError;
 use crate::id::Name;
+use crate::message::datagram_bytes;
 
 fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), ConfigError> {
     if holds {
@@ -47,6 +49,26 @@ fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), ConfigEr
     } else {
         Err(ConfigError::new(field, problem))
     }
+}
+
+/// Checks what both kinds of datagram socket have.
+fn check_datagrams(buffer_size: usize, output_limit: u32) -> Result<(), ConfigError> {
+    check(buffer_size > 0, "buffer_size", "must be at least 1 byte")?;
+    check(
+        output_limit as usize >= datagram_bytes(0),
+        "output_limit",
+        "must be at least 64 bytes, which is what a datagram counts",
+    )?;
+    check_limit(output_limit)
+}
+
+/// Checks a limit against what the send quota can count.
+fn check_limit(output_limit: u32) -> Result<(), ConfigError> {
+    check(
+        output_limit <= MAX_LIMIT,
+        "output_limit",
+        "must be below 2^29 bytes",
+    )
 }
 
 /// Times below a millisecond would be none at all.

@@ -2,12 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Host, SocketOptions, check, check_family, named};
-use crate::bridge::send_quota::MAX_LIMIT;
+use super::{Host, SocketOptions, check, check_datagrams, check_family, named};
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
-use crate::message::datagram_bytes;
 
 /// Options of a [`UdpServer`](crate::UdpServer).
 ///
@@ -102,21 +100,7 @@ impl UdpServerOptions {
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.host.validate()?;
-        check(
-            self.buffer_size > 0,
-            "buffer_size",
-            "must be at least 1 byte",
-        )?;
-        check(
-            self.output_limit as usize >= datagram_bytes(0),
-            "output_limit",
-            "must be at least 64 bytes, which is what a datagram counts",
-        )?;
-        check(
-            self.output_limit <= MAX_LIMIT,
-            "output_limit",
-            "must be below 2^29 bytes",
-        )?;
+        check_datagrams(self.buffer_size, self.output_limit)?;
         named("process", self.process.as_slice())?;
         check_family(&self.host, &self.socket)?;
         self.validate_groups()?;

@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use super::{
     AtLimit, ConnectionOptions, Host, ProxyProtocol, ReconnectPolicy, SocketOptions,
-    TcpConnectionOptions, TcpLimits, TcpServerOptions, check, named,
+    TcpConnectionOptions, TcpLimits, TcpServerOptions, check, check_datagrams, named,
 };
-use crate::bridge::send_quota::MAX_LIMIT;
 use crate::error::ConfigError;
 use crate::id::Name;
 use crate::memory::buffer::BufferPool;
-use crate::message::datagram_bytes;
 use crate::proto::framing::Framing;
 use crate::proto::proxy::ProxyHeader;
 use crate::tls::{CertManager, TlsClientOptions, TlsServerOptions};
@@ -305,21 +303,7 @@ impl UnixDatagramOptions {
 
     pub(in crate::net) fn validate(&self) -> Result<(), ConfigError> {
         self.file().validate()?;
-        check(
-            self.buffer_size > 0,
-            "buffer_size",
-            "must be at least 1 byte",
-        )?;
-        check(
-            self.output_limit as usize >= datagram_bytes(0),
-            "output_limit",
-            "must be at least 64 bytes, which is what a datagram counts",
-        )?;
-        check(
-            self.output_limit <= MAX_LIMIT,
-            "output_limit",
-            "must be below 2^29 bytes",
-        )?;
+        check_datagrams(self.buffer_size, self.output_limit)?;
         named("process", self.process.as_slice())?;
         self.socket().validate()
     }

@@ -38,7 +38,7 @@ use crate::net::options::SocketOptions;
 use crate::net::options::TcpConnectionOptions;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
-use crate::net::socket::{set_buffer_sizes, set_stream_options, unbound};
+use crate::net::socket::{set_buffer_sizes, set_given_options, set_stream_options, unbound};
 use crate::net::stream::{Stream, UNSPECIFIED, mapped_for};
 #[cfg(unix)]
 use crate::net::unix;
@@ -286,13 +286,7 @@ impl TcpConnection {
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Connect { address, source };
         stream.set_nonblocking(true).map_err(failed)?;
-        set_buffer_sizes(&SockRef::from(&stream), &options.connection.socket).map_err(failed)?;
-        set_stream_options(
-            &SockRef::from(&stream),
-            &options.connection.socket,
-            options.connection.keep_alive_period,
-        )
-        .map_err(failed)?;
+        set_given_options(&SockRef::from(&stream), &options.connection).map_err(failed)?;
         let stream = Stream::Tcp(TcpStream::from_std(stream));
         Ok(Self::new(
             options,

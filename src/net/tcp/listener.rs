@@ -37,7 +37,7 @@ use crate::net::options::TcpServerOptions;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
 use crate::net::socket::{
-    bind_addresses, bind_first, set_buffer_sizes, set_stream_options, unbound,
+    bind_addresses, bind_first, set_given_options, set_stream_options, unbound,
 };
 use crate::net::stream::{Stream, UNSPECIFIED, canonical};
 #[cfg(unix)]
@@ -313,13 +313,7 @@ impl TcpServer {
         };
         refuse_not_listening(&SockRef::from(&listener)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        set_buffer_sizes(&SockRef::from(&listener), &options.connection.socket).map_err(failed)?;
-        set_stream_options(
-            &SockRef::from(&listener),
-            &options.connection.socket,
-            options.connection.keep_alive_period,
-        )
-        .map_err(failed)?;
+        set_given_options(&SockRef::from(&listener), &options.connection).map_err(failed)?;
         Self::over_tcp(listener, options, tls)
     }
 

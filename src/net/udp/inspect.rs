@@ -1,25 +1,37 @@
 //! What can be seen of a UDP server from outside: its row in the list of sockets, and its inspection.
 
+use std::net::SocketAddr;
+
 use super::UdpServer;
+use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::meta::DatagramInfo;
+use crate::proto::datagram::Counters;
+
+/// What the list of sockets shows of a datagram socket.
+pub(in crate::net) fn datagram_info(
+    counters: &Counters,
+    local_addr: Option<SocketAddr>,
+    owner: Pid,
+) -> DatagramInfo {
+    DatagramInfo {
+        local_addr,
+        owner,
+        bytes_in: counters.bytes_in,
+        bytes_out: counters.bytes_out,
+        messages_in: counters.messages_in,
+        messages_out: counters.messages_out,
+        dropped: counters.dropped,
+        truncated: counters.truncated,
+        receive_errors: counters.receive_errors,
+        send_errors: counters.send_errors,
+    }
+}
 
 impl UdpServer {
     /// The server in the list of sockets.
     pub(super) fn info(&self) -> DatagramInfo {
-        let counters = self.counters();
-        DatagramInfo {
-            local_addr: Some(self.local_addr()),
-            owner: self.owner.pid,
-            bytes_in: counters.bytes_in,
-            bytes_out: counters.bytes_out,
-            messages_in: counters.messages_in,
-            messages_out: counters.messages_out,
-            dropped: counters.dropped,
-            truncated: counters.truncated,
-            receive_errors: counters.receive_errors,
-            send_errors: counters.send_errors,
-        }
+        datagram_info(&self.counters(), Some(self.local_addr()), self.owner.pid)
     }
 
     /// The same for people, with what the sockets have met.
