@@ -60,7 +60,11 @@ impl Executor for Core {
 impl Core {
     /// Runs a task of a simulated node, as a worker would.
     pub(crate) fn run_simulated(&self, task: Task) {
-        if self.run(task) == Ran::More {
+        let ran = match task.kind() {
+            Kind::Process(index) => self.scheduler.as_process(index, || self.run(task)),
+            Kind::Stripe(_) => self.run(task),
+        };
+        if ran == Ran::More {
             self.scheduler.push(task, crate::scheduler::Slot::Fifo);
         }
     }

@@ -423,6 +423,11 @@ impl Stopper {
             drop(threads);
             self.core.processes.end_all(&Reason::Kill);
             report.stuck = own_threads.left();
+            // The handlers of a simulated node wait on threads of its world.
+            #[cfg(feature = "testing")]
+            if self.core.site.is_some() {
+                report.stuck = self.core.processes.pids();
+            }
             let stuck: HashSet<&Pid> = report.stuck.iter().collect();
             report.killed.retain(|pid| !stuck.contains(pid));
         } else {

@@ -61,7 +61,7 @@ impl ProcessContext<'_> {
             Standing::Program => (None, None),
             Standing::Runtime => return Err(RequestError::WouldBlockRuntime),
             #[cfg(feature = "testing")]
-            Standing::Simulated => (None, Some(self.control.pid.index())),
+            Standing::Simulated(process) => (Some(process), Some(process)),
         };
         let to = self
             .processes

@@ -96,9 +96,9 @@ pub(crate) enum Standing {
     Program,
     /// On a thread that must not block.
     Runtime,
-    /// In the world of a simulated node, which goes on while a handler waits.
+    /// On a thread of a simulated node, in an activation of the process with this index.
     #[cfg(feature = "testing")]
-    Simulated,
+    Simulated(u32),
 }
 
 impl Spares {
@@ -212,8 +212,8 @@ impl Scheduler {
     /// Where the calling thread runs, which is inside of this runtime.
     pub(crate) fn standing(&self) -> Standing {
         #[cfg(feature = "testing")]
-        if self.simulated.is_some() {
-            return Standing::Simulated;
+        if let Some(process) = self.simulated_process() {
+            return Standing::Simulated(process);
         }
         if let Some(worker) = self.current() {
             let process = self.workers[worker].epoch().process();

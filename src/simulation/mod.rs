@@ -22,6 +22,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
 
 use net::{HostId, Net};
 
@@ -35,10 +37,13 @@ pub(crate) struct Site {
     pub(crate) poll: usize,
 }
 
-/// Runs the nodes of a simulation, for code that waits on their thread.
+/// Lets the nodes of a simulation run while code of theirs, or the test, waits.
 pub(crate) trait Driver {
     /// Runs until the condition holds or the virtual time comes. Returns whether the condition holds.
     fn run_until(&self, deadline_ns: u64, done: &mut dyn FnMut() -> bool) -> bool;
+
+    /// The same, for a condition that wakes the waker that it gets when it may hold.
+    fn run_until_woken(&self, deadline_ns: u64, done: &mut dyn FnMut(&Waker) -> bool) -> bool;
 }
 
 thread_local! {
@@ -74,35 +79,53 @@ pub(crate) fn set_now_ns(now_ns: u64) {
     NOW_NS.set(now_ns);
 }
 
-/// Lets the simulation of this thread run until the condition holds or the virtual time comes, and returns whether it
-/// holds. `None`: this thread has no simulation, so the caller waits by itself.
-pub(crate) fn wait_until(deadline_ns: u64, done: &mut dyn FnMut() -> bool) -> Option<bool> {
+/// Lets the simulation of this thread run until the condition holds, for this long from now, and returns whether it holds.
+/// `None`: this thread has no simulation, so the caller waits by itself.
+pub(crate) fn wait_for(timeout: Duration, done: &mut dyn FnMut() -> bool) -> Option<bool> {
+    Some(driver()?.run_until(deadline_ns(timeout), done))
+}
+
+/// The same, for a condition that wakes the waker that it gets when it may hold.
+pub(crate) fn wait_for_wake(
+    timeout: Duration,
+    done: &mut dyn FnMut(&Waker) -> bool,
+) -> Option<bool> {
+    Some(driver()?.run_until_woken(deadline_ns(timeout), done))
+}
+
+/// The virtual time that is left when this time of the system is left until a deadline: whole milliseconds, because a little
+/// time of the system has passed since the deadline was computed, and no virtual time.
+pub(crate) fn virtual_time(left: Duration) -> Duration {
+    let whole = left.as_micros().div_ceil(1_000);
+    Duration::from_millis(u64::try_from(whole).unwrap_or(u64::MAX))
+}
+
+fn driver() -> Option<Rc<dyn Driver>> {
     if !is_current() {
         return None;
     }
-    let driver = DRIVER.with_borrow(|driver| driver.as_ref()?.upgrade())?;
-    Some(driver.run_until(deadline_ns, done))
+    DRIVER.with_borrow(|driver| driver.as_ref()?.upgrade())
 }
 
-/// The same, for this long from now.
-pub(crate) fn wait_for(
-    timeout: std::time::Duration,
-    done: &mut dyn FnMut() -> bool,
-) -> Option<bool> {
-    let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+/// Virtual time of this thread after that time, nanoseconds.
+fn deadline_ns(timeout: Duration) -> u64 {
     // A test that fails is not to wait for what may never come.
-    let timeout_ns = if std::thread::panicking() {
-        0
-    } else {
-        timeout_ns
-    };
-    wait_until(now_ns().saturating_add(timeout_ns), done)
+    if std::thread::panicking() {
+        return now_ns();
+    }
+    let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+    now_ns().saturating_add(timeout_ns)
+}
+
+/// Makes `driver` the one of this thread.
+pub(crate) fn drive_by(driver: &Rc<dyn Driver>) {
+    // Weak: the owner of the simulation ends it. A strong reference would keep its nodes until the thread ends.
+    DRIVER.set(Some(Rc::downgrade(driver)));
 }
 
 /// Makes `driver` the one of this thread, and `site` the place where its code runs when no node runs.
 pub(crate) fn install(driver: &Rc<dyn Driver>, site: &Site) {
-    // Weak: the owner of the simulation ends it. A strong reference would keep its nodes until the thread ends.
-    DRIVER.set(Some(Rc::downgrade(driver)));
+    drive_by(driver);
     CURRENT.set(Some(site.clone()));
 }
 

@@ -43,8 +43,12 @@ pub(crate) fn is(fault: Planted) -> bool {
     PLANTED.get() == Some(fault)
 }
 
+/// The fault that is planted on this thread.
+pub(crate) fn current() -> Option<Planted> {
+    PLANTED.get()
+}
+
 /// Plants a fault on this thread.
-#[cfg(test)]
 pub(crate) fn plant(fault: Option<Planted>) {
     PLANTED.set(fault);
 }

@@ -1,11 +1,11 @@
-//! Testing a service: whole nodes on one thread, over virtual time and simulated sockets.
+//! Testing a service: whole nodes over virtual time and simulated sockets, one thread at a time.
 //!
 //! A [`TestNode`] is the *same* node as [`Node`](crate::Node): its processes, mailboxes, stripes, meta-processes, timers,
 //! limits and stop. What differs is what it stands on:
 //!
 //! | | [`Node`](crate::Node) | [`TestNode`] |
 //! |---|---|---|
-//! | threads | workers, monitor, lookups | none: the calling thread runs everything |
+//! | threads | workers, monitor, lookups | one runs at a time: that of the test, or one of a handler |
 //! | the next task | who is fastest | chosen by the seed, see [`Policy`] |
 //! | time | the clock of the system | passes when the test says so, or when nothing can run |
 //! | sockets | of the system | simulated, see [`NetOptions`] and [`LinkOptions`] |
@@ -15,8 +15,9 @@
 //! A seed gives the same run every time, to the byte, at one revision of this crate and of the service. So a fault that
 //! needs a rare order is found by trying seeds ([`explore()`]) and then replayed as often as it takes to understand it.
 //!
-//! A handler that waits for an answer ([`Context::call`](crate::Context::call)) runs the rest of the world inside of its wait. So
-//! waits that overlap end in the reverse of the order in which they began, and the test itself goes on behind the last one.
+//! A handler may wait for an answer ([`Context::call`](crate::Context::call)): handlers run on threads of their own, to which
+//! the world passes a baton, so that exactly one thread runs at any time. Calls that overlap end as their answers come. A handler
+//! that blocks in another way, on a lock or a channel that the test holds, blocks the world.
 //!
 //! What the seed does not cover: code that reads the clock of the system, draws its own random numbers, iterates over a
 //! `HashMap`, or starts threads. TLS runs over it, but its bytes differ from run to run, because the provider draws the keys;
@@ -28,6 +29,7 @@
 //! for blocking work ask for it; the clock and the poll of a simulated node are variants of their own. Without the feature
 //! `testing` none of these variants exists.
 
+mod baton;
 mod client;
 mod control;
 mod explore;

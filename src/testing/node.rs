@@ -13,7 +13,7 @@ use crate::node::{Error, Node, NodeOptions};
 use crate::scheduler::Task;
 use crate::simulation::Site;
 
-/// A whole node on the calling thread, over virtual time and simulated sockets. See [the module](super).
+/// A whole node over virtual time and simulated sockets, of which one thread runs at a time. See [the module](super).
 ///
 /// It dereferences to [`Node`], all of which works: what waits ([`Node::call`], [`Node::inspect`], [`Node::stop`]) runs the
 /// world meanwhile. A drop stops the node.

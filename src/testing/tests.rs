@@ -9,6 +9,7 @@ mod planted;
 mod rates;
 #[cfg(feature = "tls")]
 mod tls;
+mod waits;
 
 use std::sync::{Arc, Mutex, mpsc};
 

@@ -2,11 +2,12 @@
 //!
 //! One step does the first of these that there is:
 //!
-//! 1. a fault whose time has come;
-//! 2. a job whose time has come: a lookup of a name, the stop of a node;
-//! 3. what the clients of the test can read and write;
-//! 4. a task of a node, or a turn of its poll, as the [`Policy`] chooses; this takes a virtual moment;
-//! 5. time passes until the next thing happens.
+//! 1. jobs that wait go on; a handler whose wait is over is queued as a task, see [`baton`](super::baton);
+//! 2. a fault whose time has come;
+//! 3. a job whose time has come: a lookup of a name, the stop of a node;
+//! 4. what the clients of the test can read and write;
+//! 5. a task of a node, or a turn of its poll, as the [`Policy`] chooses; this takes a virtual moment;
+//! 6. time passes until the next thing happens.
 //!
 //! A world is *idle* when nothing can run and nothing is on its way; timers do not count.
 
@@ -21,6 +22,7 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::baton::Baton;
 use super::client::ClientState;
 use super::fault::{Fault, FaultOptions, Schedule};
 use super::policy::{Chooser, Policy};
@@ -31,11 +33,12 @@ use crate::simulation::random::{Generator, Stream};
 use crate::simulation::{self, Driver, Site};
 use entry::NodeEntry;
 pub use options::WorldOptions;
+use step::Step;
 
 /// Virtual time after which a condition counts as one that never holds.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// Several nodes, their network and their clients, on the calling thread and in virtual time.
+/// Several nodes, their network and their clients, in virtual time.
 ///
 /// A clone is the same world. See [the module](super).
 #[derive(Clone)]
@@ -54,8 +57,7 @@ pub(super) struct Inner {
     user: RefCell<Generator>,
     schedule: RefCell<Schedule>,
     invariants: RefCell<Vec<Invariant>>,
-    /// Tasks that run: more than one while a task waits for others.
-    depth: Cell<u32>,
+    baton: RefCell<Baton>,
     /// Itself.
     this: Weak<Self>,
 }
@@ -90,7 +92,7 @@ impl World {
             user: RefCell::new(Generator::new(seed, Stream::User)),
             schedule: RefCell::default(),
             invariants: RefCell::default(),
-            depth: Cell::new(0),
+            baton: RefCell::default(),
             this: Weak::clone(this),
         });
         let driver: Rc<dyn Driver> = Rc::clone(&inner) as _;
@@ -129,8 +131,7 @@ impl World {
     pub fn run_until_idle(&self) {
         self.0.enter();
         let mut steps = 0;
-        while self.0.is_busy() || self.0.can_run() {
-            self.0.step(u64::MAX);
+        while (self.0.is_busy() || self.0.can_run()) && self.0.step(u64::MAX) == Step::Ran {
             self.0.count(&mut steps);
         }
     }
@@ -350,6 +351,8 @@ impl fmt::Debug for World {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // Handlers that still wait unwind while there is a network.
+        drop(self.baton.take());
         if simulation::is_driver(&self.this) {
             simulation::uninstall();
         }

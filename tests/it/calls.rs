@@ -8,6 +8,24 @@ use longshore::{RequestError, SendErrorKind, StopOptions};
 
 use crate::support::*;
 
+on_both! {
+    call_to_oneself_is_an_error_at_once,
+    calls_in_a_cycle_of_three_are_an_error_that_names_it,
+    chain_of_twenty_calls_needs_one_worker,
+    call_that_is_not_answered_ends_at_its_timeout_or_with_the_callee,
+    callee_that_has_answered_or_forwarded_may_call_back,
+    calls_that_overlap_end_in_the_order_of_their_answers,
+    call_to_a_process_that_is_in_a_call_waits_for_its_handler,
+    end_over_a_link_ends_a_call_and_a_trapped_signal_does_not,
+    exit_signal_ends_a_call_and_gives_the_reason,
+    more_calls_than_allowed_fail_at_once_and_send_nothing,
+    others_run_while_fifty_handlers_wait_and_messages_keep_their_order,
+    init_in_a_handler_may_call_and_cannot_call_its_spawner,
+    stop_ends_each_call_that_waits,
+    two_processes_that_call_each_other_at_once_do_not_wait_for_ever,
+    two_processes_that_ask_each_other_over_a_third_end_by_their_timeouts,
+}
+
 /// A timeout that a test can wait for.
 const SOON: Duration = Duration::from_millis(30);
 
@@ -135,7 +153,7 @@ fn two_processes_that_call_each_other_at_once_do_not_wait_for_ever() {
         // At least one of them finds the cycle and returns; its process then gets the call of the other one.
         let mut cycles = 0;
         let mut answered = [false; 2];
-        while answered != [true; 2] {
+        wait_until("both results", || {
             for (at, probe) in [&one, &other].into_iter().enumerate() {
                 if !answered[at]
                     && let Ok(result) = results[at].try_recv()
@@ -154,10 +172,108 @@ fn two_processes_that_call_each_other_at_once_do_not_wait_for_ever() {
                     reply.answer::<Ask>(7);
                 }
             }
-            std::thread::yield_now();
-        }
+            answered == [true; 2]
+        });
         assert!(cycles <= 1, "both gave up");
     }
+    stop_clean(&node);
+}
+
+/// A forward hides the cycle, so that only the timeouts end it.
+#[test]
+fn two_processes_that_ask_each_other_over_a_third_end_by_their_timeouts() {
+    let node = node();
+    let (one, other) = (Probe::spawn(&node), Probe::spawn(&node));
+    let to = |target: Pid| move || Forwarder { to: target };
+    let to_other = node.spawn(to(other.pid)).expect("spawned");
+    let to_one = node.spawn(to(one.pid)).expect("spawned");
+    let began = Moment::now();
+    let results = [
+        start_call(&one, to_other, SOON),
+        start_call(&other, to_one, SOON),
+    ];
+    for result in results {
+        assert_eq!(value_of(&result), Ok(Err(RequestError::Timeout)));
+    }
+    assert!(began.elapsed() >= SOON);
+    for probe in [one, other] {
+        assert!(!probe.call().2.is_wanted());
+    }
+    stop_clean(&node);
+}
+
+/// Passes each request on.
+struct Forwarder {
+    to: Pid,
+}
+
+impl Actor for Forwarder {
+    fn handle_call(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
+        Ok(cx.forward_request(self.to, from, message, reply)?)
+    }
+}
+
+#[test]
+fn calls_that_overlap_end_in_the_order_of_their_answers() {
+    let node = node();
+    let asked = Probe::spawn(&node);
+    let asking: Vec<_> = (0..4).map(|_| Probe::spawn(&node)).collect();
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+        let waiting: Vec<_> = asking
+            .iter()
+            .map(|probe| start_call(probe, asked.pid, LIMIT))
+            .collect();
+        let mut replies: Vec<_> = (0..4).map(|_| asked.call()).collect();
+        for at in order {
+            let pid = asking[at].pid;
+            let found = replies.iter().position(|(from, ..)| *from == pid);
+            let (_, _, reply) = replies.swap_remove(found.expect("its request"));
+            reply.answer::<Ask>(at as u32);
+            assert_eq!(value_of(&waiting[at]), Ok(Ok(at as u32)));
+            for (from, ..) in &replies {
+                let other = asking.iter().position(|probe| probe.pid == *from);
+                let result = waiting[other.expect("a caller")].try_recv();
+                assert_eq!(result, Err(mpsc::TryRecvError::Empty));
+            }
+        }
+    }
+    stop_clean(&node);
+}
+
+#[test]
+fn call_to_a_process_that_is_in_a_call_waits_for_its_handler() {
+    let node = node();
+    let (first, second, last) = (
+        Probe::spawn(&node),
+        Probe::spawn(&node),
+        Probe::spawn(&node),
+    );
+    let of_second = start_call(&second, last.pid, LIMIT);
+    let reply = last.call().2;
+    let of_first = start_call(&first, second.pid, LIMIT);
+    wait_for_count(&node, "blocked_handlers", 2);
+    last.saw_nothing();
+    second.saw_nothing_yet();
+    assert_eq!(of_first.try_recv(), Err(mpsc::TryRecvError::Empty));
+    reply.answer::<Ask>(1);
+    assert_eq!(value_of(&of_second), Ok(Ok(1)));
+    second.call().2.answer::<Ask>(2);
+    assert_eq!(value_of(&of_first), Ok(Ok(2)));
+    // One that is in a call to it, and is killed, does not wait for its answer.
+    let of_second = start_call(&second, last.pid, LIMIT);
+    let reply = last.call().2;
+    let of_first = start_call(&first, second.pid, LIMIT);
+    wait_for_count(&node, "blocked_handlers", 2);
+    node.send_exit(second.pid, Reason::Kill).expect("it lives");
+    assert_eq!(value_of(&of_second), Ok(Err(RequestError::Exiting)));
+    assert_eq!(value_of(&of_first), Ok(Err(RequestError::Dropped)));
+    assert!(!reply.is_wanted());
     stop_clean(&node);
 }
 
@@ -361,25 +477,29 @@ impl Actor for Nested {
 }
 
 #[test]
-fn init_may_call_on_every_thread_and_cannot_call_its_spawner() {
+fn init_may_call_on_a_thread_of_the_program() {
     let node = one_worker();
     let asked = Probe::spawn(&node);
     let (done, results) = mpsc::channel();
     let to = Some(asked.pid);
-    // On a thread of the program, which waits until the call is answered.
-    let (inside, here) = (node.clone(), done.clone());
+    // It waits until the call is answered.
+    let inside = node.clone();
     let program = std::thread::spawn(move || {
-        let nested = Nested {
-            depth: 3,
-            to,
-            done: here,
-        };
-        inside.spawn(move || nested)
+        let depth = 3;
+        inside.spawn(move || Nested { depth, to, done })
     });
     asked.call().2.answer::<Ask>(8);
     program.join().expect("no panic").expect("spawned");
     assert_eq!(value_of(&results), Ok(Ok(8)));
-    // On a worker.
+    stop_clean(&node);
+}
+
+#[test]
+fn init_in_a_handler_may_call_and_cannot_call_its_spawner() {
+    let node = one_worker();
+    let asked = Probe::spawn(&node);
+    let (done, results) = mpsc::channel();
+    let to = Some(asked.pid);
     let spawning = Probe::spawn(&node);
     let there = done.clone();
     spawning.start(move |cx| {
@@ -461,17 +581,23 @@ fn others_run_while_fifty_handlers_wait_and_messages_keep_their_order() {
 }
 
 #[test]
-fn stop_ends_a_call_that_waits() {
+fn stop_ends_each_call_that_waits() {
     let node = node();
-    let (asking, asked) = (Probe::spawn(&node), Probe::spawn(&node));
-    let result = start_call(&asking, asked.pid, LIMIT);
-    let _reply = asked.call().2;
+    let asked = Probe::spawn(&node);
+    let asking: Vec<_> = (0..3).map(|_| Probe::spawn(&node)).collect();
+    let results: Vec<_> = asking
+        .iter()
+        .map(|probe| start_call(probe, asked.pid, LIMIT))
+        .collect();
+    let _replies: Vec<_> = asking.iter().map(|_| asked.call().2).collect();
     let began = Moment::now();
     let timeout = Duration::from_millis(200);
     let report = node.stop_with(StopOptions::default().with_timeout(timeout));
     assert!(began.elapsed() < 4 * timeout + Duration::from_secs(1));
-    assert_eq!(value_of(&result), Ok(Err(RequestError::Exiting)));
-    assert_eq!((report.undrained, report.killed.len()), (1, 0), "{report}");
+    for result in results {
+        assert_eq!(value_of(&result), Ok(Err(RequestError::Exiting)));
+    }
+    assert_eq!((report.undrained, report.killed.len()), (3, 0), "{report}");
     assert!(report.stuck.is_empty(), "{report}");
 }
 

@@ -18,8 +18,20 @@ on_both! {
     pool_by_key_gives_equal_keys_to_one_worker,
     forwarded_message_comes_from_its_first_sender,
     a_removed_worker_handles_what_it_has_before_it_ends,
+    full_workers_are_skipped_and_nothing_is_dropped,
+    least_busy_pool_passes_over_a_worker_that_handles_something,
     the_end_of_a_pool_ends_its_workers,
     a_pool_spreads_the_datagrams_of_a_udp_server,
+}
+
+/// The probe that holds up the worker which gets this.
+struct Gate(Pid);
+
+/// Asks a gate whether the worker may go on.
+struct Open;
+
+impl Request for Open {
+    type Reply = ();
 }
 
 /// A worker that reports its number for each message, and answers requests with it.
@@ -31,15 +43,15 @@ struct Worker {
 impl Actor for Worker {
     fn handle_message(
         &mut self,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         from: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        match message.downcast::<Receiver<()>>().map_err(Message::from) {
+        match message.downcast::<Gate>().map_err(Message::from) {
             // Blocks until the gate opens.
-            Ok(gate) => {
+            Ok(Gate(gate)) => {
                 let _ = self.tell.send((self.number, from, "blocked".into()));
-                let _ = value_of(&gate);
+                cx.call(gate, Open, LIMIT)?;
             }
             Err(message) => {
                 let text = message.downcast::<&str>().unwrap_or("?");
@@ -252,12 +264,12 @@ fn full_workers_are_skipped_and_nothing_is_dropped() {
     let pid = node
         .spawn_with(options(), || two.with_worker_mailbox(4))
         .expect("spawned");
+    let gate = Probe::spawn(&node);
     let mut gates = Vec::new();
     for _ in 0..2 {
-        let (gate, opened) = mpsc::channel::<()>();
-        node.send(pid, opened).expect("delivered");
+        node.send(pid, Gate(gate.pid)).expect("delivered");
         assert_eq!(value_of(&told).expect("handled").2, "blocked");
-        gates.push(gate);
+        gates.push(gate.call().2);
     }
     // 4 + 4 wait at the workers, 8 at the pool.
     for _ in 0..16 {
@@ -271,11 +283,11 @@ fn full_workers_are_skipped_and_nothing_is_dropped() {
         error,
         RequestError::NotDelivered(SendErrorKind::MailboxFull)
     );
-    drop(gates.pop()); // worker 2 does all of it, or what worker 1 does not hold
+    gates.pop().expect("two").answer::<Open>(()); // worker 2 does all of it, or what worker 1 does not hold
     for _ in 0..12 {
         assert_eq!(value_of(&told).expect("handled").0, 2);
     }
-    drop(gates);
+    gates.pop().expect("one").answer::<Open>(());
     for _ in 0..4 {
         assert_eq!(value_of(&told).expect("handled").0, 1);
     }
@@ -289,15 +301,15 @@ fn least_busy_pool_passes_over_a_worker_that_handles_something() {
     let pid = node
         .spawn_with(options(), || three.with_least_busy())
         .expect("spawned");
-    let (gate, opened) = mpsc::channel::<()>();
-    node.send(pid, opened).expect("delivered");
+    let gate = Probe::spawn(&node);
+    node.send(pid, Gate(gate.pid)).expect("delivered");
     let (blocked, ..) = value_of(&told).expect("handled");
     for _ in 0..20 {
         node.send(pid, "hi").expect("delivered");
         let (number, ..) = value_of(&told).expect("handled");
         assert_ne!(number, blocked);
     }
-    drop(gate);
+    gate.call().2.answer::<Open>(());
     stop_clean(&node);
 }
 
@@ -343,21 +355,22 @@ fn a_removed_worker_handles_what_it_has_before_it_ends() {
     let (two, told) = pool(2);
     let pid = node.spawn_with(options(), || two).expect("spawned");
     ask(&node, pid);
-    let (gate, opened) = mpsc::channel::<()>();
-    node.send(pid, opened).expect("delivered"); // to worker 2
+    let gate = Probe::spawn(&node);
+    node.send(pid, Gate(gate.pid)).expect("delivered"); // to worker 2
     assert_eq!(value_of(&told).expect("handled").0, 2);
+    let open = gate.call().2;
     for _ in 0..10 {
         node.send(pid, "hi").expect("delivered");
     }
     node.send(pid, PoolCommand::Remove(1)).expect("delivered");
     wait_for(&node, pid, "workers", 1);
-    drop(gate);
+    open.answer::<Open>(());
     let mut by = [0; 3];
     for _ in 0..10 {
         by[value_of(&told).expect("nothing is dropped silently").0] += 1;
     }
     assert_eq!(by, [0, 5, 5]);
-    wait_for_count(&node, "processes", 2);
+    wait_for_count(&node, "processes", 3);
     stop_clean(&node);
 }
 

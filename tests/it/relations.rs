@@ -198,6 +198,13 @@ fn links_to_the_dead_and_to_unregistered_names_are_told() {
     stop_clean(&node);
 }
 
+/// Asks a probe whether a handler may go on.
+struct Open;
+
+impl Request for Open {
+    type Reply = ();
+}
+
 #[test]
 fn nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor() {
     let node = node();
@@ -240,20 +247,21 @@ fn nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor() {
     one.saw_nothing();
     has_no_relations(&node, &one);
 
-    let other = Probe::spawn(&node);
-    let pid = other.pid;
-    let watched = node.clone();
-    one.run(move |cx| {
+    // The handler that takes the relations back waits until the other process has ended.
+    let (other, gate) = (Probe::spawn(&node), Probe::spawn(&node));
+    let (pid, asked) = (other.pid, gate.pid);
+    one.start(move |cx| {
         cx.link(pid).expect("it lives");
         let monitor = cx.monitor(pid);
-        watched
-            .send_exit(pid, Reason::error("custom"))
-            .expect("it lives");
-        wait_until("the end", || watched.send(pid, ()).is_err());
-        wait_for_count(&watched, "processes", 1);
+        cx.call(asked, Open, LIMIT)?;
         cx.unlink(pid);
         cx.demonitor(monitor);
+        Ok(())
     });
+    let reply = gate.call().2;
+    end_with(&node, &other, &Reason::error("custom"));
+    wait_for_count(&node, "processes", 2);
+    reply.answer::<Open>(());
     one.saw_nothing();
     has_no_relations(&node, &one);
     stop_clean(&node);

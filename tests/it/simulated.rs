@@ -3,11 +3,14 @@
 
 use std::time::Instant;
 
+use longshore::prelude::*;
+
 use crate::support::*;
 
 /// Tests of this binary that run on both.
 const NAMES: &[&[&str]] = &[
     crate::asks::simulated::NAMES,
+    crate::calls::simulated::NAMES,
     crate::clients::simulated::NAMES,
     crate::close::simulated::NAMES,
     crate::connections::simulated::NAMES,
@@ -52,4 +55,31 @@ fn hours_of_virtual_time_pass_at_once() {
         probe.saw_nothing();
     });
     assert!(began.elapsed() < LIMIT, "{:?}", began.elapsed());
+}
+
+/// Handlers run on threads of the world.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_is_left_behind_a_world() {
+    alone("simulated::no_thread_is_left_behind_a_world", || {
+        let before = threads();
+        simulation::run(|| {
+            let node = node();
+            let (asked, asking) = (Probe::spawn(&node), [(); 5].map(|()| Probe::spawn(&node)));
+            let to = asked.pid;
+            for probe in &asking {
+                probe.start(move |cx| Ok(cx.call(to, Ask, LIMIT)?));
+            }
+            let _replies = [(); 5].map(|()| asked.call().2);
+            assert!(threads() >= before + 5);
+        });
+        assert_eq!(threads(), before);
+    });
+}
+
+/// Any question.
+struct Ask;
+
+impl Request for Ask {
+    type Reply = ();
 }

@@ -144,10 +144,8 @@ impl PendingReply {
         }
         #[cfg(feature = "testing")]
         if simulation::is_current() {
-            // Real time has passed since the deadline was computed, but no virtual time.
             let left = deadline.saturating_duration_since(Instant::now());
-            let whole = left.as_micros().div_ceil(1_000) as u64;
-            return self.wait_simulated(Duration::from_millis(whole));
+            return self.wait_simulated(simulation::virtual_time(left));
         }
         self.wait(deadline)
     }
@@ -185,16 +183,30 @@ impl PendingReply {
         self.wait(Instant::now() + timeout.min(YEAR))
     }
 
+    /// The result; while there is none, the waker is woken by it.
+    fn take_or_register(&self, waker: &Waker) -> Option<Result<Message, RequestError>> {
+        // The executor's waker is cloned and dropped while the lock is free: it is code of the program.
+        let waker = waker.clone();
+        let mut state = self
+            .slot
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(result) = state.result.take() {
+            return Some(result);
+        }
+        let previous = state.waker.replace(waker);
+        drop(state);
+        drop(previous);
+        None
+    }
+
     /// Lets the simulation of this thread run until the answer is there.
     #[cfg(feature = "testing")]
     fn wait_simulated(&self, timeout: Duration) -> Result<Message, RequestError> {
-        let result = || {
-            let state = self.slot.state.lock();
-            state.unwrap_or_else(PoisonError::into_inner).result.take()
-        };
         let mut answer = None;
-        simulation::wait_for(timeout, &mut || {
-            answer = result();
+        simulation::wait_for_wake(timeout, &mut |waker| {
+            answer = self.take_or_register(waker);
             answer.is_some()
         });
         answer.unwrap_or(Err(RequestError::Timeout))
@@ -205,20 +217,10 @@ impl Future for PendingReply {
     type Output = Result<Message, RequestError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // The executor's waker is cloned and dropped while the lock is free: it is code of the program.
-        let waker = context.waker().clone();
-        let mut state = self
-            .slot
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(result) = state.result.take() {
-            return Poll::Ready(result);
+        match self.take_or_register(context.waker()) {
+            Some(result) => Poll::Ready(result),
+            None => Poll::Pending,
         }
-        let previous = state.waker.replace(waker);
-        drop(state);
-        drop(previous);
-        Poll::Pending
     }
 }
 

@@ -1,13 +1,15 @@
 //! A step of a world: [`Inner::step`] does the first of what [the module](super) lists.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::entry::NodeEntry;
 use super::{Inner, World};
-use crate::scheduler::{Executor, Kind, Task, Wait};
-use crate::simulation::{self, Driver};
+use crate::node::core::Core;
+use crate::scheduler::{Executor, Kind, Slot, Task, Wait};
+use crate::simulation::{self, Driver, Site};
+use crate::testing::baton::Work;
 use crate::testing::policy::{Candidates, Choice};
 
 /// Steps of one call after which a world counts as one that never comes to rest.
@@ -58,7 +60,12 @@ impl Inner {
     // ---- A step ----
 
     pub(super) fn step(&self, limit_ns: u64) -> Step {
-        if self.apply_fault() || self.run_job() || self.serve_clients() || self.run_one() {
+        if self.look_at_waits()
+            || self.apply_fault()
+            || self.run_job()
+            || self.serve_clients()
+            || self.run_one()
+        {
             return Step::Ran;
         }
         match self.next_ns() {
@@ -73,7 +80,23 @@ impl Inner {
 
     /// Whether anything comes without a timer.
     pub(super) fn is_busy(&self) -> bool {
-        self.net().is_busy()
+        self.baton.borrow().has_job() || self.net().is_busy()
+    }
+
+    /// Queues the processes whose waits are over, and resumes what is polled. Returns whether that has run.
+    fn look_at_waits(&self) -> bool {
+        self.queue_woken();
+        let now_ns = self.net().now_ns();
+        self.baton.borrow_mut().poll(now_ns)
+    }
+
+    fn queue_woken(&self) {
+        let now_ns = self.net().now_ns();
+        let woken = self.baton.borrow_mut().take_woken(now_ns);
+        let nodes = self.nodes.borrow();
+        for (node, task) in woken {
+            nodes[node].core.scheduler.push(task, Slot::Fifo);
+        }
     }
 
     #[track_caller]
@@ -100,16 +123,13 @@ impl Inner {
     }
 
     fn run_job(&self) -> bool {
-        if self.depth.get() > 0 {
-            // It has a thread of its own in a real node; here it waits until none of a task runs on this one.
-            return false;
-        }
-        let job = self.net().take_job();
+        let mut net = self.net();
+        let (job, now_ns) = (net.take_job(), net.now_ns());
+        drop(net);
         let Some((site, job)) = job else {
             return false;
         };
-        let _at = site.enter();
-        job();
+        self.baton.borrow_mut().run(Work::Job(job), site, now_ns);
         true
     }
 
@@ -134,6 +154,7 @@ impl Inner {
 
     /// Whether a node has something to run.
     pub(super) fn can_run(&self) -> bool {
+        self.queue_woken();
         let now_ns = self.net().now_ns();
         let mut nodes = self.nodes.borrow_mut();
         let has_clients = self.net().has_ready(self.clients_poll);
@@ -152,9 +173,6 @@ impl Inner {
             let nodes = self.nodes.borrow();
             (Arc::clone(&nodes[index].core), nodes[index].site.clone())
         };
-        let _at = site.enter();
-        let _inside = core.scheduler.runtime().enter();
-        let _depth = Depth::enter(&self.depth);
         match choice {
             Chosen::Poll => {
                 self.trace(index, format_args!("looks at its sockets and timers"));
@@ -163,19 +181,16 @@ impl Inner {
                     .scheduler
                     .simulated_queue()
                     .is_none_or(|queue| queue.is_empty());
-                core.turn(if is_idle { Wait::Forever } else { Wait::No });
+                let wait = if is_idle { Wait::Forever } else { Wait::No };
+                here(&core, &site, || core.turn(wait));
             }
-            Chosen::Task(task) => {
-                match task.kind() {
-                    Kind::Process(number) => {
-                        self.trace(index, format_args!("runs process {number}"));
-                    }
-                    Kind::Stripe(number) => {
-                        self.trace(index, format_args!("runs stripe {number}"));
-                    }
+            Chosen::Task(task) => match task.kind() {
+                Kind::Process(number) => self.run_process(index, number, (core, task), site),
+                Kind::Stripe(number) => {
+                    self.trace(index, format_args!("runs stripe {number}"));
+                    here(&core, &site, || core.run_simulated(task));
                 }
-                core.run_simulated(task);
-            }
+            },
         }
         let cost_ns = self.chooser.borrow_mut().cost_ns(self.task_cost_ns);
         let mut net = self.net();
@@ -183,6 +198,20 @@ impl Inner {
         net.advance(to_ns);
         simulation::set_now_ns(net.now_ns());
         true
+    }
+
+    /// Runs an activation of a process, or goes on with one that has waited.
+    fn run_process(&self, node: usize, number: u32, (core, task): (Arc<Core>, Task), site: Site) {
+        let now_ns = self.net().now_ns();
+        let is_waiting = self.baton.borrow().is_waiting(node, task);
+        if is_waiting {
+            self.trace(node, format_args!("resumes process {number}"));
+            self.baton.borrow_mut().resume(node, task, now_ns);
+        } else {
+            self.trace(node, format_args!("runs process {number}"));
+            let work = Work::Process(node, core, task);
+            self.baton.borrow_mut().run(work, site, now_ns);
+        }
     }
 
     fn trace(&self, node: usize, text: fmt::Arguments<'_>) {
@@ -242,29 +271,22 @@ impl Inner {
     fn next_ns(&self) -> Option<u64> {
         let net = self.net();
         let event = net.next_ns();
-        let job = net.next_job_ns().filter(|_| self.depth.get() == 0);
+        let job = net.next_job_ns();
         drop(net);
+        let wait = self.baton.borrow().next_ns();
         let fault = self.schedule.borrow().next_ns();
         let nodes = self.nodes.borrow();
         let timers = nodes.iter().filter_map(NodeEntry::next_ns);
-        timers.chain(event).chain(job).chain(fault).min()
+        let others = event.into_iter().chain(job).chain(wait).chain(fault);
+        timers.chain(others).min()
     }
 }
 
-/// Counts a task that runs.
-struct Depth<'a>(&'a Cell<u32>);
-
-impl<'a> Depth<'a> {
-    fn enter(depth: &'a Cell<u32>) -> Self {
-        depth.set(depth.get() + 1);
-        Self(depth)
-    }
-}
-
-impl Drop for Depth<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
+/// Runs code of a node on the calling thread.
+fn here<R>(core: &Core, site: &Site, code: impl FnOnce() -> R) -> R {
+    let _at = site.enter();
+    let _inside = core.scheduler.runtime().enter();
+    code()
 }
 
 /// What is run next.
@@ -276,5 +298,9 @@ enum Chosen {
 impl Driver for Inner {
     fn run_until(&self, deadline_ns: u64, done: &mut dyn FnMut() -> bool) -> bool {
         self.run(deadline_ns, done)
+    }
+
+    fn run_until_woken(&self, deadline_ns: u64, done: &mut dyn FnMut(&Waker) -> bool) -> bool {
+        self.run(deadline_ns, &mut || done(Waker::noop()))
     }
 }
