@@ -9,10 +9,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+#[cfg(feature = "testing")]
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::base::inside::RuntimeId;
 use crate::error::{Reason, RequestError};
+#[cfg(feature = "testing")]
+use crate::simulation;
 
 #[derive(Default)]
 struct EndSlot {
@@ -113,6 +117,16 @@ impl Monitor {
     }
 
     fn wait_for(&self, deadline: Option<Instant>) -> Result<Reason, RequestError> {
+        #[cfg(feature = "testing")]
+        if !self.runtime.is_inside() {
+            let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(Duration::MAX, |at| simulation::virtual_time(left(at)));
+            let is_filled = &mut || self.slot.state().reason.is_some();
+            if simulation::wait_for(left, is_filled) == Some(false) {
+                // Without a deadline: the world is at rest.
+                return Err(RequestError::Timeout);
+            }
+        }
         let filled = &self.slot.filled;
         let mut state = self.slot.state();
         loop {

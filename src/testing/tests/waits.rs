@@ -206,6 +206,21 @@ fn node_that_is_stopped_by_a_handler_of_another_stops_while_the_test_goes_on() {
     assert_eq!(result.try_recv(), Ok(true));
 }
 
+#[test]
+fn monitor_waits_in_virtual_time_and_for_nothing_that_cannot_come() {
+    let node = TestNode::seeded(6);
+    let pid = node.spawn(Keeps::default).expect("spawned");
+    let monitor = node.monitor(pid);
+    let began = node.world().now();
+    let deadline = std::time::Instant::now() + 100 * LONG;
+    assert_eq!(monitor.wait_until(deadline), Err(RequestError::Timeout));
+    let waited = node.world().now() - began;
+    assert!((99 * LONG..=100 * LONG).contains(&waited), "{waited:?}");
+    assert_eq!(monitor.wait(), Err(RequestError::Timeout));
+    node.crash(pid).expect("it lives");
+    assert_eq!(monitor.wait(), Ok(Reason::Kill));
+}
+
 /// Counts the drops of what a handler holds.
 struct Held(Arc<AtomicU32>);
 
