@@ -35,6 +35,11 @@ const NAMES: &[&[&str]] = &[
     crate::writing::simulated::NAMES,
 ];
 
+/// Whether a test of that name runs on both.
+pub fn has(test: &str) -> bool {
+    NAMES.iter().any(|names| names.contains(&test))
+}
+
 #[test]
 fn at_least_sixty_tests_run_on_both_networks() {
     let count: usize = NAMES.iter().map(|names| names.len()).sum();

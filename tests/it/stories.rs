@@ -251,3 +251,13 @@ fn each_scenario_has_its_tests() {
         }
     }
 }
+
+#[cfg(feature = "testing")]
+#[test]
+fn each_scenario_runs_on_simulated_nodes_too() {
+    for (story, _, tests) in STORIES {
+        for test in *tests {
+            assert!(crate::simulated::has(test), "{story}: {test} does not");
+        }
+    }
+}

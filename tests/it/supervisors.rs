@@ -12,6 +12,7 @@ use longshore::{AutoShutdown, ChildError, ChildResult, ChildState, SpawnError, S
 use crate::support::*;
 
 on_both! {
+    child_starts_only_when_the_one_before_it_has_started,
     each_kind_restarts_what_it_should_for_each_restart_type_reason_and_position,
     group_restart_brings_stopped_children_back_and_no_disabled_or_temporary_ones,
     first_start_that_fails_ends_those_before_it_and_is_the_error_of_the_spawn,
@@ -261,8 +262,8 @@ fn group_restart_brings_stopped_children_back_and_no_disabled_or_temporary_ones(
 #[test]
 fn child_starts_only_when_the_one_before_it_has_started() {
     let node = node();
-    let (open, gate) = mpsc::channel::<()>();
-    let gate = Arc::new(Mutex::new(gate));
+    let gate = Probe::spawn(&node);
+    let asked = gate.pid;
     let (sender, events) = mpsc::channel();
     let (slow, fast) = (sender.clone(), sender);
     // Inside a process a spawn does not wait.
@@ -270,8 +271,8 @@ fn child_starts_only_when_the_one_before_it_has_started() {
     let pid = spawner.run(move |cx| {
         cx.spawn(move || {
             Supervisor::one_for_one()
-                .with_child(Child::new("slow", move || Slow {
-                    gate: Arc::clone(&gate),
+                .with_child(Child::new("slow", move || Asks {
+                    gate: asked,
                     events: slow.clone(),
                 }))
                 .with_child(member("fast", &fast))
@@ -284,9 +285,29 @@ fn child_starts_only_when_the_one_before_it_has_started() {
         ("fast".to_string(), ChildState::Waiting),
     ];
     assert_eq!(states(&node, pid), waits);
-    open.send(()).expect("it waits");
+    gate.call().2.answer::<Open>(());
     expect(&events, &[Up("fast")]);
     stop_clean(&node);
+}
+
+/// Asks the gate whether it is open.
+struct Open;
+
+impl Request for Open {
+    type Reply = ();
+}
+
+/// Its `init` returns when the gate answers.
+struct Asks {
+    gate: Pid,
+    events: Sender<Event>,
+}
+
+impl Actor for Asks {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        self.events.send(Up("slow"))?;
+        Ok(cx.call(self.gate, Open, LIMIT)?)
+    }
 }
 
 /// Its `init` returns when the gate opens.
