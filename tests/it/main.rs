@@ -60,6 +60,7 @@ mod records;
 mod registrations;
 mod relations;
 mod relays;
+mod renewed;
 mod requests;
 #[cfg(unix)]
 mod run;

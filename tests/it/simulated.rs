@@ -27,11 +27,14 @@ const NAMES: &[&[&str]] = &[
     crate::processes::simulated::NAMES,
     crate::relations::simulated::NAMES,
     crate::relays::simulated::NAMES,
+    crate::renewed::simulated::NAMES,
     crate::requests::simulated::NAMES,
     crate::sessions::simulated::NAMES,
     crate::stories::simulated::NAMES,
     crate::supervisors::simulated::NAMES,
     crate::timers::simulated::NAMES,
+    #[cfg(feature = "tls")]
+    crate::tls::start_tls::simulated::NAMES,
     crate::writing::simulated::NAMES,
 ];
 

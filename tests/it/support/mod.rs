@@ -104,7 +104,7 @@ impl Moment {
 }
 
 /// Makes sockets where the newest node is.
-fn at_node<R>(make: impl FnOnce() -> R) -> R {
+pub fn at_node<R>(make: impl FnOnce() -> R) -> R {
     #[cfg(feature = "testing")]
     if simulation::is_on() {
         return simulation::at_node(make);

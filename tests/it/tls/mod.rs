@@ -15,7 +15,7 @@ mod options;
 mod refusals;
 mod relays;
 mod sessions;
-mod start_tls;
+pub mod start_tls;
 mod volume;
 
 use std::collections::{HashMap, VecDeque};

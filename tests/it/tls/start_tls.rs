@@ -11,6 +11,11 @@ use longshore::{
 
 use super::*;
 
+on_both! {
+    both_sides_go_on_with_tls_and_learn_what_was_agreed_on,
+    session_of_a_process_keeps_its_framing_over_tls,
+}
+
 impl Site {
     fn server_side(&self) -> StartTls {
         StartTls::server(self.certs.clone(), TlsServerOptions::default()).unwrap()
@@ -132,7 +137,7 @@ fn greeter(site: &Site) -> (SocketAddr, mpsc::Receiver<String>) {
     let (sender, seen) = mpsc::channel();
     let side = site.server_side();
     let options = TcpServerOptions::from("127.0.0.1:0").with_framing(Framing::lines());
-    let server = TcpServer::bind(options).unwrap();
+    let server = at_node(|| TcpServer::bind(options)).unwrap();
     let addr = server.local_addr();
     let sessions = server.serve(move || Greeter {
         side: side.clone(),
@@ -154,6 +159,27 @@ fn session_keeps_its_framing_over_tls() {
     drop(peer);
     let seen = |_| seen.recv_timeout(LIMIT).unwrap();
     let all: Vec<String> = (0..5).map(seen).collect();
+    assert_eq!(all[..4], ["plain", "secured false", "one", "two"]);
+    stop_clean(&site.node);
+}
+
+/// As above, with a process of the node as the peer.
+#[test]
+fn session_of_a_process_keeps_its_framing_over_tls() {
+    let site = Site::new();
+    let (addr, seen) = greeter(&site);
+    let peer = Probe::spawn(&site.node);
+    let from = peer.connect_to(addr);
+    peer.connect();
+    peer.write(from, "plain\nSTARTTLS\n");
+    assert_eq!(peer.bytes(13), b"plain\n220 go\n");
+    peer.start_tls(from, &StartTls::client(NAME, site.client()).unwrap());
+    peer.write(from, "one\ntwo\n");
+    assert_eq!(peer.secured().id, from);
+    assert_eq!(peer.bytes(8), b"one\ntwo\n");
+    peer.run(move |cx| cx.close(from)).unwrap();
+    peer.disconnect();
+    let all: Vec<String> = (0..5).map(|_| value_of(&seen).unwrap()).collect();
     assert_eq!(all[..4], ["plain", "secured false", "one", "two"]);
     stop_clean(&site.node);
 }
