@@ -103,11 +103,13 @@ impl Driver {
         self.diversion.as_ref()?.relay()
     }
 
-    /// Whether reading has stopped for as long as the owner, or the partner of a relay, likes.
+    /// Whether reading has stopped for as long as the owner, or the partner of a relay, likes; or for good, because the
+    /// peer has ended its side.
     #[cold]
     pub(super) fn reads_nothing(&self) -> bool {
         let is_stopped = self.relay().is_some_and(Relay::is_stopped) || self.is_securing();
-        is_stopped || self.machine.status().is_paused
+        let status = self.machine.status();
+        is_stopped || status.is_paused || status.has_peer_ended
     }
 
     /// Whether the end must wait, because what was read before it has not been delivered.
