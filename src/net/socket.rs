@@ -125,6 +125,44 @@ pub(super) fn set_given_options(
     set_stream_options(socket, &options.socket, options.keep_alive_period)
 }
 
+/// Refuses a socket that was made elsewhere and is of another kind: a connection of datagrams, or a listener of another family,
+/// would wait for what cannot come.
+pub(super) fn check_given(socket: &SockRef<'_>, kind: Type, domains: &[Domain]) -> io::Result<()> {
+    let is_kind = socket.r#type()? == kind;
+    // Of the systems that can be asked (SO_DOMAIN).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let is_kind = is_kind && domains.contains(&socket.domain()?);
+    let _ = domains;
+    if is_kind {
+        return Ok(());
+    }
+    let problem = "the socket is of another kind";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, problem))
+}
+
+/// The same for a stream, which listens or does not.
+pub(super) fn check_given_stream(
+    socket: &SockRef<'_>,
+    domains: &[Domain],
+    listens: bool,
+) -> io::Result<()> {
+    check_given(socket, Type::STREAM, domains)?;
+    // Of the systems that can be asked (SO_ACCEPTCONN).
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    if socket.is_listener()? != listens {
+        let problem = match listens {
+            true => "the socket does not listen",
+            false => "the socket listens",
+        };
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    let _ = listens;
+    Ok(())
+}
+
+/// The families of the internet.
+pub(super) const INTERNET: [Domain; 2] = [Domain::IPV4, Domain::IPV6];
+
 /// Sets what connections have, on a listener (whose accepted sockets inherit it) or on a connection.
 pub(super) fn set_stream_options(
     socket: &SockRef<'_>,

@@ -34,7 +34,9 @@ use crate::net::multicast::Multicast;
 use crate::net::options::UdpServerOptions;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
-use crate::net::socket::{bind_addresses, bind_first, record_resolving, set_buffer_sizes, unbound};
+use crate::net::socket::{
+    INTERNET, bind_addresses, bind_first, check_given, record_resolving, set_buffer_sizes, unbound,
+};
 use crate::net::stream::mapped_for;
 use crate::proto::datagram::Counters;
 #[cfg(feature = "testing")]
@@ -246,7 +248,8 @@ impl UdpServer {
         let options = options.into();
         options.validate()?;
         let given = SockRef::from(&socket);
-        set_buffer_sizes(&given, &options.socket)
+        check_given(&given, Type::DGRAM, &INTERNET)
+            .and_then(|()| set_buffer_sizes(&given, &options.socket))
             .and_then(|()| set_up(&given, &options))
             .map_err(given_failed)?;
         let endpoint = Self::endpoint_of(socket, &options, false)?;

@@ -8,11 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use mio::net::UnixDatagram;
-use socket2::{SockRef, Type};
+use socket2::{Domain, SockRef, Type};
 
 use super::no_signal;
 use super::options::UnixDatagramOptions;
-use super::socket::set_buffer_sizes;
+use super::socket::{check_given, set_buffer_sizes};
 use super::udp::datagram_info;
 use super::unix::{self, SocketFile};
 use crate::bridge::SocketCommand;
@@ -29,6 +29,8 @@ use crate::simulation::net::DatagramSocket;
 
 /// Datagrams received in one activation; then others have their turn.
 const RECEIVES: u32 = 64;
+/// After this many consecutive errors, receiving pauses until the next readiness event, as with UDP.
+const ERRORS_IN_A_ROW: u32 = 64;
 /// The longest datagram that is taken whole.
 const LARGEST: usize = 64 * 1024;
 
@@ -179,6 +181,7 @@ impl UnixDatagramServer {
             address: "the given socket".into(),
             source,
         };
+        check_given(&SockRef::from(&socket), Type::DGRAM, &[Domain::UNIX]).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&socket), &options.socket()).map_err(failed)?;
         let socket = UnixSocket::System(UnixDatagram::from_std(socket));
@@ -197,7 +200,7 @@ impl UnixDatagramServer {
     }
 
     fn receive_all(&mut self, cx: &mut MetaContext<'_>) {
-        let mut left = RECEIVES;
+        let (mut left, mut errors) = (RECEIVES, 0);
         while self.readable {
             // Other meta-processes have their turn.
             if left == 0 {
@@ -210,6 +213,9 @@ impl UnixDatagramServer {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.counters.receive_errors += 1;
+                    errors += 1;
+                    // One that persists must not spin the loop. No activation receives more often than that.
+                    self.readable = errors < ERRORS_IN_A_ROW;
                     self.report(cx, 0, error.into());
                 }
             }

@@ -627,6 +627,78 @@ fn socket_that_does_not_listen_is_refused_as_a_listener() {
     }
 }
 
+/// Sockets that were made elsewhere, by what they are.
+#[cfg(target_os = "linux")]
+fn sockets_of_every_kind() -> Vec<(&'static str, std::os::fd::OwnedFd)> {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    let path = std::env::temp_dir().join(format!("longshore-{}.kinds", std::process::id()));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let addr = listener.local_addr().expect("an address");
+    let stream = std::net::TcpStream::connect(addr).expect("connected");
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let unix_listener = UnixListener::bind(&path).expect("bound");
+    std::fs::remove_file(path).expect("removed");
+    let unix_stream = UnixStream::pair().expect("a pair").0;
+    let unix_datagram = UnixDatagram::unbound().expect("a socket");
+    vec![
+        ("tcp stream", stream.into()),
+        ("tcp listener", listener.into()),
+        ("udp", socket.into()),
+        ("unix stream", unix_stream.into()),
+        ("unix listener", unix_listener.into()),
+        ("unix datagram", unix_datagram.into()),
+        ("pipe", std::io::pipe().expect("a pipe").0.into()),
+        (
+            "file",
+            OwnedFd::from(std::fs::File::open("/dev/null").expect("opened")),
+        ),
+    ]
+}
+
+/// One of another kind would wait for what cannot come.
+#[cfg(target_os = "linux")]
+#[test]
+fn given_socket_of_another_kind_is_refused_at_once() {
+    use longshore::{UdpServer, UnixDatagramOptions, UnixDatagramServer};
+    use std::os::fd::OwnedFd;
+
+    type Give = fn(OwnedFd) -> Result<(), String>;
+    let takers: [(&str, Give); 6] = [
+        ("tcp stream", |fd| {
+            let given = TcpConnection::from_std(fd.into(), TcpConnectionOptions::default());
+            given.map(drop).map_err(|error| error.to_string())
+        }),
+        ("tcp listener", |fd| {
+            let given = TcpServer::from_std(fd.into(), TcpServerOptions::default());
+            given.map(drop).map_err(|error| error.to_string())
+        }),
+        ("udp", |fd| {
+            let given = UdpServer::from_std(fd.into(), UdpServerOptions::default());
+            given.map(drop).map_err(|error| error.to_string())
+        }),
+        ("unix stream", |fd| {
+            let given = UnixConnection::from_std(fd.into(), UnixConnectionOptions::default());
+            given.map(drop).map_err(|error| error.to_string())
+        }),
+        ("unix listener", |fd| {
+            let given = UnixServer::from_std(fd.into(), UnixServerOptions::default());
+            given.map(drop).map_err(|error| error.to_string())
+        }),
+        ("unix datagram", |fd| {
+            let given = UnixDatagramServer::from_std(fd.into(), UnixDatagramOptions::default());
+            given.map(drop).map_err(|error| error.to_string())
+        }),
+    ];
+    for (taker, give) in takers {
+        for (kind, fd) in sockets_of_every_kind() {
+            let given = give(fd);
+            assert_eq!(given.is_ok(), kind == taker, "{kind} as {taker}: {given:?}");
+        }
+    }
+}
+
 #[test]
 fn reset_is_reported_while_reading_is_paused() {
     let node = node();
@@ -643,6 +715,74 @@ fn reset_is_reported_while_reading_is_paused() {
         reset(peer);
         let end = probe.disconnect();
         assert_eq!((end.id, end.reason), (alias, DisconnectReason::Reset));
+    }
+    wait_for_count(&node, "meta_processes", 1);
+    stop_clean(&node);
+}
+
+/// A reset is reported whatever keeps the connection from reading and from writing.
+#[test]
+fn reset_is_reported_where_nothing_is_read_any_more() {
+    type Prepare = fn(&Node, &Probe, Alias, &mut Client);
+
+    fn end_of_peer(_: &Node, probe: &Probe, _: Alias, peer: &mut Client) {
+        peer.shutdown(std::net::Shutdown::Write).expect("shut down");
+        probe.peer_closed();
+    }
+    fn pause(node: &Node, probe: &Probe, alias: Alias, _: &mut Client) {
+        let paused = probe.run(move |cx| cx.pause_reading(alias));
+        paused.expect("open");
+        wait_for(node, alias, "paused_by_owner", true);
+    }
+    fn shut_down(_: &Node, probe: &Probe, alias: Alias, peer: &mut Client) {
+        let shut = probe.run(move |cx| cx.shutdown_write(alias));
+        shut.expect("open");
+        assert_eq!(read_to_end(peer), b"");
+    }
+    fn fill(node: &Node, probe: &Probe, alias: Alias, _: &mut Client) {
+        probe.run(move |cx| cx.write(alias, vec![7; 32 << 20]));
+        wait_until("the sockets to be full", || {
+            let queued = inspect(node, alias).number("queued_bytes");
+            queued.is_some_and(|bytes| bytes > 0)
+        });
+    }
+    let states: [(&str, &[Prepare]); 6] = [
+        ("the peer has ended its side", &[end_of_peer]),
+        ("and reading is paused", &[end_of_peer, pause]),
+        ("this side has ended, and is paused", &[shut_down, pause]),
+        ("paused, with output that waits", &[pause, fill]),
+        ("ended by the peer, with output", &[end_of_peer, fill]),
+        ("output above the mark", &[fill]),
+    ];
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let limits = TcpLimits::default()
+        .with_output_limit(64 << 20)
+        .with_high_water_mark(1_000)
+        .with_low_water_mark(0);
+    let options = TcpServerOptions::default()
+        .with_limits(limits)
+        .with_half_open(true);
+    let (addr, _) = probe.listen(options);
+    for (state, prepare) in states {
+        let mut peer = client(addr);
+        let alias = probe.connect().id;
+        for step in prepare {
+            step(&node, &probe, alias, &mut peer);
+        }
+        reset(peer);
+        let end = loop {
+            match probe.next().1 {
+                Message::TcpDisconnect(end) => break end,
+                Message::TcpWritable(_) => {}
+                other => panic!("{state}: {other:?}"),
+            }
+        };
+        assert_eq!(
+            (end.id, end.reason),
+            (alias, DisconnectReason::Reset),
+            "{state}"
+        );
     }
     wait_for_count(&node, "meta_processes", 1);
     stop_clean(&node);

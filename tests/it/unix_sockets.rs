@@ -139,3 +139,28 @@ fn sessions_serve_and_connect_over_a_path() {
     assert_eq!(answers.recv_timeout(LIMIT).expect("an answer"), b"hello");
     stop_clean(&node);
 }
+
+/// What fails each time is asked a bounded number of times for each event, and not without end.
+#[cfg(target_os = "linux")]
+#[test]
+fn receiving_that_keeps_failing_waits_for_the_next_event() {
+    let fault = "inject=recvfrom,recvmsg:error=EIO";
+    alone_under(
+        &[&["strace", "-f", "-qq", "-o", "/dev/null", "-e", fault]],
+        "unix_sockets::receiving_that_keeps_failing_waits_for_the_next_event",
+        || {
+            let node = node();
+            let probe = Probe::spawn(&node);
+            let (ours, theirs) = UnixDatagram::pair().expect("a pair");
+            let options = UnixDatagramOptions::default();
+            let server = UnixDatagramServer::from_std(ours, options);
+            let alias = probe.spawn_meta(server.expect("taken over"));
+            theirs.send(b"x").expect("sent");
+            wait_for(&node, alias, "receive_errors", 64);
+            // A spin would have gone on meanwhile.
+            pass(std::time::Duration::from_millis(200));
+            assert_eq!(inspect(&node, alias).number("receive_errors"), Some(64));
+            stop_clean(&node);
+        },
+    );
+}

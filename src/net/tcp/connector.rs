@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use socket2::{Protocol, SockRef, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use self::reconnect::Reconnect;
 use super::HAS_AN_OWNER;
@@ -38,7 +38,9 @@ use crate::net::options::SocketOptions;
 use crate::net::options::TcpConnectionOptions;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
-use crate::net::socket::{set_buffer_sizes, set_given_options, set_stream_options, unbound};
+use crate::net::socket::{
+    INTERNET, check_given_stream, set_buffer_sizes, set_given_options, set_stream_options, unbound,
+};
 use crate::net::stream::{Stream, UNSPECIFIED, mapped_for};
 #[cfg(unix)]
 use crate::net::unix;
@@ -246,6 +248,7 @@ impl TcpConnection {
             path: "the given socket".into(),
             source,
         };
+        check_given_stream(&SockRef::from(&stream), &[Domain::UNIX], false).map_err(failed)?;
         stream.set_nonblocking(true).map_err(failed)?;
         set_buffer_sizes(&SockRef::from(&stream), &options.connection.socket).map_err(failed)?;
         let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
@@ -285,6 +288,7 @@ impl TcpConnection {
         options.port = address.port();
         let tls = ClientSide::new(&options)?;
         let failed = |source| ConnectError::Connect { address, source };
+        check_given_stream(&SockRef::from(&stream), &INTERNET, false).map_err(failed)?;
         stream.set_nonblocking(true).map_err(failed)?;
         set_given_options(&SockRef::from(&stream), &options.connection).map_err(failed)?;
         let stream = Stream::Tcp(TcpStream::from_std(stream));

@@ -22,7 +22,7 @@ use std::time::Duration;
 use mio::net::TcpListener;
 #[cfg(unix)]
 use mio::net::UnixListener;
-use socket2::{Protocol, SockRef, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use self::accept_loop::{Accepting, Counters, Spare, spare_descriptor};
 use self::drain::{Closed, Draining};
@@ -37,7 +37,8 @@ use crate::net::options::TcpServerOptions;
 #[cfg(feature = "testing")]
 use crate::net::simulated;
 use crate::net::socket::{
-    bind_addresses, bind_first, set_given_options, set_stream_options, unbound,
+    INTERNET, bind_addresses, bind_first, check_given_stream, set_given_options,
+    set_stream_options, unbound,
 };
 use crate::net::stream::{Stream, UNSPECIFIED, canonical};
 #[cfg(unix)]
@@ -275,7 +276,7 @@ impl TcpServer {
             address: "the given socket".into(),
             source,
         };
-        refuse_not_listening(&SockRef::from(&listener)).map_err(failed)?;
+        check_given_stream(&SockRef::from(&listener), &[Domain::UNIX], true).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         Ok(Self::new(
             Listener::Unix(UnixListener::from_std(listener), None),
@@ -311,7 +312,7 @@ impl TcpServer {
             address: "the given socket".into(),
             source,
         };
-        refuse_not_listening(&SockRef::from(&listener)).map_err(failed)?;
+        check_given_stream(&SockRef::from(&listener), &INTERNET, true).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         set_given_options(&SockRef::from(&listener), &options.connection).map_err(failed)?;
         Self::over_tcp(listener, options, tls)
@@ -387,16 +388,4 @@ impl TcpServer {
     pub fn terminate(self, reason: Reason) {
         drop((self, reason));
     }
-}
-
-/// A socket that does not listen never accepts anything, and says so only by an error that looks like one of many.
-fn refuse_not_listening(socket: &SockRef<'_>) -> io::Result<()> {
-    // Of the systems that can be asked (SO_ACCEPTCONN).
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-    if !socket.is_listener()? {
-        let problem = "the socket does not listen";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
-    }
-    let _ = socket;
-    Ok(())
 }
