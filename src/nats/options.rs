@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::nkey::Nkey;
 use crate::error::ConfigError;
+use crate::net::options::{Host, digits};
 use crate::tls::TlsClientOptions;
 
 /// The port of NATS.
@@ -295,7 +296,7 @@ impl Address {
 
     /// Whether the host is an address and no name.
     pub(super) fn is_literal(&self) -> bool {
-        self.host.parse::<std::net::IpAddr>().is_ok()
+        Host::from(&self.host).ip().is_some()
     }
 }
 
@@ -318,7 +319,7 @@ fn split_port(place: &str) -> Option<(&str, u16)> {
             None => (place, None),
         }
     };
-    let port = port.map_or(Some(PORT), |port| port.parse().ok())?;
+    let port = port.map_or(Some(PORT), digits)?;
     (port != 0).then_some((host, port))
 }
 
@@ -341,6 +342,7 @@ mod tests {
             ("tls://a:5", "a", 5, true, none()),
             ("::1", "::1", 4222, false, none()),
             ("[::1]", "::1", 4222, false, none()),
+            ("[fe80::1%2]", "fe80::1%2", 4222, false, none()),
             ("nats://[::1]:7", "::1", 7, false, none()),
             (
                 "nats://u:p@w@a:1",
@@ -355,9 +357,18 @@ mod tests {
             assert_eq!(parsed(text), Some(expected), "{text}");
         }
         for wrong in [
-            "", "http://a", "a:0", "a:65536", "a:x", "[::1", "[::1]x", "a b", "u@",
+            "", "http://a", "a:0", "a:65536", "a:x", "a:+1", "[::1]:+1", "[::1", "[::1]x", "a b",
+            "u@",
         ] {
             assert_eq!(parsed(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn address_with_a_zone_is_no_name() {
+        for (text, is_literal) in [("fe80::1%2", true), ("[fe80::1%lo]:1", true), ("a", false)] {
+            let address = Address::parse(text).expect(text);
+            assert_eq!(address.is_literal(), is_literal, "{text}");
         }
     }
 

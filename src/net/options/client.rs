@@ -107,6 +107,8 @@ impl TcpConnectionOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        // First: a text whose port is none has port 0.
+        self.host.validate()?;
         check(
             !self.host.is_any(),
             "host",

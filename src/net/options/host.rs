@@ -16,7 +16,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
-use super::check;
+use super::{check, digits};
 use crate::error::ConfigError;
 #[cfg(feature = "testing")]
 use crate::simulation;
@@ -101,8 +101,7 @@ impl Host {
         let (ip, zone) = match bare.unwrap_or(text).split_once('%') {
             Some((ip, zone)) => (
                 ip,
-                zone.parse()
-                    .map_or_else(|_| Zone::Interface(Box::from(zone)), Zone::Number),
+                digits(zone).map_or_else(|| Zone::Interface(Box::from(zone)), Zone::Number),
             ),
             None => (bare.unwrap_or(text), Zone::Number(0)),
         };
@@ -116,10 +115,10 @@ impl Host {
         match text.rsplit_once(':') {
             // An address of IPv6 without brackets has colons, and its last group is not a port.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-                match port.parse() {
-                    Ok(port) => (Self::from(host), port),
+                match digits(port) {
+                    Some(port) => (Self::from(host), port),
                     // The text is kept whole, so that the error shows what was given.
-                    Err(_) => (Self(Kind::Name(Box::from(text))), 0),
+                    None => (Self(Kind::Name(Box::from(text))), 0),
                 }
             }
             _ => (Self::from(text), 0),
@@ -133,7 +132,9 @@ impl Host {
                 // What would end a name early, or makes it something else than a name.
                 let is_foreign =
                     |byte: u8| byte <= b' ' || byte == 0x7f || b":/\\[]%@?#".contains(&byte);
-                let is_name = name.len() <= LONGEST_NAME && !name.bytes().any(is_foreign);
+                let is_name = name.len() <= LONGEST_NAME
+                    && !name.bytes().any(is_foreign)
+                    && !ends_in_number(name);
                 let problem = format!("`{}` is neither an address nor a name", name.escape_debug());
                 check(is_name, "host", &problem)
             }
@@ -217,6 +218,16 @@ impl Host {
     pub(crate) fn tls_name(&self) -> String {
         crate::tls::certified_name(&self.to_string())
     }
+}
+
+/// Whether the last part is a number: no top-level domain is one (RFC 3696 section 2), and resolvers take such a text for an
+/// address in an old notation, `8080` for 0.0.31.144 and `010.0.0.1` for 8.0.0.1.
+fn ends_in_number(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_hex = hex.is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    is_hex || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// RFC 6761 section 6.3: `localhost` and the names below it, with or without the final dot.

@@ -22,6 +22,7 @@ mod udp;
 #[cfg(unix)]
 mod unix;
 
+use std::str::FromStr;
 use std::time::Duration;
 
 pub use client::TcpConnectionOptions;
@@ -87,6 +88,12 @@ fn keep_alive_time(field: &'static str, time: Option<Duration>) -> Result<(), Co
         field,
         "must be between 1 and 32,767 s; `None` is off",
     )
+}
+
+/// A number of digits alone; `parse` takes a sign as well.
+pub(crate) fn digits<T: FromStr>(text: &str) -> Option<T> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 /// A process without a name cannot be meant.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::digits;
 use crate::error::ConfigError;
 
 /// How long a proxy has for its header by default; the specification asks for at least 3 seconds.
@@ -101,11 +102,8 @@ impl FromStr for IpNetwork {
                 .map(|ip: IpAddr| ip.into())
                 .map_err(|_| wrong()),
             Some((ip, prefix)) => {
-                // `parse` would take a sign as well.
-                let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit());
-                let prefix = prefix.parse().ok().filter(|_| is_number);
                 let ip = ip.parse::<IpAddr>().map_err(|_| wrong())?;
-                Self::new(ip, prefix.ok_or_else(wrong)?)
+                Self::new(ip, digits(prefix).ok_or_else(wrong)?)
             }
         }
     }

@@ -76,6 +76,18 @@ fn text_that_is_no_host_is_refused_by_name() {
         "two words",
         "a\0b",
         "http://host",
+        // A sign is no part of a number, and an old notation of an address no name.
+        "127.0.0.1:+80",
+        "[::1]:+80",
+        "localhost:-1",
+        "8080",
+        "0",
+        "127.1",
+        "010.0.0.1",
+        "1.2.3.4.5",
+        "0x7f000001",
+        "0x7f.1.",
+        "host.0X1",
         &long,
     ] {
         for host in [Host::split(text).0, Host::from(text)] {
