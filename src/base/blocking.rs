@@ -89,7 +89,12 @@ impl Blocking {
         }
         #[cfg(feature = "testing")]
         if let Some(site) = simulation::current() {
-            simulation::defer(&site, SIMULATED_NS, Box::new(job));
+            let runtime = self.0.runtime;
+            let work = move || {
+                let _inside = runtime.enter();
+                drop_catching(catch_panic(job));
+            };
+            simulation::defer(&site, SIMULATED_NS, Box::new(work));
             return Ok(());
         }
         state.jobs.push_back(Box::new(job));

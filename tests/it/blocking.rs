@@ -8,6 +8,11 @@ use longshore::{RequestError, StopOptions};
 
 use crate::support::*;
 
+on_both! {
+    panic_of_work_is_its_result,
+    work_that_waits_for_its_node_gets_an_error,
+}
+
 fn options() -> NodeOptions {
     NodeOptions::from("test@localhost").with_workers(1)
 }
@@ -56,6 +61,20 @@ fn panic_of_work_is_its_result() {
         error,
         RequestError::Failed(Reason::Panic("asked to".into()))
     );
+    stop_clean(&node);
+}
+
+#[test]
+fn work_that_waits_for_its_node_gets_an_error() {
+    let node = node_with(options());
+    let probe = Probe::spawn(&node);
+    let (to, inside) = (probe.pid, node.clone());
+    let work = move || inside.call(to, (), LIMIT).err();
+    probe.run(|cx| cx.blocking(4, work)).expect("queued");
+    let reply = probe.reply();
+    let error = reply.result.expect("a result").downcast();
+    let error: Option<RequestError> = error.expect("an error, or none");
+    assert_eq!(error, Some(RequestError::WouldBlockRuntime));
     stop_clean(&node);
 }
 

@@ -10,6 +10,7 @@ use crate::support::*;
 /// Tests of this binary that run on both.
 const NAMES: &[&[&str]] = &[
     crate::asks::simulated::NAMES,
+    crate::blocking::simulated::NAMES,
     crate::calls::simulated::NAMES,
     crate::clients::simulated::NAMES,
     crate::close::simulated::NAMES,
