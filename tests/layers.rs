@@ -232,6 +232,29 @@ fn modules_know_lower_rows_only_and_the_halves_never_name_each_other() {
     assert!(sources.iter().all(|source| !source.path.contains("tests")));
 }
 
+/// A node that is not simulated pays nothing for the ones that are: simulated sockets, clocks and polls are variants beside the
+/// real ones, behind the feature `testing`.
+#[test]
+fn seams_of_the_simulation_are_variants_and_no_trait_objects() {
+    let is_outside = |source: &&Source| !["simulation", "testing"].contains(&source.module());
+    let sources = sources();
+    let lines: Vec<_> = sources
+        .iter()
+        .filter(is_outside)
+        .flat_map(|source| source.code.lines().map(|line| (&source.path, line)))
+        .filter(|(_, line)| line.contains("imulat"))
+        .collect();
+    let variants = lines.iter().filter(|(_, line)| line.contains("Simulated"));
+    assert!(variants.count() >= 5, "the seams are found");
+    let is_wrong = |line: &str| {
+        ["dyn ", "impl ", "Box<"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    let wrong: Vec<_> = lines.iter().filter(|(_, line)| is_wrong(line)).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn every_row_names_modules_that_exist() {
     let present: BTreeSet<String> = sources()
