@@ -1,5 +1,5 @@
 //! A service under faults: a counter whose connections are reset and stalled and whose process is killed, over 1,000
-//! seeds in a few seconds. Nothing here uses a thread, a socket or the clock of the system.
+//! seeds in a few seconds. Nothing here uses a socket or the clock of the system, and one thread runs at a time.
 //!
 //! ```text
 //! cargo run --release --example simulation
