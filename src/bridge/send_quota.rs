@@ -43,6 +43,7 @@ mod relayed;
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::id::Pid;
 
+// The flags lie above the count and below the generation, so that one comparison of the whole word covers all three.
 const ABOVE: u64 = 1 << 31;
 const CLOSING: u64 = 1 << 30;
 const BYTES: u64 = CLOSING - 1;
@@ -136,6 +137,7 @@ impl SendQuota {
     /// Opens the cell for a new meta-process; called by the thread that allocated its slot.
     pub(crate) fn open(&self, options: QuotaOptions, owner: Pid) -> u32 {
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        // A larger limit and one write on top of it would run into the flags.
         self.limit.store(options.limit.min(MAX_LIMIT), Relaxed);
         self.high.store(options.high, Relaxed);
         self.flags.store(
@@ -182,6 +184,7 @@ impl SendQuota {
     /// The connection is lost and will be made anew. Refuses every later send, until [`SendQuota::reopen`]. Returns the bytes
     /// that were accepted and will not be sent.
     pub(crate) fn lose(&self, generation: u32) -> usize {
+        // These belong to the connection that is lost: the next one has a Connect of its own and begins in plain text.
         let lose = |flags: u32| Some((flags | DOWN) & !(ESTABLISHED | SECURED));
         let _ = self.flags.fetch_update(Relaxed, Relaxed, lose);
         let word = self.set_closing(generation).unwrap_or_default();
@@ -200,6 +203,7 @@ impl SendQuota {
         }
         self.flags.fetch_and(!DOWN, Relaxed);
         let _ = self.word.fetch_update(Relaxed, Relaxed, |word| {
+            // The alias may have ended while the Connect waited in the mailbox of its owner.
             ((word >> 32) as u32 == generation).then_some(word & !CLOSING)
         });
     }
@@ -244,6 +248,8 @@ impl SendQuota {
     /// Accepts `bytes` more if all of them fit, or says why not.
     #[inline]
     pub(crate) fn reserve(&self, generation: u32, bytes: usize) -> Result<(), ReserveError> {
+        // The usual case is inline. Everything else stays out of line, so that a send of a small message is a few
+        // instructions.
         if self.accept_below_marks(generation, bytes) {
             return Ok(());
         }
@@ -278,6 +284,7 @@ impl SendQuota {
     #[inline(never)]
     fn reserve_write_exactly(&self, generation: u32, bytes: usize) -> Result<bool, ReserveError> {
         let limit = u64::from(self.limit.load(Relaxed));
+        // A single write beyond this would carry out of the count into the flags.
         if bytes > MAX_LIMIT as usize {
             return Err(self.refuse_too_large(generation));
         }
@@ -293,6 +300,7 @@ impl SendQuota {
     /// the limit and the high mark. Returns `false`, having done nothing, in every other case.
     #[inline]
     fn accept_below_marks(&self, generation: u32, bytes: usize) -> bool {
+        // Below both marks a send changes nothing but the count, so one exchange does.
         let below = self.limit.load(Relaxed).min(self.high.load(Relaxed));
         let Some(room) = u64::from(below).checked_sub(bytes as u64) else {
             return false;
@@ -315,9 +323,11 @@ impl SendQuota {
         let high = u64::from(self.high.load(Relaxed));
         let mut word = self.word.load(Relaxed);
         loop {
+            // Before the flags: with another generation they say something about another connection.
             if (word >> 32) as u32 != generation {
                 return Err(ReserveError::Stale);
             }
+            // Before the room: a connection that closes has none again, and its sender must not wait for a Writable.
             if word & CLOSING != 0 {
                 return Err(ReserveError::Closing);
             }
@@ -361,6 +371,7 @@ impl SendQuota {
         loop {
             debug_assert!(word & BYTES >= bytes as u64, "sent more than was accepted");
             let mut next = word - bytes as u64;
+            // At the low mark and not at the first free byte, which would be a Writable for each flush.
             let owed = next & ABOVE != 0 && next & BYTES <= u64::from(low);
             if owed {
                 next &= !ABOVE;
@@ -429,6 +440,7 @@ impl SendQuota {
     pub(crate) fn release(&self) -> usize {
         let mut word = self.word.load(Relaxed);
         loop {
+            // This cannot overflow: a cell that has reached the last generation is not reused.
             let next = ((word >> 32) + 1) << 32;
             match self
                 .word

@@ -37,6 +37,7 @@ impl<T: Default> Arena<T> {
     /// The cell of an index, its chunk made if need be.
     pub(crate) fn ensure(&self, index: u32) -> &T {
         let (chunk, offset) = locate(index);
+        // One thread makes the chunk, the others wait for it: two of them would be two cells for one index.
         let cells = self.chunks[chunk].get_or_init(|| {
             let length = 1_usize << (FIRST_BITS as usize + chunk.saturating_sub(1));
             std::iter::repeat_with(T::default).take(length).collect()
@@ -75,10 +76,12 @@ impl IndexAllocator {
 
     /// An index that is not in use; `None` at the limit.
     pub(crate) fn take(&self) -> Option<u32> {
+        // The oldest free one: its cell has rested longest, and its memory is there already.
         if let Some(index) = self.free.pop() {
             return Some(index);
         }
         // Relaxed: the read-modify-write makes the index unique, and the cell behind it synchronizes by itself.
+        // Never above the limit: a counter that ran on would wrap after enough refused attempts.
         self.next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
                 (next < self.limit).then_some(next + 1)

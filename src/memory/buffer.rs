@@ -59,6 +59,7 @@ struct Storage {
 }
 
 /// The smallest memory that a buffer without a pool asks for.
+/// A first byte is seldom alone: below this size a buffer would be moved for the second.
 const SMALLEST: usize = 64;
 
 impl Storage {
@@ -68,6 +69,8 @@ impl Storage {
             "a buffer holds at most u32::MAX bytes, not {capacity}"
         );
         Box::new(Self {
+            // Zeroed once, where the memory is made: reading into it needs no unsafe code, and its reuse clears
+            // nothing.
             bytes: vec![0; capacity],
             start: 0,
             end: 0,
@@ -237,6 +240,7 @@ impl Buffer {
     pub fn split_to(&mut self, n: usize) -> Self {
         let len = self.len();
         assert!(n <= len, "cannot split at {n}: the buffer has {len} bytes");
+        // All of them: the memory moves with its credit and its pool, and nothing is copied.
         if n == len {
             return std::mem::take(self);
         }
@@ -341,10 +345,12 @@ impl Buffer {
     /// ```
     #[must_use]
     pub fn into_vec(mut self) -> Vec<u8> {
+        // The vector belongs to the program; the connection must not wait for it.
         self.detach();
         let Some(storage) = &mut self.0 else {
             return Vec::new();
         };
+        // The memory goes back to its pool when the buffer is dropped behind this copy.
         if storage.home.is_some() {
             return storage.filled().to_vec();
         }
@@ -359,6 +365,8 @@ impl Buffer {
     fn copy_of(&self, bytes: &[u8]) -> Self {
         let home = self.0.as_ref().and_then(|storage| storage.home.as_ref());
         let mut copy = match home {
+            // Nothing is taken from the pool for no bytes, so that a clone of an empty buffer frees nothing later
+            // either.
             _ if bytes.is_empty() => return Self::new(),
             Some(size_classes) => size_classes.take(bytes.len()),
             None => Self::with_capacity(bytes.len()),
@@ -389,6 +397,7 @@ impl Buffer {
             None => Self::with_capacity(needed.max(doubled).max(SMALLEST)),
         };
         larger.extend_from_slice(self);
+        // The credit moves with the bytes: the old memory is dropped here and must give nothing back.
         larger.absorb_credit(self);
         *self = larger;
     }
@@ -397,9 +406,11 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(mut storage) = self.0.take() {
+            // Taken out: memory that lies in a list counts for no connection.
             if let Some(credit) = storage.credit.take() {
                 credit.give_back();
             }
+            // Taken out of the storage: one that lies in a list must not count as a buffer that is in use.
             if let Some(home) = storage.home.take() {
                 home.give(storage);
             }

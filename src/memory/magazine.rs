@@ -1,5 +1,5 @@
-//! Objects that wait to be used again: a cache on each thread, and a depot where the caches exchange full magazines (Bonwick and
-//! Adams, *Magazines and Vmem*, USENIX 2001).
+//! Objects that wait to be used again: a cache on each thread, and a depot where the caches exchange full magazines
+//! (Bonwick and Adams, *Magazines and Vmem*, USENIX 2001).
 //!
 //! ```text
 //!  thread A: put ─▶ cache ── a full magazine ──▶ depot ── a full magazine ──▶ cache ─▶ take: thread B

@@ -83,6 +83,7 @@ impl Nats {
     pub fn new(options: impl Into<NatsOptions>) -> Result<Self, ConfigError> {
         let options = options.into();
         let addresses = options.validate()?.into();
+        // From the system's generator: another client that guesses the inbox could read the answers.
         let inbox = format!(
             "{}.{:016x}{:016x}.",
             options.inbox_prefix,
@@ -135,6 +136,7 @@ impl Nats {
         headers: &Headers,
         data: D,
     ) -> Result<(), PublishError> {
+        // Both are checked: a space or a line break in a subject would be another operation of the protocol.
         let is_reply = reply.is_none_or(subject::is_publishable);
         let result = if is_reply && subject::is_publishable(subject) {
             let publish = Publish {
@@ -199,9 +201,12 @@ impl Nats {
             return Err(NatsError::Subject);
         }
         let queue = queue.unwrap_or_default();
+        // Weak: the subscription lies in the shared state, and would keep it alive.
         let drained = Arc::downgrade(&self.shared);
         let drained = move || drained.upgrade().iter().for_each(|shared| shared.wake());
         let unhandled = Arc::new(Unhandled::new(drained));
+        // The change and its bytes in one hold of the lock, so that the client knows the subscription before its
+        // messages.
         self.shared.enter(|state| {
             if state.stage != Stage::Open {
                 return Err(NatsError::Closed);
@@ -226,6 +231,7 @@ impl Nats {
     /// Ends a subscription. Messages that are under way to the process still arrive.
     pub fn unsubscribe(&self, subscription: Subscription) {
         self.shared.enter(|state| {
+            // Twice does nothing: the second UNSUB could reach no subscription.
             if state.subscriptions.remove(&subscription.0).is_some() {
                 state.changes.push(Change::Unsubscribe(subscription.0));
                 let outbox = &mut state.outbox;
@@ -287,6 +293,7 @@ impl Nats {
     /// within [`NatsOptions::drain_timeout`]. Until the subscribers are done they may publish.
     pub fn drain(&self) {
         self.shared.enter(|state| {
+            // A second call must not begin the time anew.
             if state.stage == Stage::Open {
                 state.stage = Stage::Draining;
                 state.changes.push(Change::Drain);
@@ -323,6 +330,8 @@ impl Shared {
         if !subject::is_publishable(subject) {
             return Err((NatsError::Subject, requester));
         }
+        // The subject of an answer ends with the number of its request: one subscription serves all, and no map of
+        // subjects.
         let mut reply = String::with_capacity(self.inbox.len() + 20);
         reply.push_str(&self.inbox);
         self.enter(|state| {
@@ -334,6 +343,7 @@ impl Shared {
                 headers: headers.block(),
                 payload,
             };
+            // First the bytes: a request that was not accepted must not wait for its timeout.
             if let Err(error) = state.publish(&publish, self.options.pending_limit) {
                 return Err((error, requester));
             }
@@ -351,6 +361,7 @@ impl Shared {
     /// See [`Nats::flush`]. The requester comes back if the client has ended.
     pub(super) fn flush(&self, requester: Requester) -> Result<(), Requester> {
         self.enter(|state| {
+            // Without a client there will be no PONG.
             if state.stage == Stage::Closed {
                 return Err(requester);
             }

@@ -106,8 +106,8 @@ fn groups(bytes: &[u8], width: usize) -> impl Iterator<Item = usize> {
 /// Reads base 32 without padding; bits beyond the last whole byte must be zero.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let (mut bytes, mut pending, mut bits) = (Vec::new(), 0_u32, 0);
-    for payload in text.bytes() {
-        let digit = ALPHABET.iter().position(|digit| *digit == payload)?;
+    for character in text.bytes() {
+        let digit = ALPHABET.iter().position(|digit| *digit == character)?;
         pending = pending << 5 | digit as u32;
         bits += 5;
         if bits >= 8 {

@@ -216,10 +216,12 @@ impl Multicast {
         {
             return Err(MulticastError::NotAGroup(group));
         }
+        // Both are gathered over all sockets: one that succeeds makes the family known, one that fails is the answer.
         let (mut has_family, mut failed) = (false, None);
         for socket in sockets {
             let made = match socket.system_socket() {
                 Some(socket) => self.apply(socket),
+                // A simulated socket has no system beneath it.
                 None => Err(self.refused(io::ErrorKind::Unsupported.into())),
             };
             match made {
@@ -259,6 +261,8 @@ impl Multicast {
             }
             Change::SendOn(_) => return Err(self.other_family()),
             Change::Ttl(routers) => {
+                // Both are set, because a dual-stack socket sends to groups of both families, each with an option of
+                // its own.
                 let routers = u32::from(*routers);
                 let v4 = socket.set_multicast_ttl_v4(routers);
                 set(v4, socket.set_multicast_hops_v6(routers))
@@ -279,6 +283,7 @@ impl Multicast {
         on: Option<&Interface>,
     ) -> Result<io::Result<()>, MulticastError> {
         let joins = matches!(self.change, Change::Join(..));
+        // A mapped group is one of IPv4, and its membership is an option of IPv4.
         Ok(match group.to_canonical() {
             IpAddr::V4(group) if family != Family::V6 => {
                 let on = match on {
@@ -305,6 +310,8 @@ impl Multicast {
     }
 
     fn number(&self, interface: &Interface) -> Result<u32, MulticastError> {
+        // The kernel takes a number; a name can belong to another interface after it was renamed, so it is looked up
+        // now.
         match interface {
             Interface::Number(number) => Ok(*number),
             Interface::Name(name) => {

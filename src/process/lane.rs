@@ -21,6 +21,7 @@ const CHUNK: usize = 128;
 /// A burst with room for more full chunks is not kept.
 const KEEP: usize = 64;
 
+// At most 128 KiB of chunks are kept for the whole program.
 static CHUNKS: FreeList<Envelopes> = FreeList::new(32);
 /// Each keeps a chunk.
 static BURSTS: FreeList<Box<Burst>> = FreeList::new(32);
@@ -57,6 +58,7 @@ impl Block {
         let queued = self.slots.as_mut()?.get_mut(range)?;
         let is_wanted = |slot: &Option<Envelope>| slot.as_ref().is_some_and(wanted);
         let at = queued.iter().position(is_wanted)?;
+        // Those before it move one place back, so that their order stays.
         queued[..=at].rotate_right(1);
         self.pop_front()
     }
@@ -166,7 +168,9 @@ impl Burst {
     fn take(&mut self, batch: &mut Block) {
         batch.rewind();
         match self.full.pop_front() {
+            // The batch gets the tail, and the tail the memory of the batch: nothing is allocated.
             None => std::mem::swap(batch, &mut self.tail),
+            // A full chunk brings its memory, so that of the batch is not needed.
             Some(chunk) => std::mem::replace(batch, chunk).release(),
         }
     }
@@ -200,6 +204,7 @@ impl Lane {
     #[inline]
     pub(super) fn take(&mut self, batch: &mut Block) -> Option<Envelope> {
         debug_assert_eq!(batch.len(), 0);
+        // In the same hold of the lock: what lies in the batch is then taken without it.
         if let Some(more) = &mut self.more {
             more.take(batch);
         }

@@ -154,6 +154,7 @@ impl ControlBlock {
     /// Counts a message that was sent, against the budget of the activation.
     #[inline]
     pub(crate) fn count_send(&mut self) {
+        // Saturating: a handler that sends four billion messages is over its budget all the same.
         self.sent = self.sent.saturating_add(1);
     }
 
@@ -178,8 +179,10 @@ impl ControlBlock {
             .into_values()
             .filter_map(|waiting| waiting.timer)
         {
+            // The answer would be dropped by a process that is gone, but its timer would stay in the wheel until then.
             processes.timers.cancel(timer);
         }
+        // A timer that is not canceled could fire for the successor, which has the name that it was set to.
         if let Some(timers) = cold.timers
             && !planted!(TimerReachesSuccessor)
         {
@@ -268,6 +271,7 @@ impl ControlBlock {
 
     pub(super) fn forget_timer(&mut self, id: TimerId) {
         let Some(cold) = &mut self.cold else { return };
+        // The list is freed with its last timer.
         if cold.timers.take_if(|timers| timers.remove(id)).is_some() {
             self.free_cold_state();
         }
@@ -300,6 +304,8 @@ impl ControlBlock {
     }
 
     pub(super) fn free_cold_state(&mut self) {
+        // The box is freed with the last of its parts, so that an idle process is as small as one that has never had
+        // any.
         self.cold.take_if(|cold| cold.is_empty());
     }
 }

@@ -103,6 +103,7 @@ impl ProcessContext<'_> {
                 let linked = self
                     .processes
                     .with_relations(*pid, |relations| relations.links.insert(Target::Pid(me)));
+                // The target ended before this entry, so that its end did not find it.
                 if linked.is_none() {
                     self.processes
                         .notify_watcher(Watcher::Link(me), target, &Reason::NoProcess);
@@ -118,6 +119,7 @@ impl ProcessContext<'_> {
                         .notify_watcher(watcher, target, &Reason::NoProcess);
                 }
             }
+            // `locate` has made a pid of it.
             Target::Name(_) => {}
         }
         Ok(())
@@ -129,6 +131,7 @@ impl ProcessContext<'_> {
         let Ok(target) = self.processes.locate(target) else {
             return;
         };
+        // The own entry first: a signal that is on its way finds none when it is handled, and is dropped.
         self.processes
             .with_relations(me, |relations| relations.links.remove(&target));
         match target {
@@ -191,6 +194,8 @@ impl ProcessContext<'_> {
             processes.with_relations(pid, |relations| relations.watchers.insert(watcher.clone()));
         let is_stale = watched.is_some()
             && matches!(&target, Target::Name(name) if processes.resolve(name) != Some(pid))
+            // Only if the entry was still there: otherwise the process that gave its name back has removed it, and has
+            // notified.
             && processes.with_relations(pid, |relations| relations.watchers.remove(&watcher))
                 == Some(true);
         if watched.is_none() || is_stale {
@@ -201,6 +206,7 @@ impl ProcessContext<'_> {
     /// Takes a monitor back. Its `Down` does not come any more.
     pub(crate) fn demonitor(&self, monitor: Ref) {
         let me = self.control.pid;
+        // A Down that is on its way finds no entry when it is handled.
         let Some(Some(monitored)) = self
             .processes
             .with_relations(me, |relations| relations.monitors.remove(&monitor))
@@ -225,6 +231,7 @@ impl Processes {
         };
         // A watcher that has ended needs no notification.
         let _ = self.push(pid, Pid::NODE, payload, Class::Urgent, Slot::Fifo);
+        // Behind the push: a call that is interrupted looks for the signal in the mailbox.
         self.interrupt_call(pid);
     }
 

@@ -44,6 +44,7 @@ impl ProcessContext<'_> {
     ) -> Result<Ref, SendError> {
         let (request, reply) = self.expect_reply(timeout, label);
         let sent = self.processes.call(self.control.pid, to, message, reply);
+        // Not sent, so there is no answer, and the label need not wait for the timeout.
         sent.map(|()| request).inspect_err(|_| {
             self.control.forget_request(request, self.processes);
         })
@@ -65,6 +66,7 @@ impl ProcessContext<'_> {
             .forget_request(request, self.processes)
             .is_some();
         if is_waiting {
+            // The callee looks here when it is asked whether its answer is wanted.
             self.processes
                 .with_relations(self.control.pid, |relations| {
                     relations.canceled.get_or_insert_default().insert(request)
@@ -77,6 +79,7 @@ impl ProcessContext<'_> {
         let request = self.processes.next_ref();
         let pid = self.control.pid;
         let timers = &self.processes.timers;
+        // One point in time for both: the timer ends the wait when the callee has no time left.
         let deadline_ms = timers.clock().deadline_ms(timeout);
         let timer = Some(timers.at(deadline_ms, TimerEvent::Request(pid, request)));
         self.control.add_request(request, Waiting { label, timer });
@@ -92,6 +95,7 @@ impl ControlBlock {
     /// Ends the wait for a request. Returns its label, or `None` if it is not waited for.
     pub(super) fn forget_request(&mut self, request: Ref, processes: &Processes) -> Option<u64> {
         let waiting = self.remove_request(request)?;
+        // Otherwise a timer for each answered request would stay in the wheel until its deadline.
         if let Some(timer) = waiting.timer {
             processes.timers.cancel(timer);
         }
@@ -104,6 +108,7 @@ impl ControlBlock {
         mut reply: Box<MessageReply>,
         processes: &Processes,
     ) -> Option<Box<MessageReply>> {
+        // It was canceled, or the timeout came first.
         let Some(label) = self.forget_request(reply.request, processes) else {
             processes.with_relations(self.pid, |relations| {
                 relations.forget_canceled(reply.request);
@@ -125,6 +130,7 @@ impl Relations {
         if let Some(canceled) = &mut self.canceled {
             canceled.remove(&request);
         }
+        // An empty set is no set: the relations of a process are freed when they hold nothing.
         self.canceled.take_if(|canceled| canceled.is_empty());
     }
 }

@@ -36,6 +36,7 @@ impl Processes {
         match to {
             Target::Pid(pid) => self.send_pid(from, pid, message, priority),
             Target::Alias(alias) => self.commands.send(alias, from, message),
+            // Looked up for each send: a process that is started again under its name gets what is sent from then on.
             Target::Name(name) => match self.resolve(&name) {
                 Some(pid) => self.send_pid(from, pid, message, priority),
                 None => Err(SendError::new(
@@ -136,6 +137,7 @@ impl Processes {
 
     /// The messages that a process has, the one that it handles included.
     pub(crate) fn load(&self, pid: Pid) -> usize {
+        // A process that has ended is never the one with the fewest messages.
         self.mailbox(pid).map_or(usize::MAX, Mailbox::load)
     }
 
@@ -189,6 +191,7 @@ impl Processes {
             }
             Target::Alias(alias) => self.send_exit_meta(alias, reason),
             Target::Event(_) => Err(SendErrorKind::IsEvent),
+            // `locate` has made a pid of it, or has failed.
             Target::Name(_) => Err(SendErrorKind::NoName),
         }
     }
@@ -218,6 +221,7 @@ impl Processes {
     }
 
     pub(crate) fn send_exit_meta(&self, to: Alias, reason: Reason) -> Result<(), SendErrorKind> {
+        // A stale alias is reported here; its stripe could only drop the command.
         if !self.commands.is_live(to) {
             return Err(SendErrorKind::NoMeta);
         }

@@ -150,6 +150,7 @@ impl SetAside {
         if let Some(queue) = self.queues.get_mut(&alias)
             && !std::mem::replace(&mut queue.is_released, true)
         {
+            // Once in the list, however many releases come: twice would give it two turns in each round.
             self.released.push_back(alias);
         }
     }
@@ -164,9 +165,11 @@ impl SetAside {
         loop {
             let alias = self.released.pop_front()?;
             let queue = self.queues.get_mut(&alias);
+            // Its input was given back since it was released.
             let Some(queue) = queue.filter(|queue| queue.is_released) else {
                 continue;
             };
+            // The answers to what was released have filled the output again. The stripe sends another release.
             if is_held(alias) {
                 queue.is_released = false;
                 continue;
@@ -175,6 +178,7 @@ impl SetAside {
             if queue.envelopes.is_empty() {
                 self.queues.remove(&alias);
             } else {
+                // Behind the others: connections take turns, one envelope each.
                 self.released.push_back(alias);
             }
             return envelope;
@@ -200,9 +204,11 @@ impl Process {
     #[inline]
     pub(super) fn held(&self, processes: &Processes, envelope: &Envelope) -> Option<Alias> {
         match &envelope.payload {
+            // Only data is held by itself. What else comes of a connection waits only behind data.
             Payload::Message(CompactMessage::Tcp(packet)) if self.holds(processes, packet.id) => {
                 Some(packet.id)
             }
+            // Most processes have set nothing aside, and do not look at the payload.
             payload if self.control.aside().is_some() => self.held_behind(payload),
             _ => None,
         }
@@ -249,6 +255,7 @@ impl Process {
             return false;
         };
         let is_kept = aside.end_secured(alias);
+        // Freed with its last entry: most owners do not need it again.
         self.control.free_aside();
         is_kept
     }
@@ -262,6 +269,7 @@ impl Process {
         {
             return self.give_back(processes, alias, envelope);
         }
+        // Allocated at the first use: most processes never hold input.
         let cold = self.control.cold.get_or_insert_default();
         let aside = cold.aside.get_or_insert_default();
         let is_last =
@@ -314,6 +322,7 @@ impl Process {
     pub(super) fn next_released(&mut self, processes: &Processes) -> Option<Envelope> {
         let aside = self.control.aside_mut()?;
         let envelope = aside.next(|alias| {
+            // A connection that has ended holds nothing: the rest of its input is handled, its Disconnect last.
             let quota = processes.commands.quota(alias);
             quota.is_some_and(|quota| quota.holds_input(alias.generation()))
         });

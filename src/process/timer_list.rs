@@ -122,6 +122,7 @@ impl Processes {
     pub(crate) fn list_timers(self: &Arc<Self>) -> impl Iterator<Item = TimerInfo> + use<> {
         List {
             processes: Arc::clone(self),
+            // Allocated once: `look` calls back under the lock of the wheel, where setting a timer waits for it.
             batch: Vec::with_capacity(BATCH),
             next: Some(0),
         }
@@ -130,6 +131,7 @@ impl Processes {
 
 impl List {
     fn describe(&self, seen: Seen) -> TimerInfo {
+        // Outside of the lock of the wheel, because the count of ticks has one of its own.
         let now_ms = self.processes.timers.clock().now_ms();
         let missed = |(id, _)| self.processes.missed_ticks(TimerId::Every(id));
         TimerInfo {

@@ -37,11 +37,11 @@ impl<'a, W: Write> Escape<'a, W> {
 
 impl<W: Write> Write for Escape<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for (at, payload) in text.char_indices() {
-            let length = if is_unsafe(payload) {
-                payload.escape_default().len()
+        for (at, character) in text.char_indices() {
+            let length = if is_unsafe(character) {
+                character.escape_default().len()
             } else {
-                payload.len_utf8()
+                character.len_utf8()
             };
             // What has been cut once is cut to the end: a later character that fits would make the text look whole.
             if self.cut > 0 || length > self.room {
@@ -50,19 +50,19 @@ impl<W: Write> Write for Escape<'_, W> {
                 break;
             }
             self.room -= length;
-            if is_unsafe(payload) {
-                write!(self.out, "{}", payload.escape_default())?;
+            if is_unsafe(character) {
+                write!(self.out, "{}", character.escape_default())?;
             } else {
-                self.out.write_char(payload)?;
+                self.out.write_char(character)?;
             }
         }
         Ok(())
     }
 }
 
-fn is_unsafe(payload: char) -> bool {
-    payload.is_control()
-        || matches!(payload, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(all(test, not(loom)))]

@@ -43,6 +43,7 @@ impl<T> TimersState<T> {
         let key = self.wheel.insert(deadline_ms, item);
         let wake = self
             .sleeps_until_ms
+            // A later deadline does not matter to the poller: it looks at the wheel when it is back.
             .is_some_and(|until_ms| deadline_ms < until_ms);
         // One wake is enough: until the poller is back, further timers find it awake.
         if wake {
@@ -52,6 +53,7 @@ impl<T> TimersState<T> {
     }
 
     fn sleep_until(&mut self) -> u64 {
+        // The end of time stands for no deadline, so that each one is earlier and wakes the poller.
         let until_ms = self.wheel.next_deadline().unwrap_or(u64::MAX);
         self.sleeps_until_ms = Some(until_ms);
         until_ms
@@ -128,6 +130,7 @@ impl<T> Timers<T> {
         {
             return true;
         }
+        // The poller is awake: who sets a timer now need not wake it.
         state.sleeps_until_ms = None;
         state.wheel.advance(now_ms, expired);
         false
@@ -143,6 +146,7 @@ impl<T> Timers<T> {
     /// Takes out everything, at the end of the node.
     pub(crate) fn take_all(&self) -> Vec<T> {
         let mut all = Vec::new();
+        // At the last time everything is due.
         self.state.lock().wheel.advance(u64::MAX, &mut all);
         all
     }

@@ -27,10 +27,13 @@ use slab::Slab;
 
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
+// Eleven, so that every u64 has its place and no list of far timers is needed.
 const LEVELS: usize = u64::BITS.div_ceil(DIGIT_BITS) as usize;
 /// The most timers that are looked at for the first deadline.
+/// A look at more would cost each turn of the poll; a few are enough for the deadlines of an idle program.
 const EXACT_MAX: usize = 4;
 /// No entry: a list that is empty.
+/// An index that a slab cannot give out: `insert` refuses it.
 const NONE: u32 = u32::MAX;
 
 /// Names one timer that was inserted, for canceling it.
@@ -66,6 +69,7 @@ impl Place {
 
     /// Finds where a deadline belongs that is not before `elapsed_ms`.
     fn of(deadline_ms: u64, elapsed_ms: u64) -> Self {
+        // The highest digit in which both differ. The one that is set covers equal times, whose level is 0.
         let level = ((deadline_ms ^ elapsed_ms) | 1).ilog2() / DIGIT_BITS;
         let slot = (deadline_ms >> (level * DIGIT_BITS)) as usize % SLOTS;
         Self::new(level as usize, slot)
@@ -82,6 +86,7 @@ impl Place {
     /// The first millisecond of this place.
     fn start_ms(self, elapsed_ms: u64) -> u64 {
         let shift = self.level() as u32 * DIGIT_BITS;
+        // On the last level the shift is 66 bits, which is all of the number: nothing is above.
         let above = elapsed_ms.checked_shr(shift + DIGIT_BITS).unwrap_or(0);
         let above = above.checked_shl(shift + DIGIT_BITS).unwrap_or(0);
         above | (self.slot() as u64) << shift
@@ -124,8 +129,10 @@ impl<T> Wheel<T> {
     /// Inserts a timer. A deadline that has passed counts as the time of the last [`advance`](Self::advance): it is due at
     /// the next one.
     pub(crate) fn insert(&mut self, deadline_ms: u64, item: T) -> TimerKey {
+        // A past deadline would have a digit below that of `elapsed`, and its slot would not be looked at again.
         let deadline_ms = deadline_ms.max(self.elapsed_ms);
         let place = Place::of(deadline_ms, self.elapsed_ms);
+        // A stamp of its own, because the slab gives a place out again at once.
         let stamp = self.next_stamp();
         let entry = Entry {
             deadline_ms,
@@ -138,6 +145,7 @@ impl<T> Wheel<T> {
         let index = u32::try_from(self.entries.insert(entry))
             .ok()
             .filter(|index| *index != NONE);
+        // Four billion timers are more than fit into memory.
         let index = index.expect("there are fewer than u32::MAX timers");
         self.link(index, place);
         TimerKey { index, stamp }
@@ -225,6 +233,7 @@ impl<T> Wheel<T> {
                 _ => self.move_down(first),
             }
         }
+        // Also where nothing was due: places of later timers are counted from here.
         self.elapsed_ms = self.elapsed_ms.max(now_ms);
     }
 
@@ -232,6 +241,7 @@ impl<T> Wheel<T> {
     fn fire_slot(&mut self, first: u32, expired: &mut Vec<T>) {
         let mut index = first;
         loop {
+            // Removed one by one, so that a timer that is due has no key any more when it is handled.
             let entry = self.entries.remove(index as usize);
             debug_assert!(
                 entry.deadline_ms == self.elapsed_ms,
@@ -249,6 +259,7 @@ impl<T> Wheel<T> {
     fn move_down(&mut self, first: u32) {
         let mut index = first;
         loop {
+            // The next one is read first: linking overwrites it.
             let entry = &mut self.entries[index as usize];
             let next = entry.next;
             let place = Place::of(entry.deadline_ms, self.elapsed_ms);
@@ -305,6 +316,7 @@ impl<T> Wheel<T> {
     }
 
     fn next_stamp(&mut self) -> NonZeroU32 {
+        // Zero is left out, so that a key with a stamp fits where it may be missing.
         let stamp = NonZeroU32::new(self.last_stamp.wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
         self.last_stamp = stamp.get();
         stamp

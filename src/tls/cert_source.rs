@@ -109,6 +109,7 @@ impl CertSource {
             Kind::Pem { chain, key } => from_pem(&chain, &key, Origin::Memory, Origin::Memory),
             Kind::Der { chain, key } => from_der(chain, key, Origin::Memory, Origin::Memory),
             Kind::Ready(key) => {
+                // Made by the program, so it is checked here: files and PEM are checked where they are parsed.
                 check(&key, Origin::Memory, Origin::Memory)?;
                 Ok(Pair { key, files: None })
             }
@@ -186,6 +187,7 @@ pub(super) fn certificates(
             origin: origin.clone(),
             source,
         })?;
+    // A file without a certificate is mostly the wrong file: an empty chain would fail at the first handshake only.
     if chain.is_empty() {
         return Err(CertError::NoCertificate {
             origin: origin.clone(),
@@ -260,6 +262,7 @@ fn check(key: &CertifiedKey, chain_origin: Origin, key_origin: Origin) -> Result
             origin: chain_origin,
         });
     };
+    // rustls sends what it is given, and only clients would find the fault.
     if let Err(source) = ParsedCertificate::try_from(own) {
         return Err(CertError::BadCertificate {
             origin: chain_origin,

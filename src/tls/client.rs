@@ -146,6 +146,7 @@ impl TlsClientOptions {
 
     /// The field that is wrong, and what is wrong with it.
     pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
+        // Here and not at the first handshake: wrong options are an error of the call that gives them.
         if let Err(problem) = checks::alpn(&self.parts.alpn) {
             return Some(("alpn", problem));
         }
@@ -153,6 +154,7 @@ impl TlsClientOptions {
         if self.parts.roots.as_ref().is_some_and(no_roots) {
             return Some(("roots", "has no root certificate".to_owned()));
         }
+        // A list that is not looked at would be taken for a protection.
         if self.parts.revocation_lists.is_some() && self.parts.insecure_skip_verify {
             let problem = "`insecure_skip_verify` accepts every certificate";
             return Some(("revocation_lists", problem.to_owned()));
@@ -190,6 +192,7 @@ impl TlsClientOptions {
         let mut built = lock(&self.built);
         let certificate = self.parts.certificate.as_ref().map(CertManager::version);
         let versions = (certificate, self.parts.lists_version());
+        // The same config for all connections, because it holds the sessions that are resumed.
         if let Some(built) = built.as_ref().filter(|built| built.versions == versions) {
             return Ok(Arc::clone(&built.config));
         }
@@ -217,6 +220,7 @@ impl TlsClientOptions {
 
     fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
         change(&mut self.parts);
+        // Sessions and verifier belong to the options of before.
         self.built = Arc::default();
         self
     }
@@ -278,6 +282,7 @@ impl Parts {
             },
             (None, false) => return Err(TlsError::NoRoots),
         };
+        // The whole set at one moment: certificate and version belong together.
         let set: Option<Arc<CertSet>> = self.certificate.as_ref().map(CertManager::current);
         let version = set.as_ref().map(|set| set.version);
         let mut config = match set {

@@ -99,6 +99,7 @@ equal_to!([] [u8], [] &[u8], [const N: usize] [u8; N], [const N: usize] &[u8; N]
 impl From<Vec<u8>> for Buffer {
     /// Takes the vector over without a copy. Panics beyond `u32::MAX` bytes.
     fn from(bytes: Vec<u8>) -> Self {
+        // An empty buffer owns nothing, whatever the capacity of the vector was.
         if bytes.is_empty() {
             return Self::new();
         }
@@ -152,6 +153,7 @@ impl From<Buffer> for Vec<u8> {
 impl Extend<u8> for Buffer {
     fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
         let bytes = bytes.into_iter();
+        // The least that there will be; a wrong hint costs an allocation and no more.
         self.reserve(bytes.size_hint().0);
         for byte in bytes {
             self.extend_from_slice(&[byte]);

@@ -51,6 +51,7 @@ impl Buffer {
     pub(crate) fn attach_credit(&mut self, creditor: Arc<dyn Creditor>) {
         let bytes = self.len() as u32; // a buffer holds no more
         if let Some(storage) = &mut self.0 {
+            // Boxed, so that a buffer without credit has a null pointer of it and no more.
             storage.credit = Some(Box::new(Credit { creditor, bytes }));
         }
     }
@@ -80,6 +81,7 @@ impl Buffer {
         if let Some(storage) = &self.0
             && storage.credit.is_some()
         {
+            // Out of line: most buffers have no credit, and pay this look.
             self.share_some(part);
         }
     }
@@ -90,6 +92,8 @@ impl Buffer {
         if let (Some(from), Some(to)) = (&mut self.0, &mut part.0)
             && let Some(credit) = &mut from.credit
         {
+            // Bytes that were dropped from the front have left their credit behind, so there may be less than the part
+            // has bytes.
             let bytes = credit.bytes.min(most);
             credit.bytes -= bytes;
             to.credit = Some(Box::new(Credit {
@@ -106,6 +110,7 @@ impl Buffer {
             && let Some(credit) = from.credit.take()
         {
             match &mut to.credit {
+                // Saturating: two buffers together may hold more than a u32 counts.
                 Some(own) => own.bytes = own.bytes.saturating_add(credit.bytes),
                 none => *none = Some(credit),
             }

@@ -27,9 +27,9 @@ struct Class {
 const CLASSES: usize = 6;
 
 /// Classes are a factor of four apart: a buffer wastes three quarters at worst, a growing one moves seldom, and few lists
-/// keep their memory in the cache of the processor. The last has 64 bytes more than 64 KiB, so that a read for the largest datagram (65,535 bytes) still
-/// has a byte to spare that shows a longer one. The lists of small buffers hold a burst of one message for each of a few
-/// thousand connections.
+/// keep their memory in the cache of the processor. The last has 64 bytes more than 64 KiB, so that a read for the largest
+/// datagram (65,535 bytes) still has a byte to spare that shows a longer one. The lists of small buffers hold a burst of one
+/// message for each of a few thousand connections.
 const CLASS: [Class; CLASSES] = [
     Class {
         capacity: 64,
@@ -83,11 +83,15 @@ impl SizeClasses {
     /// Gives an empty buffer with room for `capacity` bytes that comes back here when it is dropped.
     pub(super) fn take(self: &Arc<Self>, capacity: usize) -> Buffer {
         let home = Some(Arc::clone(self));
+        // Larger than every class: allocated for this buffer, freed with it, and counted as the others by its
+        // reference.
         let Some(class) = class_for(capacity) else {
             return Buffer(Some(Storage::new(capacity, home)));
         };
         match self.0[class].take() {
             Some(mut storage) => {
+                // Set again, because a buffer in a list holds no reference: the count of references is that of the
+                // buffers in use.
                 storage.home = home;
                 Buffer(Some(storage))
             }
@@ -100,6 +104,7 @@ impl SizeClasses {
         let Some(class) = class_for(storage.bytes.len()) else {
             return;
         };
+        // What has another size was made for one buffer, or came from a vector.
         if storage.bytes.len() == CLASS[class].capacity {
             (storage.start, storage.end) = (0, 0);
             self.0[class].put(storage);

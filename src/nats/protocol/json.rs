@@ -24,6 +24,7 @@ impl Value<'_> {
         let Self::Object(fields) = self else {
             return None;
         };
+        // The last of two equal names wins, as in most parsers.
         let found = fields.iter().rev().find(|(key, _)| key == name);
         found.map(|(_, value)| value)
     }
@@ -72,6 +73,7 @@ impl<'a> Reader<'a> {
     fn value(&mut self, depth: u32) -> Result<Value<'a>, &'static str> {
         self.skip_space();
         match self.peek() {
+            // The depth is the only thing that recursion follows: with the limit no text can exhaust the stack.
             Some(b'{') if depth < MAX_DEPTH => self.object(depth + 1),
             Some(b'[') if depth < MAX_DEPTH => self.array(depth + 1),
             Some(b'{' | b'[') => Err("nested too deep"),
@@ -156,6 +158,7 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Result<Value<'a>, &'static str> {
         let start = self.at;
         self.take(b'-');
+        // A zero at the front stands alone: RFC 8259 allows no other digits behind it.
         if !self.take(b'0') {
             self.digits()?;
         }
@@ -174,6 +177,7 @@ impl<'a> Reader<'a> {
         let mut string = String::new();
         loop {
             let rest = &self.text[self.at..];
+            // Searched by bytes: in UTF-8 none of these is a part of another character.
             let plain = rest
                 .bytes()
                 .position(|byte| byte == b'"' || byte == b'\\' || byte < 0x20)
@@ -193,9 +197,9 @@ impl<'a> Reader<'a> {
 
     fn escape(&mut self) -> Result<char, &'static str> {
         self.at += 1;
-        let payload = self.peek().ok_or("a string has no end")?;
+        let escaped = self.peek().ok_or("a string has no end")?;
         self.at += 1;
-        Ok(match payload {
+        Ok(match escaped {
             b'"' => '"',
             b'\\' => '\\',
             b'/' => '/',
@@ -213,6 +217,7 @@ impl<'a> Reader<'a> {
     fn escaped_unicode(&mut self) -> Result<char, &'static str> {
         const LONE: &str = "half of a surrogate pair";
         let high = self.hex()?;
+        // Half of a pair is no character.
         if !(0xd800..0xdc00).contains(&high) {
             return char::from_u32(high).ok_or(LONE);
         }
@@ -228,7 +233,9 @@ impl<'a> Reader<'a> {
 
     fn hex(&mut self) -> Result<u32, &'static str> {
         const WRONG: &str = "four hexadecimal digits are missing";
+        // `get` and not an index: the four bytes may end inside of a character.
         let digits = self.text.get(self.at..self.at + 4).ok_or(WRONG)?;
+        // `from_str_radix` would accept a sign.
         if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(WRONG);
         }
@@ -240,14 +247,15 @@ impl<'a> Reader<'a> {
 /// Appends a string with its quotes.
 pub(crate) fn write_string(out: &mut String, text: &str) {
     out.push('"');
-    for payload in text.chars() {
-        match payload {
+    for character in text.chars() {
+        match character {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             '\u{0}'..='\u{1f}' => {
-                write!(out, "\\u{:04x}", payload as u32).expect("writing to a String cannot fail");
+                write!(out, "\\u{:04x}", character as u32)
+                    .expect("writing to a String cannot fail");
             }
-            _ => out.push(payload),
+            _ => out.push(character),
         }
     }
     out.push('"');

@@ -65,6 +65,7 @@ impl MailboxState {
         match class {
             Class::Normal(Priority::Normal) => self.bounds.main as usize,
             Class::Data(_) => self.bounds.data as usize,
+            // Control and urgent messages are never refused: a full mailbox must still be ended and inspected.
             _ => usize::MAX,
         }
     }
@@ -83,12 +84,14 @@ impl MailboxState {
             } = *others;
             closed
                 .envelopes
+                // In the order in which they would have been handled.
                 .extend(urgent.into_iter().chain(system).chain(log));
             closed.waiters = Some(Box::new(Waiters {
                 metas: turns.into_waiters(),
                 senders: rooms.into_senders(),
             }));
         }
+        // Behind the others: what a batch holds is of the main lane, and older than what lies in it.
         closed.envelopes.extend(batch.chunk.drain());
         self.main.drain_into(&mut closed.envelopes);
     }
