@@ -190,6 +190,7 @@ impl Pool {
     }
 
     fn spawn_worker(&mut self, env: &mut ProcessContext<'_>) -> Result<(), SpawnError> {
+        // Linked, so that the end of a worker comes here as an exit, and a pool that is killed takes its workers along.
         let options = SpawnOptions::default()
             .with_mailbox_bound(self.worker_mailbox)
             .with_link();
@@ -204,6 +205,7 @@ impl Pool {
     fn fill(&mut self, env: &mut ProcessContext<'_>) {
         while self.workers.len() < self.size {
             if self.spawn_worker(env).is_err() {
+                // Later, and not in a loop: a factory that always panics would hold this handler for ever.
                 send_later(env, Retry::Respawn, RESPAWN);
                 return;
             }
@@ -238,6 +240,7 @@ impl Pool {
                         env.processes
                             .send_exit_behind(env.control.pid, worker, Reason::Shutdown);
                 }
+                // It may point behind the last worker now.
                 self.next %= self.workers.len().max(1);
             }
         }
@@ -268,9 +271,9 @@ impl Pool {
             // The newcomer takes the place, so that the turn goes on as before.
             self.workers.swap_remove(position);
             self.places.insert(self.workers[position], position);
-        // The places of the workers behind it have moved.
         } else {
             self.workers.remove(position);
+            // The places of the workers behind it have moved.
             let places = self.workers.iter().enumerate();
             self.places = places.map(|(place, worker)| (*worker, place)).collect();
             send_later(env, Retry::Respawn, RESPAWN);

@@ -137,6 +137,7 @@ impl Context<'_> {
         connections: impl IntoIterator<Item = Alias>,
         data: impl Into<SharedBuffer>,
     ) {
+        // Shared once, so that each write costs a reference and no copy.
         let data = data.into();
         for connection in connections {
             self.write(connection, &data);

@@ -97,6 +97,7 @@ impl Commands {
             .take()
             .ok_or(SpawnError::Limit("meta-processes"))?;
         let generation = stripe_commands.quotas.ensure(slot).open(options, owner);
+        // Counted before the alias is known to any other thread, so that a stop that finds none alive is right.
         self.live.fetch_add(1, Ordering::AcqRel);
         Ok(Alias::new(stripe, slot, generation))
     }
@@ -113,6 +114,7 @@ impl Commands {
             .quotas
             .ensure(alias.slot())
             .release();
+        // Most end with nothing unsent, and leave the counter that all stripes share alone.
         if unsent > 0 {
             self.unsent.fetch_add(unsent as u64, Ordering::Relaxed);
         }
@@ -142,6 +144,7 @@ impl Commands {
         if stripe_commands.quotas.ensure(alias.slot()).is_reusable() {
             stripe_commands.slots.give(alias.slot());
         }
+        // AcqRel, so that what the last one did happens before what the stop does that it wakes.
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.emptied.wake_by_ref();
         }
@@ -209,6 +212,7 @@ impl Commands {
     /// What the sender is to know of a refusal.
     #[cold]
     fn refusal(&self, to: Alias, refusal: ReserveError) -> SendErrorKind {
+        // Looked up behind a refusal only: a send that is accepted does not pay for it.
         let is_down = self.quota(to).is_some_and(SendQuota::is_down);
         match refusal {
             ReserveError::Closing if is_down => SendErrorKind::Reconnecting,
@@ -286,10 +290,12 @@ impl Commands {
 
     /// Whether a process may relay the connection.
     pub(crate) fn check_relay(&self, connection: Alias, by: Pid) -> Result<&SendQuota, RelayError> {
+        // A cell is used again: a stale alias may name that of another connection.
         let quota = self
             .quota(connection)
             .filter(|quota| quota.is_current(connection.generation()))
             .ok_or(RelayError::Closed(connection))?;
+        // The owner first: another process learns nothing of a connection that is not its own.
         if !quota.is_owner(by) {
             Err(RelayError::NotOwner(connection))
         } else if quota.is_down() {
@@ -329,6 +335,7 @@ impl Commands {
     /// Sends a command that carries no bytes. A stale alias gets it too: the stripe knows what to answer.
     #[inline]
     pub(crate) fn push(&self, stripe: usize, command: Command) {
+        // An alias of another node may name a stripe that this one does not have.
         if let Some(stripe_commands) = self.stripes.get(stripe) {
             stripe_commands.queue.push(command);
             self.wakers.wake(stripe);

@@ -142,6 +142,7 @@ impl Monitor {
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
+            // Behind the look at the reason: an end that came in time counts, however late the thread wakes up.
             if left.is_zero() {
                 return Err(RequestError::Timeout);
             }
@@ -155,11 +156,15 @@ impl Future for Monitor {
     type Output = Reason;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Reason> {
+        // The executor's waker is cloned and dropped while the lock is free: it is code of the program.
+        let waker = context.waker().clone();
         let mut state = self.slot.state();
         if let Some(reason) = &state.reason {
             return Poll::Ready(reason.clone());
         }
-        state.waker = Some(context.waker().clone());
+        let previous = state.waker.replace(waker);
+        drop(state);
+        drop(previous);
         Poll::Pending
     }
 }
@@ -249,5 +254,38 @@ mod tests {
         let waiter = std::thread::spawn(move || monitor.wait());
         drop(notice);
         assert_eq!(waiter.join().expect("no panic"), Ok(Reason::NoProcess));
+    }
+
+    struct EndsOnDrop(Arc<EndNotice>);
+
+    impl std::task::Wake for EndsOnDrop {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for EndsOnDrop {
+        fn drop(&mut self) {
+            self.0.notify(&Reason::Kill);
+        }
+    }
+
+    #[test]
+    fn waker_that_is_replaced_may_end_what_is_watched() {
+        let (notice, mut monitor) = Monitor::new(RuntimeId::new());
+        let (sender, polls) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let first = Waker::from(Arc::new(EndsOnDrop(notice)));
+            let mut poll = |waker: &Waker| {
+                let outcome = Pin::new(&mut monitor).poll(&mut Context::from_waker(waker));
+                sender.send(outcome).expect("the test waits");
+            };
+            poll(&first);
+            drop(first); // the slot has the last one
+            poll(Waker::noop());
+            poll(Waker::noop());
+        });
+        let next = || polls.recv_timeout(std::time::Duration::from_secs(30));
+        assert_eq!(next(), Ok(Poll::Pending));
+        assert_eq!(next(), Ok(Poll::Pending), "it waits for its own lock");
+        assert_eq!(next(), Ok(Poll::Ready(Reason::Kill)));
     }
 }

@@ -88,6 +88,7 @@ impl RelaySide {
     }
 
     fn report(&mut self, end: RelayedConnection, outcome: RelayOutcome) {
+        // First, so that a panic below does not report the end a second time in the drop.
         self.has_ended = true;
         let shared = &*self.shared;
         let mut ends = shared.ends.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,6 +111,7 @@ impl RelaySide {
             );
         } else {
             drop(ends);
+            // The first end: the partner goes on or ends as the outcome says.
             let to = self.partner();
             let command = Command::Message {
                 to,

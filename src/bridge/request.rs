@@ -158,6 +158,7 @@ impl Reply {
                 deadline_ms,
                 processes,
                 ..
+            // The end of time stands for no limit.
             } => (*deadline_ms != u64::MAX).then(|| processes.time_until(*deadline_ms)),
             Requester::Outside(slot) => {
                 let deadline = slot.deadline()?;
@@ -192,6 +193,7 @@ impl Reply {
 
     /// Another process is to answer than the one that was asked.
     pub(crate) fn note_forwarded(&self) {
+        // Only a thread that waits can be part of a cycle of calls. An asker that gets a message does not wait.
         if let Some(Requester::Outside(slot)) = &self.0 {
             slot.note_forwarded();
         }

@@ -179,9 +179,11 @@ impl Ticker {
 impl TickerState {
     /// The armed tick has expired, and `latest` is the last one that is due. Returns whether it is to be delivered.
     fn expire(&mut self, latest: u64) -> bool {
+        // At least the tick that was armed: the clock of the wheel is coarser than the rate.
         let latest = latest.max(self.next);
         self.missed += latest - self.next;
         self.next = latest.saturating_add(1);
+        // Two on their way would be a queue of ticks that mean the same.
         if self.phase == Phase::Underway {
             self.missed += 1;
             return false;
@@ -234,6 +236,7 @@ impl Drop for Tick {
     fn drop(&mut self) {
         if let Some(ticker) = self.0.take() {
             let mut state = ticker.state.lock();
+            // A tick of a ticker that was canceled is not missed.
             if state.finish() {
                 state.missed += 1;
             }

@@ -283,6 +283,7 @@ impl MetaContext<'_> {
     /// # Ok(()) }) }
     /// ```
     pub fn end_within(&mut self, delay: Duration) {
+        // Not canceled when it ends by itself: its alias is stale by then, and the kill finds nothing.
         self.services
             .timers
             .after(delay, TimerEvent::Kill(self.alias));
@@ -377,6 +378,7 @@ impl MetaContext<'_> {
     /// Counts off a message that means nothing here, as [`MetaContext::sent`] does.
     pub(crate) fn ignore(&self, message: &Message, low_water_mark: u32) -> bool {
         let bytes = message.output_bytes();
+        // Only what carries bytes was counted.
         bytes > 0 && self.quota().sent(bytes, low_water_mark)
     }
 

@@ -36,7 +36,7 @@ pub(crate) struct Services {
     /// Of a simulated node: meta-processes that have registered a source of their own.
     #[cfg(feature = "testing")]
     pub(crate) registered: Option<crate::base::sync::Mutex<std::collections::BTreeSet<u64>>>,
-    /// For each stripe, what is to be born on it.
+    /// For each stripe, what is to be spawned on it.
     pub(crate) spawn_queues: Box<[SegQueue<PendingSpawn>]>,
     /// What users' meta-processes have put on the poll.
     pub(crate) sources: Sources,

@@ -126,8 +126,8 @@ impl<T> Timers<T> {
                 .wheel
                 .next_deadline()
                 .is_some_and(|next_ms| next_ms <= now_ms)
-        // The published time stays: the caller polls once more, without waiting, and comes to `expired`.
         {
+            // The published time stays: the caller polls once more, without waiting, and comes to `expired`.
             return true;
         }
         // The poller is awake: who sets a timer now need not wake it.

@@ -74,6 +74,7 @@ impl Pool {
             match env.processes.forward(worker, held.from, held.payload) {
                 Ok(()) => {
                     self.forwarded += 1;
+                    // The turn goes on behind the worker that took it, so that a full one is not asked first each time.
                     self.next = (at + 1) % workers;
                     return None;
                 }

@@ -87,6 +87,7 @@ impl<'a> SessionContext<'a> {
 
     /// Offers input again, first what was left.
     pub fn resume(&mut self) {
+        // Only behind a pause: what is there already is not announced by another message of the connection.
         self.peer.wants_offer |= std::mem::take(&mut self.peer.is_paused);
         self.command(SocketCommand::ResumeReading);
     }
@@ -99,6 +100,7 @@ impl<'a> SessionContext<'a> {
     pub fn set_framing(&mut self, framing: Framing) -> Result<(), Reason> {
         framing.validate()?;
         self.input.set_framing(framing);
+        // Bytes that are there already may be a frame of the new framing.
         self.peer.wants_offer = true;
         Ok(())
     }

@@ -15,6 +15,8 @@ use crate::process::Started;
 impl Actor for Supervisor {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         self.validate()?;
+        // An exit of the parent, or of a linked process, becomes a message, so that the children are ended in their
+        // order.
         cx.set_trap_exit(true);
         let report = cx.env().control.take_start_report();
         let adapter = self.adapter.insert(Adapter::new(self.rules, report));
@@ -52,6 +54,7 @@ impl Actor for Supervisor {
     ) -> Result<(), Reason> {
         match (&mut self.adapter, message.take::<ChildCommand>()) {
             (Some(adapter), Ok(command)) => adapter.handle_command(cx, command, reply),
+            // The reply is dropped, which answers the asker: a supervisor knows no other request.
             _ => Ok(()),
         }
     }

@@ -136,6 +136,7 @@ impl Adapter {
     }
 
     pub(super) fn handle_start(&mut self, cx: &mut Context<'_>, pid: Pid) -> Result<(), Reason> {
+        // An abandoned process may still report its start.
         let Some(run) = self.runs.get(&pid).copied() else {
             return Ok(());
         };
@@ -386,6 +387,8 @@ impl Adapter {
         if let Some(deadline) = deadline {
             let wait = deadline.saturating_sub(timers.clock().elapsed());
             let message = Message::new(Note::Deadline);
+            // A control message, because a full mailbox must not lose it: a child that does not end would be waited
+            // for.
             self.deadline_timer = Some((
                 deadline,
                 timers.after(wait, TimerEvent::Control { to, message }),

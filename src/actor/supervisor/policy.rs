@@ -88,6 +88,7 @@ pub(crate) struct BackOff {
 impl BackOff {
     /// The wait before restart number `restart` in a row, counted from 1.
     pub(crate) fn delay(self, restart: u32) -> Duration {
+        // A shift beyond the width is longer than every maximum.
         let factor = 1_u32.checked_shl(restart.saturating_sub(1));
         let delay = factor.and_then(|factor| self.first.checked_mul(factor));
         delay.map_or(self.max, |delay| delay.min(self.max))

@@ -83,6 +83,7 @@ impl SupervisionTree {
         let place = self
             .0
             .binary_search_by_key(&pid.index(), |info| info.pid.index());
+        // Another process may have that index by now.
         self.0.get(place.ok()?).filter(|info| info.pid == pid)
     }
 

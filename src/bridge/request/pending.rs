@@ -134,6 +134,7 @@ impl PendingReply {
 
     fn wait_here(&self, deadline: Instant) -> Result<Message, RequestError> {
         if self.runtime.is_inside() {
+            // An answer that is there is given inside of the runtime too: it costs no wait.
             let mut state = self
                 .slot
                 .state

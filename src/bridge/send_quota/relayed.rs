@@ -22,6 +22,7 @@ impl SendQuota {
 
     /// Takes `begin_relay` back, before anything was relayed.
     pub(crate) fn cancel_relay(&self, generation: u32) {
+        // The flag first: behind the next step the quota accepts the sends of others again.
         self.flags.fetch_and(!RELAYED, Relaxed);
         let _ = self.word.fetch_update(Relaxed, Relaxed, |word| {
             ((word >> 32) as u32 == generation).then_some(word & !CLOSING)
@@ -37,6 +38,7 @@ impl SendQuota {
         let high = u64::from(self.high.load(Relaxed));
         let add = |word: u64| {
             let queued = (word & BYTES) + bytes as u64;
+            // Beyond this the count would run into the flags: the bytes are dropped and the relay ends.
             let is_current = (word >> 32) as u32 == generation && queued <= BYTES;
             let above = if queued > high { ABOVE } else { 0 };
             is_current.then(|| (word + bytes as u64) | above)
