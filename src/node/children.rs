@@ -158,6 +158,7 @@ impl Node {
         timeout: Duration,
     ) -> Result<Pid, ChildError> {
         let pid = self.ask_supervisor(supervisor, command, timeout)?;
+        // It was started, and taken down again before the answer was made.
         pid.ok_or(ChildError::Superseded)
     }
 

@@ -107,6 +107,7 @@ impl Node {
     pub fn start(options: impl Into<NodeOptions>) -> Result<Self, Error> {
         let options = options.into();
         options.validate()?;
+        // Before anything is started, so that a refusal of the operating system leaves no thread behind.
         let (poller, registry, interrupt) = Poller::new().map_err(Error::Start)?;
         Self::build(
             options,
@@ -132,6 +133,7 @@ impl Node {
                 clock: Clock::Simulated,
                 poller,
                 registry,
+                // The world turns the loop, so that nothing has to be interrupted.
                 interrupt: Waker::noop().clone(),
                 site: Some(site),
             },
@@ -168,6 +170,7 @@ impl Node {
             timers,
             pool: options.buffer_pool.clone().unwrap_or_default(),
             lookups: Lookups::new(runtime, options.resolver.clone()),
+            // As many threads as workers: more would take the processors from them.
             handshakes: Blocking::new(runtime, "longshore-handshakes", workers),
             log,
             #[cfg(feature = "testing")]
@@ -175,6 +178,7 @@ impl Node {
             spawn_queues: Services::spawn_queues(stripes),
             sources: Sources::default(),
         });
+        // Weak, because the services hold the processes as their `deliver`.
         processes.attach_services(Arc::downgrade(&services));
         let io = Arc::new(Io::new(machine.poller, services, wakers));
         let core = Arc::new(Core {
@@ -354,6 +358,7 @@ impl Node {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // The last handle: nothing outside can stop the node after this.
         self.stopper.stop(StopOptions::default());
     }
 }
@@ -373,5 +378,6 @@ fn default_workers() -> usize {
 /// A deadline that far ahead; huge timeouts become a year.
 fn deadline_after(timeout: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+    // An `Instant` has a range, and a sum beyond it panics.
     Instant::now() + timeout.min(YEAR)
 }

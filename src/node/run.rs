@@ -92,6 +92,7 @@ impl Node {
         root: SpawnOptions,
         factory: impl FnOnce() -> A,
     ) -> Result<StopReport, Error> {
+        // It would wait on a thread that the node needs.
         if RuntimeId::is_inside_any() {
             return Err(RequestError::WouldBlockRuntime.into());
         }
@@ -119,6 +120,7 @@ impl Node {
         drop(signals);
         match event {
             Ok(Event::RootEnded(reason)) => ended::<A>(pid, name, reason).map(|()| report),
+            // A signal, or a stop from inside, which has ended the root itself.
             _ => Ok(report),
         }
     }

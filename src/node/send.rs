@@ -223,11 +223,11 @@ impl Node {
         timeout: Duration,
     ) -> Result<Inspection, RequestError> {
         self.check_outside()?;
-        let (reply, promise) = Reply::to_outside(self.runtime(), None);
+        let (reply, pending) = Reply::to_outside(self.runtime(), None);
         self.table()
             .inspect(target.into(), reply)
             .map_err(RequestError::NotDelivered)?;
-        let message = promise.wait_for(timeout)?;
+        let message = pending.wait_for(timeout)?;
         message.downcast().map_err(|_| RequestError::Dropped)
     }
 

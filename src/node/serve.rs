@@ -196,6 +196,7 @@ where
             Ok(Box::new(behavior) as Box<dyn Behavior>)
         };
         let options = options(cx);
+        // The session first, because a failed attempt is reported to it.
         let session = processes.spawn_dependent(parent, &options, Box::new(make))?;
         processes
             .spawn_meta(session, Box::new(connection))

@@ -41,6 +41,7 @@ impl Stop {
             registered: Vec::new(),
             thread: None,
         };
+        // The handler of a signal may do little more than write a byte.
         let (mut reader, writer) = UnixStream::pair()?;
         let second = Arc::new(AtomicBool::new(false));
         for signal in STOPS {

@@ -247,6 +247,7 @@ impl Stopper {
         };
         let report = self.run(threads, options);
         *lock(&self.state) = StopState::Stopped(report.clone());
+        // The lock is free by now: the threads that wait take it at once.
         self.changed.notify_all();
         report
     }
@@ -260,6 +261,7 @@ impl Stopper {
     fn stop_in_background(self: &Arc<Self>, options: StopOptions) -> StopReport {
         match &*lock(&self.state) {
             StopState::Running(_) => {}
+            // Another thread stops the node, and this one must not wait for it.
             StopState::Stopping => return StopReport::default(),
             StopState::Stopped(report) => return report.clone(),
         }
@@ -338,6 +340,7 @@ impl Stopper {
         self.end_processes(options, &mut report);
         self.end_threads(threads, options, &mut report);
         report.unsent_bytes = core.io.services.commands.unsent() - unsent_before;
+        // Last, because the phases make records.
         core.processes.log.end(options.kill_timeout);
         report
     }
@@ -375,6 +378,7 @@ impl Stopper {
         if self.signal.wait(options.flush_timeout, all_ended) {
             return;
         }
+        // What has not ended by its own deadline is killed, and counted by its stripe.
         for to in self.core.io.aliases() {
             let reason = Reason::Kill;
             commands.push(to.stripe(), Command::Exit { to, reason });
@@ -441,6 +445,7 @@ impl Stopper {
         }
         report.unflushed = self.core.io.services.commands.unflushed();
         report.unflushed += self.core.io.end_all();
+        // They hold messages of the program, whose drop may panic.
         self.core
             .io
             .services

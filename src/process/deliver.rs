@@ -310,7 +310,7 @@ impl Deliver for Processes {
     }
 
     fn deliver_reply(&self, pid: Pid, reply: Box<MessageReply>) {
-        // An requester that is gone needs no answer.
+        // A requester that is gone needs no answer.
         let _ = self.push(
             pid,
             Pid::NODE,

@@ -234,8 +234,8 @@ impl Processes {
         pid: Pid,
         options: &SpawnOptions,
     ) -> Result<Option<Arc<OwnThread>>, SpawnError> {
-        #[cfg(feature = "testing")]
         // On a simulated node every process runs on the thread of the simulation.
+        #[cfg(feature = "testing")]
         if crate::simulation::is_current() {
             return Ok(None);
         }

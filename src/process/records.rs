@@ -100,6 +100,7 @@ impl Processes {
             .record(Level::Error, Kind::ProcessEnded, own, |record| {
                 record.set_text("process does not end when it is killed, and is given up");
                 record.pid = Some(pid);
+                // Searched for, because the control block, which has the name, is with the handler that hangs.
                 let names = self.names.lock();
                 let name = names.iter().find(|(_, holder)| **holder == pid);
                 record.name = name.map(|(name, _)| name.clone());

@@ -57,6 +57,7 @@ impl Turns {
     pub(super) fn refuse(&self, claim: Claim, queued: usize, bound: usize) -> bool {
         match claim {
             Claim::Newcomer(_) => {
+                // What is granted counts as taken: a newcomer must not have the room of one whose turn it is.
                 !self.waiters.is_empty() || queued + self.granted as usize >= bound
             }
             Claim::InTurn(_) => queued >= bound,
