@@ -283,7 +283,7 @@ mod tests {
             poll(Waker::noop());
             poll(Waker::noop());
         });
-        let next = || polls.recv_timeout(std::time::Duration::from_secs(30));
+        let next = || polls.recv_timeout(Duration::from_secs(30));
         assert_eq!(next(), Ok(Poll::Pending));
         assert_eq!(next(), Ok(Poll::Pending), "it waits for its own lock");
         assert_eq!(next(), Ok(Poll::Ready(Reason::Kill)));

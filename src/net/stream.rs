@@ -75,6 +75,8 @@ pub(crate) fn mapped_for(addr: SocketAddr, is_v6: bool) -> SocketAddr {
 
 impl Stream {
     pub(crate) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
+        // Where no flag of a send does it, an option of the socket keeps a write to a closed connection from raising
+        // SIGPIPE.
         #[cfg(unix)]
         match self {
             Self::Tcp(stream) => no_signal::set_up(&SockRef::from(&*stream))?,

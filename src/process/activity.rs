@@ -32,6 +32,7 @@ impl Identity {
         let parent_word = u64::from(parent.index()) << 32 | u64::from(parent.generation());
         self.parent.store(parent_word, Relaxed);
         self.actor.store(MessageType::NONE.to_word(), Relaxed);
+        // It wraps after thirteen years.
         self.born_ds.store((now_ms / 100) as u32, Relaxed);
     }
 

@@ -175,6 +175,7 @@ impl Processes {
         }
         if let Some(behavior) = started {
             self.ended[reason.class()].fetch_add(1, Ordering::Relaxed);
+            // Noted, so that a stop can name a `terminate` that does not return.
             self.set_terminating(pid, pid.generation());
             self.terminate(control, &mut **behavior, reason);
             self.set_terminating(pid, 0);

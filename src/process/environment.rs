@@ -34,6 +34,7 @@ impl Environment {
     }
 
     fn set_value(&mut self, name: Name, value: Value) {
+        // A copy if it is shared: those that have inherited it keep what they had.
         let values = Arc::make_mut(self.0.get_or_insert_default());
         match values.iter_mut().find(|(other, _)| *other == name) {
             Some(entry) => entry.1 = value,

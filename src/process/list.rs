@@ -192,6 +192,7 @@ impl List {
             parent: identity.parent(),
             actor: label(identity.actor()),
             state: match mailbox.lanes.total() {
+                // One that runs has taken its message out, so that the lanes may be empty.
                 _ if self.running.contains(&index) => ProcessState::Running,
                 0 => ProcessState::Idle,
                 _ => ProcessState::Queued,

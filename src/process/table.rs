@@ -293,9 +293,11 @@ impl Processes {
         if let Some(name) = &control.name {
             return Err(SpawnError::Named(name.clone()));
         }
+        // In `terminate` the name would never be given back: the end has passed the table of names.
         if !self.is_alive(control.pid) {
             return Err(SpawnError::Ended);
         }
+        // The table first: where it refuses the name, the process has none.
         self.take_name(&name, control.pid)?;
         control.name = Some(name);
         Ok(())
@@ -329,6 +331,7 @@ impl Processes {
     /// From now on nothing is spawned.
     pub(crate) fn stop_spawning(&self) {
         self.stopping.store(true, Ordering::Release);
+        // Pairs with the fence in `admit`: a spawn sees the flag there, or the stop finds its process.
         fence(Ordering::SeqCst);
     }
 
@@ -349,6 +352,7 @@ impl Processes {
     pub(crate) fn pids(&self) -> Vec<Pid> {
         let mut pids = Vec::new();
         let mut index = 1;
+        // Cells are never freed, so that the first index without one is the end.
         while let Some(cell) = self.cells.get(index) {
             if let Some(generation) = cell.mailbox.generation() {
                 pids.push(Pid::new(index, generation));

@@ -61,6 +61,8 @@ impl OwnedTimers {
                 self.every.remove(&id);
             }
             TimerId::Once(key) => {
+                // The timer that was set last is the one that is canceled most often. A search for others would cost
+                // more than their stale keys.
                 self.once.pop_if(|last| *last == key);
             }
         }
@@ -123,6 +125,7 @@ impl Processes {
             TimerId::Once(key) => {
                 let event = self.timers.cancel(key);
                 let was_pending = event.is_some();
+                // A message of the program, whose drop may panic.
                 drop_catching(event);
                 was_pending
             }

@@ -45,6 +45,7 @@ impl ClientState {
 
     fn write(&mut self) {
         let Some(socket) = &self.socket else { return };
+        // The bytes wait for the end of the handshake, as those of a client that blocks would.
         if socket.is_connecting() {
             return;
         }
@@ -54,6 +55,7 @@ impl ClientState {
                 Ok(written) => drop(self.output.drain(..written)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
+                    // What is left can never be written.
                     self.output.clear();
                     return self.fail(&error);
                 }
@@ -63,6 +65,7 @@ impl ClientState {
             // It fails when the connection is gone, which reading reports.
             let _ = socket.shutdown_write();
         }
+        // Behind the output, which the connection must take first.
         if std::mem::take(&mut self.closes) {
             self.socket = None;
         }
@@ -336,6 +339,7 @@ pub struct TestUdp {
 
 impl TestUdp {
     pub(super) fn bind(world: &World, site: &Site) -> io::Result<Self> {
+        // Dual-stack, so that one socket reaches nodes in both families.
         let any = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0));
         Ok(Self {
             world: world.clone(),

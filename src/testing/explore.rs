@@ -129,6 +129,7 @@ fn run(
 ) -> Result<(), Failure> {
     let world = World::with(seed, options.clone());
     world.leave_out(left_out);
+    // Of the world only the trace is looked at behind a panic.
     let outcome = catch_unwind(AssertUnwindSafe(|| scenario(&world)));
     outcome.map_err(|payload| Failure {
         seed,

@@ -172,6 +172,7 @@ impl Schedule {
         let (least, most) = (*options.count.start() as u64, *options.count.end() as u64);
         for _ in 0..random.between(least, most) {
             let at_ns = now_ns + random.below(options.within.as_nanos() as u64);
+            // Drawn also if it is left out, so that the others stay what they were.
             let fault = draw_fault(options, random);
             if !self.left_out.contains(&self.drawn) {
                 self.pending.push((at_ns, self.drawn, fault));

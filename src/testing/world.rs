@@ -211,6 +211,7 @@ impl World {
     /// [`explore`](super::explore()) leaves single ones out to find those that a failure needs.
     pub fn inject(&self, options: &FaultOptions) {
         let now_ns = self.0.net().now_ns();
+        // A stream of its own: the list of faults does not move what the network and the scheduler draw.
         let mut random = Generator::new(self.0.seed, Stream::Faults);
         self.0
             .schedule
@@ -267,6 +268,7 @@ impl World {
         let mut net = self.0.net();
         let now_ns = net.now_ns();
         entry.paused_until_ns = now_ns.saturating_add(nanos(time));
+        // A process that a signal continues finds its poll interrupted.
         net.interrupt_poll(entry.site.poll);
         let name = &entry.name;
         net.trace
@@ -353,6 +355,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // Handlers that still wait unwind while there is a network.
         drop(self.baton.take());
+        // Unless a later world of this thread has taken its place.
         if simulation::is_driver(&self.this) {
             simulation::uninstall();
         }

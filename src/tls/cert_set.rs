@@ -54,12 +54,15 @@ impl CertSet {
         let Some(asked) = asked else {
             return (self.unknown != UnknownName::RefuseAlsoMissing).then_some(&self.default);
         };
+        // DNS names have no case (RFC 4343), and the keys of the map are in lower case.
         let asked = asked.to_ascii_lowercase();
+        // A wildcard stands for one label (RFC 6125 section 6.4.3).
         let by_wildcard = || {
             asked
                 .split_once('.')
                 .and_then(|(_, parent)| self.named.get(&format!("*.{parent}")))
         };
+        // The name itself goes before a wildcard.
         if let Some(pair) = self.named.get(&asked).or_else(by_wildcard) {
             return Some(pair);
         }

@@ -190,6 +190,7 @@ impl TlsServerOptions {
             let problem = format!("has room for {sessions} sessions, must be 1 to {MAX_SESSIONS}");
             return Some(("resumption", problem));
         }
+        // A list that is not looked at would be taken for a protection.
         if self.revocation_lists.is_some() && matches!(self.client_auth, ClientAuth::None) {
             let problem = "no certificate of a client is asked for";
             return Some(("revocation_lists", problem.to_owned()));
@@ -376,6 +377,7 @@ impl Recipe {
             }
             ServerResumption::Tickets => {
                 config.ticketer = ticketer().map_err(TlsError::from_config)?;
+                // Tickets alone: a store beside them would hold sessions that no client asks for.
                 config.session_storage = Arc::new(NoServerSessionStorage {});
             }
             ServerResumption::Store { sessions } => {

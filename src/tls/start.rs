@@ -75,6 +75,7 @@ impl StartTls {
         if let Some((option, problem)) = options.problem() {
             return Err(TlsError::Option { option, problem });
         }
+        // Built here, so that wrong options are an error of this call and not of the first connection.
         options.config()?;
         let name = certified_name(options.server_name().unwrap_or(host));
         let name = TlsClientOptions::checked_name(&name)?;

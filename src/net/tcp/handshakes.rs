@@ -115,6 +115,7 @@ impl WaitingHandshakes {
         now_ms: u64,
     ) -> Result<Alias, Option<u64>> {
         let mut lists = self.lists();
+        // The first has waited longest: if it has not stalled, none has.
         let first = lists.of(waits_for).first_entry().ok_or(None)?;
         let stalls_ms = first.get().1.saturating_add(STALL_MS);
         if now_ms < stalls_ms {

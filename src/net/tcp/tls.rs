@@ -66,7 +66,9 @@ impl ClientSide {
         if options.insecure_skip_verify {
             tls = tls.with_insecure_skip_verify(true);
         }
+        // Built here, so that wrong options are an error of the connect and not of the attempt.
         tls.config()?;
+        // The name of the options goes first: behind a tunnel the host connected to is not the one that is meant.
         let name = match tls.server_name() {
             Some(name) => Host::from(name).tls_name(),
             None => options.host.tls_name(),

@@ -84,6 +84,7 @@ impl Mailbox {
         let overflow = Overflow::new(policy);
         let drops_oldest = overflow.as_ref().is_some_and(Overflow::drops_oldest);
         state.others.get_or_insert_default().overflow = overflow;
+        // Above zero, the consumer comes to the lock for each message: the oldest is here then, and not in a batch.
         self.priority.store(u32::from(drops_oldest), Relaxed);
     }
 
@@ -108,6 +109,7 @@ impl Mailbox {
                 overflow.dropped += 1;
                 return is_this(envelope);
             }
+            // Not simply the first: signals and the data of sockets are never dropped.
             dropped = main.remove_first(may_be_dropped);
             overflow.dropped += u64::from(dropped.is_some());
         }

@@ -42,6 +42,7 @@ impl Inner {
                 return true;
             }
             if self.step(until_ns) == Step::Nothing {
+                // The time of the limit passes too, so that two waits in a row take as long as both.
                 if until_ns != u64::MAX {
                     self.pass_until(until_ns);
                 }
@@ -134,6 +135,7 @@ impl Inner {
     }
 
     fn serve_clients(&self) -> bool {
+        // The lock of the network is free when the clients are called, which take it.
         let mut ready = Vec::new();
         {
             let mut net = self.net();
@@ -169,6 +171,7 @@ impl Inner {
         let Some((index, choice)) = self.choose() else {
             return false;
         };
+        // The list of nodes is free while the task runs, which may start or stop one.
         let (core, site) = {
             let nodes = self.nodes.borrow();
             (Arc::clone(&nodes[index].core), nodes[index].site.clone())

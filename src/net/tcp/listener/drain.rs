@@ -55,6 +55,7 @@ impl TcpServer {
         drain: Drain,
     ) -> Result<(), Reason> {
         let deadline_ms = deadline_of(cx, drain.deadline);
+        // Nothing is listened to any more, and only an earlier end makes a difference.
         if let Some(draining) = &mut self.draining {
             draining.deadline_ms = draining.deadline_ms.min(deadline_ms);
             return self.advance_drain(cx);
@@ -89,6 +90,7 @@ impl TcpServer {
         if open == 0 {
             return Err(Reason::Normal);
         }
+        // Once: connections that are being closed have deadlines of their own.
         if draining.closed.is_none() && draining.deadline_ms <= cx.now_ms {
             draining.closed = Some(open);
             cx.set_deadline(u64::MAX);
