@@ -553,7 +553,7 @@ pub(super) fn options() -> WorldOptions {
 
 #[test]
 fn chat_keeps_its_promises_under_faults() {
-    // All of them take two minutes of an optimized build.
+    // All of them take half a minute of processor time of an optimized build.
     let seeds = if cfg!(debug_assertions) { 100 } else { 10_000 };
     explore_with(&options(), 0..seeds, scenario);
 }

@@ -1,10 +1,11 @@
 //! Handlers that wait: what the world and its threads do meanwhile.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use crate::prelude::*;
+use crate::record::Logger;
 use crate::testing::*;
 use crate::{RequestError, StopOptions};
 
@@ -263,83 +264,105 @@ fn handler_that_waits_when_its_world_ends_unwinds() {
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
 }
 
-/// What one run traces in which many calls overlap, some of them in cycles, and processes are killed in them.
-fn trace_of(seed: u64) -> (u64, String, Vec<String>) {
-    struct Chain {
-        others: Arc<std::sync::Mutex<Vec<Pid>>>,
-        results: mpsc::Sender<String>,
+/// A request that goes on from process to process, each of which is a digit of the number.
+struct Hop(u64);
+
+impl Request for Hop {
+    type Reply = u32;
+}
+
+/// Calls the next process of the route that it gets.
+struct Chain {
+    others: Arc<Mutex<Vec<Pid>>>,
+    begun: Arc<AtomicU32>,
+    results: mpsc::Sender<String>,
+}
+
+impl Chain {
+    fn call(&self, cx: &mut Context<'_>, route: u64) -> Result<u32, RequestError> {
+        let to = self.others.lock().expect("no panic")[route as usize % 8];
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        let result = cx.call(to, Hop(route / 8), LONG / 20);
+        let text = format!("{} {result:?}", cx.pid());
+        self.results.send(text).expect("the test listens");
+        result
     }
-    impl Actor for Chain {
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
-            let route: u64 = message.downcast().expect("a route");
-            let result = cx.call(self.next(route), Hop(route / 8), LONG / 10);
-            self.results.send(format!("{} {result:?}", cx.pid()))?;
-            Ok(())
-        }
-        fn handle_call(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-            reply: Reply,
-        ) -> Result<(), Reason> {
-            let Hop(route) = message.downcast().expect("a hop");
-            let answer = match route {
-                0 => 0,
-                _ => cx.call(self.next(route), Hop(route / 8), LONG / 20)? + 1,
-            };
-            reply.answer::<Hop>(answer);
-            Ok(())
-        }
-    }
-    impl Chain {
-        fn next(&self, route: u64) -> Pid {
-            let others = self.others.lock().expect("no panic");
-            others[route as usize % 8]
-        }
-    }
-    struct Hop(u64);
-    impl Request for Hop {
-        type Reply = u32;
+}
+
+impl Actor for Chain {
+    fn handle_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+    ) -> Result<(), Reason> {
+        let route = message.downcast().expect("a route");
+        // An error is in the results.
+        let _ = self.call(cx, route);
+        Ok(())
     }
 
+    fn handle_call(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Pid,
+        message: Message,
+        reply: Reply,
+    ) -> Result<(), Reason> {
+        let Hop(route) = message.downcast().expect("a hop");
+        let answer = match route {
+            0 => 0,
+            _ => self.call(cx, route)? + 1,
+        };
+        reply.answer::<Hop>(answer);
+        Ok(())
+    }
+}
+
+/// What one run traces in which many calls overlap, some of them in cycles or to a process that never answers, while
+/// processes are killed, and the node pauses and stops. Each call that begins ends.
+fn trace_of(seed: u64) -> (u64, String, Vec<String>) {
     let world = World::seeded(seed);
-    let options = NodeOptions::from("calls").with_logger(crate::record::Logger::none());
+    let options = NodeOptions::from("calls").with_logger(Logger::none());
     let node = TestNode::start_with(&world, options).expect("the options are right");
-    let others = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let others = Arc::new(Mutex::new(Vec::new()));
     let (results, reported) = mpsc::channel();
+    let begun = Arc::new(AtomicU32::new(0));
+    let mut pids = Vec::new();
     for _ in 0..7 {
         let chain = Chain {
             others: Arc::clone(&others),
+            begun: Arc::clone(&begun),
             results: results.clone(),
         };
-        let pid = node.spawn(|| chain).expect("spawned");
-        others.lock().expect("no panic").push(pid);
+        pids.push(node.spawn(|| chain).expect("spawned"));
     }
-    let pids = others.lock().expect("no panic").clone();
     let silent = node.spawn(Keeps::default).expect("spawned");
-    others.lock().expect("no panic").push(silent);
+    others
+        .lock()
+        .expect("no panic")
+        .extend(pids.iter().copied().chain([silent]));
+    let kinds = [FaultKind::Kill, FaultKind::Pause, FaultKind::Stop];
+    let within = Duration::from_millis(5);
+    world.inject(
+        &FaultOptions::default()
+            .with_kinds(kinds)
+            .with_within(within),
+    );
     for _ in 0..30 {
+        // One that has ended takes nothing any more.
         let pid = pids[world.draw(7) as usize];
-        // One that has been killed takes nothing any more.
-        if node.send(pid, world.draw(4_096)).is_ok() && world.draw(15) == 0 {
-            world.advance(Duration::from_micros(world.draw(100)));
-            node.crash(pid).expect("it lives");
-        }
+        let is_sent = node.send(pid, world.draw(4_096)).is_ok();
         world.advance(Duration::from_micros(world.draw(200)));
+        if is_sent && world.draw(15) == 0 {
+            let _ = node.crash(pid);
+        }
     }
     world.advance(Duration::from_millis(world.draw(2_000)));
     drop(node);
-    (
-        world.trace_hash(),
-        world.trace(200),
-        reported.try_iter().collect(),
-    )
+    let reported: Vec<_> = reported.try_iter().collect();
+    assert_eq!(reported.len(), begun.load(Ordering::Relaxed) as usize);
+    (world.trace_hash(), world.trace(200), reported)
 }
 
 #[test]
