@@ -206,7 +206,7 @@ fn call_from_outside_runs_the_world_and_its_timeout_is_virtual() {
 }
 
 #[test]
-fn two_nodes_reach_each_other_until_a_partition() {
+fn two_nodes_reach_each_other_until_one_is_silent() {
     struct Dial(std::net::SocketAddr, Arc<Mutex<Vec<String>>>);
     impl Actor for Dial {
         fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {

@@ -119,6 +119,54 @@ fn delay_of_a_link_is_that_of_each_answer() {
 }
 
 #[test]
+fn partition_keeps_what_is_sent_until_its_end() {
+    let world = World::seeded(10);
+    let (server, other) = (TestNode::start(&world), TestNode::start(&world));
+    server.spawn(|| Echo::at("0.0.0.0:7000")).expect("spawned");
+    let there = world.net().address_of(&server, 7_000);
+    let (pid, seen) = dial(&other, there).expect("an attempt");
+    let client = server.connect(addr());
+    world.run_until_idle();
+    let Ok(Message::TcpConnect(connect)) = seen.try_recv() else {
+        panic!("it connects")
+    };
+    // From the clients of the test only, and then from the other node only.
+    for is_from_node in [false, true] {
+        let time = Duration::from_secs(3);
+        let from = is_from_node.then_some(&other);
+        world.net().partition(&server, from, time);
+        client.write(b"hi");
+        let bytes = MessageTcp::new(connect.id, "ho");
+        other.node().send_alias(connect.id, bytes).expect("sent");
+        world.advance(time / 2);
+        let is_cut = [client.available() == 0, seen.try_recv().is_err()];
+        assert_eq!(is_cut, [!is_from_node, is_from_node]);
+        world.advance(time);
+        assert_eq!(client.read(2), b"hi");
+        if is_from_node {
+            assert!(matches!(seen.try_recv(), Ok(Message::Tcp(_))));
+        }
+    }
+    other.crash(pid).expect("it lives");
+}
+
+#[test]
+fn link_with_a_rate_takes_its_time() {
+    let link = LinkOptions::default().with_bytes_per_second(100_000);
+    let net = NetOptions::default().with_link(link);
+    let world = World::with(11, WorldOptions::default().with_net(net));
+    let node = TestNode::start(&world);
+    node.spawn(|| Echo::at("127.0.0.1:7000")).expect("spawned");
+    let client = node.connect(addr());
+    world.run_until(|| client.is_connected());
+    let began = world.now();
+    client.write(&vec![7; 200_000]);
+    assert_eq!(client.read(200_000).len(), 200_000);
+    let took = (world.now() - began).as_millis();
+    assert!((2_000..4_500).contains(&took), "{took} ms");
+}
+
+#[test]
 fn second_address_of_a_name_is_tried_while_the_first_is_silent() {
     let world = World::seeded(5);
     let (server, client) = (TestNode::start(&world), TestNode::start(&world));
