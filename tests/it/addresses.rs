@@ -145,6 +145,29 @@ fn every_host_is_bound_and_answered_by_udp() {
 }
 
 #[test]
+fn peer_is_shown_as_the_system_shows_it() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let hosts = [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::1%1", "::1")];
+    for (to, from) in hosts {
+        if !has_v6() && from == "::1" {
+            println!("skipped: no IPv6 for {to}");
+            continue;
+        }
+        let server = TcpServer::bind((from, 0)).expect("bound");
+        let addr = server.local_addr();
+        probe.spawn_meta(server);
+        let client = probe.connect_to((to, addr.port()));
+        for connect in [probe.connect(), probe.connect()] {
+            if connect.id == client {
+                assert_eq!(connect.remote_addr, addr, "{to}");
+            }
+        }
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn mapped_local_address_is_used_for_an_ipv4_peer() {
     let node = node();
     let probe = Probe::spawn(&node);

@@ -174,7 +174,14 @@ impl TcpConnection {
                     let attempt = attempts.remove(place);
                     return self.try_once_more(cx, attempt);
                 }
-                Outcome::Connected | Outcome::Itself => {
+                Outcome::Connected(peer) => {
+                    let winner = Attempt {
+                        address: peer,
+                        ..attempts.remove(place)
+                    };
+                    return self.establish(cx, winner, readiness);
+                }
+                Outcome::Itself => {
                     let winner = attempts.remove(place);
                     return self.establish(cx, winner, readiness);
                 }

@@ -1,6 +1,7 @@
 //! How a non-blocking connect has ended, as the socket says it after an event.
 
 use std::io;
+use std::net::SocketAddr;
 
 use crate::meta::Readiness;
 use crate::net::stream::{Stream, canonical};
@@ -9,7 +10,8 @@ use crate::net::stream::{Stream, canonical};
 pub(super) enum Outcome {
     /// The event was not about the connection.
     Pending,
-    Connected,
+    /// With this peer, as the system shows it: a zone that means nothing there, or the unspecified address, is not its own.
+    Connected(SocketAddr),
     /// Both ends are this socket.
     Itself,
     Failed(io::Error),
@@ -26,7 +28,7 @@ pub(super) fn outcome(stream: &Stream, readiness: Readiness) -> Outcome {
             {
                 return Outcome::Itself;
             }
-            Ok(_) => return Outcome::Connected,
+            Ok(peer) => return Outcome::Connected(peer),
             Err(error) => error,
         },
         // The socket has an error: that it is not connected yet is none.
