@@ -170,8 +170,18 @@ fn remove_stale(path: &Path, kind: Type) -> io::Result<()> {
     Ok(())
 }
 
+/// The path as it is kept to be connected to later: absolute, unless it is too long for an address then (108 bytes on Linux, see
+/// unix(7)). A relative one still means the same as long as the working directory stays.
+pub(super) fn kept(path: &Path) -> PathBuf {
+    let absolute = absolute(path);
+    match address(&absolute) {
+        Ok(_) => absolute,
+        Err(_) => path.to_owned(),
+    }
+}
+
 /// The path, so that it means the same when the process has changed its working directory.
-pub(super) fn absolute(path: &Path) -> PathBuf {
+fn absolute(path: &Path) -> PathBuf {
     if is_abstract(path) {
         return path.to_owned();
     }

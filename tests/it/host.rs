@@ -179,6 +179,34 @@ fn socket_with_a_full_backlog_is_reached_after_the_working_directory_has_changed
     );
 }
 
+#[test]
+fn relative_path_is_waited_for_in_a_directory_too_deep_for_an_address() {
+    alone(
+        "host::relative_path_is_waited_for_in_a_directory_too_deep_for_an_address",
+        || {
+            let folder = enter(&"deep".repeat(30));
+            let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)
+                .expect("a socket");
+            let address = socket2::SockAddr::unix("full.sock").expect("an address");
+            socket.bind(&address).expect("bound");
+            socket.listen(0).expect("listening");
+            let _first = UnixStream::connect("full.sock").expect("the only place");
+            let waits = UnixConnection::connect("full.sock", UnixConnectionOptions::default());
+            let node = node();
+            let probe = Probe::spawn(&node);
+            let alias = probe.spawn_meta(waits.expect("an attempt"));
+            wait_for(&node, alias, "state", "connecting");
+            let listener =
+                std::os::unix::net::UnixListener::from(std::os::fd::OwnedFd::from(socket));
+            for _ in 0..2 {
+                listener.accept().expect("a connection");
+            }
+            probe.connect();
+            std::fs::remove_dir_all(folder).expect("removed");
+        },
+    );
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn certificates_are_read_again_after_the_working_directory_has_changed() {

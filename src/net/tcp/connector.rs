@@ -231,7 +231,7 @@ impl TcpConnection {
         let state = begin_unix(path, &options.connection.socket).map_err(failed)?;
         let mut attempt = Self::new(options, state, tls);
         if let Some(again) = &mut attempt.reconnect {
-            again.path = Some(unix::absolute(path));
+            again.path = Some(unix::kept(path));
         }
         Ok(attempt)
     }
@@ -364,7 +364,7 @@ fn begin_unix(path: &std::path::Path, options: &SocketOptions) -> io::Result<Att
             Ok(AttemptState::connecting(stream, UNSPECIFIED))
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Ok(AttemptState::Busy(unix::absolute(path)))
+            Ok(AttemptState::Busy(unix::kept(path)))
         }
         Err(error) => Err(error),
     }
