@@ -35,8 +35,11 @@ struct Behavior {
 
 /// Sends something, and waits for the end whatever it is.
 fn send_and_hear(addr: SocketAddr, bytes: &[u8]) {
-    let mut stream = client(addr);
     // The other side may be gone already.
+    let Ok(mut stream) = std::net::TcpStream::connect(addr) else {
+        return;
+    };
+    drop(stream.set_read_timeout(Some(LIMIT)));
     drop(stream.write_all(bytes));
     drop(stream.shutdown(std::net::Shutdown::Write));
     drop(read_out(&mut stream));
@@ -73,6 +76,24 @@ fn behaviors() -> Vec<Behavior> {
             name: "sends bad frames",
             options: || TcpServerOptions::default().with_framing(Framing::Lines { max_length: 8 }),
             peer: |addr| send_and_hear(addr, &[b'x'; 100]),
+        },
+        Behavior {
+            name: "sends bad PROXY headers",
+            options: || {
+                let trusted = longshore::IpNetwork::from(std::net::IpAddr::from([127, 0, 0, 1]));
+                let proxy = longshore::ProxyProtocol::required([trusted]);
+                TcpServerOptions::default().with_proxy_protocol(proxy)
+            },
+            peer: |addr| send_and_hear(addr, b"PROXY TCP4 what\r\n"),
+        },
+        Behavior {
+            name: "is no trusted proxy",
+            options: || {
+                let trusted = longshore::IpNetwork::from(std::net::IpAddr::from([192, 0, 2, 1]));
+                let proxy = longshore::ProxyProtocol::required([trusted]);
+                TcpServerOptions::default().with_proxy_protocol(proxy)
+            },
+            peer: |addr| send_and_hear(addr, b"x"),
         },
         Behavior {
             name: "is refused by a limit",

@@ -267,6 +267,50 @@ fn connection_that_a_limit_refuses_takes_little_time() {
     assert!(time < MOST, "{time:?}");
 }
 
+#[test]
+fn connection_with_a_bad_proxy_header_takes_little_time() {
+    let trusted = ["127.0.0.0/8".parse::<longshore::IpNetwork>().unwrap()];
+    let options =
+        framed(Framing::Raw).with_proxy_protocol(longshore::ProxyProtocol::required(trusted));
+    let time = time_of("sends a bad PROXY header", options, |address| {
+        send_and_hear(&mut connect(address), b"PROXY TCP4 what\r\n");
+    });
+    assert!(time < MOST, "{time:?}");
+}
+
+#[test]
+fn connection_without_an_owner_takes_little_time() {
+    let options = framed(Framing::Raw).with_process_pool(["absent"]);
+    let time = time_of("connects where no process serves", options, |address| {
+        send_and_hear(&mut connect(address), b"x");
+    });
+    assert!(time < MOST, "{time:?}");
+}
+
+#[test]
+fn peer_with_half_a_proxy_header_costs_little() {
+    let _turn = alone();
+    let node = node(2);
+    let owner = node.spawn(Owner::new).unwrap();
+    let trusted = ["127.0.0.0/8".parse::<longshore::IpNetwork>().unwrap()];
+    let options =
+        framed(Framing::Raw).with_proxy_protocol(longshore::ProxyProtocol::required(trusted));
+    let server = TcpServer::bind(options).unwrap();
+    let address = server.local_addr();
+    node.send(owner, server).unwrap();
+    let what = "half a PROXY header";
+    let bytes = bytes_of(
+        what,
+        &node,
+        address,
+        |_| (),
+        |peer| {
+            peer.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.2 ").unwrap();
+        },
+    );
+    assert!(bytes < 4_000, "{bytes}");
+}
+
 #[cfg(feature = "ring")]
 #[test]
 fn connection_that_speaks_no_tls_takes_little_time() {
