@@ -5,7 +5,7 @@ pub(crate) mod blocking;
 pub(crate) mod inside;
 pub(crate) mod lookups;
 #[cfg(test)]
-#[cfg(test)]
 pub(crate) mod option_rows;
+pub(crate) mod small_addr;
 pub(crate) mod sync;
 pub(crate) mod unwind;

@@ -69,7 +69,7 @@ pub(super) fn listen(
 pub(super) fn accept(listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
     let (stream, remote) = listener.accept()?;
     let remote = remote.ip().map_or(UNSPECIFIED, canonical);
-    Ok((Stream::Simulated(stream), remote))
+    Ok((Stream::Simulated(Box::new(stream)), remote))
 }
 
 /// Begins to connect.
@@ -83,7 +83,7 @@ pub(super) fn connect(
     if options.reset_on_close {
         stream.reset_on_close();
     }
-    Ok(Stream::Simulated(stream))
+    Ok(Stream::Simulated(Box::new(stream)))
 }
 
 /// Connects to a socket in the file system.
@@ -93,7 +93,8 @@ pub(super) fn connect_unix(
     path: &std::path::Path,
     options: &SocketOptions,
 ) -> io::Result<Stream> {
-    StreamSocket::connect_unix(site, path, asked(options)).map(Stream::Simulated)
+    let stream = StreamSocket::connect_unix(site, path, asked(options))?;
+    Ok(Stream::Simulated(Box::new(stream)))
 }
 
 /// A datagram socket.

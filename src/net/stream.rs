@@ -1,7 +1,7 @@
 //! The socket of a connection: TCP or Unix domain, one type to read and write.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 
 use socket2::SockRef;
 
@@ -18,7 +18,7 @@ pub(crate) enum Stream {
     #[cfg(unix)]
     Unix(mio::net::UnixStream),
     #[cfg(feature = "testing")]
-    Simulated(StreamSocket),
+    Simulated(Box<StreamSocket>),
     /// The connection is over and its descriptor given back.
     HungUp,
 }
@@ -26,31 +26,6 @@ pub(crate) enum Stream {
 /// The address of what has none.
 pub(crate) const UNSPECIFIED: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-/// A peer's address, kept for each connection: small where it can be.
-#[derive(Debug)]
-pub(crate) enum PeerAddr {
-    V4(SocketAddrV4),
-    V6(Box<SocketAddrV6>),
-}
-
-impl From<SocketAddr> for PeerAddr {
-    fn from(addr: SocketAddr) -> Self {
-        match addr {
-            SocketAddr::V4(addr) => Self::V4(addr),
-            SocketAddr::V6(addr) => Self::V6(Box::new(addr)),
-        }
-    }
-}
-
-impl PeerAddr {
-    pub(crate) fn get(&self) -> SocketAddr {
-        match self {
-            Self::V4(addr) => SocketAddr::V4(*addr),
-            Self::V6(addr) => SocketAddr::V6(**addr),
-        }
-    }
-}
 
 /// An IPv4 address is shown as IPv4, also on a socket that serves both families.
 pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
@@ -90,7 +65,7 @@ impl Stream {
             #[cfg(unix)]
             Self::Unix(stream) => cx.register_source(stream),
             #[cfg(feature = "testing")]
-            Self::Simulated(stream) => super::simulated::register(cx, stream),
+            Self::Simulated(stream) => super::simulated::register(cx, &**stream),
             // No further event can come.
             Self::HungUp => Ok(()),
         }
@@ -123,7 +98,7 @@ impl Stream {
             #[cfg(unix)]
             Self::Unix(stream) => cx.deregister_source(stream),
             #[cfg(feature = "testing")]
-            Self::Simulated(stream) => super::simulated::deregister(stream),
+            Self::Simulated(stream) => super::simulated::deregister(&**stream),
             Self::HungUp => {}
         }
     }

@@ -255,7 +255,7 @@ impl Deliver for Processes {
     }
 
     fn adopt(&self, pid: Pid, alias: Alias) -> bool {
-        self.with_relations(pid, |relations| relations.metas.insert(alias))
+        self.with_related(pid, |related| related.adopt(alias))
             .is_some()
     }
 
@@ -268,10 +268,7 @@ impl Deliver for Processes {
     }
 
     fn disown(&self, pid: Pid, alias: Alias) {
-        self.with_relations(pid, |relations| {
-            relations.listeners.remove(&alias);
-            relations.metas.remove(&alias)
-        });
+        self.with_related(pid, |related| related.disown(alias));
     }
 
     fn resolve(&self, name: &str) -> Option<Pid> {
@@ -297,8 +294,11 @@ impl Deliver for Processes {
     }
 
     fn is_waiting(&self, pid: Pid, request: Ref) -> bool {
-        self.with_relations(pid, |relations| !relations.has_canceled(request))
-            .unwrap_or(false)
+        self.with_related(pid, |related| {
+            let table = related.table();
+            !table.is_some_and(|relations| relations.has_canceled(request))
+        })
+        .unwrap_or(false)
     }
 
     fn run_blocking(&self, pid: Pid, job: Job) -> Result<(), Job> {

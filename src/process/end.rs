@@ -28,7 +28,7 @@ use std::task::{Wake, Waker};
 
 use super::lifecycle::{Behavior, ControlBlock, Process, ProcessContext};
 use super::mailbox::{Batch, ClosedMailbox};
-use super::relations::{Relations, in_order};
+use super::relations::{Related, Relations, in_order};
 use super::table::{Cell, Processes, Stage};
 use super::turns::Resumed;
 use crate::base::sync::Mutex;
@@ -71,7 +71,7 @@ impl Processes {
     pub(super) fn end(self: &Arc<Self>, cell: &Cell, mut process: Box<Process>, reason: Reason) {
         let mut remains = cell.mailbox.close(&mut process.batch);
         self.unregister(&mut process.control);
-        if remains.relations.is_some() {
+        if remains.related.table().is_some() {
             let closing = Closing::started(*process, remains, reason);
             return self.continue_end(cell, closing);
         }
@@ -190,9 +190,7 @@ impl Processes {
             }
             self.leave_lines(control);
         }
-        if let Some(relations) = remains.relations.take() {
-            self.notify_related(pid, *relations, reason);
-        }
+        self.notify_related(pid, std::mem::take(&mut remains.related), reason);
         // Behind `terminate`, which may have set some.
         control.cancel_all_timers(self);
         if let Some(waiters) = remains.waiters.take() {
@@ -288,7 +286,17 @@ impl Processes {
     }
 
     /// Steps 5 and 6.
-    fn notify_related(&self, pid: Pid, relations: Relations, reason: &Reason) {
+    #[inline]
+    fn notify_related(&self, pid: Pid, related: Related, reason: &Reason) {
+        match related {
+            Related::None => {}
+            Related::Child(_) if planted!(ChildrenKept) => {}
+            Related::Child(alias) => self.exit_meta(alias, reason),
+            Related::Table(relations) => self.notify_all(pid, *relations, reason),
+        }
+    }
+
+    fn notify_all(&self, pid: Pid, relations: Relations, reason: &Reason) {
         for alias in in_order(relations.metas) {
             if planted!(ChildrenKept) {
                 continue;
@@ -357,8 +365,14 @@ impl Closing {
 
     /// The meta-processes that are closed before `terminate`: listeners, and all if `init` failed.
     pub(super) fn take_listeners(&mut self) -> Vec<Alias> {
-        let Some(relations) = &mut self.remains.relations else {
-            return Vec::new();
+        let relations = match &mut self.remains.related {
+            Related::Table(relations) => relations,
+            Related::Child(alias) if !self.was_started => {
+                let child = *alias;
+                self.remains.related = Related::None;
+                return vec![child];
+            }
+            Related::None | Related::Child(_) => return Vec::new(),
         };
         let listeners = std::mem::take(&mut relations.listeners);
         // Without an `init` that returned there is no `terminate` that could use them: all are closed first.

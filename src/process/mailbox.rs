@@ -53,7 +53,7 @@ use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::id::{Alias, Pid};
 use crate::message::Priority;
 use crate::process::envelope::{Envelope, Payload};
-use crate::process::relations::Relations;
+use crate::process::relations::{Related, Relations};
 
 /// Two cache lines, less the state and the identity.
 const GAP: usize =
@@ -105,7 +105,7 @@ impl Batch {
 pub(crate) struct ClosedMailbox {
     pub(crate) envelopes: Vec<Envelope>,
     pub(crate) waiters: Option<Box<Waiters>>,
-    pub(crate) relations: Option<Box<Relations>>,
+    pub(crate) related: Related,
     /// The generation is used up: the cell must not be used again.
     pub(crate) is_exhausted: bool,
 }
@@ -128,7 +128,7 @@ impl Default for Mailbox {
             },
             main: Lane::default(),
             others: None,
-            relations: None,
+            related: Related::None,
             data_bound: u32::MAX,
         };
         Self {
@@ -353,7 +353,7 @@ impl Mailbox {
         let mut closed = ClosedMailbox {
             envelopes: Vec::new(),
             waiters: None,
-            relations: state.relations.take(),
+            related: std::mem::take(&mut state.related),
             is_exhausted: state.generation == u32::MAX,
         };
         // Most processes end with an empty mailbox.
@@ -390,17 +390,18 @@ impl Mailbox {
         generation: u32,
         change: impl FnOnce(&mut Relations) -> R,
     ) -> Option<R> {
+        self.with_related(generation, |related| related.change(change))
+    }
+
+    /// The same for what needs no table.
+    pub(crate) fn with_related<R>(
+        &self,
+        generation: u32,
+        change: impl FnOnce(&mut Related) -> R,
+    ) -> Option<R> {
         let mut state = self.state.lock();
-        if state.generation != generation || state.status == Status::Closed {
-            return None;
-        }
-        let relations = state.relations.get_or_insert_default();
-        let result = change(relations);
-        // Most processes have no relations, and hold no memory for them.
-        if relations.is_empty() {
-            state.relations = None;
-        }
-        Some(result)
+        let is_here = state.generation == generation && state.status != Status::Closed;
+        is_here.then(|| change(&mut state.related))
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a process is related to: its meta-processes, links and monitors. Allocated with the first
-//! relation, freed with the last.
+//! What a process is related to: its meta-processes, links and monitors. The table of them is allocated with the first
+//! relation but a single child, and freed with the last; see [`Related`].
 //!
 //! Both directions are kept: which watchers this process has, and what this process watches, so that
 //! the end of either side cleans up the other.
@@ -53,6 +53,79 @@ pub(crate) struct Relations {
     pub(super) canceled: Option<Box<HashSet<Ref>>>,
 }
 
+/// The relations as a mailbox keeps them. Most processes have none, and a session has its connection only: neither takes
+/// memory of its own.
+#[derive(Debug, Default)]
+pub(crate) enum Related {
+    #[default]
+    None,
+    /// A meta-process that is no listener, and nothing else.
+    Child(Alias),
+    Table(Box<Relations>),
+}
+
+impl Related {
+    /// The table, for what cannot be seen without it; `None` says that there is at most a child.
+    pub(crate) fn table(&self) -> Option<&Relations> {
+        match self {
+            Self::Table(relations) => Some(relations),
+            Self::None | Self::Child(_) => None,
+        }
+    }
+
+    /// How many meta-processes end with this process.
+    pub(crate) fn metas(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Child(_) => 1,
+            Self::Table(relations) => relations.metas.len(),
+        }
+    }
+
+    /// Changes the relations by way of a table, which is freed when it is not needed any more.
+    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut Relations) -> R) -> R {
+        let mut relations = match std::mem::take(self) {
+            Self::None => Box::default(),
+            Self::Child(alias) => Box::new(Relations::with_child(alias)),
+            Self::Table(relations) => relations,
+        };
+        let result = change(&mut relations);
+        *self = if relations.is_empty() {
+            Self::None
+        } else {
+            match relations.only_child() {
+                Some(alias) => Self::Child(alias),
+                None => Self::Table(relations),
+            }
+        };
+        result
+    }
+
+    /// Adds a meta-process that ends with this process.
+    pub(crate) fn adopt(&mut self, alias: Alias) {
+        match self {
+            Self::None => *self = Self::Child(alias),
+            Self::Child(child) if *child == alias => {}
+            _ => self.change(|relations| {
+                relations.metas.insert(alias);
+            }),
+        }
+    }
+
+    /// Removes a meta-process, a listener or not.
+    pub(crate) fn disown(&mut self, alias: Alias) {
+        match self {
+            Self::None => {}
+            Self::Child(child) if *child == alias => *self = Self::None,
+            Self::Child(_) => {}
+            Self::Table(_) => self.change(|relations| {
+                relations.listeners.remove(&alias);
+                relations.metas.remove(&alias);
+            }),
+        }
+    }
+}
+
 /// What a monitor is on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Monitored {
@@ -72,13 +145,30 @@ impl Monitored {
 }
 
 impl Relations {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.metas.is_empty()
-            && self.dependents.is_empty()
+    fn with_child(alias: Alias) -> Self {
+        Self {
+            metas: HashSet::from([alias]),
+            ..Self::default()
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.metas.is_empty() && self.has_no_others()
+    }
+
+    /// Besides its meta-processes.
+    fn has_no_others(&self) -> bool {
+        self.dependents.is_empty()
             && self.links.is_empty()
             && self.watchers.is_empty()
             && self.monitors.is_empty()
             && self.canceled.is_none()
+    }
+
+    /// The child, if there is no other relation.
+    fn only_child(&self) -> Option<Alias> {
+        let is_only = self.metas.len() == 1 && self.listeners.is_empty() && self.has_no_others();
+        self.metas.iter().copied().next().filter(|_| is_only)
     }
 }
 
@@ -322,4 +412,55 @@ pub(crate) fn in_order<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut items: Vec<T> = items.into_iter().collect();
     items.sort_unstable();
     items
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn alias(slot: u32) -> Alias {
+        Alias::new(0, slot, 1)
+    }
+
+    #[test]
+    fn one_child_is_kept_without_a_table() {
+        let mut related = Related::default();
+        related.adopt(alias(1));
+        related.adopt(alias(1));
+        assert!(matches!(related, Related::Child(child) if child == alias(1)));
+        related.disown(alias(2));
+        assert_eq!(related.metas(), 1);
+        related.disown(alias(1));
+        assert!(matches!(related, Related::None));
+    }
+
+    #[test]
+    fn table_holds_what_is_more_than_a_child_and_is_freed_with_it() {
+        let mut related = Related::default();
+        related.adopt(alias(1));
+        related.adopt(alias(2));
+        assert_eq!((related.metas(), related.table().is_some()), (2, true));
+        related.disown(alias(1));
+        assert!(matches!(related, Related::Child(child) if child == alias(2)));
+        let link = Target::Pid(Pid::NODE);
+        assert!(related.change(|relations| relations.links.insert(link.clone())));
+        assert!(related.table().is_some());
+        related.disown(alias(2));
+        assert!(related.table().is_some(), "the link is left");
+        related.change(|relations| relations.links.remove(&link));
+        assert!(matches!(related, Related::None));
+    }
+
+    #[test]
+    fn listener_is_never_a_child_alone() {
+        let mut related = Related::default();
+        related.change(|relations| {
+            relations.listeners.insert(alias(1));
+            relations.metas.insert(alias(1))
+        });
+        assert!(related.table().is_some());
+        related.adopt(alias(2));
+        related.disown(alias(1));
+        assert!(matches!(related, Related::Child(child) if child == alias(2)));
+    }
 }

@@ -22,7 +22,7 @@ use super::lifecycle::{ControlBlock, Process};
 use super::looks::Looks;
 use super::mailbox::{Bounds, Mailbox, Snapshot};
 use super::own_thread::{OwnThread, OwnThreads};
-use super::relations::Relations;
+use super::relations::{Related, Relations};
 use super::set_aside::SetAside;
 use super::slow::Longest;
 use super::spawn::Starting;
@@ -270,6 +270,15 @@ impl Processes {
         self.mailbox(pid)?.with_relations(pid.generation(), change)
     }
 
+    /// The same for what needs no table of relations.
+    pub(super) fn with_related<R>(
+        &self,
+        pid: Pid,
+        change: impl FnOnce(&mut Related) -> R,
+    ) -> Option<R> {
+        self.mailbox(pid)?.with_related(pid.generation(), change)
+    }
+
     /// Gives a process a name.
     pub(super) fn take_name(&self, name: &Name, pid: Pid) -> Result<(), SpawnError> {
         if name.as_str().is_empty() {
@@ -402,21 +411,13 @@ impl Processes {
             "messages_queued",
             self.mailbox(control.pid).map_or(0, Mailbox::queued),
         );
-        let dropped = cell.and_then(Cell::snapshot).map_or(0, |all| all.dropped);
-        inspection.add("messages_dropped", dropped);
-        let relations = self.with_relations(control.pid, |relations| {
-            (
-                relations.metas.len(),
-                relations.links.len(),
-                relations.watchers.len(),
-                relations.monitors.len(),
-            )
-        });
-        let (metas, links, watchers, monitors) = relations.unwrap_or_default();
-        inspection.add("meta_processes", metas);
-        inspection.add("links", links);
-        inspection.add("monitored_by", watchers);
-        inspection.add("monitors", monitors);
+        if let Some(snapshot) = cell.and_then(Cell::snapshot) {
+            inspection.add("messages_dropped", snapshot.dropped);
+            inspection.add("meta_processes", snapshot.metas);
+            inspection.add("links", snapshot.links);
+            inspection.add("monitored_by", snapshot.watchers);
+            inspection.add("monitors", snapshot.monitors);
+        }
         inspection.add("trap_exit", control.trap_exit);
         let aside = control.aside().map_or(0, SetAside::len);
         inspection.add("messages_set_aside", aside);

@@ -92,7 +92,7 @@ fn memory_of_an_idle_connection_is_below_600_bytes() {
 }
 
 #[test]
-fn memory_of_an_idle_connection_with_its_session_is_below_1300_bytes() {
+fn memory_of_an_idle_connection_with_its_session_is_below_900_bytes() {
     let _turn = alone();
     let connections = scaled(8_000, 1_000);
     if !descriptors_allowed(2 * connections as u64 + 200) {
@@ -114,7 +114,7 @@ fn memory_of_an_idle_connection_with_its_session_is_below_1300_bytes() {
         &format!("a connection of {connections} with its session, after one echo"),
         connections,
     );
-    assert!(bytes < 1300.0, "{bytes:.0} bytes for each connection");
+    assert!(bytes < 900.0, "{bytes:.0} bytes for each connection");
     drop((streams, warm));
     assert!(node.stop().is_clean());
 }

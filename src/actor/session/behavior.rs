@@ -6,7 +6,6 @@
 
 mod notes;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use self::notes::millis;
@@ -14,6 +13,7 @@ use super::deadline::FrameDeadline;
 use super::input::{Input, Progress, Unit};
 use super::{Session, SessionContext};
 use crate::actor::number_of;
+use crate::base::small_addr::SmallAddr;
 use crate::bridge::request::Reply;
 use crate::bridge::{Framing, InputReturned, SessionDrained};
 use crate::error::{DisconnectReason, FrameError, Reason};
@@ -54,8 +54,8 @@ impl InputRules {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) alias: Option<Alias>,
-    pub(super) remote_addr: SocketAddr,
-    pub(super) local_addr: SocketAddr,
+    pub(super) remote_addr: SmallAddr,
+    pub(super) local_addr: SmallAddr,
     pub(super) is_paused: bool,
     /// The session has closed it, or its input was not understood: no more input is offered.
     pub(super) is_closing: bool,
@@ -86,7 +86,6 @@ impl<S: Session> SessionBehavior<S> {
         connect: Option<Box<MessageTcpConnect>>,
         rules: InputRules,
     ) -> Self {
-        let unspecified = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let mut input = Input::new(rules.limit);
         input.set_framing(rules.framing);
         let deadline = rules
@@ -96,8 +95,8 @@ impl<S: Session> SessionBehavior<S> {
             session,
             peer: Peer {
                 alias: None,
-                remote_addr: unspecified,
-                local_addr: unspecified,
+                remote_addr: SmallAddr::UNSPECIFIED,
+                local_addr: SmallAddr::UNSPECIFIED,
                 is_paused: false,
                 is_closing: false,
                 is_waiting: false,
@@ -118,8 +117,8 @@ impl<S: Session> SessionBehavior<S> {
         connect: &MessageTcpConnect,
     ) -> Result<(), Reason> {
         self.peer.alias = Some(connect.id);
-        self.peer.remote_addr = connect.remote_addr;
-        self.peer.local_addr = connect.local_addr;
+        self.peer.remote_addr = connect.remote_addr.into();
+        self.peer.local_addr = connect.local_addr.into();
         let is_closed = self.peer.is_closing;
         let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
         // The session was closed before its client connection was established.

@@ -146,12 +146,12 @@ impl<'a> SessionContext<'a> {
 
     /// The peer's address. The unspecified address before the connection is established and for Unix domain sockets.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.peer.remote_addr
+        self.peer.remote_addr.get()
     }
 
     /// Our end's address.
     pub fn local_addr(&self) -> SocketAddr {
-        self.peer.local_addr
+        self.peer.local_addr.get()
     }
 
     fn command(&mut self, command: SocketCommand) {

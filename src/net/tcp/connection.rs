@@ -31,13 +31,14 @@ use std::net::SocketAddr;
 use self::diversion::Diversion;
 use super::limits::ConnectionPermit;
 use super::window::DeliveryWindow;
+use crate::base::small_addr::SmallAddr;
 use crate::bridge::{Ack, QuotaOptions};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::meta::{Again, MetaContext, MetaProcess, Offload, Readiness, SocketKind};
-use crate::net::stream::{PeerAddr, Stream, canonical};
+use crate::net::stream::{Stream, canonical};
 use crate::proto::tcp::{Able, Connection, Event, Input, Output, Settings};
 
 /// Reads in one call.
@@ -48,7 +49,7 @@ pub(crate) struct Driver {
     stream: Stream,
     machine: Connection,
     owner: Pid,
-    remote_addr: PeerAddr,
+    remote_addr: SmallAddr,
     /// The permit of an accepted connection.
     permit: Option<ConnectionPermit>,
     window: DeliveryWindow,

@@ -57,7 +57,7 @@ impl Mailbox {
             return None;
         }
         let others = state.others.as_deref();
-        let relations = state.relations.as_deref();
+        let relations = state.related.table();
         let count = |count: fn(&Relations) -> usize| relations.map_or(0, count);
         Some(Snapshot {
             generation: state.generation,
@@ -67,7 +67,7 @@ impl Mailbox {
                 main: self.queued_in_main(&state),
                 log: others.map_or(0, |others| others.log.len()),
             },
-            metas: count(|relations| relations.metas.len()),
+            metas: state.related.metas(),
             links: count(|relations| relations.links.len()),
             monitors: count(|relations| relations.monitors.len()),
             watchers: count(|relations| relations.watchers.len()),
@@ -96,7 +96,7 @@ impl Mailbox {
                 return !traps || signal.reason == Reason::Kill;
             }
             // One over a link that was taken back is dropped.
-            let relations = state.relations.as_ref();
+            let relations = state.related.table();
             !traps
                 && signal.reason != Reason::Normal
                 && relations.is_some_and(|relations| relations.links.contains(&signal.from))

@@ -9,7 +9,7 @@ use crate::message::Priority;
 use crate::process::class::Class;
 use crate::process::envelope::Envelope;
 use crate::process::lane::Lane;
-use crate::process::relations::Relations;
+use crate::process::relations::Related;
 use crate::process::turns::Turns;
 
 /// In the order in which a push needs it: into a burst one cache line is enough.
@@ -21,7 +21,7 @@ pub(super) struct MailboxState {
     pub(super) bounds: Bounds,
     pub(super) main: Lane,
     pub(super) others: Option<Box<Others>>,
-    pub(super) relations: Option<Box<Relations>>,
+    pub(super) related: Related,
     /// The bound for data. `bounds.data` is 0 instead while data waits, so that a push looks who waits.
     pub(super) data_bound: u32,
 }
