@@ -12,7 +12,8 @@
 //! Times that are judged late are those of this side: bytes that move more than [`LATE_MS`] after the end of a handshake, of
 //! closing or of a frame let it begin anew.
 
-use super::{Connection, Phase, WriteSide, first_reason};
+use super::edge::Phase;
+use super::{Connection, WriteSide, first_reason};
 use crate::error::DisconnectReason;
 
 /// A deadline that is judged so much later, in milliseconds, was missed by this side: the process or its workers stood
@@ -22,8 +23,6 @@ pub(crate) const LATE_MS: u64 = 20;
 /// Points in time in milliseconds; `u64::MAX` for one that does not exist.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadlines {
-    /// End of the handshake, of closing, or of reading on after a failed write.
-    pub(super) end_ms: u64,
     /// The last byte moved in either direction.
     pub(super) active_ms: u64,
     /// The last byte was sent.
@@ -37,7 +36,6 @@ pub(super) struct Deadlines {
 impl Deadlines {
     pub(super) fn new(now_ms: u64) -> Self {
         Self {
-            end_ms: u64::MAX,
             active_ms: now_ms,
             written_ms: now_ms,
             waiting_ms: u64::MAX,
@@ -57,7 +55,7 @@ impl Connection {
     pub(super) fn note_activity(&mut self, now_ms: u64) {
         self.times.active_ms = now_ms;
         // As a rule nothing was missed, and this is the way of each byte.
-        if self.times.end_ms < now_ms {
+        if self.end_ms() < now_ms {
             self.restart_missed(now_ms);
         }
     }
@@ -67,17 +65,17 @@ impl Connection {
     #[cold]
     fn restart_missed(&mut self, now_ms: u64) {
         // A deadline that has just passed was judged in time.
-        if self.times.end_ms.saturating_add(LATE_MS) > now_ms {
+        if self.end_ms().saturating_add(LATE_MS) > now_ms {
             return;
         }
-        let timeout_ms = match self.phase {
+        let timeout_ms = match self.phase() {
             // The other phases have no end that the peer could miss.
             Phase::Handshaking => self.settings.handshake_timeout,
             Phase::Closing(_) => Some(self.settings.close_timeout),
             Phase::Open | Phase::Ended(_) => None,
         };
         if timeout_ms.is_some() {
-            self.times.end_ms = after(now_ms, timeout_ms);
+            self.edge_mut().end_ms = after(now_ms, timeout_ms);
         }
     }
 
@@ -86,33 +84,33 @@ impl Connection {
     pub(super) fn next_deadline(&self) -> u64 {
         let times = &self.times;
         // Most connections watch nothing but the output, and have none that waits.
-        // All three are `u64::MAX` exactly if their bits all are.
-        let nothing_waits = times.end_ms & times.waiting_ms & times.frame_ms == u64::MAX;
-        if nothing_waits && self.watches_nothing && matches!(self.phase, Phase::Open) {
+        // Both are `u64::MAX` exactly if all of their bits are set.
+        let nothing_waits = times.waiting_ms & times.frame_ms == u64::MAX;
+        if nothing_waits && self.watches_nothing && self.edge.is_none() {
             return u64::MAX;
         }
         self.earliest_deadline()
     }
 
     fn earliest_deadline(&self) -> u64 {
-        if matches!(self.phase, Phase::Ended(_)) {
+        if self.has_ended() {
             return u64::MAX;
         }
         let (times, settings) = (&self.times, &*self.settings);
-        let mut deadline_ms = times.end_ms;
+        let mut deadline_ms = self.end_ms();
         if self.counts_waiting() {
             deadline_ms = deadline_ms.min(after(times.waiting_ms, settings.write_timeout));
         }
         if self.lingers() {
             deadline_ms = deadline_ms.min(after(times.active_ms, Some(settings.linger_timeout)));
         }
-        if matches!(self.phase, Phase::Open) {
+        if self.is_open() {
             deadline_ms = deadline_ms.min(after(times.frame_ms, settings.frame_timeout));
             // A peer cannot be idle while its bytes are not read.
             if !self.owner.takes_nothing() {
                 deadline_ms = deadline_ms.min(after(times.active_ms, settings.idle_timeout));
             }
-            if matches!(self.write, WriteSide::Open) {
+            if self.is_write_open() {
                 deadline_ms = deadline_ms.min(self.keep_alive_ms());
             }
         }
@@ -131,17 +129,17 @@ impl Connection {
     /// sent, if the quota accepts them.
     pub(crate) fn handle_timeout(&mut self, now_ms: u64) -> bool {
         // The step is on another thread, so the peer has nothing to answer.
-        if self.is_offloaded() && self.times.end_ms < now_ms {
+        if self.is_offloaded() && self.end_ms() < now_ms {
             // It is this side that computes.
             self.restart_missed(now_ms);
         }
         let (times, settings) = (&self.times, &*self.settings);
         let lingered =
             self.lingers() && after(times.active_ms, Some(settings.linger_timeout)) <= now_ms;
-        let is_over = times.end_ms <= now_ms || lingered;
+        let is_over = self.end_ms() <= now_ms || lingered;
         let too_slow =
             self.counts_waiting() && after(times.waiting_ms, settings.write_timeout) <= now_ms;
-        match (&self.phase, &self.write) {
+        match (self.phase(), self.write_side()) {
             (Phase::Ended(_), _) => {}
             // Our FIN has left with everything before it, so the peer's end is all that is missing.
             (Phase::Closing(_), WriteSide::Finished) if is_over => self.end_closing(),
@@ -154,7 +152,7 @@ impl Connection {
             (Phase::Closing(_), _) => {}
             _ if too_slow => self.abandon(DisconnectReason::SlowReader),
             // The reason is that of the failed write, whatever the peer did since.
-            (_, WriteSide::Broken(broken)) if is_over => self.end((**broken).clone()),
+            (_, WriteSide::Broken(broken)) if is_over => self.end(broken.clone()),
             (Phase::Handshaking, _) if is_over => self.end(DisconnectReason::HandshakeTimeout),
             (Phase::Handshaking, _) => {}
             (Phase::Open, _) => return self.handle_open_timeout(now_ms),
@@ -175,7 +173,7 @@ impl Connection {
             && after(times.active_ms, settings.idle_timeout) <= now_ms
         {
             self.close(DisconnectReason::IdleTimeout, now_ms);
-        } else if matches!(self.write, WriteSide::Open) && self.keep_alive_ms() <= now_ms {
+        } else if self.is_write_open() && self.keep_alive_ms() <= now_ms {
             // Written at this moment, although nothing was written: bytes that the quota refuses are not tried again at
             // once.
             if !(cfg!(mutant) && self.is_above_high()) {
@@ -200,18 +198,18 @@ impl Connection {
     /// close deadline, because closing on its data would be a reset, which can overtake our last bytes.
     #[inline]
     fn lingers(&self) -> bool {
-        self.is_closing() && matches!(self.write, WriteSide::Finished)
+        self.is_closing() && self.is_finished()
     }
 
     /// The write deadline does not count while the handshake, which has its own deadline, keeps the output waiting.
     #[inline]
     fn counts_waiting(&self) -> bool {
-        !matches!(self.phase, Phase::Handshaking)
+        !self.is_in_handshake()
     }
 
     pub(super) fn abandon(&mut self, reason: DisconnectReason) {
         self.end(reason);
-        if let Phase::Ended(end) = &mut self.phase {
+        if let Phase::Ended(end) = &mut self.edge_mut().phase {
             end.is_abandoned = true;
         }
     }

@@ -5,7 +5,8 @@
 //!
 //! What it does not do: it sends nothing. FIN and close_notify leave where the output does.
 
-use super::{Connection, Phase, ReadSide, Status, WriteSide};
+use super::edge::Phase;
+use super::{Connection, ReadSide, Status, WriteSide};
 use crate::error::{DisconnectReason, Reason};
 use crate::proto::tls::Tls;
 
@@ -18,43 +19,37 @@ pub(super) struct End {
 impl Connection {
     /// Ends in order: what is queued is sent first. The first reason stays.
     pub(super) fn close(&mut self, reason: DisconnectReason, now_ms: u64) {
-        if matches!(self.phase, Phase::Closing(_) | Phase::Ended(_)) {
+        if self.is_over() {
             return;
         }
         // Nothing can be sent any more, so the end is not in order, and has the reason of the failed write.
-        if let WriteSide::Broken(broken) = &self.write {
-            let broken = (**broken).clone();
+        if let WriteSide::Broken(broken) = self.write_side() {
+            let broken = broken.clone();
             return self.end(broken);
         }
-        if matches!(self.phase, Phase::Handshaking) && self.is_offloaded() && self.output.is_empty()
-        {
+        if self.is_in_handshake() && self.is_offloaded() && self.output.is_empty() {
             // A step is computed elsewhere, and there is nothing to send behind the handshake.
             return self.end(reason);
         }
-        self.phase = Phase::Closing(Box::new(reason));
-        self.times.end_ms = now_ms.saturating_add(self.settings.close_timeout);
-        match self.write {
+        let end_ms = now_ms.saturating_add(self.settings.close_timeout);
+        let edge = self.edge_mut();
+        (edge.phase, edge.end_ms) = (Phase::Closing(reason), end_ms);
+        match edge.write {
             // FIN has left, so only the peer's end is waited for, from now on.
             WriteSide::Finished => self.times.active_ms = now_ms,
-            _ => self.write = WriteSide::Finishing,
+            _ => edge.write = WriteSide::Finishing,
         }
         self.maybe_finish();
-    }
-
-    /// Returns whether data from the peer is discarded: it is read whatever the owner does.
-    #[inline]
-    pub(super) fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing(_))
     }
 
     /// Ends at once; what is queued is not sent.
     pub(super) fn end(&mut self, reason: DisconnectReason) {
         // The first reason stays.
-        if !matches!(self.phase, Phase::Ended(_)) {
-            self.phase = Phase::Ended(Box::new(End {
+        if !self.has_ended() {
+            self.edge_mut().phase = Phase::Ended(End {
                 reason,
                 is_abandoned: false,
-            }));
+            });
             self.drop_output();
             // After the end the owner gets the Disconnect, which says it.
             self.pending.peer_finished = false;
@@ -64,33 +59,35 @@ impl Connection {
     /// Whether the peer gets a reset behind the output: the owner has panicked, so that what it has written may be a part,
     /// which the peer must not take for the whole.
     pub(super) fn ends_in_reset(&self) -> bool {
-        matches!(&self.phase, Phase::Closing(reason)
-            if matches!(**reason, DisconnectReason::Exit(Reason::Panic(_))))
+        matches!(
+            self.phase(),
+            Phase::Closing(DisconnectReason::Exit(Reason::Panic(_)))
+        )
     }
 
     #[cold]
     pub(super) fn abandon_closing(&mut self) {
-        if let Phase::Closing(reason) = &self.phase {
-            let reason = (**reason).clone();
+        if let Phase::Closing(reason) = self.phase() {
+            let reason = reason.clone();
             self.abandon(reason);
         }
     }
 
     /// Ends for the reason of closing.
     pub(super) fn end_closing(&mut self) {
-        if let Phase::Closing(reason) = &self.phase {
-            let reason = (**reason).clone();
+        if let Phase::Closing(reason) = self.phase() {
+            let reason = reason.clone();
             self.end(reason);
         }
     }
 
     /// Ends a connection whose both sides have ended, as soon as the owner knows that the peer's has.
     pub(super) fn maybe_finish(&mut self) {
-        if self.read == ReadSide::Open || !matches!(self.write, WriteSide::Finished) {
+        if self.read == ReadSide::Open || !self.is_finished() {
             return;
         }
         // Nothing is left that the owner could be given.
-        match &self.phase {
+        match self.phase() {
             Phase::Closing(_) => self.end_closing(),
             // The owner learns of the peer's end first, because it may still answer.
             Phase::Open if !self.pending.peer_finished => self.end(DisconnectReason::ClosedByPeer),
@@ -118,18 +115,18 @@ impl Connection {
     }
 
     pub(super) fn ended(&self) -> Option<&DisconnectReason> {
-        match &self.phase {
+        match self.phase() {
             Phase::Ended(end) => Some(&end.reason),
             _ => None,
         }
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
-        matches!(&self.phase, Phase::Ended(end) if end.is_abandoned)
+        matches!(self.phase(), Phase::Ended(end) if end.is_abandoned)
     }
 
     pub(super) fn state(&self) -> &'static str {
-        match (&self.phase, self.read, &self.write) {
+        match (self.phase(), self.read, self.write_side()) {
             (Phase::Handshaking, ..) => "handshaking",
             (Phase::Closing(_), ..) => "closing",
             (Phase::Ended(_), ..) => "ended",

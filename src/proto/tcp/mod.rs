@@ -32,6 +32,7 @@
 //! What the machine does not do: sockets, clocks, mailboxes, and counting what was accepted (the quota does).
 
 mod deadlines;
+mod edge;
 mod end;
 mod protocol;
 mod receive;
@@ -43,7 +44,7 @@ use std::sync::Arc;
 
 use self::deadlines::Deadlines;
 pub(crate) use self::deadlines::LATE_MS;
-use self::end::End;
+use self::edge::{Edge, Phase};
 pub(crate) use self::end::first_reason;
 pub(crate) use self::protocol::{Able, Counters, Event, Input, Output, Settings, Status};
 #[cfg(test)]
@@ -76,9 +77,9 @@ use crate::memory::buffer::Buffer;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) settings: Arc<Settings>,
-    phase: Phase,
+    /// `None` in the usual state: open in both directions.
+    edge: Option<Box<Edge>>,
     read: ReadSide,
-    write: WriteSide,
     level: OutputLevel,
     pending: PendingEvents,
     owner: OwnerState,
@@ -97,18 +98,8 @@ pub(crate) struct Connection {
     input: Buffer,
     decoder: Decoder,
     output: Queue,
-    /// Accepted bytes that have not arrived here, known once no more are accepted.
-    in_flight: usize,
     times: Deadlines,
     pub(crate) counters: Counters,
-}
-
-#[derive(Clone, Debug)]
-enum Phase {
-    Handshaking,
-    Open,
-    Closing(Box<DisconnectReason>),
-    Ended(Box<End>),
 }
 
 impl Connection {
@@ -119,9 +110,8 @@ impl Connection {
             settings.idle_timeout.is_none() && settings.write_keep_alive.is_none();
         Self {
             settings,
-            phase: Phase::Open,
+            edge: None,
             read: ReadSide::Open,
-            write: WriteSide::Open,
             level: OutputLevel::Low,
             pending: PendingEvents {
                 connected: true,
@@ -137,7 +127,6 @@ impl Connection {
             input: Buffer::new(),
             decoder,
             output: Queue::default(),
-            in_flight: 0,
             times: Deadlines::new(now_ms),
             counters: Counters::default(),
         }
@@ -155,9 +144,9 @@ impl Connection {
         {
             return Output::Deliver(event);
         }
-        match (&self.phase, &self.write) {
+        match &self.edge {
             // The usual state: nothing ends.
-            (Phase::Open, WriteSide::Open) => {
+            None => {
                 if able.read && self.wants_read() {
                     return Output::Read;
                 }
@@ -168,7 +157,7 @@ impl Connection {
                 }
                 Output::Wait(self.next_deadline())
             }
-            _ => self.poll_edge(able, now_ms),
+            Some(_) => self.poll_edge(able, now_ms),
         }
     }
 
@@ -176,8 +165,7 @@ impl Connection {
     /// return the same `Wait`, if the socket has nothing to read.
     #[inline]
     pub(crate) fn rests_until(&self) -> Option<u64> {
-        let is_open = matches!((&self.phase, &self.write), (Phase::Open, WriteSide::Open));
-        let rests = is_open && !self.has_events() && !self.wants_transmit();
+        let rests = self.edge.is_none() && !self.has_events() && !self.wants_transmit();
         rests.then(|| self.next_deadline())
     }
 
@@ -188,11 +176,11 @@ impl Connection {
             return Output::CloseQuota;
         }
         // No read or write of a connection that has ended means anything.
-        if matches!(self.phase, Phase::Ended(_)) {
+        if self.has_ended() {
             return Output::Ended;
         }
         if able.read && self.wants_read() {
-            return match self.phase {
+            return match self.phase() {
                 Phase::Handshaking => Output::ReadHandshake {
                     is_moderate: self.expects_moderate_step(),
                 },
@@ -311,8 +299,7 @@ impl Connection {
 
     /// Repeats the event of the peer's end, if there was one and the connection is open.
     fn repeat_peer_end(&mut self) {
-        self.pending.peer_finished |=
-            self.read == ReadSide::Ended && matches!(self.phase, Phase::Open);
+        self.pending.peer_finished |= self.read == ReadSide::Ended && self.is_open();
     }
 
     fn request_writable_event(&mut self) {

@@ -6,7 +6,8 @@
 //!
 //! Events leave in this order: Connected, the data that was read, Writable, PeerFinished.
 
-use super::{Connection, Event, Phase, WriteSide, first_reason};
+use super::edge::Phase;
+use super::{Connection, Event, WriteSide, first_reason};
 use crate::error::{DisconnectReason, OsError};
 use crate::memory::buffer::Buffer;
 
@@ -62,13 +63,12 @@ impl Connection {
         if self.read == ReadSide::Ended || self.is_offloaded() {
             return false;
         }
-        match self.phase {
+        match self.phase() {
             Phase::Open if self.input.is_empty() => {
                 // After a failed write only a full mailbox stops reading: what the peer sent before is still of use.
                 let output_allows = self.settings.reads_above_high || !self.is_above_high();
                 let owner_wants = !self.owner.is_paused && output_allows;
-                !self.owner.is_blocked
-                    && (owner_wants || matches!(self.write, WriteSide::Broken(_)))
+                !self.owner.is_blocked && (owner_wants || self.is_broken())
             }
             // Unread data would turn our FIN into a reset, whatever the owner does.
             Phase::Closing(_) => true,
@@ -83,8 +83,9 @@ impl Connection {
     pub(crate) fn receive(&mut self, read: &mut Buffer, now_ms: u64) {
         self.note_activity(now_ms);
         // A peer that still sends has not gone, so reading on has the whole time again.
-        if matches!(self.write, WriteSide::Broken(_)) {
-            self.times.end_ms = now_ms.saturating_add(self.settings.close_timeout);
+        if self.is_broken() {
+            let end_ms = now_ms.saturating_add(self.settings.close_timeout);
+            self.edge_mut().end_ms = end_ms;
         }
         if self.is_encrypted {
             self.receive_ciphertext(read, now_ms);
@@ -94,7 +95,7 @@ impl Connection {
         self.counters.bytes_in += read.len() as u64;
         // Data of a connection that is closing has no receiver, and is read so that it does not turn the FIN into a
         // reset.
-        if matches!(self.phase, Phase::Closing(_) | Phase::Ended(_)) {
+        if self.is_over() {
             read.clear();
             return;
         }
@@ -127,11 +128,11 @@ impl Connection {
         }
         self.times.active_ms = now_ms;
         // A write had failed and waited for this: nothing more will come.
-        if let WriteSide::Broken(reason) = &self.write {
-            let reason = (**reason).clone();
+        if let WriteSide::Broken(reason) = self.write_side() {
+            let reason = reason.clone();
             return self.end(reason);
         }
-        self.pending.peer_finished = matches!(self.phase, Phase::Open);
+        self.pending.peer_finished = self.is_open();
         self.maybe_finish();
     }
 
@@ -139,11 +140,11 @@ impl Connection {
     pub(super) fn fail(&mut self, error: impl Into<OsError>) {
         self.read = ReadSide::Ended;
         let reason = DisconnectReason::from_io(error);
-        match (&self.phase, &self.write) {
+        match (self.phase(), self.write_side()) {
             // All output was sent and acknowledged by our FIN, so a reset from the peer loses nothing.
             (Phase::Closing(_), WriteSide::Finished) => self.end_closing(),
             (Phase::Closing(first), _) => self.end(first_reason(first, reason)),
-            (_, WriteSide::Broken(broken)) => self.end((**broken).clone()),
+            (_, WriteSide::Broken(broken)) => self.end(broken.clone()),
             _ => self.end(reason),
         }
     }
@@ -167,7 +168,7 @@ impl Connection {
         }
         self.note_frame(now_ms);
         // In a handshake of a connection that was plain before, it waits.
-        if !matches!(self.phase, Phase::Handshaking)
+        if !self.is_in_handshake()
             && std::mem::take(&mut self.pending.writable)
             && self.takes_output()
         {

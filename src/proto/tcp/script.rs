@@ -463,17 +463,14 @@ impl World {
             assert!(queued == 0 && !self.shut);
             self.send(3);
         }
-        let now_closing = matches!(self.machine.phase, Phase::Closing(_));
-        if let (false, true, Phase::Closing(reason)) =
-            (was_closing, now_closing, &self.machine.phase)
-        {
+        if let (false, Phase::Closing(reason)) = (was_closing, self.machine.phase()) {
             let idle =
-                **reason == DisconnectReason::IdleTimeout && self.moved_ms + 300 <= self.now_ms;
+                *reason == DisconnectReason::IdleTimeout && self.moved_ms + 300 <= self.now_ms;
             assert!(
-                idle || **reason == DisconnectReason::FrameTimeout,
+                idle || *reason == DisconnectReason::FrameTimeout,
                 "closed by time with {reason}"
             );
-            self.causes.push((**reason).clone());
+            self.causes.push(reason.clone());
             self.shut = true;
         }
         if let (None, Some(reason)) = (before, self.machine.ended()) {

@@ -11,8 +11,9 @@
 
 use std::io::{self, IoSlice};
 
+use super::edge::Phase;
 use super::receive::ReadSide;
-use super::{Connection, Phase, first_reason};
+use super::{Connection, first_reason};
 use crate::error::DisconnectReason;
 use crate::memory::buffer::{Buffer, SharedBuffer};
 use crate::proto::tls::Tls;
@@ -34,7 +35,7 @@ pub(super) enum WriteSide {
     /// FIN is sent.
     Finished,
     /// A write failed; this reason waits for the end of the input.
-    Broken(Box<DisconnectReason>),
+    Broken(DisconnectReason),
 }
 
 /// Where the output stands.
@@ -68,10 +69,8 @@ impl Connection {
     /// Counts a message of `bytes`. Returns whether it can still leave.
     #[inline]
     fn begin_send(&mut self, bytes: usize, now_ms: u64) -> bool {
-        let leaves = matches!(self.write, WriteSide::Open | WriteSide::Finishing)
-            // What cannot leave is not queued: the quota counts it, and reports it as unsent.
-            && self.level != OutputLevel::Dropped;
-        if !leaves || matches!(self.phase, Phase::Ended(_)) {
+        // What cannot leave is not queued: the quota counts it, and reports it as unsent.
+        if self.level == OutputLevel::Dropped || !self.is_writable() {
             return false;
         }
         // The write timeout counts from here, when the first byte begins to wait.
@@ -80,7 +79,9 @@ impl Connection {
         }
         self.counters.messages_out += 1;
         // A message that has arrived is no longer on its way.
-        self.in_flight = self.in_flight.saturating_sub(bytes);
+        if let Some(edge) = &mut self.edge {
+            edge.in_flight = edge.in_flight.saturating_sub(bytes);
+        }
         true
     }
 
@@ -108,7 +109,7 @@ impl Connection {
     pub(super) fn await_in_flight(&mut self, accepted_bytes: usize) {
         // Dropped output is not waited for.
         if self.level != OutputLevel::Dropped {
-            self.in_flight = accepted_bytes.saturating_sub(self.queued());
+            self.edge_mut().in_flight = accepted_bytes.saturating_sub(self.queued());
         }
     }
 
@@ -116,50 +117,52 @@ impl Connection {
         self.output.clear();
         self.times.waiting_ms = u64::MAX;
         self.level = OutputLevel::Dropped;
-        self.in_flight = 0;
+        self.await_nothing();
+    }
+
+    /// Nothing that is on its way here leaves any more.
+    pub(super) fn await_nothing(&mut self) {
+        if let Some(edge) = &mut self.edge {
+            edge.in_flight = 0;
+        }
     }
 
     /// Returns whether writing ends after what is queued, while the connection is open.
     pub(super) fn is_shutting_down(&self) -> bool {
-        matches!(self.phase, Phase::Open) && matches!(self.write, WriteSide::Finishing)
+        self.is_open() && self.is_finishing()
     }
 
     /// Ends writing after what is queued; reading goes on.
     pub(super) fn shutdown_write(&mut self) {
         // Twice, or while closing, it changes nothing.
-        if matches!(self.write, WriteSide::Open) {
-            self.write = WriteSide::Finishing;
+        if self.is_write_open() {
+            self.edge_mut().write = WriteSide::Finishing;
         }
     }
 
     /// Returns whether bytes that are sent now have a chance to leave.
     #[inline]
     pub(super) fn accepts(&self) -> bool {
-        matches!(self.write, WriteSide::Open)
-            && !matches!(self.phase, Phase::Closing(_) | Phase::Ended(_))
+        self.is_write_open() && !self.is_over()
     }
 
     /// Returns whether more output is welcome. A `Writable` event is accurate only then, and is dropped otherwise.
     #[inline]
     pub(super) fn takes_output(&self) -> bool {
-        matches!(self.phase, Phase::Open)
-            && matches!(self.write, WriteSide::Open)
-            && !self.is_above_high()
+        self.is_open() && self.is_write_open() && !self.is_above_high()
     }
 
     /// Returns whether everything that was accepted has left the output.
     #[inline]
     pub(super) fn is_complete(&self) -> bool {
-        self.output.is_empty() && self.in_flight == 0
+        self.output.is_empty() && self.in_flight() == 0
     }
 
     /// Returns whether [`Connection::transmit`] or a FIN is due.
     #[inline]
     pub(super) fn wants_transmit(&self) -> bool {
         // After FIN and after a failed write nothing leaves any more.
-        if !matches!(self.write, WriteSide::Open | WriteSide::Finishing)
-            || matches!(self.phase, Phase::Ended(_))
-        {
+        if !self.is_writable() {
             return false;
         }
         if self.is_encrypted {
@@ -174,29 +177,28 @@ impl Connection {
             }
         }
         // An empty output still has a FIN to send.
-        !self.output.is_empty()
-            || (matches!(self.write, WriteSide::Finishing) && self.in_flight == 0)
+        !self.output.is_empty() || (self.is_finishing() && self.in_flight() == 0)
     }
 
     /// Returns whether the write side of the socket is to be shut down now.
     #[inline]
     pub(super) fn shutdown_is_due(&self) -> bool {
-        matches!(self.write, WriteSide::Finishing)
+        self.is_finishing()
             && self.is_complete()
-            && !matches!(self.phase, Phase::Ended(_))
+            && !self.has_ended()
             && (!self.is_encrypted || self.close_notify_has_left())
     }
 
     /// Returns whether everything that was accepted has been given to the socket, and FIN has not.
     pub(super) fn is_flushed(&self) -> bool {
-        matches!(self.write, WriteSide::Finishing)
+        self.is_finishing()
             && self.is_complete()
             && self.tls.as_ref().is_none_or(|tls| !tls.wants_transmit())
     }
 
     /// FIN is sent.
     pub(super) fn shutdown_done(&mut self, now_ms: u64) {
-        self.write = WriteSide::Finished;
+        self.edge_mut().write = WriteSide::Finished;
         // The linger timeout counts from the FIN.
         self.times.active_ms = now_ms;
         self.maybe_finish();
@@ -296,10 +298,11 @@ impl Connection {
         }
         self.drop_output();
         let close_ms = now_ms.saturating_add(self.settings.close_timeout);
+        let edge = self.edge_mut();
         // A deadline that is earlier stays.
-        self.times.end_ms = self.times.end_ms.min(close_ms);
-        self.write = WriteSide::Broken(Box::new(reason.clone()));
-        match &self.phase {
+        edge.end_ms = edge.end_ms.min(close_ms);
+        edge.write = WriteSide::Broken(reason.clone());
+        match self.phase() {
             // A closing connection discards its input: there is nothing to wait for.
             Phase::Closing(first) => self.end(first_reason(first, reason)),
             // The input has ended too, so nothing is left to wait for.

@@ -12,9 +12,10 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use super::edge::{Edge, Phase};
 use super::receive::{ReadSide, TAKE};
 use super::send::{OutputLevel, Transmitted, WriteSide};
-use super::{Connection, Phase, Settings, first_reason};
+use super::{Connection, Settings, first_reason};
 use crate::error::DisconnectReason;
 use crate::memory::buffer::{Buffer, BufferPool};
 use crate::proto::tls::{CryptoCost, FeedOutcome, StreamEnd, Tls, TlsError};
@@ -58,18 +59,24 @@ impl Connection {
         let mut connection = Self::new(settings, now_ms);
         connection.tls = Some(tls);
         connection.is_encrypted = true;
-        connection.phase = Phase::Handshaking;
+        connection.begin_handshake(deadline_ms);
         // The owner gets its Connect after the handshake.
         connection.pending.connected = false;
-        connection.times.end_ms = deadline_ms;
         connection
+    }
+
+    fn begin_handshake(&mut self, end_ms: u64) {
+        self.edge = Some(Box::new(Edge {
+            phase: Phase::Handshaking,
+            end_ms,
+            ..Edge::default()
+        }));
     }
 
     /// Whether a TLS handshake can begin: the connection is plain and open in both directions, and its output has left.
     /// `None`: it never can.
     pub(super) fn can_start_tls(&self) -> Option<bool> {
-        let is_open = matches!((&self.phase, &self.write), (Phase::Open, WriteSide::Open));
-        (is_open && !self.is_encrypted).then(|| self.output.is_empty())
+        (self.edge.is_none() && !self.is_encrypted).then(|| self.output.is_empty())
     }
 
     /// Takes out what was read and not delivered, as it came from the peer. It does not count as received: it is not plain.
@@ -93,9 +100,8 @@ impl Connection {
     pub(super) fn start_tls(&mut self, tls: Tls, now_ms: u64) {
         self.tls = Some(tls);
         self.is_encrypted = true;
-        self.phase = Phase::Handshaking;
         let timeout = self.settings.handshake_timeout;
-        self.times.end_ms = timeout.map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout));
+        self.begin_handshake(timeout.map_or(u64::MAX, |timeout| now_ms.saturating_add(timeout)));
         self.note_activity(now_ms);
         // The end has come before TLS could: the stream that TLS would protect is over.
         if self.read == ReadSide::Ended {
@@ -108,13 +114,13 @@ impl Connection {
     pub(super) fn refuse_output(&mut self) {
         if self.level != OutputLevel::Dropped {
             self.level = OutputLevel::Dropped;
-            self.in_flight = 0;
+            self.await_nothing();
         }
     }
 
     /// Returns whether the handshake is going on and no step of it is computed elsewhere.
     pub(crate) fn is_handshaking(&self) -> bool {
-        matches!(self.phase, Phase::Handshaking) && self.tls.is_some()
+        self.is_in_handshake() && self.tls.is_some()
     }
 
     /// Returns whether a flight of the handshake is to be sent.
@@ -126,7 +132,7 @@ impl Connection {
     pub(super) fn set_handshake_deadline(&mut self, deadline_ms: u64) {
         // A step that is computed elsewhere has its time restarted by what this side does.
         if self.is_handshaking() {
-            self.times.end_ms = deadline_ms;
+            self.edge_mut().end_ms = deadline_ms;
         }
     }
 
@@ -153,12 +159,12 @@ impl Connection {
     // ---- Coming in ----
 
     pub(super) fn receive_ciphertext(&mut self, ciphertext: &[u8], now_ms: u64) {
+        let discard = self.is_over();
         let Some(tls) = &mut self.tls else { return };
         // The session is dead: what still comes cannot be decrypted, and must not be taken for anything.
         if tls.is_failed() {
             return;
         }
-        let discard = matches!(self.phase, Phase::Closing(_) | Phase::Ended(_));
         let (input, pool, bytes_in) = (
             &mut self.input,
             &self.settings.pool,
@@ -186,7 +192,7 @@ impl Connection {
                 if fed.handshake_completed {
                     self.complete_handshake(now_ms);
                 }
-                if fed.close_notify && matches!(self.phase, Phase::Handshaking) {
+                if fed.close_notify && self.is_in_handshake() {
                     self.read = ReadSide::Ended;
                     self.end(ended_in_handshake());
                 } else if fed.close_notify {
@@ -195,7 +201,7 @@ impl Connection {
             }
             Err(error) => {
                 // The same read may have completed the handshake, and brought data.
-                if matches!(self.phase, Phase::Handshaking)
+                if self.is_in_handshake()
                     && self.tls.as_ref().is_some_and(|tls| !tls.is_handshaking())
                 {
                     self.complete_handshake(now_ms);
@@ -207,12 +213,21 @@ impl Connection {
 
     fn complete_handshake(&mut self, now_ms: u64) {
         // A connection that has ended meanwhile has had its last event.
-        self.pending.connected = !matches!(self.phase, Phase::Ended(_));
-        if matches!(self.phase, Phase::Handshaking) {
-            self.phase = Phase::Open;
+        self.pending.connected = !self.has_ended();
+        // The usual state from now on, unless one side has ended meanwhile.
+        self.edge.take_if(|edge| {
+            matches!(
+                (&edge.phase, &edge.write),
+                (Phase::Handshaking, WriteSide::Open)
+            )
+        });
+        if let Some(edge) = &mut self.edge
+            && matches!(edge.phase, Phase::Handshaking)
+        {
+            edge.phase = Phase::Open;
             // After a failed write the deadline is that of reading on.
-            if !matches!(self.write, WriteSide::Broken(_)) {
-                self.times.end_ms = u64::MAX;
+            if !matches!(edge.write, WriteSide::Broken(_)) {
+                edge.end_ms = u64::MAX;
             }
         }
         if !self.output.is_empty() {
@@ -224,7 +239,7 @@ impl Connection {
     /// TLS is broken: the alert is sent, nothing else, and the peer gets a moment to read it.
     fn fail_tls(&mut self, error: &TlsError, now_ms: u64) {
         let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
-        match (&self.phase, &self.write) {
+        match (self.phase(), self.write_side()) {
             // Neither the peer's last words nor our answer matter, unless they are that it never accepted us.
             (Phase::Closing(first), WriteSide::Finished) if error.is_refusal() => {
                 return self.end(first_reason(first, reason));
@@ -236,21 +251,22 @@ impl Connection {
         }
         // Output must not follow a broken session: the peer could not decrypt it.
         self.drop_output();
-        if let Phase::Closing(first) = &mut self.phase {
-            **first = first_reason(first, reason);
+        if let Phase::Closing(first) = &mut self.edge_mut().phase {
+            *first = first_reason(first, reason);
         } else {
             self.close(reason, now_ms);
         }
         // The alert needs no more than a moment, and a close deadline that is nearer stays.
-        self.times.end_ms = self.times.end_ms.min(now_ms.saturating_add(LINGER_MS));
+        let edge = self.edge_mut();
+        edge.end_ms = edge.end_ms.min(now_ms.saturating_add(LINGER_MS));
     }
 
     /// What is wrong with the end of the stream coming now, if TLS has something against it.
     pub(super) fn untimely_end(&self) -> Option<DisconnectReason> {
         let tls = self.tls.as_ref()?;
-        match (&self.phase, tls.end_of_stream()) {
+        match (self.phase(), tls.end_of_stream()) {
             // The failed write explains the end, whatever TLS would say of it.
-            _ if matches!(self.write, WriteSide::Broken(_)) => None,
+            _ if self.is_broken() => None,
             (Phase::Ended(_), _) | (Phase::Handshaking | Phase::Open, StreamEnd::Clean) => None,
             (Phase::Closing(reason), StreamEnd::DuringHandshake) if !self.output.is_empty() => {
                 Some(first_reason(reason, ended_in_handshake()))
@@ -272,10 +288,10 @@ impl Connection {
         may_compute: bool,
         now_ms: u64,
     ) -> Option<Handshake> {
-        if !matches!(self.phase, Phase::Handshaking) {
-            // The machine has no session until the step is back, so that neither direction can use it.
+        if !self.is_in_handshake() {
             return None;
         }
+        // The machine has no session until the step is back, so that neither direction can use it.
         let tls = self
             .tls
             .take_if(|tls| match tls.step_cost(ciphertext.len()) {
@@ -302,7 +318,7 @@ impl Connection {
         self.tls = Some(tls);
         self.counters.bytes_in += plain.len() as u64;
         // A connection that has ended meanwhile delivers nothing.
-        if matches!(self.phase, Phase::Handshaking) {
+        if self.is_in_handshake() {
             self.input = plain;
         }
         if let Some(fed) = fed {
@@ -348,7 +364,8 @@ impl Connection {
         now_ms: u64,
     ) -> Result<Transmitted, (usize, DisconnectReason)> {
         let is_closing = self.is_closing();
-        let all_arrived = self.in_flight == 0;
+        let all_arrived = self.in_flight() == 0;
+        let is_finishing = self.is_finishing();
         let ends_in_reset = self.ends_in_reset();
         let Some(tls) = &mut self.tls else {
             return Ok(Transmitted::default());
@@ -377,8 +394,7 @@ impl Connection {
             let is_complete = self.output.is_empty() && all_arrived;
             // As in `waits_for_handshake`.
             let waits = tls.is_handshaking() && !(is_closing && is_complete);
-            if !waits && is_complete && !ends_in_reset && matches!(self.write, WriteSide::Finishing)
-            {
+            if !waits && is_complete && !ends_in_reset && is_finishing {
                 tls.close_notify();
                 self.is_notified = true;
                 // Nothing can follow it, even if it waits for the socket.
