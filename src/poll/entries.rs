@@ -36,8 +36,8 @@ pub(super) struct Entry {
     pub(super) awaits_flush: bool,
     /// The alias is in the stripe's queue of handshake steps.
     pub(super) awaits_step: bool,
-    /// When it was spawned, on the node's clock.
-    pub(super) born_ms: u64,
+    /// When it was spawned, in tenths of a second on the node's clock.
+    born_ds: u32,
     /// The timer has fired, and its callback has not run.
     pub(super) timer_is_due: bool,
 }
@@ -77,7 +77,7 @@ impl Entries {
             pending: Readiness::default(),
             awaits_flush: false,
             awaits_step: false,
-            born_ms: now_ms,
+            born_ds: (now_ms / 100) as u32, // 13 years
             timer_is_due: false,
         });
     }
@@ -108,6 +108,11 @@ impl Entries {
 }
 
 impl Entry {
+    /// How long it has lived, to a tenth of a second.
+    pub(super) fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(u64::from(self.born_ds) * 100)
+    }
+
     /// Replaces the meta-process; alias, quota, watchers and timer stay.
     #[cold]
     pub(super) fn become_meta(&mut self, successor: Box<dyn MetaProcess>) {

@@ -78,7 +78,7 @@ impl Stripe {
                 parent: entry.parent,
                 type_name: entry.meta.type_name(),
                 kind: entry.meta.kind(),
-                age: Duration::from_millis(now_ms.saturating_sub(entry.born_ms)),
+                age: Duration::from_millis(entry.age_ms(now_ms)),
                 queued_bytes: queued,
                 refused_sends: u64::from(refused),
                 details: details.unwrap_or_else(|payload| {

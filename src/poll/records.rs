@@ -49,7 +49,7 @@ pub(super) fn record_end(
         record.actor = Some(entry.meta.type_name());
         record.message = cause.handling.name();
         record.reason = Some(reason.clone());
-        let age_ms = cause.now_ms.saturating_sub(entry.born_ms);
+        let age_ms = entry.age_ms(cause.now_ms);
         record.lifetime = Some(Duration::from_millis(age_ms));
     });
 }
