@@ -35,7 +35,7 @@ use crate::id::{Pid, Target};
 use crate::inspect::Inspection;
 use crate::message::Message;
 use crate::process::envelope::Payload;
-use crate::process::{Behavior, ProcessContext, SpawnOptions};
+use crate::process::{Behavior, MailboxPolicy, ProcessContext, SpawnOptions};
 use distribution::{Distribution, Held};
 
 /// Until what was held back is tried again.
@@ -70,6 +70,7 @@ type Factory = Box<dyn FnMut() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
 pub struct Pool {
     size: usize,
     worker_mailbox: u32,
+    worker_options: SpawnOptions,
     factory: Factory,
     workers: Vec<Pid>,
     /// Where each of them is in `workers`.
@@ -133,6 +134,7 @@ impl Pool {
         Self {
             size,
             worker_mailbox: 1_024,
+            worker_options: SpawnOptions::default(),
             factory: Box::new(move || make(&mut factory)),
             workers: Vec::new(),
             places: HashMap::new(),
@@ -149,6 +151,29 @@ impl Pool {
     /// How many messages a worker's mailbox may hold; 1,024 by default.
     pub fn with_worker_mailbox(mut self, messages: u32) -> Self {
         self.worker_mailbox = messages;
+        self
+    }
+
+    /// The options of each worker: a log level, a thread of its own, values of its environment. A bound of the mailbox is
+    /// that of [`with_worker_mailbox`](Self::with_worker_mailbox), whichever is called last.
+    ///
+    /// `init` refuses a name, because the workers would share it, and a mailbox that drops messages, because the pool holds back
+    /// what a worker refuses.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # struct Worker;
+    /// # impl Actor for Worker {}
+    /// // Workers that block by nature: each has a thread.
+    /// let options = SpawnOptions::default().with_own_thread();
+    /// let pool = Pool::new(4, || Worker).with_worker_options(options);
+    /// # drop(pool);
+    /// ```
+    pub fn with_worker_options(mut self, options: SpawnOptions) -> Self {
+        if let Some(messages) = options.mailbox_bound {
+            self.worker_mailbox = messages;
+        }
+        self.worker_options = options;
         self
     }
 
@@ -186,12 +211,22 @@ impl Pool {
         if self.worker_mailbox == 0 {
             return Err(ConfigError::new("worker_mailbox", "must be at least 1"));
         }
-        Ok(())
+        if self.worker_options.name.is_some() {
+            let problem = "the workers of a pool cannot share one";
+            return Err(ConfigError::new("name", problem));
+        }
+        if self.worker_options.mailbox_policy != MailboxPolicy::Refuse {
+            let problem = "a pool holds back what a worker refuses, so it must not drop messages";
+            return Err(ConfigError::new("mailbox_policy", problem));
+        }
+        self.worker_options.validate()
     }
 
     fn spawn_worker(&mut self, env: &mut ProcessContext<'_>) -> Result<(), SpawnError> {
         // Linked, so that the end of a worker comes here as an exit, and a pool that is killed takes its workers along.
-        let options = SpawnOptions::default()
+        let options = self
+            .worker_options
+            .clone()
             .with_mailbox_bound(self.worker_mailbox)
             .with_link();
         let behavior = (self.factory)()?;

@@ -562,3 +562,67 @@ fn a_pool_spreads_the_datagrams_of_a_udp_server() {
     assert_eq!(answers, [b"1", b"2", b"3", b"1", b"2", b"3"]);
     stop_clean(&node);
 }
+
+#[test]
+fn workers_have_the_options_of_their_pool() {
+    struct Region(Sender<(Option<String>, String)>);
+    impl Actor for Region {
+        fn handle_message(
+            &mut self,
+            cx: &mut Context<'_>,
+            _: Pid,
+            _: Message,
+        ) -> Result<(), Reason> {
+            let value = cx.environment::<String>("region");
+            let region = value.map(|value| value.to_string());
+            let thread = format!("{:?}", std::thread::current().id());
+            self.0.send((region, thread))?;
+            Ok(())
+        }
+    }
+    let node = node();
+    let (seen, regions) = mpsc::channel();
+    let options = SpawnOptions::default()
+        .with_own_thread()
+        .with_mailbox_bound(7)
+        .with_environment("region", String::from("north"));
+    let pool = node
+        .spawn(move || Pool::new(2, move || Region(seen.clone())).with_worker_options(options))
+        .unwrap();
+    assert_eq!(inspect(&node, pool).number("worker_mailbox"), Some(7));
+    let mut threads = std::collections::BTreeSet::new();
+    for _ in 0..2 {
+        node.send(pool, ()).unwrap();
+        let (region, thread) = value_of(&regions).expect("a region");
+        assert_eq!(region.as_deref(), Some("north"));
+        threads.insert(thread);
+    }
+    assert_eq!(threads.len(), 2, "{threads:?}");
+    stop_clean(&node);
+}
+
+#[test]
+fn options_that_workers_cannot_share_are_refused_by_name() {
+    let node = node();
+    let refused = |options: SpawnOptions, field: &str| {
+        let spawned = node.spawn(move || Pool::new(2, || Quiet).with_worker_options(options));
+        let Err(SpawnError::Init(reason)) = spawned else {
+            panic!("{field}: {spawned:?}");
+        };
+        assert!(reason.to_string().contains(field), "{reason}");
+    };
+    struct Quiet;
+    impl Actor for Quiet {}
+    let options = SpawnOptions::default;
+    refused(options().with_name("all"), "name");
+    let dropping = longshore::MailboxPolicy::DropNewest;
+    refused(
+        options()
+            .with_mailbox_bound(5)
+            .with_mailbox_policy(dropping),
+        "mailbox_policy",
+    );
+    refused(options().with_mailbox_bound(0), "worker_mailbox");
+    refused(options().with_data_bound(0), "data_bound");
+    stop_clean(&node);
+}
