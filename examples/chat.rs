@@ -17,8 +17,8 @@ struct Room {
 
 impl Actor for Room {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        let options =
-            TcpServerOptions::from(&self.address).with_framing(Framing::Lines { max_length: 512 });
+        let options = TcpServerOptions::from(&self.address)
+            .with_framing(Framing::lines().with_max_length(512));
         let server = TcpServer::bind(options)?;
         println!("{}", server.local_addr());
         cx.spawn_meta(server)?;

@@ -46,8 +46,8 @@ impl Broker {
 impl Actor for Broker {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         cx.register("broker")?;
-        let options =
-            TcpServerOptions::from(&self.address).with_framing(Framing::Lines { max_length: 512 });
+        let options = TcpServerOptions::from(&self.address)
+            .with_framing(Framing::lines().with_max_length(512));
         let server = TcpServer::bind(options)?;
         println!("{}", server.local_addr());
         cx.spawn_meta(server.serve(Client::default))?;

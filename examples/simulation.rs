@@ -20,7 +20,7 @@ struct Counter {
 
 impl Actor for Counter {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        let lines = Framing::Lines { max_length: 64 };
+        let lines = Framing::lines().with_max_length(64);
         let options = TcpServerOptions::from("127.0.0.1:7000").with_framing(lines);
         cx.spawn_meta(TcpServer::bind(options)?)?;
         Ok(())

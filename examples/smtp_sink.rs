@@ -214,10 +214,7 @@ impl Actor for Root {
             .with_frame_timeout(Duration::from_secs(60))
             .with_write_timeout(Duration::from_secs(60));
         // Lines end with CR LF and nothing else, so that a dot between two LF ends no mail.
-        let framing = Framing::Delimiter {
-            delimiter: b"\r\n".to_vec(),
-            max_length: MAX_LINE,
-        };
+        let framing = Framing::delimiter(b"\r\n").with_max_length(MAX_LINE);
         let options = TcpServerOptions::from(&self.address)
             .with_framing(framing)
             .with_limits(limits)

@@ -50,18 +50,13 @@ fn plan(data: &[u8]) -> Option<(Framing, Vec<usize>, &[u8])> {
             d,
             usize::from(e),
         )),
-        3 => Framing::Lines { max_length: 1 + a },
+        3 => Framing::lines().with_max_length(1 + a),
         4 => {
             let (delimiter, after) = data.split_at_checked(1 + b % 6)?;
             rest = after;
-            Framing::Delimiter {
-                delimiter: delimiter.to_vec(),
-                max_length: 1 + a,
-            }
+            Framing::delimiter(delimiter).with_max_length(1 + a)
         }
-        6 => Framing::Varint {
-            max_length: 1 + a + 256 * (b % 4),
-        },
+        6 => Framing::varint().with_max_length(1 + a + 256 * (b % 4)),
         _ => Framing::Custom(CustomFraming::new(|| Box::new(Netstring)).with_max_length(1 + a)),
     };
     framing.validate().expect("these options are valid");

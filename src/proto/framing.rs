@@ -53,6 +53,7 @@ pub enum Framing {
     #[default]
     Raw,
     /// Frames of one length.
+    #[non_exhaustive]
     Fixed {
         /// Bytes in a frame, at least 1.
         length: usize,
@@ -60,11 +61,13 @@ pub enum Framing {
     /// Frames that begin with a header that holds their length.
     Header(HeaderFraming),
     /// Lines, which end with `\n` or `\r\n`. They are delivered without it, empty ones too.
+    #[non_exhaustive]
     Lines {
         /// The longest line, in bytes without its end.
         max_length: usize,
     },
     /// Frames that end with a delimiter, and are delivered without it, empty ones too.
+    #[non_exhaustive]
     Delimiter {
         /// The bytes that end a frame, 1 to 256 of them.
         delimiter: Vec<u8>,
@@ -73,6 +76,7 @@ pub enum Framing {
     },
     /// Frames that begin with their length as a variable-length number, least significant seven bits first, as Protocol Buffers
     /// have it (Base 128 Varints). They are delivered without it, empty ones too.
+    #[non_exhaustive]
     Varint {
         /// The longest frame, in bytes without its length.
         max_length: usize,
@@ -105,7 +109,7 @@ impl Framing {
         Self::Header(options)
     }
 
-    /// Makes lines of at most 64 KiB.
+    /// Makes lines of at most 64 KiB; see [`Framing::with_max_length`].
     ///
     /// ```
     /// assert!(longshore::Framing::lines().validate().is_ok());
@@ -172,6 +176,29 @@ impl Framing {
     #[must_use]
     pub fn custom(new: impl Fn() -> Box<dyn FrameDecoder> + Send + Sync + 'static) -> Self {
         Self::Custom(CustomFraming::new(new))
+    }
+
+    /// Sets the longest frame, in bytes: of a line and of a frame with a delimiter or a variable-length number without that, of a
+    /// frame with a header together with it. [`Framing::Raw`] and [`Framing::Fixed`] have no such maximum, and stay as they
+    /// are.
+    ///
+    /// ```
+    /// use longshore::Framing;
+    ///
+    /// let commands = Framing::lines().with_max_length(512);
+    /// assert!(commands.validate().is_ok());
+    /// ```
+    #[must_use]
+    pub fn with_max_length(mut self, bytes: usize) -> Self {
+        match &mut self {
+            Self::Raw | Self::Fixed { .. } => {}
+            Self::Header(HeaderFraming { max_length, .. })
+            | Self::Custom(CustomFraming { max_length, .. })
+            | Self::Lines { max_length }
+            | Self::Delimiter { max_length, .. }
+            | Self::Varint { max_length } => *max_length = bytes,
+        }
+        self
     }
 
     /// Looks for options that contradict each other or could never work.

@@ -253,7 +253,7 @@ fn a_frame_above_the_maximum_is_refused_at_its_header_without_memory_for_it() {
     assert_eq!(pool.outstanding(), 0);
 
     refuses(
-        Framing::Lines { max_length: 5 },
+        Framing::lines().with_max_length(5),
         b"12345\n123456\n",
         &[b"12345"],
         FrameError::TooLarge { length: 6, max: 5 },

@@ -237,11 +237,9 @@ impl FrameDecoder for Whole {
 fn framings() -> Rows<Framing> {
     const MOST: usize = (1 << 31) - 1;
     let header = HeaderFraming::default;
-    let lines = |max_length| Framing::Lines { max_length };
-    let until = |delimiter: &[u8], max_length| Framing::Delimiter {
-        delimiter: delimiter.to_vec(),
-        max_length,
-    };
+    let lines = |max_length| Framing::lines().with_max_length(max_length);
+    let until =
+        |delimiter: &[u8], max_length| Framing::delimiter(delimiter).with_max_length(max_length);
     let custom =
         |length| Framing::Custom(CustomFraming::new(|| Box::new(Whole)).with_max_length(length));
     vec![

@@ -74,7 +74,9 @@ fn behaviors() -> Vec<Behavior> {
         },
         Behavior {
             name: "sends bad frames",
-            options: || TcpServerOptions::default().with_framing(Framing::Lines { max_length: 8 }),
+            options: || {
+                TcpServerOptions::default().with_framing(Framing::lines().with_max_length(8))
+            },
             peer: |addr| send_and_hear(addr, &[b'x'; 100]),
         },
         Behavior {

@@ -75,7 +75,7 @@ impl Session for Shouter {
 }
 
 fn lines() -> TcpServerOptions {
-    local().with_framing(Framing::Lines { max_length: 100 })
+    local().with_framing(Framing::lines().with_max_length(100))
 }
 
 #[test]

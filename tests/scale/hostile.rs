@@ -249,7 +249,7 @@ fn connection_that_is_reset_takes_little_time() {
 
 #[test]
 fn connection_with_a_bad_frame_takes_little_time() {
-    let options = framed(Framing::Lines { max_length: 8 });
+    let options = framed(Framing::lines().with_max_length(8));
     let time = time_of("connects and sends a bad frame", options, |address| {
         send_and_hear(&mut connect(address), &[b'x'; 100]);
     });

@@ -149,7 +149,9 @@ fn in_session(
     peer: impl FnOnce(&mut std::net::TcpStream),
 ) -> Kept {
     let options = match place {
-        In::Malformed => TcpServerOptions::default().with_framing(Framing::Lines { max_length: 8 }),
+        In::Malformed => {
+            TcpServerOptions::default().with_framing(Framing::lines().with_max_length(8))
+        }
         _ => TcpServerOptions::default(),
     };
     let (probe, mut stream) = serve(node, options, move || Serves(place, once.clone()));
