@@ -41,6 +41,8 @@ pub(crate) enum SocketCommand {
     ResumeAccepting,
     /// Stop listening, let the connections come to their end until the deadline, and report that.
     Drain(Drain),
+    /// From the connection itself: look whether held buffers still stop it.
+    LookAtHeld,
     /// From a listener: end a handshake whose peer sends nothing, because its place is wanted.
     GiveWay,
 }

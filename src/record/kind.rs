@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     ConnectionNotStarted,
     /// A connection ended before it was established.
     NotEstablished,
+    /// Buffers that are not dropped stop a connection.
+    InputHeld,
     /// A client does not verify its peer.
     Unverified,
     /// A name took long to resolve, and a thread was blocked meanwhile.
@@ -47,6 +49,7 @@ impl Kind {
         Self::NoOwner,
         Self::ConnectionNotStarted,
         Self::NotEstablished,
+        Self::InputHeld,
         Self::Unverified,
         Self::SlowResolve,
         Self::SlowHandler,
@@ -66,6 +69,7 @@ impl Kind {
             Self::NoOwner => "no_owner",
             Self::ConnectionNotStarted => "connection_not_started",
             Self::NotEstablished => "connection_not_established",
+            Self::InputHeld => "input_held",
             Self::Unverified => "peer_not_verified",
             Self::SlowResolve => "slow_resolve",
             Self::SlowHandler => "slow_handler",

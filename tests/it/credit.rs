@@ -388,3 +388,62 @@ fn three_hundred_mebibytes_to_a_slow_process_take_less_than_eight() {
         stop_clean(&node);
     });
 }
+
+/// Half a minute of simulated time.
+#[cfg(feature = "testing")]
+#[test]
+fn connection_that_held_buffers_stop_for_half_a_minute_is_one_record() {
+    use std::sync::{Arc, Mutex};
+
+    use longshore::{Level, Logger, Record};
+
+    simulation::run(|| {
+        let records = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&records);
+        let logger = Logger::from(move |record: &Record| {
+            seen.lock().unwrap().push(record.kind);
+        });
+        let logged = NodeOptions::from("test@localhost").with_logger(logger);
+        let node = node_with(logged);
+        let (sender, passed) = mpsc::channel();
+        let owner = node.spawn(|| Passes(sender)).unwrap();
+        let server = TcpServer::bind(options()).unwrap();
+        let addr = server.local_addr();
+        node.send(owner, server).unwrap();
+        let mut peer = client(addr);
+        let bytes = pattern(MIB);
+        let mut sent = 0;
+        let mut fill = |held: &mut Vec<Buffer>| {
+            wait_until("the connection has stopped reading", || {
+                while let Ok(written) = peer.write(&bytes[sent % 251..]) {
+                    sent += written;
+                    if is_stopped(&node) {
+                        break;
+                    }
+                }
+                held.extend(passed.try_iter());
+                is_stopped(&node)
+            });
+        };
+        let mut held = Vec::new();
+        fill(&mut held);
+        pass(Duration::from_secs(20));
+        // It goes on, and is stopped anew: the time counts from then on.
+        held.clear();
+        wait_until("it reads on", || {
+            held.extend(passed.try_iter());
+            !is_stopped(&node) || !held.is_empty()
+        });
+        fill(&mut held);
+        pass(Duration::from_secs(25));
+        node.log(Level::Warn, "25 s");
+        pass(Duration::from_secs(10));
+        node.log(Level::Warn, "35 s");
+        pass(Duration::from_secs(120));
+        drop(held);
+        drop(passed);
+        stop_clean(&node); // the records are written
+        let kinds = ["program", "input_held", "program"];
+        assert_eq!(*records.lock().unwrap(), kinds);
+    });
+}

@@ -19,6 +19,7 @@ mod diversion;
 mod drain;
 mod established;
 mod hand_over;
+mod held;
 mod inspect;
 mod kept;
 mod owner;
@@ -29,6 +30,7 @@ mod socket;
 use std::net::SocketAddr;
 
 use self::diversion::Diversion;
+pub(super) use self::held::Watch;
 use super::limits::ConnectionPermit;
 use super::window::DeliveryWindow;
 use crate::base::small_addr::SmallAddr;
@@ -432,5 +434,23 @@ impl MetaProcess for Driver {
 
     fn leave_poll(&mut self, cx: &MetaContext<'_>) {
         self.stream.deregister(cx);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_printed() {
+        println!(
+            "Driver {} Stream {} machine {} permit {} window {} Option<Message> {}",
+            size_of::<Driver>(),
+            size_of::<Stream>(),
+            size_of::<Connection>(),
+            size_of::<Option<ConnectionPermit>>(),
+            size_of::<DeliveryWindow>(),
+            size_of::<Option<crate::message::CompactMessage>>(),
+        );
     }
 }

@@ -28,6 +28,7 @@
 
 use std::sync::Arc;
 
+use super::connection::Watch;
 use super::credit::InputCredit;
 use crate::message::CompactMessage;
 
@@ -50,6 +51,8 @@ pub(super) struct DeliveryWindow {
 struct Rare {
     refused: Option<CompactMessage>,
     credit: Option<Arc<InputCredit>>,
+    /// Of a window that follows buffers.
+    watch: Watch,
 }
 
 impl DeliveryWindow {
@@ -110,6 +113,17 @@ impl DeliveryWindow {
     fn free_rare(&mut self) {
         self.rare
             .take_if(|rare| rare.refused.is_none() && rare.credit.is_none());
+    }
+
+    /// Whether held buffers that stop the connection are to be reported.
+    pub(super) fn watch(&self) -> Watch {
+        self.rare
+            .as_ref()
+            .map_or_else(Watch::default, |rare| rare.watch)
+    }
+
+    pub(super) fn set_watch(&mut self, watch: Watch) {
+        self.rare.get_or_insert_default().watch = watch;
     }
 
     #[inline]

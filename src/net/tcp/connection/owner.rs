@@ -112,6 +112,9 @@ impl Driver {
     pub(super) fn update_blocked(&mut self, cx: &MetaContext<'_>) {
         if let Some(is_blocked) = self.window.blocked_change() {
             self.input(cx, Input::SetBlocked(is_blocked));
+            if self.window.follows_buffers() {
+                self.watch_held(cx, is_blocked);
+            }
         }
     }
 
@@ -287,6 +290,7 @@ impl Driver {
             SocketCommand::SetFraming(framing) => Input::SetFraming(Arc::new(framing)),
             SocketCommand::Returned(data) => return self.keep_returned(data),
             SocketCommand::PartnerEnded(outcome) => return self.partner_ended(cx, outcome),
+            SocketCommand::LookAtHeld => return self.look_at_held(cx),
             SocketCommand::Drain(_)
             | SocketCommand::PauseAccepting
             | SocketCommand::ResumeAccepting
