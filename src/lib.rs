@@ -164,8 +164,8 @@ pub use message::{
     MessageEvent, MessageEventSubscribers, MessageExit, MessageMetaFailed, MessageRelayEnd,
     MessageReply, MessageRoom, MessageTcp, MessageTcpConnect, MessageTcpDisconnect,
     MessageTcpPeerClosed, MessageTcpReconnecting, MessageTcpSecured, MessageTcpWritable,
-    MessageUdp, MessageUdpError, Priority, Proxied, RelayError, RelayedConnection, SendError,
-    StartTlsError, UserMessage, WriteData, WriteError, WriteErrorKind,
+    MessageUdp, MessageUdpError, Priority, Proxied, RelayError, RelayFailure, RelayedConnection,
+    SendError, StartTlsError, UserMessage, WriteData, WriteError, WriteErrorKind,
 };
 pub use meta::{
     ConnectionInfo, DatagramInfo, ListenerInfo, MetaContext, MetaProcess, Readiness, SocketKind,

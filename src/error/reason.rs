@@ -206,6 +206,9 @@ pub enum DisconnectReason {
     Tls(Arc<str>),
     /// A frame took longer than its deadline from first byte to last.
     FrameTimeout,
+    /// The deadline that its session had set was over; see
+    /// [`SessionContext::set_deadline`](crate::SessionContext::set_deadline).
+    SessionTimeout,
     /// `close` could not flush within its deadline.
     CloseTimeout,
     /// The peer does not read: output waited for the write timeout, and none of it was taken.
@@ -224,7 +227,7 @@ pub enum DisconnectReason {
 
 impl DisconnectReason {
     /// The names under which a listener counts how its connections ended.
-    pub(crate) const COUNTED: [&'static str; 22] = [
+    pub(crate) const COUNTED: [&'static str; 23] = [
         "ended_closed_by_peer",
         "ended_reset",
         "ended_truncated",
@@ -247,6 +250,7 @@ impl DisconnectReason {
         "ended_io",
         "ended_overflow",
         "ended_drain",
+        "ended_session_timeout",
     ];
 
     /// A short name of the kind of reason, for a label of a metric: the name under which a listener counts it, as in
@@ -287,6 +291,7 @@ impl DisconnectReason {
             Self::Io(_) => 19,
             Self::Overflow => 20,
             Self::Drain => 21,
+            Self::SessionTimeout => 22,
         }
     }
 
@@ -337,6 +342,7 @@ impl fmt::Display for DisconnectReason {
             Self::HandshakeTimeout => f.write_str("handshake timeout"),
             Self::Tls(text) => write!(f, "tls: {text}"),
             Self::FrameTimeout => f.write_str("frame timeout"),
+            Self::SessionTimeout => f.write_str("session timeout"),
             Self::CloseTimeout => f.write_str("close timeout"),
             Self::SlowReader => f.write_str("slow reader"),
             Self::Frame(error) => error.fmt(f),

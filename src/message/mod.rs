@@ -41,7 +41,7 @@ pub(crate) use local_addr::LocalAddr;
 pub(crate) use message_type::MessageType;
 pub(crate) use packed::CompactMessage;
 pub use proxied::Proxied;
-pub use relay::{MessageRelayEnd, RelayError, RelayedConnection};
+pub use relay::{MessageRelayEnd, RelayError, RelayFailure, RelayedConnection};
 pub use request::Request;
 pub use room::MessageRoom;
 pub use send_error::SendError;

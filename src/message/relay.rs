@@ -1,6 +1,7 @@
 //! The end of a relay, and why one could not begin.
 
-use crate::error::DisconnectReason;
+use super::MessageTcpDisconnect;
+use crate::error::{ConnectError, DisconnectReason, SpawnError};
 use crate::id::Alias;
 
 /// A relay is over: the last message of both of its connections, exactly one. It comes instead of
@@ -47,4 +48,22 @@ pub enum RelayError {
     /// It has ended, is closing, has shut down its write side, or is relayed already.
     #[error("cannot relay {0}: it has ended or takes no more output")]
     Closed(Alias),
+}
+
+/// Why a session is not relayed to where [`SessionContext::relay_to`](crate::SessionContext::relay_to) was to connect it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RelayFailure {
+    /// An option is wrong, for instance a target that is no address, or the operating system refused at once.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// The node is stopping or has reached its limit.
+    #[error(transparent)]
+    Spawn(SpawnError),
+    /// The connection could not be made: its reason says why, and `failed_attempts` what each address said.
+    #[error("not connected: {}", .0.reason)]
+    Disconnected(Box<MessageTcpDisconnect>),
+    /// The connection was made, and one of the two has ended just then.
+    #[error(transparent)]
+    Relay(RelayError),
 }

@@ -14,6 +14,7 @@ mod records;
 mod run;
 mod seen;
 mod send;
+mod relay_to;
 mod serve;
 #[cfg(unix)]
 mod serve_unix;

@@ -205,11 +205,12 @@ impl Processes {
 
 impl ProcessContext<'_> {
     /// Sends a message to this process after a delay, which its full mailbox does not refuse.
-    pub(crate) fn control_after(&mut self, message: Message, delay: Duration) {
+    pub(crate) fn control_after(&mut self, message: Message, delay: Duration) -> TimerId {
         let to = self.control.pid;
         let event = TimerEvent::Control { to, message };
-        let key = self.processes.timers.after(delay, event);
-        self.control.own_timer(TimerId::Once(key), self.processes);
+        let id = TimerId::Once(self.processes.timers.after(delay, event));
+        self.control.own_timer(id, self.processes);
+        id
     }
 
     pub(crate) fn send_after(&mut self, to: Target, message: Message, delay: Duration) -> TimerId {

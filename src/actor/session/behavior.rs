@@ -5,10 +5,12 @@
 //! the connection is set aside, so that it goes on when the output has fallen to its low mark.
 
 mod notes;
+mod upstream;
 
 use std::time::Duration;
 
 use self::notes::millis;
+use super::cold::ColdState;
 use super::deadline::FrameDeadline;
 use super::input::{Input, Progress, Unit};
 use super::{Session, SessionContext};
@@ -24,11 +26,15 @@ use crate::process::{Behavior, ProcessContext};
 
 /// What a session sends itself.
 #[derive(Debug)]
-enum Note {
+pub(super) enum Note {
     /// Go on with the input.
     Offer,
     /// The timer of the frame timeout has fired.
     FrameTimer,
+    /// The deadline of this number is over.
+    Deadline(u32),
+    /// A connection to relay to could not even be begun.
+    UpstreamFailed,
 }
 
 /// How a session takes its input.
@@ -67,6 +73,14 @@ pub(super) struct Peer {
     pub(super) closes_when_idle: bool,
     /// A callback has resumed the session or changed the framing: what was left is offered again.
     pub(super) wants_offer: bool,
+    pub(super) cold: Option<Box<ColdState>>,
+}
+
+impl Peer {
+    /// What few sessions need, to add to it.
+    pub(super) fn cold_mut(&mut self) -> &mut ColdState {
+        self.cold.get_or_insert_default()
+    }
 }
 
 /// See the module.
@@ -76,7 +90,6 @@ pub(crate) struct SessionBehavior<S> {
     input: Input,
     /// Of a session that is spawned for an established connection, until `init`.
     connect: Option<Box<MessageTcpConnect>>,
-    deadline: Option<Box<FrameDeadline>>,
 }
 
 impl<S: Session> SessionBehavior<S> {
@@ -88,9 +101,12 @@ impl<S: Session> SessionBehavior<S> {
     ) -> Self {
         let mut input = Input::new(rules.limit);
         input.set_framing(rules.framing);
-        let deadline = rules
-            .frame_timeout
-            .map(|timeout| Box::new(FrameDeadline::new(millis(timeout))));
+        let cold = rules.frame_timeout.map(|timeout| {
+            Box::new(ColdState {
+                frame: Some(FrameDeadline::new(millis(timeout))),
+                ..ColdState::default()
+            })
+        });
         Self {
             session,
             peer: Peer {
@@ -104,10 +120,10 @@ impl<S: Session> SessionBehavior<S> {
                 is_draining: false,
                 closes_when_idle: false,
                 wants_offer: false,
+                cold,
             },
             input,
             connect,
-            deadline,
         }
     }
 
@@ -144,6 +160,13 @@ impl<S: Session> SessionBehavior<S> {
                     self.input.push(packet.data);
                     self.offer(env)?;
                 }
+            }
+            Message::TcpConnect(connect) if self.awaits(connect.id) => {
+                self.upstream_connected(env, &connect);
+            }
+            Message::TcpDisconnect(end) if self.awaits(end.id) => self.upstream_ended(env, end),
+            Message::TcpReconnecting(lost) if self.awaits(lost.id) => {
+                return Ok(Some(Message::TcpReconnecting(lost)));
             }
             Message::TcpConnect(connect) if own.is_none_or(|own| own == connect.id) => {
                 self.connected(env, &connect)?;
@@ -246,8 +269,10 @@ impl<S: Session> SessionBehavior<S> {
                 match progress {
                     Progress::Again => Ok(true),
                     Progress::Wait => Ok(false),
-                    // The relay takes it, however much it is.
-                    Progress::Error(_) if self.is_returning(env) => Ok(false),
+                    // The relay takes it, however much it is, or it is judged when the session resumes.
+                    Progress::Error(_) if self.peer.is_paused || self.is_returning(env) => {
+                        Ok(false)
+                    }
                     Progress::Error(error) => {
                         self.refuse(env, error);
                         Ok(false)
@@ -323,10 +348,10 @@ impl<S: Session> Behavior for SessionBehavior<S> {
     }
 
     fn init(&mut self, env: &mut ProcessContext<'_>) -> Result<(), Reason> {
-        match self.connect.take() {
-            Some(connect) => self.connected(env, &connect),
-            None => Ok(()),
+        if let Some(connect) = self.connect.take() {
+            self.connected(env, &connect)?;
         }
+        Ok(())
     }
 
     fn handle_message(

@@ -3,14 +3,18 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
-use super::behavior::Peer;
+use super::behavior::{Note, Peer};
+use super::cold::Upstream;
 use super::input::Input;
 use crate::actor::Context;
 use crate::bridge::{Framing, SocketCommand};
-use crate::error::Reason;
+use crate::error::{DisconnectReason, Reason, SendErrorKind};
 use crate::id::Alias;
-use crate::message::{Flow, RelayError, StartTlsError, WriteData, WriteError};
+use crate::message::{
+    Flow, Message, RelayError, RelayFailure, StartTlsError, WriteData, WriteError,
+};
 use crate::process::ProcessContext;
 use crate::tls::StartTls;
 
@@ -123,10 +127,119 @@ impl<'a> SessionContext<'a> {
     ///
     /// This session does not own both connections, or one is not established, has ended, or takes no more output.
     pub fn relay_with(&mut self, other: Alias) -> Result<(), RelayError> {
-        match self.peer.alias {
-            Some(own) => self.cx.relay(own, other),
-            None => Err(RelayError::NotEstablished(other)),
+        let own = self.peer.alias.ok_or(RelayError::NotEstablished(other))?;
+        self.cx.relay(own, other)?;
+        self.set_deadline(None);
+        Ok(())
+    }
+
+    /// Closes the session after this time with
+    /// [`DisconnectReason::SessionTimeout`](crate::DisconnectReason::SessionTimeout), unless it is set anew, or taken back by
+    /// `None`. For what a peer must have done by then: log in, name its target, send the next request. A relay takes it
+    /// back.
+    ///
+    /// There is one deadline; what has been written before it is over is sent.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// struct Login;
+    ///
+    /// impl Session for Login {
+    ///     fn connected(
+    ///         &mut self,
+    ///         cx: &mut SessionContext<'_>,
+    ///         _: &MessageTcpConnect,
+    ///     ) -> Result<(), Reason> {
+    ///         cx.set_deadline(Duration::from_secs(10));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn received(
+    ///         &mut self,
+    ///         cx: &mut SessionContext<'_>,
+    ///         input: &mut Buffer,
+    ///     ) -> Result<(), Reason> {
+    ///         if input.take() == "secret\n" {
+    ///             cx.set_deadline(None); // it may stay
+    ///             cx.write("welcome\n");
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// # struct Root(Option<TcpServer>);
+    /// # impl Actor for Root {
+    /// #     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    /// #         let server = self.0.take().expect("init runs once");
+    /// #         cx.spawn_meta(server.serve(|| Login))?;
+    /// #         Ok(())
+    /// #     }
+    /// # }
+    /// # use std::io::{Read, Write};
+    /// # let node = Node::start("example@localhost")?;
+    /// # let server = TcpServer::bind("127.0.0.1:0")?;
+    /// # let address = server.local_addr();
+    /// # node.spawn(move || Root(Some(server)))?;
+    /// # let mut client = std::net::TcpStream::connect(address)?;
+    /// # client.write_all(b"secret\n")?;
+    /// # let mut answer = [0; 8];
+    /// # client.read_exact(&mut answer)?;
+    /// # assert_eq!(&answer, b"welcome\n");
+    /// # Ok(()) }
+    /// ```
+    pub fn set_deadline(&mut self, after: impl Into<Option<Duration>>) {
+        if let Some(cold) = &mut self.peer.cold
+            && let Some((earlier, _)) = cold.deadline.take()
+        {
+            self.cx.env().cancel_timer(earlier);
         }
+        if let Some(after) = after.into() {
+            let cold = self.peer.cold_mut();
+            cold.deadlines = cold.deadlines.wrapping_add(1);
+            let note = Message::new(Note::Deadline(cold.deadlines));
+            cold.deadline = Some((self.cx.env().control_after(note, after), cold.deadlines));
+        }
+    }
+
+    /// The timer of a deadline has fired. One that was taken back while the note was on its way means nothing.
+    #[cold]
+    pub(super) fn deadline_is_over(&mut self, number: u32) {
+        if let Some(cold) = &mut self.peer.cold
+            && cold.deadline.take_if(|(_, set)| *set == number).is_some()
+        {
+            self.close_for(DisconnectReason::SessionTimeout);
+        }
+    }
+
+    /// Waits for the connection that this session is to be relayed to, or reports why there is none.
+    pub(crate) fn await_upstream(&mut self, started: Result<Alias, RelayFailure>) {
+        // What the peer sends from here on is for the upstream.
+        self.pause();
+        let upstream = match started {
+            Ok(alias) => Upstream::Connecting(alias),
+            Err(failure) => {
+                let note = Message::new(Note::UpstreamFailed);
+                self.cx.env().control_after(note, Duration::ZERO);
+                Upstream::Failed(Box::new(failure))
+            }
+        };
+        let earlier = self.peer.cold_mut().upstream.replace(upstream);
+        if let Some(Upstream::Connecting(earlier)) = earlier {
+            // One that has just ended has nothing to be closed.
+            let _ = self.close_other(earlier);
+        }
+    }
+
+    /// Closes another connection of this session.
+    pub(super) fn close_other(&mut self, other: Alias) -> Result<(), SendErrorKind> {
+        self.cx.close(other)
+    }
+
+    /// Whether the session has closed its connection.
+    pub(super) fn is_closing(&self) -> bool {
+        self.peer.is_closing
     }
 
     /// Starts TLS on the connection; see [`Context::start_tls`]. The input that was not taken is given to TLS, up to the last
@@ -162,7 +275,7 @@ impl<'a> SessionContext<'a> {
     }
 
     /// Closes the connection for a reason that was found in its input.
-    pub(super) fn close_for(&mut self, reason: crate::error::DisconnectReason) {
+    pub(super) fn close_for(&mut self, reason: DisconnectReason) {
         self.peer.is_closing = true;
         self.command(SocketCommand::CloseFor(reason));
     }

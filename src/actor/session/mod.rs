@@ -14,6 +14,7 @@
 //! `input`. What a session does not do: it does not own other connections' input, unless it asks for it as an actor does.
 
 mod behavior;
+mod cold;
 mod context;
 mod deadline;
 mod input;
@@ -28,7 +29,7 @@ use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
 use crate::message::{
     Message, MessageRelayEnd, MessageTcpConnect, MessageTcpDisconnect, MessageTcpReconnecting,
-    MessageTcpSecured,
+    MessageTcpSecured, RelayFailure,
 };
 
 /// A process that serves one connection.
@@ -159,6 +160,20 @@ pub trait Session: Send + 'static {
     /// Called last of all callbacks of the connection. The session ends after it.
     fn disconnected(&mut self, cx: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
         let _ = (cx, end);
+    }
+
+    /// Called when the connection that [`SessionContext::relay_to`] makes is established, right before the two feed each
+    /// other: what this writes to the peer goes before the bytes of `upstream`. If it closes the session there is no relay.
+    fn relay_begins(&mut self, cx: &mut SessionContext<'_>, upstream: &MessageTcpConnect) {
+        let _ = (cx, upstream);
+    }
+
+    /// Called when that connection cannot be made, whatever the reason, instead of `relay_begins`; or behind it, if one of
+    /// the two has ended just then. Closes the session by default. One that goes on calls [`SessionContext::relay_to`]
+    /// again, or [`SessionContext::resume`].
+    fn relay_failed(&mut self, cx: &mut SessionContext<'_>, failure: &RelayFailure) {
+        let _ = failure;
+        cx.close();
     }
 
     /// Called last of all callbacks of a connection that was relayed, instead of `disconnected`; see

@@ -1,5 +1,5 @@
 //! What a session sends to itself, and what the runtime sends it: another turn at its input, the end of its listener, input
-//! that was given back, and the deadline of a frame.
+//! that was given back, and deadlines.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl<S: Session> SessionBehavior<S> {
         if self.peer.closes_when_idle {
             self.close_if_idle(env);
         }
-        if self.deadline.is_some() {
+        if self.peer.cold.is_some() {
             self.note_frame(env);
         }
         Ok(())
@@ -82,6 +82,15 @@ impl<S: Session> SessionBehavior<S> {
                 self.frame_timer_fired(env);
                 Ok(())
             }
+            Note::UpstreamFailed => {
+                self.report_failure(env);
+                Ok(())
+            }
+            Note::Deadline(number) => {
+                let (_, mut cx) = self.context(env);
+                cx.deadline_is_over(number);
+                Ok(())
+            }
         }
     }
 
@@ -93,7 +102,8 @@ impl<S: Session> SessionBehavior<S> {
         let counts = takes_input && self.input.len() > 0;
         let has_progress = self.input.take_progress();
         let now_ms = env.processes.timers.clock().now_ms();
-        if let Some(deadline) = &mut self.deadline
+        if let Some(cold) = &mut self.peer.cold
+            && let Some(deadline) = &mut cold.frame
             && let Some(delay_ms) = deadline.note(has_progress, counts, now_ms)
         {
             set_frame_timer(env, delay_ms);
@@ -103,7 +113,8 @@ impl<S: Session> SessionBehavior<S> {
     #[cold]
     pub(super) fn frame_timer_fired(&mut self, env: &mut ProcessContext<'_>) {
         let now_ms = env.processes.timers.clock().now_ms();
-        let Some(deadline) = &mut self.deadline else {
+        let cold = self.peer.cold.as_mut();
+        let Some(deadline) = cold.and_then(|cold| cold.frame.as_mut()) else {
             return;
         };
         match deadline.fired(now_ms) {

@@ -151,6 +151,7 @@ pub(super) fn is_retried(reason: &DisconnectReason) -> bool {
             | DisconnectReason::IdleTimeout
             | DisconnectReason::SlowReader
             | DisconnectReason::FrameTimeout
+            | DisconnectReason::SessionTimeout
             | DisconnectReason::Resolve(_)
             | DisconnectReason::Connect(_)
             | DisconnectReason::ConnectTimeout
