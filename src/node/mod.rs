@@ -11,10 +11,11 @@ mod info;
 mod metrics;
 mod options;
 mod records;
+mod relay_to;
+mod room;
 mod run;
 mod seen;
 mod send;
-mod relay_to;
 mod serve;
 #[cfg(unix)]
 mod serve_unix;
@@ -305,6 +306,7 @@ impl Node {
     /// assert!(node.stop().is_clean());
     /// # Ok(()) }
     /// ```
+    #[must_use = "the report says what was cut off"]
     pub fn stop(&self) -> StopReport {
         self.stop_with(StopOptions::default())
     }
@@ -327,6 +329,7 @@ impl Node {
     /// assert!(report.is_clean(), "{report}");
     /// # Ok(()) }
     /// ```
+    #[must_use = "the report says what was cut off"]
     pub fn stop_with(&self, options: StopOptions) -> StopReport {
         self.0.stopper.stop(options)
     }

@@ -1,13 +1,16 @@
 //! Bounded mailboxes: what is refused or dropped when one is full, and how a sender learns that it has room.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use longshore::prelude::*;
 use longshore::{MailboxPolicy, RequestError, SendErrorKind};
 
-use crate::support::{LIMIT, Probe, Seen, count, inspect, node, stop_clean, wait_until};
+use crate::support::{
+    LIMIT, Probe, Seen, count, inspect, node, stop_clean, value_of, wait_for_count, wait_until,
+};
 
 fn bounded(bound: u32, policy: MailboxPolicy) -> SpawnOptions {
     SpawnOptions::default()
@@ -378,5 +381,81 @@ fn process_that_is_full_by_its_own_messages_is_notified_as_well() {
         assert!(matches!(probe.seen(), Seen::Message(_, message) if message.is::<u32>()));
     }
     assert!(matches!(probe.seen(), Seen::Message(_, Message::Room(_))));
+    stop_clean(&node);
+}
+
+#[test]
+fn threads_outside_wait_for_room_and_their_messages_keep_their_order() {
+    struct Slow(mpsc::Sender<(u32, u32)>);
+    impl Actor for Slow {
+        fn handle_message(
+            &mut self,
+            _: &mut Context<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
+            self.0.send(message.downcast()?)?;
+            Ok(())
+        }
+    }
+    let node = node();
+    let (seen, numbers) = mpsc::channel();
+    let slow = node
+        .spawn_with(bounded(4, MailboxPolicy::Refuse), || Slow(seen))
+        .unwrap();
+    let senders: Vec<_> = (0..3_u32)
+        .map(|sender| {
+            let node = node.clone();
+            thread::spawn(move || {
+                for number in 0..500_u32 {
+                    let message = (sender, number);
+                    node.send_within(slow, message, LIMIT)
+                        .expect("there is room");
+                }
+            })
+        })
+        .collect();
+    let mut next = [0; 3];
+    for _ in 0..1_500 {
+        let (sender, number) = value_of(&numbers).expect("a number");
+        assert_eq!(number, next[sender as usize]);
+        next[sender as usize] += 1;
+    }
+    senders
+        .into_iter()
+        .for_each(|sender| sender.join().unwrap());
+    wait_for_count(&node, "processes", 1);
+    stop_clean(&node);
+}
+
+#[test]
+fn thread_that_waits_in_vain_gets_its_message_back() {
+    let node = node();
+    let probe = Probe::spawn_with(&node, bounded(1, MailboxPolicy::Refuse));
+    let gate = probe.block();
+    fill(&node, &probe);
+    let refused = node.send_within(probe.pid, "later", Duration::from_millis(20));
+    let refused = refused.expect_err("there is no room");
+    assert_eq!(refused.kind(), SendErrorKind::MailboxFull);
+    assert_eq!(refused.into_message().downcast::<&str>().unwrap(), "later");
+    wait_for_count(&node, "processes", 1);
+    // Inside of the runtime nothing waits.
+    let other = Probe::spawn(&node);
+    let (inside, full) = (node.clone(), probe.pid);
+    let refused = other.run(move |_| inside.send_within(full, 1_u32, LIMIT));
+    assert_eq!(
+        refused.expect_err("it is full").kind(),
+        SendErrorKind::MailboxFull
+    );
+    // The end of the process ends the wait.
+    let waits = {
+        let node = node.clone();
+        thread::spawn(move || node.send_within(full, 2_u32, LIMIT))
+    };
+    wait_for_count(&node, "processes", 3);
+    node.send_exit(full, Reason::Kill).expect("it lives");
+    drop(gate);
+    let refused = waits.join().unwrap().expect_err("it has ended");
+    assert_eq!(refused.kind(), SendErrorKind::NoProcess);
     stop_clean(&node);
 }
