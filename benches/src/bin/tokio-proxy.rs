@@ -3,118 +3,161 @@
 //!
 //! A client that begins with a SOCKS5 greeting or with HTTP CONNECT names its target; with `--to` all clients are connected
 //! to one upstream and nothing is read from them before. `--proxy-header` sends the upstream a PROXY header of version 1.
-//! Each direction ends by itself, and a request has ten seconds.
+//! Each direction ends by itself, a reset on one side resets the other, and a request has ten seconds. Ctrl-C lets the
+//! clients that are here finish, for at most five seconds.
 
-use longshore_bench::apps::Arguments;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::{io, time::Duration};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{env, io, sync::Arc, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::{select, signal, time::timeout};
+use tokio::time::{sleep, timeout};
+use tokio::{runtime::Builder, select, signal, task::JoinSet};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEAD: usize = 8 << 10;
 
-/// How a client asked for its target, which decides how it is answered.
-enum Protocol {
-    Socks,
-    Http,
+/// What a client gets when its target is connected, and when it is not.
+struct Answers {
+    connected: &'static [u8],
+    unreachable: &'static [u8],
+}
+
+static NONE: Answers = Answers {
+    connected: b"",
+    unreachable: b"",
+};
+static SOCKS: Answers = Answers {
+    connected: &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+    unreachable: &[5, 5, 0, 1, 0, 0, 0, 0, 0, 0],
+};
+static HTTP: Answers = Answers {
+    connected: b"HTTP/1.1 200 Connection established\r\n\r\n",
+    unreachable: b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+};
+
+#[derive(Default)]
+struct Options {
+    to: Option<String>,
+    sends_header: bool,
 }
 
 fn main() -> io::Result<()> {
-    let arguments: &'static Arguments = Box::leak(Box::new(Arguments::read()));
-    arguments.runtime()?.block_on(async {
-        let listener = TcpListener::bind(arguments.address).await?;
-        println!("{}", listener.local_addr()?);
-        loop {
-            select! {
-                accepted = listener.accept() => if let Ok((client, _)) = accepted {
-                    tokio::spawn(serve(client, arguments));
-                },
-                _ = signal::ctrl_c() => return Ok(()),
+    let (mut address, mut options) = (String::from("127.0.0.1:1080"), Options::default());
+    let mut runtime = Builder::new_multi_thread();
+    let mut arguments = env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--to" => options.to = arguments.next(),
+            "--proxy-header" => options.sends_header = true,
+            "--workers" => {
+                if let Some(workers) = arguments.next().and_then(|workers| workers.parse().ok()) {
+                    runtime.worker_threads(workers);
+                }
             }
+            _ => address = argument,
         }
-    })
+    }
+    let options = Arc::new(options);
+    runtime
+        .enable_all()
+        .build()?
+        .block_on(run(address, options))
 }
 
-async fn serve(client: TcpStream, arguments: &Arguments) -> io::Result<()> {
-    client.set_nodelay(true)?;
-    let peer = client.peer_addr()?;
-    let mut client = BufReader::new(client);
-    let mut upstream = match arguments.to {
-        Some(to) => TcpStream::connect(to).await?,
-        None => timeout(REQUEST_TIMEOUT, negotiate(&mut client)).await??,
-    };
-    upstream.set_nodelay(true)?;
-    if arguments.proxy_header {
-        let header = proxy_header(peer, client.get_ref().local_addr()?);
-        upstream.write_all(header.as_bytes()).await?;
+async fn run(address: String, options: Arc<Options>) -> io::Result<()> {
+    let listener = TcpListener::bind(address).await?;
+    println!("{}", listener.local_addr()?);
+    let mut clients = JoinSet::new();
+    loop {
+        select! {
+            accepted = listener.accept() => match accepted {
+                Ok((client, _)) => drop(clients.spawn(serve(client, Arc::clone(&options)))),
+                // No descriptor is left, for instance: the client waits in the backlog.
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            },
+            _ = clients.join_next(), if !clients.is_empty() => {}
+            _ = signal::ctrl_c() => break,
+        }
     }
-    copy_bidirectional(&mut client, &mut upstream).await?;
+    drop(listener);
+    timeout(STOP_TIMEOUT, clients.join_all()).await.ok();
     Ok(())
 }
 
-/// Reads the request, connects, and answers.
-async fn negotiate(client: &mut BufReader<TcpStream>) -> io::Result<TcpStream> {
-    let (protocol, target) = match client.read_u8().await? {
-        5 => (Protocol::Socks, socks_target(client).await?),
-        first => (Protocol::Http, http_target(client, first).await?),
+async fn serve(client: TcpStream, options: Arc<Options>) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let header = proxy_header(client.peer_addr()?, client.local_addr()?);
+    let mut client = BufReader::new(client);
+    let (answers, target) = match &options.to {
+        Some(to) => (&NONE, to.clone()),
+        None => timeout(REQUEST_TIMEOUT, request(&mut client)).await??,
     };
-    let upstream = TcpStream::connect(target).await;
-    let answer: &[u8] = match (protocol, &upstream) {
-        (Protocol::Socks, Ok(_)) => &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0],
-        (Protocol::Socks, Err(_)) => &[5, 5, 0, 1, 0, 0, 0, 0, 0, 0],
-        (Protocol::Http, Ok(_)) => b"HTTP/1.1 200 Connection established\r\n\r\n",
-        (Protocol::Http, Err(_)) => b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await;
+    let Ok(Ok(mut upstream)) = connected else {
+        return client.write_all(answers.unreachable).await;
     };
-    client.write_all(answer).await?;
-    upstream
+    upstream.set_nodelay(true)?;
+    if options.sends_header {
+        upstream.write_all(header.as_bytes()).await?;
+    }
+    client.write_all(answers.connected).await?;
+    let copied = copy_bidirectional(&mut client, &mut upstream).await;
+    if copied.is_err() {
+        // A part must not be taken for the whole.
+        client.get_ref().set_zero_linger()?;
+        upstream.set_zero_linger()?;
+    }
+    copied.map(drop)
+}
+
+async fn request(client: &mut BufReader<TcpStream>) -> io::Result<(&'static Answers, String)> {
+    Ok(match client.read_u8().await? {
+        5 => (&SOCKS, socks_target(client).await?),
+        first => (&HTTP, http_target(client, first).await?),
+    })
 }
 
 /// RFC 1928 without authentication, command CONNECT only; the version was read.
-async fn socks_target(client: &mut BufReader<TcpStream>) -> io::Result<(String, u16)> {
+async fn socks_target(client: &mut BufReader<TcpStream>) -> io::Result<String> {
     let mut methods = vec![0; client.read_u8().await?.into()];
     client.read_exact(&mut methods).await?;
     client.write_all(&[5, 0]).await?;
     let mut request = [0; 4];
     client.read_exact(&mut request).await?;
     let host = match request {
-        [5, 1, 0, 1] => IpAddr::from(Ipv4Addr::from(client.read_u32().await?)).to_string(),
+        [5, 1, 0, 1] => Ipv4Addr::from(client.read_u32().await?).to_string(),
         [5, 1, 0, 3] => {
             let mut name = vec![0; client.read_u8().await?.into()];
             client.read_exact(&mut name).await?;
-            String::from_utf8(name).map_err(|_| invalid("a name that is not UTF-8"))?
+            String::from_utf8_lossy(&name).into_owned()
         }
-        [5, 1, 0, 4] => IpAddr::from(Ipv6Addr::from(client.read_u128().await?)).to_string(),
-        _ => {
-            client.write_all(&[5, 7, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
-            return Err(invalid("not a CONNECT request"));
-        }
+        [5, 1, 0, 4] => format!("[{}]", Ipv6Addr::from(client.read_u128().await?)),
+        _ => return refuse(client, &[5, 7, 0, 1, 0, 0, 0, 0, 0, 0]).await,
     };
-    Ok((host, client.read_u16().await?))
+    Ok(format!("{host}:{}", client.read_u16().await?))
 }
 
 /// `CONNECT host:port HTTP/1.1` and headers, which are ignored; the first byte was read.
-async fn http_target(client: &mut BufReader<TcpStream>, first: u8) -> io::Result<(String, u16)> {
+async fn http_target(client: &mut BufReader<TcpStream>, first: u8) -> io::Result<String> {
     let mut head = vec![first];
     while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
         head.push(client.read_u8().await?);
     }
-    let target = str::from_utf8(&head).ok().and_then(|head| {
-        let (host, port) = head
-            .strip_prefix("CONNECT ")?
-            .split(' ')
-            .next()?
-            .rsplit_once(':')?;
-        let host = host.trim_matches(['[', ']']).to_owned();
-        Some((host, port.parse().ok()?))
-    });
-    if target.is_none() {
-        client
-            .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-            .await?;
+    let line = str::from_utf8(&head).ok();
+    match line.and_then(|line| line.strip_prefix("CONNECT ")?.split(' ').next()) {
+        Some(target) => Ok(target.to_owned()),
+        None => {
+            let answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+            refuse(client, answer).await
+        }
     }
-    target.ok_or_else(|| invalid("not a CONNECT request"))
+}
+
+async fn refuse(client: &mut BufReader<TcpStream>, answer: &[u8]) -> io::Result<String> {
+    client.write_all(answer).await?;
+    Err(io::ErrorKind::InvalidData.into())
 }
 
 fn proxy_header(from: SocketAddr, to: SocketAddr) -> String {
@@ -125,8 +168,4 @@ fn proxy_header(from: SocketAddr, to: SocketAddr) -> String {
         from.ip(),
         to.ip()
     )
-}
-
-fn invalid(problem: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem)
 }
