@@ -17,6 +17,7 @@ use crate::memory::buffer::{Buffer, SharedBuffer};
 /// assert_eq!(WriteData::from("to one").len(), 6);
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum WriteData {
     /// Bytes of one connection.
     Owned(Buffer),

@@ -51,6 +51,7 @@ pub enum NatsError {
 }
 
 /// A message was not published. It comes back.
+#[non_exhaustive]
 pub struct PublishError {
     /// Why.
     pub error: NatsError,

@@ -3,7 +3,7 @@
 //!
 //! | Edge | Test |
 //! |---|---|
-//! | `#[must_use]` on servers, pools, replies | [`what_is_nothing_until_it_is_used_says_so`] |
+//! | `#[must_use]` on servers, pools, replies, reports | [`what_is_nothing_until_it_is_used_says_so`] |
 //! | errors turn into [`Error`] by `?` | [`errors_of_every_verb_turn_into_the_error_of_main`] |
 //! | texts turn into names, targets and buffers | [`texts_turn_into_names_targets_and_buffers`] |
 //! | addresses of every kind turn into options | [`addresses_of_every_kind_turn_into_options`] |
@@ -18,6 +18,8 @@
 //! | IPv4 is shown as IPv4 | [`ipv4_is_shown_as_ipv4_on_a_socket_of_both_families`] |
 //! | a node needs no name | [`node_needs_no_name`] |
 //! | every `main` of an example is `Node::run` | [`every_main_of_an_example_is_node_run`] |
+//! | programs are as short as on tokio | [`examples_are_at_most_a_tenth_longer_than_on_tokio`] |
+//! | the first program of the README fits a page | [`first_program_of_the_readme_has_at_most_24_lines`] |
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
@@ -80,6 +82,15 @@ fn what_is_nothing_until_it_is_used_says_so() {
         });
         let attributes = attributes.unwrap_or_else(|| panic!("there is no {name}"));
         assert!(attributes.contains("#[must_use"), "{name}: {attributes}");
+    }
+    for verb in ["stop", "stop_with"] {
+        let head = format!("    pub fn {verb}(&self");
+        let of_node = sources
+            .iter()
+            .find(|(path, _)| path.ends_with("node/mod.rs"));
+        let (before, _) = of_node.expect("a file").1.split_once(&head).expect(verb);
+        let line = before.trim_end().lines().next_back().expect("a line");
+        assert!(line.contains("#[must_use"), "{verb}: {line}");
     }
 }
 
@@ -372,4 +383,37 @@ fn every_main_of_an_example_is_node_run() {
         let is_simulation = path.ends_with("simulation.rs");
         assert!(text.contains("Node::run") || is_simulation, "{path}");
     }
+}
+
+/// Lines that are neither empty nor comments.
+fn code_lines(text: &str) -> usize {
+    let lines = text.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with("//"))
+        .count()
+}
+
+#[test]
+fn examples_are_at_most_a_tenth_longer_than_on_tokio() {
+    let lines_of = |path: String| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        code_lines(&std::fs::read_to_string(path).expect("a program"))
+    };
+    for program in ["http", "proxy"] {
+        let ours = lines_of(format!("examples/{program}.rs"));
+        let theirs = lines_of(format!("benches/src/bin/tokio-{program}.rs"));
+        println!("{program}: {ours} lines, {theirs} on tokio");
+        assert!(ours * 10 <= theirs * 11, "{program}: {ours} to {theirs}");
+    }
+}
+
+#[test]
+fn first_program_of_the_readme_has_at_most_24_lines() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).expect("a text");
+    let (_, rest) = readme.split_once("```rust,no_run\n").expect("a program");
+    let (program, _) = rest.split_once("```").expect("its end");
+    assert!(code_lines(program) <= 24, "{}", code_lines(program));
+    let widest = program.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(90), "{widest:?}");
 }

@@ -207,7 +207,7 @@ fn cost_here(connections: usize) -> f64 {
     done.recv_timeout(PATIENCE * 5).unwrap();
     let cost = cpu_of_this_program() - cpu;
     drop(flood);
-    node.stop();
+    drop(node.stop());
     cost.as_nanos() as f64 / (each * connections) as f64
 }
 
@@ -339,5 +339,5 @@ fn newcomer_beside_ten_thousand_flooders_is_served_in_time() {
     let bound = if is_loaded { bound * 10 } else { bound };
     assert!(most < bound, "{most:?}");
     drop(flood);
-    node.stop();
+    drop(node.stop());
 }

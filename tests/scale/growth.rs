@@ -469,7 +469,7 @@ fn timers_of_a_rate_are_taken_back_in_linear_time() {
             }
             begun.elapsed()
         });
-        node.stop();
+        drop(node.stop());
         time
     });
 }
@@ -531,7 +531,7 @@ fn group_of_a_supervisor_is_restarted_in_linear_time() {
             std::thread::yield_now();
         }
         let time = begun.elapsed();
-        node.stop();
+        drop(node.stop());
         time
     });
 }
@@ -559,7 +559,7 @@ fn workers_of_a_pool_are_replaced_in_linear_time() {
             std::thread::yield_now();
         }
         let time = begun.elapsed();
-        node.stop();
+        drop(node.stop());
         time
     });
 }
@@ -582,7 +582,7 @@ fn events_end_in_linear_time() {
             }
             begun.elapsed()
         });
-        node.stop();
+        drop(node.stop());
         time
     });
 }
@@ -615,7 +615,7 @@ fn subscribers_come_and_go_in_linear_time() {
             std::thread::yield_now();
         }
         let time = begun.elapsed();
-        node.stop();
+        drop(node.stop());
         time
     });
 }
@@ -637,7 +637,7 @@ fn supervisors_are_shown_in_linear_time() {
         let lines = node.supervision_tree().to_string().lines().count();
         assert_eq!(lines, 2 * count);
         let time = begun.elapsed();
-        node.stop();
+        drop(node.stop());
         time
     });
 }
@@ -670,7 +670,7 @@ fn lookups_of_one_name_are_given_up_in_linear_time() {
         }
         let time = begun.elapsed();
         drop(release);
-        node.stop();
+        drop(node.stop());
         time
     });
 }

@@ -193,7 +193,7 @@ fn hands_over(world: &World) {
     if disturbance != Disturbance::Stop {
         world.advance(Duration::from_secs(20));
     }
-    node.stop();
+    drop(node.stop());
     let (got, ends) = judge(&notes);
     assert!(bytes.starts_with(&got), "other bytes than were sent");
     match disturbance {
@@ -241,7 +241,7 @@ fn relays(world: &World) {
     if disturbance != Disturbance::Stop {
         world.advance(Duration::from_secs(20));
     }
-    node.stop();
+    drop(node.stop());
     world.advance(Duration::from_secs(1));
     let (mut got, ends) = judge(&notes);
     // What the owner had handled before is not relayed.
