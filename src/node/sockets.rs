@@ -77,6 +77,11 @@ impl Node {
         commands.write(connection, Pid::NODE, data.into());
     }
 
+    /// [`Node::write`], under the name that every context has for it.
+    pub fn write_to(&self, connection: Alias, data: impl Into<WriteData>) {
+        self.write(connection, data);
+    }
+
     /// Writes to a connection that is not above its high mark; see [`Context::try_write`](crate::Context::try_write).
     ///
     /// # Errors

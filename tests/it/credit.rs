@@ -411,6 +411,7 @@ fn connection_that_held_buffers_stop_for_half_a_minute_is_one_record() {
         let addr = server.local_addr();
         node.send(owner, server).unwrap();
         let mut peer = client(addr);
+        peer.set_nonblocking(true).unwrap();
         let bytes = pattern(MIB);
         let mut sent = 0;
         let mut fill = |held: &mut Vec<Buffer>| {
@@ -441,8 +442,8 @@ fn connection_that_held_buffers_stop_for_half_a_minute_is_one_record() {
         node.log(Level::Warn, "35 s");
         pass(Duration::from_secs(120));
         drop(held);
-        drop(passed);
         stop_clean(&node); // the records are written
+        drop(passed);
         let kinds = ["program", "input_held", "program"];
         assert_eq!(*records.lock().unwrap(), kinds);
     });

@@ -23,6 +23,7 @@ use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
 use crate::message::{Message, MessageTcpConnect, MessageType};
 use crate::process::{Behavior, ProcessContext};
+use crate::tls::TlsInfo;
 
 /// What a session sends itself.
 #[derive(Debug)]
@@ -81,6 +82,14 @@ impl Peer {
     pub(super) fn cold_mut(&mut self) -> &mut ColdState {
         self.cold.get_or_insert_default()
     }
+
+    /// Keeps what the handshake has agreed on.
+    #[inline]
+    fn set_tls(&mut self, tls: Option<&TlsInfo>) {
+        if tls.is_some() || self.cold.is_some() {
+            self.cold_mut().tls = tls.cloned().map(Box::new);
+        }
+    }
 }
 
 /// See the module.
@@ -135,6 +144,7 @@ impl<S: Session> SessionBehavior<S> {
         self.peer.alias = Some(connect.id);
         self.peer.remote_addr = connect.remote_addr.into();
         self.peer.local_addr = connect.local_addr.into();
+        self.peer.set_tls(connect.tls.as_deref());
         let is_closed = self.peer.is_closing;
         let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
         // The session was closed before its client connection was established.
@@ -182,6 +192,7 @@ impl<S: Session> SessionBehavior<S> {
                 self.offer(env)?;
             }
             Message::TcpSecured(secured) if Some(secured.id) == own => {
+                self.peer.set_tls(Some(&secured.tls));
                 let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
                 self.session.secured(&mut cx, &secured)?;
             }

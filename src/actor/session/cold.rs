@@ -1,4 +1,5 @@
-//! What few sessions need: the frame timeout, a deadline of their own, and an upstream that is being connected.
+//! What few sessions need: the frame timeout, a deadline of their own, an upstream that is being connected, and what TLS agreed
+//! on.
 //!
 //! ```text
 //!           relay_to                    its Connect
@@ -17,6 +18,7 @@ use super::deadline::FrameDeadline;
 use crate::bridge::TimerId;
 use crate::id::Alias;
 use crate::message::RelayFailure;
+use crate::tls::TlsInfo;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -28,6 +30,8 @@ pub(super) struct ColdState {
     /// Deadlines that were set.
     pub(super) deadlines: u32,
     pub(super) upstream: Option<Upstream>,
+    /// What the handshake of the connection agreed on.
+    pub(super) tls: Option<Box<TlsInfo>>,
 }
 
 /// Where the session is to be relayed to.

@@ -16,7 +16,7 @@ use crate::message::{
     Flow, Message, RelayError, RelayFailure, StartTlsError, WriteData, WriteError,
 };
 use crate::process::ProcessContext;
-use crate::tls::StartTls;
+use crate::tls::{StartTls, TlsInfo};
 
 /// The session as its callbacks see it. It dereferences to [`Context`], so that every verb of an actor is here too.
 pub struct SessionContext<'a> {
@@ -265,6 +265,12 @@ impl<'a> SessionContext<'a> {
     /// Our end's address.
     pub fn local_addr(&self) -> SocketAddr {
         self.peer.local_addr.get()
+    }
+
+    /// What the TLS handshake of the connection agreed on: `None` on a plain one, and before [`SessionContext::start_tls`] is
+    /// done.
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.peer.cold.as_ref()?.tls.as_deref()
     }
 
     fn command(&mut self, command: SocketCommand) {

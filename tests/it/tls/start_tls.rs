@@ -111,6 +111,7 @@ impl Session for Greeter {
         let line = String::from_utf8_lossy(input).into_owned();
         if line == "STARTTLS" {
             cx.write("220 go\n");
+            assert!(cx.tls().is_none());
             return Ok(cx.start_tls(&self.side)?);
         }
         cx.write(format!("{line}\n"));
@@ -120,9 +121,10 @@ impl Session for Greeter {
 
     fn secured(
         &mut self,
-        _: &mut SessionContext<'_>,
+        cx: &mut SessionContext<'_>,
         secured: &MessageTcpSecured,
     ) -> Result<(), Reason> {
+        assert_eq!(cx.tls(), Some(&*secured.tls));
         self.seen.send(format!("secured {}", secured.tls.resumed))?;
         Ok(())
     }
