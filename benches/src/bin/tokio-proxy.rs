@@ -8,13 +8,14 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::{env, io, sync::Arc, time::Duration};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio::{runtime::Builder, select, signal, task::JoinSet};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HEAD: usize = 8 << 10;
 
@@ -96,7 +97,7 @@ async fn serve(client: TcpStream, options: Arc<Options>) -> io::Result<()> {
     };
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await;
     let Ok(Ok(mut upstream)) = connected else {
-        return client.write_all(answers.unreachable).await;
+        return refuse(&mut client, answers.unreachable).await;
     };
     upstream.set_nodelay(true)?;
     if options.sends_header {
@@ -155,8 +156,11 @@ async fn http_target(client: &mut BufReader<TcpStream>, first: u8) -> io::Result
     }
 }
 
-async fn refuse(client: &mut BufReader<TcpStream>, answer: &[u8]) -> io::Result<String> {
+/// Answers and ends. Input that is not read would turn the end into a reset, which can overtake the answer.
+async fn refuse<T>(client: &mut BufReader<TcpStream>, answer: &[u8]) -> io::Result<T> {
     client.write_all(answer).await?;
+    client.shutdown().await?;
+    timeout(CLOSE_TIMEOUT, copy(client, &mut sink())).await??;
     Err(io::ErrorKind::InvalidData.into())
 }
 
