@@ -5,7 +5,7 @@ use crate::error::{ConnectError, DisconnectReason, SpawnError};
 use crate::id::Alias;
 
 /// A relay is over: the last message of both of its connections, exactly one. It comes instead of
-/// their [`MessageTcpDisconnect`](crate::MessageTcpDisconnect); see
+/// their [`MessageTcpDisconnect`]; see
 /// [`Context::relay`](crate::Context::relay).
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -134,7 +134,7 @@ impl<'a> SessionContext<'a> {
     }
 
     /// Closes the session after this time with
-    /// [`DisconnectReason::SessionTimeout`](crate::DisconnectReason::SessionTimeout), unless it is set anew, or taken back by
+    /// [`DisconnectReason::SessionTimeout`], unless it is set anew, or taken back by
     /// `None`. For what a peer must have done by then: log in, name its target, send the next request. A relay takes it
     /// back.
     ///
