@@ -207,9 +207,33 @@ impl MetaContext<'_> {
             .deregister(&mut mio::unix::SourceFd(&fd))
     }
 
-    /// Registered once for both directions and never changed: readiness is remembered, not asked for.
+    /// Registered once for both directions and never changed: readiness is remembered, not asked for. So is every socket but
+    /// those of datagrams; see [`MetaContext::register_datagrams`].
     pub(crate) fn register_source(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
         self.register_for(source, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Registers a datagram socket, for reading only. It has room for output almost always, and the operating system reports
+    /// that again behind each datagram that leaves, which would be an activation for nothing.
+    pub(crate) fn register_datagrams(
+        &self,
+        source: &mut impl mio::event::Source,
+    ) -> io::Result<()> {
+        self.register_for(source, Interest::READABLE)
+    }
+
+    /// Watches such a socket for room as well, or does so no longer. Room that is there already is reported.
+    pub(crate) fn watch_for_room(
+        &self,
+        source: &mut impl mio::event::Source,
+        watches: bool,
+    ) -> io::Result<()> {
+        let interest = match watches {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        let token = Token(self.alias.to_word() as usize);
+        self.services.registry.reregister(source, token, interest)
     }
 
     /// Takes a source off the poll, before it is closed. One that is not on it stays off.

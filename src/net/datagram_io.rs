@@ -29,9 +29,20 @@ impl DatagramIo {
 
     pub(super) fn register(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
         match self {
-            Self::System(socket, _) => cx.register_source(socket),
+            Self::System(socket, _) => cx.register_datagrams(socket),
             #[cfg(feature = "testing")]
             Self::Simulated(socket) => super::simulated::register(cx, socket),
+        }
+    }
+
+    /// Has room for output reported from now on, or no longer. A simulated socket always reports it, and only behind a
+    /// refusal.
+    #[cold]
+    pub(super) fn watch_for_room(&mut self, cx: &MetaContext<'_>, watches: bool) -> io::Result<()> {
+        match self {
+            Self::System(socket, _) => cx.watch_for_room(socket, watches),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => Ok(()),
         }
     }
 

@@ -425,13 +425,13 @@ impl MetaProcess for UdpServer {
     }
 
     fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.send_all(cx);
-        Ok(())
+        Ok(self.send_all(cx)?)
     }
 
     /// What was accepted before the signal is given to the socket as far as it takes it.
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
-        self.send_all(cx);
+        // It ends by the signal, so that a failure to watch for room changes nothing.
+        let _ = self.send_all(cx);
         Err(reason)
     }
 

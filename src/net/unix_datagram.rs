@@ -74,7 +74,7 @@ impl UnixSocket {
         match self {
             Self::System(socket) => {
                 no_signal::set_up(&SockRef::from(&*socket))?;
-                cx.register_source(socket)
+                cx.register_datagrams(socket)
             }
             #[cfg(feature = "testing")]
             Self::Simulated(socket) => super::simulated::register(cx, socket),

@@ -5,9 +5,13 @@
 //!  push ─▶ queue ─▶ flush: send until the socket takes no more, in batches
 //! ```
 //!
+//! Room for output is watched from the refusal of a datagram until everything has left. Otherwise the system would report room
+//! behind each datagram that leaves, and wake the loop for nothing.
+//!
 //! What it does not do: it knows of no other socket of its server. Which of several a datagram leaves from is decided by the
 //! server, with [`Endpoint::has`] and [`Endpoint::reaches`].
 
+use std::io;
 use std::net::SocketAddr;
 
 use super::owner::Owner;
@@ -29,6 +33,8 @@ pub(super) struct Endpoint {
     is_one_of_several: bool,
     readable: bool,
     writable: bool,
+    /// The poll reports room for output.
+    watches_room: bool,
     pub(super) machine: Datagrams,
 }
 
@@ -48,6 +54,7 @@ impl Endpoint {
             is_one_of_several,
             readable: false,
             writable: true,
+            watches_room: false,
             machine: Datagrams::new(Owner::longest(options), is_connected, cuts_batches),
         }
     }
@@ -168,16 +175,21 @@ impl Endpoint {
         self.writable
     }
 
-    pub(super) fn send_all(&mut self, owner: &Owner, cx: &MetaContext<'_>) {
+    /// Sends what is queued, as far as the socket takes it.
+    ///
+    /// # Errors
+    ///
+    /// The poll refuses to watch the socket, which would never be writable again.
+    pub(super) fn send_all(&mut self, owner: &Owner, cx: &MetaContext<'_>) -> io::Result<()> {
         while self.writable {
             let (socket, peer) = (&self.socket, owner.options.peer);
             let transmitted = self.machine.transmit(|batch| send(socket, peer, batch));
             let counted = match transmitted {
-                TransmitOutcome::Idle => return,
+                TransmitOutcome::Idle => return self.watch_for_room(cx, false),
                 TransmitOutcome::Again => continue,
                 TransmitOutcome::Blocked => {
                     self.writable = false;
-                    return;
+                    return self.watch_for_room(cx, true);
                 }
                 TransmitOutcome::DeferredError(error) => {
                     owner.report(cx, None, 0, error);
@@ -196,6 +208,16 @@ impl Endpoint {
             };
             cx.quota().sent(counted, owner.options.output_limit / 4);
         }
+        Ok(())
+    }
+
+    #[inline]
+    fn watch_for_room(&mut self, cx: &MetaContext<'_>, watches: bool) -> io::Result<()> {
+        if self.watches_room != watches {
+            self.socket.watch_for_room(cx, watches)?;
+            self.watches_room = watches;
+        }
+        Ok(())
     }
 }
 
@@ -207,7 +229,7 @@ fn show_as_canonical(addr: &mut SocketAddr) {
 
 /// Gives a batch to the socket. One that is connected takes no other address than its peer's.
 #[inline]
-fn send(socket: &DatagramIo, peer: Option<SocketAddr>, batch: Batch<'_>) -> std::io::Result<usize> {
+fn send(socket: &DatagramIo, peer: Option<SocketAddr>, batch: Batch<'_>) -> io::Result<usize> {
     let Batch {
         addr,
         local,

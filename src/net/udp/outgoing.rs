@@ -11,11 +11,12 @@ use crate::meta::MetaContext;
 use crate::net::stream::canonical;
 
 impl UdpServer {
-    pub(super) fn send_all(&mut self, cx: &MetaContext<'_>) {
-        self.first.send_all(&self.owner, cx);
+    pub(super) fn send_all(&mut self, cx: &MetaContext<'_>) -> io::Result<()> {
+        self.first.send_all(&self.owner, cx)?;
         for endpoint in &mut self.others {
-            endpoint.send_all(&self.owner, cx);
+            endpoint.send_all(&self.owner, cx)?;
         }
+        Ok(())
     }
 
     /// Queues a datagram at the socket that it leaves from.
