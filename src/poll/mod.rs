@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::bridge::{BarrierToken, Command, StripeWakers};
 use crate::id::Alias;
 use crate::meta::Services;
-use crate::scheduler::Wait;
+use crate::scheduler::{Turn, Wait};
 pub use list::SocketInfo;
 pub(crate) use mio::Registry;
 pub(crate) use poller::Poller;
@@ -53,22 +53,22 @@ impl Io {
         }
     }
 
-    /// One turn of the loop. `true`: the interrupt came in it.
-    pub(crate) fn turn(&self, wait: Wait) -> bool {
+    /// One turn of the loop.
+    pub(crate) fn turn(&self, wait: Wait) -> Turn {
         self.poller.turn(wait, &self.services, |stripe, ready| {
             self.stripes[stripe].file(ready);
             self.wakers.wake(stripe);
         })
     }
 
-    /// Runs a stripe for one activation. `true`: push it again.
-    pub(crate) fn run(&self, stripe: usize) -> bool {
+    /// Runs a stripe for one activation. `read_ms` is the clock, if it has just been read. `true`: push it again.
+    pub(crate) fn run(&self, stripe: usize, read_ms: Option<u64>) -> bool {
         let word = self.wakers.word(stripe);
         // The monitor has run this stripe since the task was queued.
         if !word.begin() {
             return false;
         }
-        let more = self.stripes[stripe].run(&self.services);
+        let more = self.stripes[stripe].run(&self.services, read_ms);
         word.end(more)
     }
 
@@ -76,7 +76,7 @@ impl Io {
     pub(crate) fn run_pending(&self) {
         for stripe in 0..self.stripes.len() {
             // The task of such a stripe stays in its run queue, and `begin` refuses it when a worker comes to it.
-            if self.wakers.word(stripe).is_pending() && self.run(stripe) {
+            if self.wakers.word(stripe).is_pending() && self.run(stripe, None) {
                 self.wakers.requeue(stripe);
             }
         }

@@ -13,7 +13,7 @@ use crate::bridge::TimerEvent;
 use crate::id::Alias;
 use crate::meta::{Readiness, Services};
 use crate::record::{Kind, Level};
-use crate::scheduler::Wait;
+use crate::scheduler::{Turn, Wait};
 #[cfg(feature = "testing")]
 use crate::simulation::{Site, net::Interest};
 
@@ -178,21 +178,22 @@ impl Poller {
         Ok((Self(Mutex::new(state)), registry))
     }
 
-    /// `file` gets the readiness of each stripe that has any, and takes it out. `true`: the interrupt was among the
-    /// events.
+    /// `file` gets the readiness of each stripe that has any, and takes it out.
     pub(super) fn turn(
         &self,
         wait: Wait,
         services: &Services,
         file: impl Fn(usize, &mut Vec<Ready>),
-    ) -> bool {
+    ) -> Turn {
         let guard = match wait {
             // Another worker polls already, and files whatever this turn would find.
             Wait::No => self.0.try_lock(),
             Wait::Forever | Wait::AtMost(_) => Some(self.0.lock()),
         };
         // The list of events is reused, so one thread polls at a time.
-        let Some(mut guard) = guard else { return false };
+        let Some(mut guard) = guard else {
+            return Turn::default();
+        };
         let state = &mut *guard;
         let timers = &services.timers;
         let timeout = match wait {
@@ -209,7 +210,13 @@ impl Poller {
         let polled = state.poll_once(timeout, services, &file);
         let mut interrupted = polled.interrupted;
         // The wait may have lasted past the deadline, or ended without the events that are there (EINTR): ask again.
-        let now_ms = before_ms.unwrap_or_else(|| timers.clock().now_ms());
+        let (now_ms, read_ns) = match before_ms {
+            Some(before_ms) => (before_ms, None),
+            None => {
+                let read_ns = timers.clock().now_ns();
+                (read_ns / 1_000_000, Some(read_ns))
+            }
+        };
         let is_behind = polled.is_full || before_ms.is_none() && !planted!(DeadlineFirst);
         // The poll came before `now_ms`, or took only a part of the events, and something is due: what was ready before
         // the deadline is filed first. As a rule nothing is due, and a second poll is saved.
@@ -226,10 +233,16 @@ impl Poller {
             // see.
             timers.expired(now_ms, &mut state.expired);
         }
-        for fire in state.expired.drain(..) {
-            services.deliver.handle_expired(fire);
+        let has_expired = !state.expired.is_empty();
+        if has_expired {
+            for fire in state.expired.drain(..) {
+                services.deliver.handle_expired(fire);
+            }
         }
-        interrupted
+        Turn {
+            is_interrupted: interrupted,
+            read_ns: read_ns.filter(|_| !has_expired),
+        }
     }
 }
 

@@ -110,15 +110,15 @@ impl Stripe {
         }
     }
 
-    /// Runs one activation. Returns whether there is more to do.
-    pub(super) fn run(&self, services: &Services) -> bool {
+    /// Runs one activation. `read_ms` is the clock, if it has just been read. Returns whether there is more to do.
+    pub(super) fn run(&self, services: &Services, read_ms: Option<u64>) -> bool {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         // Taken by the first activation: a stripe that never runs needs no buffer.
         if inner.scratch.capacity() == 0 {
             inner.scratch = services.pool.get(SCRATCH);
         }
-        let mut run = Run::new(self.index, inner, services);
+        let mut run = Run::new(self.index, inner, services, read_ms);
         if !planted!(ExitOvertakesSpawn | StopOvertakesSpawn) {
             run.start_pending();
         }
@@ -163,7 +163,7 @@ impl Stripe {
         let Some(mut guard) = self.inner.try_lock() else {
             return 0;
         };
-        let mut run = Run::new(self.index, &mut guard, services);
+        let mut run = Run::new(self.index, &mut guard, services, None);
         // What is still queued for its spawn has a live alias, and its watchers and its parent are owed its end.
         run.start_pending();
         let aliases = run.inner.entries.aliases(self.index);
@@ -220,13 +220,18 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(stripe: usize, inner: &'a mut Inner, services: &'a Services) -> Self {
+    fn new(
+        stripe: usize,
+        inner: &'a mut Inner,
+        services: &'a Services,
+        read_ms: Option<u64>,
+    ) -> Self {
         let offload = inner.offload();
         Self {
             inner,
             services,
             stripe,
-            now_ms: services.timers.clock().now_ms(),
+            now_ms: read_ms.unwrap_or_else(|| services.timers.clock().now_ms()),
             read_budget: READ_BUDGET,
             offload,
             failure: None,

@@ -128,13 +128,22 @@ pub(crate) enum Ran {
     Over,
 }
 
+/// What a turn of the poll loop has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// The interrupt came in it.
+    pub(crate) is_interrupted: bool,
+    /// The clock behind the wait, in nanoseconds. `None` if the turn did not read it, or has worked since.
+    pub(crate) read_ns: Option<u64>,
+}
+
 /// What the scheduler runs.
 pub(crate) trait Executor: Send + Sync + 'static {
-    /// Runs a task for one activation.
-    fn run(&self, task: Task) -> Ran;
+    /// Runs a task for one activation. `read_ms` is the clock, if the caller has just read it.
+    fn run(&self, task: Task, read_ms: Option<u64>) -> Ran;
 
-    /// One turn of the poll loop: readiness and timers become tasks. `true`: the interrupt came in this turn.
-    fn turn(&self, wait: Wait) -> bool;
+    /// One turn of the poll loop: readiness and timers become tasks.
+    fn turn(&self, wait: Wait) -> Turn;
 
     /// Messages that the process with this index has taken in hand: while the number stays the same, so
     /// does the handler.
@@ -376,7 +385,7 @@ impl Scheduler {
     /// A turn on a thread that is not the poller. If it has consumed the waker's event, the poller may still be about to
     /// block, so the event is passed on.
     fn poll_out_of_turn(&self, executor: &dyn Executor, wait: Wait) {
-        if executor.turn(wait) && self.idle.has_poller() {
+        if executor.turn(wait).is_interrupted && self.idle.has_poller() {
             self.interrupt.wake_by_ref();
         }
     }

@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 use crossbeam_queue::ArrayQueue;
 
 use super::idle::Sleep;
-use super::{CURRENT, Executor, Kind, Ran, Scheduler, Task, Wait};
+use super::{CURRENT, Executor, Kind, Ran, Scheduler, Task, Turn, Wait};
 use crate::base::sync::Mutex;
 
 /// Tasks on a worker's own queue; more overflow to the global one.
@@ -137,8 +137,8 @@ impl Worker {
         self.read_ms.load(Ordering::Relaxed)
     }
 
-    fn set_read_time(&self, now_ns: u64) {
-        self.read_ms.store(now_ns / 1_000_000, Ordering::Relaxed);
+    fn set_read_time(&self, read_ms: u64) {
+        self.read_ms.store(read_ms, Ordering::Relaxed);
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -205,6 +205,8 @@ struct Runner<'a> {
     polled_ns: u64,
     /// Activations of processes.
     activations: u32,
+    /// The clock in milliseconds, from a reading of it until a task has begun: that one need not read it again.
+    read_ms: Option<u64>,
 }
 
 /// The life of a worker thread.
@@ -223,8 +225,9 @@ pub(super) fn work(scheduler: &Scheduler, executor: &dyn Executor, index: usize)
         sampled_tick: 0,
         polled_ns: 0,
         activations: 0,
+        read_ms: None,
     };
-    runner.restart_sample();
+    runner.restart_sample(scheduler.clock.now_ns());
     while runner.step() {}
 }
 
@@ -253,7 +256,7 @@ impl Runner<'_> {
     }
 
     #[cold]
-    fn run_timed(&self, task: Task) -> bool {
+    fn run_timed(&mut self, task: Task) -> bool {
         let began_ns = self.scheduler.clock.now_ns();
         let stays = self.run_task(task);
         // A handler that has handed its worker over waits on this thread: its time is not the cost of an activation.
@@ -268,10 +271,10 @@ impl Runner<'_> {
     }
 
     #[inline]
-    fn run_task(&self, task: Task) -> bool {
+    fn run_task(&mut self, task: Task) -> bool {
         let epoch = self.this.epoch().enter(task);
         self.this.epoch.store(epoch.0, Ordering::Relaxed);
-        let ran = self.executor.run(task);
+        let ran = self.executor.run(task, self.read_ms.take());
         // A thread that has lost its worker leaves the epoch alone, which is the new thread's by now.
         if ran != Ran::Idle && !self.finish(task, ran) {
             return false;
@@ -363,7 +366,7 @@ impl Runner<'_> {
     /// Reads the clock: what does a task cost, is a poll due, is help worth its wake-up?
     fn sample(&mut self) {
         let now_ns = self.scheduler.clock.now_ns();
-        self.this.set_read_time(now_ns);
+        self.note_time(now_ns);
         let tasks = u64::from(self.tick.wrapping_sub(self.sampled_tick)).max(1);
         let cost_ns = now_ns.saturating_sub(self.sampled_ns) / tasks;
         self.scheduler.load.note_tasks(cost_ns);
@@ -373,23 +376,32 @@ impl Runner<'_> {
         if now_ns.saturating_sub(self.polled_ns) > POLL_INTERVAL_NS {
             self.polled_ns = now_ns;
             self.scheduler.poll_out_of_turn(self.executor, Wait::No);
+            self.read_ms = None;
         }
         if self.scheduler.idle.has_sleepers() {
             self.scheduler.maybe_wake_helper(self.this.local.len());
         }
     }
 
-    fn restart_sample(&mut self) {
+    fn restart_sample(&mut self, now_ns: u64) {
+        self.note_time(now_ns);
         self.sampled_tick = self.tick;
-        self.sampled_ns = self.scheduler.clock.now_ns();
-        self.this.set_read_time(self.sampled_ns);
+        self.sampled_ns = now_ns;
         // Another worker has polled while this one was parked, or this one comes from the poll.
-        self.polled_ns = self.sampled_ns;
+        self.polled_ns = now_ns;
+    }
+
+    /// The clock has been read.
+    fn note_time(&mut self, now_ns: u64) {
+        let read_ms = now_ns / 1_000_000;
+        self.this.set_read_time(read_ms);
+        self.read_ms = Some(read_ms);
     }
 
     /// No work: sleep as [`Sleep`] says, after one more look.
     fn sleep(&mut self) -> bool {
         let scheduler = self.scheduler;
+        let mut turn = Turn::default();
         match scheduler
             .idle
             .go_idle(self.index, scheduler.load.has_long_activations())
@@ -400,14 +412,16 @@ impl Runner<'_> {
                 // The second look of the sleep protocol. A producer that pushed before this worker was published in
                 // `word` has not woken it.
                 if !scheduler.has_work() {
-                    self.executor.turn(Wait::Forever);
+                    turn = self.executor.turn(Wait::Forever);
                 }
                 let wake = scheduler.idle.leave_poll();
                 scheduler.wake_monitor(wake);
             }
         }
+        // The turn has read the clock behind its wait, as a rule, and that was just now.
+        let now_ns = turn.read_ns.unwrap_or_else(|| scheduler.clock.now_ns());
         // The time asleep is not the cost of a task.
-        self.restart_sample();
+        self.restart_sample(now_ns);
         true
     }
 
