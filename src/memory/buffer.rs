@@ -94,6 +94,19 @@ impl Storage {
         self.bytes.len() - self.end as usize
     }
 
+    /// Gives back the credit of a buffer that is dropped, and its memory to the pool.
+    #[inline(never)]
+    fn free(mut self: Box<Self>) {
+        // Taken out: memory that lies in a list counts for no connection.
+        if let Some(credit) = self.credit.take() {
+            credit.give_back();
+        }
+        // Taken out of the storage: one that lies in a list must not count as a buffer that is in use.
+        if let Some(home) = self.home.take() {
+            home.give(self);
+        }
+    }
+
     fn slide_to_front(&mut self) {
         self.bytes
             .copy_within(self.start as usize..self.end as usize, 0);
@@ -404,16 +417,10 @@ impl Buffer {
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(mut storage) = self.0.take() {
-            // Taken out: memory that lies in a list counts for no connection.
-            if let Some(credit) = storage.credit.take() {
-                credit.give_back();
-            }
-            // Taken out of the storage: one that lies in a list must not count as a buffer that is in use.
-            if let Some(home) = storage.home.take() {
-                home.give(storage);
-            }
+        if let Some(storage) = self.0.take() {
+            storage.free();
         }
     }
 }

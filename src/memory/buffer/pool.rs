@@ -82,20 +82,33 @@ impl SizeClasses {
 
     /// Gives an empty buffer with room for `capacity` bytes that comes back here when it is dropped.
     pub(super) fn take(self: &Arc<Self>, capacity: usize) -> Buffer {
+        Buffer(Some(self.take_storage(capacity)))
+    }
+
+    /// Gives a buffer with a copy of `bytes`, as [`SizeClasses::take`] does.
+    fn take_copy(self: &Arc<Self>, bytes: &[u8]) -> Buffer {
+        let mut storage = self.take_storage(bytes.len());
+        storage.bytes[..bytes.len()].copy_from_slice(bytes);
+        storage.end = bytes.len() as u32; // fits: the storage holds at most u32::MAX bytes
+        Buffer(Some(storage))
+    }
+
+    #[inline]
+    fn take_storage(self: &Arc<Self>, capacity: usize) -> Box<Storage> {
         let home = Some(Arc::clone(self));
         // Larger than every class: allocated for this buffer, freed with it, and counted as the others by its
         // reference.
         let Some(class) = class_for(capacity) else {
-            return Buffer(Some(Storage::new(capacity, home)));
+            return Storage::new(capacity, home);
         };
         match self.0[class].take() {
             Some(mut storage) => {
                 // Set again, because a buffer in a list holds no reference: the count of references is that of the
                 // buffers in use.
                 storage.home = home;
-                Buffer(Some(storage))
+                storage
             }
-            None => Buffer(Some(Storage::new(CLASS[class].capacity, home))),
+            None => Storage::new(CLASS[class].capacity, home),
         }
     }
 
@@ -200,9 +213,7 @@ impl BufferPool {
         if bytes.is_empty() {
             return Buffer::new();
         }
-        let mut buffer = self.get(bytes.len());
-        buffer.extend_from_slice(bytes);
-        buffer
+        self.handle.size_classes.take_copy(bytes)
     }
 
     /// Returns whether that buffer's memory returns here.
