@@ -80,8 +80,7 @@ impl Processes {
         };
         // Unlocked before the end, which puts the process back if listeners have to close first.
         drop(stage);
-        let actor = process.behavior.type_name();
-        self.record_end(&process.control, Some(actor), &reason);
+        self.record_end(&process.control, Some(&*process.behavior), &reason);
         self.end(cell, process, reason);
         Ran::Over
     }

@@ -194,9 +194,18 @@ impl ControlBlock {
 impl Process {
     /// Why a process ends whose handler has returned `Err`. One that passes on that its call was ended by an exit signal
     /// ends with the reason of the signal.
-    #[cold]
+    #[inline]
     pub(super) fn reason_of_end(&mut self, cell: &Cell, reason: Reason) -> Reason {
         self.control.forget_blocked(cell);
+        match reason {
+            // The usual one, which no call returns.
+            Reason::Normal => reason,
+            reason => self.reason_of_failure(cell, reason),
+        }
+    }
+
+    #[cold]
+    fn reason_of_failure(&mut self, cell: &Cell, reason: Reason) -> Reason {
         if reason.downcast_ref() != Some(&RequestError::Exiting) {
             return reason;
         }

@@ -175,10 +175,7 @@ impl Processes {
         }
         if let Some(behavior) = started {
             self.ended[reason.class()].fetch_add(1, Ordering::Relaxed);
-            // Noted, so that a stop can name a `terminate` that does not return.
-            self.set_terminating(pid, pid.generation());
             self.terminate(control, &mut **behavior, reason);
-            self.set_terminating(pid, 0);
         }
         // Most processes have never had an event, waited in a line, or had a thread.
         if control.cold.is_some() {
@@ -192,25 +189,38 @@ impl Processes {
         }
         self.notify_related(pid, std::mem::take(&mut remains.related), reason);
         // Behind `terminate`, which may have set some.
-        control.cancel_all_timers(self);
+        if control.cold.is_some() {
+            control.cancel_all_timers(self);
+        }
         if let Some(waiters) = remains.waiters.take() {
             // They find that it has ended.
             let resumed = |alias| Resumed { alias, messages: 1 };
             self.resume(pid, &mut waiters.metas.into_iter().map(resumed).collect());
             self.notify_room(pid, &waiters.senders);
         }
-        for envelope in remains.envelopes.drain(..) {
-            drop_catching(envelope);
+        if !remains.envelopes.is_empty() {
+            for envelope in remains.envelopes.drain(..) {
+                drop_catching(envelope);
+            }
         }
     }
 
-    /// Runs the callback; its panic is recorded and does not change the reason.
+    /// Runs the callback, which the cell shows meanwhile. Its panic is recorded and does not change the reason.
     fn terminate(
         self: &Arc<Self>,
         control: &mut ControlBlock,
         behavior: &mut dyn Behavior,
         reason: &Reason,
     ) {
+        let pid = control.pid;
+        let cell = self.cells.get(pid.index());
+        let set_terminating = |generation| {
+            if let Some(cell) = cell {
+                cell.terminating.store(generation, Ordering::Relaxed);
+            }
+        };
+        // Noted, so that a stop can name a `terminate` that does not return.
+        set_terminating(pid.generation());
         let mut env = ProcessContext {
             processes: self,
             control,
@@ -220,6 +230,7 @@ impl Processes {
             drop_catching(payload);
             self.record_panic_at_end(control, behavior, panic);
         }
+        set_terminating(0);
     }
 
     /// Ends what is in a cell without waiting: nothing runs any more that would confirm.
@@ -234,12 +245,6 @@ impl Processes {
             Stage::Closing(closing) => *closing,
         };
         self.finish_end(closing);
-    }
-
-    fn set_terminating(&self, pid: Pid, generation: u32) {
-        if let Some(cell) = self.cells.get(pid.index()) {
-            cell.terminating.store(generation, Ordering::Relaxed);
-        }
     }
 
     /// Processes whose `terminate` has not returned.

@@ -321,8 +321,7 @@ fn live(processes: &Arc<Processes>, pid: Pid, own_thread: &OwnThread) {
         },
     };
     let reason = run(processes, cell, pid, own_thread, &mut process);
-    let actor = process.behavior.type_name();
-    processes.record_end(&process.control, Some(actor), &reason);
+    processes.record_end(&process.control, Some(&*process.behavior), &reason);
     let closing = processes.close_started(cell, *process, reason);
     processes.end_own(cell, closing);
 }

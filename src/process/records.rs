@@ -50,16 +50,26 @@ impl Processes {
 
     /// The record of an abnormal end. `Normal` and `Shutdown` have none; an exit
     /// signal of another process is `Debug`, because the sender knows.
-    /// `actor`: the type's name, if its factory has returned.
+    /// It names the actor, if its factory has returned.
+    #[inline]
     pub(super) fn record_end(
         &self,
         control: &ControlBlock,
-        actor: Option<&'static str>,
+        behavior: Option<&dyn Behavior>,
         reason: &Reason,
     ) {
-        if matches!(reason, Reason::Normal | Reason::Shutdown) {
-            return;
+        if !matches!(reason, Reason::Normal | Reason::Shutdown) {
+            self.record_abnormal_end(control, behavior, reason);
         }
+    }
+
+    #[cold]
+    fn record_abnormal_end(
+        &self,
+        control: &ControlBlock,
+        behavior: Option<&dyn Behavior>,
+        reason: &Reason,
+    ) {
         let level = if control.is_signaled {
             Level::Debug
         } else {
@@ -69,7 +79,7 @@ impl Processes {
         self.log.record(level, Kind::ProcessEnded, own, |record| {
             record.set_text("process ended");
             self.identify(control, record);
-            record.actor = actor;
+            record.actor = behavior.map(|behavior| behavior.type_name());
             record.reason = Some(reason.clone());
             let age_ms = self.timers.clock().now_ms().saturating_sub(control.born_ms);
             record.lifetime = Some(Duration::from_millis(age_ms));

@@ -332,8 +332,7 @@ impl Processes {
         match self.init(cell, &mut process) {
             Ok(()) => Ok(process),
             Err(reason) => {
-                let actor = process.behavior.type_name();
-                self.record_end(&process.control, Some(actor), &reason);
+                self.record_end(&process.control, Some(&*process.behavior), &reason);
                 let Process {
                     control,
                     batch,
