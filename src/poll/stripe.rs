@@ -286,9 +286,11 @@ impl<'a> Run<'a> {
 
     /// Queues the meta-processes whose readiness has been filed.
     fn collect_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
-        for Ready { alias, readiness } in ready.lock().drain(..) {
-            self.queue(alias, readiness);
+        let mut filed = ready.lock();
+        for Ready { alias, readiness } in &*filed {
+            self.queue(*alias, *readiness);
         }
+        filed.clear();
     }
 
     fn call_ready(&mut self, ready: &Mutex<Vec<Ready>>) {
@@ -323,13 +325,17 @@ impl<'a> Run<'a> {
     /// Calls the first meta-process of the queue, and queues it again if it asks for that.
     #[inline]
     fn call_one(&mut self, alias: Alias) -> Again {
-        // It ended after its event was filed.
-        let Some(entry) = self.inner.entries.get_mut(alias) else {
-            return Again::No;
-        };
-        let readiness = std::mem::take(&mut entry.pending);
-        let again = self.run_callback(alias, |meta, cx| meta.ready(cx, readiness));
-        if let Some(entry) = self.inner.entries.get_mut(alias)
+        let mut timer_was_due = false;
+        let again = self.run_callback(
+            alias,
+            |entry| {
+                timer_was_due = entry.timer_is_due;
+                std::mem::take(&mut entry.pending)
+            },
+            |meta, cx, readiness| meta.ready(cx, readiness),
+        );
+        if timer_was_due
+            && let Some(entry) = self.inner.entries.get_mut(alias)
             && entry.timer_is_due
         {
             // The timer fired while this readiness was queued. The socket has been looked at now, so the deadline can
@@ -366,12 +372,14 @@ impl<'a> Run<'a> {
 
     fn flush(&mut self) {
         let mut flush = std::mem::take(&mut self.inner.flush);
-        for alias in flush.drain(..) {
-            if let Some(entry) = self.inner.entries.get_mut(alias) {
-                entry.awaits_flush = false;
-                self.call(alias, |meta, cx| meta.flush(cx));
-            }
+        for alias in &flush {
+            self.call_after(
+                *alias,
+                |entry| entry.awaits_flush = false,
+                |meta, cx, ()| meta.flush(cx),
+            );
         }
+        flush.clear();
         // A flush that was requested by a flush belongs to the next activation; otherwise the memory is kept.
         if self.inner.flush.is_empty() {
             self.inner.flush = flush;

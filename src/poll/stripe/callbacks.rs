@@ -7,6 +7,7 @@ use crate::base::unwind::{catch_panic, drop_catching};
 use crate::error::Reason;
 use crate::id::{Alias, Target};
 use crate::meta::{Actions, Again, MetaContext, MetaProcess, Readiness};
+use crate::poll::entries::Entry;
 use crate::poll::records::{Cause, record_end, report_failed_init};
 
 impl Run<'_> {
@@ -17,18 +18,31 @@ impl Run<'_> {
         alias: Alias,
         callback: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
     ) {
-        if self.run_callback(alias, callback) != Again::No {
+        self.call_after(alias, |_| {}, |meta, cx, ()| callback(meta, cx));
+    }
+
+    /// The same after `prepare` has changed the entry.
+    #[inline]
+    pub(super) fn call_after<P>(
+        &mut self,
+        alias: Alias,
+        prepare: impl FnOnce(&mut Entry) -> P,
+        callback: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>, P) -> Result<(), Reason>,
+    ) {
+        if self.run_callback(alias, prepare, callback) != Again::No {
             self.queue(alias, Readiness::AGAIN);
         }
     }
 
-    /// Runs a callback, applies its requested actions, and terminates the meta-process on an error or a panic. Returns
-    /// whether it is to be called again. A stale alias drops the callback.
+    /// Runs a callback with what `prepare` makes of the entry, applies its requested actions, and terminates the
+    /// meta-process on an error or a panic. Returns whether it is to be called again. A stale alias drops the callback.
+    // The entry is looked up once for both.
     #[inline]
-    pub(super) fn run_callback(
+    pub(super) fn run_callback<P>(
         &mut self,
         alias: Alias,
-        callback: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>) -> Result<(), Reason>,
+        prepare: impl FnOnce(&mut Entry) -> P,
+        callback: impl FnOnce(&mut dyn MetaProcess, &mut MetaContext<'_>, P) -> Result<(), Reason>,
     ) -> Again {
         let services = self.services;
         let inner = &mut *self.inner;
@@ -37,6 +51,7 @@ impl Run<'_> {
             drop_catching(callback);
             return Again::No;
         };
+        let prepared = prepare(entry);
         let (waits, scratch) = (&mut entry.waits, &mut inner.scratch);
         let mut cx = MetaContext::new(services, alias, entry.parent, waits, scratch);
         cx.now_ms = self.now_ms;
@@ -44,7 +59,7 @@ impl Run<'_> {
         cx.offload = self.offload;
         // The reason stays out of the result, so that a result without a failure needs no drop.
         let failure = &mut self.failure;
-        let outcome = catch_panic(|| match callback(&mut *entry.meta, &mut cx) {
+        let outcome = catch_panic(|| match callback(&mut *entry.meta, &mut cx, prepared) {
             Ok(()) => true,
             Err(reason) => {
                 *failure = Some(reason);
