@@ -39,7 +39,7 @@ static DEPOT: Depot<Empty> = Depot::new(MAGAZINES);
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) enum CompactMessage {
+pub enum CompactMessage {
     Tcp(MessageTcp),
     User(UserMessage),
     Other(Boxed),
@@ -47,7 +47,7 @@ pub(crate) enum CompactMessage {
 
 /// A message of another kind, in a box.
 #[derive(Debug)]
-pub(crate) struct Boxed(Box<Option<Message>>);
+pub struct Boxed(Box<Option<Message>>);
 
 impl CompactMessage {
     /// The message that was packed.
@@ -57,6 +57,24 @@ impl CompactMessage {
             Self::Tcp(packet) => Message::Tcp(packet),
             Self::User(value) => Message::User(value),
             Self::Other(boxed) => boxed.open(),
+        }
+    }
+
+    /// The datagram, if it is one; otherwise the message comes back.
+    #[inline]
+    pub(crate) fn into_datagram(self) -> Result<MessageUdp, Self> {
+        let Self::Other(Boxed(mut boxed)) = self else {
+            return Err(self);
+        };
+        match boxed.take() {
+            Some(Message::Udp(packet)) => {
+                Boxed::keep(boxed);
+                Ok(packet)
+            }
+            other => {
+                *boxed = other;
+                Err(Self::Other(Boxed(boxed)))
+            }
         }
     }
 
@@ -195,9 +213,15 @@ impl Boxed {
     #[inline(never)]
     fn open(mut self) -> Message {
         let message = self.0.take().expect("a boxed is opened once");
-        // A thread that ends has no cache any more, and the box is freed.
-        let _ = CACHE.try_with(|cache| cache.borrow_mut().put(self.0, &DEPOT));
+        Self::keep(self.0);
         message
+    }
+
+    /// Keeps an empty box for the next message.
+    #[inline]
+    fn keep(empty: Empty) {
+        // A thread that ends has no cache any more, and the box is freed.
+        let _ = CACHE.try_with(|cache| cache.borrow_mut().put(empty, &DEPOT));
     }
 }
 

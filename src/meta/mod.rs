@@ -38,7 +38,7 @@ use crate::bridge::{Ack, QuotaOptions};
 use crate::error::Reason;
 use crate::id::{Name, Pid};
 use crate::inspect::Inspection;
-use crate::message::Message;
+use crate::message::{CompactMessage, Message};
 
 /// A state machine on the poll loop, known by its [`Alias`](crate::Alias).
 ///
@@ -162,6 +162,23 @@ pub trait MetaProcess: Send + 'static {
     fn flush(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let _ = cx;
         Ok(())
+    }
+
+    /// Called before [`handle_message`](MetaProcess::handle_message), which gets what comes back. What is nothing but output
+    /// joins the output here, as most messages to a socket do, and needs no context. Returns whether that asks for a
+    /// [`flush`](MetaProcess::flush).
+    ///
+    /// # Errors
+    ///
+    /// The message, if it is another one.
+    #[doc(hidden)]
+    fn queue_output(
+        &mut self,
+        message: CompactMessage,
+        now_ms: u64,
+    ) -> Result<bool, CompactMessage> {
+        let _ = now_ms;
+        Err(message)
     }
 
     /// The owner has handled everything that was delivered before the mark.

@@ -27,7 +27,7 @@ use crate::bridge::request::Reply;
 use crate::error::{BindError, ConfigError, Reason};
 use crate::id::Pid;
 use crate::inspect::Inspection;
-use crate::message::Message;
+use crate::message::{CompactMessage, Message};
 use crate::meta::{MetaContext, MetaProcess, Readiness, SocketKind};
 use crate::net::datagram_io::DatagramIo;
 use crate::net::multicast::Multicast;
@@ -407,6 +407,15 @@ impl MetaProcess for UdpServer {
             return Ok(());
         }
         self.handle_command(cx, message)
+    }
+
+    fn queue_output(&mut self, message: CompactMessage, _: u64) -> Result<bool, CompactMessage> {
+        if !self.others.is_empty() {
+            return Err(message);
+        }
+        message
+            .into_datagram()
+            .map(|packet| self.first.push(packet))
     }
 
     fn handle_call(

@@ -38,7 +38,8 @@ use crate::bridge::{Ack, QuotaOptions};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
-use crate::message::Message;
+use crate::memory::buffer::Buffer;
+use crate::message::{CompactMessage, Message};
 use crate::meta::{Again, MetaContext, MetaProcess, Offload, Readiness, SocketKind};
 use crate::net::stream::{Stream, canonical};
 use crate::proto::tcp::{Able, Connection, Event, Input, Output, Settings};
@@ -229,6 +230,13 @@ impl Driver {
         }
     }
 
+    /// Adds bytes to the output. Returns whether the flush can write them.
+    #[inline]
+    fn queue(&mut self, data: Buffer, now_ms: u64) -> bool {
+        self.machine.send(data, now_ms);
+        self.writable
+    }
+
     #[inline]
     fn input(&mut self, cx: &MetaContext<'_>, input: Input) {
         self.machine.handle(input, cx.now_ms);
@@ -293,8 +301,7 @@ impl MetaProcess for Driver {
             Message::Tcp(packet) if !self.holds_messages() => {
                 // Nothing is written here. The flush at the end of the activation writes what all messages of a batch
                 // have brought.
-                self.machine.send(packet.data, cx.now_ms);
-                if self.writable {
+                if self.queue(packet.data, cx.now_ms) {
                     cx.flush_later();
                 }
                 Ok(())
@@ -303,6 +310,19 @@ impl MetaProcess for Driver {
                 self.take_message(cx, message)?;
                 self.drive(cx)
             }
+        }
+    }
+
+    fn queue_output(
+        &mut self,
+        message: CompactMessage,
+        now_ms: u64,
+    ) -> Result<bool, CompactMessage> {
+        match message {
+            CompactMessage::Tcp(packet) if !self.holds_messages() => {
+                Ok(self.queue(packet.data, now_ms))
+            }
+            message => Err(message),
         }
     }
 

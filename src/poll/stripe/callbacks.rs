@@ -112,7 +112,7 @@ impl Run<'_> {
 
     /// Terminates a meta-process whose callback has failed.
     #[cold]
-    fn end_after(&mut self, alias: Alias, panic: Option<Box<dyn Any + Send>>) {
+    pub(super) fn end_after(&mut self, alias: Alias, panic: Option<Box<dyn Any + Send>>) {
         let (reason, has_panicked) = match panic {
             None => (self.failure.take().unwrap_or(Reason::Normal), false),
             Some(payload) => {

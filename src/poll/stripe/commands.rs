@@ -7,9 +7,9 @@ use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::InspectReply;
 use crate::bridge::{Command, Watcher};
 use crate::error::Reason;
-use crate::id::{Alias, Target};
+use crate::id::{Alias, Pid, Target};
 use crate::inspect::Inspection;
-use crate::message::MessageType;
+use crate::message::{CompactMessage, MessageType};
 use crate::meta::{MetaContext, MetaProcess};
 
 impl Run<'_> {
@@ -18,11 +18,7 @@ impl Run<'_> {
     #[inline(always)]
     pub(super) fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Message { to, from, message } => {
-                self.call_with(message.message_type(), to, |meta, cx| {
-                    meta.handle_message(cx, from, message.unpack())
-                });
-            }
+            Command::Message { to, from, message } => self.handle_message(to, from, message),
             Command::Call { to, from, call } => {
                 self.call_with(call.0.message_type(), to, |meta, cx| {
                     let (message, reply) = *call;
@@ -77,6 +73,30 @@ impl Run<'_> {
             Command::Finish => {
                 self.inner.phase = Phase::Finishing;
                 self.notify_all(|meta, cx| meta.handle_finish(cx));
+            }
+        }
+    }
+
+    #[inline]
+    fn handle_message(&mut self, to: Alias, from: Pid, message: CompactMessage) {
+        let message_type = message.message_type();
+        let Some(entry) = self.inner.entries.get_mut(to) else {
+            return drop_catching(message);
+        };
+        match catch_panic(|| entry.meta.queue_output(message, self.now_ms)) {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => {
+                if !std::mem::replace(&mut entry.awaits_flush, true) {
+                    self.inner.flush.push(to);
+                }
+            }
+            Ok(Err(message)) => self.call_with(message_type, to, |meta, cx| {
+                meta.handle_message(cx, from, message.unpack())
+            }),
+            Err(payload) => {
+                self.handling = message_type;
+                self.end_after(to, Some(payload));
+                self.handling = MessageType::NONE;
             }
         }
     }
