@@ -242,3 +242,78 @@ impl Node {
         push(self.table(), Pid::NODE, to, command)
     }
 }
+
+#[cfg(all(test, unix, not(loom)))]
+mod tests {
+    use std::sync::mpsc;
+
+    use mio::net::UnixDatagram;
+
+    use super::*;
+    use crate::actor::{Actor, Context};
+    use crate::meta::{MetaContext, MetaProcess, Readiness};
+
+    /// Fills its socket, and watches it for room until there is some for the first time.
+    struct Full(UnixDatagram, mpsc::Sender<Readiness>);
+
+    impl Full {
+        fn fill(&self) {
+            while self.0.send(&[0; 1024]).is_ok() {}
+        }
+    }
+
+    impl MetaProcess for Full {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            cx.register_datagrams(&mut self.0)?;
+            self.fill();
+            cx.watch_for_room(&mut self.0, true)?;
+            self.1.send(Readiness::default()).expect("the test listens");
+            Ok(())
+        }
+
+        fn ready(&mut self, cx: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+            if readiness.is_writable() {
+                cx.watch_for_room(&mut self.0, false)?;
+            }
+            if readiness.is_readable() && self.0.recv(&mut [0]).is_ok() {
+                self.fill();
+            }
+            self.1.send(readiness).expect("the test listens");
+            Ok(())
+        }
+    }
+
+    struct Parent(Option<Full>);
+
+    impl Actor for Parent {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            cx.spawn_meta(self.0.take().expect("started once"))?;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn room_of_a_datagram_socket_is_reported_while_it_is_watched_for() {
+        let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("nonblocking");
+        theirs.set_nonblocking(true).expect("nonblocking");
+        let (sender, seen) = mpsc::channel();
+        let node = Node::start("room@localhost").expect("a node starts");
+        let mut full = Some(Full(UnixDatagram::from_std(ours), sender));
+        node.spawn(move || Parent(full.take())).expect("spawned");
+        let next = || seen.recv().expect("the meta-process lives");
+        let make_room = || while theirs.recv(&mut [0; 1024]).is_ok() {};
+
+        next(); // It is full.
+        make_room();
+        assert!(next().is_writable());
+        // It is watched no longer, and what the poll had found before that comes with this at the latest.
+        theirs.send(b"a").expect("sent");
+        while !next().is_readable() {}
+        // It is full again.
+        make_room();
+        theirs.send(b"b").expect("sent");
+        let ready = next();
+        assert!(ready.is_readable() && !ready.is_writable());
+    }
+}
