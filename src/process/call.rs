@@ -131,10 +131,11 @@ impl ProcessContext<'_> {
         options: &SpawnOptions,
         behavior: Box<dyn Behavior>,
     ) -> Result<Pid, SpawnError> {
-        let inherited = options.inherit(self.control);
-        let options = inherited.as_ref().unwrap_or(options);
-        let result = self.processes.spawn(self.control.pid, options, behavior);
         let pid = self.control.pid;
+        let result = match options.inherit(self.control) {
+            None => self.processes.spawn(pid, options, behavior),
+            Some(inherited) => self.processes.spawn(pid, &inherited, behavior),
+        };
         if self.control.sent < FORCED && self.processes.scheduler.is_detached(pid.index()) {
             self.control.sent += FORCED;
         }

@@ -130,6 +130,7 @@ pub(super) struct Process {
 }
 
 impl ControlBlock {
+    #[inline]
     pub(super) fn new(pid: Pid, parent: Pid, born_ms: u64, report: Option<StartReport>) -> Self {
         let cold = report.map(|report| {
             Box::new(ColdState {
@@ -278,6 +279,7 @@ impl ControlBlock {
     }
 
     /// To whom the start of this process is to be reported, once.
+    #[inline]
     pub(crate) fn take_start_report(&mut self) -> Option<StartReport> {
         let report = self.cold.as_mut()?.start_report.take();
         self.free_cold_state();

@@ -143,6 +143,7 @@ impl Default for Mailbox {
 
 impl Mailbox {
     /// Transition 1. Returns the generation.
+    #[inline]
     pub(crate) fn open(&self, bounds: Bounds, policy: MailboxPolicy) -> u32 {
         let mut state = self.state.lock();
         debug_assert_eq!(state.status, Status::Closed);
@@ -160,6 +161,7 @@ impl Mailbox {
     }
 
     /// After `init`: idle if there is no mail. `false`: the caller queues the process.
+    #[inline]
     pub(crate) fn finish_init(&self) -> bool {
         let mut state = self.state.lock();
         let others = state.others.as_ref();

@@ -177,6 +177,7 @@ impl SpawnOptions {
         self.bounds(some).map(drop)
     }
 
+    #[inline]
     pub(super) fn bounds(&self, default: Bounds) -> Result<Bounds, ConfigError> {
         let bounds = Bounds {
             main: self.mailbox_bound.unwrap_or(default.main),

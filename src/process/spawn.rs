@@ -215,13 +215,17 @@ impl Processes {
     }
 
     /// A cell and a pid for a process that is about to start, and the time.
+    // Part of each spawn, of which there are three kinds.
+    #[inline]
     fn open(&self, parent: Pid, options: &SpawnOptions) -> Result<(&Cell, Pid, u64), SpawnError> {
         let bounds = options.bounds(self.default_bounds)?;
         // Cheap, but not enough: `admit` looks again when the process is in the table.
         if self.is_stopping() {
             return Err(SpawnError::Stopping);
         }
-        let index = self.slots.take().ok_or(SpawnError::Limit("processes"))?;
+        let Some(index) = self.slots.take() else {
+            return Err(SpawnError::Limit("processes"));
+        };
         let cell = self.cells.ensure(index);
         let now_ms = self.scheduler.recent_ms();
         // Before the mailbox opens: a list that sees the new generation must not see the counts of the last process.
@@ -237,6 +241,7 @@ impl Processes {
     }
 
     /// What comes between the cell and `init`: the node may stop just now, and the name be taken.
+    #[inline]
     fn admit(&self, control: &mut ControlBlock, options: &SpawnOptions) -> Result<(), SpawnError> {
         // Again, now that the process is in the table: pairs with the fence in `stop_spawning`. Either the stop is seen
         // here, or the stop finds the process and signals it.

@@ -313,7 +313,14 @@ impl Processes {
     }
 
     /// Gives the name of the running process back.
+    #[inline]
     pub(crate) fn unregister(&self, control: &mut ControlBlock) -> Option<Name> {
+        // Most processes have none.
+        control.name.as_ref()?;
+        self.unregister_name(control)
+    }
+
+    fn unregister_name(&self, control: &mut ControlBlock) -> Option<Name> {
         let name = control.name.take()?;
         let mut names = self.names.lock();
         // A process that was given up has lost it, perhaps to its successor.
