@@ -113,6 +113,7 @@ impl SizeClasses {
     }
 
     /// Puts memory into the list of its class. What belongs to no class, or finds its list full, is freed.
+    #[inline]
     pub(super) fn give(&self, mut storage: Box<Storage>) {
         let Some(class) = class_for(storage.bytes.len()) else {
             return;

@@ -156,6 +156,7 @@ impl Connection {
     }
 
     /// Returns the next event for the owner. The caller may stop asking at any time and go on later.
+    #[inline]
     pub(super) fn next_event(&mut self, now_ms: u64) -> Option<Event> {
         if std::mem::take(&mut self.pending.connected) {
             return Some(Event::Connected);

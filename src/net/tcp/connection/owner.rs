@@ -61,6 +61,7 @@ impl Driver {
         }
     }
 
+    #[inline]
     pub(super) fn deliver_data(&mut self, cx: &MetaContext<'_>, mut message: CompactMessage) {
         // Connections whose window counts acknowledgements attach nothing, and allocate nothing for it.
         if self.window.follows_buffers() {
@@ -391,6 +392,7 @@ impl Driver {
     }
 
     /// Releases bytes of the quota, and lets the owner know if a send was refused and there is room again.
+    #[inline]
     pub(super) fn release_quota(&mut self, cx: &MetaContext<'_>, bytes: usize) {
         if bytes > 0 && cx.quota().sent(bytes, self.machine.settings.low_water_mark) {
             self.input(cx, Input::Writable);
