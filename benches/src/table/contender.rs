@@ -51,6 +51,9 @@ const fn contender(
     }
 }
 
+/// Longshore with a process for each connection.
+const SESSIONS: &str = "longshore-sessions";
+
 const CONTENDERS: &[Contender] = &[
     contender("epoll", "epoll", 1, Family::Epoll, ALL),
     contender("epoll-2", "epoll", 2, Family::Epoll, TCP),
@@ -70,6 +73,7 @@ const CONTENDERS: &[Contender] = &[
     contender("kameo-2", "kameo", 2, Family::Other, TCP),
     contender("longshore", "longshore", 1, Family::Longshore, OWN),
     contender("longshore-2", "longshore", 2, Family::Longshore, OWN),
+    contender("sessions-2", SESSIONS, 2, Family::Longshore, TCP),
 ];
 
 /// The names of `--peers`.
@@ -84,9 +88,10 @@ pub fn labels() -> impl Iterator<Item = &'static str> {
 pub fn entrants(row: &Row, chosen: &[String]) -> Vec<Contender> {
     let takes_part = |contender: &&Contender| {
         contender.modes.contains(&row.mode)
+            && (contender.peer != SESSIONS || row.field == Field::Slow)
             && contender.fits(row.server_cores())
             && match row.field {
-                Field::All => true,
+                Field::All | Field::Slow => true,
                 Field::Core => contender.is_core(),
                 Field::OpenLoop => {
                     ["longshore", "tokio-mt", "message-io"].contains(&contender.peer)

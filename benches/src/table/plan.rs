@@ -37,6 +37,8 @@ pub enum Field {
     All,
     /// The loops, tokio and longshore. The others would only repeat what a smaller row says of them.
     Core,
+    /// All that have the mode, and longshore's sessions: a handler that takes long holds up its own connection only.
+    Slow,
     /// Longshore, tokio's multi-thread runtime and message-io.
     OpenLoop,
 }
@@ -256,16 +258,20 @@ pub fn rows(table: &str) -> Vec<Row> {
                     .aiming_at(if micros == 0 { NO_GOALS } else { goals })
             })
             .to_vec(),
-        "slow" => vec![
-            echo(
+        "slow" => vec![Row {
+            field: Field::Slow,
+            ..echo(
                 "1 slow handler (20 ms), 50 fast conn.: p99 in µs",
                 "--connections 50 --slow-connections 1",
             )
             .serving("--slow-us 20000")
             .on(Layout::Shared)
             .by(Metric::P99)
-            .aiming_at(NO_GOALS),
-        ],
+            .aiming_at(Goals {
+                tokio: Some(1.0),
+                ..NO_GOALS
+            })
+        }],
         _ => Vec::new(),
     }
 }
