@@ -17,7 +17,7 @@
 //! What it does not do: it moves no bytes; the drivers of the connections do.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::command::Command;
 use super::commands::Commands;
@@ -49,9 +49,15 @@ pub(crate) struct RelaySide {
 struct Shared {
     owner: Pid,
     connections: [Alias; 2],
-    ends: Mutex<[Option<RelayedConnection>; 2]>,
+    ends: Mutex<Ends>,
     commands: Arc<Commands>,
     deliver: Arc<dyn Deliver>,
+}
+
+#[derive(Default)]
+struct Ends {
+    ended: [Option<RelayedConnection>; 2],
+    is_closing: [bool; 2],
 }
 
 impl RelaySide {
@@ -82,6 +88,24 @@ impl RelaySide {
         self.shared.connections[1 - self.index]
     }
 
+    /// This connection closes: the other one gets a [`SocketCommand::StopRelaying`], and answers it behind its last bytes.
+    /// Returns whether an answer follows, or the end of the other one instead; `false`: it has ended.
+    pub(crate) fn begin_close(&self) -> bool {
+        let shared = &*self.shared;
+        let mut ends = shared.lock();
+        ends.is_closing[self.index] = true;
+        let is_alone = ends.ended[1 - self.index].is_some();
+        drop(ends);
+        let asker = shared.connections[self.index];
+        shared.push(self.partner(), SocketCommand::StopRelaying(asker));
+        !is_alone
+    }
+
+    /// Whether the other connection takes nothing more, for a side that may have come behind the command that says so.
+    pub(crate) fn is_partner_closing(&self) -> bool {
+        self.shared.lock().is_closing[1 - self.index]
+    }
+
     /// Reports the end of this connection.
     pub(crate) fn end(mut self, end: RelayedConnection, outcome: RelayOutcome) {
         self.report(end, outcome);
@@ -91,9 +115,9 @@ impl RelaySide {
         // First, so that a panic below does not report the end a second time in the drop.
         self.has_ended = true;
         let shared = &*self.shared;
-        let mut ends = shared.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends[self.index] = Some(end);
-        if let [Some(first), Some(second)] = &mut *ends {
+        let mut ends = shared.lock();
+        ends.ended[self.index] = Some(end);
+        if let [Some(first), Some(second)] = &mut ends.ended {
             // What was passed on and then not sent has not come through.
             first.forwarded = first.forwarded.saturating_sub(second.unsent);
             second.forwarded = second.forwarded.saturating_sub(first.unsent);
@@ -112,14 +136,23 @@ impl RelaySide {
         } else {
             drop(ends);
             // The first end: the partner goes on or ends as the outcome says.
-            let to = self.partner();
-            let command = Command::Message {
-                to,
-                from: shared.owner,
-                message: Message::new(SocketCommand::PartnerEnded(outcome)).into(),
-            };
-            shared.commands.push(to.stripe(), command);
+            shared.push(self.partner(), SocketCommand::PartnerEnded(outcome));
         }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, to: Alias, command: SocketCommand) {
+        let command = Command::Message {
+            to,
+            from: self.owner,
+            message: Message::new(command).into(),
+        };
+        self.commands.push(to.stripe(), command);
     }
 }
 

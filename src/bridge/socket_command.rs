@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::relay::RelayOutcome;
 use crate::error::DisconnectReason;
-use crate::id::Pid;
+use crate::id::{Alias, Pid};
 use crate::memory::buffer::{Buffer, SharedBuffer};
 pub(crate) use crate::proto::framing::{Decoder, Framing};
 use crate::tls::StartTls;
@@ -37,6 +37,10 @@ pub(crate) enum SocketCommand {
     Returned(Buffer),
     /// The other connection of a relay has ended.
     PartnerEnded(RelayOutcome),
+    /// The other connection of a relay closes: pass nothing more on, and answer it.
+    StopRelaying(Alias),
+    /// The answer, behind the last bytes that were passed on.
+    RelayStopped,
     PauseAccepting,
     ResumeAccepting,
     /// Stop listening, let the connections come to their end until the deadline, and report that.

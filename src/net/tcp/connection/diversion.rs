@@ -5,6 +5,7 @@ use super::Driver;
 use super::hand_over::Move;
 use super::relay::Relay;
 use super::secure::{Secure, passes};
+use crate::bridge::RelaySide;
 use crate::error::Reason;
 use crate::message::Message;
 use crate::meta::MetaContext;
@@ -28,6 +29,15 @@ impl Diversion {
         match self {
             Self::Relay(relay) => Some(relay),
             Self::Move(_) | Self::Secure(_) => None,
+        }
+    }
+
+    /// The share in a relay that has begun, or begins behind a hand-over.
+    pub(super) fn relay_side(&self) -> Option<&RelaySide> {
+        match self {
+            Self::Relay(relay) => Some(relay.side()),
+            Self::Move(current) => current.relay_side(),
+            Self::Secure(_) => None,
         }
     }
 

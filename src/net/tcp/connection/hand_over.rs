@@ -64,6 +64,14 @@ impl Move {
         std::mem::take(&mut self.returned)
     }
 
+    /// The share in a relay that waits for the fence.
+    pub(super) fn relay_side(&self) -> Option<&RelaySide> {
+        self.next.iter().find_map(|next| match next {
+            Next::Relay(side) => Some(side),
+            Next::HandOver(_) | Next::Secure(..) => None,
+        })
+    }
+
     pub(super) fn secure_next(&mut self, side: StartTls) {
         self.next.push_back(Next::Secure(side, VecDeque::new()));
     }

@@ -12,10 +12,17 @@
 //! 2. The fence comes: what was given back goes to the partner first, then what was read meanwhile.
 //! 3. The step that queues bytes for the partner finds its output above the high mark: reading stops.
 //! 4. The partner's output has fallen to its low mark: it wakes this side, which looks at the mark itself.
+//! 5. This connection closes: the partner passes nothing more on, and answers behind its last bytes.
+//! 6. The answer comes, or the end of the partner: everything that was accepted is here, and FIN may follow it.
 //!
 //! Bad interleaving of 3 and 4: the partner's stripe drains the output before it has handled its own `RelaySide`, releases
 //! set-aside input instead of waking this side, and no wake comes. Excluded by the wake in 1, which the partner sends when
 //! it has handled it. (`loom_relay_that_stops_above_the_high_mark_is_woken`.)
+//!
+//! Bad interleaving of 5 and the partner: this side sends what it has, then FIN, and the partner, which has not learned of the
+//! close, passes on more, so that bytes are accepted and never sent although the peer sees an orderly end. Excluded by the
+//! answer, which 6 waits for within the close timeout. A partner whose `RelaySide` comes behind the command finds the close in
+//! what the two share.
 //!
 //! The end of the peer becomes a command to shut down the partner's write side, behind the data. The end of this
 //! connection is reported to the [`RelaySide`], which notifies the partner and, at the second end, the owner.
@@ -41,6 +48,8 @@ pub(super) struct Relay {
     is_stopped: bool,
     /// The end of the peer has been passed on.
     has_passed_end: bool,
+    /// The partner closes: what this connection reads is dropped.
+    is_cut: bool,
     forwarded: u64,
 }
 
@@ -52,6 +61,7 @@ impl Relay {
             is_fenced: true,
             is_stopped: false,
             has_passed_end: false,
+            is_cut: false,
             forwarded: 0,
         }
     }
@@ -70,11 +80,18 @@ impl Relay {
         self.is_stopped
     }
 
+    pub(super) fn side(&self) -> &RelaySide {
+        &self.side
+    }
+
     pub(super) fn partner(&self) -> Alias {
         self.side.partner()
     }
 
     fn forward(&mut self, cx: &MetaContext<'_>, data: Buffer) {
+        if self.is_cut {
+            return;
+        }
         let bytes = data.len() as u64;
         // A partner that has ended reports that by itself.
         let is_above = cx.services.commands.relay(self.partner(), cx.parent, data);
@@ -95,6 +112,7 @@ impl Relay {
             | DisconnectReason::Exit(_)
             | DisconnectReason::OwnerGone
             | DisconnectReason::NodeStop
+            | DisconnectReason::Drain
             | DisconnectReason::IdleTimeout => RelayOutcome::Closed(reason.clone()),
             _ => RelayOutcome::Lost,
         }
@@ -129,7 +147,14 @@ impl Driver {
         self.input(cx, Input::Relayed);
         // A pause belongs to the owner, which does not read this connection any more.
         self.input(cx, Input::SetPaused(false));
+        let awaits_partner = self.is_closing() && side.begin_close();
         self.diversion = Some(Box::new(Diversion::Relay(Relay::new(side))));
+        if !awaits_partner {
+            self.feed_stopped(cx);
+        }
+        // What is read meanwhile waits, and so does the end of the peer behind it: an end that was delivered before would let
+        // the end of the partner end this connection while the owner still has input of it.
+        self.input(cx, Input::RepeatPeerEnd);
         let deliver = &cx.services.deliver;
         if !deliver.deliver_ack(self.owner, cx.alias, Ack::Fence) {
             self.input(cx, Input::Close(DisconnectReason::OwnerGone));
@@ -147,11 +172,11 @@ impl Driver {
             return;
         };
         relay.is_fenced = false;
+        relay.is_cut |= relay.side.is_partner_closing();
         // The mailbox refused it behind everything that it holds.
         if let Some(CompactMessage::Tcp(packet)) = refused {
             relay.returned.push_back(packet.data);
         }
-        self.input(cx, Input::RepeatPeerEnd);
         self.forward_returned(cx);
     }
 
@@ -224,8 +249,45 @@ impl Driver {
         cx.services.commands.push(to.stripe(), command);
     }
 
+    /// Transition 5: has the partner pass nothing more on, if this connection closes. Returns whether an answer follows.
+    pub(super) fn stop_feed(&self, cx: &MetaContext<'_>) -> bool {
+        if !cx.quota().is_relayed() || !self.is_closing() {
+            return false;
+        }
+        match self.diversion.as_deref() {
+            // The order is on its way here, and `join_relay` asks.
+            None => true,
+            Some(diversion) => diversion.relay_side().is_some_and(RelaySide::begin_close),
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.machine.status().state == "closing"
+    }
+
+    /// The partner closes.
+    pub(super) fn stop_relaying(&mut self, cx: &MetaContext<'_>, asker: Alias) {
+        if let Some(relay) = self.relay_mut() {
+            relay.is_cut = true;
+        }
+        let command = Command::Message {
+            to: asker,
+            from: cx.parent,
+            message: Message::new(SocketCommand::RelayStopped).into(),
+        };
+        cx.services.commands.push(asker.stripe(), command);
+    }
+
+    /// Transition 6: nothing more comes from the partner.
+    pub(super) fn feed_stopped(&mut self, cx: &MetaContext<'_>) {
+        if self.is_closing() {
+            self.input(cx, Input::QuotaClosed(cx.quota().queued()));
+        }
+    }
+
     /// The partner has ended.
     pub(super) fn partner_ended(&mut self, cx: &MetaContext<'_>, outcome: RelayOutcome) {
+        self.feed_stopped(cx);
         match outcome {
             RelayOutcome::Complete => {}
             RelayOutcome::Closed(reason) => self.input(cx, Input::Close(reason)),

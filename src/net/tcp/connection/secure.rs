@@ -76,6 +76,8 @@ pub(super) fn passes(message: &Message) -> bool {
             SocketCommand::Abort
                 | SocketCommand::Returned(_)
                 | SocketCommand::PartnerEnded(_)
+                | SocketCommand::StopRelaying(_)
+                | SocketCommand::RelayStopped
                 | SocketCommand::GiveWay
         )
     )

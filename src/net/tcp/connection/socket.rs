@@ -43,14 +43,14 @@ impl Driver {
 
     #[cold]
     pub(super) fn close_quota(&mut self, cx: &MetaContext<'_>) {
-        let quota = cx.quota();
         // The bytes are counted after the quota has closed, when no write can add to them.
-        quota.close(cx.alias.generation());
-        let queued = quota.queued();
-        self.input(
-            cx,
-            Input::QuotaClosed(queued * usize::from(!planted!(LastCommandLost))),
-        );
+        cx.quota().close(cx.alias.generation());
+        let accepted = match self.stop_feed(cx) {
+            // More may come from the partner of a relay; see there.
+            true => usize::MAX,
+            false => cx.quota().queued() * usize::from(!planted!(LastCommandLost)),
+        };
+        self.input(cx, Input::QuotaClosed(accepted));
         // Output that still leaves releases the input at its low mark. Otherwise nothing bounds the input any more, and the
         // end waits for it: after a failed write, until the close deadline.
         if !self.machine.status().is_shutting_down && cx.quota().take_above() {
