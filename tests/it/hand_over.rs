@@ -244,6 +244,39 @@ fn end_of_either_owner_before_the_input_is_there_resets_the_connection() {
 }
 
 #[test]
+fn what_a_full_mailbox_refused_is_not_delivered_behind_input_that_is_lost() {
+    for workers in [1, 2] {
+        let node = node_with(NodeOptions::from("test@localhost").with_workers(workers));
+        let narrow = SpawnOptions::default().with_mailbox_bound(2);
+        let (old, new) = (Probe::spawn_with(&node, narrow), Probe::spawn(&node));
+        let (addr, _) = old.listen(TcpServerOptions::default().with_read_buffer_size(100));
+        let mut peer = client(addr);
+        let id = old.connect().id;
+        let gate = old.block();
+        let to = new.pid;
+        // What is in the mailbox ends with the process.
+        old.start(move |cx| {
+            cx.hand_over(id, to)?;
+            Err(Reason::Normal)
+        });
+        peer.write_all(&pattern(1_000)).unwrap();
+        wait_for(&node, id, "paused_by_mailbox", true);
+        drop(gate);
+        let end = loop {
+            match new.next().1 {
+                Message::TcpConnect(_) => {}
+                Message::TcpDisconnect(end) => break end,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(end.reason, DisconnectReason::OwnerGone);
+        assert_eq!(read_out(&mut peer), Err(ErrorKind::ConnectionReset));
+        new.saw_nothing();
+        stop_clean(&node);
+    }
+}
+
+#[test]
 fn end_of_the_new_owner_ends_the_connection_and_that_of_the_old_one_does_not() {
     let node = node();
     let (root, old, new) = (
@@ -320,6 +353,7 @@ impl Actor for Player {
 
 fn players(
     node: &Node,
+    bound: u32,
     options: TcpServerOptions,
 ) -> (SocketAddr, [Pid; 2], mpsc::Receiver<Noted>) {
     let (seen, noted) = mpsc::channel();
@@ -331,7 +365,9 @@ fn players(
             owned: None,
             seen: seen.clone(),
         };
-        let options = SpawnOptions::default().with_name(["player", "other"][index]);
+        let options = SpawnOptions::default()
+            .with_name(["player", "other"][index])
+            .with_mailbox_bound(bound);
         node.spawn_with(options, move || player).unwrap()
     });
     pids.lock().unwrap().extend(spawned);
@@ -342,10 +378,10 @@ fn players(
 
 #[test]
 fn hand_overs_at_any_moment_under_load_lose_nothing_and_repeat_nothing() {
-    for workers in [1, 2, 4] {
+    for (workers, bound) in [(1, 1_000), (2, 1_000), (4, 1_000), (1, 1), (2, 2), (4, 3)] {
         let node = node_with(NodeOptions::from("test@localhost").with_workers(workers));
         let options = TcpServerOptions::default().with_read_buffer_size(2_000);
-        let (addr, pids, noted) = players(&node, options);
+        let (addr, pids, noted) = players(&node, bound, options);
         let mut peer = client(addr);
         let bytes = pattern(8 * MIB);
         let sent = bytes.clone();
@@ -364,7 +400,8 @@ fn hand_overs_at_any_moment_under_load_lose_nothing_and_repeat_nothing() {
             random ^= random << 17;
             for pid in pids {
                 if random & 1 == 0 {
-                    node.send(pid, Pass).unwrap();
+                    // A full mailbox refuses it.
+                    _ = node.send(pid, Pass);
                 }
                 random >>= 3;
             }

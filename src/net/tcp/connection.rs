@@ -436,6 +436,10 @@ impl MetaProcess for Driver {
         if self.owner != cx.parent {
             cx.services.deliver.disown(self.owner, cx.alias);
         }
+        if self.machine.status().ended.is_none() {
+            // It was killed with an owner that has not given everything back.
+            self.has_failed_hand_over(cx);
+        }
         let status = self.machine.status();
         // Without a reason of its own the connection was killed, or a callback panicked.
         if status.is_abandoned || status.ended.is_none() || cx.unsent > 0 {

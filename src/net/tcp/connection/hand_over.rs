@@ -266,6 +266,8 @@ impl Driver {
         });
         // The peer must not take a part for the whole.
         self.stream.reset_on_close();
+        // The mailbox of the old owner refused it behind what is lost now.
+        drop(self.window.take_refused());
         self.input(cx, Input::AbortFor(DisconnectReason::OwnerGone));
         if let Some(Diversion::Move(current)) = self.diversion.take().map(|diversion| *diversion)
             && current.from != cx.parent
