@@ -69,6 +69,10 @@ impl Pid {
     pub(crate) const fn to_word(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
     }
+
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self::new(word as u32, (word >> 32) as u32)
+    }
 }
 
 impl fmt::Display for Pid {

@@ -156,6 +156,12 @@ impl SendQuota {
         self.owner.store(owner.to_word(), Relaxed);
     }
 
+    /// The owner, if it is another one: an order to hand the connection over is on its way.
+    pub(crate) fn other_owner(&self, pid: Pid) -> Option<Pid> {
+        let owner = self.owner.load(Relaxed);
+        (owner != pid.to_word()).then(|| Pid::from_word(owner))
+    }
+
     pub(crate) fn is_owner(&self, pid: Pid) -> bool {
         self.owner.load(Relaxed) == pid.to_word()
     }

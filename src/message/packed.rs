@@ -17,10 +17,8 @@
 
 use std::cell::RefCell;
 
-use super::{
-    Message, MessageRelayEnd, MessageTcp, MessageTcpDisconnect, MessageType, MessageUdp,
-    UserMessage,
-};
+use super::{Message, MessageRelayEnd, MessageTcp, MessageType, MessageUdp, UserMessage};
+use crate::error::DisconnectReason;
 use crate::id::Alias;
 use crate::memory::magazine::{Depot, ThreadCache};
 
@@ -103,11 +101,12 @@ impl CompactMessage {
         }
     }
 
-    /// The Disconnect, if it is one.
-    pub(crate) fn disconnect(&self) -> Option<&MessageTcpDisconnect> {
+    /// Why a connection has ended or was lost, and the bytes that it has not sent, if it is its last message.
+    pub(crate) fn end_of_connection(&self) -> Option<(&DisconnectReason, u64)> {
         match self {
             Self::Other(Boxed(message)) => match message.as_ref().as_ref()? {
-                Message::TcpDisconnect(end) => Some(end),
+                Message::TcpDisconnect(end) => Some((&end.reason, end.unsent)),
+                Message::TcpReconnecting(lost) => Some((&lost.reason, lost.unsent)),
                 _ => None,
             },
             _ => None,
@@ -115,6 +114,17 @@ impl CompactMessage {
     }
 
     /// The end of a relay, if it is one.
+    pub(crate) fn relay_end(&self) -> Option<&MessageRelayEnd> {
+        match self {
+            Self::Other(Boxed(message)) => match message.as_ref().as_ref()? {
+                Message::RelayEnd(end) => Some(end),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The same, to complete it.
     pub(crate) fn relay_end_mut(&mut self) -> Option<&mut MessageRelayEnd> {
         match self {
             Self::Other(Boxed(message)) => match message.as_mut().as_mut()? {

@@ -236,8 +236,11 @@ impl Process {
         &mut self,
         processes: &Arc<Processes>,
         activity: &Activity,
-        mut envelope: Envelope,
+        envelope: Envelope,
     ) -> Result<(), Reason> {
+        let Some(mut envelope) = self.keep_relay_end(envelope) else {
+            return Ok(());
+        };
         if self.keeps_ends() {
             self.complete_relay_end(&mut envelope);
         }

@@ -199,6 +199,9 @@ impl Processes {
             self.notify_room(pid, &waiters.senders);
         }
         if !remains.envelopes.is_empty() {
+            if let Some(aside) = control.aside_mut() {
+                self.pass_ends(aside, &mut remains.envelopes);
+            }
             for envelope in remains.envelopes.drain(..) {
                 drop_catching(envelope);
             }

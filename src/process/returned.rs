@@ -15,7 +15,12 @@
 //!
 //! 4. The Disconnect comes instead of the fence: the connection had ended before the order came to it, which is lost. What
 //!    was given back is lost as well. The Disconnect goes on to the new owner; that of a relay is kept and completes the
-//!    end of the relay, whose side could only report that there was no connection.
+//!    end of the relay, whose side could only report that there was no connection. So the end of a relay waits here until
+//!    the input of both connections has gone back. The loss of a connection that would be made anew counts as its Disconnect:
+//!    the order ends it, and the stripe sends the new owner its Disconnect.
+//!
+//! A process that ends before the Disconnect has come out of its mailbox passes it on with its end; once it has ended, the stripe
+//! sends it to the new owner itself. So that one gets it in any case, exactly once.
 //!
 //! The ends of the peer and of the connection do not go back: the stripe knows them. With TLS the owner stays, so the
 //! Disconnect is handled where it comes; nothing follows it, no fence either.
@@ -26,6 +31,7 @@ use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
 use super::set_aside::{Return, Returning, SetAside};
 use super::table::Processes;
+use crate::base::unwind::drop_catching;
 use crate::bridge::{Ack, Command, Deliver, HandOver, InputReturned, RelaySide, SocketCommand};
 use crate::id::{Alias, Pid};
 use crate::memory::buffer::Buffer;
@@ -57,11 +63,24 @@ impl Process {
         } else {
             return_envelope(processes, self.control.pid, alias, envelope);
         }
+        self.go_on_with_relay_end(processes, alias);
         self.control.free_aside();
         if is_moved && self.behavior.is_session() {
             let message = Message::new(InputReturned(alias));
             // It runs, so it is there.
             let _ = processes.deliver_control(self.control.pid, self.control.pid, message);
+        }
+    }
+
+    /// Nothing of the connection comes any more that the end of its relay would have to wait for.
+    fn go_on_with_relay_end(&mut self, processes: &Processes, alias: Alias) {
+        let aside = self.control.aside_mut();
+        let Some(envelope) = aside.and_then(|aside| aside.take_relay_end(alias)) else {
+            return;
+        };
+        if let Payload::Message(message) = envelope.payload {
+            // It runs, so it is there.
+            let _ = processes.deliver_control(self.control.pid, envelope.from, message.unpack());
         }
     }
 
@@ -80,21 +99,47 @@ impl Process {
             return;
         };
         if let Some(Return::HandedOver(to)) = returning.map(|returning| returning.why) {
-            if !processes.deliver_control(to, envelope.from, message.unpack()) {
+            let message = message.unpack();
+            // The loss of a connection that would be made anew: the order ends it, and its stripe sends the Disconnect.
+            if matches!(message, Message::TcpReconnecting(_)) {
+                return;
+            }
+            if !processes.deliver_control(to, envelope.from, message) {
                 aside.forget_return(alias);
             }
-        } else if let Some(end) = message.disconnect() {
+        } else if let Some((reason, unsent)) = message.end_of_connection() {
             aside.keep_end(RelayedConnection {
                 id: alias,
-                reason: end.reason.clone(),
+                reason: reason.clone(),
                 forwarded: 0,
-                unsent: end.unsent,
+                unsent,
             });
         }
     }
 }
 
 impl Processes {
+    /// Transition 4 for a process that has ended: what lies in its mailbox is the last message of a connection that it has
+    /// handed over.
+    #[cold]
+    pub(super) fn pass_ends(&self, aside: &mut SetAside, envelopes: &mut Vec<Envelope>) {
+        for envelope in envelopes.drain(..) {
+            match envelope.payload {
+                Payload::Ack(alias, Ack::Fence) => _ = aside.end_return(alias),
+                Payload::Message(message) if message.is_disconnect() => {
+                    let heir = message.input_of().and_then(|alias| aside.heir(alias));
+                    let message = message.unpack();
+                    // The new owner of one that was lost gets its Disconnect from the stripe.
+                    if let (Some(heir), Message::TcpDisconnect(_)) = (heir, &message) {
+                        // It may have ended as well.
+                        let _ = self.deliver_control(heir, envelope.from, message);
+                    }
+                }
+                payload => drop_catching(payload),
+            }
+        }
+    }
+
     fn owns(&self, pid: Pid, alias: Alias) -> bool {
         let quota = self.commands.quota(alias);
         quota.is_some_and(|quota| quota.is_current(alias.generation()) && quota.is_owner(pid))

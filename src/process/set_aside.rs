@@ -43,6 +43,8 @@ pub(super) struct SetAside {
     returning: HashMap<Alias, VecDeque<Returning>>,
     /// Connections that had ended when the relay came to them, until its end comes.
     ended: BTreeMap<Alias, RelayedConnection>,
+    /// Ends of relays, each by a connection of it whose input still goes back: its Disconnect may come instead of the fence.
+    relay_ends: BTreeMap<Alias, Envelope>,
 }
 
 /// Why the input of a connection goes back to its stripe.
@@ -117,6 +119,36 @@ impl SetAside {
         self.returning.remove(&alias);
     }
 
+    /// A connection of that relay whose input still goes back.
+    fn returning_side(&self, end: &Envelope) -> Option<Alias> {
+        let Payload::Message(message) = &end.payload else {
+            return None;
+        };
+        let end = message.relay_end()?;
+        let sides = [end.first.id, end.second.id];
+        sides.into_iter().find(|side| self.is_returning(*side))
+    }
+
+    /// The end of the relay that was kept for this connection, unless it must wait for the other one.
+    pub(super) fn take_relay_end(&mut self, alias: Alias) -> Option<Envelope> {
+        let end = self.relay_ends.remove(&alias)?;
+        match self.returning_side(&end) {
+            Some(side) => {
+                self.relay_ends.insert(side, end);
+                None
+            }
+            None => Some(end),
+        }
+    }
+
+    /// The process to which the connection goes, of whose input this is the fence or the Disconnect.
+    pub(super) fn heir(&mut self, alias: Alias) -> Option<Pid> {
+        match self.end_return(alias)?.why {
+            Return::HandedOver(to) => Some(to),
+            Return::Relayed | Return::Secured => None,
+        }
+    }
+
     /// Keeps the end of a connection for the end of its relay, which could not learn of it.
     pub(super) fn keep_end(&mut self, end: RelayedConnection) {
         self.ended.insert(end.id, end);
@@ -187,7 +219,10 @@ impl SetAside {
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.queues.is_empty() && self.returning.is_empty() && self.ended.is_empty()
+        self.queues.is_empty()
+            && self.returning.is_empty()
+            && self.ended.is_empty()
+            && self.relay_ends.is_empty()
     }
 
     /// Envelopes that wait.
@@ -279,6 +314,20 @@ impl Process {
         if is_last {
             aside.release(alias);
         }
+    }
+
+    /// Keeps the end of a relay while input of its connections goes back: the end of one may be among that, and complete it.
+    /// Gives every other envelope back.
+    #[cold]
+    pub(super) fn keep_relay_end(&mut self, envelope: Envelope) -> Option<Envelope> {
+        let Some(aside) = self.control.aside_mut() else {
+            return Some(envelope);
+        };
+        let Some(side) = aside.returning_side(&envelope) else {
+            return Some(envelope);
+        };
+        aside.relay_ends.insert(side, envelope);
+        None
     }
 
     /// Completes the end of a relay, if an end was kept for it.

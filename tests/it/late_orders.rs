@@ -2,11 +2,13 @@
 //! peer resets it, so that the stripe finds the reset first and the order behind it.
 
 use std::io::{ErrorKind, Write};
+use std::net::Shutdown;
 use std::sync::mpsc;
 
 use longshore::prelude::*;
 use longshore::{DisconnectReason, MessageRelayEnd};
 
+use crate::reconnects::{long, options, server};
 use crate::support::*;
 
 /// Holds its stripe behind the commands of an activation, so that the next one begins with readiness.
@@ -62,20 +64,31 @@ impl Site {
         Self { node, probe, ends }
     }
 
-    /// Has `order` run behind the reset of `victim`, and before its stripe finds that reset.
-    fn order_behind_reset(&mut self, (id, victim): (Alias, Client), order: impl FnOnce(&Probe)) {
-        let holder = loop {
+    /// A meta-process on the same stripe.
+    fn holder_beside(&self, id: Alias) -> Alias {
+        loop {
             let holder = self.probe.spawn_meta(Holder(None));
             if stripe(holder) == stripe(id) {
-                break holder;
+                return holder;
             }
-        };
+        }
+    }
+
+    /// Holds the stripe until the sender is dropped.
+    fn hold(&self, holder: Alias) -> mpsc::Sender<()> {
         let (holds, is_held) = mpsc::channel();
         let (gate, opens) = mpsc::channel();
         self.node
             .send(holder, Hold(holds, opens))
             .expect("it is there");
         is_held.recv_timeout(LIMIT).expect("the stripe is held");
+        gate
+    }
+
+    /// Has `order` run behind the reset of `victim`, and before its stripe finds that reset.
+    fn order_behind_reset(&mut self, (id, victim): (Alias, Client), order: impl FnOnce(&Probe)) {
+        let holder = self.holder_beside(id);
+        let gate = self.hold(holder);
         reset(victim);
         let (other, peer) = self
             .ends
@@ -124,6 +137,38 @@ fn disconnect_of_a_connection_that_was_reset_as_it_moved_goes_to_the_new_owner()
     let end = new.disconnect();
     assert_eq!((end.id, end.reason), (id, DisconnectReason::Reset));
     new.saw_nothing();
+    site.probe.saw_nothing();
+    stop_clean(&site.node);
+}
+
+#[test]
+fn peers_that_have_both_ended_their_side_lose_nothing_if_one_stripe_comes_late() {
+    let mut site = Site::new();
+    let (first, mut one) = site.ends.remove(0);
+    let (second, mut other) = site.ends.pop().expect("another");
+    let holder = site.holder_beside(first);
+    let gate = site.probe.block();
+    site.probe.start(move |cx| Ok(cx.relay(first, second)?));
+    one.write_all(&[1; 1_500]).unwrap();
+    for (id, peer) in [(first, &one), (second, &other)] {
+        peer.shutdown(Shutdown::Write).unwrap();
+        wait_for(&site.node, id, "state", "half-closed by peer");
+    }
+    let opens = site.hold(holder);
+    drop(gate);
+    // The other stripe has its order, the owner returns the fence, and the stripe passes the end of its peer on.
+    for _ in 0..20 {
+        inspect(&site.node, second);
+        site.probe.run(|_| ());
+    }
+    drop(opens);
+    assert_eq!(read_to_end(&mut other), [1; 1_500]);
+    assert_eq!(read_to_end(&mut one), b"");
+    let end = site.probe.relay_end();
+    for side in [&end.first, &end.second] {
+        assert_eq!(side.reason, DisconnectReason::ClosedByPeer);
+    }
+    assert_eq!((end.first.forwarded, end.second.forwarded), (1_500, 0));
     site.probe.saw_nothing();
     stop_clean(&site.node);
 }
@@ -213,5 +258,48 @@ fn session_that_relays_itself_when_it_was_reset_resets_the_other_side() {
     };
     assert_eq!(end.first.reason, DisconnectReason::Reset);
     wait_for_count(&site.node, "processes", 1);
+    stop_clean(&site.node);
+}
+
+/// A connection of the site's process that is made anew when it is lost, though not soon, and its peer.
+fn kept(site: &Site) -> (Alias, Client, std::net::TcpListener) {
+    let (listener, addr) = server();
+    let id = site.probe.connect_to(options(addr, long()));
+    let (peer, _) = listener.accept().unwrap();
+    bounded(&peer);
+    assert_eq!(site.probe.connect().id, id);
+    (id, peer.into(), listener)
+}
+
+#[test]
+fn connection_that_is_lost_as_it_moves_ends_at_the_new_owner_and_is_not_made_anew() {
+    let mut site = Site::new();
+    let new = Probe::spawn(&site.node);
+    let (id, peer, _listener) = kept(&site);
+    let to = new.pid;
+    site.order_behind_reset((id, peer), |probe| {
+        assert_eq!(probe.run(move |cx| cx.hand_over(id, to)), Ok(()));
+    });
+    let end = new.disconnect();
+    assert_eq!((end.id, end.reason), (id, DisconnectReason::Reset));
+    new.saw_nothing();
+    site.probe.saw_nothing();
+    stop_clean(&site.node);
+}
+
+#[test]
+fn relay_of_a_connection_that_has_just_been_lost_ends_with_its_reason_and_it_is_not_made_anew() {
+    let mut site = Site::new();
+    let (first, peer, _listener) = kept(&site);
+    let (second, _) = *site.ends.last().expect("another");
+    site.order_behind_reset((first, peer), |probe| {
+        assert_eq!(probe.run(move |cx| cx.relay(first, second)), Ok(()));
+    });
+    let (_, mut left) = site.ends.pop().expect("another");
+    assert_eq!(read_out(&mut left), Err(ErrorKind::ConnectionReset));
+    let end = site.probe.relay_end();
+    assert_eq!(end.first.reason, DisconnectReason::Reset);
+    assert_eq!(end.second.reason, DisconnectReason::Abort);
+    site.probe.saw_nothing();
     stop_clean(&site.node);
 }

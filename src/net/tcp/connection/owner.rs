@@ -361,7 +361,17 @@ impl Driver {
             let again = Message::TcpDisconnect(Box::new(message.clone()));
             cx.deliver_control(self.owner, again);
         }
-        cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)));
+        // A hand-over that has not come here: its new owner gets the Disconnect by the process that has ordered it, and if
+        // that one has ended, from here.
+        let heir = cx
+            .quota()
+            .other_owner(self.owner)
+            .map(|heir| (heir, message.clone()));
+        if !cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)))
+            && let Some((heir, message)) = heir
+        {
+            cx.deliver_control(heir, Message::TcpDisconnect(Box::new(message)));
+        }
     }
 
     /// Handles what came before the transport was established, so that it applies from the first byte on.

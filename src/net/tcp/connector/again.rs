@@ -1,7 +1,7 @@
 //! The attempts behind the first one: waiting for them, and what still comes for the connection that was lost.
 
 use super::kept::{Loss, carried};
-use super::reconnect::{is_retried, random};
+use super::reconnect::{LastMessage, is_retried, random};
 use super::{AttemptState, TcpConnection};
 use crate::bridge::{Ack, HandOver, RelaySide, SocketCommand};
 use crate::error::{DisconnectReason, Reason};
@@ -54,6 +54,7 @@ impl TcpConnection {
         if let Some(again) = &mut self.reconnect {
             (again.has_lost, again.is_fenced) = (true, true);
             again.late = late;
+            again.loss = Some(loss.clone());
         }
         self.wait(cx, wait_ms, loss, Vec::new())
     }
@@ -205,16 +206,19 @@ impl TcpConnection {
             Some(_) => return Ok(Some(message)),
             None => {}
         }
-        // It was given away when it was lost already, so that the one who has it now never had it.
+        // It was given away when it was lost already, so that the one who has it now never had it: that one gets the loss as
+        // its end, and the MessageTcpReconnecting is dropped on its way to the last owner.
         if message.is::<HandOver>() || message.is::<RelaySide>() {
-            if let Some(order) = message.downcast_ref::<HandOver>() {
+            let reason = again.loss.as_ref().map(|loss| loss.reason.clone());
+            again.last = if let Some(order) = message.downcast_ref::<HandOver>() {
                 self.owner = order.to;
+                LastMessage::Loss
             } else {
-                // The end of the relay comes instead.
-                again.is_silent = true;
-            }
+                LastMessage::Nothing
+            };
             self.end();
-            return self.fail(DisconnectReason::OwnerGone).map(|()| None);
+            let reason = reason.unwrap_or(DisconnectReason::OwnerGone);
+            return self.fail(reason).map(|()| None);
         }
         Ok(Some(message))
     }

@@ -31,6 +31,7 @@ use super::attempts::interleave;
 #[cfg(unix)]
 use super::begin_unix;
 use super::kept::{Kept, carried};
+use super::reconnect::LastMessage;
 use super::{Attempt, AttemptState, TcpConnection};
 use crate::base::lookups::Found;
 use crate::bridge::{Ack, QuotaOptions};
@@ -385,13 +386,20 @@ impl MetaProcess for TcpConnection {
         }
         self.give_up_lookup(cx);
         let again = self.reconnect.take();
-        // The end of the relay, which the other side reports, takes the place of this message.
-        if again.as_ref().is_some_and(|again| again.is_silent) {
-            return;
-        }
         // Those that are still on their way were reported at the loss.
-        let (late, unreported) =
-            again.map_or((0, 0), |again| (again.late as u64, again.unreported));
+        let (mut late, mut unreported, mut bytes_in, mut bytes_out) = (0, 0, 0, 0);
+        if let Some(again) = again {
+            (late, unreported) = (again.late as u64, again.unreported);
+            match (again.last, again.loss) {
+                // The end of the relay, which the other side reports, takes the place of this message.
+                (LastMessage::Nothing, _) => return,
+                (LastMessage::Loss, Some(loss)) => {
+                    (bytes_in, bytes_out) = (loss.bytes_in, loss.bytes_out);
+                    unreported += loss.unsent;
+                }
+                _ => {}
+            }
+        }
         let reason = self
             .reason
             .take()
@@ -399,8 +407,8 @@ impl MetaProcess for TcpConnection {
         let message = MessageTcpDisconnect {
             id: cx.alias,
             reason,
-            bytes_in: 0,
-            bytes_out: 0,
+            bytes_in,
+            bytes_out,
             unsent: cx.unsent.saturating_sub(late) + unreported,
             refused_bytes: cx.quota().refused_bytes(),
             failed_attempts: std::mem::take(&mut self.failed),

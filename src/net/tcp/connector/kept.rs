@@ -27,6 +27,7 @@ pub(super) struct Kept {
 }
 
 /// What is left of a connection that was lost.
+#[derive(Clone, Debug)]
 pub(super) struct Loss {
     pub(super) reason: DisconnectReason,
     pub(super) bytes_in: u64,

@@ -31,6 +31,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
+use super::kept::Loss;
 use crate::error::DisconnectReason;
 use crate::meta::MetaContext;
 use crate::net::options::ReconnectPolicy;
@@ -58,11 +59,22 @@ pub(super) struct Reconnect {
     pub(super) late: usize,
     /// Bytes that were accepted for the old connection, and are not reported.
     pub(super) unreported: u64,
-    /// The end of a relay comes instead of the Disconnect.
-    pub(super) is_silent: bool,
+    /// The loss, until the next attempt begins.
+    pub(super) loss: Option<Loss>,
+    pub(super) last: LastMessage,
     /// A Unix domain socket to connect to.
     #[cfg(unix)]
     pub(super) path: Option<std::path::PathBuf>,
+}
+
+/// What the owner gets at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastMessage {
+    Disconnect,
+    /// A Disconnect with the counts of the loss: it moved to this owner as it was lost.
+    Loss,
+    /// The end of a relay comes instead.
+    Nothing,
 }
 
 impl Reconnect {
@@ -77,7 +89,8 @@ impl Reconnect {
             is_ending: false,
             late: 0,
             unreported: 0,
-            is_silent: false,
+            loss: None,
+            last: LastMessage::Disconnect,
             #[cfg(unix)]
             path: None,
         }
