@@ -59,6 +59,7 @@ mod records;
 #[cfg(target_os = "linux")]
 mod registrations;
 mod relations;
+mod relay_edges;
 mod relay_to;
 mod relays;
 mod renewed;

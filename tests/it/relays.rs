@@ -30,8 +30,12 @@ struct Pair {
 
 impl Pair {
     fn new(workers: usize, options: TcpServerOptions) -> Self {
+        Self::of(workers, SpawnOptions::default(), options)
+    }
+
+    fn of(workers: usize, owner: SpawnOptions, options: TcpServerOptions) -> Self {
         let node = node_with(NodeOptions::from("test@localhost").with_workers(workers));
-        let probe = Probe::spawn(&node);
+        let probe = Probe::spawn_with(&node, owner);
         let (addr, _) = probe.listen(options);
         let [(one, first), (other, second)] = [(); 2].map(|()| {
             let peer = client(addr);
@@ -101,8 +105,14 @@ fn exchange_with(from: &mut Client, to: &mut Client, bytes: &[u8]) {
 
 #[test]
 fn input_that_the_owner_has_not_handled_goes_first_and_in_order() {
-    for workers in [1, 2] {
-        let mut pair = Pair::new(workers, TcpServerOptions::default());
+    // With the small one a message has been refused when the order comes, and waits for room behind the fence.
+    for (workers, bound) in [(1, 1_000), (2, 1_000), (1, 4), (2, 4)] {
+        let owner = SpawnOptions::default().with_mailbox_bound(bound);
+        let mut pair = Pair::of(
+            workers,
+            owner,
+            TcpServerOptions::default().with_read_buffer_size(4096),
+        );
         let bytes = pattern(3 * MIB);
         let gate = pair.probe.block();
         let [first, second] = pair.ids;
@@ -119,7 +129,12 @@ fn input_that_the_owner_has_not_handled_goes_first_and_in_order() {
             writer.shutdown(Shutdown::Write).unwrap();
         });
         other.write_all(b"from the second").unwrap();
-        wait_for(&pair.node, first, "paused_by_backlog", true);
+        let stopped = if bound == 4 {
+            "paused_by_mailbox"
+        } else {
+            "paused_by_backlog"
+        };
+        wait_for(&pair.node, first, stopped, true);
         drop(gate);
         let got = read_to_end(other);
         let rest = got

@@ -27,6 +27,7 @@ const NAMES: &[&[&str]] = &[
     crate::pool::simulated::NAMES,
     crate::processes::simulated::NAMES,
     crate::relations::simulated::NAMES,
+    crate::relay_edges::simulated::NAMES,
     crate::relay_to::simulated::NAMES,
     crate::relays::simulated::NAMES,
     crate::renewed::simulated::NAMES,
