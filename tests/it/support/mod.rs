@@ -529,6 +529,28 @@ impl Probe {
             .expect("the probe lives");
     }
 
+    /// The same, of a process that may have ended, or whose mailbox is full for now.
+    #[track_caller]
+    pub fn try_start(
+        &self,
+        deed: impl FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static,
+    ) {
+        let mut message = Some(Message::new(Do(Box::new(deed))));
+        wait_until("room in the mailbox", || {
+            let Some(deed) = message.take() else {
+                return true;
+            };
+            match self.node.send(self.pid, deed) {
+                Err(error) if error.kind() == SendErrorKind::MailboxFull => {
+                    message = Some(error.into_message());
+                    false
+                }
+                // The deed is dropped if the process has ended.
+                _ => true,
+            }
+        });
+    }
+
     /// Blocks the process until the returned gate is dropped; returns once it is blocked.
     #[track_caller]
     pub fn block(&self) -> Gate {

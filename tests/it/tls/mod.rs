@@ -10,6 +10,7 @@ mod closing;
 mod edges;
 mod hostile;
 mod late_readers;
+mod matrix;
 mod openssl;
 mod options;
 mod refusals;
