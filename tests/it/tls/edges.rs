@@ -16,7 +16,12 @@ impl Site {
 }
 
 /// How a client connection of the probe ends, if it is not established on both sides.
-fn outcome(site: &Site, probe: &Probe, addr: SocketAddr, tls: &TlsClientOptions) -> Option<String> {
+pub(super) fn outcome(
+    site: &Site,
+    probe: &Probe,
+    addr: SocketAddr,
+    tls: &TlsClientOptions,
+) -> Option<String> {
     let client = Probe::spawn(&site.node);
     let id = dial(&client, addr, tls);
     // A client of TLS 1.3 is connected before the server has looked at its certificate.

@@ -15,6 +15,7 @@ mod openssl;
 mod options;
 mod refusals;
 mod relays;
+mod revocation;
 mod sessions;
 pub mod start_tls;
 mod volume;
@@ -85,6 +86,11 @@ impl Authority {
 
     /// A list on which the certificates with these serial numbers are revoked.
     fn revocation_list(&self, serials: &[u64]) -> CertificateRevocationList {
+        self.revocation_list_until(2100, serials)
+    }
+
+    /// A list that was to be replaced at the begin of that year.
+    fn revocation_list_until(&self, year: i32, serials: &[u64]) -> CertificateRevocationList {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: (*serial).into(),
             revocation_time: date_time_ymd(2020, 1, 1),
@@ -93,7 +99,7 @@ impl Authority {
         });
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(2100, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: 1_u64.into(),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
