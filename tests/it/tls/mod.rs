@@ -13,6 +13,7 @@ mod late_readers;
 mod matrix;
 mod openssl;
 mod options;
+mod reconnects;
 mod refusals;
 mod relays;
 mod revocation;

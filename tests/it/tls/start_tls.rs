@@ -24,7 +24,7 @@ impl Site {
 
 impl Probe {
     #[track_caller]
-    fn secured(&self) -> Box<MessageTcpSecured> {
+    pub(super) fn secured(&self) -> Box<MessageTcpSecured> {
         match self.next().1 {
             Message::TcpSecured(secured) => secured,
             other => panic!("another message: {other:?}"),
@@ -32,7 +32,7 @@ impl Probe {
     }
 
     #[track_caller]
-    fn start_tls(&self, id: Alias, side: &StartTls) {
+    pub(super) fn start_tls(&self, id: Alias, side: &StartTls) {
         let side = side.clone();
         assert_eq!(self.run(move |cx| cx.start_tls(id, &side)), Ok(()));
     }
