@@ -33,18 +33,26 @@ impl Session for Blocks {
     }
 }
 
-/// A node that serves [`Blocks`], and how its sessions end.
+/// Has the node serve sessions that report to the receiver.
+pub fn serve<S: Session, T: Send + 'static>(
+    node: &Node,
+    options: TcpServerOptions,
+    session: impl Fn(mpsc::Sender<T>) -> S + Send + Sync + 'static,
+) -> (SocketAddr, mpsc::Receiver<T>) {
+    let server = TcpServer::bind(options).unwrap();
+    let (addr, (sender, seen)) = (server.local_addr(), mpsc::channel());
+    let served = server.serve(move || session(sender.clone()));
+    let probe = Probe::spawn(node);
+    probe.run(move |cx| cx.spawn_meta(served)).unwrap();
+    (addr, seen)
+}
+
+/// Has the node serve [`Blocks`], and how its sessions end.
 pub fn blocks(
     node: &Node,
     options: TcpServerOptions,
 ) -> (SocketAddr, mpsc::Receiver<DisconnectReason>) {
-    let server = TcpServer::bind(options).unwrap();
-    let (addr, (ends, ended)) = (server.local_addr(), mpsc::channel());
-    let probe = Probe::spawn(node);
-    probe
-        .run(move |cx| cx.spawn_meta(server.serve(move || Blocks(ends.clone()))))
-        .unwrap();
-    (addr, ended)
+    serve(node, options, Blocks)
 }
 
 /// Connections whose output has risen above the high mark.
@@ -140,12 +148,35 @@ fn hundred_late_readers_take_less_than_their_limits_and_one_answer_each() {
 }
 
 #[test]
+fn hundred_clients_that_never_read_take_less_than_their_limits_and_one_answer_each() {
+    let test = "pipelines::hundred_clients_that_never_read_take_less_than_their_limits_and_one_answer_each";
+    alone(test, || {
+        let node = node();
+        let (addr, ended) = blocks(&node, local().with_limits(impatient()));
+        let peak = peak_of(|| {
+            let mut streams: Vec<_> = (0..100).map(|_| client(addr)).collect();
+            for stream in &mut streams {
+                // An answer to each is far more than anything holds.
+                stream.write_all(&[7; 256]).unwrap();
+            }
+            for _ in &streams {
+                let end = ended.recv_timeout(LIMIT);
+                assert_eq!(end, Ok(DisconnectReason::SlowReader));
+            }
+        });
+        println!("100 clients: {} KiB", peak >> 10);
+        assert!(peak < 100 * (4 + 1) * MIB, "{} KiB", peak >> 10);
+        wait_for_count(&node, "processes", 1);
+        stop_clean(&node);
+    });
+}
+
+#[test]
 fn client_that_never_reads_ends_at_the_write_timeout_in_little_memory() {
     let test = "pipelines::client_that_never_reads_ends_at_the_write_timeout_in_little_memory";
     alone(test, || {
         let node = node();
-        let limits = TcpLimits::default().with_write_timeout(Duration::from_millis(500));
-        let (addr, ended) = blocks(&node, local().with_limits(limits));
+        let (addr, ended) = blocks(&node, local().with_limits(impatient()));
         let peak = peak_of(|| {
             let mut stream = client(addr);
             stream.write_all(&[7; 256]).unwrap();
@@ -158,8 +189,25 @@ fn client_that_never_reads_ends_at_the_write_timeout_in_little_memory() {
     });
 }
 
+/// Ends a connection soon whose peer reads nothing.
+pub fn impatient() -> TcpLimits {
+    TcpLimits::default().with_write_timeout(Duration::from_millis(500))
+}
+
+/// Writes far more than the buffers between the two sides take, until the other side gives up.
+#[track_caller]
+pub fn write_until_reset(stream: &mut impl Write) {
+    let block = vec![1; MIB];
+    let written = (0..64).find_map(|_| stream.write_all(&block).err());
+    let kind = written.expect("64 MiB do not fit").kind();
+    assert!(
+        matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        "{kind:?}"
+    );
+}
+
 /// Echoes.
-struct Echo(mpsc::Sender<DisconnectReason>);
+pub struct Echo(pub mpsc::Sender<DisconnectReason>);
 
 impl Session for Echo {
     fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
@@ -178,23 +226,8 @@ fn peer_that_writes_everything_before_it_reads_is_bounded_by_the_write_timeout()
         "pipelines::peer_that_writes_everything_before_it_reads_is_bounded_by_the_write_timeout";
     alone(test, || {
         let node = node();
-        let limits = TcpLimits::default().with_write_timeout(Duration::from_millis(500));
-        let server = TcpServer::bind(local().with_limits(limits)).unwrap();
-        let (addr, (ends, ended)) = (server.local_addr(), mpsc::channel());
-        let probe = Probe::spawn(&node);
-        probe
-            .run(move |cx| cx.spawn_meta(server.serve(move || Echo(ends.clone()))))
-            .unwrap();
-        let peak = peak_of(|| {
-            let mut stream = client(addr);
-            let block = vec![1; MIB];
-            let written = (0..64).find_map(|_| stream.write_all(&block).err());
-            let kind = written.expect("64 MiB do not fit").kind();
-            assert!(
-                matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
-                "{kind:?}"
-            );
-        });
+        let (addr, ended) = serve(&node, local().with_limits(impatient()), Echo);
+        let peak = peak_of(|| write_until_reset(&mut client(addr)));
         let end = ended.recv_timeout(LIMIT);
         assert_eq!(end, Ok(DisconnectReason::SlowReader));
         assert!(peak < 16 * MIB, "{} KiB", peak >> 10);
@@ -203,7 +236,7 @@ fn peer_that_writes_everything_before_it_reads_is_bounded_by_the_write_timeout()
 }
 
 /// Answers the first byte with a large block and the end of its side, and counts the others.
-struct Ends(mpsc::Sender<usize>, bool);
+pub struct Ends(pub mpsc::Sender<usize>, pub bool);
 
 impl Session for Ends {
     fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
@@ -223,23 +256,24 @@ impl Session for Ends {
     }
 }
 
-#[test]
-fn input_behind_the_end_of_our_side_comes_when_the_output_has_left() {
-    let node = node();
+/// Has more input come behind the end of the session's side than it may take above the mark. `finish` ends the peer's.
+pub fn send_behind_the_end<S: Read + Write>(
+    node: &Node,
+    options: TcpServerOptions,
+    connect: impl FnOnce(SocketAddr) -> S,
+    finish: impl FnOnce(&mut S),
+) {
     let limits = TcpLimits::default().with_output_limit(32 << 20);
-    let server = TcpServer::bind(local().with_limits(limits)).unwrap();
-    let (addr, (counts, seen)) = (server.local_addr(), mpsc::channel());
-    let probe = Probe::spawn(&node);
-    probe
-        .run(move |cx| cx.spawn_meta(server.serve(move || Ends(counts.clone(), false))))
-        .unwrap();
-    let mut stream = client(addr);
+    let (addr, seen) = serve(node, options.with_limits(limits), |counts| {
+        Ends(counts, false)
+    });
+    let mut stream = connect(addr);
     stream.write_all(b"x").unwrap();
     let first = seen.recv_timeout(LIMIT).expect("the first");
     assert_eq!(first, 0);
-    wait_for_high_marks(&node, 1);
+    wait_for_high_marks(node, 1);
     stream.write_all(&[b'y'; 10_000]).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
+    finish(&mut stream);
     let mut block = Vec::new();
     stream.read_to_end(&mut block).unwrap();
     assert!(block.len() == 16 * MIB && block.iter().all(|byte| *byte == 9));
@@ -248,6 +282,13 @@ fn input_behind_the_end_of_our_side_comes_when_the_output_has_left() {
         behind += count;
     }
     assert_eq!(behind, 10_000);
+}
+
+#[test]
+fn input_behind_the_end_of_our_side_comes_when_the_output_has_left() {
+    let node = node();
+    let finish = |stream: &mut Client| stream.shutdown(Shutdown::Write).unwrap();
+    send_behind_the_end(&node, local(), client, finish);
     wait_for_count(&node, "processes", 1);
     stop_clean(&node);
 }
