@@ -10,6 +10,8 @@
 mod blocked;
 mod churn;
 mod crowd;
+#[cfg(target_os = "linux")]
+mod custom_meta;
 mod flood;
 mod full;
 mod growth;

@@ -12,40 +12,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::support::{alone, connect, scaled};
+use crate::support::{alone, connect, example, scaled};
 
 const ATTEMPTS: usize = 4;
 
 type Counts = BTreeMap<String, i64>;
-
-/// The example, built like this test.
-fn echo_binary() -> PathBuf {
-    let mut build = Command::new(env!("CARGO"));
-    build.args([
-        "build",
-        "--quiet",
-        "--example",
-        "echo",
-        "--manifest-path",
-        concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
-    ]);
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    assert!(
-        build.stderr(Stdio::null()).status().unwrap().success(),
-        "cargo build --example echo"
-    );
-    let test = std::env::current_exe().unwrap();
-    test.parent()
-        .and_then(Path::parent)
-        .unwrap()
-        .join("examples/echo")
-}
 
 /// Runs the server under strace with these arguments and `client` against it; returns the server's calls.
 fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
@@ -53,7 +27,7 @@ fn count(arguments: &[&str], client: impl FnOnce(SocketAddr)) -> Counts {
     let mut strace = Command::new("strace")
         .args(["-f", "-c", "-o"])
         .arg(&table)
-        .arg(echo_binary())
+        .arg(example("echo"))
         .arg("127.0.0.1:0")
         .args(arguments)
         .stdout(Stdio::piped())
