@@ -43,6 +43,7 @@ const PLACES: [(&str, &[&str]); 8] = [
             "bridge/request/pending.rs",
             "node/mod.rs",
             "node/stop.rs",
+            "node/stop/notify.rs",
         ],
     ),
     // The wait behind a poll that has failed: nothing can wake it.

@@ -38,7 +38,10 @@
 //! synchronizes. So everything here is relaxed but for `release`/`reserve` of a reused cell, whose limits are written
 //! before the alias is published by the thread that allocated it.
 
+mod options;
 mod relayed;
+
+pub(crate) use options::QuotaOptions;
 
 use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::id::Pid;
@@ -50,31 +53,6 @@ const BYTES: u64 = CLOSING - 1;
 
 /// The largest output limit, and the largest single write, in bytes: 2^29 - 1. Their sum fits the word.
 pub(crate) const MAX_LIMIT: u32 = (1 << 29) - 1;
-
-/// What a meta-process lets others send to it.
-#[derive(Clone, Copy, Debug)]
-pub struct QuotaOptions {
-    /// Bytes that may be queued.
-    pub(crate) limit: u32,
-    /// Above this many queued bytes the owner gets no more input.
-    pub(crate) high: u32,
-    /// A write that finds the limit reached closes the connection; otherwise it is dropped and counted.
-    pub(crate) closes_on_overflow: bool,
-    /// The owner gets input whatever is queued.
-    pub(crate) reads_above_high: bool,
-}
-
-impl QuotaOptions {
-    /// A limit without a high mark, for datagrams and for meta-processes of users: what does not fit is dropped.
-    pub(crate) fn plain(limit: u32) -> Self {
-        Self {
-            limit,
-            high: u32::MAX,
-            closes_on_overflow: false,
-            reads_above_high: true,
-        }
-    }
-}
 
 const CLOSES_ON_OVERFLOW: u32 = 1;
 const READS_ABOVE_HIGH: u32 = 2;

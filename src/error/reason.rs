@@ -131,6 +131,7 @@ fn payload_text(payload: &(dyn Any + Send)) -> String {
             }
         )*};
     }
+    // Text first: `panic!` makes one of these two.
     if let Some(text) = payload.downcast_ref::<&str>() {
         return (*text).to_owned();
     }
@@ -299,6 +300,7 @@ impl DisconnectReason {
     pub(crate) fn from_io(error: impl Into<OsError>) -> Self {
         let error = error.into();
         match error.kind() {
+            // All three mean that the peer has gone; which of them is reported depends on the moment.
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted => Self::Reset,

@@ -38,7 +38,6 @@ use crate::net::socket::{
     INTERNET, bind_addresses, bind_first, check_given, record_resolving, set_buffer_sizes, unbound,
 };
 use crate::net::stream::mapped_for;
-use crate::proto::datagram::Counters;
 #[cfg(feature = "testing")]
 use crate::simulation;
 
@@ -351,12 +350,6 @@ impl UdpServer {
                 Ok(())
             }
         }
-    }
-
-    fn counters(&self) -> Counters {
-        self.endpoints()
-            .map(|endpoint| endpoint.machine.counters)
-            .sum()
     }
 }
 

@@ -299,6 +299,7 @@ impl NodeOptions {
 
     pub(crate) fn bounds(&self) -> Bounds {
         Bounds {
+            // As many messages do not fit into memory.
             main: self.mailbox_bound.unwrap_or(u32::MAX),
             data: self.data_bound,
         }

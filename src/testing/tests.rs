@@ -14,19 +14,20 @@ mod waits;
 use std::sync::{Arc, Mutex, mpsc};
 
 use super::*;
+use crate::SpawnMeta;
 use crate::prelude::*;
 use std::time::Duration;
 
-/// Sends back what it gets.
-struct Echo(Option<TcpServer>);
+/// Sends back what its sockets get.
+struct Echo<M>(Option<M>);
 
-impl Echo {
-    fn at(addr: &str) -> Self {
+impl Echo<TcpServer> {
+    fn at(addr: impl Into<TcpServerOptions>) -> Self {
         Self(Some(TcpServer::bind(addr).expect("bound")))
     }
 }
 
-impl Actor for Echo {
+impl<M: SpawnMeta + Send + 'static> Actor for Echo<M> {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         cx.spawn_meta(self.0.take().expect("once"))?;
         Ok(())
@@ -38,14 +39,10 @@ impl Actor for Echo {
         _: Pid,
         message: Message,
     ) -> Result<(), Reason> {
-        if let Message::Tcp(packet) = message {
-            // What does not fit is lost with the connection: this is a test's echo.
-            if cx
-                .send_alias(packet.id, MessageTcp::new(packet.id, packet.data))
-                .is_err()
-            {
-                cx.abort(packet.id)?;
-            }
+        match message {
+            Message::Tcp(packet) => cx.write(packet.id, packet.data),
+            Message::Udp(packet) => cx.send_datagram(packet.id, packet.addr, packet.data),
+            _ => {}
         }
         Ok(())
     }

@@ -261,17 +261,24 @@ fn meta(node: &Node, at: At, once: Once) -> (Alias, Probe) {
 
 /// Keeps the only worker in a handler until what is returned is dropped.
 fn block_the_worker(node: &Node) -> Sender<()> {
+    block_after(node, |_| {}).1
+}
+
+/// The same, in a handler that does this first.
+fn block_after(
+    node: &Node,
+    deed: impl FnOnce(&mut Context<'_>) + Send + 'static,
+) -> (Kept, Sender<()>) {
     let (release, released) = mpsc::channel::<()>();
     let (blocks, is_blocked) = mpsc::channel();
-    let probe = Probe::spawn(node);
-    probe.start(move |_| {
+    let kept = inside(node, move |cx| {
+        deed(cx);
         blocks.send(()).expect("the test listens");
         // An error: what was returned is dropped.
         released.recv().ok();
-        Ok(())
     });
     value_of(&is_blocked).expect("the handler runs");
-    release
+    (kept, release)
 }
 
 /// Leaves the deed in a lane of a process that ends before it comes to it.
@@ -472,30 +479,18 @@ const PLACES: &[(&str, &str, Place)] = &[
         "meta-process: init on the monitor",
         MONITOR,
         |node, once| {
-            let (blocks, is_blocked) = mpsc::channel();
-            let (release, released) = mpsc::channel::<()>();
-            let kept = inside(node, move |cx| {
+            Box::new(block_after(node, move |cx| {
                 drop(cx.spawn_meta(Does(At::Init, once)));
-                blocks.send(()).expect("the test listens");
-                released.recv().ok();
-            });
-            value_of(&is_blocked).expect("the handler runs");
-            Box::new((kept, release))
+            }))
         },
     ),
     (
         "meta-process: handle_timer on the monitor",
         MONITOR,
         |node, once| {
-            let (blocks, is_blocked) = mpsc::channel();
-            let (release, released) = mpsc::channel::<()>();
-            let kept = inside(node, move |cx| {
+            Box::new(block_after(node, move |cx| {
                 drop(cx.spawn_meta(Does(At::Timer, once)));
-                blocks.send(()).expect("the test listens");
-                released.recv().ok();
-            });
-            value_of(&is_blocked).expect("the handler runs");
-            Box::new((kept, release))
+            }))
         },
     ),
     (

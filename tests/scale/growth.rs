@@ -35,6 +35,30 @@ fn grows_linearly(what: &str, time: impl Fn(usize) -> Duration) {
     assert!(is_linear, "{what}: no attempt of {ATTEMPTS} was linear");
 }
 
+/// Waits until that figure of the node is zero.
+fn wait_for_none(node: &Node, figure: &str) {
+    let begun = Instant::now();
+    while node.metrics().get(figure) != Some(0) {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+}
+
+fn monitor_often(node: &Node, hand: Pid, target: Target, count: usize) -> Vec<Ref> {
+    within(node, hand, move |cx| {
+        (0..count).map(|_| cx.monitor(target.clone())).collect()
+    })
+}
+
+fn demonitor_all(node: &Node, hand: Pid, monitors: Vec<Ref>) {
+    within(node, hand, move |cx| {
+        monitors
+            .into_iter()
+            .rev()
+            .for_each(|monitor| cx.demonitor(monitor));
+    });
+}
+
 /// Does what it is sent, and forwards what else it receives.
 struct Hand(Sender<Message>);
 
@@ -107,16 +131,9 @@ fn monitors_on_one_process_are_taken_back_in_linear_time() {
         let node = node(1);
         let (hand, _messages) = Hand::spawn(&node);
         let target = node.spawn(|| Quiet).unwrap();
-        let monitors = within(&node, hand, move |cx| -> Vec<Ref> {
-            (0..count).map(|_| cx.monitor(target)).collect()
-        });
+        let monitors = monitor_often(&node, hand, target.into(), count);
         let begun = Instant::now();
-        within(&node, hand, move |cx| {
-            monitors
-                .into_iter()
-                .rev()
-                .for_each(|monitor| cx.demonitor(monitor));
-        });
+        demonitor_all(&node, hand, monitors);
         begun.elapsed()
     });
 }
@@ -127,16 +144,9 @@ fn monitors_on_one_meta_process_are_taken_back_in_linear_time() {
         let node = node(1);
         let (hand, _messages) = Hand::spawn(&node);
         let alias = within(&node, hand, |cx| cx.spawn_meta(Quiet).unwrap());
-        let monitors = within(&node, hand, move |cx| -> Vec<Ref> {
-            (0..count).map(|_| cx.monitor(alias)).collect()
-        });
+        let monitors = monitor_often(&node, hand, alias.into(), count);
         let begun = Instant::now();
-        within(&node, hand, move |cx| {
-            monitors
-                .into_iter()
-                .rev()
-                .for_each(|monitor| cx.demonitor(monitor));
-        });
+        demonitor_all(&node, hand, monitors);
         // Its stripe has come so far when it answers.
         node.inspect(alias, PATIENCE).unwrap();
         begun.elapsed()
@@ -178,10 +188,7 @@ fn children_end_with_their_parent_in_linear_time() {
         });
         let begun = Instant::now();
         node.send_exit(hand, Reason::Kill).unwrap();
-        while node.metrics().get("longshore_meta_processes") != Some(0) {
-            assert!(begun.elapsed() < PATIENCE);
-            std::thread::yield_now();
-        }
+        wait_for_none(&node, "longshore_meta_processes");
         begun.elapsed()
     });
 }
@@ -217,10 +224,7 @@ fn timers_end_with_their_process_in_linear_time() {
             begun
         });
         node.send_exit(hand, Reason::Kill).unwrap();
-        while node.metrics().get("longshore_processes") != Some(0) {
-            assert!(begun.elapsed() < PATIENCE);
-            std::thread::yield_now();
-        }
+        wait_for_none(&node, "longshore_processes");
         assert_eq!(node.metrics().get("longshore_timers"), Some(0));
         begun.elapsed()
     });
@@ -240,10 +244,7 @@ fn names_are_given_and_taken_back_in_linear_time() {
         for pid in pids {
             node.send_exit(pid, Reason::Kill).unwrap();
         }
-        while node.metrics().get("longshore_processes") != Some(0) {
-            assert!(begun.elapsed() < PATIENCE);
-            std::thread::yield_now();
-        }
+        wait_for_none(&node, "longshore_processes");
         begun.elapsed()
     });
 }
@@ -445,10 +446,7 @@ fn connections_that_end_at_one_instant_end_in_linear_time() {
         books_until(&node, &[owner], Until::Open(count));
         let begun = Instant::now();
         node.send_exit(owner, Reason::Kill).unwrap();
-        while node.metrics().get("longshore_meta_processes") != Some(0) {
-            assert!(begun.elapsed() < PATIENCE);
-            std::thread::yield_now();
-        }
+        wait_for_none(&node, "longshore_meta_processes");
         let time = begun.elapsed();
         clients.into_iter().for_each(crate::support::reset);
         time
@@ -664,10 +662,7 @@ fn lookups_of_one_name_are_given_up_in_linear_time() {
         });
         let begun = Instant::now();
         node.send_exit(hand, Reason::Kill).unwrap();
-        while node.metrics().get("longshore_meta_processes") != Some(0) {
-            assert!(begun.elapsed() < PATIENCE);
-            std::thread::yield_now();
-        }
+        wait_for_none(&node, "longshore_meta_processes");
         let time = begun.elapsed();
         drop(release);
         drop(node.stop());

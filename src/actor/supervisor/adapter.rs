@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::child::{Child, ChildInfo, ChildState};
+use super::child::{Child, ChildInfo};
 use super::command::{ChildCommand, ChildError, ChildResult};
 use super::failed::ChildFailed;
-use super::known::{Known, Process, late};
-use super::machine::{
-    Action, Cause, ChildId, Goal, Machine, Refusal, Request, Run, RunState, Status,
-};
+use super::known::{Known, Process, late, state};
+use super::machine::{Action, Cause, ChildId, Machine, Refusal, Request, Run, Status};
 use super::policy::{AutoShutdown, Rules};
 use crate::actor::Context;
 use crate::bridge::request::Reply;
@@ -423,19 +421,6 @@ impl Adapter {
 
 fn answer(reply: Reply, result: ChildResult) {
     reply.send(result);
-}
-
-fn state(status: Status) -> ChildState {
-    match status.state {
-        RunState::Down if status.goal == Goal::Disabled => ChildState::Disabled,
-        RunState::Down if status.goal == Goal::Up => ChildState::Waiting,
-        RunState::Down => ChildState::Down,
-        RunState::Waiting => ChildState::Waiting,
-        RunState::Starting => ChildState::Starting,
-        RunState::Running => ChildState::Running,
-        RunState::Stopping => ChildState::Stopping,
-        RunState::Killing => ChildState::Killed,
-    }
 }
 
 fn now(cx: &mut Context<'_>) -> Duration {

@@ -1,6 +1,7 @@
 //! What the adapter keeps of a child: how it is made, its process, and why the last one ended.
 
-use super::child::Child;
+use super::child::{Child, ChildState};
+use super::machine::{Goal, RunState, Status};
 use crate::error::Reason;
 use crate::id::{Pid, Ref};
 
@@ -33,4 +34,18 @@ impl Known {
 
 pub(super) fn late() -> Reason {
     Reason::error("it did not start in time")
+}
+
+/// What a list shows of where a child is.
+pub(super) fn state(status: Status) -> ChildState {
+    match status.state {
+        RunState::Down if status.goal == Goal::Disabled => ChildState::Disabled,
+        RunState::Down if status.goal == Goal::Up => ChildState::Waiting,
+        RunState::Down => ChildState::Down,
+        RunState::Waiting => ChildState::Waiting,
+        RunState::Starting => ChildState::Starting,
+        RunState::Running => ChildState::Running,
+        RunState::Stopping => ChildState::Stopping,
+        RunState::Killing => ChildState::Killed,
+    }
 }

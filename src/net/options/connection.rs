@@ -81,6 +81,7 @@ impl ConnectionOptions {
         )?;
         self.socket.validate()?;
         keep_alive_time("keep_alive_period", self.keep_alive_period)?;
+        // Interval and count mean nothing without probes, and would be ignored.
         let has_period = self.keep_alive_period.is_some();
         for (field, is_set) in [
             (
@@ -94,6 +95,7 @@ impl ConnectionOptions {
         if let Some((period, bytes)) = &self.write_keep_alive {
             positive("write_keep_alive", Some(*period))?;
             check(!bytes.is_empty(), "write_keep_alive", "needs bytes to send")?;
+            // A keep-alive that does not fit the output would never be sent.
             let fit = bytes.len() <= self.limits.output_limit as usize;
             check(fit, "write_keep_alive", "must not exceed output_limit")?;
         }
@@ -104,6 +106,7 @@ impl ConnectionOptions {
     /// Prepares for a session, which gets raw bytes, sees the peer's end and frames its input itself: takes the framing and
     /// the frame timeout out.
     pub(crate) fn take_framing(&mut self) -> (Framing, Option<Duration>) {
+        // The session decides what the end of its peer means, and frames its input itself.
         self.half_open = true;
         let framing = std::mem::take(&mut self.framing);
         (framing, self.limits.frame_timeout.take())

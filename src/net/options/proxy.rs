@@ -41,6 +41,7 @@ impl IpNetwork {
     /// assert_eq!(host.to_string(), "127.0.0.1/32");
     /// ```
     pub fn new(ip: IpAddr, prefix: u8) -> Result<Self, ConfigError> {
+        // The peer of a dual-stack socket has a mapped address.
         let (ip, longest) = match ip.to_canonical() {
             ip @ IpAddr::V4(_) => (ip, 32),
             ip @ IpAddr::V6(_) => (ip, 128),
@@ -164,6 +165,7 @@ impl ProxyProtocol {
         let Self::Required { trusted, timeout } = self else {
             return Ok(());
         };
+        // A Unix domain socket has no network: its file says who may connect.
         let is_empty = trusted.is_empty() && needs_networks;
         super::check(!is_empty, "proxy_protocol", "trusts no network")?;
         super::positive("proxy_protocol", Some(*timeout))

@@ -59,6 +59,7 @@ impl ReconnectPolicy {
         let shortest = Duration::from_millis(1);
         check(self.first >= shortest, "first", "must be at least 1 ms")?;
         check(self.max >= self.first, "max", "is below `first`")?;
+        // NaN is in no range.
         let is_share = (0.0..=1.0).contains(&self.jitter);
         check(is_share, "jitter", "must be from 0 to 1")?;
         let gives_up = self.give_up_after.is_none_or(|limit| limit >= shortest);

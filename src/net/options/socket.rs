@@ -93,6 +93,7 @@ impl SocketOptions {
             "backlog",
             "must be between 1 and 2^31 - 1",
         )?;
+        // Linux takes no more probes than these.
         check(
             self.keep_alive_count
                 .is_none_or(|count| (1..=127).contains(&count)),
@@ -107,6 +108,7 @@ impl SocketOptions {
             check(fits, field, "must be between 1 and 2^31 - 1 bytes")?;
         }
         positive("user_timeout", self.user_timeout)?;
+        // TCP_USER_TIMEOUT is a signed number of milliseconds (tcp(7)).
         let representable = self
             .user_timeout
             .is_none_or(|timeout| millis(timeout) <= i32::MAX as u64);

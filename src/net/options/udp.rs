@@ -136,6 +136,7 @@ impl UdpServerOptions {
     /// may have both.
     fn reaches(&self, ip: IpAddr) -> bool {
         match (self.host.ip(), ip.to_canonical()) {
+            // A socket of IPv6 alone reaches no mapped address.
             (_, IpAddr::V4(_)) if self.socket.only_v6 => false,
             (Some(host), ip) if !host.is_unspecified() => {
                 host.to_canonical().is_ipv4() == ip.is_ipv4()

@@ -29,6 +29,12 @@ pub(in crate::net) fn datagram_info(
 }
 
 impl UdpServer {
+    pub(super) fn counters(&self) -> Counters {
+        self.endpoints()
+            .map(|endpoint| endpoint.machine.counters)
+            .sum()
+    }
+
     /// The server in the list of sockets.
     pub(super) fn info(&self) -> DatagramInfo {
         datagram_info(&self.counters(), Some(self.local_addr()), self.owner.pid)

@@ -147,6 +147,7 @@ impl HeaderFraming {
             );
             return Err(ConfigError::new("length_size", problem));
         }
+        // A frame has its header at least.
         validate_length("max_length", self.max_length, self.header_size)
     }
 }

@@ -228,29 +228,11 @@ fn listener_without_descriptors_accepts_again_when_there_are_some() {
 #[cfg(unix)]
 #[test]
 fn unix_listener_answers_clients_of_its_path() {
-    struct Local(Option<crate::UnixServer>);
-    impl Actor for Local {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-            cx.spawn_meta(self.0.take().expect("once"))?;
-            Ok(())
-        }
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
-            if let Message::Tcp(packet) = message {
-                cx.write(packet.id, packet.data.to_vec());
-            }
-            Ok(())
-        }
-    }
     let node = TestNode::seeded(8);
     let path = "/run/echo.sock";
     let server = crate::UnixServer::bind(path, crate::UnixServerOptions::default());
     let server = server.expect("bound");
-    node.spawn(|| Local(Some(server))).expect("spawned");
+    node.spawn(|| Echo(Some(server))).expect("spawned");
     node.run_until_idle();
     let client = node.connect_unix(path);
     client.write(b"hi");
@@ -263,26 +245,8 @@ fn unix_listener_answers_clients_of_its_path() {
 #[test]
 fn datagrams_go_both_ways() {
     let node = TestNode::seeded(9);
-    struct Udp(Option<UdpServer>);
-    impl Actor for Udp {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-            cx.spawn_meta(self.0.take().expect("once"))?;
-            Ok(())
-        }
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
-            if let Message::Udp(packet) = message {
-                cx.send_datagram(packet.id, packet.addr, packet.data.to_vec());
-            }
-            Ok(())
-        }
-    }
     let server = UdpServer::bind("127.0.0.1:7001").expect("bound");
-    node.spawn(|| Udp(Some(server))).expect("spawned");
+    node.spawn(|| Echo(Some(server))).expect("spawned");
     let client = node.udp().expect("a socket");
     let to = "127.0.0.1:7001".parse().expect("an address");
     client.send_to(b"hi", to).expect("sent");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+use super::Echo;
 use crate::prelude::*;
 use crate::testing::*;
 use crate::tls::{CertManager, CertSource};
@@ -85,24 +86,6 @@ impl Peer {
 
 /// Runs TLS over simulated sockets that cut it everywhere; what it did, without times.
 fn exchange(seed: u64) -> Vec<String> {
-    struct Echo(TcpServerOptions);
-    impl Actor for Echo {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-            cx.spawn_meta(TcpServer::bind(self.0.clone())?)?;
-            Ok(())
-        }
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
-            if let Message::Tcp(packet) = message {
-                cx.write(packet.id, packet.data.to_vec());
-            }
-            Ok(())
-        }
-    }
     let link = LinkOptions::default()
         .with_segment(1..=700)
         .with_short_writes(200_000)
@@ -112,7 +95,7 @@ fn exchange(seed: u64) -> Vec<String> {
     let node = TestNode::start(&world);
     let (certs, config) = certificate();
     let options = TcpServerOptions::from("127.0.0.1:7000").with_cert_manager(certs);
-    node.spawn(|| Echo(options)).expect("spawned");
+    node.spawn(|| Echo::at(options)).expect("spawned");
     let addr = "127.0.0.1:7000".parse().expect("an address");
     let mut seen = Vec::new();
     for number in 0..3_u8 {
