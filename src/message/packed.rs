@@ -222,7 +222,7 @@ impl Boxed {
 
     #[inline(never)]
     fn open(mut self) -> Message {
-        let message = self.0.take().expect("a boxed is opened once");
+        let message = self.0.take().expect("a box is opened once");
         Self::keep(self.0);
         message
     }

@@ -48,6 +48,7 @@ impl Headers {
     ) -> Result<Self, NatsError> {
         let (name, value) = (name.as_ref(), value.as_ref());
         let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        // A line break in a value would be a header of its own.
         if !is_name || name.contains(':') || value.chars().any(|character| character.is_control()) {
             return Err(NatsError::Header);
         }

@@ -9,9 +9,9 @@ use super::error::NatsError;
 use crate::tls::Ed25519;
 
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-/// The first five bits of a seed: the payload S.
+/// The first five bits of a seed: the letter S.
 const SEED: u8 = 18 << 3;
-/// The first five bits of a user's key: the payload U.
+/// The first five bits of a user's key: the letter U.
 const USER: u8 = 20 << 3;
 
 /// A user's nkey: the key pair that a client proves to a server that it has. The seed never leaves the process.

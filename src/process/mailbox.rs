@@ -160,7 +160,7 @@ impl Mailbox {
         state.generation
     }
 
-    /// After `init`: idle if there is no mail. `false`: the caller queues the process.
+    /// After `init`: idle if there is no message. `false`: the caller queues the process.
     #[inline]
     pub(crate) fn finish_init(&self) -> bool {
         let mut state = self.state.lock();

@@ -1,7 +1,7 @@
 //! Processes: the table, their lives, their mailboxes and relations.
 //!
 //! ```text
-//!  spawn ─▶ cell: mailbox opened ─▶ name taken ─▶ init (on the spawner's thread) ─▶ runs when it has mail
+//!  spawn ─▶ cell: mailbox opened ─▶ name taken ─▶ init (on the spawner's thread) ─▶ runs when it has messages
 //!                                                   │ error, panic                      │ error, panic, exit
 //!                                                   ▼                                   ▼
 //!                                             nothing is left                          end

@@ -196,7 +196,7 @@ impl Processes {
         }
     }
 
-    /// Sends an exit signal that goes behind the mail: what was sent before is handled before.
+    /// Sends an exit signal that goes behind the messages: what was sent before is handled before.
     pub(crate) fn send_exit_behind(
         &self,
         from: Pid,

@@ -203,6 +203,7 @@ impl<S: Session> SessionBehavior<S> {
             Message::TcpDisconnect(end) if own.is_none_or(|own| own == end.id) => {
                 let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
                 self.session.disconnected(&mut cx, &end);
+                // The session ends with its connection, which is no failure.
                 return Err(Reason::Normal);
             }
             Message::RelayEnd(end)
@@ -221,6 +222,7 @@ impl<S: Session> SessionBehavior<S> {
     fn lost(&mut self) {
         self.input.reset();
         let peer = &mut self.peer;
+        // The next connection begins unpaused.
         (peer.is_paused, peer.is_waiting) = (false, false);
         peer.has_peer_closed = false;
     }
@@ -254,6 +256,7 @@ impl<S: Session> SessionBehavior<S> {
         }
         // The end comes after everything that was sent before it was offered, also what the session has left.
         if self.peer.has_peer_closed && !self.peer.is_closing && !self.peer.is_paused {
+            // Once: the callback may leave the connection open.
             self.peer.has_peer_closed = false;
             let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
             self.session.peer_closed(&mut cx)?;

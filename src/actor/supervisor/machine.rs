@@ -203,6 +203,7 @@ impl Machine {
         request: Request,
         now: Duration,
     ) {
+        // All children are on their way out: what is requested cannot happen any more.
         if self.is_ending() {
             return self.answer(request, Err(Refusal::Ending));
         }
@@ -210,6 +211,7 @@ impl Machine {
         let Some(child) = self
             .children
             .get_mut(&id)
+            // One that is to be forgotten is unknown already, though its process may still run.
             .filter(|child| child.goal != Goal::Gone)
         else {
             return self.answer(request, Err(Refusal::Unknown));
@@ -220,6 +222,7 @@ impl Machine {
             }
             Command::Start if child.is_up() => self.answer(request, Err(Refusal::Running)),
             Command::Enable if child.is_up() => self.answer(request, Ok(())),
+            // Refused at once, because nothing is started before the end.
             Command::Start | Command::Enable | Command::Restart if is_frozen => {
                 self.answer(request, Err(Refusal::Ending));
             }
@@ -227,6 +230,7 @@ impl Machine {
             Command::Restart => self.restart_now(id, request, now),
             Command::Stop => {
                 let goal = match child.goal {
+                    // A stop does not lift what `disable` has set.
                     Goal::Disabled => Goal::Disabled,
                     _ => self.goal_of_ended(id),
                 };
@@ -260,6 +264,7 @@ impl Machine {
             }
             child.recycled = false;
             child.is_late = false;
+            // It may still complete its start, and its requests are answered then.
             if child.state == RunState::Starting {
                 continue;
             }
@@ -286,6 +291,7 @@ impl Machine {
         }
         child.state = RunState::Running;
         child.running_since = now;
+        // One that its group takes down is answered for when it runs after that.
         if !child.recycled {
             let waiting = std::mem::take(&mut child.up_requests);
             self.answer_all(waiting, Ok(()));
@@ -339,6 +345,7 @@ impl Machine {
             match child.state {
                 RunState::Waiting => child.state = RunState::Down,
                 RunState::Starting => {
+                    // Of a child that its group takes down the start was given up already.
                     child.is_late = counts && !child.recycled;
                     self.kill(id, now);
                 }

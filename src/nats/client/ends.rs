@@ -179,10 +179,9 @@ impl Client {
         state.detach();
         let changes = std::mem::take(&mut state.changes);
         let ended = if is_orderly {
-            // After a failure the subscriptions stay with the shared state, for a client that is spawned again.
             std::mem::take(&mut state.subscriptions)
         } else {
-            // A client that is spawned again goes on with them.
+            // The subscriptions stay: a client that is spawned again goes on with them.
             let observers = self.owners.iter().filter(|(_, owner)| owner.observes);
             state.observers = observers.map(|(pid, _)| *pid).collect();
             Default::default()

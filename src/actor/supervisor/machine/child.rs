@@ -150,6 +150,7 @@ impl Machine {
     pub(super) fn take_down(&mut self, id: ChildId, goal: Goal, request: Request, now: Duration) {
         let child = self.child(id);
         child.goal = goal;
+        // The request takes it down, and no longer the start that was too slow.
         child.is_late = false;
         child.down_requests.push(request);
         // A child cannot run and be down: those that wait for its start learn that it was taken down.
@@ -169,6 +170,7 @@ impl Machine {
     pub(super) fn start(&mut self, id: ChildId, now: Duration) {
         let child = self.child(id);
         child.state = RunState::Starting;
+        // A new number, so that reports about the process before it are stale.
         child.number += 1;
         let (run, timeout) = (child.run(id), child.policy.start_timeout);
         self.actions.push_back(Action::Start(run));
@@ -211,6 +213,7 @@ impl Machine {
         child.recycled = false;
         child.is_late = false;
         let waiting = std::mem::take(&mut child.down_requests);
+        // Nothing brings it up any more.
         let superseded = if child.goal == Goal::Gone {
             std::mem::take(&mut child.up_requests)
         } else {

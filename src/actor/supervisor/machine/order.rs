@@ -121,7 +121,6 @@ impl Machine {
 
     /// Decides that the supervisor ends. The first cause stays.
     pub(super) fn end(&mut self, cause: Cause, now: Duration) {
-        // The first cause stays.
         if self.is_ending() {
             return;
         }

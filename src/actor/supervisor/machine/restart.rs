@@ -123,10 +123,12 @@ impl Machine {
     fn recycle(&mut self, id: ChildId) {
         let keeps_temporary = self.mutation.is(Planted::RestartsTemporary);
         let child = self.child(id);
+        // A disabled child stays down, whatever its group does.
         if matches!(child.goal, Goal::Disabled | Goal::Gone) {
             return;
         }
         let is_active = child.is_active();
+        // A temporary child is not started again: its group takes it down for good.
         if child.policy.restart == Restart::Temporary && !keeps_temporary {
             if is_active {
                 child.goal = Goal::Gone;
@@ -140,6 +142,7 @@ impl Machine {
             child.is_late = false;
             child.attempt = Attempt::Restart;
         } else if child.goal == Goal::Down {
+            // It was stopped by a request, and comes back with its group.
             child.attempt = Attempt::Restart;
         }
         child.goal = Goal::Up;
