@@ -127,7 +127,7 @@ fn loom_bytes_accepted_before_a_loss_are_what_it_counts() {
         let generation = quota.open(QuotaOptions::plain(100), Pid::NODE);
         let sender = {
             let quota = Arc::clone(&quota);
-            loom::thread::spawn(move || quota.reserve_write(generation, 5).is_ok())
+            thread::spawn(move || quota.reserve_write(generation, 5).is_ok())
         };
         let unsent = quota.lose(generation);
         let is_accepted = sender.join().unwrap();
