@@ -37,7 +37,7 @@ PAGES = ["src/guide", "README.md", "benches/README.md", "fuzz/README.md", ".gith
 # Replaced names by the place where they must not occur. `name` is any identifier, `name()` a function of that
 # name, so that a plain word can still be a variable or a method of std.
 REPLACED = {
-    "everywhere": "OptionError Promise has_parts planted_bug",
+    "everywhere": "OptionError Promise has_parts planted_bug obey is_order",
     "src": """
         Bell Bells Mail Outlet is_order obey Newborn births give_birth give_births give_all_births
         waits_again waits_flush waits_step Wishes wishes SLICE SLICES tell tell_all tell_watcher Alarm Fire

@@ -58,7 +58,7 @@ impl Room {
         .registered()
     }
 
-    fn tell(&self, cx: &mut Context<'_>, speaker: Alias, text: &str) -> Result<(), Reason> {
+    fn write_line(&self, cx: &mut Context<'_>, speaker: Alias, text: &str) -> Result<(), Reason> {
         for member in self.members.keys().filter(|member| **member != speaker) {
             cx.send("door", Line(*member, text.to_owned()))?;
         }
@@ -80,14 +80,14 @@ impl Actor for Room {
     ) -> Result<(), Reason> {
         match message.downcast::<ToRoom>() {
             Ok(ToRoom::Enter(member, name)) => {
-                self.tell(cx, member, &format!("* {name} is here"))?;
+                self.write_line(cx, member, &format!("* {name} is here"))?;
                 let greeting = format!("* {}, lines so far: {}", self.name, self.said);
                 cx.send("door", Line(member, greeting))?;
                 self.members.insert(member, name);
             }
             Ok(ToRoom::Leave(member)) => {
                 if let Some(name) = self.members.remove(&member) {
-                    self.tell(cx, member, &format!("* {name} has left"))?;
+                    self.write_line(cx, member, &format!("* {name} has left"))?;
                 }
             }
             Ok(ToRoom::Crash) => panic!("too much for {}", self.name),
@@ -106,7 +106,7 @@ impl Actor for Room {
         if let Ok(Say(member, text)) = message.downcast() {
             self.said += 1;
             let name = self.members.get(&member).map_or("?", String::as_str);
-            self.tell(cx, member, &format!("{name}: {text}"))?;
+            self.write_line(cx, member, &format!("{name}: {text}"))?;
             reply.send(());
         }
         Ok(())

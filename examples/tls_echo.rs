@@ -119,14 +119,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = server
         .with_cert_manager(certs.clone())
         .with_tls(tls.with_alpn(alpn));
-    thread::spawn(move || obey(&folder, &certs));
+    thread::spawn(move || handle_commands(&folder, &certs));
     // Failed handshakes are records of level `Info`.
     Node::run(node.with_log_level(Level::Info), || Echo { options })?;
     Ok(())
 }
 
 /// Does what the lines of standard input say, until it ends; the server goes on without it.
-fn obey(folder: &Path, certs: &CertManager) {
+fn handle_commands(folder: &Path, certs: &CertManager) {
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         let outcome = match line.trim() {
             "reload" => reload(certs),

@@ -32,7 +32,7 @@ on_both! {
 
 /// What the meta-process reports to the test.
 #[derive(Debug)]
-enum Told {
+enum Report {
     Init(Alias, Pid),
     Message(Pid, Message),
     Timer(Instant),
@@ -43,26 +43,32 @@ enum Told {
 
 /// A meta-process that reports every callback and runs what it is sent.
 struct Own {
-    tell: Sender<Told>,
+    reports: Sender<Report>,
     source: Option<UnixStream>,
 }
 
 type Deed = Box<dyn FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send>;
 
 impl Own {
-    fn new() -> (Self, Receiver<Told>) {
-        let (tell, told) = mpsc::channel();
-        (Self { tell, source: None }, told)
+    fn new() -> (Self, Receiver<Report>) {
+        let (reports, reported) = mpsc::channel();
+        (
+            Self {
+                reports,
+                source: None,
+            },
+            reported,
+        )
     }
 
-    fn tell(&self, what: Told) {
-        let _ = self.tell.send(what);
+    fn report(&self, what: Report) {
+        let _ = self.reports.send(what);
     }
 }
 
 impl MetaProcess for Own {
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.tell(Told::Init(cx.alias(), cx.parent()));
+        self.report(Report::Init(cx.alias(), cx.parent()));
         if let Some(source) = &self.source {
             cx.register(source)?;
         }
@@ -70,7 +76,7 @@ impl MetaProcess for Own {
     }
 
     fn ready(&mut self, _: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
-        self.tell(Told::Ready(readiness));
+        self.report(Report::Ready(readiness));
         Ok(())
     }
 
@@ -83,7 +89,7 @@ impl MetaProcess for Own {
         match message.downcast::<Deed>().map_err(Message::from) {
             Ok(deed) => deed(cx),
             Err(message) => {
-                self.tell(Told::Message(from, message));
+                self.report(Report::Message(from, message));
                 Ok(())
             }
         }
@@ -98,9 +104,9 @@ impl MetaProcess for Own {
     ) -> Result<(), Reason> {
         match message.downcast::<&str>() {
             Ok("child") => {
-                let (child, told) = Self::new();
+                let (child, reported) = Self::new();
                 let alias = cx.spawn_meta(child)?;
-                reply.send((alias, told));
+                reply.send((alias, reported));
             }
             Ok("drop") => drop(reply),
             Ok("panic") => panic!("asked to"),
@@ -111,12 +117,12 @@ impl MetaProcess for Own {
     }
 
     fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.tell(Told::Timer(Instant::now()));
+        self.report(Report::Timer(Instant::now()));
         Ok(())
     }
 
     fn handle_resume(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.tell(Told::Resume);
+        self.report(Report::Resume);
         Ok(())
     }
 
@@ -127,7 +133,7 @@ impl MetaProcess for Own {
     }
 
     fn terminate(&mut self, _: &mut MetaContext<'_>, reason: &Reason) {
-        self.tell(Told::End(reason.clone()));
+        self.report(Report::End(reason.clone()));
     }
 }
 
@@ -136,35 +142,35 @@ fn deed(deed: impl FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send + '
 }
 
 #[track_caller]
-fn next(told: &Receiver<Told>) -> Told {
-    value_of(told).expect("the meta-process tells something")
+fn next(reported: &Receiver<Report>) -> Report {
+    value_of(reported).expect("the meta-process tells something")
 }
 
 #[track_caller]
-fn end(told: &Receiver<Told>) -> Reason {
+fn end(reported: &Receiver<Report>) -> Reason {
     loop {
-        if let Told::End(reason) = next(told) {
+        if let Report::End(reason) = next(reported) {
             return reason;
         }
     }
 }
 
 /// A started meta-process of this kind, as a child of the probe.
-fn own(parent: &Probe) -> (Alias, Receiver<Told>) {
-    let (own, told) = Own::new();
+fn own(parent: &Probe) -> (Alias, Receiver<Report>) {
+    let (own, reported) = Own::new();
     let alias = parent.spawn_meta(own);
-    let Told::Init(me, its_parent) = next(&told) else {
+    let Report::Init(me, its_parent) = next(&reported) else {
         panic!("init comes first")
     };
     assert_eq!((me, its_parent), (alias, parent.pid));
-    (alias, told)
+    (alias, reported)
 }
 
 #[test]
 fn meta_process_is_called_sent_to_and_inspected_by_its_alias() {
     let node = node();
     let (parent, other) = (Probe::spawn(&node), Probe::spawn(&node));
-    let (alias, told) = own(&parent);
+    let (alias, reported) = own(&parent);
 
     assert_eq!(
         node.call(alias, "four", LIMIT)
@@ -188,7 +194,7 @@ fn meta_process_is_called_sent_to_and_inspected_by_its_alias() {
     );
 
     other.run(move |cx| cx.send(alias, 5_u8)).expect("accepted");
-    let Told::Message(from, message) = next(&told) else {
+    let Report::Message(from, message) = next(&reported) else {
         panic!("a message")
     };
     assert_eq!(
@@ -196,7 +202,7 @@ fn meta_process_is_called_sent_to_and_inspected_by_its_alias() {
         (other.pid, 5)
     );
     node.send_alias(alias, 6_u8).expect("accepted");
-    let Told::Message(from, _) = next(&told) else {
+    let Report::Message(from, _) = next(&reported) else {
         panic!("a message")
     };
     assert_eq!(from, Pid::NODE);
@@ -226,12 +232,12 @@ fn meta_process_is_called_sent_to_and_inspected_by_its_alias() {
 fn meta_process_spawns_a_child_of_the_same_parent() {
     let node = node();
     let parent = Probe::spawn(&node);
-    let (alias, _told) = own(&parent);
+    let (alias, _reported) = own(&parent);
     let answer = node.call(alias, "child", LIMIT).expect("answered");
     let (child, child_told) = answer
-        .downcast::<(Alias, Receiver<Told>)>()
+        .downcast::<(Alias, Receiver<Report>)>()
         .expect("a child");
-    let Told::Init(me, its_parent) = next(&child_told) else {
+    let Report::Init(me, its_parent) = next(&child_told) else {
         panic!("init comes first")
     };
     assert_eq!((me, its_parent), (child, parent.pid));
@@ -256,10 +262,10 @@ fn meta_process_ends_with_the_reason_of_its_exit_signal() {
         Reason::Kill,
         Reason::error("custom"),
     ] {
-        let (alias, told) = own(&parent);
+        let (alias, reported) = own(&parent);
         node.send_exit_meta(alias, reason.clone())
             .expect("it lives");
-        assert_eq!(end(&told), reason);
+        assert_eq!(end(&reported), reason);
         wait_for_count(&node, "meta_processes", 0);
         assert_eq!(
             node.send_exit_meta(alias, Reason::Kill),
@@ -297,7 +303,7 @@ fn links_and_monitors_on_an_alias_get_its_reason() {
             Probe::spawn(&node),
             Probe::spawn(&node),
         );
-        let (alias, _told) = own(&parent);
+        let (alias, _reported) = own(&parent);
         linked.run(move |cx| {
             cx.set_trap_exit(true);
             cx.link(alias).expect("it lives");
@@ -335,10 +341,10 @@ fn links_and_monitors_on_an_alias_get_its_reason() {
 fn monitor_and_link_on_a_stale_alias_answer_at_once() {
     let node = node();
     let parent = Probe::spawn(&node);
-    let (alias, told) = own(&parent);
+    let (alias, reported) = own(&parent);
     node.send_exit_meta(alias, Reason::Shutdown)
         .expect("it lives");
-    end(&told);
+    end(&reported);
     wait_for_count(&node, "meta_processes", 0);
     let monitor = parent.run(move |cx| cx.monitor(alias));
     let down = parent.down();
@@ -357,12 +363,12 @@ fn monitor_and_link_on_a_stale_alias_answer_at_once() {
 fn end_of_a_linked_process_ends_the_meta_process() {
     let node = node();
     let (parent, linked) = (Probe::spawn(&node), Probe::spawn(&node));
-    let (alias, told) = own(&parent);
+    let (alias, reported) = own(&parent);
     linked.run(move |cx| cx.link(alias)).expect("it lives");
     node.call(alias, "x", LIMIT).expect("answered");
     node.send_exit(linked.pid, Reason::error("custom"))
         .expect("it lives");
-    assert_eq!(end(&told), Reason::error("custom"));
+    assert_eq!(end(&reported), Reason::error("custom"));
     parent.saw_nothing();
     stop_clean(&node);
 }
@@ -385,9 +391,9 @@ fn parents_end_reaches_its_meta_processes_with_the_same_reason() {
         assert_eq!((end(&first), end(&second)), (reason.clone(), reason));
     }
     let parent = Probe::spawn(&node);
-    let (_, told) = own(&parent);
+    let (_, reported) = own(&parent);
     parent.start(|_| panic!("boom"));
-    assert_eq!(end(&told), Reason::Panic("boom".into()));
+    assert_eq!(end(&reported), Reason::Panic("boom".into()));
     stop_clean(&node);
 }
 
@@ -396,7 +402,7 @@ fn requests_to_a_meta_process_that_drops_them_panics_or_ends_are_answered_at_onc
     silence_expected_panics();
     let node = node();
     let parent = Probe::spawn(&node);
-    let (alias, told) = own(&parent);
+    let (alias, reported) = own(&parent);
     assert_eq!(
         node.call(alias, "drop", LIMIT).expect_err("dropped"),
         RequestError::Dropped
@@ -405,9 +411,9 @@ fn requests_to_a_meta_process_that_drops_them_panics_or_ends_are_answered_at_onc
         node.call(alias, "panic", LIMIT).expect_err("dropped"),
         RequestError::Dropped
     );
-    assert_eq!(end(&told), Reason::Panic("asked to".into()));
+    assert_eq!(end(&reported), Reason::Panic("asked to".into()));
     // One handler sends two messages: the second finds the meta-process terminated by the first.
-    let (alias, _told) = own(&parent);
+    let (alias, _reported) = own(&parent);
     let requests = parent.run(move |cx| {
         [
             cx.request(alias, "panic", LIMIT),
@@ -429,13 +435,13 @@ fn own_event_source_is_told_ready_when_bytes_arrive_and_when_the_other_end_close
     let parent = Probe::spawn(&node);
     let (mut here, there) = UnixStream::pair().expect("a pair");
     there.set_nonblocking(true).expect("non-blocking");
-    let (mut own, told) = Own::new();
+    let (mut own, reported) = Own::new();
     own.source = Some(there);
     parent.spawn_meta(own);
     let ready = |wanted: fn(Readiness) -> bool| {
         loop {
-            match next(&told) {
-                Told::Ready(readiness) if wanted(readiness) => return,
+            match next(&reported) {
+                Report::Ready(readiness) if wanted(readiness) => return,
                 _ => {}
             }
         }
@@ -452,7 +458,7 @@ fn own_event_source_is_told_ready_when_bytes_arrive_and_when_the_other_end_close
 fn a_call_that_was_asked_for_comes_once_and_says_so() {
     let node = node();
     let parent = Probe::spawn(&node);
-    let (alias, told) = own(&parent);
+    let (alias, reported) = own(&parent);
     let ask = deed(|cx| {
         cx.call_again();
         cx.call_again();
@@ -461,7 +467,7 @@ fn a_call_that_was_asked_for_comes_once_and_says_so() {
     parent
         .run(move |cx| cx.send_alias(alias, ask))
         .expect("it lives");
-    let Told::Ready(readiness) = next(&told) else {
+    let Report::Ready(readiness) = next(&reported) else {
         panic!("ready")
     };
     assert!(
@@ -471,7 +477,7 @@ fn a_call_that_was_asked_for_comes_once_and_says_so() {
     parent
         .run(move |cx| cx.send_alias(alias, "last"))
         .expect("it lives");
-    assert!(matches!(next(&told), Told::Message(..)));
+    assert!(matches!(next(&reported), Report::Message(..)));
     stop_clean(&node);
 }
 
@@ -480,10 +486,10 @@ fn a_meta_process_that_a_full_mailbox_refused_is_resumed_when_there_is_room() {
     let node = node();
     let parent = Probe::spawn_with(&node, SpawnOptions::default().with_mailbox_bound(2));
     let other = Probe::spawn(&node);
-    let (alias, told) = own(&parent);
+    let (alias, reported) = own(&parent);
     let full = parent.pid;
     let gate = parent.block();
-    let (tell, sent) = mpsc::channel();
+    let (reports, sent) = mpsc::channel();
     let flood = deed(move |cx| {
         for number in 0..4_u8 {
             let refused = cx.send(full, number).err();
@@ -493,7 +499,7 @@ fn a_meta_process_that_a_full_mailbox_refused_is_resumed_when_there_is_room() {
                     error.into_message().downcast::<u8>().expect("it is back"),
                 )
             });
-            tell.send(refused)?;
+            reports.send(refused)?;
         }
         Ok(())
     });
@@ -511,7 +517,7 @@ fn a_meta_process_that_a_full_mailbox_refused_is_resumed_when_there_is_room() {
         ]
     );
     drop(gate);
-    assert!(matches!(next(&told), Told::Resume));
+    assert!(matches!(next(&reported), Report::Resume));
     assert_eq!((parent.value::<u8>(), parent.value::<u8>()), (0, 1));
     stop_clean(&node);
 }
@@ -520,7 +526,7 @@ fn a_meta_process_that_a_full_mailbox_refused_is_resumed_when_there_is_room() {
 fn a_timer_that_is_set_again_fires_at_the_later_time_only() {
     let node = node();
     let parent = Probe::spawn(&node);
-    let (alias, told) = own(&parent);
+    let (alias, reported) = own(&parent);
     let started = Instant::now();
     node.send_alias(
         alias,
@@ -538,7 +544,7 @@ fn a_timer_that_is_set_again_fires_at_the_later_time_only() {
         }),
     )
     .expect("accepted");
-    let Told::Timer(fired) = next(&told) else {
+    let Report::Timer(fired) = next(&reported) else {
         panic!("the timer")
     };
     assert!(
@@ -554,7 +560,7 @@ fn a_timer_that_is_set_again_fires_at_the_later_time_only() {
 fn a_timer_that_is_withdrawn_does_not_fire() {
     let node = node();
     let parent = Probe::spawn(&node);
-    let (alias, told) = own(&parent);
+    let (alias, reported) = own(&parent);
     for delay in [Some(Duration::from_millis(5)), None] {
         node.send_alias(
             alias,
@@ -568,7 +574,7 @@ fn a_timer_that_is_withdrawn_does_not_fire() {
     node.call(alias, "x", LIMIT).expect("answered");
     let timers = count(&node, "timers");
     // On a slow machine the timer may have fired before it was canceled.
-    if told.try_recv().is_err() {
+    if reported.try_recv().is_err() {
         assert_eq!(timers, 0);
     }
     stop_clean(&node);
@@ -718,7 +724,7 @@ fn a_listener_that_is_born_during_a_stop_is_closed_at_once() {
     let server =
         TcpServer::bind(TcpServerOptions::default().with_host("127.0.0.1")).expect("bound");
     let addr = server.local_addr();
-    let (busy, _told) = own(&parent);
+    let (busy, _reported) = own(&parent);
     let (gate, opened) = mpsc::channel::<()>();
     let (began, is_busy) = mpsc::channel();
     let hold = deed(move |_| {

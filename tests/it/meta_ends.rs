@@ -19,7 +19,7 @@ on_both! {
 
 /// What the meta-process reports.
 #[derive(Debug, PartialEq)]
-enum Told {
+enum Report {
     Exit(Reason),
     Stop,
     Message(&'static str),
@@ -29,25 +29,25 @@ enum Told {
 
 /// Accepts bytes, and ends when it is sent `"done"` behind an exit signal.
 struct Slow {
-    tell: Sender<Told>,
+    reports: Sender<Report>,
     ending: Option<Reason>,
     patience: Option<Duration>,
 }
 
 impl Slow {
-    fn new(patience: Option<Duration>) -> (Self, Receiver<Told>) {
-        let (tell, told) = mpsc::channel();
+    fn new(patience: Option<Duration>) -> (Self, Receiver<Report>) {
+        let (reports, reported) = mpsc::channel();
         let slow = Self {
-            tell,
+            reports,
             ending: None,
             patience,
         };
-        (slow, told)
+        (slow, reported)
     }
 
-    fn tell(&self, what: Told) {
+    fn report(&self, what: Report) {
         // The test may have ended.
-        let _ = self.tell.send(what);
+        let _ = self.reports.send(what);
     }
 }
 
@@ -72,24 +72,24 @@ impl MetaProcess for Slow {
                     assert!(!cx.cancel_timer(never));
                     cx.set_timer(Some(Duration::from_millis(10)));
                 }
-                text => self.tell(Told::Message(text)),
+                text => self.report(Report::Message(text)),
             },
         }
         Ok(())
     }
 
     fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.tell(Told::Timer);
+        self.report(Report::Timer);
         Ok(())
     }
 
     fn handle_stop(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
-        self.tell(Told::Stop);
+        self.report(Report::Stop);
         Ok(())
     }
 
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
-        self.tell(Told::Exit(reason.clone()));
+        self.report(Report::Exit(reason.clone()));
         self.ending = Some(reason);
         if let Some(patience) = self.patience {
             cx.end_within(patience);
@@ -100,7 +100,7 @@ impl MetaProcess for Slow {
     }
 
     fn terminate(&mut self, _: &mut MetaContext<'_>, reason: &Reason) {
-        self.tell(Told::End(reason.clone()));
+        self.report(Report::End(reason.clone()));
     }
 
     fn output_limit(&self) -> u32 {
@@ -109,26 +109,26 @@ impl MetaProcess for Slow {
 }
 
 #[track_caller]
-fn next(told: &Receiver<Told>) -> Told {
-    value_of(told).expect("a report")
+fn next(reported: &Receiver<Report>) -> Report {
+    value_of(reported).expect("a report")
 }
 
 #[test]
 fn meta_process_finishes_before_it_ends_with_the_reason_of_its_exit() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let (slow, told) = Slow::new(None);
+    let (slow, reported) = Slow::new(None);
     let alias = probe.spawn_meta(slow);
     let monitor = probe.run(move |cx| cx.monitor(alias));
     probe
         .run(move |cx| cx.send_exit_meta(alias, Reason::error("enough")))
         .expect("it lives");
-    assert_eq!(next(&told), Told::Exit(Reason::error("enough")));
+    assert_eq!(next(&reported), Report::Exit(Reason::error("enough")));
     // It is still there and takes bytes.
     probe
         .run(move |cx| cx.send_alias(alias, MessageTcp::new(alias, "bytes")))
         .expect("accepted");
-    assert_eq!(next(&told), Told::End(Reason::error("enough")));
+    assert_eq!(next(&reported), Report::End(Reason::error("enough")));
     let down = probe.down();
     assert_eq!(
         (down.monitor, down.reason),
@@ -142,14 +142,14 @@ fn meta_process_that_does_not_finish_is_killed_after_its_time() {
     let node = node();
     let probe = Probe::spawn(&node);
     let patience = Duration::from_millis(30);
-    let (slow, told) = Slow::new(Some(patience));
+    let (slow, reported) = Slow::new(Some(patience));
     let alias = probe.spawn_meta(slow);
     let began = Moment::now();
     probe
         .run(move |cx| cx.send_exit_meta(alias, Reason::Shutdown))
         .expect("it lives");
-    assert_eq!(next(&told), Told::Exit(Reason::Shutdown));
-    assert_eq!(next(&told), Told::End(Reason::Kill));
+    assert_eq!(next(&reported), Report::Exit(Reason::Shutdown));
+    assert_eq!(next(&reported), Report::End(Reason::Kill));
     assert!(began.elapsed() >= patience);
     wait_for_count(&node, "meta_processes", 0);
     stop_clean(&node);
@@ -159,11 +159,11 @@ fn meta_process_that_does_not_finish_is_killed_after_its_time() {
 fn end_of_the_parent_lets_a_meta_process_finish() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let (slow, told) = Slow::new(None);
+    let (slow, reported) = Slow::new(None);
     probe.spawn_meta(slow);
     probe.start(|_| Err(Reason::error("the parent")));
-    assert_eq!(next(&told), Told::Exit(Reason::error("the parent")));
-    assert_eq!(next(&told), Told::End(Reason::error("the parent")));
+    assert_eq!(next(&reported), Report::Exit(Reason::error("the parent")));
+    assert_eq!(next(&reported), Report::End(Reason::error("the parent")));
     stop_clean(&node);
 }
 
@@ -171,16 +171,16 @@ fn end_of_the_parent_lets_a_meta_process_finish() {
 fn stop_of_a_node_waits_for_a_meta_process_that_finishes() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let (slow, told) = Slow::new(None);
+    let (slow, reported) = Slow::new(None);
     probe.spawn_meta(slow);
     stop_clean(&node);
-    let all: Vec<_> = told.try_iter().collect();
+    let all: Vec<_> = reported.try_iter().collect();
     assert_eq!(
         all,
         [
-            Told::Stop,
-            Told::Exit(Reason::Shutdown),
-            Told::End(Reason::Shutdown)
+            Report::Stop,
+            Report::Exit(Reason::Shutdown),
+            Report::End(Reason::Shutdown)
         ]
     );
 }
@@ -189,25 +189,25 @@ fn stop_of_a_node_waits_for_a_meta_process_that_finishes() {
 fn stop_of_a_node_cuts_off_a_meta_process_that_does_not_finish() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let (slow, told) = Slow::new(Some(Duration::from_secs(3_600)));
+    let (slow, reported) = Slow::new(Some(Duration::from_secs(3_600)));
     probe.spawn_meta(slow);
     let options = StopOptions::default().with_timeout(Duration::from_millis(200));
     let report = node.stop_with(options);
     assert_eq!(report.unflushed, 1, "{report}");
-    let last = told.try_iter().last();
-    assert!(matches!(last, Some(Told::End(Reason::Kill))), "{last:?}");
+    let last = reported.try_iter().last();
+    assert!(matches!(last, Some(Report::End(Reason::Kill))), "{last:?}");
 }
 
 #[test]
 fn meta_process_has_several_timers_and_cancels_one() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let (slow, told) = Slow::new(None);
+    let (slow, reported) = Slow::new(None);
     let alias = probe.spawn_meta(slow);
     node.send(alias, "timers").expect("it lives");
-    assert_eq!(next(&told), Told::Message("soon"));
-    assert_eq!(next(&told), Told::Timer);
-    assert_eq!(next(&told), Told::Message("later"));
+    assert_eq!(next(&reported), Report::Message("soon"));
+    assert_eq!(next(&reported), Report::Timer);
+    assert_eq!(next(&reported), Report::Message("later"));
     assert_eq!(count(&node, "timers"), 0);
     // What is left is dropped with the node, or when its time comes.
     node.send(alias, "timers").expect("it lives");
@@ -216,7 +216,7 @@ fn meta_process_has_several_timers_and_cancels_one() {
 
 /// Does blocking work, and reports what comes of it.
 struct Works {
-    tell: Sender<String>,
+    reports: Sender<String>,
     gate: Option<Receiver<()>>,
 }
 
@@ -231,7 +231,7 @@ impl MetaProcess for Works {
             Ok(result) => {
                 assert_eq!(from, cx.parent());
                 let shown = result.map_or_else(|reason| reason.to_string(), |n| n.to_string());
-                return Ok(self.tell.send(shown)?);
+                return Ok(self.reports.send(shown)?);
             }
             Err(error) => Message::from(error),
         };
@@ -240,15 +240,15 @@ impl MetaProcess for Works {
             "panic" => cx.blocking(|| -> u32 { panic!("at work") }),
             _ => {
                 let gate = self.gate.take().expect("once");
-                let tell = self.tell.clone();
+                let reports = self.reports.clone();
                 cx.blocking(move || {
-                    tell.send("began".into()).expect("the test listens");
+                    reports.send("began".into()).expect("the test listens");
                     gate.recv_timeout(LIMIT).map_or(1_u32, |()| 2)
                 })
             }
         };
         if let Err(error) = began {
-            self.tell.send(error.to_string())?;
+            self.reports.send(error.to_string())?;
         }
         Ok(())
     }
@@ -259,12 +259,12 @@ fn blocking_work_of_a_meta_process_comes_back_as_a_message() {
     let options = NodeOptions::from("test@localhost").with_workers(1);
     let node = node_with(options.with_blocking_threads(1).with_blocking_queue(1));
     let probe = Probe::spawn(&node);
-    let (tell, told) = mpsc::channel();
+    let (reports, reported) = mpsc::channel();
     let (release, gate) = mpsc::channel();
     let gate = Some(gate);
-    let alias = probe.spawn_meta(Works { tell, gate });
+    let alias = probe.spawn_meta(Works { reports, gate });
     let send = |what: &'static str| node.send(alias, what).expect("it lives");
-    let next = || told.recv_timeout(LIMIT).expect("a report");
+    let next = || reported.recv_timeout(LIMIT).expect("a report");
     send("work");
     assert_eq!(next(), "7");
     send("panic");
@@ -281,19 +281,19 @@ fn blocking_work_of_a_meta_process_comes_back_as_a_message() {
     wait_for_count(&node, "meta_processes", 0);
     release.send(()).expect("it waits");
     stop_clean(&node);
-    assert!(told.try_recv().is_err(), "the results are dropped");
+    assert!(reported.try_recv().is_err(), "the results are dropped");
 }
 
 #[test]
 fn stop_names_the_parent_of_a_meta_process_whose_work_does_not_return() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let (tell, told) = mpsc::channel();
+    let (reports, reported) = mpsc::channel();
     let (release, gate) = mpsc::channel();
     let gate = Some(gate);
-    let alias = probe.spawn_meta(Works { tell, gate });
+    let alias = probe.spawn_meta(Works { reports, gate });
     node.send(alias, "block").expect("it lives");
-    assert_eq!(told.recv_timeout(LIMIT).expect("a report"), "began");
+    assert_eq!(reported.recv_timeout(LIMIT).expect("a report"), "began");
     let report = node.stop_with(StopOptions::default().with_timeout(Duration::from_millis(100)));
     drop(release);
     assert_eq!(report.working, [probe.pid]);

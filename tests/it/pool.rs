@@ -37,7 +37,7 @@ impl Request for Open {
 /// A worker that reports its number for each message, and answers requests with it.
 struct Worker {
     number: usize,
-    tell: Sender<(usize, Pid, String)>,
+    reports: Sender<(usize, Pid, String)>,
 }
 
 impl Actor for Worker {
@@ -50,7 +50,7 @@ impl Actor for Worker {
         match message.downcast::<Gate>().map_err(Message::from) {
             // Blocks until the gate opens.
             Ok(Gate(gate)) => {
-                let _ = self.tell.send((self.number, from, "blocked".into()));
+                let _ = self.reports.send((self.number, from, "blocked".into()));
                 cx.call(gate, Open, LIMIT)?;
             }
             Err(message) => {
@@ -58,7 +58,7 @@ impl Actor for Worker {
                 if text == "panic" {
                     panic!("asked to");
                 }
-                let _ = self.tell.send((self.number, from, text.into()));
+                let _ = self.reports.send((self.number, from, text.into()));
             }
         }
         Ok(())
@@ -78,16 +78,16 @@ impl Actor for Worker {
 
 /// A pool whose workers are numbered from 1 in the order of their spawns.
 fn pool(size: usize) -> (Pool, Receiver<(usize, Pid, String)>) {
-    let (tell, told) = mpsc::channel();
+    let (reports, reported) = mpsc::channel();
     let mut number = 0;
     let pool = Pool::new(size, move || {
         number += 1;
         Worker {
             number,
-            tell: tell.clone(),
+            reports: reports.clone(),
         }
     });
-    (pool, told)
+    (pool, reported)
 }
 
 #[track_caller]
@@ -105,7 +105,7 @@ fn options() -> SpawnOptions {
 #[test]
 fn requests_and_messages_go_to_the_workers_in_turn_also_when_their_number_changes() {
     let node = node();
-    let (five, told) = pool(5);
+    let (five, reported) = pool(5);
     let pid = node.spawn_with(options(), || five).expect("spawned");
     let asked: Vec<_> = (0..10).map(|_| ask(&node, pid)).collect();
     assert_eq!(asked, [1, 2, 3, 4, 5, 1, 2, 3, 4, 5]);
@@ -115,7 +115,9 @@ fn requests_and_messages_go_to_the_workers_in_turn_also_when_their_number_change
             cx.send("pool", "hi").expect("delivered");
         }
     });
-    let mut sent: Vec<_> = (0..10).map(|_| value_of(&told).expect("handled")).collect();
+    let mut sent: Vec<_> = (0..10)
+        .map(|_| value_of(&reported).expect("handled"))
+        .collect();
     assert!(
         sent.iter()
             .all(|(_, from, text)| *from == sender.pid && text == "hi"),
@@ -146,7 +148,7 @@ fn requests_and_messages_go_to_the_workers_in_turn_also_when_their_number_change
 fn a_worker_that_dies_is_replaced_in_its_place() {
     silence_expected_panics();
     let node = node();
-    let (three, _told) = pool(3);
+    let (three, _reported) = pool(3);
     let pid = node.spawn_with(options(), || three).expect("spawned");
     ask(&node, pid);
     node.send(pid, "panic").expect("delivered"); // to worker 2
@@ -260,7 +262,7 @@ fn a_pool_whose_first_workers_fail_is_not_spawned() {
 #[test]
 fn full_workers_are_skipped_and_nothing_is_dropped() {
     let node = node_with(NodeOptions::from("test@localhost").with_workers(4));
-    let (two, told) = pool(2);
+    let (two, reported) = pool(2);
     let pid = node
         .spawn_with(options(), || two.with_worker_mailbox(4))
         .expect("spawned");
@@ -268,7 +270,7 @@ fn full_workers_are_skipped_and_nothing_is_dropped() {
     let mut gates = Vec::new();
     for _ in 0..2 {
         node.send(pid, Gate(gate.pid)).expect("delivered");
-        assert_eq!(value_of(&told).expect("handled").2, "blocked");
+        assert_eq!(value_of(&reported).expect("handled").2, "blocked");
         gates.push(gate.call().2);
     }
     // 4 + 4 wait at the workers, 8 at the pool.
@@ -285,11 +287,11 @@ fn full_workers_are_skipped_and_nothing_is_dropped() {
     );
     gates.pop().expect("two").answer::<Open>(()); // worker 2 does all of it, or what worker 1 does not hold
     for _ in 0..12 {
-        assert_eq!(value_of(&told).expect("handled").0, 2);
+        assert_eq!(value_of(&reported).expect("handled").0, 2);
     }
     gates.pop().expect("one").answer::<Open>(());
     for _ in 0..4 {
-        assert_eq!(value_of(&told).expect("handled").0, 1);
+        assert_eq!(value_of(&reported).expect("handled").0, 1);
     }
     stop_clean(&node);
 }
@@ -297,16 +299,16 @@ fn full_workers_are_skipped_and_nothing_is_dropped() {
 #[test]
 fn least_busy_pool_passes_over_a_worker_that_handles_something() {
     let node = node();
-    let (three, told) = pool(3);
+    let (three, reported) = pool(3);
     let pid = node
         .spawn_with(options(), || three.with_least_busy())
         .expect("spawned");
     let gate = Probe::spawn(&node);
     node.send(pid, Gate(gate.pid)).expect("delivered");
-    let (blocked, ..) = value_of(&told).expect("handled");
+    let (blocked, ..) = value_of(&reported).expect("handled");
     for _ in 0..20 {
         node.send(pid, "hi").expect("delivered");
-        let (number, ..) = value_of(&told).expect("handled");
+        let (number, ..) = value_of(&reported).expect("handled");
         assert_ne!(number, blocked);
     }
     gate.call().2.answer::<Open>(());
@@ -316,7 +318,7 @@ fn least_busy_pool_passes_over_a_worker_that_handles_something() {
 #[test]
 fn pool_by_key_gives_equal_keys_to_one_worker() {
     let node = node();
-    let (three, told) = pool(3);
+    let (three, reported) = pool(3);
     let pid = node
         .spawn_with(options(), || {
             three.with_key(|_, message| {
@@ -328,7 +330,7 @@ fn pool_by_key_gives_equal_keys_to_one_worker() {
         .expect("spawned");
     for text in ["", "a", "bb", "ccc", "dddd", "", "e", "ff"] {
         node.send(pid, text).expect("delivered");
-        let (number, _, found) = value_of(&told).expect("handled");
+        let (number, _, found) = value_of(&reported).expect("handled");
         assert_eq!((number, &*found), (text.len() % 3 + 1, text));
     }
     stop_clean(&node);
@@ -352,12 +354,12 @@ fn forwarded_message_comes_from_its_first_sender() {
 #[test]
 fn a_removed_worker_handles_what_it_has_before_it_ends() {
     let node = node();
-    let (two, told) = pool(2);
+    let (two, reported) = pool(2);
     let pid = node.spawn_with(options(), || two).expect("spawned");
     ask(&node, pid);
     let gate = Probe::spawn(&node);
     node.send(pid, Gate(gate.pid)).expect("delivered"); // to worker 2
-    assert_eq!(value_of(&told).expect("handled").0, 2);
+    assert_eq!(value_of(&reported).expect("handled").0, 2);
     let open = gate.call().2;
     for _ in 0..10 {
         node.send(pid, "hi").expect("delivered");
@@ -367,7 +369,7 @@ fn a_removed_worker_handles_what_it_has_before_it_ends() {
     open.answer::<Open>(());
     let mut by = [0; 3];
     for _ in 0..10 {
-        by[value_of(&told).expect("nothing is dropped silently").0] += 1;
+        by[value_of(&reported).expect("nothing is dropped silently").0] += 1;
     }
     assert_eq!(by, [0, 5, 5]);
     wait_for_count(&node, "processes", 3);
@@ -383,7 +385,7 @@ fn the_end_of_a_pool_ends_its_workers() {
         Reason::Kill,
         Reason::error("custom"),
     ] {
-        let (three, _told) = pool(3);
+        let (three, _reported) = pool(3);
         let pid = node.spawn_with(options(), || three).expect("spawned");
         assert_eq!(count(&node, "processes"), 4);
         // The exit comes from a process, because the pool treats the node's stop differently.
@@ -403,15 +405,15 @@ fn the_end_of_a_pool_ends_its_workers() {
 #[test]
 fn a_pool_is_a_child_of_a_supervisor_and_is_restarted_with_its_workers() {
     let node = node();
-    let (tell, _told) = mpsc::channel();
+    let (reports, _reported) = mpsc::channel();
     let child = Child::new("workers", move || {
-        let tell = tell.clone();
+        let reports = reports.clone();
         let mut number = 0;
         Pool::new(3, move || {
             number += 1;
             Worker {
                 number,
-                tell: tell.clone(),
+                reports: reports.clone(),
             }
         })
     });
@@ -450,7 +452,7 @@ fn refuses(refused: Result<Alias, SpawnError>, field: &str) {
 #[test]
 fn a_pool_cannot_own_connections_and_the_spawn_says_why() {
     let node = node();
-    let (two, _told) = pool(2);
+    let (two, _reported) = pool(2);
     node.spawn_with(options(), || two).expect("spawned");
     let parent = Probe::spawn(&node);
     let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(["nobody", "pool"]);
@@ -486,7 +488,7 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
     parent.spawn_meta(Obstacle(goes));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
     let addr = listener.local_addr().expect("bound");
-    let (two, _told) = pool(2);
+    let (two, _reported) = pool(2);
     let (server, client) = parent.run(move |cx| {
         let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(["pool"]);
         let server = cx
@@ -504,13 +506,13 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
     let (mut down, mut disconnect, mut failed) = (None, None, None);
     while down.is_none() || disconnect.is_none() || failed.is_none() {
         match parent.next().1 {
-            Message::Down(told) => down = Some(told),
-            Message::TcpDisconnect(told) => disconnect = Some(told),
+            Message::Down(reported) => down = Some(reported),
+            Message::TcpDisconnect(reported) => disconnect = Some(reported),
             Message::MetaFailed(failure) => failed = Some(failure.id),
             other => panic!("{other:?}"),
         }
     }
-    let (down, disconnect) = (down.expect("told"), disconnect.expect("told"));
+    let (down, disconnect) = (down.expect("reported"), disconnect.expect("reported"));
     assert_eq!(failed, Some(server));
     assert_eq!(down.target, Target::Alias(server));
     // The monitor reaches the loop after the end.

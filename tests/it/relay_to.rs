@@ -39,7 +39,7 @@ struct Dialer {
 }
 
 impl Dialer {
-    fn obey(&mut self, cx: &mut SessionContext<'_>, line: &str) {
+    fn handle_line(&mut self, cx: &mut SessionContext<'_>, line: &str) {
         match line.split_once(' ') {
             Some(("to", target)) => cx.relay_to(target),
             Some(("both", targets)) => {
@@ -67,7 +67,7 @@ impl Session for Dialer {
     fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
         if let Some(end) = input.iter().position(|byte| *byte == b'\n') {
             let line = input.split_to(end + 1);
-            self.obey(cx, &String::from_utf8_lossy(&line[..end]));
+            self.handle_line(cx, &String::from_utf8_lossy(&line[..end]));
         }
         Ok(())
     }

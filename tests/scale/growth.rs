@@ -44,14 +44,14 @@ fn wait_for_none(node: &Node, figure: &str) {
     }
 }
 
-fn monitor_often(node: &Node, hand: Pid, target: Target, count: usize) -> Vec<Ref> {
-    within(node, hand, move |cx| {
+fn monitor_often(node: &Node, runner: Pid, target: Target, count: usize) -> Vec<Ref> {
+    within(node, runner, move |cx| {
         (0..count).map(|_| cx.monitor(target.clone())).collect()
     })
 }
 
-fn demonitor_all(node: &Node, hand: Pid, monitors: Vec<Ref>) {
-    within(node, hand, move |cx| {
+fn demonitor_all(node: &Node, runner: Pid, monitors: Vec<Ref>) {
+    within(node, runner, move |cx| {
         monitors
             .into_iter()
             .rev()
@@ -60,18 +60,18 @@ fn demonitor_all(node: &Node, hand: Pid, monitors: Vec<Ref>) {
 }
 
 /// Does what it is sent, and forwards what else it receives.
-struct Hand(Sender<Message>);
+struct Runner(Sender<Message>);
 
 type Deed = Box<dyn FnOnce(&mut Context<'_>) + Send>;
 
-impl Hand {
+impl Runner {
     fn spawn(node: &Node) -> (Pid, Receiver<Message>) {
         let (sender, messages) = mpsc::channel();
         (node.spawn(|| Self(sender)).unwrap(), messages)
     }
 }
 
-impl Actor for Hand {
+impl Actor for Runner {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
         cx.set_trap_exit(true);
         Ok(())
@@ -129,11 +129,11 @@ fn spawn_quiet(node: &Node, count: usize) -> Vec<Pid> {
 fn monitors_on_one_process_are_taken_back_in_linear_time() {
     grows_linearly("monitors on a process", |count| {
         let node = node(1);
-        let (hand, _messages) = Hand::spawn(&node);
+        let (runner, _messages) = Runner::spawn(&node);
         let target = node.spawn(|| Quiet).unwrap();
-        let monitors = monitor_often(&node, hand, target.into(), count);
+        let monitors = monitor_often(&node, runner, target.into(), count);
         let begun = Instant::now();
-        demonitor_all(&node, hand, monitors);
+        demonitor_all(&node, runner, monitors);
         begun.elapsed()
     });
 }
@@ -142,11 +142,11 @@ fn monitors_on_one_process_are_taken_back_in_linear_time() {
 fn monitors_on_one_meta_process_are_taken_back_in_linear_time() {
     grows_linearly("monitors on a meta-process", |count| {
         let node = node(1);
-        let (hand, _messages) = Hand::spawn(&node);
-        let alias = within(&node, hand, |cx| cx.spawn_meta(Quiet).unwrap());
-        let monitors = monitor_often(&node, hand, alias.into(), count);
+        let (runner, _messages) = Runner::spawn(&node);
+        let alias = within(&node, runner, |cx| cx.spawn_meta(Quiet).unwrap());
+        let monitors = monitor_often(&node, runner, alias.into(), count);
         let begun = Instant::now();
-        demonitor_all(&node, hand, monitors);
+        demonitor_all(&node, runner, monitors);
         // Its stripe has come so far when it answers.
         node.inspect(alias, PATIENCE).unwrap();
         begun.elapsed()
@@ -157,10 +157,10 @@ fn monitors_on_one_meta_process_are_taken_back_in_linear_time() {
 fn end_of_a_process_reaches_its_watchers_and_links_in_linear_time() {
     grows_linearly("watchers and links", |count| {
         let node = node(1);
-        let (hand, messages) = Hand::spawn(&node);
+        let (runner, messages) = Runner::spawn(&node);
         let targets = spawn_quiet(&node, count);
         let ends = targets.clone();
-        within(&node, hand, move |cx| {
+        within(&node, runner, move |cx| {
             for target in targets {
                 cx.monitor(target);
                 cx.link(target).unwrap();
@@ -180,14 +180,14 @@ fn end_of_a_process_reaches_its_watchers_and_links_in_linear_time() {
 fn children_end_with_their_parent_in_linear_time() {
     grows_linearly("children", |count| {
         let node = node(1);
-        let (hand, _messages) = Hand::spawn(&node);
-        within(&node, hand, move |cx| {
+        let (runner, _messages) = Runner::spawn(&node);
+        within(&node, runner, move |cx| {
             for _ in 0..count {
                 cx.spawn_meta(Quiet).unwrap();
             }
         });
         let begun = Instant::now();
-        node.send_exit(hand, Reason::Kill).unwrap();
+        node.send_exit(runner, Reason::Kill).unwrap();
         wait_for_none(&node, "longshore_meta_processes");
         begun.elapsed()
     });
@@ -197,9 +197,9 @@ fn children_end_with_their_parent_in_linear_time() {
 fn timers_of_one_instant_fire_in_linear_time() {
     grows_linearly("timers", |count| {
         let node = node(1);
-        let (hand, messages) = Hand::spawn(&node);
+        let (runner, messages) = Runner::spawn(&node);
         let delay = Duration::from_millis(200);
-        let begun = within(&node, hand, move |cx| {
+        let begun = within(&node, runner, move |cx| {
             let begun = Instant::now();
             for number in 0..count {
                 cx.send_after(cx.pid(), number, delay);
@@ -215,15 +215,15 @@ fn timers_of_one_instant_fire_in_linear_time() {
 fn timers_end_with_their_process_in_linear_time() {
     grows_linearly("timers at an end", |count| {
         let node = node(1);
-        let (hand, _messages) = Hand::spawn(&node);
-        let begun = within(&node, hand, move |cx| {
+        let (runner, _messages) = Runner::spawn(&node);
+        let begun = within(&node, runner, move |cx| {
             let begun = Instant::now();
             for number in 0..count {
                 cx.send_after(cx.pid(), number, PATIENCE);
             }
             begun
         });
-        node.send_exit(hand, Reason::Kill).unwrap();
+        node.send_exit(runner, Reason::Kill).unwrap();
         wait_for_none(&node, "longshore_processes");
         assert_eq!(node.metrics().get("longshore_timers"), Some(0));
         begun.elapsed()
@@ -295,11 +295,11 @@ fn those_who_wait_for_one_mailbox_are_served_in_linear_time() {
     const EACH: u32 = 40;
     grows_linearly("waiters", |count| {
         let node = node(2);
-        let (hand, _messages) = Hand::spawn(&node);
+        let (runner, _messages) = Runner::spawn(&node);
         let (done, counted) = mpsc::channel();
         let left = count * EACH as usize;
         let to = node.spawn(|| Count { left, done }).unwrap();
-        let begun = within(&node, hand, move |cx| {
+        let begun = within(&node, runner, move |cx| {
             let begun = Instant::now();
             for _ in 0..count {
                 cx.spawn_meta(Flood { to, left: EACH }).unwrap();
@@ -314,11 +314,11 @@ fn those_who_wait_for_one_mailbox_are_served_in_linear_time() {
 fn one_who_begins_to_wait_behind_ten_thousand_is_served_soon() {
     let _turn = alone();
     let node = node(2);
-    let (hand, _messages) = Hand::spawn(&node);
+    let (runner, _messages) = Runner::spawn(&node);
     let (done, _counted) = mpsc::channel();
     let left = usize::MAX;
     let to = node.spawn(|| Count { left, done }).unwrap();
-    within(&node, hand, move |cx| {
+    within(&node, runner, move |cx| {
         for _ in 0..MANY {
             cx.spawn_meta(Flood { to, left: u32::MAX }).unwrap();
         }
@@ -347,7 +347,7 @@ fn one_who_begins_to_wait_behind_ten_thousand_is_served_soon() {
         .map(|_| {
             let (sender, accepted) = mpsc::channel();
             let begun = Instant::now();
-            within(&node, hand, move |cx| {
+            within(&node, runner, move |cx| {
                 cx.spawn_meta(Newcomer(to, sender)).unwrap();
             });
             accepted.recv_timeout(PATIENCE).unwrap();
@@ -359,7 +359,7 @@ fn one_who_begins_to_wait_behind_ten_thousand_is_served_soon() {
     println!("a newcomer behind {MANY} waits {median:?}, at the most {slowest:?}");
     // Its turn comes when each of the others has had one: 80,000 messages. Without turns it came after all of them.
     assert!(median < Duration::from_secs(3), "{median:?}");
-    node.send_exit(hand, Reason::Kill).unwrap();
+    node.send_exit(runner, Reason::Kill).unwrap();
     node.send_exit(to, Reason::Kill).unwrap();
     let _ = node.stop();
 }
@@ -378,10 +378,10 @@ fn spawn_full(node: &Node, count: usize) -> Vec<Pid> {
 fn rooms_of_many_mailboxes_are_waited_for_in_linear_time() {
     grows_linearly("rooms", |count| {
         let node = node(1);
-        let (hand, messages) = Hand::spawn(&node);
+        let (runner, messages) = Runner::spawn(&node);
         let full = spawn_full(&node, count);
         // The only worker comes to those that are full behind this handler.
-        let time = within(&node, hand, move |cx| {
+        let time = within(&node, runner, move |cx| {
             for pid in &full {
                 cx.send(*pid, "fills it").unwrap();
             }
@@ -419,10 +419,10 @@ fn many_mailboxes_are_waited_for_by_one_meta_process_in_linear_time() {
     }
     grows_linearly("mailboxes of one meta-process", |count| {
         let node = node(1);
-        let (hand, _messages) = Hand::spawn(&node);
+        let (runner, _messages) = Runner::spawn(&node);
         let to = spawn_full(&node, count);
         let (sender, time) = mpsc::channel();
-        within(&node, hand, move |cx| {
+        within(&node, runner, move |cx| {
             cx.spawn_meta(Sends(to, sender)).unwrap();
         });
         time.recv_timeout(PATIENCE).unwrap()
@@ -457,8 +457,8 @@ fn connections_that_end_at_one_instant_end_in_linear_time() {
 fn timers_of_a_rate_are_taken_back_in_linear_time() {
     grows_linearly("timers of a rate", |count| {
         let node = node(1);
-        let (hand, _messages) = Hand::spawn(&node);
-        let time = within(&node, hand, move |cx| {
+        let (runner, _messages) = Runner::spawn(&node);
+        let time = within(&node, runner, move |cx| {
             let every = |_| cx.send_every(cx.pid(), (), PATIENCE * 10).unwrap();
             let timers: Vec<Timer> = (0..count).map(every).collect();
             let begun = Instant::now();
@@ -566,8 +566,8 @@ fn workers_of_a_pool_are_replaced_in_linear_time() {
 fn events_end_in_linear_time() {
     grows_linearly("events", |count| {
         let node = node(1);
-        let (hand, _messages) = Hand::spawn(&node);
-        let time = within(&node, hand, move |cx| {
+        let (runner, _messages) = Runner::spawn(&node);
+        let time = within(&node, runner, move |cx| {
             let register = |number| {
                 let options = longshore::EventOptions::default();
                 cx.register_event::<u8>(format!("event{number}"), options)
@@ -596,8 +596,8 @@ fn subscribers_come_and_go_in_linear_time() {
             }
         }
         let node = node(1);
-        let (hand, _messages) = Hand::spawn(&node);
-        let _event = within(&node, hand, |cx| {
+        let (runner, _messages) = Runner::spawn(&node);
+        let _event = within(&node, runner, |cx| {
             let options = longshore::EventOptions::default();
             cx.register_event::<u8>("event", options).unwrap()
         });
@@ -652,8 +652,8 @@ fn lookups_of_one_name_are_given_up_in_linear_time() {
                 Err(std::io::Error::other("on purpose"))
             });
         let node = Node::start(options).unwrap();
-        let (hand, _messages) = Hand::spawn(&node);
-        within(&node, hand, move |cx| {
+        let (runner, _messages) = Runner::spawn(&node);
+        within(&node, runner, move |cx| {
             for _ in 0..count {
                 let options = TcpConnectionOptions::from(("name.test", 1));
                 cx.spawn_meta(TcpConnection::connect(options).unwrap())
@@ -661,7 +661,7 @@ fn lookups_of_one_name_are_given_up_in_linear_time() {
             }
         });
         let begun = Instant::now();
-        node.send_exit(hand, Reason::Kill).unwrap();
+        node.send_exit(runner, Reason::Kill).unwrap();
         wait_for_none(&node, "longshore_meta_processes");
         let time = begun.elapsed();
         drop(release);
