@@ -232,6 +232,100 @@ fn dropping_the_last_handle_stops_the_node_also_inside_an_actor() {
     wait_until("the port to be free", || TcpListener::bind(addr).is_ok());
 }
 
+/// Holds a handle to its own node.
+struct Keeper(#[allow(dead_code, reason = "dropped")] Option<Node>);
+
+impl Actor for Keeper {}
+
+impl MetaProcess for Keeper {}
+
+/// A place for a handle that code of the node drops.
+type Slot = Arc<std::sync::Mutex<Option<Node>>>;
+
+#[test]
+fn last_handle_stops_its_node_wherever_it_is_dropped() {
+    type Give = fn(&Node, &Slot);
+    let places: [(&str, Give); 5] = [
+        ("the state of a process", |node, slot| {
+            let keeper = Keeper(slot.lock().unwrap().take());
+            let pid = node.spawn(|| keeper).expect("spawned");
+            node.send_exit(pid, Reason::Kill).expect("alive");
+        }),
+        ("the state of a meta-process", |node, slot| {
+            let keeper = Keeper(slot.lock().unwrap().take());
+            let init = move |cx: &mut Context<'_>| {
+                let alias = cx.spawn_meta(keeper)?;
+                Ok(cx.send_exit_meta(alias, Reason::Kill)?)
+            };
+            // A probe would keep a handle itself.
+            struct Spawns<F>(Option<F>);
+            impl<F> Actor for Spawns<F>
+            where
+                F: FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static,
+            {
+                fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+                    self.0.take().map_or(Ok(()), |init| init(cx))
+                }
+            }
+            node.spawn(|| Spawns(Some(init))).expect("spawned");
+        }),
+        ("blocking work", |node, slot| {
+            struct Works(Slot);
+            impl Actor for Works {
+                fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+                    let slot = Arc::clone(&self.0);
+                    cx.blocking(1, move || drop(slot.lock().unwrap().take()))?;
+                    Ok(())
+                }
+            }
+            let slot = Arc::clone(slot);
+            node.spawn(|| Works(slot)).expect("spawned");
+        }),
+        ("a resolver", |node, _| {
+            struct Connects;
+            impl Actor for Connects {
+                fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+                    cx.spawn_meta(TcpConnection::connect("a.test:1")?)?;
+                    Ok(())
+                }
+            }
+            node.spawn(|| Connects).expect("spawned");
+        }),
+        ("a logger", |node, _| {
+            struct Fails;
+            impl Actor for Fails {
+                fn handle_message(
+                    &mut self,
+                    _: &mut Context<'_>,
+                    _: Pid,
+                    _: Message,
+                ) -> Result<(), Reason> {
+                    Err(Reason::error("on purpose"))
+                }
+            }
+            let pid = node.spawn(|| Fails).expect("spawned");
+            node.send(pid, "a message").expect("alive");
+        }),
+    ];
+    for (place, give) in places {
+        let slot = Slot::default();
+        let (resolves, logs) = (Arc::clone(&slot), Arc::clone(&slot));
+        let options = NodeOptions::from("test@localhost")
+            .with_workers(2)
+            .with_resolver(move |_| {
+                drop(resolves.lock().unwrap().take());
+                Ok(Vec::new())
+            })
+            .with_logger(move |_: &Record| drop(logs.lock().unwrap().take()));
+        let node = node_with(options);
+        let (_, ended) = serving(&node);
+        *slot.lock().unwrap() = Some(node.clone());
+        give(&node, &slot);
+        drop(node);
+        wait_until(place, || ended.load(Ordering::SeqCst) == 1);
+    }
+}
+
 #[test]
 fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
     silence_expected_panics();
