@@ -100,7 +100,8 @@ impl Connection {
         Status {
             state: self.state(),
             is_paused: self.owner.is_paused,
-            has_peer_ended: self.read == ReadSide::Ended,
+            is_half_closed_by_peer: matches!(self.phase(), Phase::Open)
+                && self.read == ReadSide::Ended,
             is_raw: self.decoder.is_raw(),
             is_shutting_down: self.is_shutting_down(),
             is_encrypted: self.is_encrypted,

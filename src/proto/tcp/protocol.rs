@@ -161,8 +161,8 @@ pub(crate) struct Status<'a> {
     /// The name of the state.
     pub(crate) state: &'static str,
     pub(crate) is_paused: bool,
-    /// The peer has ended its side: nothing is read any more.
-    pub(crate) has_peer_ended: bool,
+    /// The peer has ended its side, and this side has not begun to close.
+    pub(crate) is_half_closed_by_peer: bool,
     /// The input has no framing.
     pub(crate) is_raw: bool,
     /// Writing ends after what is queued, while the connection is open.

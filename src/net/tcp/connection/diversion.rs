@@ -114,12 +114,14 @@ impl Driver {
     }
 
     /// Whether reading has stopped for as long as the owner, or the partner of a relay, likes; or for good, because the
-    /// peer has ended its side.
+    /// peer has ended its side and the owner has not. A peer that resets behind its orderly end takes nothing from a
+    /// connection that ends with it, nor from the other side of a relay.
     #[cold]
     pub(super) fn reads_nothing(&self) -> bool {
         let is_stopped = self.relay().is_some_and(Relay::is_stopped) || self.is_securing();
         let status = self.machine.status();
-        is_stopped || status.is_paused || status.has_peer_ended
+        let is_half_open = self.machine.settings.half_open && self.relay().is_none();
+        is_stopped || status.is_paused || (status.is_half_closed_by_peer && is_half_open)
     }
 
     /// Whether the end must wait, because what was read before it has not been delivered.
