@@ -283,31 +283,6 @@ impl UdpServer {
         }
     }
 
-    /// The bound address, with the port that the operating system chose. Of several, the first.
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// assert_ne!(UdpServer::bind("127.0.0.1:0")?.local_addr().port(), 0);
-    /// # Ok(()) }
-    /// ```
-    pub fn local_addr(&self) -> SocketAddr {
-        self.first.local_addr
-    }
-
-    /// The bound addresses, in the order of the list of [`UdpServer::bind_each`].
-    ///
-    /// ```
-    /// use longshore::prelude::*;
-    /// # fn main() -> Result<(), longshore::Error> {
-    /// let server = UdpServer::bind("127.0.0.1:0")?;
-    /// assert!(server.local_addrs().eq([server.local_addr()]));
-    /// # Ok(()) }
-    /// ```
-    pub fn local_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.endpoints().map(|endpoint| endpoint.local_addr)
-    }
-
     /// Frees the port of a server that was not spawned. The same as dropping it.
     ///
     /// ```

@@ -133,16 +133,6 @@ impl Driver {
         outcome
     }
 
-    /// Lets the owner, or the partner of a relay, have what was set aside above the high mark.
-    #[cold]
-    fn give_out_input(&self, cx: &MetaContext<'_>) {
-        match self.relay() {
-            _ if planted!(ReleaseLost) => {}
-            None => cx.services.deliver.deliver_release(self.owner, cx.alias),
-            Some(relay) => relay::wake(cx, relay.partner()),
-        }
-    }
-
     /// Does what the machine asks for until it waits, has ended, or has output for the flush. A table with an arm for each
     /// output of the machine, longer than other functions so that it can be read as one.
     fn drive_machine(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {

@@ -1,4 +1,4 @@
-//! What can be seen of a UDP server from outside: its row in the list of sockets, and its inspection.
+//! What can be seen of a UDP server from outside: its addresses, its row in the list of sockets, and its inspection.
 
 use std::net::SocketAddr;
 
@@ -29,6 +29,31 @@ pub(in crate::net) fn datagram_info(
 }
 
 impl UdpServer {
+    /// The bound address, with the port that the operating system chose. Of several, the first.
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// assert_ne!(UdpServer::bind("127.0.0.1:0")?.local_addr().port(), 0);
+    /// # Ok(()) }
+    /// ```
+    pub fn local_addr(&self) -> SocketAddr {
+        self.first.local_addr
+    }
+
+    /// The bound addresses, in the order of the list of [`UdpServer::bind_each`].
+    ///
+    /// ```
+    /// use longshore::prelude::*;
+    /// # fn main() -> Result<(), longshore::Error> {
+    /// let server = UdpServer::bind("127.0.0.1:0")?;
+    /// assert!(server.local_addrs().eq([server.local_addr()]));
+    /// # Ok(()) }
+    /// ```
+    pub fn local_addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.endpoints().map(|endpoint| endpoint.local_addr)
+    }
+
     pub(super) fn counters(&self) -> Counters {
         self.endpoints()
             .map(|endpoint| endpoint.machine.counters)

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Driver;
+use super::{Driver, relay};
 use crate::bridge::{Ack, SocketCommand, SpawnOwner, Undelivered};
 use crate::error::{DisconnectReason, Reason};
 use crate::id::Pid;
@@ -21,6 +21,16 @@ use crate::proto::tcp::{Event, Handshake, Input};
 use crate::record::{Kind, Level};
 
 impl Driver {
+    /// Lets the owner, or the partner of a relay, have what was set aside above the high mark.
+    #[cold]
+    pub(super) fn give_out_input(&self, cx: &MetaContext<'_>) {
+        match self.relay() {
+            _ if planted!(ReleaseLost) => {}
+            None => cx.services.deliver.deliver_release(self.owner, cx.alias),
+            Some(relay) => relay::wake(cx, relay.partner()),
+        }
+    }
+
     pub(super) fn deliver(&mut self, cx: &mut MetaContext<'_>, event: Event) {
         let alias = cx.alias;
         match event {
