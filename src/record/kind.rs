@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     NotEstablished,
     /// Buffers that are not dropped stop a connection.
     InputHeld,
+    /// A connection was written to when it took no more.
+    WritesRefused,
     /// A client does not verify its peer.
     Unverified,
     /// A name took long to resolve, and a thread was blocked meanwhile.
@@ -50,6 +52,7 @@ impl Kind {
         Self::ConnectionNotStarted,
         Self::NotEstablished,
         Self::InputHeld,
+        Self::WritesRefused,
         Self::Unverified,
         Self::SlowResolve,
         Self::SlowHandler,
@@ -70,6 +73,7 @@ impl Kind {
             Self::ConnectionNotStarted => "connection_not_started",
             Self::NotEstablished => "connection_not_established",
             Self::InputHeld => "input_held",
+            Self::WritesRefused => "writes_refused",
             Self::Unverified => "peer_not_verified",
             Self::SlowResolve => "slow_resolve",
             Self::SlowHandler => "slow_handler",

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use longshore::prelude::*;
-use longshore::{Flow, Overflow, TcpLimits, WriteErrorKind};
+use longshore::{Flow, Level, Logger, Overflow, Record, TcpLimits, WriteErrorKind};
 
 use crate::support::*;
 
@@ -206,7 +206,12 @@ fn write_that_finds_the_limit_reached_closes_after_what_was_accepted() {
 
 #[test]
 fn telemetry_drops_the_newest_write_and_stays_open() {
-    let node = node();
+    let (records, seen) = mpsc::channel();
+    let logger = Logger::from(move |record: &Record| {
+        let _ = records.send(record.kind);
+    });
+    let options = NodeOptions::from("test@localhost").with_logger(logger);
+    let node = node_with(options.with_log_level(Level::Debug));
     let probe = Probe::spawn(&node);
     let limits = TcpLimits::default()
         .with_output_limit(64 << 10)
@@ -234,7 +239,9 @@ fn telemetry_drops_the_newest_write_and_stays_open() {
             .all(|block| block.iter().all(|byte| *byte == block[0])),
         "a write is dropped as a whole"
     );
-    stop_clean(&node);
+    stop_clean(&node); // the records are written
+    let refused = seen.try_iter().filter(|kind| *kind == "writes_refused");
+    assert_eq!(refused.count(), 1, "one record for 200 writes");
 }
 
 #[test]

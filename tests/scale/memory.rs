@@ -46,7 +46,7 @@ impl Measure {
 }
 
 #[test]
-fn memory_of_an_idle_connection_is_below_600_bytes() {
+fn memory_of_an_idle_connection_is_below_480_bytes() {
     let _turn = alone();
     let connections = scaled(8_000, 1_000);
     if !descriptors_allowed(2 * connections as u64 + 200) {
@@ -86,7 +86,7 @@ fn memory_of_an_idle_connection_is_below_600_bytes() {
         "the pool keeps {} bytes",
         node.buffer_pool().retained_bytes()
     );
-    assert!(bytes < 600.0, "{bytes:.0} bytes for each idle connection");
+    assert!(bytes < 480.0, "{bytes:.0} bytes for each idle connection");
     drop((streams, warm));
     assert!(node.stop().is_clean());
 }

@@ -358,13 +358,20 @@ impl Driver {
         if self.relay().is_some() {
             return self.end_relay(cx, disconnect);
         }
+        let refused_bytes = cx.quota().refused_bytes();
+        if refused_bytes > 0 {
+            cx.record(Level::Debug, Kind::WritesRefused, |record| {
+                let text = "bytes were written to the connection when it took no more";
+                record.set_text(format_args!("{refused_bytes} {text}"));
+            });
+        }
         let message = MessageTcpDisconnect {
             id: cx.alias,
             reason: disconnect,
             bytes_in: self.machine.counters.bytes_in,
             bytes_out: self.machine.counters.bytes_out,
             unsent: cx.unsent,
-            refused_bytes: cx.quota().refused_bytes(),
+            refused_bytes,
             failed_attempts: Vec::new(),
         };
         if planted!(DisconnectTwice) {
