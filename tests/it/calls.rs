@@ -265,6 +265,7 @@ fn call_to_a_process_that_is_in_a_call_waits_for_its_handler() {
     assert_eq!(value_of(&of_second), Ok(Ok(1)));
     second.call().2.answer::<Ask>(2);
     assert_eq!(value_of(&of_first), Ok(Ok(2)));
+    wait_for_count(&node, "blocked_handlers", 0);
     // One that is in a call to it, and is killed, does not wait for its answer.
     let of_second = start_call(&second, last.pid, LIMIT);
     let reply = last.call().2;
