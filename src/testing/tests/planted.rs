@@ -18,11 +18,11 @@
 //! | `ChildrenKept` | 38 | a connection outlives its owner |
 //! | `WaiterForgotten` | 53 | lines of a peer do not arrive |
 //! | `LastCommandLost` | 59 | an orderly end comes before everything that was accepted |
-//! | `StopOvertakesSpawn` | 134 | a stop takes its whole flush timeout |
+//! | `StopOvertakesSpawn` | 1600 | a stop takes its whole flush timeout |
 //!
 //! The seeds are those of one revision: each change of scheduling moves them. The test asks for fewer than 10,000 runs.
 
-use super::{chat, deadlines};
+use super::{chat, deadlines, stops};
 use crate::simulation::planted::{Planted, plant};
 use crate::testing::{WorldOptions, first_failure};
 
@@ -59,7 +59,7 @@ found! {
     planted_deadline_before_its_input_is_found: DeadlineFirst by deadlines;
     planted_forgotten_waiter_is_found: WaiterForgotten by chat;
     planted_exit_that_overtakes_a_spawn_is_found: ExitOvertakesSpawn by chat;
-    planted_stop_that_overtakes_a_spawn_is_found: StopOvertakesSpawn by chat;
+    planted_stop_that_overtakes_a_spawn_is_found: StopOvertakesSpawn by stops;
     planted_lost_last_command_is_found: LastCommandLost by chat;
     planted_timer_that_reaches_a_successor_is_found: TimerReachesSuccessor by chat;
     planted_lost_ack_is_found: AckLost by chat;
