@@ -40,6 +40,9 @@ pub(crate) struct Commands {
     /// Writes to meta-processes that had ended.
     late_writes: AtomicU64,
     stopping: AtomicBool,
+    /// An output has risen above its high mark since the node was started. It is set behind the mark: a thread that does not
+    /// see it yet acts as if it had looked before the mark was set. The thread that sets both sees both.
+    was_above: AtomicBool,
     /// Woken when the last meta-process has ended.
     emptied: Waker,
 }
@@ -75,6 +78,7 @@ impl Commands {
             unflushed: AtomicUsize::new(0),
             late_writes: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            was_above: AtomicBool::new(false),
             emptied,
         }
     }
@@ -193,7 +197,7 @@ impl Commands {
                     Err(ReserveError::Stale)
                 }
             }
-            Some(quota) => quota.reserve(to.generation(), bytes),
+            Some(quota) => self.reserve(quota, to.generation(), bytes),
             None => Err(ReserveError::Stale),
         };
         match outcome {
@@ -207,6 +211,56 @@ impl Commands {
                 message.unpack(),
             )),
         }
+    }
+
+    /// Has a quota accept bytes, and notes that its output is above the high mark.
+    #[inline]
+    pub(crate) fn reserve(
+        &self,
+        quota: &SendQuota,
+        generation: u32,
+        bytes: usize,
+    ) -> Result<(), ReserveError> {
+        if quota.accept_below_marks(generation, bytes) {
+            return Ok(());
+        }
+        self.reserve_at_mark(quota, generation, bytes)
+    }
+
+    #[cold]
+    fn reserve_at_mark(
+        &self,
+        quota: &SendQuota,
+        generation: u32,
+        bytes: usize,
+    ) -> Result<(), ReserveError> {
+        let outcome = quota.reserve(generation, bytes);
+        if quota.is_above(generation) {
+            self.was_above.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// The same for a write.
+    #[inline]
+    fn reserve_write(
+        &self,
+        quota: &SendQuota,
+        generation: u32,
+        bytes: usize,
+    ) -> Result<bool, ReserveError> {
+        let outcome = quota.reserve_write(generation, bytes);
+        if matches!(outcome, Ok(true) | Err(ReserveError::Full)) {
+            self.was_above.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Whether any output has been above its high mark. Until then no owner has to look for the output of a connection
+    /// before it handles the input, which takes a look-up for each message.
+    #[inline]
+    pub(crate) fn was_above(&self) -> bool {
+        self.was_above.load(Ordering::Relaxed)
     }
 
     /// What the sender is to know of a refusal.
@@ -228,7 +282,7 @@ impl Commands {
             self.late_writes.fetch_add(1, Ordering::Relaxed);
             return;
         };
-        match quota.reserve_write(to.generation(), bytes) {
+        match self.reserve_write(quota, to.generation(), bytes) {
             Ok(_) => self.push_write(to, from, data),
             Err(ReserveError::Stale) => {
                 self.late_writes.fetch_add(1, Ordering::Relaxed);
@@ -262,7 +316,7 @@ impl Commands {
         if !is_owner && quota.is_above(to.generation()) {
             return Err(WriteError::new(WriteErrorKind::Full, data));
         }
-        match quota.reserve_write(to.generation(), data.len()) {
+        match self.reserve_write(quota, to.generation(), data.len()) {
             Ok(is_above) => {
                 self.push_write(to, from, data);
                 Ok(if is_above && is_owner {
@@ -284,6 +338,9 @@ impl Commands {
     pub(crate) fn relay(&self, to: Alias, from: Pid, data: Buffer) -> Option<bool> {
         let quota = self.quota(to)?;
         let is_above = quota.reserve_relayed(to.generation(), data.len())?;
+        if is_above {
+            self.was_above.store(true, Ordering::Relaxed);
+        }
         self.push_write(to, from, WriteData::Owned(data));
         Some(is_above)
     }

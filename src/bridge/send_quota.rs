@@ -283,7 +283,7 @@ impl SendQuota {
     /// Transition 1 in the usual case: the generation fits, neither above nor closing is set, and the sum stays below
     /// the limit and the high mark. Returns `false`, having done nothing, in every other case.
     #[inline]
-    fn accept_below_marks(&self, generation: u32, bytes: usize) -> bool {
+    pub(super) fn accept_below_marks(&self, generation: u32, bytes: usize) -> bool {
         // Below both marks a send changes nothing but the count, so one exchange does.
         let below = self.limit.load(Relaxed).min(self.high.load(Relaxed));
         let Some(room) = u64::from(below).checked_sub(bytes as u64) else {

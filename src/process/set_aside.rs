@@ -262,10 +262,11 @@ impl Process {
     /// Whether the output of the connection is above its high mark, so that its owner, this process, gets no input.
     #[inline]
     pub(super) fn is_above(&self, processes: &Processes, alias: Alias) -> bool {
-        processes.commands.quota(alias).is_some_and(|quota| {
-            // A process that gets the data from the owner gets no release.
-            quota.holds_input(alias.generation()) && quota.is_owner(self.control.pid)
-        })
+        processes.commands.was_above()
+            && processes.commands.quota(alias).is_some_and(|quota| {
+                // A process that gets the data from the owner gets no release.
+                quota.holds_input(alias.generation()) && quota.is_owner(self.control.pid)
+            })
     }
 
     /// The connection behind whose input this must wait.

@@ -348,8 +348,9 @@ impl MetaProcess for Driver {
             // Keep-alive bytes count against the quota as the owner's writes do, and are left out if it is full.
             && let Some(bytes) = self.machine.settings.keep_alive_bytes()
             && cx
-                .quota()
-                .reserve(cx.alias.generation(), bytes.len())
+                .services
+                .commands
+                .reserve(cx.quota(), cx.alias.generation(), bytes.len())
                 .is_ok()
         {
             self.machine.send(bytes, cx.now_ms);
