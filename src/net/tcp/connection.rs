@@ -31,6 +31,7 @@ use std::net::SocketAddr;
 
 use self::diversion::Diversion;
 pub(super) use self::held::Watch;
+use self::socket::read_later;
 use super::limits::ConnectionPermit;
 use super::window::DeliveryWindow;
 use crate::base::small_addr::SmallAddr;
@@ -230,17 +231,6 @@ impl Driver {
     #[inline]
     fn input(&mut self, cx: &MetaContext<'_>, input: Input) {
         self.machine.handle(input, cx.now_ms);
-    }
-}
-
-/// Has reading go on in a later activation.
-#[cold]
-fn read_later(cx: &mut MetaContext<'_>, reads: u32) {
-    if reads < READS {
-        cx.call_next();
-    } else {
-        // Other meta-processes have spent the budget: this one has not had a turn that it could prolong.
-        cx.call_again();
     }
 }
 

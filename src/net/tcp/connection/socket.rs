@@ -2,12 +2,23 @@
 
 use std::io;
 
-use super::Driver;
+use super::{Driver, READS};
 use crate::error::Reason;
 use crate::memory::buffer::Buffer;
 use crate::meta::{MetaContext, Offload};
 use crate::net::tcp::limits::ConnectionPermit;
 use crate::proto::tcp::Input;
+
+/// Has reading go on in a later activation.
+#[cold]
+pub(super) fn read_later(cx: &mut MetaContext<'_>, reads: u32) {
+    if reads < READS {
+        cx.call_next();
+    } else {
+        // Other meta-processes have spent the budget: this one has not had a turn that it could prolong.
+        cx.call_again();
+    }
+}
 
 impl Driver {
     /// A reset ends the connection although its owner has paused reading: there is nothing to wait for, and the descriptor
