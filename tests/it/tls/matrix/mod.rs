@@ -19,7 +19,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use longshore::{HandOverError, Logger, RelayError, SocketKind};
+use longshore::{HandOverError, Logger, RelayError, SocketKind, TcpLimits};
 
 use self::peer::{Peer, read_out_all};
 use super::*;
@@ -244,8 +244,18 @@ impl Play {
             .then(|| Watched::new(Probe::spawn_with(&node, bounded)));
         let is_root_listening = random.flip();
         let certs = certs();
+        let mut limits = TcpLimits::default();
+        if random.flip() {
+            // Both sides stop and go on all the time.
+            limits = limits
+                .with_high_water_mark(3_000)
+                .with_low_water_mark(1_000)
+                .with_input_window(2_000);
+        }
         let server = |is_secured: bool| {
-            let options = TcpServerOptions::default().with_read_buffer_size(700);
+            let options = TcpServerOptions::default()
+                .with_read_buffer_size(700)
+                .with_limits(limits.clone());
             if is_secured {
                 options.with_cert_manager(certs.0.clone())
             } else {
