@@ -21,6 +21,8 @@
 //!
 //! Barriers of a stop wait until nothing is held: a process with input that is set aside is not drained.
 
+mod relay_ends;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::envelope::{Envelope, Payload};
@@ -29,7 +31,7 @@ use super::mailbox::Mailbox;
 use super::table::Processes;
 use crate::bridge::BarrierToken;
 use crate::id::{Alias, Pid};
-use crate::message::{CompactMessage, Message, MessageRelayEnd, RelayedConnection};
+use crate::message::{CompactMessage, Message, RelayedConnection};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -119,47 +121,11 @@ impl SetAside {
         self.returning.remove(&alias);
     }
 
-    /// A connection of that relay whose input still goes back.
-    fn returning_side(&self, end: &Envelope) -> Option<Alias> {
-        let Payload::Message(message) = &end.payload else {
-            return None;
-        };
-        let end = message.relay_end()?;
-        let sides = [end.first.id, end.second.id];
-        sides.into_iter().find(|side| self.is_returning(*side))
-    }
-
-    /// The end of the relay that was kept for this connection, unless it must wait for the other one.
-    pub(super) fn take_relay_end(&mut self, alias: Alias) -> Option<Envelope> {
-        let end = self.relay_ends.remove(&alias)?;
-        match self.returning_side(&end) {
-            Some(side) => {
-                self.relay_ends.insert(side, end);
-                None
-            }
-            None => Some(end),
-        }
-    }
-
     /// The process to which the connection goes, of whose input this is the fence or the Disconnect.
     pub(super) fn heir(&mut self, alias: Alias) -> Option<Pid> {
         match self.end_return(alias)?.why {
             Return::HandedOver(to) => Some(to),
             Return::Relayed | Return::Secured => None,
-        }
-    }
-
-    /// Keeps the end of a connection for the end of its relay, which could not learn of it.
-    pub(super) fn keep_end(&mut self, end: RelayedConnection) {
-        self.ended.insert(end.id, end);
-    }
-
-    /// Completes the end of a relay by the ends that were kept for it.
-    fn complete(&mut self, end: &mut MessageRelayEnd) {
-        for side in [&mut end.first, &mut end.second] {
-            if let Some(kept) = self.ended.remove(&side.id) {
-                *side = kept;
-            }
         }
     }
 
@@ -315,40 +281,6 @@ impl Process {
         if is_last {
             aside.release(alias);
         }
-    }
-
-    /// Keeps the end of a relay while input of its connections goes back: the end of one may be among that, and complete it.
-    /// Gives every other envelope back.
-    #[cold]
-    pub(super) fn keep_relay_end(&mut self, envelope: Envelope) -> Option<Envelope> {
-        let Some(aside) = self.control.aside_mut() else {
-            return Some(envelope);
-        };
-        let Some(side) = aside.returning_side(&envelope) else {
-            return Some(envelope);
-        };
-        aside.relay_ends.insert(side, envelope);
-        None
-    }
-
-    /// Completes the end of a relay, if an end was kept for it.
-    #[cold]
-    pub(super) fn complete_relay_end(&mut self, envelope: &mut Envelope) {
-        if let Payload::Message(message) = &mut envelope.payload
-            && let Some(end) = message.relay_end_mut()
-            && let Some(aside) = self.control.aside_mut()
-        {
-            aside.complete(end);
-            self.control.free_aside();
-        }
-    }
-
-    /// Whether an end is kept for the end of a relay.
-    #[inline]
-    pub(super) fn keeps_ends(&self) -> bool {
-        self.control
-            .aside()
-            .is_some_and(|aside| !aside.ended.is_empty())
     }
 
     /// The next envelope that was set aside, if it is its turn to be handled: it and the mailbox take turns, so that an
