@@ -13,6 +13,10 @@ pub(crate) struct HandOver {
 #[derive(Debug)]
 pub(crate) struct SessionDrained;
 
+/// Answers a session that has asked: a read has found the socket empty, and the session was given all that came before.
+#[derive(Debug)]
+pub(crate) struct SocketEmpty;
+
 /// Notifies a session that all input of a connection has gone back to it.
 #[derive(Debug)]
 pub(crate) struct InputReturned(pub(crate) crate::id::Alias);

@@ -19,7 +19,8 @@
 //! holds the data, and the `Release` was for nothing. Excluded because the `Release` goes through the same mailbox, which
 //! the worker looks at only after it has held the data; and of 4 and 3 likewise.
 //!
-//! Barriers of a stop wait until nothing is held: a process with input that is set aside is not drained.
+//! Barriers of a stop wait until nothing is held: a process with input that is set aside is not drained. Nor is a session that
+//! has asked its connection whether the socket has more input, because it closes by itself if not.
 
 mod relay_ends;
 
@@ -41,6 +42,8 @@ pub(super) struct SetAside {
     /// over then: a search for it would cost as much as there are connections.
     released: VecDeque<Alias>,
     barriers: Vec<BarrierToken>,
+    /// A session that closes when it is idle has asked its connection whether the socket has more.
+    awaits_answer: bool,
     /// Connections whose input goes back to their stripe, until their fence comes.
     returning: HashMap<Alias, VecDeque<Returning>>,
     /// Connections that had ended when the relay came to them, until its end comes.
@@ -189,6 +192,7 @@ impl SetAside {
             && self.returning.is_empty()
             && self.ended.is_empty()
             && self.relay_ends.is_empty()
+            && !self.awaits_answer
     }
 
     /// Envelopes that wait.
@@ -325,6 +329,17 @@ impl ProcessContext<'_> {
     pub(crate) fn holds_input(&self, alias: Alias) -> bool {
         let quota = self.processes.commands.quota(alias);
         quota.is_some_and(|quota| quota.holds_input(alias.generation()))
+    }
+
+    /// Barriers wait while this session awaits the answer of its connection.
+    pub(crate) fn await_answer(&mut self, awaits: bool) {
+        if awaits {
+            let cold = self.control.cold.get_or_insert_default();
+            cold.aside.get_or_insert_default().awaits_answer = true;
+        } else if let Some(aside) = self.control.aside_mut() {
+            aside.awaits_answer = false;
+            self.control.free_aside();
+        }
     }
 
     /// Sends a message to this process that comes when the output of the connection has fallen to its low mark, before

@@ -64,9 +64,14 @@ struct Site {
 
 impl Site {
     fn new(stays: bool) -> Self {
+        Self::with(Framing::Raw, stays)
+    }
+
+    fn with(framing: Framing, stays: bool) -> Self {
         let node = node();
         let probe = Probe::spawn(&node);
-        let server = TcpServer::bind("127.0.0.1:0").unwrap();
+        let options = TcpServerOptions::default().with_framing(framing);
+        let server = TcpServer::bind(options).unwrap();
         let addr = server.local_addr();
         let (sender, noted) = mpsc::channel();
         let listener = probe
@@ -142,7 +147,33 @@ fn idle_sessions_close_and_the_one_with_half_a_request_ends_it_first() {
 
 #[test]
 fn what_the_peer_has_sent_is_answered_before_a_drained_session_closes() {
-    let site = Site::new(false);
+    answers_all_that_the_peer_has_sent(Site::new(false));
+}
+
+// A session is idle behind each frame, although the socket has more than the window lets through.
+#[test]
+fn frames_in_the_socket_are_answered_before_a_drained_session_closes() {
+    answers_all_that_the_peer_has_sent(Site::with(Framing::fixed(100_000), false));
+}
+
+#[test]
+fn half_a_frame_is_waited_for_before_a_drained_session_closes() {
+    let site = Site::with(Framing::fixed(6), false);
+    let [mut whole, mut half] = [site.client(), site.client()];
+    half.write_all(b"whole\nhal").unwrap();
+    assert_eq!(read(&mut half, 6), b"whole\n");
+    site.drain(LIMIT);
+    assert_eq!(read_to_end(&mut whole), b"");
+    drop(whole);
+    site.probe.saw_nothing_yet();
+    half.write_all(b"f!\n").unwrap();
+    assert_eq!(read_to_end(&mut half), b"half!\n");
+    drop(half);
+    assert_eq!(drained(&site.probe).finished, 2);
+    stop_clean(&site.node);
+}
+
+fn answers_all_that_the_peer_has_sent(site: Site) {
     let mut peer = site.client();
     let line = [vec![b'x'; 99_999], vec![b'\n']].concat();
     let mut writer = peer.try_clone().unwrap();

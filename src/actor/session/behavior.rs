@@ -17,7 +17,7 @@ use super::{Session, SessionContext};
 use crate::actor::number_of;
 use crate::base::small_addr::SmallAddr;
 use crate::bridge::request::Reply;
-use crate::bridge::{Framing, InputReturned, SessionDrained};
+use crate::bridge::{Framing, InputReturned, SessionDrained, SocketEmpty};
 use crate::error::{DisconnectReason, FrameError, Reason};
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
@@ -72,6 +72,10 @@ pub(super) struct Peer {
     is_draining: bool,
     /// It closes as soon as no input is left.
     pub(super) closes_when_idle: bool,
+    /// It was idle, and has asked the connection whether the socket is empty.
+    has_asked: bool,
+    /// Its client connection is lost, and the next one is not established.
+    is_lost: bool,
     /// A callback has resumed the session or changed the framing: what was left is offered again.
     pub(super) wants_offer: bool,
     pub(super) cold: Option<Box<ColdState>>,
@@ -128,6 +132,8 @@ impl<S: Session> SessionBehavior<S> {
                 has_peer_closed: false,
                 is_draining: false,
                 closes_when_idle: false,
+                has_asked: false,
+                is_lost: false,
                 wants_offer: false,
                 cold,
             },
@@ -142,6 +148,7 @@ impl<S: Session> SessionBehavior<S> {
         connect: &MessageTcpConnect,
     ) -> Result<(), Reason> {
         self.peer.alias = Some(connect.id);
+        self.peer.is_lost = false;
         self.peer.remote_addr = connect.remote_addr.into();
         self.peer.local_addr = connect.local_addr.into();
         self.peer.set_tls(connect.tls.as_deref());
@@ -182,7 +189,7 @@ impl<S: Session> SessionBehavior<S> {
                 self.connected(env, &connect)?;
             }
             Message::TcpReconnecting(lost) if own.is_none_or(|own| own == lost.id) => {
-                self.lost();
+                self.lost(env);
                 let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
                 self.session.reconnecting(&mut cx, &lost)?;
             }
@@ -219,11 +226,14 @@ impl<S: Session> SessionBehavior<S> {
     }
 
     /// What is left of a connection that was lost means nothing to the next one.
-    fn lost(&mut self) {
+    fn lost(&mut self, env: &mut ProcessContext<'_>) {
         self.input.reset();
         let peer = &mut self.peer;
         // The next connection begins unpaused.
         (peer.is_paused, peer.is_waiting) = (false, false);
+        // The answer of the lost connection does not come.
+        (peer.has_asked, peer.is_lost) = (false, true);
+        env.await_answer(false);
         peer.has_peer_closed = false;
     }
 
@@ -382,6 +392,7 @@ impl<S: Session> Behavior for SessionBehavior<S> {
                     return self.input_returned(env, message);
                 }
                 Err(message) if message.is::<SessionDrained>() => self.drained(env)?,
+                Err(message) if message.is::<SocketEmpty>() => self.socket_is_empty(env),
                 Err(message) => {
                     let (session, mut cx) = self.context(env);
                     session.handle_message(&mut cx, from, message)?;

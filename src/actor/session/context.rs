@@ -110,7 +110,7 @@ impl<'a> SessionContext<'a> {
     }
 
     /// Closes the connection as soon as nothing that the peer has sent is left, that is, when `received` has taken
-    /// everything; what was written is sent. An answer that this session waits for does not count as left.
+    /// everything, the socket is empty, and no frame is incomplete; what was written is sent. An answer that this session waits for does not count as left.
     pub fn close_when_idle(&mut self) {
         self.peer.closes_when_idle = true;
     }
@@ -278,6 +278,12 @@ impl<'a> SessionContext<'a> {
             // A connection that has ended has nothing left to do; its Disconnect is on its way.
             let _ = self.cx.command(alias, command);
         }
+    }
+
+    /// Asks the connection whether its socket has input, which it answers when it has none.
+    pub(super) fn ask_whether_empty(&mut self) {
+        let asker = self.cx.pid();
+        self.command(SocketCommand::ReportEmpty(asker));
     }
 
     /// Closes the connection for a reason that was found in its input.

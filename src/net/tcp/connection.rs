@@ -67,6 +67,8 @@ pub(crate) struct Driver {
     writable: bool,
     /// The owner may give out the input that it has set aside.
     release_due: bool,
+    /// Its session closes when no input is left, and has asked whether the socket has more.
+    reports_empty: bool,
     /// A short read does not show that the socket is empty: the end may be behind it, or an urgent byte.
     reads_on: bool,
     /// The poll has reported a hang-up: a reset, or an orderly end in both directions.
@@ -95,6 +97,7 @@ impl Driver {
             // A new socket has room, and the poll reports that only when it changes.
             writable: true,
             release_due: false,
+            reports_empty: false,
             reads_on: false,
             hung_up: false,
         }
@@ -119,18 +122,20 @@ impl Driver {
     /// mark: behind the Writable, so that the owner first learns that it may write.
     #[inline]
     pub(super) fn drive(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if self.release_due {
-            return self.drive_and_release(cx);
+        if self.release_due | self.reports_empty {
+            return self.drive_and_report(cx);
         }
         self.drive_machine(cx)
     }
 
     #[cold]
-    fn drive_and_release(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn drive_and_report(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let outcome = self.drive_machine(cx);
         // The flag is cleared after the machine has run, because that may set it again for what is released below.
-        self.release_due = false;
-        self.give_out_input(cx);
+        if std::mem::take(&mut self.release_due) {
+            self.give_out_input(cx);
+        }
+        self.answer_empty(cx);
         outcome
     }
 

@@ -38,18 +38,42 @@ impl<S: Session> SessionBehavior<S> {
         session.draining(&mut cx)
     }
 
-    /// Closes the connection unless input of it is left somewhere. A relay, or one whose session has paused, is not idle.
+    /// Closes the connection unless input of it is left somewhere, of which the connection is asked. A relay, or one whose session has paused, is not idle.
     #[cold]
     pub(super) fn close_if_idle(&mut self, env: &mut ProcessContext<'_>) {
-        let Some(alias) = self.peer.alias else { return };
-        let is_busy = self.input.len() > 0
-            || self.peer.is_paused
-            || self.peer.is_closing
-            || env.has_set_aside(alias)
-            || env.is_relayed(alias);
-        if !is_busy {
+        if self.is_busy(env) {
+            return;
+        }
+        if self.peer.is_lost {
+            // Without a connection there is no socket that could have more.
+            self.context(env).1.close();
+        } else if !std::mem::replace(&mut self.peer.has_asked, true) {
+            self.context(env).1.ask_whether_empty();
+            // A stop ends the connection behind its barriers.
+            env.await_answer(true);
+        }
+    }
+
+    /// The answer. What has come before it was handled before it, unless it is still left.
+    #[cold]
+    pub(super) fn socket_is_empty(&mut self, env: &mut ProcessContext<'_>) {
+        self.peer.has_asked = false;
+        if self.peer.closes_when_idle && !self.is_busy(env) {
             self.context(env).1.close();
         }
+        // Behind the close, so that what a barrier lets go comes later than that.
+        env.await_answer(false);
+    }
+
+    /// Whether the session has input, or does not take any.
+    fn is_busy(&self, env: &ProcessContext<'_>) -> bool {
+        self.input.len() > 0
+            || self.peer.is_paused
+            || self.peer.is_closing
+            || self
+                .peer
+                .alias
+                .is_none_or(|alias| env.has_set_aside(alias) || env.is_relayed(alias))
     }
 
     /// All input has gone back: the session ends if its connection has another owner now.

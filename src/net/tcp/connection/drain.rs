@@ -1,8 +1,22 @@
-//! What a connection does when its listener is drained, or when its node begins to stop.
+//! What a connection does when its listener is drained, or when its node begins to stop, and how a session comes to its end
+//! then.
+//!
+//! A session that closes when no input is left knows of what it was given, and not of what is in the socket: the window may
+//! have stopped reading. So it asks, whenever it has handled everything:
+//!
+//! 1. The session has nothing left and sends `ReportEmpty`.
+//! 2. The connection reads on, as far as window and mailbox let it. What it finds goes to the session.
+//! 3. A read finds the socket empty, or the peer has ended its side, and the mailbox has refused nothing: `SocketEmpty` goes
+//!    to the session, behind the input.
+//! 4. The session still has nothing left, and closes. Otherwise it asks again when it has handled what has come.
+//!
+//! What it does not do: it does not wait for bytes that are on their way through the network.
 
 use super::Driver;
+use crate::bridge::SocketEmpty;
 use crate::error::{DisconnectReason, Reason};
-use crate::id::Alias;
+use crate::id::{Alias, Pid};
+use crate::message::Message;
 use crate::meta::MetaContext;
 use crate::net::tcp::limits::ConnectionPermit;
 
@@ -38,5 +52,28 @@ impl Driver {
             cx.services.deliver.deliver_drain(self.owner);
         }
         Ok(())
+    }
+
+    /// Transition 1. An asker that has given the connection away since has nothing to close.
+    #[cold]
+    pub(super) fn report_empty(&mut self, asker: Pid) {
+        if self.owner == asker {
+            self.readable = true;
+            self.reports_empty = true;
+        }
+    }
+
+    /// Transition 3.
+    #[cold]
+    pub(super) fn answer_empty(&mut self, cx: &MetaContext<'_>) {
+        if !self.reports_empty {
+            return;
+        }
+        let status = self.machine.status();
+        let is_read = !self.readable && !status.has_unread;
+        if (is_read || status.is_half_closed_by_peer) && self.delivers() {
+            self.reports_empty = false;
+            self.deliver_control(cx, Message::new(SocketEmpty));
+        }
     }
 }

@@ -127,6 +127,7 @@ impl Driver {
                 deliver.disown(parent, cx.alias);
             }
             self.owner = order.to;
+            self.reports_empty = false;
         }
         // A pause belongs to the owner that has asked for it, and the new one does not know of it.
         self.input(cx, Input::SetPaused(false));

@@ -302,6 +302,7 @@ impl Driver {
             SocketCommand::Returned(data) => return self.keep_returned(data),
             SocketCommand::PartnerEnded(outcome) => return self.partner_ended(cx, outcome),
             SocketCommand::LookAtHeld => return self.look_at_held(cx),
+            SocketCommand::ReportEmpty(asker) => return self.report_empty(asker),
             SocketCommand::StopRelaying(asker) => return self.stop_relaying(cx, asker),
             SocketCommand::RelayStopped => return self.feed_stopped(cx),
             SocketCommand::Drain(_)
