@@ -1,4 +1,4 @@
-//! Longshore: one actor owns every connection, or, as `longshore-sessions`, each connection has a process of its own.
+//! Longshore: one actor owns every connection; the message it gets, sent back, is the write.
 //!
 //! TLS goes through a `CertManager`; datagrams through a `UdpServer`. The handler computes inside the actor, so a second
 //! worker helps only if connections are spread over a pool of actors: with more than one worker there is one actor per
@@ -9,26 +9,9 @@ use longshore::prelude::*;
 use longshore::tls::CertManager;
 use std::{net::SocketAddr, sync::Arc, sync::mpsc};
 
-/// Serves each connection by a process of its own, until the process is killed.
-pub fn serve_sessions(options: Options) -> Served {
-    options.require(&[Mode::Echo, Mode::Sink]);
-    let node = start(&options)?;
-    let (bound, was_bound) = mpsc::channel();
-    let options = Arc::new(options);
-    let listener = Listener {
-        options: Arc::clone(&options),
-        bound,
-    };
-    node.spawn(move || listener.clone())?;
-    if let Some(addr) = was_bound.iter().next() {
-        options.announce(addr)?;
-    }
-    Ok(node.wait()?)
-}
-
 /// Serves until the process is killed.
 pub fn serve(options: Options) -> Served {
-    let node = start(&options)?;
+    let node = Node::start(NodeOptions::from("bench@localhost").with_workers(options.workers))?;
     let options = Arc::new(options);
     let pool = match options.workers {
         1 => Vec::new(),
@@ -48,10 +31,6 @@ pub fn serve(options: Options) -> Served {
         options.announce(addr)?;
     }
     Ok(node.wait()?)
-}
-
-fn start(options: &Options) -> Result<Node, longshore::Error> {
-    Node::start(NodeOptions::from("bench@localhost").with_workers(options.workers))
 }
 
 fn start_worker(
@@ -144,35 +123,4 @@ fn answer(options: &Options, cx: &mut Context<'_>, message: Message) -> Result<(
         _ => {}
     }
     Ok(())
-}
-
-/// Binds the socket whose connections have processes of their own.
-#[derive(Clone)]
-struct Listener {
-    options: Arc<Options>,
-    bound: mpsc::Sender<SocketAddr>,
-}
-
-impl Actor for Listener {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
-        let server = TcpServer::bind(self.options.addr)?;
-        let addr = server.local_addr();
-        let options = Arc::clone(&self.options);
-        cx.spawn_meta(server.serve(move || Connection(Arc::clone(&options))))?;
-        self.bound.send(addr).map_err(|_| Reason::Shutdown)
-    }
-}
-
-/// Serves one connection.
-struct Connection(Arc<Options>);
-
-impl Session for Connection {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
-        self.0.spin.work(input);
-        let data = input.take();
-        if self.0.echoes() {
-            cx.write(data);
-        }
-        Ok(())
-    }
 }

@@ -82,7 +82,6 @@ pub const PEERS: &[(&str, Serve)] = &[
     ("ractor", ractor::serve),
     ("kameo", kameo::serve),
     ("longshore", longshore::serve),
-    ("longshore-sessions", longshore::serve_sessions),
 ];
 
 impl Options {
