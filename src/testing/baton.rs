@@ -195,6 +195,8 @@ impl Baton {
         let woken = std::mem::take(&mut self.board.notes().woken);
         let mut queued = Vec::new();
         let mut queue = |waiting: &mut Waiting| {
+            // A polled wait is resumed by `poll`. If its process were queued as well, it would be resumed twice for one
+            // wait.
             if !std::mem::replace(&mut waiting.is_queued, true) && !waiting.wait.is_polled {
                 queued.extend(waiting.process);
             }
@@ -217,6 +219,8 @@ impl Baton {
         let is_meant = |waiting: &mut Waiting| {
             (waiting.wait.is_polled || waiting.process.is_none()) && waiting.is_due(now_ns)
         };
+        // All are taken out first: one that goes on waiting is put at the end of the list, and would be met there again
+        // and again.
         let meant: Vec<_> = self.waiting.extract_if(.., is_meant).collect();
         let mut has_run = false;
         for waiting in meant {
@@ -232,6 +236,8 @@ impl Baton {
 
     /// When the next wait is over that has a time.
     pub(super) fn next_ns(&self) -> Option<u64> {
+        // One that is queued waits for its turn and no longer for a time. Its deadline is over, and while its node
+        // pauses the world would pass to that same moment for ever.
         let waiting = self.waiting.iter().filter(|waiting| !waiting.is_queued);
         let deadlines = waiting.map(|waiting| waiting.wait.deadline_ns);
         deadlines
@@ -272,6 +278,8 @@ impl Drop for Baton {
     fn drop(&mut self) {
         let waiting = self.waiting.drain(..).map(|waiting| waiting.runner);
         for runner in waiting.chain(self.idle.drain(..)) {
+            // The thread ends by this: `recv` and `send` of the runner fail once the other ends of its channels are
+            // gone. A join before that would wait for a thread that waits for this one.
             drop((runner.orders, runner.reports));
             // Nothing is left that its panic could go to.
             drop(runner.thread.join());
@@ -371,12 +379,15 @@ impl Driver for Link {
             if simulation::now_ns() >= deadline_ns || !self.wait(wait) {
                 return false;
             }
+            // From here on a look in vain is no progress: if it counted, the world would look at this wait for ever,
+            // and time would not pass.
             wait.is_the_same = true;
         }
     }
 
     fn run_until_woken(&self, deadline_ns: u64, done: &mut dyn FnMut(&Waker) -> bool) -> bool {
         loop {
+            // A number for each round: a wake that belongs to the round before must not end the wait of this one.
             let number = self.next_number();
             let waker = Waker::from(Arc::new(Note {
                 board: self.board.clone(),
@@ -395,9 +406,11 @@ impl Driver for Link {
                 is_the_same: false,
             });
             if !is_resumed {
+                // It waits in a `drop` while its stack unwinds. A second panic would abort the program.
                 if thread::panicking() {
                     return false;
                 }
+                // Not `panic!`: the hook would print a message for an unwinding that is no failure.
                 std::panic::resume_unwind(Box::new("the simulation has ended"));
             }
         }

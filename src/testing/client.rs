@@ -295,6 +295,7 @@ impl TestClient {
     pub fn reset(&self) {
         let mut state = self.state.borrow_mut();
         if let Some(socket) = state.socket.take() {
+            // The socket is dropped at the end of the block, and this option makes a reset of its close.
             socket.reset_on_close();
         }
     }
@@ -325,6 +326,7 @@ impl TestClient {
 
 impl Drop for TestClient {
     fn drop(&mut self) {
+        // Out of the list first: the world serves every client in it.
         self.world.0.clients.borrow_mut().remove(&self.token);
         self.state.borrow_mut().socket = None;
     }
@@ -368,12 +370,15 @@ impl TestUdp {
 
     /// The next datagram, if one has come, and its sender.
     pub fn try_receive(&self) -> Option<(Vec<u8>, SocketAddr)> {
+        // The length of a datagram is a field of 16 bits (RFC 768), so none is cut here.
         let mut buffer = vec![0; 65_536];
         let (length, from) = self.socket.receive(&mut buffer).ok()?;
         buffer.truncate(length);
         let from = from.ip()?;
         Some((
             buffer,
+            // On a dual-stack socket an IPv4 sender has a mapped address (RFC 4291, 2.5.5.2), which would equal no
+            // address that the test knows.
             SocketAddr::new(from.ip().to_canonical(), from.port()),
         ))
     }
@@ -381,6 +386,7 @@ impl TestUdp {
     /// The address of the socket, as a node on the same host sees it.
     pub fn local_addr(&self) -> SocketAddr {
         let local = self.socket.local_addr().and_then(|local| local.ip());
+        // The socket is bound to the unspecified address, to which nothing can be sent. Of it the port alone is of use.
         let port = local.map_or(0, |local| local.port());
         SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port))
     }

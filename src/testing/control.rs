@@ -104,6 +104,7 @@ impl World {
         let host = self.host_of(node);
         self.0
             .net()
+            // What accept(2) reports for a connection that was reset in the backlog: the listener itself is in order.
             .fail_accepts(host, ErrorKind::ConnectionAborted, accepts);
     }
 

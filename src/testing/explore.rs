@@ -147,9 +147,12 @@ fn shrink(
     scenario: &impl Fn(&World),
     mut failure: Failure,
 ) -> Failure {
+    // One run for each fault: to try all subsets would take a number of runs that doubles with each of them.
     for fault in 0..failure.drawn {
         let mut left_out = failure.left_out.clone();
         left_out.push(fault);
+        // Any failure counts, also one with another message. What is reported is the failure of the smaller run as a
+        // whole, so message, trace and faults belong together.
         if let Err(smaller) = run(options, seed, &left_out, scenario) {
             failure = smaller;
         }

@@ -180,6 +180,8 @@ impl Schedule {
             self.drawn += 1;
         }
         self.pending
+            // Latest first, so that the next one is taken off the end. The number decides between equal times, which
+            // keeps the order the same when another fault is left out.
             .sort_by_key(|(at_ns, number, _)| std::cmp::Reverse((*at_ns, *number)));
     }
 
@@ -209,6 +211,8 @@ impl Schedule {
 /// Draws the same numbers for every kind, so that a kind does not move what is drawn next.
 fn draw_fault(options: &FaultOptions, random: &mut Generator) -> Fault {
     let kind = options.kinds[random.below(options.kinds.len() as u64) as usize];
+    // What there is when the fault happens is not known yet, and the remainder decides then. 2^16 is far above the
+    // connections and processes of a scenario, so that no remainder is much more likely than another.
     let which = random.below(1 << 16) as usize;
     let other = random.below(1 << 16) as usize;
     let time = Duration::from_nanos(random.below(options.longest.as_nanos() as u64));
@@ -247,6 +251,7 @@ impl World {
                 self.0.net().cut_connection(connection % connections);
             }
             Fault::ResetAfter { connection, bytes } if connections > 0 => {
+                // Side 1 is the one that has accepted.
                 self.0.net().cut_after(connection % connections, 1, bytes);
             }
             Fault::Stall { connection, time } if connections > 0 => {
@@ -254,6 +259,7 @@ impl World {
                 let until_ns = net.now_ns() + time.as_nanos() as u64;
                 net.stall_connection(connection % connections, until_ns);
             }
+            // A list may be drawn before the first node is started, and a fault without a target has no effect.
             _ if nodes == 0 => {}
             Fault::Pause { node, time } => self.pause(node % nodes, time),
             Fault::Partition { node, time } => self.partition(node % nodes, time),

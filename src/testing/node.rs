@@ -54,6 +54,7 @@ impl TestNode {
     /// As [`Node::start`].
     pub fn start_with(world: &World, options: NodeOptions) -> Result<Self, Error> {
         let name = options.name.as_str();
+        // The part before the `@` names the host, under which other nodes find its addresses.
         let name = name.split('@').next().unwrap_or(name).to_owned();
         let site = world.add_site(&name);
         let node = {

@@ -95,6 +95,7 @@ impl Chooser {
         let Candidates { tasks, can_poll } = candidates;
         self.tick = self.tick.wrapping_add(1);
         if tasks == 0 {
+            // The node would be no candidate if its poll had nothing to report either.
             return Choice::Poll;
         }
         let is_polls_turn = can_poll && self.tick.is_multiple_of(POLL_TICKS);
@@ -104,6 +105,7 @@ impl Chooser {
             Policy::Newest if is_polls_turn => Choice::Poll,
             Policy::Newest => Choice::Task(tasks - 1),
             Policy::Starve => self.choose_but_one(candidates, number),
+            // `new` has put another policy in the place of `BySeed`.
             Policy::Random | Policy::BySeed => {
                 let drawn = self.pick(tasks + usize::from(can_poll));
                 match drawn < tasks {
@@ -121,6 +123,7 @@ impl Chooser {
             self.starved = Some(number(self.pick(tasks)));
             self.starved_for = 0;
         }
+        // By its number: the place of a task in the queue changes with each one that runs.
         let other = (0..tasks).find(|place| Some(number(*place)) != self.starved);
         match other {
             Some(place) => Choice::Task(place),

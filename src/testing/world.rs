@@ -96,6 +96,7 @@ impl World {
             this: Weak::clone(this),
         });
         let driver: Rc<dyn Driver> = Rc::clone(&inner) as _;
+        // An earlier world of this thread has left its time behind.
         simulation::set_now_ns(0);
         simulation::install(&driver, &site);
         Self(inner)
@@ -131,6 +132,8 @@ impl World {
     pub fn run_until_idle(&self) {
         self.0.enter();
         let mut steps = 0;
+        // Asked before each step: one without work passes to the next timer, and with a periodic one the world would
+        // never be idle.
         while (self.0.is_busy() || self.0.can_run()) && self.0.step(u64::MAX) == Step::Ran {
             self.0.count(&mut steps);
         }

@@ -47,6 +47,7 @@ impl NodeEntry {
         let Some(queue) = self.core.scheduler.simulated_queue() else {
             return none;
         };
+        // Without held tasks a place in the list is the place in the queue, and no list is built for each step.
         let runnable = (!self.held.is_empty()).then(|| {
             let is_free = |place: &usize| !self.held.contains(&queue[*place]);
             (0..queue.len()).filter(is_free).collect::<Vec<_>>()

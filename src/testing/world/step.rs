@@ -72,6 +72,8 @@ impl Inner {
         match self.next_ns() {
             Some(next_ns) if next_ns <= limit_ns => {
                 self.pass_until(next_ns);
+                // Everything that can run at this moment has run, so an invariant never sees a process half-way through
+                // its work.
                 self.check();
                 Step::Ran
             }
@@ -126,6 +128,7 @@ impl Inner {
     fn run_job(&self) -> bool {
         let mut net = self.net();
         let (job, now_ns) = (net.take_job(), net.now_ns());
+        // The job takes the lock of the network itself.
         drop(net);
         let Some((site, job)) = job else {
             return false;
@@ -195,6 +198,8 @@ impl Inner {
                 }
             },
         }
+        // Each activation takes some time. At no cost, two processes that keep each other busy would stop the clock,
+        // and no deadline would ever be reached.
         let cost_ns = self.chooser.borrow_mut().cost_ns(self.task_cost_ns);
         let mut net = self.net();
         let to_ns = net.now_ns() + cost_ns;
@@ -275,6 +280,7 @@ impl Inner {
         let net = self.net();
         let event = net.next_ns();
         let job = net.next_job_ns();
+        // `NodeEntry::next_ns` takes the lock of the network as well.
         drop(net);
         let wait = self.baton.borrow().next_ns();
         let fault = self.schedule.borrow().next_ns();
@@ -304,6 +310,7 @@ impl Driver for Inner {
     }
 
     fn run_until_woken(&self, deadline_ns: u64, done: &mut dyn FnMut(&Waker) -> bool) -> bool {
+        // The thread of the test runs the world and looks after each step, so there is nothing to wake.
         self.run(deadline_ns, &mut || done(Waker::noop()))
     }
 }
