@@ -66,6 +66,7 @@ impl<T> Arena<T> {
             return None;
         }
         let value = place.value.take()?;
+        // A key of the value is stale from here on, also when the place holds another one.
         place.generation += 1;
         self.free.push(key.index);
         Some(value)

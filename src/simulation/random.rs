@@ -25,6 +25,7 @@ pub(crate) struct Generator {
 
 /// One step of SplitMix64.
 fn split_mix(state: &mut u64) -> u64 {
+    // 2^64 divided by the golden ratio. The factors below are those of Stafford's mixer 13, which SplitMix64 uses.
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -47,8 +47,10 @@ use stream::Connection;
 pub(crate) use stream::Side;
 
 /// How long a host without an answer keeps a connection attempt waiting: the 127 s of Linux.
+// tcp_syn_retries of tcp(7): six retries, which wait for 1, 2, 4 and so on up to 64 seconds.
 const CONNECT_TIMEOUT_NS: u64 = 127_000_000_000;
 /// A lost segment is sent again after this.
+// TCP_RTO_MIN of Linux, below the second of RFC 6298, 2.4.
 const RETRANSMIT_NS: u64 = 200_000_000;
 
 /// The network of a world.
@@ -64,6 +66,8 @@ pub(crate) struct Net {
     listeners: Arena<connect::Listening>,
     datagrams: Arena<Datagrams>,
     polls: Vec<Poll>,
+    // Ordered maps here and below. The order of a hash map differs from process to process, and a seed would not repeat
+    // its run.
     names: BTreeMap<String, Vec<std::net::IpAddr>>,
     /// Links that differ from the options, the lower host first.
     links: BTreeMap<(HostId, HostId), LinkOptions>,
@@ -85,6 +89,8 @@ pub(crate) struct Net {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Scheduled {
     at_ns: u64,
+    // Before the event in the derived order: events of one moment happen in the order in which they were scheduled, and
+    // not by their kind.
     number: u64,
     event: Event,
 }
@@ -200,7 +206,10 @@ impl Net {
             && next.at_ns <= to_ns
             && let Some(Reverse(next)) = self.events.pop()
         {
+            // An event may have been scheduled for a time that is over. It happens now, because time does not go back.
             self.now_ns = self.now_ns.max(next.at_ns);
+            // Before it is handled: an event that a cut link holds back is not on its way, and does not keep the world
+            // from being idle.
             self.in_flight -= usize::from(next.event.is_on_its_way());
             self.handle(next.event);
         }
@@ -253,6 +262,8 @@ impl Net {
             | Event::Ack(key, ..)
             | Event::Window(key, _)
             | Event::Reset(key, _) => *key,
+            // These two are answers that travel over the link. A timeout is counted at the client, whatever the link
+            // does.
             Event::ConnectFailed(key, Failure::Refused | Failure::HostUnreachable) => *key,
             _ => return false,
         };

@@ -120,6 +120,7 @@ impl Default for NetOptions {
             send_buffer: 64 * 1024,
             receive_buffer: 64 * 1024,
             descriptors: 100_000,
+            // `ip_local_port_range` of Linux, see ip(7).
             ephemeral_ports: 32_768..=60_999,
         }
     }

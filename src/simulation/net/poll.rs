@@ -188,9 +188,11 @@ impl Net {
         mut report: impl FnMut(u64, Interest),
     ) -> std::io::Result<()> {
         let interruptions = std::mem::take(&mut self.polls[poll].interruptions);
+        // epoll_wait(2) fails with EINTR only while it blocks. A look that does not wait uses the signal up.
         if waits && interruptions > 0 {
             return Err(std::io::ErrorKind::Interrupted.into());
         }
+        // The length is taken once: what becomes ready meanwhile is for the next turn, as with epoll_wait(2).
         for _ in 0..self.polls[poll].ready.len() {
             let Some(watched) = self.polls[poll].ready.pop_front() else {
                 break;

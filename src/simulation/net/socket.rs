@@ -164,6 +164,7 @@ impl Listener {
 
     pub(crate) fn accept(&self) -> io::Result<(StreamSocket, Address)> {
         let (key, remote) = self.site.net().accept(self.key)?;
+        // Side 0 has connected, so what is accepted is side 1 of the same connection.
         Ok((StreamSocket::new(&self.site, key, 1), remote))
     }
 
@@ -220,6 +221,7 @@ impl DatagramSocket {
 impl Descriptor {
     pub(crate) fn take(site: &Site) -> Option<Self> {
         let host = site.host;
+        // A host that has none left gives none in reserve, as open(2) fails then.
         site.net().take_descriptor(host).ok()?;
         Some(Self(site.clone()))
     }
@@ -316,6 +318,8 @@ impl super::Net {
         let connection = self.connections.get(key).ok_or_else(not_connected)?;
         let end = &connection.ends[usize::from(side)];
         match end.phase {
+            // getpeername(2) fails with ENOTCONN before the handshake is done and after a reset, although the address
+            // is known here.
             super::stream::Phase::Established => Ok(end.remote.clone()),
             _ => Err(not_connected()),
         }
@@ -323,6 +327,7 @@ impl super::Net {
 
     fn take_error(&mut self, key: Key, side: Side) -> Option<io::Error> {
         let end = &mut self.connections.get_mut(key)?.ends[usize::from(side)];
+        // Taken and not copied: SO_ERROR is cleared by reading it (socket(7)), and a second look finds none.
         end.error.take().map(io::Error::from)
     }
 
