@@ -222,6 +222,7 @@ impl CertManager {
     /// # Ok(()) }
     /// ```
     pub fn add(&self, name: &str, source: impl Into<CertSource>) -> Result<(), CertError> {
+        // Before the swap, which other swaps wait for: what is read here does not depend on the old set.
         let pair = source.into().load()?;
         let name = check_name(name, &pair)?;
         self.swap(|old| {

@@ -94,12 +94,15 @@ fn other(error: impl std::fmt::Display) -> Error {
 
 fn try_server(config: &Arc<ServerConfig>) -> Result<(), Error> {
     let provider = Arc::clone(config.crypto_provider());
+    // Whether clients trust the certificate is not what is tried: one that is self-signed works for those that know it.
     let verifier = Arc::new(AnyCertificate::new(&provider));
     let mut any_client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
+    // A client with other protocols would be refused (RFC 7301 section 3.2), and the trial would say nothing about the
+    // rest.
     any_client.alpn_protocols.clone_from(&config.alpn_protocols);
     let client = ClientConnection::new(Arc::new(any_client), example_name()?)?;
     let mut client = Connection::from(client);
@@ -113,6 +116,8 @@ fn try_server(config: &Arc<ServerConfig>) -> Result<(), Error> {
             Err(error) => return Err(error),
         }
         let bytes = carry(&mut server, &mut client)?;
+        // A client of this crate would refuse such a flight, and the operator would learn of it from the first
+        // connection.
         if bytes > HANDSHAKE_LIMIT_BYTES {
             let problem = format!("takes {bytes} bytes, must be at most {HANDSHAKE_LIMIT_BYTES}");
             return Err(other(format!(

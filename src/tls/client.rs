@@ -189,6 +189,8 @@ impl TlsClientOptions {
             }
             return Ok(Arc::clone(config));
         }
+        // Held while the config is built: connections that begin at the same moment wait for one build, and share its
+        // sessions.
         let mut built = lock(&self.built);
         let certificate = self.parts.certificate.as_ref().map(CertManager::version);
         let versions = (certificate, self.parts.lists_version());
@@ -249,6 +251,7 @@ impl Parts {
                 insecure_skip_verify: true,
                 ..
             } => Some("insecure_skip_verify"),
+            // Whether it was set cannot be seen. The default contradicts no config.
             Self { min_version, .. } if *min_version != TlsVersion::default() => {
                 Some("min_version")
             }
@@ -273,6 +276,8 @@ impl Parts {
             .with_protocol_versions(self.min_version.and_newer())
             .map_err(TlsError::from_config)?;
         let builder = match (&self.roots, self.insecure_skip_verify) {
+            // Roots beside it are not looked at, which its name says. Revocation lists beside it are refused by
+            // `problem`.
             (_, true) => builder
                 .dangerous()
                 .with_custom_certificate_verifier(insecure),

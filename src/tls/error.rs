@@ -238,6 +238,7 @@ impl TlsError {
             | E::InappropriateHandshakeMessage { .. }
             | E::DecryptError
             | E::PeerSentOversizedRecord => Self::Protocol(error),
+            // The enum of rustls is open. An error that does not lay the fault on the peer counts as one of this side.
             _ => Self::Internal(error),
         }
     }

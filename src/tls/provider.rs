@@ -19,6 +19,7 @@ compile_error!(
 ///
 /// Never the process default: rustls panics on asking for it when two providers are compiled in, or none.
 pub(super) fn provider() -> Arc<CryptoProvider> {
+    // Not the default provider of the program, which another crate may have set, or none.
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(chosen::default_provider())))
 }

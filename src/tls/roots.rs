@@ -135,6 +135,8 @@ fn from_chain(chain: Vec<CertificateDer<'static>>, origin: &Origin) -> Result<Ro
     let mut store = RootCertStore::empty();
     for certificate in chain {
         store
+            // One that cannot be used is an error here. If it were left out, the first sign would be a peer whose
+            // certificate is refused.
             .add(certificate)
             .map_err(|source| CertError::BadCertificate {
                 origin: origin.clone(),

@@ -20,6 +20,8 @@ use super::roots::Roots;
 use super::version::TlsVersion;
 
 /// The most sessions that a server keeps.
+// rustls reserves a place for each of them when the store is made, so a number without a limit could exhaust the
+// memory.
 const MAX_SESSIONS: usize = 1 << 20;
 
 /// The most bytes of names of roots that a server shows to its clients: with a chain of certificates they stay below what our

@@ -42,6 +42,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        // Checked all the same: without it a peer could show a certificate whose key it does not have.
         verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
