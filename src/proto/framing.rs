@@ -27,6 +27,7 @@ const DEFAULT_MAX_LINE: usize = 64 << 10;
 /// The longest delimiter, in bytes: it bounds what looking for it costs.
 const MAX_DELIMITER: usize = 256;
 /// The longest frame that can be asked for, in bytes; a little below what a `Buffer` holds.
+// The decoder remembers lengths in 32 bits, and what it gathers may be longer than the frame in it.
 const MAX_LENGTH: usize = (u32::MAX >> 1) as usize;
 
 /// Says where one message ends and the next begins in a stream.
@@ -191,6 +192,7 @@ impl Framing {
     #[must_use]
     pub fn with_max_length(mut self, bytes: usize) -> Self {
         match &mut self {
+            // A fixed length is its own maximum, and bytes without frames have none.
             Self::Raw | Self::Fixed { .. } => {}
             Self::Header(HeaderFraming { max_length, .. })
             | Self::Custom(CustomFraming { max_length, .. })

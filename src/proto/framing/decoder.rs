@@ -217,6 +217,7 @@ impl Decoder {
                         self.commit(consumed, taken, input);
                         self.partial.advance(consumed);
                         if self.partial.is_empty() {
+                            // Freed and not only cleared: a connection without a part of a frame keeps no memory.
                             self.partial = Buffer::new();
                         }
                         return Ok(Step::Skipped);

@@ -139,6 +139,7 @@ impl HeaderFraming {
             );
             return Err(ConfigError::new("length_position", problem));
         }
+        // What the field can hold. If that is less than the header, every length would be refused as too short.
         let largest = u64::MAX >> (64 - 8 * self.length_size.min(8) as u32);
         if self.length_includes_header && largest < self.header_size as u64 {
             let problem = format!(

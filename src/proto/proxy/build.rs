@@ -147,6 +147,8 @@ impl ProxyHeader {
         Some(if source.is_ipv4() == destination.is_ipv4() {
             (source, destination)
         } else {
+            // A header has one family for both addresses. IPv4 has a form in IPv6 (RFC 4291, 2.5.5.2); the reverse does
+            // not exist.
             (mapped(source), mapped(destination))
         })
     }
@@ -181,6 +183,7 @@ impl ProxyHeader {
         if self.has_checksum {
             block.extend_from_slice(&[CRC32C, 0, 4, 0, 0, 0, 0]);
         }
+        // The version in the upper four bits, and PROXY or LOCAL in the lower ones (section 2.2).
         let command = if self.addresses.is_some() { 0x21 } else { 0x20 };
         let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
         let mut header = SIGNATURE.to_vec();
@@ -188,6 +191,8 @@ impl ProxyHeader {
         header.extend_from_slice(&length.to_be_bytes());
         header.extend_from_slice(&block);
         if self.has_checksum {
+            // The checksum is the one of the whole header with zeros in its place (section 2.2), and its value was
+            // added last.
             let value = header.len() - 4;
             let checksum = crc32c(&header, value..header.len());
             header.truncate(value);

@@ -80,6 +80,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(usize, Header)>, ProxyError>
     } else if begins_as(PREFIX) {
         parse_v1(bytes)
     } else {
+        // Not taken for a connection without a header: the receiver must not guess (section 2), or a client could leave
+        // it out and pass for the proxy itself.
         Err(ProxyError::Missing)
     }
 }

@@ -271,6 +271,7 @@ impl Connection {
     fn become_relayed(&mut self) {
         // No owner answers from here on, and the marks of the other side bound what is read.
         let framing = Arc::new(Framing::Raw);
+        // A copy of its own, because the settings are shared with the other connections of the listener.
         self.settings = Arc::new(Settings {
             framing: Arc::clone(&framing),
             reads_above_high: true,
@@ -280,6 +281,7 @@ impl Connection {
             ..Settings::clone(&self.settings)
         });
         self.watches_nothing = self.settings.idle_timeout.is_none();
+        // What had begun as a frame is part of the stream now, and has no deadline.
         self.times.frame_ms = u64::MAX;
         self.set_framing(framing);
     }

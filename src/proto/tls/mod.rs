@@ -187,6 +187,8 @@ impl Tls {
     pub(crate) fn step_cost(&self, bytes: usize) -> CryptoCost {
         let most = |before: usize| before + receive::FINISHED_LIMIT_BYTES;
         match self.session.bytes_before_flight {
+            // A server of TLS 1.3 that has sent its flight waits for Finished, a MAC to compare. The certificate of a
+            // client, with a signature to verify, is longer than the limit.
             Some(before) if self.session.handshake_bytes + bytes <= most(before) => {
                 CryptoCost::Cheap
             }
@@ -244,6 +246,8 @@ impl Session {
     /// Marks the session as failed and returns why.
     fn fail(&mut self, failure: Failure) -> TlsError {
         if matches!(failure, Failure::HandshakeTooLarge) {
+            // The limit is one of this side, and rustls has found nothing wrong. Without this the peer would see an end
+            // without a reason.
             self.provoke_alert();
         }
         self.failure = Some(failure);
@@ -284,6 +288,7 @@ impl Session {
     fn explain(&self, error: rustls::Error) -> TlsError {
         match error {
             rustls::Error::InvalidMessage(_) if self.is_first_message() => TlsError::NotTls(error),
+            // rustls has no variant for it, so it is known by its text alone.
             rustls::Error::General(text) if text == REFUSED_BY_RESOLVER => {
                 TlsError::UnknownServerName {
                     name: self.server_name(),

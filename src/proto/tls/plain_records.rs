@@ -49,6 +49,7 @@ impl PlainRecords {
             (..HEADER, ..) => {}
             // Behind it, records are encrypted.
             (HEADER, CHANGE_CIPHER_SPEC, _) => self.is_over = true,
+            // The two bytes of a plain alert follow: its level and its description.
             (HEADER, ALERT, 2) => {}
             (HEADER, HANDSHAKE, length) => {
                 self.left = length;

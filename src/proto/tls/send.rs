@@ -9,7 +9,9 @@ use crate::tls::TlsError;
 
 /// How much ciphertext waits at most before `write` takes no more; rustls' own default, relied on here.
 const BUFFER_BYTES: usize = 64 * 1024;
+// RFC 8446 section 5.1: a record has at most 2^14 bytes of payload.
 const RECORD_BYTES: usize = 16 * 1024;
+// Type, version and length: 1, 2 and 2 bytes (RFC 8446 section 5.1).
 const RECORD_HEADER_BYTES: usize = 5;
 /// Records kept back for what is not data: Finished, alerts, close_notify.
 const RESERVED_RECORDS: u64 = 32;
@@ -45,6 +47,7 @@ impl Tls {
         if offered == 0 {
             return Ok(0);
         }
+        // rustls takes no more than its buffer has room for, so an offer beyond that does not exhaust the key earlier.
         let needed = session.records_for(offered.min(BUFFER_BYTES));
         if needed > session.records_left {
             return Err(session.fail(Failure::KeyExhausted));
@@ -81,6 +84,7 @@ impl Tls {
             match self.session.rustls.write_tls(&mut socket) {
                 Ok(taken) => sent += taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // A signal came before anything was written, and the loop calls again.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -161,6 +165,8 @@ impl Write for Socket<'_> {
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
         let taken = (self.write)(slices)?;
+        // A socket that takes less than it is offered is full, see epoll(7). The next call would only report that it
+        // would block.
         self.is_full = taken < offered;
         Ok(taken)
     }
