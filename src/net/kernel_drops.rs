@@ -9,6 +9,7 @@ pub(super) fn kernel_drops(socket: &UdpSocket) -> Option<u64> {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
+    // The tables of the kernel name a socket by its inode, and know no descriptors.
     let inode = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd()))
         .ok()?
         .ino()

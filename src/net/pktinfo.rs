@@ -41,6 +41,7 @@ impl Pktinfo {
             return Ok(Self(None));
         }
         let is_v6 = local_addr.is_ipv6();
+        // On a socket of IPv6 too: with a datagram that came by IPv4 it gets the message of that family.
         setsockopt(socket, Ipv4PacketInfo, &true)?;
         if is_v6 {
             setsockopt(socket, Ipv6RecvPacketInfo, &true)?;
@@ -87,6 +88,8 @@ impl Receiver {
         for message in received.cmsgs().into_iter().flatten() {
             match message {
                 ControlMessageOwned::Ipv4PacketInfo(info) => {
+                    // The local address, from which an answer can leave. `ipi_addr` is the destination in the header,
+                    // which may be one of a broadcast (ip(7)).
                     asked_v4 = Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)));
                 }
                 ControlMessageOwned::Ipv6PacketInfo(info) => {

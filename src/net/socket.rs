@@ -91,8 +91,10 @@ pub(super) fn unbound(
     options: &SocketOptions,
 ) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    // Before a connect, which would wait for the handshake.
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
+        // Set in both cases, because the default is one of the system (`bindv6only`, see ipv6(7)).
         socket.set_only_v6(options.only_v6)?;
     }
     // Before the bind, which looks at it.

@@ -94,6 +94,7 @@ fn set_up(socket: &SockRef<'_>, options: &UdpServerOptions) -> io::Result<()> {
     }
     for group in &options.multicast {
         match group {
+            // On the interface that the kernel chooses by its routes (ip(7), ipv6(7)).
             IpAddr::V4(group) => socket.join_multicast_v4(group, &Ipv4Addr::UNSPECIFIED)?,
             IpAddr::V6(group) => socket.join_multicast_v6(group, 0)?,
         }
@@ -101,6 +102,7 @@ fn set_up(socket: &SockRef<'_>, options: &UdpServerOptions) -> io::Result<()> {
     match options.peer {
         Some(peer) => {
             let is_v6 = socket.local_addr()?.is_ipv6();
+            // A socket of IPv6 knows an IPv4 peer in its mapped form only.
             socket.connect(&mapped_for(peer, is_v6).into())
         }
         None => Ok(()),
@@ -219,6 +221,7 @@ impl UdpServer {
                 socket.set_reuse_address(true)?;
             }
             socket.bind(&address.into())?;
+            // After `bind`: a socket that is connected first is bound by the kernel, to a port of its own choice.
             set_up(&SockRef::from(&socket), options)?;
             Ok(socket)
         })?;

@@ -109,6 +109,7 @@ impl ConnectionOptions {
         // The session decides what the end of its peer means, and frames its input itself.
         self.half_open = true;
         let framing = std::mem::take(&mut self.framing);
+        // The machine of the connection sees no frames then, and could not measure the time of one.
         (framing, self.limits.frame_timeout.take())
     }
 

@@ -101,6 +101,7 @@ impl Host {
         let (ip, zone) = match bare.unwrap_or(text).split_once('%') {
             Some((ip, zone)) => (
                 ip,
+                // A zone of digits alone is the number of an interface (RFC 4007 section 11.2).
                 digits(zone).map_or_else(|| Zone::Interface(Box::from(zone)), Zone::Number),
             ),
             None => (bare.unwrap_or(text), Zone::Number(0)),

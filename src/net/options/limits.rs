@@ -146,16 +146,19 @@ impl TcpLimits {
         )?;
         check_limit(self.output_limit)?;
         check(
+            // Beyond the limit the mark would never be reached: writes would be refused without a sign before.
             self.high_water_mark <= self.output_limit,
             "high_water_mark",
             "must not exceed output_limit",
         )?;
         check(
+            // Above the high mark it would be reached as soon as that is, with a Writable for each flush.
             self.low_water_mark <= self.high_water_mark,
             "low_water_mark",
             "must not exceed high_water_mark",
         )?;
         check(
+            // Without a window the connection would read nothing.
             self.input_window > 0,
             "input_window",
             "must be at least 1 byte",

@@ -110,6 +110,7 @@ impl UnixServerOptions {
             remove_stale: self.remove_stale,
         };
         file.validate()?;
+        // Refused and not ignored: a program that asks for keep-alive would take it for set.
         refuse_tcp_options(&self.connection)?;
         self.proxy_protocol.validate(false)?;
         let options = TcpServerOptions {
@@ -349,6 +350,7 @@ fn refuse_tcp_options(connection: &ConnectionOptions) -> Result<(), ConfigError>
         ("keep_alive_period", connection.keep_alive_period.is_some()),
         ("keep_alive_interval", socket.keep_alive_interval.is_some()),
         ("keep_alive_count", socket.keep_alive_count.is_some()),
+        // On by default, so only that it was switched off can be seen.
         ("nodelay", !socket.nodelay),
         ("reuse_port", socket.reuse_port),
         ("only_v6", socket.only_v6),

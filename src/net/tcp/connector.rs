@@ -338,6 +338,7 @@ fn begin(address: SocketAddr, options: &TcpConnectionOptions) -> io::Result<Stre
     }
     match socket.connect(&address.into()) {
         Ok(()) => {}
+        // The handshake is under way, and the poll reports how it has ended (EINPROGRESS in connect(2)).
         Err(error) if error.kind() == io::ErrorKind::WouldBlock || in_progress(&error) => {}
         Err(error) => return Err(error),
     }

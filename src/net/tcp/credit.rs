@@ -38,6 +38,8 @@ impl InputCredit {
         Self {
             connection,
             commands,
+            // Together, because a command for each of many small buffers would cost more than what they carry. Not the
+            // whole window, which would stop the connection until the last of them is dropped.
             quarter: window.div_ceil(4),
             pending: AtomicU32::new(0),
             is_closed: AtomicBool::new(false),

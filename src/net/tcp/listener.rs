@@ -108,6 +108,7 @@ impl Listener {
                 .map(|(stream, _)| (Stream::Unix(stream), UNSPECIFIED)),
             #[cfg(feature = "testing")]
             Self::Simulated(listener, _) => simulated::accept(listener),
+            // Readiness from before the close may still be handled. It finds nothing to accept, which is no failure.
             Self::Closed(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
@@ -214,12 +215,16 @@ impl TcpServer {
             // A listener must be able to bind again while connections of its predecessor are in TIME_WAIT. On Windows
             // the option would let another program take the port.
             socket.set_reuse_address(true)?;
+            // Before `listen`: accepted sockets inherit the options, and the window scale that the handshake offers
+            // depends on the receive buffer (tcp(7)).
             set_stream_options(
                 &SockRef::from(&socket),
                 &options.connection.socket,
                 options.connection.keep_alive_period,
             )?;
             socket.bind(&address.into())?;
+            // The kernel lowers the number to its own limit (listen(2)), so one that does not fit means all that there
+            // may be.
             socket.listen(i32::try_from(options.connection.socket.backlog).unwrap_or(i32::MAX))?;
             Ok(socket)
         })?;
@@ -313,6 +318,7 @@ impl TcpServer {
             source,
         };
         check_given_stream(&SockRef::from(&listener), &INTERNET, true).map_err(failed)?;
+        // mio leaves this to its caller, and an accept that blocks would hold up the stripe.
         listener.set_nonblocking(true).map_err(failed)?;
         set_given_options(&SockRef::from(&listener), &options.connection).map_err(failed)?;
         Self::over_tcp(listener, options, tls)

@@ -61,6 +61,7 @@ impl DeliveryWindow {
         Self {
             rare: None,
             follows_buffers,
+            // A window without a byte is full from the start, and nothing would ever be acknowledged.
             limit: limit.max(1),
             unacked: 0,
             ack_in_flight: 0,

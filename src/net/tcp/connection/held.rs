@@ -45,6 +45,7 @@ impl Driver {
                 look_after(cx, HELD_MS);
             }
             Watch::Watched(_) => self.window.set_watch(Watch::Watched(since_ms)),
+            // Reported once for each connection: a program that keeps its buffers would otherwise fill the log.
             Watch::Unwatched | Watch::Reported => {}
         }
     }
@@ -57,6 +58,7 @@ impl Driver {
         };
         let blocked_ms = since_ms.map(|since_ms| cx.now_ms.saturating_sub(since_ms));
         let next = match blocked_ms {
+            // It is free. The next time that it is stopped the timer is set again, so that none runs while input flows.
             None => Watch::Unwatched,
             Some(HELD_MS..) => {
                 let held = self.window.unacked();

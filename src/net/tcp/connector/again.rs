@@ -104,6 +104,7 @@ impl TcpConnection {
     ) -> Result<(), Reason> {
         self.state = AttemptState::Waiting;
         self.addresses.clear();
+        // Only an attempt has a deadline. How long the waits may go on is counted by `next_wait`.
         self.deadline_ms = u64::MAX;
         self.next_attempt_ms = cx.now_ms.saturating_add(wait_ms);
         let Some(again) = &self.reconnect else {

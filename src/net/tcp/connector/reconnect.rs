@@ -147,6 +147,8 @@ impl ReconnectPolicy {
         let whole = first.saturating_mul(factor).min(self.max);
         // From 0 to 1.
         let random = (random >> 11) as f64 / (1_u64 << 53) as f64;
+        // At least a millisecond: with a jitter of 1 the wait could be none, and a peer that refuses at once would be
+        // connected to in a loop.
         millis(whole.mul_f64(1.0 - self.jitter * random)).max(1)
     }
 }

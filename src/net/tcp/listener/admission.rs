@@ -155,6 +155,8 @@ impl TcpServer {
     #[cold]
     fn refuse_untrusted(&mut self, cx: &MetaContext<'_>, stream: &Stream, peer: SocketAddr) {
         self.counters.untrusted += 1;
+        // A reset: an orderly close would leave the kernel a connection in FIN_WAIT or TIME_WAIT for each attempt of
+        // the peer.
         stream.reset_on_close();
         cx.record(Level::Info, Kind::NotEstablished, |record| {
             record.set_text(format_args!(
