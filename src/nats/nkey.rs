@@ -45,9 +45,11 @@ impl Nkey {
         }
         let bytes = decode(seed.trim()).ok_or(NatsError::Nkey)?;
         let (body, checksum) = bytes.split_last_chunk::<2>().ok_or(NatsError::Nkey)?;
+        // Two bytes of prefix and the 32 of the seed.
         if body.len() != 34 || crc16(body) != u16::from_le_bytes(*checksum) {
             return Err(NatsError::Nkey);
         }
+        // The prefix of a seed holds two times five bits: that it is a seed, and the kind of key that it makes.
         let kind = (body[0] & 7) << 5 | body[1] >> 3;
         let seed: &[u8; 32] = body.last_chunk().ok_or(NatsError::Nkey)?;
         if body[0] & 0xf8 != SEED || kind != USER {

@@ -162,6 +162,7 @@ impl NatsOptions {
             "a client needs a server",
         )?;
         check(
+            // The inbox stands in the line of each request, and a server refuses a line above its limit.
             super::subject::is_publishable(&self.inbox_prefix) && self.inbox_prefix.len() <= 256,
             "inbox_prefix",
             "must be a subject of at most 256 bytes",
@@ -272,6 +273,7 @@ impl Address {
             None => (false, text),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
+        // The last one: a password may have an `@` in it, and a host has none.
         let (credentials, place) = match rest.rsplit_once('@') {
             Some((credentials, place)) => (Some(credentials), place),
             None => (None, rest),
@@ -314,6 +316,7 @@ fn split_port(place: &str) -> Option<(&str, u16)> {
         )
     } else {
         match place.split_once(':') {
+            // More than one colon is an IPv6 address without brackets, behind which a port could not be found.
             Some((_, rest)) if rest.contains(':') => (place, None),
             Some((host, port)) => (host, Some(port)),
             None => (place, None),

@@ -76,6 +76,7 @@ impl Outbox {
 
     /// Appends a line that `write` writes.
     pub(super) fn line(&mut self, write: impl FnOnce(&mut Buffer)) {
+        // An estimate. A line with a long subject makes the chunk grow beyond its size.
         let chunk = self.room_for(64);
         let before = chunk.bytes.len();
         write(&mut chunk.bytes);
@@ -121,6 +122,7 @@ impl Outbox {
             .is_some_and(|chunk| chunk.bytes.len() + bytes <= CHUNK);
         if !has_room {
             self.chunks.push_back(Chunk {
+                // A larger message fills a chunk of its own: nothing fits behind it.
                 bytes: self.pool.get(bytes.max(CHUNK)),
                 ..Chunk::default()
             });

@@ -58,6 +58,7 @@ use crate::memory::buffer::Buffer;
 pub struct Remote<M, A, C> {
     registry: Registry<C>,
     subject: Arc<str>,
+    // As of a function: it holds neither of them, and is `Send` and `Sync` whatever they are.
     types: PhantomData<fn(M) -> A>,
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::options::Address;
 
 /// The most servers.
+// Each INFO of a server may name others, and must not make the list grow without limit.
 const MAX_SERVERS: usize = 64;
 
 /// One server.

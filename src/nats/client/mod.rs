@@ -196,6 +196,7 @@ impl Client {
                 self.drain = Drain::Done;
                 Err(Reason::Normal)
             }
+            // A timer of an earlier attempt, which was not canceled because its number makes it stale.
             _ => Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use crate::nats::shared::{Change, SharedState};
 const CHUNKS: usize = 128;
 
 /// Publishes without a confirmation after which the client sends a PING of its own.
+// It bounds how many publishes are in doubt when a connection is lost, at the price of one PING for this many.
 const UNCONFIRMED: u64 = 4096;
 
 /// What one look into the shared state found.

@@ -34,6 +34,7 @@ impl Publish<'_> {
 
     /// Appends PUB, or HPUB if there are headers.
     pub(crate) fn encode(&self, out: &mut Buffer) {
+        // Once for the whole operation: its parts are copied into room that is known to be there.
         out.reserve(self.size());
         let mut line = Cursor {
             room: out.spare_mut(),

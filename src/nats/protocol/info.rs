@@ -5,6 +5,7 @@ use super::json::{self, Value};
 use crate::memory::buffer::Buffer;
 
 /// The most peers of a cluster that are kept of one INFO.
+// Far above the size of a cluster, and a limit to what a server can make a client remember.
 const MAX_URLS: usize = 256;
 
 /// The part of an INFO that a client uses. What a server leaves out has the default of the protocol.
@@ -64,6 +65,7 @@ impl ServerInfo {
 
 fn max_payload(info: &Value<'_>) -> Result<usize, ProtocolError> {
     match info.field("max_payload") {
+        // The default of nats-server.
         None | Some(Value::Null) => Ok(1 << 20),
         Some(Value::Number(digits)) => digits
             .parse()
@@ -105,6 +107,8 @@ pub(crate) struct ConnectOptions<'a> {
 impl ConnectOptions<'_> {
     /// Appends CONNECT.
     pub(crate) fn encode(&self, out: &mut Buffer) {
+        // With `verbose` the server would answer each operation with +OK, which confirms less than the PONG that
+        // flushes ask for.
         let mut json = String::from(r#"{"verbose":false,"pedantic":false,"lang":"rust""#);
         let version = env!("CARGO_PKG_VERSION");
         let texts = [
@@ -128,6 +132,7 @@ impl ConnectOptions<'_> {
             ("echo", self.echo),
             ("tls_required", self.tls),
             ("headers", self.headers),
+            // The answer is a status in a header, so a server refuses the wish for it without the one for headers.
             ("no_responders", self.headers),
         ];
         for (name, flag) in flags {
