@@ -171,6 +171,7 @@ impl Node {
         let answer = self.call(supervisor, command, timeout)?;
         answer
             .downcast::<ChildResult>()
+            // A process that is no supervisor has answered, with a value that is no result of a request for children.
             .map_err(|_| RequestError::Dropped)?
     }
 }

@@ -45,8 +45,10 @@ impl Node {
     }
 
     fn write_dump(&self, out: &mut String) -> std::fmt::Result {
+        // Names are the program's own. One with a line break would add lines that the node did not write.
         writeln!(out, "== node {}", self.name().as_str().escape_debug())?;
         for line in self.metrics().to_string().lines() {
+            // Help and types are for a program that collects figures. Here they would be two lines of three.
             if !line.starts_with('#') {
                 writeln!(out, "{line}")?;
             }

@@ -120,6 +120,8 @@ impl fmt::Display for Metrics {
                 Kind::Gauge => "gauge",
                 Kind::Counter => "counter",
             };
+            // Both once, before the first sample of the name, as the text format of Prometheus has it. No text here has
+            // a character that it would escape.
             writeln!(f, "# HELP {name} {help}\n# TYPE {name} {kind}")?;
             for (reason, value) in &metric.values {
                 match reason {

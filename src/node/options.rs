@@ -245,6 +245,7 @@ impl NodeOptions {
                 format!("must be between 1 and {}", Alias::STRIPES),
             ));
         }
+        // One less than there are indices, because index 0 is that of the node.
         if self.max_processes == 0 || self.max_processes >= MAX_PROCESSES {
             return Err(ConfigError::new(
                 "max_processes",

@@ -83,12 +83,14 @@ impl Node {
             if !is_full || !self.wait_for_room(&to, deadline) {
                 return Err(refused);
             }
+            // Another sender may take the room first. The wait begins again then, with the same deadline.
             message = refused.into_message();
         }
     }
 
     /// Waits until the mailbox has room, or its process has ended. Returns whether a send is worth trying.
     fn wait_for_room(&self, mailbox: &Target, deadline: Instant) -> bool {
+        // A thread of the runtime could wait for room that its own process has to make.
         if self.runtime().is_inside() {
             return false;
         }

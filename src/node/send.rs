@@ -222,6 +222,7 @@ impl Node {
         target: impl Into<Target>,
         timeout: Duration,
     ) -> Result<Inspection, RequestError> {
+        // Before the question is sent, as in `call`: this thread may be the one that would answer.
         self.check_outside()?;
         let (reply, pending) = Reply::to_outside(self.runtime(), None);
         self.table()

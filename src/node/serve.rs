@@ -123,6 +123,7 @@ impl TcpConnection {
 
 /// Spawns the sessions of one listener.
 struct Sessions<F> {
+    // Weak: the node holds the listener, which holds this, so a strong reference would keep the node alive.
     processes: Weak<Processes>,
     /// With what the sessions inherit.
     options: SpawnOptions,

@@ -123,6 +123,8 @@ fn enter() -> io::Result<()> {
     if runs.1.is_none() {
         let idle = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGUSR1] {
+            // signal-hook never gives a signal back to the system. Without this action one that comes between two runs
+            // would do nothing at all.
             flag::register_conditional_default(signal, Arc::clone(&idle))?;
         }
         runs.1 = Some(idle);

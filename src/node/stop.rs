@@ -350,6 +350,7 @@ impl Stopper {
 
     fn end_threads(&self, threads: Threads, options: StopOptions, report: &mut StopReport) {
         let own_threads = &self.core.processes.own_threads;
+        // All are asked before any is waited for, so that one deadline holds for them together.
         own_threads.stop();
         threads.stop();
         self.core.io.services.lookups.stop();
