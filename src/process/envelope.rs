@@ -21,6 +21,7 @@ pub(crate) struct Envelope {
 pub(crate) enum Payload {
     Message(CompactMessage),
     /// A request: the message and the means to answer it.
+    // Boxed, as all that is larger than a message: each place of each mailbox has room for the largest payload.
     Call(Box<(Message, Reply)>),
     /// An exit signal. With `link` it comes over a link and holds only while the link does.
     Exit {

@@ -150,6 +150,7 @@ impl Processes {
         if name.as_str().is_empty() {
             return Err(ConfigError::new("name", "must not be empty").into());
         }
+        // In `terminate`: the events of the process have ended, and one that is registered now would never end.
         if !self.is_alive(control.pid) {
             return Err(EventError::Ended);
         }
@@ -180,6 +181,8 @@ impl Processes {
         state: &EventState,
         value: T,
     ) -> Result<Published, EventError> {
+        // Held until every mailbox has the value: one that subscribes meanwhile gets it once, and not both kept and
+        // published.
         let mut inner = state.inner.lock();
         if !inner.is_open {
             return Err(EventError::NoEvent(state.name.clone()));
@@ -250,6 +253,7 @@ impl Processes {
         {
             inner.subscribers.remove(pid);
             if inner.subscribers.is_empty() {
+                // Under the lock, so that two reports come in the order of what they report.
                 self.report_subscribers(&state, false);
             }
         }
@@ -347,6 +351,7 @@ impl ProcessContext<'_> {
         if noted.is_none() {
             return Err(EventError::Ended);
         }
+        // Behind the own entry: the event may end at once, and the `Down` of a monitor that is not entered is dropped.
         let outcome = processes.add_subscriber(&name, me, monitor);
         if outcome.is_err() {
             processes.with_relations(me, |relations| relations.monitors.remove(&monitor));

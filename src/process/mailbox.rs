@@ -120,6 +120,7 @@ pub(crate) struct Waiters {
 impl Default for Mailbox {
     fn default() -> Self {
         let state = MailboxState {
+            // A generation of 0 stands for no process in `Cell::terminating`.
             generation: 1,
             status: Status::Closed,
             bounds: Bounds {

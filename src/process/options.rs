@@ -189,6 +189,7 @@ impl SpawnOptions {
         if bounds.data == 0 {
             return Err(ConfigError::new("data_bound", "must be at least 1"));
         }
+        // A lane without a bound is never full, so the policy would be set and never act.
         if self.mailbox_policy != MailboxPolicy::Refuse && bounds.main == u32::MAX {
             return Err(ConfigError::new(
                 "mailbox_policy",

@@ -181,6 +181,8 @@ impl ProcessContext<'_> {
         if target == Target::Pid(me) {
             return Ok(());
         }
+        // The own entry first. The target may end right behind its own one, and the signal of a link that is not
+        // entered here is dropped.
         let fresh = self
             .processes
             .with_relations(me, |relations| relations.links.insert(target.clone()));
@@ -258,6 +260,7 @@ impl ProcessContext<'_> {
             name,
         };
         let watcher = monitored.watcher(me, monitor);
+        // First, as with a link: a `Down` for a monitor that is not entered is dropped.
         let noted = self.processes.with_relations(me, |relations| {
             relations.monitors.insert(monitor, monitored)
         });

@@ -38,6 +38,7 @@ impl ProcessContext<'_> {
             Target::Event(_) => return Err(SendErrorKind::IsEvent),
             Target::Alias(_) | Target::Name(_) => return Err(SendErrorKind::NoProcess),
         };
+        // It has a ticket already, and one message comes for it.
         if self.control.stands_in_line(target) {
             return Ok(());
         }

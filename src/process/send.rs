@@ -64,6 +64,7 @@ impl Processes {
             from,
             message.into(),
             Class::Normal(priority),
+            // The slot of the process that runs next: the message is warm in the cache of this worker.
             Slot::Lifo,
         )
         .map_err(|(error, payload)| {
@@ -214,6 +215,7 @@ impl Processes {
                 signal,
                 link: false,
             },
+            // A full mailbox cannot refuse it: a worker that is removed would stay.
             Class::Control,
             Slot::Fifo,
         )
@@ -237,6 +239,8 @@ impl Processes {
                 .push(
                     pid,
                     Pid::NODE,
+                    // Before the backlog: a process is inspected because it has one, and behind it the answer would
+                    // come too late.
                     Payload::Inspect(reply),
                     Class::Urgent,
                     Slot::Lifo,

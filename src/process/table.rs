@@ -339,6 +339,7 @@ impl Processes {
         if !is_exhausted {
             self.slots.give(pid.index());
         }
+        // AcqRel, so that what the last process did happens before what the stop does that it wakes.
         if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.emptied.wake_by_ref();
         }

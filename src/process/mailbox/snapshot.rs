@@ -93,6 +93,8 @@ impl Mailbox {
                 return false;
             };
             if !*link {
+                // A signal that was sent and did not come over a link. A process that traps exits gets it as a message,
+                // but for a kill.
                 return !traps || signal.reason == Reason::Kill;
             }
             // One over a link that was taken back is dropped.

@@ -28,6 +28,7 @@ impl SetAside {
         let end = self.relay_ends.remove(&alias)?;
         match self.returning_side(&end) {
             Some(side) => {
+                // The other side still gives input back, so the end waits under that alias now.
                 self.relay_ends.insert(side, end);
                 None
             }
