@@ -13,6 +13,7 @@ use crate::process::{EventOptions, EventState, Published};
 /// one; the event ends with the process that registered it.
 pub struct Event<T> {
     state: Arc<EventState>,
+    // As of a function: the handle holds no value, and is `Send` and `Sync` whatever `T` is.
     of: PhantomData<fn(T)>,
 }
 

@@ -148,6 +148,7 @@ pub(crate) fn make<A: Actor>(factory: impl FnOnce() -> A) -> Result<Box<dyn Beha
         Ok(actor) => Ok(Box::new(ActorBehavior(actor))),
         Err(payload) => {
             let reason = Reason::from_panic(&*payload);
+            // The payload is a value of the program, whose drop may panic once more.
             drop_catching(payload);
             Err(SpawnError::Init(reason))
         }

@@ -71,6 +71,8 @@ impl Context<'_> {
             .processes
             .commands
             .write(connection, pid, data.into());
+        // A write counts as a message: a process that only writes reaches the budget of its activation as well, and
+        // others get their turn.
         self.env().control.count_send();
     }
 
@@ -305,6 +307,7 @@ impl Context<'_> {
     /// # Ok(()) }) }
     /// ```
     pub fn set_framing(&mut self, connection: Alias, framing: Framing) -> Result<(), Reason> {
+        // On this thread, where the caller gets the error. The decoder relies on it, and could only end the connection.
         framing.validate()?;
         Ok(self.command(connection, SocketCommand::SetFraming(framing))?)
     }

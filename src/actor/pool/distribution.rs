@@ -43,6 +43,8 @@ impl Pool {
             Some(held)
         };
         let Some(held) = refused else { return };
+        // As many again as the mailboxes of all workers hold. A pool that is overloaded drops beyond that, so its
+        // memory has a limit.
         if self.held_back.len() < self.worker_mailbox as usize * self.size {
             self.held_back.push_back(held);
             self.set_retry(env);

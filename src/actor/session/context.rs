@@ -197,6 +197,7 @@ impl<'a> SessionContext<'a> {
         }
         if let Some(after) = after.into() {
             let cold = self.peer.cold_mut();
+            // Numbered, because the note of an earlier deadline may be in the mailbox already.
             cold.deadlines = cold.deadlines.wrapping_add(1);
             let note = Message::new(Note::Deadline(cold.deadlines));
             cold.deadline = Some((self.cx.env().control_after(note, after), cold.deadlines));
@@ -220,6 +221,7 @@ impl<'a> SessionContext<'a> {
         let upstream = match started {
             Ok(alias) => Upstream::Connecting(alias),
             Err(failure) => {
+                // By way of the mailbox: the callback that has asked must return before `relay_failed` is called.
                 let note = Message::new(Note::UpstreamFailed);
                 self.cx.env().control_after(note, Duration::ZERO);
                 Upstream::Failed(Box::new(failure))

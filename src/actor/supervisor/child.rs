@@ -33,6 +33,7 @@ pub struct Child {
     pub(super) name: Name,
     pub(super) options: SpawnOptions,
     pub(super) policy: Policy,
+    // Shared with the activation that calls it: a process that does not return keeps it beyond the life of the child.
     factory: Arc<Mutex<Box<Factory>>>,
 }
 
@@ -78,6 +79,7 @@ impl Child {
     /// so, unless the options have another name.
     #[must_use]
     pub fn with_options(mut self, options: SpawnOptions) -> Self {
+        // Kept, so that the order of `registered` and `with_options` does not matter.
         let name = self.options.name.take();
         self.options = options;
         if self.options.name.is_none() {

@@ -185,9 +185,12 @@ impl Supervisor {
         if first > max {
             return Err(ConfigError::new("back_off", "`first` is longer than `max`"));
         }
+        // A child would be given up before it could end by its kill.
         if self.rules.kill_timeout.is_zero() {
             return Err(ConfigError::new("kill_timeout", "must be more than 0"));
         }
+        // Within no time there is hardly ever a second restart, so a child that always fails would be restarted for
+        // ever.
         if self.rules.period.is_zero() {
             return Err(ConfigError::new("period", "must be more than 0"));
         }

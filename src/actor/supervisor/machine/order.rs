@@ -135,6 +135,8 @@ impl Machine {
             self.answer_all(waiting, Err(Refusal::Ending));
             match state {
                 RunState::Down | RunState::Waiting => self.went_down(id),
+                // Children of a dynamic supervisor do not depend on each other, so they end at the same time. Those of
+                // the other kinds end one by one, see `advance_end`.
                 RunState::Starting | RunState::Running if self.rules.kind == Kind::Dynamic => {
                     self.stop(id, now);
                 }

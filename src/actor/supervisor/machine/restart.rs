@@ -61,6 +61,8 @@ impl Machine {
                 self.end(Cause::StartFailed(id), now);
             }
             Attempt::First | Attempt::Restart => self.restart(id, now),
+            // Its asker has just got the failure. The child is forgotten, so that the request can be repeated under the
+            // same name.
             Attempt::Added => {
                 self.child(id).goal = Goal::Gone;
                 self.went_down(id);
