@@ -57,6 +57,8 @@ impl Readiness {
     /// ```
     #[inline]
     pub fn is_readable(self) -> bool {
+        // A read at the end of the stream does not block either: it returns the end, and only a read finds out about
+        // it.
         self.0 & (Self::READABLE.0 | Self::READ_CLOSED.0) != 0
     }
 
@@ -73,6 +75,7 @@ impl Readiness {
     /// ```
     #[inline]
     pub fn is_writable(self) -> bool {
+        // A write to a closed side does not block: it fails, and the error says why.
         self.0 & (Self::WRITABLE.0 | Self::WRITE_CLOSED.0) != 0
     }
 

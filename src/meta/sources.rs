@@ -93,6 +93,8 @@ mod unix {
             let mut state = self.state.lock();
             state.by_alias.entry(alias).or_default().insert(fd);
             state.by_fd.insert(fd, Source { alias, identity });
+            // Relaxed: the `join` of an alias happens before its `leave`, and every count that is stored in between
+            // includes the alias.
             self.count.store(state.by_alias.len(), Relaxed);
         }
 
@@ -137,6 +139,8 @@ mod unix {
 
     /// Device and inode of what a descriptor stands for.
     fn identity(fd: RawFd) -> Option<(u64, u64)> {
+        // By its path: std has fstat(2) for an owned or a borrowed descriptor, and borrowing one from its number takes
+        // unsafe code.
         let metadata = fs::metadata(format!("/dev/fd/{fd}")).ok()?;
         Some((metadata.dev(), metadata.ino()))
     }
@@ -172,6 +176,7 @@ impl MetaContext<'_> {
         }
         let fd = source.as_fd().as_raw_fd();
         self.register_source(&mut mio::unix::SourceFd(&fd))?;
+        // After the registration: one that was refused leaves nothing that would have to be taken off the poll.
         self.services.sources.join(self.alias, fd);
         Ok(())
     }
@@ -201,6 +206,8 @@ impl MetaContext<'_> {
             };
         }
         let fd = source.as_fd().as_raw_fd();
+        // First, so that it is forgotten also if the system refuses: the program may have closed the descriptor
+        // already.
         self.services.sources.forget(self.alias, fd);
         self.services
             .registry
@@ -210,6 +217,8 @@ impl MetaContext<'_> {
     /// Registered once for both directions and never changed: readiness is remembered, not asked for. So is every socket but
     /// those of datagrams; see [`MetaContext::register_datagrams`].
     pub(crate) fn register_source(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
+        // Both at once: the poll reports edges (EPOLLET), so that a socket that stays writable is reported once, and
+        // output that has to wait costs no system call.
         self.register_for(source, Interest::READABLE | Interest::WRITABLE)
     }
 
@@ -238,6 +247,7 @@ impl MetaContext<'_> {
 
     /// Takes a source off the poll, before it is closed. One that is not on it stays off.
     pub(crate) fn deregister_source(&self, source: &mut impl mio::event::Source) {
+        // It fails for a source that is not on the poll, which is the state that is wanted.
         let _ = self.services.registry.deregister(source);
     }
 

@@ -62,6 +62,8 @@ impl<W: Write> Write for Escape<'_, W> {
 
 fn is_unsafe(character: char) -> bool {
     character.is_control()
+        // No control characters, but they change the direction of what follows or end a line, so that a record could
+        // look like another one (CVE-2021-42574).
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -40,6 +40,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// How many kinds there are.
+    // `Program` stays the last one: the windows of the rate limit are an array of this length.
     pub(super) const COUNT: usize = Self::Program as usize + 1;
 
     /// Every kind, in the order of the enum.

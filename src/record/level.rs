@@ -19,6 +19,7 @@ use std::str::FromStr;
 #[repr(u8)]
 pub enum Level {
     /// Something ended that was not asked to end.
+    // From 1, because the code 0 stands for no level.
     Error = 1,
     /// Something was lost or refused.
     Warn,

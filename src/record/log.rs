@@ -248,6 +248,7 @@ impl Shared {
     /// The life of the writer.
     fn write_all(&self) {
         WRITES.set(true);
+        // The sink is code of the program. A wait for the node in it could be a wait for itself, as on a worker.
         self.runtime.stay();
         while let Some(record) = self.next() {
             // A panic in the logger must not end the log, let alone a worker.

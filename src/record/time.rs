@@ -28,6 +28,8 @@ impl fmt::Display for Utc {
 /// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`: years begin
 /// in March, so that the leap day is the last of its year.
 fn date(days: u64) -> (u64, u64, u64) {
+    // Days since March 1 of year 0. A year that begins in March has its leap day at its end, so that the month follows
+    // from the day by one division (Hinnant, chrono-compatible low-level date algorithms).
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era =
