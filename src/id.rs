@@ -28,6 +28,7 @@ impl Pid {
     /// The sender of messages that come from outside of any process: `Node::send` from the embedding program, and the
     /// runtime itself.
     pub const NODE: Self = Self {
+        // The table of processes begins at index 1, so no process has this identifier.
         index: 0,
         generation: 0,
     };
@@ -91,10 +92,12 @@ impl fmt::Debug for Pid {
 ///
 /// It carries the stripe that drives the meta-process, so that a send needs no look-up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+// Never zero, so that an `Option` of it takes no more room.
 pub struct Alias(NonZeroU64);
 
 impl Alias {
     /// Slots of a stripe: 2^24.
+    // Slot, stripe and generation share the 64 bits of a token of the poll: 24, 8 and 32.
     pub(crate) const SLOTS: u32 = 1 << 24;
     /// Stripes per node.
     pub(crate) const STRIPES: usize = 256;

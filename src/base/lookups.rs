@@ -84,6 +84,7 @@ impl Lookups {
         system: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
         waiter: impl FnOnce(Found) + Send + 'static,
     ) -> Option<Ticket> {
+        // DNS names have no case (RFC 4343), so two spellings share one lookup.
         let name: Box<str> = name.to_ascii_lowercase().into();
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = names.next_ticket;

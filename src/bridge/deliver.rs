@@ -43,6 +43,7 @@ impl Watcher {
             Self::Link(pid) => (0, None, *pid, 0),
             Self::Monitor(pid, monitor) => (1, Some(*monitor), *pid, 0),
             Self::NameMonitor(pid, monitor) => (1, Some(*monitor), *pid, 1),
+            // By address, which keeps two of them apart. Their order has no meaning.
             Self::Outside(notice) => (2, None, Pid::NODE, Arc::as_ptr(notice).addr()),
         }
     }

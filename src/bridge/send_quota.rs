@@ -94,6 +94,7 @@ pub(crate) enum ReserveError {
 impl Default for SendQuota {
     fn default() -> Self {
         Self {
+            // The first generation is 1, so that the word of an alias is never zero.
             word: AtomicU64::new(1 << 32),
             limit: AtomicU32::new(0),
             high: AtomicU32::new(u32::MAX),

@@ -23,6 +23,7 @@ use std::sync::Arc;
 /// assert_eq!(failure, Failure::from("out of paper"));
 /// ```
 #[derive(Clone)]
+// Shared, because a reason is cloned for each link and each monitor.
 pub struct Failure(Arc<Kept>);
 
 struct Kept {

@@ -74,6 +74,7 @@ impl From<io::ErrorKind> for OsError {
 impl From<OsError> for io::Error {
     fn from(error: OsError) -> Self {
         match error.number {
+            // With its number the error has the text of the system. The kind alone has a shorter one of std.
             Some(number) => Self::from_raw_os_error(number),
             None => Self::from(error.kind),
         }

@@ -48,6 +48,7 @@ impl Reason {
     /// The place of this reason in [`Self::CLASSES`].
     pub(crate) fn class(&self) -> usize {
         match self {
+            // Without a wildcard: a new reason does not compile before it has a class.
             Self::Normal => 0,
             Self::Shutdown => 1,
             Self::Kill => 2,
@@ -270,6 +271,7 @@ impl DisconnectReason {
     /// The place of this reason in [`Self::COUNTED`].
     pub(crate) fn counted_at(&self) -> usize {
         match self {
+            // Without a wildcard: a new reason does not compile before it has a name that it is counted under.
             Self::ClosedByPeer => 0,
             Self::Reset => 1,
             Self::Truncated => 2,
@@ -360,6 +362,7 @@ impl fmt::Display for DisconnectReason {
 impl From<&DisconnectReason> for Reason {
     fn from(reason: &DisconnectReason) -> Self {
         match reason {
+            // Both are an end that one side wanted. A link does not pass `Normal` on, so it ends no process.
             DisconnectReason::ClosedByPeer | DisconnectReason::LocalClose => Self::Normal,
             DisconnectReason::Exit(reason) => reason.clone(),
             DisconnectReason::NodeStop | DisconnectReason::Drain => Self::Shutdown,

@@ -11,6 +11,7 @@ use crate::id::Name;
 ///
 /// All subscribers share one value, and a clone is the same one.
 #[derive(Clone)]
+// Shared: all subscribers have the same value, and a publish copies none.
 pub struct MessageEvent(Arc<Item<dyn Any + Send + Sync>>);
 
 struct Item<T: ?Sized> {

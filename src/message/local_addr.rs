@@ -51,6 +51,7 @@ impl LocalAddr {
         let (port, zone) = rest.split_first_chunk::<2>()?;
         let zone = u32::from_ne_bytes(zone.try_into().ok()?);
         let port = u16::from_ne_bytes(*port);
+        // Without the flow label, which does not say which address of this machine it is.
         Some(SocketAddrV6::new(Ipv6Addr::from(*ip), port, 0, zone).into())
     }
 }
@@ -58,6 +59,7 @@ impl LocalAddr {
 /// Calls `copy` with the bytes of an address.
 fn with_bytes(addr: SocketAddr, copy: impl FnOnce(&[u8]) -> Buffer) -> Buffer {
     let mut bytes = [0; V6];
+    // In the order of this machine: the bytes never leave the program.
     let port = addr.port().to_ne_bytes();
     match addr {
         SocketAddr::V4(v4) => {

@@ -70,6 +70,7 @@ impl Buffer {
             "cannot split at {at}: the buffer has {len} bytes"
         );
         if at == 0 {
+            // All of them: the memory moves with its pool and its credit, and nothing is copied.
             return std::mem::take(self);
         }
         let mut back = self.copy_of(&self[at..]);
