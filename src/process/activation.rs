@@ -105,6 +105,7 @@ impl Processes {
             Stage::Starting(starting) => match self.start_deferred(cell, *starting) {
                 Ok(process) => {
                     *stage = Stage::Living(process);
+                    // What came during `init` has queued nothing, because the mailbox counted as scheduled.
                     if cell.mailbox.finish_init() {
                         Ran::Over
                     } else {

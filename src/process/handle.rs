@@ -133,12 +133,14 @@ impl Process {
         if link {
             // Over a link that has been taken back meanwhile nothing comes any more.
             let linked = processes.with_relations(self.control.pid, |relations| {
+                // The link ends with its signal: the other one is gone, and nothing else can come over it.
                 relations.links.remove(&signal.from)
             });
             if linked != Some(true) {
                 return Ok(());
             }
         }
+        // Over a link `Kill` is the reason for which the other one has ended, and no kill of this process.
         if self.control.trap_exit && (link || signal.reason != Reason::Kill) {
             let mut env = ProcessContext {
                 processes,

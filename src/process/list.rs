@@ -131,6 +131,7 @@ impl Processes {
             running: self.running_processes(),
             slow: self.slow_handlers(),
             processes: Arc::clone(self),
+            // Not used: of this list one cell is looked at.
             next: 0,
         };
         let info = list.look(pid.index(), self.cells.get(pid.index())?)?;

@@ -271,6 +271,7 @@ impl Mailbox {
         let lane = match class {
             Class::Normal(Priority::Log) => return others.log.push_back(envelope),
             Class::Normal(Priority::High) => &mut others.system,
+            // Of these only `Max` and `Urgent` come here; the others are of the main lane.
             Class::Normal(Priority::Max | Priority::Normal)
             | Class::Urgent
             | Class::Data(_)

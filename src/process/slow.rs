@@ -78,6 +78,7 @@ impl Longest {
             handler
         };
         let mut handlers: Vec<_> = self.0.iter().map(at_now).collect();
+        // Once more, because the times of those that run have grown since.
         handlers.sort_by_key(|handler| Reverse(handler.ran));
         handlers
     }
