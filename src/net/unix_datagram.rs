@@ -235,6 +235,8 @@ impl UnixDatagramServer {
             .buffer_pool
             .as_ref()
             .unwrap_or(&cx.services.pool);
+        // A copy of its size: what was read into has room for the longest datagram, and serves all sockets of the
+        // stripe.
         let data = pool.copy_from_slice(&cx.scratch.spare_mut()[..length.min(limit)]);
         self.counters.messages_in += 1;
         self.counters.bytes_in += length as u64;
@@ -273,6 +275,7 @@ impl UnixDatagramServer {
         if self.options.report_errors {
             let report = MessageUdpError {
                 id: cx.alias,
+                // The report has an address of the internet, and a path is none.
                 addr: None,
                 length,
                 error,

@@ -153,6 +153,7 @@ impl TcpServerOptions {
             return Err(ConfigError::new(field, problem));
         }
         check(
+            // With none the listener would never accept, and for no limit there is `None`.
             self.max_connections != Some(0),
             "max_connections",
             "must be at least 1",

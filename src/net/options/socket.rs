@@ -89,6 +89,7 @@ impl SocketOptions {
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         check(
+            // listen(2) takes a signed number.
             self.backlog > 0 && self.backlog <= i32::MAX as u32,
             "backlog",
             "must be between 1 and 2^31 - 1",
@@ -104,6 +105,7 @@ impl SocketOptions {
             ("recv_buffer_size", self.recv_buffer_size),
             ("send_buffer_size", self.send_buffer_size),
         ] {
+            // Both are signed numbers of 32 bits (socket(7)).
             let fits = size.is_none_or(|size| size > 0 && size <= i32::MAX as usize);
             check(fits, field, "must be between 1 and 2^31 - 1 bytes")?;
         }

@@ -113,6 +113,7 @@ impl TcpConnection {
             None => reason,
         };
         let exit = match &*self.failed {
+            // With one address its error is the reason already.
             [] | [_] => Reason::from(&reason),
             failed => Reason::error(format_args!("{reason} ({})", Failures(failed))),
         };
