@@ -131,6 +131,7 @@ impl TestNode {
     /// The host has no more ports or descriptors.
     pub fn udp(&self) -> std::io::Result<TestUdp> {
         let mut site = self.world.client_site(self.site.host);
+        // On the host of the node, but with the poll of the clients, which the node does not look at.
         site.host = self.site.host;
         TestUdp::bind(&self.world, &site)
     }

@@ -196,6 +196,7 @@ impl<S: Session> SessionBehavior<S> {
             Message::TcpWritable(writable) if Some(writable.id) == own => {
                 let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
                 self.session.writable(&mut cx)?;
+                // Behind the callback, whose writes may raise the output above the mark again: the input waits then.
                 self.offer(env)?;
             }
             Message::TcpSecured(secured) if Some(secured.id) == own => {
@@ -218,6 +219,7 @@ impl<S: Session> SessionBehavior<S> {
             {
                 let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
                 self.session.relay_ended(&mut cx, &end);
+                // Both connections are over, so it ends here as it does with a Disconnect.
                 return Err(Reason::Normal);
             }
             message => return Ok(Some(message)),
