@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::options::{SocketOptions, TcpServerOptions, UdpServerOptions};
+use super::socket::bind_first;
 use super::stream::{Stream, UNSPECIFIED, canonical};
 use crate::error::BindError;
 use crate::meta::MetaContext;
@@ -28,26 +29,6 @@ pub(super) fn register(cx: &MetaContext<'_>, socket: &impl Socket) -> io::Result
 pub(super) fn deregister(socket: &impl Socket) {
     // It was not registered: then there is nothing to take off.
     let _ = socket.deregister();
-}
-
-/// Binds to the first address that can be bound.
-fn bind_first<T>(
-    addresses: &[SocketAddr],
-    bind: impl Fn(SocketAddr) -> io::Result<T>,
-) -> Result<T, BindError> {
-    let mut failed = None;
-    for address in addresses {
-        match bind(*address) {
-            Ok(socket) => return Ok(socket),
-            Err(source) => {
-                failed = Some(BindError::Bind {
-                    address: address.to_string(),
-                    source,
-                });
-            }
-        }
-    }
-    Err(failed.expect("at least one address"))
 }
 
 /// A listener.

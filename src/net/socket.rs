@@ -59,10 +59,10 @@ pub(super) fn record_resolving(log: &Log, host: &Host, took_ms: u64) {
 
 /// Binds the first of the addresses that can be bound. An address in use is final: the next one would be another port to
 /// the peers.
-pub(super) fn bind_first(
+pub(super) fn bind_first<T>(
     addresses: &[SocketAddr],
-    bind: impl Fn(SocketAddr) -> io::Result<Socket>,
-) -> Result<Socket, BindError> {
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<T, BindError> {
     let mut last = None;
     for address in addresses {
         match bind(*address) {

@@ -254,3 +254,21 @@ fn datagrams_go_both_ways() {
     let answer = client.receive(Duration::from_secs(1));
     assert_eq!(answer, Some((b"hi".to_vec(), to)));
 }
+
+#[test]
+fn address_in_use_is_final_although_the_name_has_another() {
+    let world = World::seeded(13);
+    let _node = TestNode::start(&world);
+    let addresses = ["127.0.0.1", "::1"].map(|address| address.parse().expect("an address"));
+    world.net().set_name("both.example", addresses.to_vec());
+    let _udp = UdpServer::bind("127.0.0.1:7001").expect("free");
+    let _tcp = TcpServer::bind("127.0.0.1:7000").expect("free");
+    let refused = [
+        TcpServer::bind("both.example:7000").err(),
+        UdpServer::bind("both.example:7001").err(),
+    ];
+    for error in refused {
+        let error = error.expect("it is in use").to_string();
+        assert!(error.contains("127.0.0.1:700"), "{error}");
+    }
+}
