@@ -110,9 +110,7 @@ impl World {
 
     pub(super) fn exhaust_descriptors(&self, node: usize, time: Duration) {
         let host = self.host_of(node);
-        self.0.net().limit_descriptors(host, 0);
-        self.later(host, time, move |net| {
-            net.limit_descriptors(host, usize::MAX)
-        });
+        self.0.net().withhold_descriptors(host);
+        self.later(host, time, move |net| net.release_descriptors(host));
     }
 }

@@ -50,7 +50,8 @@ pub(super) struct Host {
     /// The host answers nothing: it is switched off.
     pub(super) is_silent: bool,
     descriptors: usize,
-    limit: usize,
+    /// How many faults last that keep its free descriptors from it.
+    withheld: usize,
 }
 
 /// EMFILE: the same number on every Unix system.
@@ -73,7 +74,7 @@ impl Net {
             paths: BTreeMap::new(),
             is_silent: false,
             descriptors: 0,
-            limit: self.options.descriptors,
+            withheld: 0,
         });
         id
     }
@@ -160,9 +161,9 @@ impl Net {
 
     /// Takes a descriptor of a host.
     pub(super) fn take_descriptor(&mut self, id: HostId) -> io::Result<()> {
+        let limit = self.options.descriptors;
         let host = self.host(id);
-        // Compared with the limit of now: a test may lower it below what is in use, and nothing more is given out then.
-        if host.descriptors >= host.limit {
+        if host.withheld > 0 || host.descriptors >= limit {
             return Err(io::Error::from_raw_os_error(OUT_OF_DESCRIPTORS));
         }
         host.descriptors += 1;
@@ -178,9 +179,14 @@ impl Net {
         self.hosts[usize::from(id.0)].descriptors
     }
 
-    /// Changes the number of descriptors that a host may use; those in use stay.
-    pub(crate) fn limit_descriptors(&mut self, id: HostId, limit: usize) {
-        self.host(id).limit = limit;
+    /// Keeps the free descriptors of a host from it; those in use stay.
+    pub(crate) fn withhold_descriptors(&mut self, id: HostId) {
+        self.host(id).withheld += 1;
+    }
+
+    /// Ends one [`Net::withhold_descriptors`].
+    pub(crate) fn release_descriptors(&mut self, id: HostId) {
+        self.host(id).withheld -= 1;
     }
 
     // ---- Ports ----

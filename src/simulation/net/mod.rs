@@ -28,7 +28,7 @@ mod transit;
 mod unix;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -71,7 +71,8 @@ pub(crate) struct Net {
     names: BTreeMap<String, Vec<std::net::IpAddr>>,
     /// Links that differ from the options, the lower host first.
     links: BTreeMap<(HostId, HostId), LinkOptions>,
-    cut: BTreeSet<(HostId, HostId)>,
+    /// How many cuts each link has that are not mended, if any.
+    cut: BTreeMap<(HostId, HostId), usize>,
     /// What waits for a cut link.
     held: Vec<Event>,
     jobs: jobs::Jobs,
@@ -175,7 +176,7 @@ impl Net {
             polls: Vec::new(),
             names: BTreeMap::new(),
             links: BTreeMap::new(),
-            cut: BTreeSet::new(),
+            cut: BTreeMap::new(),
             held: Vec::new(),
             numbers: Vec::new(),
             #[cfg(test)]
@@ -287,7 +288,7 @@ impl Net {
     }
 
     fn is_cut(&self, one: HostId, other: HostId) -> bool {
-        self.cut.contains(&Self::pair(one, other))
+        self.cut.contains_key(&Self::pair(one, other))
     }
 
     /// Changes the link between two hosts.
@@ -295,16 +296,22 @@ impl Net {
         self.links.insert(Self::pair(one, other), link);
     }
 
-    /// Cuts the link between two hosts.
+    /// Cuts the link between two hosts once more.
     pub(crate) fn cut_link(&mut self, one: HostId, other: HostId) {
-        self.cut.insert(Self::pair(one, other));
+        *self.cut.entry(Self::pair(one, other)).or_default() += 1;
     }
 
-    /// Mends the link between two hosts: what waited arrives after its latency.
+    /// Mends one cut of the link between two hosts. With the last one, what waited arrives after its latency.
     pub(crate) fn mend_link(&mut self, one: HostId, other: HostId) {
-        if !self.cut.remove(&Self::pair(one, other)) {
-            return;
-        }
+        let pair = Self::pair(one, other);
+        match self.cut.get_mut(&pair) {
+            None => return,
+            Some(cuts) if *cuts > 1 => {
+                *cuts -= 1;
+                return;
+            }
+            Some(_) => self.cut.remove(&pair),
+        };
         let at_ns = self.now_ns + self.latency(one, other);
         for event in std::mem::take(&mut self.held) {
             // In the order in which it arrived; what another cut concerns is held again.

@@ -272,3 +272,43 @@ fn address_in_use_is_final_although_the_name_has_another() {
         assert!(error.contains("127.0.0.1:700"), "{error}");
     }
 }
+
+#[test]
+fn limit_of_descriptors_is_what_it_was_behind_the_fault() {
+    let net = NetOptions::default().with_descriptors(5);
+    let world = World::with(10, WorldOptions::default().with_net(net));
+    let node = TestNode::start(&world);
+    let count = || {
+        let bound = (0..10).map_while(|_| UdpServer::bind("127.0.0.1:0").ok());
+        bound.collect::<Vec<_>>().len()
+    };
+    let before = count();
+    assert!((1..=5).contains(&before), "{before}");
+    for seconds in [1, 2] {
+        let time = Duration::from_secs(seconds);
+        world.apply(&Fault::NoDescriptors { node: 0, time });
+    }
+    node.advance(Duration::from_millis(1_500));
+    assert_eq!(count(), 0, "one of the two faults lasts");
+    node.advance(Duration::from_secs(1));
+    assert_eq!(count(), before);
+}
+
+#[test]
+fn link_is_whole_when_the_last_of_two_partitions_has_ended() {
+    let world = World::seeded(11);
+    let node = TestNode::start(&world);
+    node.spawn(|| Echo::at("127.0.0.1:7000")).expect("spawned");
+    let client = node.connect(addr());
+    world.run_until_idle();
+    for seconds in [1, 3] {
+        world
+            .net()
+            .partition(&node, None, Duration::from_secs(seconds));
+    }
+    client.write(b"hi");
+    world.advance(Duration::from_secs(2));
+    assert_eq!(client.available(), 0);
+    world.advance(Duration::from_secs(2));
+    client.expect(b"hi");
+}
