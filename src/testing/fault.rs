@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::world::World;
+use super::world::{World, nanos};
 use crate::simulation::random::Generator;
 
 /// Something that goes wrong at a time.
@@ -171,7 +171,7 @@ impl Schedule {
         }
         let (least, most) = (*options.count.start() as u64, *options.count.end() as u64);
         for _ in 0..random.between(least, most) {
-            let at_ns = now_ns + random.below(options.within.as_nanos() as u64);
+            let at_ns = now_ns.saturating_add(random.below(nanos(options.within)));
             // Drawn also if it is left out, so that the others stay what they were.
             let fault = draw_fault(options, random);
             if !self.left_out.contains(&self.drawn) {
@@ -215,7 +215,7 @@ fn draw_fault(options: &FaultOptions, random: &mut Generator) -> Fault {
     // connections and processes of a scenario, so that no remainder is much more likely than another.
     let which = random.below(1 << 16) as usize;
     let other = random.below(1 << 16) as usize;
-    let time = Duration::from_nanos(random.below(options.longest.as_nanos() as u64));
+    let time = Duration::from_nanos(random.below(nanos(options.longest)));
     match kind {
         FaultKind::Reset if other.is_multiple_of(2) => Fault::Reset { connection: which },
         FaultKind::Reset => Fault::ResetAfter {
@@ -256,7 +256,7 @@ impl World {
             }
             Fault::Stall { connection, time } if connections > 0 => {
                 let mut net = self.0.net();
-                let until_ns = net.now_ns() + time.as_nanos() as u64;
+                let until_ns = net.now_ns().saturating_add(nanos(time));
                 net.stall_connection(connection % connections, until_ns);
             }
             // A list may be drawn before the first node is started, and a fault without a target has no effect.
@@ -300,5 +300,15 @@ mod tests {
     fn faults_come_in_the_order_of_their_times() {
         let times: Vec<_> = drawn(&[]).into_iter().map(|(_, at, _)| at).collect();
         assert!(times.is_sorted() && times.iter().all(|at| *at < Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn times_beyond_the_last_nanosecond_are_the_last_one() {
+        let mut schedule = Schedule::default();
+        let options = FaultOptions::default()
+            .with_count(6..=6)
+            .with_within(Duration::MAX);
+        schedule.draw(u64::MAX, &options, &mut Generator::new(3, Stream::Faults));
+        assert_eq!(schedule.next_ns(), Some(u64::MAX));
     }
 }

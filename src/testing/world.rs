@@ -86,7 +86,7 @@ impl World {
             clients_poll,
             nodes: RefCell::default(),
             chooser: RefCell::new(chooser),
-            task_cost_ns: u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX),
+            task_cost_ns: nanos(cost),
             clients: RefCell::default(),
             next_client: Cell::new(0),
             user: RefCell::new(Generator::new(seed, Stream::User)),
@@ -331,7 +331,7 @@ impl World {
 }
 
 /// Whole nanoseconds; saturates.
-fn nanos(time: Duration) -> u64 {
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -183,17 +183,20 @@ impl Net {
 
     fn send_syn(&mut self, key: Key, target: Result<HostId, Elsewhere>, is_self: bool) {
         let delay_ns = self.delay(key);
-        let at_ns = self.now_ns + delay_ns;
+        let at_ns = self.now_ns.saturating_add(delay_ns);
         let failed = |failure| Event::ConnectFailed(key, failure);
         match target {
             Err(Elsewhere::Silent) => {
-                let at_ns = self.now_ns + CONNECT_TIMEOUT_NS;
+                let at_ns = self.now_ns.saturating_add(CONNECT_TIMEOUT_NS);
                 self.schedule(at_ns, failed(Failure::TimedOut));
             }
             // RFC 1122, 4.2.3.5: an unreachable host is a soft error, but Linux gives it to a connect that is under
             // way. The way there and the way back take a latency each.
             Err(Elsewhere::Unreachable) => {
-                self.schedule(at_ns + delay_ns, failed(Failure::HostUnreachable));
+                self.schedule(
+                    at_ns.saturating_add(delay_ns),
+                    failed(Failure::HostUnreachable),
+                );
             }
             Ok(_) if is_self => {
                 // Two SYNs of one socket meet: a simultaneous open of RFC 9293, 3.5.
@@ -223,7 +226,7 @@ impl Net {
         let delay_ns = self.delay(key);
         match listener.and_then(|listener| self.listeners.get(listener)) {
             None => self.schedule(
-                self.now_ns + delay_ns,
+                self.now_ns.saturating_add(delay_ns),
                 Event::ConnectFailed(key, Failure::Refused),
             ),
             // Linux takes one more than the backlog says.
@@ -235,9 +238,9 @@ impl Net {
                     0..6 => (wait_ns, Event::Syn(key, attempt + 1)),
                     _ => (wait_ns, Event::ConnectFailed(key, Failure::TimedOut)),
                 };
-                self.schedule(self.now_ns + again_ns, event);
+                self.schedule(self.now_ns.saturating_add(again_ns), event);
             }
-            Some(_) => self.schedule(self.now_ns + delay_ns, Event::SynAck(key)),
+            Some(_) => self.schedule(self.now_ns.saturating_add(delay_ns), Event::SynAck(key)),
         }
     }
 
@@ -257,7 +260,7 @@ impl Net {
         }
         if !is_alone {
             let delay_ns = self.delay(key);
-            let at_ns = self.now_ns + delay_ns;
+            let at_ns = self.now_ns.saturating_add(delay_ns);
             if let Some(connection) = self.connections.get_mut(key) {
                 // Data does not overtake the end of the handshake.
                 connection.pipes[0].hold_until(at_ns);

@@ -215,10 +215,10 @@ impl Net {
         let copies = 1 + u32::from(self.random.happens(duplicates));
         for _ in 0..copies {
             // A draw for each copy: a duplicate that came together with its original would test less.
-            let mut at_ns = self.now_ns + self.latency(host, to_host);
+            let mut at_ns = self.now_ns.saturating_add(self.latency(host, to_host));
             // Far beyond the longest latency, so that datagrams sent later really come first.
             if self.random.happens(reordering) {
-                at_ns += 10 * longest_ns;
+                at_ns = at_ns.saturating_add(longest_ns.saturating_mul(10));
             }
             let flying = Flying {
                 from: key,
@@ -245,7 +245,10 @@ impl Net {
                 .get(from)
                 .map(|socket| socket.host)
                 .map_or(0, |host| self.latency(host, to_host));
-            self.schedule(self.now_ns + delay_ns, Event::Unreachable(from));
+            self.schedule(
+                self.now_ns.saturating_add(delay_ns),
+                Event::Unreachable(from),
+            );
             return;
         };
         let Some(socket) = self.datagrams.get_mut(key) else {

@@ -43,7 +43,9 @@ impl fmt::Debug for Jobs {
 impl Net {
     /// Has work done at that site, after a time that is drawn up to `longest_ns`.
     pub(crate) fn defer(&mut self, site: Site, longest_ns: u64, work: Work) {
-        let at_ns = self.now_ns + self.random.between(0, longest_ns);
+        let at_ns = self
+            .now_ns
+            .saturating_add(self.random.between(0, longest_ns));
         self.jobs.0.push(Job {
             at_ns,
             site,

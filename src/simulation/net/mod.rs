@@ -312,7 +312,7 @@ impl Net {
             }
             Some(_) => self.cut.remove(&pair),
         };
-        let at_ns = self.now_ns + self.latency(one, other);
+        let at_ns = self.now_ns.saturating_add(self.latency(one, other));
         for event in std::mem::take(&mut self.held) {
             // In the order in which it arrived; what another cut concerns is held again.
             self.schedule(at_ns, event);

@@ -159,7 +159,10 @@ impl Net {
             // Only a sender that has met a full window hears of the room; the others need no event.
             if std::mem::take(&mut pipe.waits_for_window) {
                 let delay_ns = self.delay(key);
-                self.schedule(self.now_ns + delay_ns, Event::Window(key, from));
+                self.schedule(
+                    self.now_ns.saturating_add(delay_ns),
+                    Event::Window(key, from),
+                );
             }
             return Ok(length);
         }
@@ -209,7 +212,7 @@ impl Net {
         if length > 1 && self.random.happens(short) {
             length = self.random.between(1, length as u64 - 1) as usize;
             // The buffer was full for a moment, so the program learns when there is room.
-            self.schedule(self.now_ns + 50_000, Event::Room(key, side));
+            self.schedule(self.now_ns.saturating_add(50_000), Event::Room(key, side));
         }
         let Some(connection) = self.connections.get_mut(key) else {
             return Err(io::ErrorKind::NotConnected.into());

@@ -131,7 +131,10 @@ impl Net {
             return;
         }
         let delay_ns = self.delay(key);
-        self.schedule(self.now_ns + delay_ns, Event::Ack(key, side, bytes));
+        self.schedule(
+            self.now_ns.saturating_add(delay_ns),
+            Event::Ack(key, side, bytes),
+        );
     }
 
     pub(super) fn fin_arrived(&mut self, key: Key, side: Side) {
@@ -156,7 +159,10 @@ impl Net {
         );
         self.wake_end(key, to);
         let delay_ns = self.delay(key);
-        self.schedule(self.now_ns + delay_ns, Event::Ack(key, side, 0));
+        self.schedule(
+            self.now_ns.saturating_add(delay_ns),
+            Event::Ack(key, side, 0),
+        );
     }
 
     pub(super) fn ack_arrived(&mut self, key: Key, side: Side, bytes: usize) {

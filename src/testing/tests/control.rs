@@ -312,3 +312,20 @@ fn link_is_whole_when_the_last_of_two_partitions_has_ended() {
     world.advance(Duration::from_secs(2));
     client.expect(b"hi");
 }
+
+#[test]
+fn stall_of_any_length_overflows_no_time() {
+    let world = World::seeded(12);
+    let node = TestNode::start(&world);
+    node.spawn(|| Echo::at("127.0.0.1:7000")).expect("spawned");
+    let client = node.connect(addr());
+    world.run_until_idle();
+    let time = Duration::MAX;
+    world.apply(&Fault::Stall {
+        connection: 0,
+        time,
+    });
+    client.write(b"hi");
+    world.advance(Duration::from_secs(3_600));
+    assert_eq!(client.available(), 0);
+}

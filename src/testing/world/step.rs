@@ -202,7 +202,7 @@ impl Inner {
         // and no deadline would ever be reached.
         let cost_ns = self.chooser.borrow_mut().cost_ns(self.task_cost_ns);
         let mut net = self.net();
-        let to_ns = net.now_ns() + cost_ns;
+        let to_ns = net.now_ns().saturating_add(cost_ns);
         net.advance(to_ns);
         simulation::set_now_ns(net.now_ns());
         true
