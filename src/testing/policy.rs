@@ -24,7 +24,7 @@ pub enum Policy {
 
 /// Tasks after which [`Policy::Starve`] keeps another one from running.
 const STARVED_FOR: u32 = 300;
-/// Tasks after which the sockets are looked at although there are others, with [`Policy::Fifo`] and [`Policy::Newest`].
+/// Tasks after which the sockets are looked at although there are others, with every policy that does not draw this.
 const POLL_TICKS: u32 = 61;
 
 /// What could run: the tasks of one queue, and whether the poll has anything to report.
@@ -126,6 +126,8 @@ impl Chooser {
         // By its number: the place of a task in the queue changes with each one that runs.
         let other = (0..tasks).find(|place| Some(number(*place)) != self.starved);
         match other {
+            // Processes that keep each other busy would keep every timer and socket from being looked at.
+            Some(_) if can_poll && self.tick.is_multiple_of(POLL_TICKS) => Choice::Poll,
             Some(place) => Choice::Task(place),
             // The poll may have something to report for ever: the starved task has its turn too.
             None if can_poll && !self.tick.is_multiple_of(POLL_TICKS) => Choice::Poll,
@@ -147,6 +149,13 @@ mod tests {
         tasks: 4,
         can_poll: true,
     };
+
+    #[test]
+    fn starving_policy_polls_also_while_others_keep_each_other_busy() {
+        let mut chooser = chooser(Policy::Starve);
+        let choices = (0..122).map(|_| chooser.choose(FOUR, |place| place as u32));
+        assert_eq!(choices.filter(|choice| *choice == Choice::Poll).count(), 2);
+    }
 
     #[test]
     fn first_and_newest_take_the_ends_of_the_queue_and_poll_now_and_then() {
