@@ -136,6 +136,14 @@ fn traces_of_two_builds_are_the_same() {
 }
 
 #[test]
+#[should_panic(expected = "an invariant does not hold: broken")]
+fn invariant_is_checked_also_where_the_time_passes_without_an_event() {
+    let world = World::seeded(2);
+    world.invariant(|| Err("broken".to_owned()));
+    world.advance(Duration::from_millis(1));
+}
+
+#[test]
 fn timers_fire_in_virtual_time_and_an_idle_world_does_not_wait_for_them() {
     struct Clock(mpsc::Sender<&'static str>);
     impl Actor for Clock {

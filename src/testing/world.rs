@@ -173,7 +173,10 @@ impl World {
         self.0.run(until_ns, &mut condition)
     }
 
-    /// Has a condition checked whenever time passes, from now on; `Err` says what is wrong.
+    /// Has a condition checked from now on whenever nothing is left to run and time passes; `Err` says what is wrong.
+    ///
+    /// The time that an activation takes passes without a check, because other processes may be half-way through their
+    /// work then.
     pub fn invariant(&self, holds: impl Fn() -> Result<(), String> + 'static) {
         self.0.invariants.borrow_mut().push(Box::new(holds));
     }

@@ -45,6 +45,7 @@ impl Inner {
                 // The time of the limit passes too, so that two waits in a row take as long as both.
                 if until_ns != u64::MAX {
                     self.pass_until(until_ns);
+                    self.check();
                 }
                 return condition();
             }
