@@ -373,7 +373,12 @@ impl Shared {
     }
 }
 
-/// A number that no other program guesses: the keys of the standard library's hasher come from the system.
+/// A number that no other program guesses: the keys of the standard library's hasher come from the system. On a simulated
+/// node it is drawn by the seed.
 pub(super) fn random() -> u64 {
+    #[cfg(feature = "testing")]
+    if let Some(site) = crate::simulation::current() {
+        return site.net().draw();
+    }
     RandomState::new().build_hasher().finish()
 }

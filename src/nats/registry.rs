@@ -31,6 +31,7 @@ use crate::id::{Pid, Ref, Target};
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
 use crate::message::{Message, MessageReply};
+use crate::process::in_order;
 
 /// Characters of an error that an answer carries.
 const MAX_WORDS: usize = 256;
@@ -347,7 +348,7 @@ where
     fn terminate(&mut self, _: &mut Context<'_>, _reason: &Reason) {
         self.withdraw();
         // The askers would otherwise wait for their timeouts.
-        for reply in std::mem::take(&mut self.requests).into_values() {
+        for (_, reply) in in_order(std::mem::take(&mut self.requests)) {
             self.fail(&reply, "the process has ended");
         }
     }

@@ -15,7 +15,7 @@
 //! 3. *blocked*: there is no connection, or it takes no more at present. The client looks when that changes, so that
 //!    publishes send no wake; a change does, because its time runs.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(super) struct SharedState {
     pub(super) outbox: Outbox,
     pub(super) changes: Vec<Change>,
     /// All subscriptions, for a client that takes over.
-    pub(super) subscriptions: HashMap<u64, Arc<Subscribed>>,
+    pub(super) subscriptions: BTreeMap<u64, Arc<Subscribed>>,
     pub(super) observers: Vec<Pid>,
     /// The last id that was given to a subscription or a request.
     last_id: u64,
@@ -200,7 +200,7 @@ impl Shared {
             state: Mutex::new(SharedState {
                 outbox: Outbox::default(),
                 changes: Vec::new(),
-                subscriptions: HashMap::new(),
+                subscriptions: BTreeMap::new(),
                 observers: Vec::new(),
                 last_id: INBOX_SID,
                 max_payload: MAX_PAYLOAD,

@@ -311,7 +311,7 @@ impl Processes {
             }
             self.exit_meta(alias, reason);
         }
-        for dependent in relations.dependents {
+        for dependent in in_order(relations.dependents) {
             // One that has ended meanwhile needs no signal.
             let _ = self.send_exit(pid, Target::Pid(dependent), reason.clone());
         }

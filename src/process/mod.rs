@@ -53,6 +53,7 @@ pub use list::{ProcessInfo, ProcessState};
 pub(crate) use mailbox::Bounds;
 pub use mailbox::{Lanes, MailboxPolicy};
 pub use options::SpawnOptions;
+pub(crate) use relations::in_order;
 pub use slow::SlowHandler;
 pub(crate) use spawn::{StartReport, Started};
 pub(crate) use table::Processes;

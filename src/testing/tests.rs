@@ -7,6 +7,7 @@ mod moves;
 #[cfg(planted)]
 mod planted;
 mod rates;
+mod repeats;
 mod stops;
 #[cfg(feature = "tls")]
 mod tls;

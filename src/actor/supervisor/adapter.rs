@@ -15,7 +15,7 @@ use crate::bridge::{Deliver as _, TimerEvent};
 use crate::error::Reason;
 use crate::id::{Name, Pid, Target};
 use crate::message::{Message, MessageDown, MessageExit};
-use crate::process::StartReport;
+use crate::process::{StartReport, in_order};
 use crate::time::wheel::TimerKey;
 
 /// Messages of a supervisor to itself.
@@ -396,11 +396,10 @@ impl Adapter {
 
     /// Kills the children: the supervisor ends without having ended them.
     pub(super) fn kill_all(self, cx: &mut Context<'_>) {
-        for known in self.children.into_values() {
-            if let Some(process) = known.process {
-                // It may have ended already.
-                let _ = cx.send_exit(process.pid, Reason::Kill);
-            }
+        let processes = self.children.into_values();
+        for pid in in_order(processes.filter_map(|known| Some(known.process?.pid))) {
+            // It may have ended already.
+            let _ = cx.send_exit(pid, Reason::Kill);
         }
     }
 

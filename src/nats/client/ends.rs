@@ -18,6 +18,7 @@ use crate::nats::error::NatsError;
 use crate::nats::message::{MessageNatsEnd, MessageNatsStatus};
 use crate::nats::protocol::encode;
 use crate::nats::shared::{Change, Stage};
+use crate::process::in_order;
 
 impl Client {
     /// A monitored process has ended: all its subscriptions end.
@@ -82,8 +83,8 @@ impl Client {
         self.drain = Drain::Unsubscribing;
         // The lock is held over all lines, so that no publisher comes between them and the PING of the drain.
         let mut state = self.shared.state.lock();
-        for sid in self.subscriptions.keys() {
-            state.outbox.line(|bytes| encode::unsubscribe(bytes, *sid));
+        for sid in in_order(self.subscriptions.keys().copied()) {
+            state.outbox.line(|bytes| encode::unsubscribe(bytes, sid));
         }
         drop(state);
         self.drain_ping();
@@ -129,7 +130,8 @@ impl Client {
                 self.drain = Drain::Handling;
                 // Each is begun, also after one that has messages left: all have to drain.
                 let mut is_handled = true;
-                for local in self.subscriptions.values() {
+                for sid in in_order(self.subscriptions.keys()) {
+                    let local = &self.subscriptions[sid];
                     is_handled &= local.subscribed.unhandled.drain();
                 }
                 if is_handled {
@@ -202,8 +204,10 @@ impl Client {
 
     /// Answers what waits for an answer, the changes too that the client has not seen: it is closed.
     fn answer_closed(&mut self, cx: &mut Context<'_>, changes: Vec<Change>) {
-        let requests = std::mem::take(&mut self.requests);
-        for request in requests.into_values() {
+        for id in in_order(self.requests.keys().copied()) {
+            let Some(request) = self.requests.remove(&id) else {
+                continue;
+            };
             cx.cancel_timer(request.timer);
             request.requester.answer_request(cx, Err(NatsError::Closed));
         }

@@ -15,6 +15,7 @@ use crate::nats::protocol::Msg;
 use crate::nats::protocol::info::ServerInfo;
 use crate::nats::session::Event;
 use crate::nats::shared::{INBOX_SID, WhenSlow};
+use crate::process::in_order;
 
 /// Errors of one connection that observers get.
 const REPORTED_ERRORS: u32 = 10;
@@ -231,8 +232,7 @@ impl Client {
             link.last_error = None;
             let denied = self.subscriptions.iter();
             let denied = denied.filter(|(_, local)| local.subscribed.subject == subject);
-            let denied: Vec<u64> = denied.map(|(sid, _)| *sid).collect();
-            for sid in denied {
+            for sid in in_order(denied.map(|(sid, _)| *sid)) {
                 self.end_subscription(cx, sid, NatsError::Denied(Arc::clone(&text)));
             }
         } else if text.starts_with("Permissions Violation") {

@@ -22,6 +22,7 @@ use crate::nats::session::Session;
 use crate::nats::shared::INBOX_SID;
 use crate::net::options::{TcpConnectionOptions, TcpLimits};
 use crate::net::tcp::TcpConnection;
+use crate::process::in_order;
 use crate::tls::StartTls;
 
 /// Bytes of output above which a connection gets no more, until a quarter of it is left.
@@ -364,8 +365,7 @@ impl Client {
             .iter()
             // A request that was not taken yet waits for the next connection.
             .filter(|(_, request)| request.number <= taken);
-        let lost: Vec<u64> = lost.map(|(id, _)| *id).collect();
-        for id in lost {
+        for id in in_order(lost.map(|(id, _)| *id)) {
             if let Some(request) = self.requests.remove(&id) {
                 cx.cancel_timer(request.timer);
                 request

@@ -24,7 +24,7 @@ mod input;
 mod link;
 mod output;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub struct Client {
     give_up: Option<Timer>,
     subscriptions: HashMap<u64, Local>,
     /// Monitored processes: subscribers and observers.
-    owners: HashMap<Pid, Owner>,
+    owners: BTreeMap<Pid, Owner>,
     requests: HashMap<u64, Request>,
     /// PINGs in order: first those that the connection has got, then those in the outbox.
     pings: VecDeque<Ping>,
@@ -83,7 +83,7 @@ struct Local {
 #[derive(Default)]
 struct Owner {
     monitor: Option<Ref>,
-    subscriptions: HashSet<u64>,
+    subscriptions: BTreeSet<u64>,
     observes: bool,
 }
 
@@ -159,7 +159,7 @@ impl Client {
             attempt: 0,
             give_up: None,
             subscriptions: HashMap::new(),
-            owners: HashMap::new(),
+            owners: BTreeMap::new(),
             requests: HashMap::new(),
             pings: VecDeque::new(),
             ping_is_due: false,

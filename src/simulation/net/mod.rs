@@ -319,6 +319,12 @@ impl Net {
         }
     }
 
+    /// A number for what a program draws from the system.
+    #[cfg(feature = "nats")]
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.random.next()
+    }
+
     /// A latency of the link, drawn.
     fn latency(&mut self, one: HostId, other: HostId) -> u64 {
         let latency = &self.link(one, other).latency;
