@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crate::actor::{Context, InputRules, Session, SessionBehavior, SpawnMeta};
-use crate::base::unwind::catch_panic;
+use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::SpawnOwner;
 use crate::error::{Reason, SpawnError};
 use crate::id::{Alias, Pid};
@@ -152,7 +152,12 @@ where
 
 /// Calls the user's factory; a panic is the reason why the process does not start.
 fn make<S>(factory: impl FnOnce() -> S) -> Result<S, SpawnError> {
-    catch_panic(factory).map_err(|payload| SpawnError::Init(Reason::from_panic(&*payload)))
+    catch_panic(factory).map_err(|payload| {
+        let reason = Reason::from_panic(&*payload);
+        // The payload is a value of the program, whose drop may panic once more.
+        drop_catching(payload);
+        SpawnError::Init(reason)
+    })
 }
 
 /// The options of a session that this process starts.
@@ -205,5 +210,25 @@ where
                 // Without its connection the session has nothing to do. It may have ended by itself.
                 let _ = processes.send_exit(parent, session.into(), Reason::Shutdown);
             })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// The payload of a panic.
+    struct PanicsInDrop;
+
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            panic!("once more");
+        }
+    }
+
+    #[test]
+    fn payload_whose_drop_panics_is_a_session_that_does_not_start() {
+        let made = make::<()>(|| std::panic::panic_any(PanicsInDrop));
+        assert!(matches!(made, Err(SpawnError::Init(_))));
     }
 }
