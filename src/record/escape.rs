@@ -64,7 +64,7 @@ fn is_unsafe(character: char) -> bool {
     character.is_control()
         // No control characters, but they change the direction of what follows or end a line, so that a record could
         // look like another one (CVE-2021-42574).
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(all(test, not(loom)))]
@@ -84,6 +84,7 @@ mod tests {
             escaped("\u{9b}31m\u{202e}x\u{2028}"),
             "\\u{9b}31m\\u{202e}x\\u{2028}"
         );
+        assert_eq!(escaped("\u{61c}"), "\\u{61c}");
         assert_eq!(escaped("naïve \"日本\""), "naïve \"日本\"");
     }
 
