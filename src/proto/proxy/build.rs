@@ -4,6 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{CRC32C, FIXED, MAX_HEADER, SIGNATURE, TLV_HEAD, crc32c};
 
+/// The most bytes of values: beside them a header has IPv6 addresses and a checksum.
+const MAX_TLVS: usize = MAX_HEADER - FIXED - 36 - TLV_HEAD - 4;
+
 /// A header of the PROXY protocol for a connection that this side opens: it says for whom, and is the first thing that the
 /// server gets, before a TLS handshake. See [`TcpConnectionOptions`](crate::TcpConnectionOptions).
 ///
@@ -21,6 +24,8 @@ pub struct ProxyHeader {
     is_text: bool,
     addresses: Option<(SocketAddr, SocketAddr)>,
     tlvs: Vec<u8>,
+    /// A value had no place in `tlvs`.
+    is_too_long: bool,
     has_checksum: bool,
 }
 
@@ -72,12 +77,14 @@ impl ProxyHeader {
             is_text: false,
             addresses: None,
             tlvs: Vec::new(),
+            is_too_long: false,
             has_checksum: false,
         }
     }
 
     /// Adds a value, of a kind that the specification has (section 2.2) or one of your own from 0xE0 to 0xEF. Version 1 has
-    /// no place for it, and neither has [`ProxyHeader::local`]: the connection's options are refused then.
+    /// no place for it, and neither has [`ProxyHeader::local`]: the connection's options are refused then. They are also
+    /// refused if the header would be longer than 4,096 bytes, and [`to_bytes`](Self::to_bytes) is without this value.
     ///
     /// ```
     /// use longshore::ProxyHeader;
@@ -89,11 +96,15 @@ impl ProxyHeader {
     #[must_use]
     pub fn with_value(mut self, kind: u8, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
-        // A value that is too long is refused by the length of all of them.
-        let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
-        self.tlvs.push(kind);
-        self.tlvs.extend_from_slice(&length.to_be_bytes());
-        self.tlvs.extend_from_slice(value);
+        match u16::try_from(value.len()) {
+            Ok(length) if self.tlvs.len() + TLV_HEAD + value.len() <= MAX_TLVS => {
+                self.tlvs.push(kind);
+                self.tlvs.extend_from_slice(&length.to_be_bytes());
+                self.tlvs.extend_from_slice(value);
+            }
+            // Its length would not be the one that the header says.
+            _ => self.is_too_long = true,
+        }
         self
     }
 
@@ -127,10 +138,10 @@ impl ProxyHeader {
 
     /// What is wrong with it.
     pub(crate) fn problem(&self) -> Option<&'static str> {
-        let has_values = !self.tlvs.is_empty() || self.has_checksum;
+        let has_values = !self.tlvs.is_empty() || self.is_too_long || self.has_checksum;
         if has_values && (self.is_text || self.addresses.is_none()) {
             Some("has values, which only version 2 with addresses has a place for")
-        } else if self.tlvs.len() > MAX_HEADER - FIXED - 36 - TLV_HEAD - 4 {
+        } else if self.is_too_long {
             Some("is longer than 4,096 bytes")
         } else {
             None

@@ -173,6 +173,11 @@ fn built_headers_are_read_again() {
     assert_eq!(valid(&ProxyHeader::local().to_bytes()), (16, unknown()));
     let too_long = ProxyHeader::v2(v4, v4).with_value(0xe0, vec![0; 4096]);
     assert!(too_long.problem().is_some());
+    // What is refused is a header all the same, of the length that it says.
+    let without = ProxyHeader::v2(v4, v4).to_bytes();
+    let too_long = ProxyHeader::v2(v4, v4).with_value(0xe0, vec![0; 70_000]);
+    assert!(too_long.problem().is_some());
+    assert_eq!(too_long.to_bytes(), without);
     assert!(
         ProxyHeader::v1(v4, v4)
             .with_value(4, "")
