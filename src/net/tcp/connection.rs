@@ -128,17 +128,6 @@ impl Driver {
         self.drive_machine(cx)
     }
 
-    #[cold]
-    fn drive_and_report(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        let outcome = self.drive_machine(cx);
-        // The flag is cleared after the machine has run, because that may set it again for what is released below.
-        if std::mem::take(&mut self.release_due) {
-            self.give_out_input(cx);
-        }
-        self.answer_empty(cx);
-        outcome
-    }
-
     /// Does what the machine asks for until it waits, has ended, or has output for the flush. A table with an arm for each
     /// output of the machine, longer than other functions so that it can be read as one.
     fn drive_machine(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {

@@ -63,9 +63,21 @@ impl Driver {
         }
     }
 
+    /// The part of [`Driver::drive`] for what a driver seldom has to report.
+    #[cold]
+    pub(super) fn drive_and_report(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        let outcome = self.drive_machine(cx);
+        // The flag is cleared after the machine has run, because that may set it again for what is released below.
+        if std::mem::take(&mut self.release_due) {
+            self.give_out_input(cx);
+        }
+        self.answer_empty(cx);
+        outcome
+    }
+
     /// Transition 3.
     #[cold]
-    pub(super) fn answer_empty(&mut self, cx: &MetaContext<'_>) {
+    fn answer_empty(&mut self, cx: &MetaContext<'_>) {
         if !self.reports_empty {
             return;
         }
