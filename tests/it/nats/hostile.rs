@@ -25,8 +25,8 @@ fn serve(scripts: Vec<Script>) -> String {
     addr
 }
 
-/// Greets and accepts CONNECT; returns what the client sent up to its first subscription.
-fn accept(stream: &mut TcpStream) {
+/// Greets and accepts CONNECT. The reader stands behind the client's first subscription, and may have read more.
+fn accept(stream: &mut TcpStream) -> BufReader<TcpStream> {
     stream.write_all(INFO).expect("written");
     let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
     let mut line = String::new();
@@ -39,6 +39,7 @@ fn accept(stream: &mut TcpStream) {
     line.clear();
     reader.read_line(&mut line).expect("a line");
     assert!(line.starts_with("SUB _INBOX."), "{line}");
+    reader
 }
 
 fn options_for(addr: String) -> NatsOptions {
@@ -278,8 +279,7 @@ fn errors_without_an_end_reach_observers_ten_times() {
 fn a_drain_of_a_client_at_rest_needs_nothing_from_the_server_to_begin() {
     // This server never sends a PING, so that only the drain gives the client a reason to send.
     let answers: Script = Box::new(|stream| {
-        accept(stream);
-        let reader = BufReader::new(stream.try_clone().expect("a handle"));
+        let reader = accept(stream);
         for line in reader.lines() {
             let Ok(line) = line else { return };
             if line == "PING" && stream.write_all(b"PONG\r\n").is_err() {
