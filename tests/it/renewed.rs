@@ -184,7 +184,7 @@ fn attempts_that_are_given_up_end_in_one_disconnect() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(losses >= 5, "{losses}");
+    assert!(losses >= 2, "{losses}");
     assert!(begun.elapsed() >= 80 * MS);
     assert_eq!(end.id, from);
     near.saw_nothing();

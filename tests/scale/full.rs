@@ -205,7 +205,8 @@ fn cost_here(connections: usize) -> f64 {
     let cpu = cpu_of_this_program();
     flood.begin();
     done.recv_timeout(PATIENCE * 5).unwrap();
-    let cost = cpu_of_this_program() - cpu;
+    // A thread that has ended takes its time with it, and the attempt with less than nothing does not count.
+    let cost = cpu_of_this_program().saturating_sub(cpu);
     drop(flood);
     drop(node.stop());
     cost.as_nanos() as f64 / (each * connections) as f64
@@ -224,7 +225,7 @@ fn cost_of_epoll(connections: usize) -> f64 {
     flood.begin();
     // The thread's own time counts only while it lives.
     all_accepted.recv_timeout(PATIENCE * 5).unwrap();
-    let cost = cpu_of_this_program() - cpu;
+    let cost = cpu_of_this_program().saturating_sub(cpu);
     drop(flood);
     serving.join().unwrap();
     cost.as_nanos() as f64 / (each * connections) as f64
