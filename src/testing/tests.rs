@@ -138,6 +138,25 @@ fn traces_of_two_builds_are_the_same() {
 
 #[test]
 #[should_panic(expected = "an invariant does not hold: broken")]
+fn invariant_that_is_broken_while_a_node_is_dropped_is_reported_once() {
+    // It ignores its exit, so that the stop waits until it kills it.
+    struct Stays;
+    impl Actor for Stays {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            cx.set_trap_exit(true);
+            Ok(())
+        }
+    }
+    let world = World::seeded(2);
+    let node = TestNode::start(&world);
+    node.spawn(|| Stays).expect("spawned");
+    world.run_until_idle();
+    world.invariant(|| Err("broken".to_owned()));
+    world.advance(Duration::from_millis(1));
+}
+
+#[test]
+#[should_panic(expected = "an invariant does not hold: broken")]
 fn invariant_is_checked_also_where_the_time_passes_without_an_event() {
     let world = World::seeded(2);
     world.invariant(|| Err("broken".to_owned()));
