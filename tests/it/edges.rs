@@ -204,6 +204,8 @@ fn node_has_the_verbs_of_a_context_for_sockets() {
     node.pause_reading(id).expect("open");
     node.set_framing(id, Framing::lines()).expect("open");
     assert!(node.set_framing(id, Framing::fixed(0)).is_err());
+    // Both are in force when the connection answers.
+    inspect(&node, id);
     peer.write_all(b"one\ntwo\n").expect("written");
     node.resume_reading(id).expect("open");
     assert_eq!(probe.tcp().data, "one");
