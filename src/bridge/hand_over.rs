@@ -13,9 +13,12 @@ pub(crate) struct HandOver {
 #[derive(Debug)]
 pub(crate) struct SessionDrained;
 
-/// Answers a session that has asked: a read has found the socket empty, and the session was given all that came before.
+/// Answers a session that has asked whether its connection has more input, behind the input that was found.
 #[derive(Debug)]
-pub(crate) struct SocketEmpty;
+pub(crate) struct SocketReport {
+    /// A read has found the socket empty, and no TLS record is incomplete.
+    pub(crate) is_empty: bool,
+}
 
 /// Notifies a session that all input of a connection has gone back to it.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ pub(crate) use barrier::BarrierToken;
 pub(crate) use command::Command;
 pub(crate) use commands::Commands;
 pub(crate) use deliver::{Ack, Claim, Deliver, Undelivered, Watcher};
-pub(crate) use hand_over::{HandOver, InputReturned, SessionDrained, SocketEmpty};
+pub(crate) use hand_over::{HandOver, InputReturned, SessionDrained, SocketReport};
 pub(crate) use owner::SpawnOwner;
 pub(crate) use relay::{RelayOutcome, RelaySide};
 pub(crate) use send_quota::QuotaOptions;

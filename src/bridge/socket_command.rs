@@ -45,8 +45,7 @@ pub(crate) enum SocketCommand {
     ResumeAccepting,
     /// Stop listening, let the connections come to their end until the deadline, and report that.
     Drain(Drain),
-    /// From the session that owns the connection: answer with a [`SocketEmpty`](super::SocketEmpty), behind all input that is
-    /// in the socket.
+    /// From the session that owns the connection: answer with a [`SocketReport`](super::SocketReport).
     ReportEmpty(Pid),
     /// From the connection itself: look whether held buffers still stop it.
     LookAtHeld,

@@ -43,7 +43,7 @@ pub(super) struct SetAside {
     released: VecDeque<Alias>,
     barriers: Vec<BarrierToken>,
     /// A session that closes when it is idle has asked its connection whether the socket has more.
-    awaits_answer: bool,
+    awaits_report: bool,
     /// Connections whose input goes back to their stripe, until their fence comes.
     returning: HashMap<Alias, VecDeque<Returning>>,
     /// Connections that had ended when the relay came to them, until its end comes.
@@ -192,7 +192,7 @@ impl SetAside {
             && self.returning.is_empty()
             && self.ended.is_empty()
             && self.relay_ends.is_empty()
-            && !self.awaits_answer
+            && !self.awaits_report
     }
 
     /// Envelopes that wait.
@@ -331,13 +331,13 @@ impl ProcessContext<'_> {
         quota.is_some_and(|quota| quota.holds_input(alias.generation()))
     }
 
-    /// Barriers wait while this session awaits the answer of its connection.
-    pub(crate) fn await_answer(&mut self, awaits: bool) {
+    /// Barriers wait while this session awaits the report of its connection.
+    pub(crate) fn await_report(&mut self, awaits: bool) {
         if awaits {
             let cold = self.control.cold.get_or_insert_default();
-            cold.aside.get_or_insert_default().awaits_answer = true;
+            cold.aside.get_or_insert_default().awaits_report = true;
         } else if let Some(aside) = self.control.aside_mut() {
-            aside.awaits_answer = false;
+            aside.awaits_report = false;
             self.control.free_aside();
         }
     }

@@ -1,6 +1,6 @@
 //! The drain of one listener, over real sockets.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
@@ -171,6 +171,29 @@ fn half_a_frame_is_waited_for_before_a_drained_session_closes() {
     drop(half);
     assert_eq!(drained(&site.probe).finished, 2);
     stop_clean(&site.node);
+}
+
+#[test]
+fn peer_that_always_sends_does_not_hold_up_a_stop() {
+    let site = Site::new(false);
+    let mut peer = site.client();
+    peer.write_all(b"x\n").unwrap();
+    assert_eq!(read(&mut peer, 2), b"x\n");
+    let mut writer = peer.try_clone().unwrap();
+    let (begun, has_begun) = mpsc::channel();
+    let writing = thread::spawn(move || {
+        // It ends with the connection.
+        while writer.write_all(b"x\nx\nx\n").is_ok() {
+            let _ = begun.send(());
+        }
+    });
+    let reading =
+        thread::spawn(move || while peer.read(&mut [0; 65_536]).is_ok_and(|read| read > 0) {});
+    has_begun.recv_timeout(LIMIT).expect("a write");
+    let report = site.node.stop();
+    assert_eq!(report.undrained, 0, "{report}");
+    writing.join().unwrap();
+    reading.join().unwrap();
 }
 
 fn answers_all_that_the_peer_has_sent(site: Site) {

@@ -17,7 +17,7 @@ use super::{Session, SessionContext};
 use crate::actor::number_of;
 use crate::base::small_addr::SmallAddr;
 use crate::bridge::request::Reply;
-use crate::bridge::{Framing, InputReturned, SessionDrained, SocketEmpty};
+use crate::bridge::{Framing, InputReturned, SessionDrained, SocketReport};
 use crate::error::{DisconnectReason, FrameError, Reason};
 use crate::id::{Alias, Pid};
 use crate::inspect::Inspection;
@@ -235,7 +235,7 @@ impl<S: Session> SessionBehavior<S> {
         (peer.is_paused, peer.is_waiting) = (false, false);
         // The answer of the lost connection does not come.
         (peer.has_asked, peer.is_lost) = (false, true);
-        env.await_answer(false);
+        env.await_report(false);
         peer.has_peer_closed = false;
     }
 
@@ -394,7 +394,7 @@ impl<S: Session> Behavior for SessionBehavior<S> {
                     return self.input_returned(env, message);
                 }
                 Err(message) if message.is::<SessionDrained>() => self.drained(env)?,
-                Err(message) if message.is::<SocketEmpty>() => self.socket_is_empty(env),
+                Err(message) if message.is::<SocketReport>() => self.socket_reported(env, message),
                 Err(message) => {
                     let (session, mut cx) = self.context(env);
                     session.handle_message(&mut cx, from, message)?;

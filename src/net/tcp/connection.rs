@@ -69,6 +69,8 @@ pub(crate) struct Driver {
     release_due: bool,
     /// Its session closes when no input is left, and has asked whether the socket has more.
     reports_empty: bool,
+    /// What `messages_in` was then; the lower half is enough to see that it has changed.
+    messages_when_asked: u32,
     /// A short read does not show that the socket is empty: the end may be behind it, or an urgent byte.
     reads_on: bool,
     /// The poll has reported a hang-up: a reset, or an orderly end in both directions.
@@ -98,6 +100,7 @@ impl Driver {
             writable: true,
             release_due: false,
             reports_empty: false,
+            messages_when_asked: 0,
             reads_on: false,
             hung_up: false,
         }

@@ -313,3 +313,30 @@ fn peer_that_reads_nothing_is_ended_and_the_unsent_bytes_are_counted() {
     drop(raw);
     stop_clean(&site.node);
 }
+
+#[test]
+fn half_a_record_does_not_hold_up_a_stop() {
+    struct Echo;
+    impl Session for Echo {
+        fn received(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            input: &mut Buffer,
+        ) -> Result<(), Reason> {
+            cx.write(input.take());
+            Ok(())
+        }
+    }
+    let site = Site::new();
+    let server = TcpServer::bind(site.server()).unwrap();
+    let addr = server.local_addr();
+    let probe = Probe::spawn(&site.node);
+    probe
+        .run(move |cx| cx.spawn_meta(server.serve(|| Echo)))
+        .unwrap();
+    let mut peer = raw(addr, &Arc::new(site.rustls(&TLS13)));
+    round_trip(&mut peer, b"whole");
+    // The header of a record of 99 bytes, and none of these.
+    peer.sock.write_all(&[23, 3, 3, 0, 99]).unwrap();
+    stop_clean(&site.node);
+}

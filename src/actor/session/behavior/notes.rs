@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Note, SessionBehavior};
 use crate::actor::session::Session;
 use crate::actor::session::deadline::Fired;
-use crate::bridge::InputReturned;
+use crate::bridge::{InputReturned, SocketReport};
 use crate::error::{DisconnectReason, Reason};
 use crate::message::Message;
 use crate::process::ProcessContext;
@@ -38,31 +38,39 @@ impl<S: Session> SessionBehavior<S> {
         session.draining(&mut cx)
     }
 
-    /// Closes the connection unless input of it is left somewhere, of which the connection is asked. A relay, or one whose session has paused, is not idle.
+    /// Asks the connection for more input when none is left here; the report closes the connection or goes on. A relay, or one
+    /// whose session has paused, is not idle.
     #[cold]
     pub(super) fn close_if_idle(&mut self, env: &mut ProcessContext<'_>) {
         if self.is_busy(env) {
+            // It may have paused since it asked, and then the report can be a long time coming.
+            env.await_report(false);
             return;
         }
         if self.peer.is_lost {
             // Without a connection there is no socket that could have more.
             self.context(env).1.close();
-        } else if !std::mem::replace(&mut self.peer.has_asked, true) {
-            self.context(env).1.ask_whether_empty();
-            // A stop ends the connection behind its barriers.
-            env.await_answer(true);
+            return;
         }
+        if !std::mem::replace(&mut self.peer.has_asked, true) {
+            self.context(env).1.ask_whether_empty();
+        }
+        // A stop ends the connection behind its barriers.
+        env.await_report(true);
     }
 
-    /// The answer. What has come before it was handled before it, unless it is still left.
+    /// The report. What came before it was handled before it, unless it is still left.
     #[cold]
-    pub(super) fn socket_is_empty(&mut self, env: &mut ProcessContext<'_>) {
+    pub(super) fn socket_reported(&mut self, env: &mut ProcessContext<'_>, message: Message) {
         self.peer.has_asked = false;
-        if self.peer.closes_when_idle && !self.is_busy(env) {
+        let is_empty = message
+            .take::<SocketReport>()
+            .is_ok_and(|report| report.is_empty);
+        if is_empty && self.peer.closes_when_idle && !self.is_busy(env) {
             self.context(env).1.close();
         }
         // Behind the close, so that what a barrier lets go comes later than that.
-        env.await_answer(false);
+        env.await_report(false);
     }
 
     /// Whether the session has input, or does not take any.

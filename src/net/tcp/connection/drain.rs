@@ -6,14 +6,18 @@
 //!
 //! 1. The session has nothing left and sends `ReportEmpty`.
 //! 2. The connection reads on, as far as window and mailbox let it. What it finds goes to the session.
-//! 3. A read finds the socket empty, or the peer has ended its side, and the mailbox has refused nothing: `SocketEmpty` goes
-//!    to the session, behind the input.
-//! 4. The session still has nothing left, and closes. Otherwise it asks again when it has handled what has come.
+//! 3. Input has gone to the session, or a read finds the socket empty, or the peer has ended its side, and the mailbox has
+//!    refused nothing: a `SocketReport` follows the input.
+//! 4. The socket is empty, no TLS record is incomplete, and the session still has nothing left: it closes. Otherwise it asks
+//!    again when it has handled what has come.
+//!
+//! A stop waits for the report, so it must not depend on the peer alone: one that always sends is reported at its first input,
+//! and one that stops within a record is reported at once.
 //!
 //! What it does not do: it does not wait for bytes that are on their way through the network.
 
 use super::Driver;
-use crate::bridge::SocketEmpty;
+use crate::bridge::SocketReport;
 use crate::error::{DisconnectReason, Reason};
 use crate::id::{Alias, Pid};
 use crate::message::Message;
@@ -60,6 +64,7 @@ impl Driver {
         if self.owner == asker {
             self.readable = true;
             self.reports_empty = true;
+            self.messages_when_asked = self.machine.counters.messages_in as u32;
         }
     }
 
@@ -82,10 +87,13 @@ impl Driver {
             return;
         }
         let status = self.machine.status();
-        let is_read = !self.readable && !status.has_unread;
-        if (is_read || status.is_half_closed_by_peer) && self.delivers() {
+        let has_ended = status.is_half_closed_by_peer;
+        let is_read = !self.readable || has_ended;
+        let is_empty = is_read && (!status.has_unread || has_ended);
+        let has_input = self.machine.counters.messages_in as u32 != self.messages_when_asked;
+        if (is_read || has_input) && self.delivers() {
             self.reports_empty = false;
-            self.deliver_control(cx, Message::new(SocketEmpty));
+            self.deliver_control(cx, Message::new(SocketReport { is_empty }));
         }
     }
 }
