@@ -1,13 +1,13 @@
 //! The drain of one listener, over real sockets.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use longshore::prelude::*;
-use longshore::{DisconnectReason, MessageDrained, MessageTcpDisconnect, SocketKind};
+use longshore::{DisconnectReason, MessageDrained, MessageTcpDisconnect, SocketKind, StopOptions};
 
 use crate::support::*;
 
@@ -175,25 +175,49 @@ fn half_a_frame_is_waited_for_before_a_drained_session_closes() {
 
 #[test]
 fn peer_that_always_sends_does_not_hold_up_a_stop() {
-    let site = Site::new(false);
-    let mut peer = site.client();
-    peer.write_all(b"x\n").unwrap();
-    assert_eq!(read(&mut peer, 2), b"x\n");
-    let mut writer = peer.try_clone().unwrap();
-    let (begun, has_begun) = mpsc::channel();
-    let writing = thread::spawn(move || {
-        // It ends with the connection.
-        while writer.write_all(b"x\nx\nx\n").is_ok() {
-            let _ = begun.send(());
+    // It has nothing left behind each message, and the socket has more.
+    struct Takes;
+    impl Session for Takes {
+        fn received(
+            &mut self,
+            _: &mut SessionContext<'_>,
+            input: &mut Buffer,
+        ) -> Result<(), Reason> {
+            drop(input.take());
+            Ok(())
         }
-    });
-    let reading =
-        thread::spawn(move || while peer.read(&mut [0; 65_536]).is_ok_and(|read| read > 0) {});
-    has_begun.recv_timeout(LIMIT).expect("a write");
-    let report = site.node.stop();
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let server = TcpServer::bind("127.0.0.1:0").unwrap();
+    let addr = server.local_addr();
+    probe
+        .run(move |cx| cx.spawn_meta(server.serve(|| Takes)))
+        .unwrap();
+    let (begun, has_begun) = mpsc::channel();
+    let writing: Vec<_> = (0..4)
+        .map(|_| {
+            let (mut peer, begun) = (client(addr), begun.clone());
+            thread::spawn(move || {
+                let block = vec![b'x'; 1 << 20];
+                // It ends with the connection.
+                while peer.write_all(&block).is_ok() {
+                    let _ = begun.send(());
+                }
+            })
+        })
+        .collect();
+    for _ in 0..100 {
+        has_begun.recv_timeout(LIMIT).expect("a write");
+    }
+    // The peers take the whole time of the flush: they end by its deadline, and not by themselves.
+    let mut options = StopOptions::default();
+    options.flush_timeout = Duration::from_millis(100);
+    let report = node.stop_with(options);
     assert_eq!(report.undrained, 0, "{report}");
-    writing.join().unwrap();
-    reading.join().unwrap();
+    writing
+        .into_iter()
+        .for_each(|writing| writing.join().unwrap());
 }
 
 fn answers_all_that_the_peer_has_sent(site: Site) {

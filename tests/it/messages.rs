@@ -21,7 +21,7 @@ on_both! {
     a_timer_is_cancelled_or_fires_and_never_both,
     an_idle_node_wakes_for_a_timer_that_is_set_from_elsewhere,
     many_timers_fire_once_each,
-    a_timer_for_a_name_finds_whoever_holds_it_then,
+    timer_for_a_name_finds_the_process_that_holds_it_then,
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn many_timers_fire_once_each() {
 }
 
 #[test]
-fn a_timer_for_a_name_finds_whoever_holds_it_then() {
+fn timer_for_a_name_finds_the_process_that_holds_it_then() {
     let node = node();
     let (probe, first) = (Probe::spawn(&node), Probe::named(&node, "name"));
     probe.run(|cx| cx.send_after("name", "for the second", Duration::from_millis(50)));

@@ -34,15 +34,15 @@ fn in_own_network(test: &str, body: impl FnOnce()) {
         .env(MARK, "1")
         .output()
         .expect("it runs");
-    let told = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "{told}\n{}",
+        "{text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(
-        told.contains("1 passed"),
-        "no test has the name {test}:\n{told}"
+        text.contains("1 passed"),
+        "no test has the name {test}:\n{text}"
     );
 }
 

@@ -16,7 +16,7 @@ on_both! {
     a_request_to_nobody_is_an_error_and_no_answer_comes,
     a_full_mailbox_refuses_a_request_at_once,
     a_request_to_oneself_is_answered,
-    the_end_of_whoever_asks_withdraws_its_timeouts,
+    end_of_a_process_that_asks_withdraws_its_timeouts,
 }
 
 /// A timeout that a test can wait for.
@@ -276,7 +276,7 @@ fn a_blocking_call_on_a_thread_of_the_runtime_is_refused() {
 }
 
 #[test]
-fn the_end_of_whoever_asks_withdraws_its_timeouts() {
+fn end_of_a_process_that_asks_withdraws_its_timeouts() {
     let node = node();
     let (asking, asked) = (Probe::spawn(&node), Probe::spawn(&node));
     let to = asked.pid;

@@ -211,7 +211,7 @@ fn peers_that_ignore_our_end_do_not_make_a_stop_unclean() {
 }
 
 #[test]
-fn stop_from_inside_ends_the_node_and_whoever_waits_is_told() {
+fn stop_from_inside_ends_the_node_and_is_reported_to_a_thread_that_waits() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (addr, _) = probe.listen(TcpServerOptions::default());

@@ -87,16 +87,16 @@ impl Actor for Peer {
         } else if message.is::<More>() {
             self.send_batch(cx)?;
         } else if let Some(Total(sent)) = message.downcast_ref() {
-            let (sum, told) = self.totals;
-            let (sum, told) = (sum + sent, told + 1);
-            self.totals = (sum, told);
-            if told == PROCESSES {
-                let told = if self.received == sum {
+            let (sum, reports) = self.totals;
+            let (sum, reports) = (sum + sent, reports + 1);
+            self.totals = (sum, reports);
+            if reports == PROCESSES {
+                let outcome = if self.received == sum {
                     Ok(sum)
                 } else {
                     Err(format!("{} of {sum}", self.received))
                 };
-                let _ = self.done.send(told);
+                let _ = self.done.send(outcome);
             }
         } else if let Ok(Start(peers)) = message.downcast() {
             self.peers = peers;

@@ -159,9 +159,9 @@ impl World {
                     in_a_row += 1;
                     self.expected.receive_errors += 1;
                     match self.machine.receive_failed(error.into()) {
-                        AfterError::Report(told) => assert_eq!(told, error),
-                        AfterError::ReportAndWait(told) => {
-                            assert_eq!(told, error);
+                        AfterError::Report(reported) => assert_eq!(reported, error),
+                        AfterError::ReportAndWait(reported) => {
+                            assert_eq!(reported, error);
                             in_a_row = 0;
                         }
                         other => panic!("{other:?} after {error}"),
@@ -240,12 +240,12 @@ impl World {
                 TransmitOutcome::Blocked => {
                     return assert_eq!(answer.kind(), Some(ErrorKind::WouldBlock));
                 }
-                TransmitOutcome::DeferredError(told) => {
+                TransmitOutcome::DeferredError(reported) => {
                     assert_eq!(
-                        (Some(told.kind()), self.earlier, self.is_connected),
+                        (Some(reported.kind()), self.earlier, self.is_connected),
                         (answer.kind(), false, true)
                     );
-                    assert!(is_reported_later(told.kind()));
+                    assert!(is_reported_later(reported.kind()));
                     self.expected.receive_errors += 1;
                     self.earlier = true;
                 }

@@ -28,7 +28,7 @@ fn give(
     machine: &mut Datagrams,
     answers: &[io::Result<()>],
 ) -> (Vec<Vec<String>>, Vec<TransmitOutcome>) {
-    let (mut given, mut told) = (Vec::new(), Vec::new());
+    let (mut given, mut outcomes) = (Vec::new(), Vec::new());
     let mut answers = answers.iter();
     loop {
         let transmitted = machine.transmit(|batch| {
@@ -45,11 +45,11 @@ fn give(
             }
         });
         if transmitted == TransmitOutcome::Idle {
-            return (given, told);
+            return (given, outcomes);
         }
-        told.push(transmitted);
+        outcomes.push(transmitted);
         if transmitted == TransmitOutcome::Blocked {
-            return (given, told);
+            return (given, outcomes);
         }
     }
 }
@@ -77,14 +77,14 @@ fn kind(kind: ErrorKind) -> io::Result<()> {
 #[test]
 fn bad_datagram_is_an_error_of_its_own() {
     let mut machine = with_two(false);
-    let (given, told) = give(&mut machine, &[kind(ErrorKind::ConnectionRefused)]);
+    let (given, outcomes) = give(&mut machine, &[kind(ErrorKind::ConnectionRefused)]);
     assert_eq!(given, [["one"], ["two"]]);
     let failed = TransmitOutcome::Failed {
         addr: peer(1),
         length: 3,
         error: ErrorKind::ConnectionRefused.into(),
     };
-    assert_eq!(told, [failed, TransmitOutcome::Sent { counted: 64 }]);
+    assert_eq!(outcomes, [failed, TransmitOutcome::Sent { counted: 64 }]);
     assert_eq!(
         (machine.counters.messages_out, machine.counters.send_errors),
         (1, 1)
@@ -95,13 +95,13 @@ fn bad_datagram_is_an_error_of_its_own() {
 fn refusal_of_an_earlier_datagram_costs_this_one_nothing() {
     let mut machine = with_run(true, &["one", "longer"]);
     let refusal = || kind(ErrorKind::ConnectionRefused);
-    let (given, told) = give(&mut machine, &[refusal(), Ok(()), refusal()]);
+    let (given, outcomes) = give(&mut machine, &[refusal(), Ok(()), refusal()]);
     assert_eq!(given, [["one"], ["one"], ["longer"], ["longer"]]);
     let (earlier, sent) = (
         TransmitOutcome::DeferredError(ErrorKind::ConnectionRefused.into()),
         TransmitOutcome::Sent { counted: 64 },
     );
-    assert_eq!(told, [earlier, sent, earlier, sent]);
+    assert_eq!(outcomes, [earlier, sent, earlier, sent]);
     assert_eq!(
         (
             machine.counters.messages_out,
@@ -133,7 +133,7 @@ fn datagram_that_is_refused_twice_has_failed() {
 fn datagrams_wait_while_the_socket_is_full() {
     for is_connected in [false, true] {
         let mut machine = with_run(is_connected, &["one", "two", "end", "longer"]);
-        let (given, told) = give(
+        let (given, outcomes) = give(
             &mut machine,
             &[kind(ErrorKind::Interrupted), kind(ErrorKind::WouldBlock)],
         );
@@ -142,12 +142,12 @@ fn datagrams_wait_while_the_socket_is_full() {
             [["one", "two", "end"]; 2],
             "neither is a reason to take a batch apart"
         );
-        assert_eq!(told, [TransmitOutcome::Again, TransmitOutcome::Blocked]);
+        assert_eq!(outcomes, [TransmitOutcome::Again, TransmitOutcome::Blocked]);
         assert!(machine.wants_transmit());
-        let (given, told) = give(&mut machine, &[]);
+        let (given, outcomes) = give(&mut machine, &[]);
         assert_eq!(given, [&["one", "two", "end"][..], &["longer"]]);
         assert_eq!(
-            told,
+            outcomes,
             [
                 TransmitOutcome::Sent { counted: 3 * 64 },
                 TransmitOutcome::Sent { counted: 64 }
@@ -226,7 +226,7 @@ fn batch_is_what_every_kernel_takes_and_no_fragments() {
 fn refused_batch_leaves_one_by_one_and_each_error_is_that_of_one() {
     let mut machine = with_run(false, &["one", "two", "end", "longer", "longer"]);
     let answers = [refused(EMSGSIZE), Ok(()), kind(ErrorKind::PermissionDenied)];
-    let (given, told) = give(&mut machine, &answers);
+    let (given, outcomes) = give(&mut machine, &answers);
     let expected = [
         &["one", "two", "end"][..],
         &["one"],
@@ -242,7 +242,7 @@ fn refused_batch_leaves_one_by_one_and_each_error_is_that_of_one() {
     };
     let sent = |counted| TransmitOutcome::Sent { counted };
     assert_eq!(
-        told,
+        outcomes,
         [
             TransmitOutcome::Again,
             sent(64),
@@ -299,12 +299,12 @@ fn refusal_of_an_earlier_datagram_costs_a_batch_nothing() {
     let mut machine = with_run(true, &["one", "two"]);
     let refusal = || kind(ErrorKind::ConnectionRefused);
     let earlier = TransmitOutcome::DeferredError(ErrorKind::ConnectionRefused.into());
-    let (given, told) = give(&mut machine, &[refusal()]);
+    let (given, outcomes) = give(&mut machine, &[refusal()]);
     assert_eq!(given, [["one", "two"]; 2]);
-    assert_eq!(told, [earlier, TransmitOutcome::Sent { counted: 128 }]);
+    assert_eq!(outcomes, [earlier, TransmitOutcome::Sent { counted: 128 }]);
     // Refused again and again it is taken apart, and only the one that was tried before has had its second chance.
     let mut machine = with_run(true, &["one", "two"]);
-    let (given, told) = give(&mut machine, &[refusal(), refusal(), refusal(), refusal()]);
+    let (given, outcomes) = give(&mut machine, &[refusal(), refusal(), refusal(), refusal()]);
     assert_eq!(
         given,
         [
@@ -321,7 +321,7 @@ fn refusal_of_an_earlier_datagram_costs_a_batch_nothing() {
         error: ErrorKind::ConnectionRefused.into(),
     };
     assert_eq!(
-        told,
+        outcomes,
         [
             earlier,
             TransmitOutcome::Again,

@@ -201,7 +201,7 @@ fn output_above_its_high_mark_stops_reading_until_it_is_at_its_low_mark() {
     transmit(&mut machine, 1, 0);
     assert!(machine.wants_read());
     assert_eq!(events(&mut machine, 0), ["Writable"]);
-    assert_eq!(events(&mut machine, 0), [""; 0], "told once");
+    assert_eq!(events(&mut machine, 0), [""; 0], "reported once");
 }
 
 #[test]

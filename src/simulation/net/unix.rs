@@ -30,7 +30,7 @@ impl Net {
             watch: Watch::default(),
         };
         let key = self.listeners.insert(listening);
-        // A path that exists refuses a bind with EADDRINUSE, whoever listens there: unix(7).
+        // A path that exists refuses a bind with EADDRINUSE, also if no socket listens there: unix(7).
         if self.bind_path(host, path, Bound::Socket(key)).is_err() {
             self.listeners.remove(key);
             self.free_descriptor(host);

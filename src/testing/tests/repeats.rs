@@ -6,7 +6,7 @@ use super::addr;
 use crate::prelude::*;
 use crate::testing::*;
 
-/// Few enough to be quick, and so many that two orders by chance are not the same.
+/// Enough that two random orders are practically never the same.
 const MANY: usize = 12;
 
 /// Takes what it gets.

@@ -10,7 +10,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::*;
 
-/// Roots whose names take so many bytes, about. None of them ever signs anything.
+/// Roots whose names take about that many bytes. None of them ever signs anything.
 fn roots_of(bytes: usize) -> Arc<RootCertStore> {
     let key = KeyPair::generate().unwrap();
     let mut store = RootCertStore::empty();
