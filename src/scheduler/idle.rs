@@ -238,10 +238,16 @@ impl Idle {
         })
     }
 
-    /// Whether the worker counts as stuck. Its own look after each task; a verdict it misses is corrected by `go_idle`.
+    /// Whether the worker counts as stuck.
     #[inline]
     pub(crate) fn is_stuck(&self, worker: usize) -> bool {
-        self.stuck[worker].load(Ordering::Relaxed)
+        self.verdict(worker).load(Ordering::Relaxed)
+    }
+
+    /// What a worker looks at after each task, so that it need not find its place in the list. A verdict that it misses is
+    /// corrected by `go_idle`.
+    pub(crate) fn verdict(&self, worker: usize) -> &AtomicBool {
+        &self.stuck[worker]
     }
 
     /// Transition 5.
@@ -483,6 +489,34 @@ mod loom_tests {
                 assert!(woken.is_some(), "an item in the queue and everybody sleeps");
             }
         });
+    }
+
+    /// Worker 0 has pushed to its queue and declares itself stuck before a long handler, while worker 1 goes idle.
+    fn step_aside_while_the_other_one_retires(polls_early: bool) {
+        loom::model(move || {
+            let idle = Arc::new(Idle::new(2));
+            let queue = Arc::new(AtomicUsize::new(0));
+            let other = {
+                let (idle, queue) = (Arc::clone(&idle), Arc::clone(&queue));
+                thread::spawn(move || sleeps(&idle, &queue, 1, polls_early))
+            };
+            queue.fetch_add(1, Ordering::Relaxed);
+            let is_last = idle.mark_stuck(0, || true) == Some(false);
+            let woken = if is_last || idle.must_wake() {
+                idle.wake().0
+            } else {
+                None
+            };
+            if other.join().expect("no panic") {
+                assert!(woken.is_some(), "an item in the queue, and all are away");
+            }
+        });
+    }
+
+    #[test]
+    fn loom_worker_that_steps_aside_leaves_no_task_behind() {
+        step_aside_while_the_other_one_retires(false);
+        step_aside_while_the_other_one_retires(true);
     }
 
     #[test]

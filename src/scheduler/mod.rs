@@ -21,11 +21,15 @@
 //!   long past, and wakes a helper when the backlog is worth the wake-up.
 //! - Where activations of processes take long, each task that waits wakes a sleeper, and a worker without work polls at
 //!   once. The inputs, the thresholds and what was measured are on the page of [`load`].
+//! - A process whose handler has kept a worker for long is [`known`] for it: the next worker that takes it has
+//!   its queue and the poll served by the others first.
 //! - A handler may wait for an answer: its thread hands the worker to a [`spare`] one.
 //! - The duty to poll belongs to no thread: see [`idle`]. A worker that hangs in user code is seen by the
 //!   [`monitor`], which passes the duty on, or serves the sockets itself when every worker hangs.
 
+mod epoch;
 mod idle;
+mod known;
 mod load;
 mod monitor;
 mod schedule;
@@ -49,6 +53,7 @@ use crossbeam_queue::SegQueue;
 use crate::base::inside::{Entered, RuntimeId};
 use crate::time::clock::{Clock, millis};
 use idle::{Idle, Sleeper, WakeMonitor};
+use known::KnownSlow;
 use load::Load;
 pub(crate) use schedule::Schedule;
 use spare::Spares;
@@ -171,6 +176,7 @@ pub(crate) struct Scheduler {
     /// Ends a blocking turn early.
     interrupt: Waker,
     load: Load,
+    known: KnownSlow,
     monitor: OnceLock<Thread>,
     clock: Clock,
     /// How long a handler may run before it is reported.
@@ -196,6 +202,7 @@ impl Scheduler {
             idle: Idle::new(workers),
             interrupt,
             load: Load::new(),
+            known: KnownSlow::new(),
             monitor: OnceLock::new(),
             clock,
             slow_handler_ms: None,

@@ -18,8 +18,8 @@
 use std::thread;
 use std::time::Duration;
 
+use super::epoch::Epoch;
 use super::slow::SlowHandlers;
-use super::worker::Epoch;
 use super::{Executor, Scheduler, Wait};
 
 /// Time until the next look when a worker is in a handler: if it still is, it is stuck.

@@ -13,7 +13,7 @@
 //!    before it never, for limits of 100 ms and more.
 //! 3. When the worker goes on the end of a reported handler is reported with its time.
 
-use super::worker::Epoch;
+use super::epoch::Epoch;
 use super::{Executor, Scheduler};
 
 /// The longest time between two looks at a busy worker, as far as the monitor can keep it.

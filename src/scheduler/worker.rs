@@ -1,14 +1,16 @@
 //! One worker: its queues, how it finds work, how it rests.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::thread::{self, Thread};
 
 use crossbeam_queue::ArrayQueue;
 
+use super::epoch::Epoch;
 use super::idle::Sleep;
 use super::{CURRENT, Executor, Kind, Ran, Scheduler, Task, Turn, Wait};
 use crate::base::sync::Mutex;
+use crate::base::sync::atomic::{AtomicBool, Ordering};
 
 /// Tasks on a worker's own queue; more overflow to the global one.
 const LOCAL: usize = 256;
@@ -24,56 +26,6 @@ pub(super) const TIMED: u32 = 16;
 const POLL_INTERVAL_NS: u64 = 500_000;
 /// An empty LIFO slot.
 const NOTHING: u32 = u32::MAX;
-
-/// What a worker is in, and how many tasks it has begun: a value that stays the same means the same task.
-///
-/// ```text
-///  63            34 33      2 1      0
-///  ┌───────────────┬─────────┬────────┐
-///  │ tasks so far  │  task   │ inside │
-///  └───────────────┴─────────┴────────┘
-/// ```
-///
-/// `inside` is the kind of the task, and 0 between tasks; then `task` is 0 too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Epoch(u64);
-
-impl Epoch {
-    const PROCESS: u64 = 1;
-    const STRIPE: u64 = 2;
-    const TASK: u32 = 2;
-    const NEXT: u64 = 1 << 34;
-
-    #[inline]
-    pub(super) fn enter(self, task: Task) -> Self {
-        let inside = if task.is_stripe() {
-            Self::STRIPE
-        } else {
-            Self::PROCESS
-        };
-        Self(self.0 | u64::from(task.0) << Self::TASK | inside)
-    }
-
-    #[inline]
-    pub(super) fn leave(self) -> Self {
-        Self((self.0 & !(Self::NEXT - 1)).wrapping_add(Self::NEXT))
-    }
-
-    pub(super) fn is_in_task(self) -> bool {
-        self.0 & (Self::PROCESS | Self::STRIPE) != 0
-    }
-
-    /// The index of the process whose handler it is in.
-    pub(super) fn process(self) -> Option<u32> {
-        self.is_in_process()
-            .then_some((self.0 >> Self::TASK) as u32)
-    }
-
-    /// In a handler of the user.
-    pub(super) fn is_in_process(self) -> bool {
-        self.0 & Self::PROCESS != 0
-    }
-}
 
 /// The shared part of a worker, on cache lines of its own.
 #[repr(align(128))]
@@ -122,7 +74,7 @@ impl Worker {
 
     /// Empties the LIFO slot.
     #[inline]
-    fn take_next(&self) -> Option<Task> {
+    pub(super) fn take_next(&self) -> Option<Task> {
         // The slot is empty on most ticks, and a swap costs more than a load.
         if self.next.load(Ordering::Relaxed) == NOTHING {
             return None;
@@ -198,6 +150,8 @@ struct Runner<'a> {
     executor: &'a dyn Executor,
     index: usize,
     this: &'a Worker,
+    /// The verdict on this worker, looked at after each task.
+    is_stuck: &'a AtomicBool,
     tick: u32,
     lifo_row: u32,
     sampled_ns: u64,
@@ -212,26 +166,32 @@ struct Runner<'a> {
 /// The life of a worker thread.
 pub(super) fn work(scheduler: &Scheduler, executor: &dyn Executor, index: usize) {
     CURRENT.set((scheduler.runtime, index));
-    let this = &scheduler.workers[index];
-    this.enter();
-    let mut runner = Runner {
-        scheduler,
-        executor,
-        index,
-        this,
-        tick: 0,
-        lifo_row: 0,
-        sampled_ns: 0,
-        sampled_tick: 0,
-        polled_ns: 0,
-        activations: 0,
-        read_ms: None,
-    };
-    runner.restart_sample(scheduler.clock.now_ns());
+    let mut runner = Runner::new(scheduler, executor, index);
     while runner.step() {}
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    fn new(scheduler: &'a Scheduler, executor: &'a dyn Executor, index: usize) -> Self {
+        let this = &scheduler.workers[index];
+        this.enter();
+        let mut runner = Self {
+            scheduler,
+            executor,
+            index,
+            this,
+            is_stuck: scheduler.idle.verdict(index),
+            tick: 0,
+            lifo_row: 0,
+            sampled_ns: 0,
+            sampled_tick: 0,
+            polled_ns: 0,
+            activations: 0,
+            read_ms: None,
+        };
+        runner.restart_sample(scheduler.clock.now_ns());
+        runner
+    }
+
     /// Runs one task or rests. `false`: the scheduler stops.
     fn step(&mut self) -> bool {
         self.tick = self.tick.wrapping_add(1);
@@ -248,26 +208,40 @@ impl Runner<'_> {
     /// `false`: this thread has handed its worker over.
     #[inline]
     fn run(&mut self, task: Task) -> bool {
-        if self.is_timed(task) {
-            self.run_timed(task)
-        } else {
-            self.run_task(task)
+        match task.kind() {
+            Kind::Process(process) if self.is_timed(process) => self.run_timed(process),
+            Kind::Process(_) | Kind::Stripe(_) => self.run_task(task),
         }
     }
 
+    /// One activation in a few is timed on its own, because between them are stripes and sleep; and each of a process that
+    /// is known to take long.
+    #[inline]
+    fn is_timed(&mut self, process: u32) -> bool {
+        self.activations = self.activations.wrapping_add(1);
+        self.activations.is_multiple_of(TIMED) || self.scheduler.known.contains(process)
+    }
+
     #[cold]
-    fn run_timed(&mut self, task: Task) -> bool {
-        let began_ns = self.scheduler.clock.now_ns();
-        let stays = self.run_task(task);
-        // A handler that has handed its worker over waits on this thread: its time is not the cost of an activation.
-        if stays {
-            let cost_ns = self.scheduler.clock.now_ns().saturating_sub(began_ns);
-            self.scheduler.load.note_activation(cost_ns);
-            if let Kind::Process(process) = task.kind() {
-                self.executor.timed(process, cost_ns);
-            }
+    fn run_timed(&mut self, process: u32) -> bool {
+        let is_slow = self.scheduler.known.contains(process);
+        if is_slow {
+            self.scheduler.step_aside(self.index);
         }
-        stays
+        let began_ns = self.scheduler.clock.now_ns();
+        // A handler that has handed its worker over waits on this thread: its time is not the cost of an activation.
+        if !self.run_task(Task::process(process)) {
+            return false;
+        }
+        let cost_ns = self.scheduler.clock.now_ns().saturating_sub(began_ns);
+        if is_slow {
+            self.scheduler.known.note_activation(process, cost_ns);
+        }
+        if self.activations.is_multiple_of(TIMED) {
+            self.scheduler.load.note_activation(cost_ns);
+            self.executor.timed(process, cost_ns);
+        }
+        true
     }
 
     #[inline]
@@ -280,10 +254,9 @@ impl Runner<'_> {
             return false;
         }
         self.this.epoch.store(epoch.leave().0, Ordering::Relaxed);
-        // The monitor has marked this worker while the handler ran. It is back, and takes part again.
-        if self.scheduler.idle.is_stuck(self.index) {
-            let wake = self.scheduler.idle.clear_stuck(self.index);
-            self.scheduler.wake_monitor(wake);
+        // It was declared stuck before the handler or while it ran. It is back, and takes part again.
+        if self.is_stuck.load(Ordering::Relaxed) {
+            self.scheduler.come_back(self.index, task);
         }
         true
     }
@@ -296,15 +269,6 @@ impl Runner<'_> {
             self.scheduler.push(task, super::Slot::Fifo);
         }
         !has_left
-    }
-
-    /// Every few activations of processes one is timed on its own: between them are stripes and sleep.
-    fn is_timed(&mut self, task: Task) -> bool {
-        if task.is_stripe() {
-            return false;
-        }
-        self.activations = self.activations.wrapping_add(1);
-        self.activations.is_multiple_of(TIMED)
     }
 
     /// Every place where a task can be, in order.
@@ -438,5 +402,64 @@ impl Runner<'_> {
             }
         }
         self.this.park();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::base::inside::RuntimeId;
+    use crate::time::clock::Clock;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    /// Notes for each task whether its worker has stepped aside, and finds the worker stuck in the handler of process 7.
+    struct Looks {
+        scheduler: Arc<Scheduler>,
+        stepped_aside: Mutex<Vec<bool>>,
+    }
+
+    impl Executor for Looks {
+        fn run(&self, task: Task, _: Option<u64>) -> Ran {
+            let stuck = self.scheduler.stuck_workers() == 1;
+            self.stepped_aside.lock().push(stuck);
+            if task == Task::process(7) {
+                self.scheduler.idle.mark_stuck(0, || true);
+            }
+            Ran::Idle
+        }
+
+        fn turn(&self, _: Wait) -> Turn {
+            Turn::default()
+        }
+
+        fn progress(&self, _: u32) -> u64 {
+            0
+        }
+
+        fn timed(&self, _: u32, _: u64) {}
+
+        fn slow_handler(&self, _: u32, _: u64) {}
+
+        fn slow_handler_is_over(&self, _: u32, _: u64) {}
+
+        fn serve(&self) {}
+    }
+
+    #[test]
+    fn worker_steps_aside_before_a_process_that_was_stuck() {
+        let scheduler = Scheduler::new(RuntimeId::new(), 1, Clock::new(), Waker::noop().clone());
+        let looks = Looks {
+            scheduler: Arc::new(scheduler),
+            stepped_aside: Mutex::default(),
+        };
+        let mut runner = Runner::new(&looks.scheduler, &looks, 0);
+        for process in [7, 7, 8, 7] {
+            assert!(runner.run(Task::process(process)));
+            assert_eq!(looks.scheduler.stuck_workers(), 0, "it is back");
+        }
+        assert!(runner.run(Task::stripe(7)));
+        let seen = looks.stepped_aside.lock();
+        assert_eq!(*seen, [false, true, false, true, false]);
     }
 }
