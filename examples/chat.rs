@@ -41,15 +41,15 @@ impl Actor for Room {
                 let Some(guest) = self.guests.get_mut(&line.id) else {
                     return Ok(());
                 };
-                let news = match guest {
+                let shown = match guest {
                     Some(name) => format!("{name}: {text}\n"),
                     None => format!("* {} is here\n", guest.insert(text)),
                 };
-                self.tell_others(cx, line.id, &news);
+                self.send_to_others(cx, line.id, &shown);
             }
             Message::TcpDisconnect(disconnect) => {
                 if let Some(Some(name)) = self.guests.remove(&disconnect.id) {
-                    self.tell_others(
+                    self.send_to_others(
                         cx,
                         disconnect.id,
                         &format!("* {name} has left: {}\n", disconnect.reason),
@@ -63,7 +63,7 @@ impl Actor for Room {
 }
 
 impl Room {
-    fn tell_others(&self, cx: &mut Context<'_>, speaker: Alias, text: &str) {
+    fn send_to_others(&self, cx: &mut Context<'_>, speaker: Alias, text: &str) {
         let others = self
             .guests
             .iter()

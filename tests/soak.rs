@@ -79,7 +79,7 @@ impl World {
             if let Some(addr) = addr {
                 return addr;
             }
-            assert!(Instant::now() < deadline, "nobody listens any more");
+            assert!(Instant::now() < deadline, "no listener came back");
             thread::park_timeout(Duration::from_micros(100));
         }
     }
@@ -143,7 +143,7 @@ impl Actor for Keeper {
             Some(None) => self.start_listener(cx),
             None => {
                 self.world
-                    .broken(format!("a Down that nobody asked for: {down:?}"));
+                    .broken(format!("a Down without a monitor: {down:?}"));
                 Ok(())
             }
         }

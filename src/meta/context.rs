@@ -98,7 +98,7 @@ impl MetaContext<'_> {
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
     /// # fn main() { inside_meta(|cx| {
-    /// cx.send(cx.parent(), "news")?;
+    /// cx.send(cx.parent(), "ready")?;
     /// # Ok(()) }) }
     /// ```
     pub fn send<T: Send + 'static>(

@@ -141,9 +141,9 @@ impl Node {
     /// # struct Worker;
     /// # impl Actor for Worker {}
     /// let pid = node.spawn(|| Worker)?;
-    /// let promise = node.request(pid, "how are you?")?;
-    /// # let block_on = |promise: longshore::PendingReply| promise.wait_until(std::time::Instant::now() + std::time::Duration::from_secs(60));
-    /// let answer = block_on(promise); // or `promise.await`
+    /// let pending = node.request(pid, "how are you?")?;
+    /// # let block_on = |pending: longshore::PendingReply| pending.wait_until(std::time::Instant::now() + std::time::Duration::from_secs(60));
+    /// let answer = block_on(pending); // or `pending.await`
     /// assert!(answer.is_err()); // this worker drops the request, which is known at once
     /// # Ok(()) }
     /// ```

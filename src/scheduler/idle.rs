@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(
             idle.go_idle(1, false),
             Sleep::Park,
-            "somebody polls already"
+            "another worker polls"
         );
     }
 
@@ -341,7 +341,7 @@ mod tests {
         let idle = Idle::new(3);
         assert_eq!(idle.go_idle(0, true), Sleep::Poll);
         assert!(!idle.has_helpers() && idle.has_sleepers());
-        assert_eq!(idle.go_idle(1, true), Sleep::Park, "somebody polls already");
+        assert_eq!(idle.go_idle(1, true), Sleep::Park, "another worker polls");
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
         assert_eq!(idle.wake().0, Some(Sleeper::Poller));
         assert!(!idle.has_sleepers());
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(
             idle.mark_stuck(0, || true),
             Some(false),
-            "nobody is left: somebody must be woken"
+            "none is awake: the monitor must wake one"
         );
         assert_eq!(idle.mark_stuck(0, || true), None, "once");
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn sleeping_monitor_is_woken_by_the_first_worker() {
         let idle = Idle::new(1);
-        assert!(!idle.monitor_may_sleep(), "somebody is awake");
+        assert!(!idle.monitor_may_sleep(), "a worker is awake");
         assert_eq!(idle.go_idle(0, false), Sleep::Poll);
         assert!(idle.monitor_may_sleep());
         assert_eq!(idle.leave_poll(), WakeMonitor(true));
@@ -404,7 +404,7 @@ mod loom_tests {
         if queue.load(Ordering::Relaxed) > 0 {
             return false;
         }
-        let rest = idle.go_idle(worker, polls_early);
+        let sleep = idle.go_idle(worker, polls_early);
         if queue.load(Ordering::Relaxed) > 0 {
             match rest {
                 Sleep::Poll => {
@@ -431,7 +431,7 @@ mod loom_tests {
     }
 
     /// The last worker awake goes to sleep while a producer pushes; the other one, if there is one, sleeps already.
-    fn push_while_the_last_one_retires(workers: usize) {
+    fn push_while_the_last_one_goes_idle(workers: usize) {
         loom::model(move || {
             let idle = Arc::new(Idle::new(workers));
             let queue = Arc::new(AtomicUsize::new(0));
@@ -444,15 +444,15 @@ mod loom_tests {
             };
             let woken = produce(&idle, &queue);
             if worker.join().expect("no panic") {
-                assert!(woken.is_some(), "an item in the queue and everybody sleeps");
+                assert!(woken.is_some(), "an item in the queue, and all workers sleep");
             }
         });
     }
 
     #[test]
     fn loom_no_push_is_slept_through() {
-        push_while_the_last_one_retires(1);
-        push_while_the_last_one_retires(2);
+        push_while_the_last_one_goes_idle(1);
+        push_while_the_last_one_goes_idle(2);
     }
 
     /// Two workers go idle at once: one of them polls, and one of the three sees the item. All interleavings of three
@@ -486,13 +486,13 @@ mod loom_tests {
                 .map(|worker| worker.join().expect("no panic"))
                 .filter(|asleep| *asleep);
             if asleep.count() == 2 {
-                assert!(woken.is_some(), "an item in the queue and everybody sleeps");
+                assert!(woken.is_some(), "an item in the queue, and all workers sleep");
             }
         });
     }
 
     /// Worker 0 has pushed to its queue and declares itself stuck before a long handler, while worker 1 goes idle.
-    fn step_aside_while_the_other_one_retires(polls_early: bool) {
+    fn step_aside_while_the_other_one_goes_idle(polls_early: bool) {
         loom::model(move || {
             let idle = Arc::new(Idle::new(2));
             let queue = Arc::new(AtomicUsize::new(0));
@@ -515,12 +515,12 @@ mod loom_tests {
 
     #[test]
     fn loom_worker_that_steps_aside_leaves_no_task_behind() {
-        step_aside_while_the_other_one_retires(false);
-        step_aside_while_the_other_one_retires(true);
+        step_aside_while_the_other_one_goes_idle(false);
+        step_aside_while_the_other_one_goes_idle(true);
     }
 
     #[test]
-    fn loom_duty_is_never_left_to_nobody() {
+    fn loom_one_worker_always_holds_the_duty_to_poll() {
         loom::model(|| {
             let idle = Arc::new(Idle::new(2));
             let monitor = {
@@ -531,15 +531,15 @@ mod loom_tests {
                     _ => None,
                 })
             };
-            let rest = idle.go_idle(0, false);
+            let sleep = idle.go_idle(0, false);
             let woken = monitor.join().expect("no panic");
             // Worker 0 polls, or it parked and the monitor has woken it to go idle again.
-            match (rest, woken) {
+            match (sleep, woken) {
                 (Sleep::Poll, _) => {}
                 (Sleep::Park, Some(Sleeper::Worker(0))) => {
                     assert_eq!(idle.go_idle(0, false), Sleep::Poll)
                 }
-                other => panic!("nobody polls: {other:?}"),
+                other => panic!("no worker polls: {other:?}"),
             }
         });
     }

@@ -428,6 +428,6 @@ fn steps_are_brief_with_short_signatures_and_without_client_certificates() {
             .setup()
             .unwrap()
             .is_moderate,
-        "nobody knows its keys"
+        "the keys of a complete configuration are unknown"
     );
 }

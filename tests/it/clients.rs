@@ -10,8 +10,8 @@ use longshore::{ConnectError, DisconnectReason, SendErrorKind, TcpLimits};
 use crate::support::*;
 
 on_both! {
-    a_closed_port_is_told_as_refused,
-    a_name_that_does_not_resolve_is_told_with_the_resolvers_text,
+    a_closed_port_is_reported_as_refused,
+    a_name_that_does_not_resolve_is_reported_with_the_resolvers_text,
 }
 
 fn peer() -> (TcpListener, SocketAddr) {
@@ -32,7 +32,7 @@ fn closed_port() -> SocketAddr {
 }
 
 #[test]
-fn a_closed_port_is_told_as_refused() {
+fn a_closed_port_is_reported_as_refused() {
     let node = node();
     let probe = Probe::spawn(&node);
     let addr = closed_port();
@@ -90,24 +90,24 @@ fn a_name_is_resolved_and_connected_to_without_blocking_the_process() {
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_told_with_the_resolvers_text() {
+fn a_name_that_does_not_resolve_is_reported_with_the_resolvers_text() {
     let node = node();
     let probe = Probe::spawn(&node);
     let options =
         TcpConnectionOptions::from(("no.such.host.invalid", 1)).with_connect_timeout(LIMIT);
     let alias = probe.connect_to(options);
     let monitor = probe.run(move |cx| cx.monitor(alias));
-    let (mut told, mut down) = (None, None);
-    while told.is_none() || down.is_none() {
+    let (mut reason, mut down) = (None, None);
+    while reason.is_none() || down.is_none() {
         match probe.next().1 {
-            Message::TcpDisconnect(ended) => told = Some(ended.reason),
+            Message::TcpDisconnect(ended) => reason = Some(ended.reason),
             Message::Down(message) => down = Some(message.monitor),
             other => panic!("{other:?}"),
         }
     }
     assert!(
-        matches!(told, Some(DisconnectReason::Resolve(_))),
-        "{told:?}"
+        matches!(reason, Some(DisconnectReason::Resolve(_))),
+        "{reason:?}"
     );
     assert_eq!(down, Some(monitor));
     stop_clean(&node);
@@ -247,7 +247,7 @@ fn close_before_it_is_connected_sends_what_was_accepted() {
 }
 
 #[test]
-fn the_named_process_owns_the_connection_and_a_missing_one_is_told() {
+fn the_named_process_owns_the_connection_and_a_missing_one_is_reported() {
     let node = node();
     let (parent, owner) = (Probe::spawn(&node), Probe::named(&node, "owner"));
     let (listener, addr) = peer();
@@ -402,9 +402,9 @@ fn an_attempt_that_is_ended_with_data_waiting_keeps_the_reason_of_its_end() {
     };
     let alias = waiting();
     let reason = Reason::error("enough");
-    let told = reason.clone();
+    let sent = reason.clone();
     let monitor = probe.run(move |cx| {
-        cx.send_exit_meta(alias, told).expect("alive");
+        cx.send_exit_meta(alias, sent).expect("alive");
         cx.monitor(alias)
     });
     let down = probe.down();

@@ -15,10 +15,10 @@ on_both! {
     reset_with_output_waiting_counts_what_was_not_sent,
     abort_resets_and_counts_what_was_not_sent,
     every_end_works_on_a_connection_whose_peer_reads_nothing,
-    end_of_the_parent_ends_a_connection_whose_peer_reads_nothing_and_the_owner_is_told,
+    end_of_the_parent_ends_a_connection_whose_peer_reads_nothing_and_the_owner_is_notified,
     connection_closes_and_frees_its_socket_although_its_owner_takes_nothing,
     owner_keeps_writing_after_the_end_of_its_peer,
-    peer_that_vanished_before_it_was_accepted_is_told_and_harms_nobody,
+    peer_that_vanished_before_it_was_accepted_is_reported_and_ends_no_other,
 }
 
 /// Runs of each race.
@@ -338,10 +338,10 @@ fn every_end_works_on_a_connection_whose_peer_reads_nothing() {
         probe.write(alias, vec![7; MUCH]);
         let begun = Moment::now();
         probe.run(move |cx| end(cx, alias)).expect("alive");
-        let told = probe.disconnect();
-        assert_eq!(told.reason, reason);
-        assert_eq!(told.bytes_out + told.unsent, MUCH as u64);
-        assert!(told.unsent > 0);
+        let end = probe.disconnect();
+        assert_eq!(end.reason, reason);
+        assert_eq!(end.bytes_out + end.unsent, MUCH as u64);
+        assert!(end.unsent > 0);
         assert!(
             !flushes || begun.elapsed() >= CLOSE,
             "{reason}: did not try to flush"
@@ -412,7 +412,7 @@ fn close_timeout_counts_from_the_close() {
 }
 
 #[test]
-fn end_of_the_parent_ends_a_connection_whose_peer_reads_nothing_and_the_owner_is_told() {
+fn end_of_the_parent_ends_a_connection_whose_peer_reads_nothing_and_the_owner_is_notified() {
     let node = node();
     let (parent, owner) = (Probe::spawn(&node), Probe::named(&node, "owner"));
     let limits = limits().with_close_timeout(Duration::from_millis(100));
@@ -425,13 +425,13 @@ fn end_of_the_parent_ends_a_connection_whose_peer_reads_nothing_and_the_owner_is
     let alias = owner.connect().id;
     owner.write(alias, vec![7; MUCH]);
     parent.start(|_| Err(Reason::error("the parent fails")));
-    let told = owner.disconnect();
+    let end = owner.disconnect();
     assert_eq!(
-        told.reason,
+        end.reason,
         DisconnectReason::Exit(Reason::error("the parent fails"))
     );
-    assert_eq!(told.bytes_out + told.unsent, MUCH as u64);
-    assert!(told.unsent > 0);
+    assert_eq!(end.bytes_out + end.unsent, MUCH as u64);
+    assert!(end.unsent > 0);
     assert_eq!(read_out(&mut client), Err(ErrorKind::ConnectionReset));
     assert_eq!(parent.end(), Reason::error("the parent fails"));
     stop_clean(&node);
@@ -633,7 +633,7 @@ fn bytes_sent_and_an_end_before_the_connection_is_made_all_arrive() {
 }
 
 #[test]
-fn peer_that_vanished_before_it_was_accepted_is_told_and_harms_nobody() {
+fn peer_that_vanished_before_it_was_accepted_is_reported_and_ends_no_other() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (addr, listener) = probe.listen(TcpServerOptions::default());
@@ -642,21 +642,21 @@ fn peer_that_vanished_before_it_was_accepted_is_told_and_harms_nobody() {
     }
     let mut last = client(addr);
     last.write_all(b"alive").expect("written");
-    let mut told = 0;
+    let mut open = 0;
     loop {
         match probe.next().1 {
-            Message::TcpConnect(_) => told += 1,
+            Message::TcpConnect(_) => open += 1,
             Message::TcpDisconnect(end) => {
                 assert_eq!(end.reason, DisconnectReason::Reset);
-                told -= 1;
+                open -= 1;
             }
             Message::Tcp(packet) => break assert_eq!(packet.data, "alive"),
             other => panic!("{other:?}"),
         }
     }
-    while told > 1 {
+    while open > 1 {
         assert_eq!(probe.disconnect().reason, DisconnectReason::Reset);
-        told -= 1;
+        open -= 1;
     }
     wait_for(&node, listener, "connections", 1);
     stop_clean(&node);

@@ -15,8 +15,8 @@ on_both! {
     missing_and_dead_names_of_the_process_pool_are_skipped,
     a_panicking_maker_of_decoders_ends_neither_the_listener_nor_other_connections,
     each_way_to_end_gives_one_disconnect_with_its_reason,
-    links_and_monitors_on_a_connection_are_told_once,
-    the_end_of_the_parent_ends_its_connections_and_their_owner_is_told,
+    links_and_monitors_on_a_connection_are_notified_once,
+    the_end_of_the_parent_ends_its_connections_and_their_owner_is_notified,
     messages_of_a_connection_come_from_the_parent,
     connect_data_and_disconnect_come_in_this_order_also_to_a_busy_owner,
     bytes_sent_just_before_an_end_arrive,
@@ -184,7 +184,7 @@ fn an_unspawned_server_that_is_dropped_or_terminated_frees_its_port() {
 }
 
 #[test]
-fn a_connection_is_told_its_own_address() {
+fn a_connection_reports_its_own_address() {
     let node = node();
     let parent = Probe::spawn(&node);
     let listener = TcpListener::bind("0.0.0.0:0").expect("bound");
@@ -490,7 +490,7 @@ fn many_ends_at_once_give_one_disconnect() {
 }
 
 #[test]
-fn links_and_monitors_on_a_connection_are_told_once() {
+fn links_and_monitors_on_a_connection_are_notified_once() {
     let node = node();
     let (parent, watcher) = (Probe::spawn(&node), Probe::spawn(&node));
     watcher.run(|cx| cx.set_trap_exit(true));
@@ -507,8 +507,8 @@ fn links_and_monitors_on_a_connection_are_told_once() {
             drop(stream)
         }
         parent.disconnect();
-        let told = [watcher.next().1, watcher.next().1];
-        for message in told {
+        let notices = [watcher.next().1, watcher.next().1];
+        for message in notices {
             let reason = match message {
                 Message::Exit(exit) => exit.reason,
                 Message::Down(down) => {
@@ -532,7 +532,7 @@ fn links_and_monitors_on_a_connection_are_told_once() {
 }
 
 #[test]
-fn the_end_of_the_parent_ends_its_connections_and_their_owner_is_told() {
+fn the_end_of_the_parent_ends_its_connections_and_their_owner_is_notified() {
     let node = node();
     let (parent, owner) = (Probe::spawn(&node), Probe::named(&node, "owner"));
     let (addr, _) = parent.listen(TcpServerOptions::default().with_process_pool(["owner"]));
@@ -624,12 +624,12 @@ fn bytes_sent_just_before_an_end_arrive() {
 fn a_peer_that_has_ended_its_side_still_gets_its_reply() {
     let node = node();
     let parent = Probe::spawn(&node);
-    let (told, ends) = std::sync::mpsc::channel();
+    let (ended_sender, ends) = std::sync::mpsc::channel();
     node.spawn_register("echo", || {
         Script(move |cx: &mut Context<'_>, _: Pid, message: Message| {
             match message {
                 Message::Tcp(packet) => cx.send_alias(packet.id, packet)?,
-                Message::TcpDisconnect(ended) => drop(told.send(ended)),
+                Message::TcpDisconnect(ended) => drop(ended_sender.send(ended)),
                 _ => {}
             }
             Ok(())
@@ -658,7 +658,7 @@ fn a_peer_that_has_ended_its_side_still_gets_its_reply() {
 }
 
 #[test]
-fn an_alias_is_never_used_again_and_a_stale_one_reaches_nobody() {
+fn an_alias_is_never_used_again_and_a_stale_one_reaches_no_process() {
     let node = node();
     let owner = Probe::spawn(&node);
     let (addr, _) = owner.listen(TcpServerOptions::default());
@@ -832,7 +832,7 @@ fn a_connection_whose_owner_has_ended_is_closed_when_bytes_come() {
     node.send_exit(owner.pid, Reason::Kill).expect("it lives");
     owner.end();
     // The connection may be closed already.
-    let _ = stream.write_all(b"anybody there?");
+    let _ = stream.write_all(b"anything");
     let _ = read_out(&mut stream);
     wait_for_count(&node, "meta_processes", 1);
     stop_clean(&node);

@@ -188,7 +188,7 @@ fn a_socket_connected_to_a_peer_hears_that_peer_only_and_outlives_its_absence() 
     assert_eq!(receive(&peer), b"to the peer");
     // When the peer is gone, an error is reported, and the socket continues; when it is back, datagrams arrive again.
     drop(peer);
-    send(&probe, id, peer_addr, "anybody?");
+    send(&probe, id, peer_addr, "anything");
     let error = probe.udp_error();
     assert_eq!(
         (error.id, error.error.kind()),

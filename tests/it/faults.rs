@@ -50,7 +50,7 @@ fn closed_port_refuses() {
 }
 
 #[test]
-fn unknown_name_is_told_as_such_and_blocks_nobody() {
+fn unknown_name_is_reported_as_such_and_blocks_no_connection() {
     let node = node();
     let probe = Probe::spawn(&node);
     let reason = failure(&probe, "no-such-host.invalid:80");
@@ -74,7 +74,7 @@ fn name_is_connected_to() {
 }
 
 #[test]
-fn local_address_of_another_family_is_told() {
+fn local_address_of_another_family_is_reported() {
     let node = node();
     let probe = Probe::spawn(&node);
     let local: SocketAddr = "[::1]:0".parse().expect("an address");
@@ -343,7 +343,7 @@ mod unix {
         let probe = Probe::spawn(&node);
         let place = Place::new("connected");
         let missing = UnixConnection::connect(&place.0, UnixConnectionOptions::default())
-            .expect_err("nobody");
+            .expect_err("no socket");
         assert!(missing.to_string().contains("connected.sock"), "{missing}");
         let listener = UnixListener::bind(&place.0).expect("bound");
         let alias = probe.spawn_meta(
@@ -427,12 +427,12 @@ sys.stdin.read()";
         let Ok(mut client) = client else {
             return println!("skipped: this needs python3");
         };
-        let mut told = [0; 4];
+        let mut read = [0; 4];
         client
             .stdout
             .as_mut()
             .expect("piped")
-            .read_exact(&mut told)
+            .read_exact(&mut read)
             .expect("it has sent");
         probe
             .run(move |cx| cx.resume_accepting(listener))

@@ -171,7 +171,7 @@ fn message_larger_than_the_limit_comes_back_at_once() {
 }
 
 /// Echoes, drops what cannot be sent, and forwards Disconnects.
-fn echo_and_tell(ends: mpsc::Sender<(Instant, DisconnectReason, u64)>) -> impl Actor {
+fn echo_and_report(ends: mpsc::Sender<(Instant, DisconnectReason, u64)>) -> impl Actor {
     Script(move |cx: &mut Context<'_>, _: Pid, message: Message| {
         match message {
             Message::Tcp(packet) => {
@@ -204,10 +204,10 @@ fn thousand_peers_that_never_read_are_bounded_in_memory_and_time_and_others_are_
             const LIMIT_BYTES: u32 = 256 << 10;
             const WRITE: Duration = Duration::from_secs(4);
             let node = node();
-            let (told, ends) = mpsc::channel();
+            let (sender, ends) = mpsc::channel();
             let server = Probe::spawn(&node);
             let echo = node
-                .spawn_register("echo", || echo_and_tell(told))
+                .spawn_register("echo", || echo_and_report(sender))
                 .expect("spawned");
             let limits = TcpLimits::default()
                 .with_output_limit(LIMIT_BYTES)
@@ -403,7 +403,7 @@ fn paused_connection_makes_its_peer_wait_and_loses_nothing() {
             Ok(bytes) => written += bytes,
             Err(error) => break error.kind(),
         }
-        assert!(written < 64 * MIB, "nobody makes the peer wait");
+        assert!(written < 64 * MIB, "the peer never has to wait");
     };
     assert_eq!(full, ErrorKind::WouldBlock);
     assert!(

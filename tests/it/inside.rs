@@ -53,7 +53,7 @@ struct Outcome {
     thread: String,
     slowest: Duration,
     call: Result<(), RequestError>,
-    promise: Result<(), RequestError>,
+    pending: Result<(), RequestError>,
     waits: bool,
 }
 
@@ -69,12 +69,12 @@ fn try_all(node: &Node, silent: Pid) -> Outcome {
         call();
         slowest = slowest.max(begun.elapsed());
     };
-    let (mut call, mut promise, mut waits) = (Ok(()), Ok(()), true);
+    let (mut call, mut pending, mut waits) = (Ok(()), Ok(()), true);
     timed(&mut || call = node.call(silent, "call", LIMIT).map(drop));
     timed(&mut || {
         let asked = node.request(silent, "request");
         let answer = asked.and_then(|asked| asked.wait_until(Instant::now() + LIMIT));
-        promise = answer.map(drop);
+        pending = answer.map(drop);
     });
     timed(&mut || {
         let outcome = node.wait();
@@ -89,7 +89,7 @@ fn try_all(node: &Node, silent: Pid) -> Outcome {
         thread: thread::current().name().unwrap_or_default().to_owned(),
         slowest,
         call,
-        promise,
+        pending,
         waits,
     }
 }
@@ -412,15 +412,15 @@ const PLACES: &[(&str, &str, Place)] = &[
         }
         let probe = Probe::spawn(node);
         let waker = Waker::from(Arc::new(Wakes(once)));
-        let mut promise = Box::pin(node.request(probe.pid, "a question").expect("sent"));
+        let mut pending = Box::pin(node.request(probe.pid, "a question").expect("sent"));
         let mut task = TaskContext::from_waker(&waker);
-        assert!(promise.as_mut().poll(&mut task).is_pending());
+        assert!(pending.as_mut().poll(&mut task).is_pending());
         let (_, _, reply) = probe.call();
         probe.start(move |_| {
             reply.send("an answer");
             Ok(())
         });
-        Box::new((probe, promise))
+        Box::new((probe, pending))
     }),
     ("meta-process: init", ANY, |node, once| {
         Box::new(meta(node, At::Init, once))
@@ -574,14 +574,14 @@ fn try_with(
     drop(kept);
     let refused = Err(RequestError::WouldBlockRuntime);
     // The stop may have ended the process that is asked, and a node that has stopped is not waited for.
-    let is_known = matches!(outcome.promise, Err(RequestError::NotDelivered(_)));
+    let is_known = matches!(outcome.pending, Err(RequestError::NotDelivered(_)));
     if !outcome.thread.starts_with(thread) {
         return Err(format!("the deed was done on another thread: {outcome:?}"));
     }
     if outcome.slowest > Duration::from_secs(1) {
         return Err(format!("a call waited: {outcome:?}"));
     }
-    let is_refused = outcome.promise == refused && !outcome.waits;
+    let is_refused = outcome.pending == refused && !outcome.waits;
     if outcome.call != refused || !(is_known || is_refused) {
         return Err(format!(
             "a call did not say that it would wait: {outcome:?}"

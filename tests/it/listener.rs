@@ -213,7 +213,7 @@ fn listener_that_ends_leaves_its_connections_alone_and_frees_its_port() {
 }
 
 #[test]
-fn addresses_that_cannot_be_bound_are_told_at_creation() {
+fn addresses_that_cannot_be_bound_are_reported_at_creation() {
     let taken = TcpServer::bind("127.0.0.1:0").expect("bound");
     let error = TcpServer::bind(taken.local_addr()).expect_err("in use");
     assert_eq!(error.kind(), Some(ErrorKind::AddrInUse));
@@ -297,7 +297,7 @@ fn socket_that_listens_already_is_taken_over() {
 /// A socket from a service manager is also still open in the service manager.
 #[cfg(target_os = "linux")]
 #[test]
-fn listener_whose_socket_was_ended_by_somebody_else_waits_quietly_and_recovers() {
+fn listener_whose_socket_another_program_has_shut_down_waits_quietly_and_recovers() {
     let node = node();
     let probe = Probe::spawn(&node);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
@@ -522,7 +522,7 @@ fn listener_without_descriptors_waits_quietly_and_recovers_by_itself() {
     let exhausted = server.count("exhausted");
     // One attempt for each descriptor that a connection freed, and a few by the timer.
     assert!(exhausted < FLOOD as u64, "{exhausted} vain attempts");
-    assert!(server.count("shed") > 0, "nobody was told");
+    assert!(server.count("shed") > 0, "no waiting client was closed");
     // No new connect comes, and the connections in the backlog are still accepted.
     clients.drain(..clients.len() - 10);
     let mut last = clients.pop_back().expect("the last one");

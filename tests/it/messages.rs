@@ -15,10 +15,10 @@ on_both! {
     messages_of_one_sender_keep_their_order_in_a_lane,
     a_default_bound_of_the_node_holds_for_its_processes,
     a_flood_of_urgent_messages_is_handled_before_the_main_lane_and_does_not_lose_it,
-    sending_by_name_by_pid_and_to_nobody,
+    sending_by_name_by_pid_and_to_no_process,
     timers_fire_in_their_order_and_never_early,
-    a_cancelled_timer_does_not_fire_and_cancelling_tells_whether_it_was_in_time,
-    a_timer_is_cancelled_or_fires_and_never_both,
+    a_canceled_timer_does_not_fire_and_canceling_returns_whether_it_was_in_time,
+    a_timer_is_canceled_or_fires_and_never_both,
     an_idle_node_wakes_for_a_timer_that_is_set_from_elsewhere,
     many_timers_fire_once_each,
     timer_for_a_name_finds_the_process_that_holds_it_then,
@@ -238,7 +238,7 @@ fn a_flood_of_urgent_messages_is_handled_before_the_main_lane_and_does_not_lose_
 }
 
 #[test]
-fn sending_by_name_by_pid_and_to_nobody() {
+fn sending_by_name_by_pid_and_to_no_process() {
     let node = node();
     let (one, other) = (Probe::named(&node, "one"), Probe::spawn(&node));
     let to = one.pid;
@@ -247,10 +247,10 @@ fn sending_by_name_by_pid_and_to_nobody() {
         cx.send(Name::from("one"), 2_u8).expect("delivered");
         cx.send(to, 3_u8).expect("delivered");
         assert_eq!(cx.whereis("one"), Some(to));
-        let error = cx.send("nobody", 4_u8).expect_err("nobody");
+        let error = cx.send("absent", 4_u8).expect_err("no such name");
         assert_eq!(
             (error.kind(), error.target()),
-            (SendErrorKind::NoName, &Target::from("nobody"))
+            (SendErrorKind::NoName, &Target::from("absent"))
         );
         assert_eq!(
             error
@@ -296,7 +296,7 @@ fn timers_fire_in_their_order_and_never_early() {
 }
 
 #[test]
-fn a_cancelled_timer_does_not_fire_and_cancelling_tells_whether_it_was_in_time() {
+fn a_canceled_timer_does_not_fire_and_canceling_returns_whether_it_was_in_time() {
     let node = node();
     let probe = Probe::spawn(&node);
     let cancelled = probe.run(|cx| {
@@ -318,7 +318,7 @@ fn a_cancelled_timer_does_not_fire_and_cancelling_tells_whether_it_was_in_time()
 }
 
 #[test]
-fn a_timer_is_cancelled_or_fires_and_never_both() {
+fn a_timer_is_canceled_or_fires_and_never_both() {
     let node = node();
     let (setting, receiving) = (Probe::spawn(&node), Probe::spawn(&node));
     let to = receiving.pid;

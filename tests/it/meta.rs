@@ -25,7 +25,7 @@ on_both! {
     a_timer_that_is_withdrawn_does_not_fire,
     failing_init_of_a_meta_process_ends_it_with_the_reason,
     a_family_without_an_end_ends_with_its_node,
-    a_newborn_that_sends_to_its_child_is_heard,
+    a_message_sent_to_a_child_right_after_its_spawn_arrives,
     panics_of_a_meta_process_end_it_alone,
     spawning_a_meta_process_fails_once_the_parent_has_ended,
 }
@@ -143,7 +143,7 @@ fn deed(deed: impl FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send + '
 
 #[track_caller]
 fn next(reported: &Receiver<Report>) -> Report {
-    value_of(reported).expect("the meta-process tells something")
+    value_of(reported).expect("the meta-process reports something")
 }
 
 #[track_caller]
@@ -234,10 +234,10 @@ fn meta_process_spawns_a_child_of_the_same_parent() {
     let parent = Probe::spawn(&node);
     let (alias, _reported) = own(&parent);
     let answer = node.call(alias, "child", LIMIT).expect("answered");
-    let (child, child_told) = answer
+    let (child, child_reports) = answer
         .downcast::<(Alias, Receiver<Report>)>()
         .expect("a child");
-    let Report::Init(me, its_parent) = next(&child_told) else {
+    let Report::Init(me, its_parent) = next(&child_reports) else {
         panic!("init comes first")
     };
     assert_eq!((me, its_parent), (child, parent.pid));
@@ -248,7 +248,7 @@ fn meta_process_spawns_a_child_of_the_same_parent() {
     wait_for_count(&node, "meta_processes", 1);
     node.send_exit(parent.pid, Reason::error("over"))
         .expect("it lives");
-    assert_eq!(end(&child_told), Reason::error("over"));
+    assert_eq!(end(&child_reports), Reason::error("over"));
     stop_clean(&node);
 }
 
@@ -430,7 +430,7 @@ fn requests_to_a_meta_process_that_drops_them_panics_or_ends_are_answered_at_onc
 }
 
 #[test]
-fn own_event_source_is_told_ready_when_bytes_arrive_and_when_the_other_end_closes() {
+fn own_event_source_is_ready_when_bytes_arrive_and_when_the_other_end_closes() {
     let node = node();
     let parent = Probe::spawn(&node);
     let (mut here, there) = UnixStream::pair().expect("a pair");
@@ -663,7 +663,7 @@ fn a_family_without_an_end_ends_with_its_node() {
 }
 
 #[test]
-fn a_newborn_that_sends_to_its_child_is_heard() {
+fn a_message_sent_to_a_child_right_after_its_spawn_arrives() {
     struct Parent(Arc<AtomicUsize>);
     struct Child(Arc<AtomicUsize>);
     impl MetaProcess for Parent {

@@ -78,8 +78,8 @@ fn failure(probe: &Probe, options: TcpConnectionOptions) -> DisconnectReason {
 }
 
 #[test]
-fn attempts_tell_what_the_network_says() {
-    in_own_network("network::attempts_tell_what_the_network_says", || {
+fn attempts_report_what_the_network_says() {
+    in_own_network("network::attempts_report_what_the_network_says", || {
         let node = node();
         let probe = Probe::spawn(&node);
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
@@ -127,9 +127,9 @@ fn attempts_tell_what_the_network_says() {
 }
 
 #[test]
-fn connections_tell_what_became_of_their_network() {
+fn connections_report_what_became_of_their_network() {
     in_own_network(
-        "network::connections_tell_what_became_of_their_network",
+        "network::connections_report_what_became_of_their_network",
         || {
             let node = node();
             let probe = Probe::spawn(&node);

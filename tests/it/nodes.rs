@@ -327,7 +327,7 @@ fn last_handle_stops_its_node_wherever_it_is_dropped() {
 }
 
 #[test]
-fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
+fn records_go_to_the_logger_and_its_panic_ends_no_process() {
     silence_expected_panics();
     let (sender, records) = mpsc::channel();
     let options = NodeOptions::from("test@localhost").with_logger(move |record: &Record| {
@@ -338,7 +338,7 @@ fn records_go_to_the_logger_and_a_panic_of_it_harms_nobody() {
     });
     let node = node_with(options);
     let parent = Probe::spawn(&node);
-    let (addr, listener) = parent.listen(TcpServerOptions::default().with_process_pool(["nobody"]));
+    let (addr, listener) = parent.listen(TcpServerOptions::default().with_process_pool(["absent"]));
     for refused in 1..3 {
         // The connection is closed; with unread bytes the kernel sends a reset.
         let _ = read_out(&mut client(addr));

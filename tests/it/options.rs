@@ -485,7 +485,7 @@ fn every_option_of_a_listener_works_or_is_refused_by_name() {
         ),
         (
             "process_pool",
-            new().with_process_pool(["probe", "nobody"]),
+            new().with_process_pool(["probe", "absent"]),
             WORKS,
         ),
         (

@@ -280,9 +280,9 @@ impl Paused {
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                if let Some((_, told)) = line.split_once('@') {
+                if let Some((_, report)) = line.split_once('@') {
                     // The test may be over.
-                    sender.send(told.to_owned()).ok();
+                    sender.send(report.to_owned()).ok();
                 }
             }
         });

@@ -57,7 +57,7 @@ fn behaviors() -> Vec<Behavior> {
     vec![
         Behavior {
             name: "connects while no process of the pool lives",
-            options: || TcpServerOptions::default().with_process_pool(["nobody"]),
+            options: || TcpServerOptions::default().with_process_pool(["absent"]),
             peer: |addr| send_and_hear(addr, b""),
         },
         #[cfg(feature = "tls")]

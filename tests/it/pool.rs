@@ -455,7 +455,7 @@ fn a_pool_cannot_own_connections_and_the_spawn_says_why() {
     let (two, _reported) = pool(2);
     node.spawn_with(options(), || two).expect("spawned");
     let parent = Probe::spawn(&node);
-    let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(["nobody", "pool"]);
+    let options = TcpServerOptions::from("127.0.0.1:0").with_process_pool(["absent", "pool"]);
     let server = TcpServer::bind(options).expect("bound");
     let addr = server.local_addr();
     refuses(parent.run(|cx| cx.spawn_meta(server)), "process_pool");

@@ -18,10 +18,10 @@ on_both! {
     spawning_under_a_taken_name_is_an_error_and_spawns_nothing,
     a_process_has_one_name_and_can_change_it,
     a_name_is_free_when_the_down_arrives,
-    a_process_that_ends_cannot_take_a_name_or_watch_anybody_any_more,
-    terminate_finds_the_process_out_of_the_table_and_everybody_told,
+    a_process_that_ends_can_neither_take_a_name_nor_watch_a_process,
+    terminate_finds_the_process_out_of_the_table_and_its_watchers_notified,
     panics_in_every_callback_end_that_process_only,
-    a_timers_message_for_a_dead_process_harms_nobody_even_if_its_drop_panics,
+    a_timers_message_for_a_dead_process_ends_no_other_even_if_its_drop_panics,
     exit_signals_end_a_process_with_their_reason,
     an_exit_signal_goes_before_the_mail_that_waits,
     the_limit_of_processes_is_exact_and_freed_places_are_used_again,
@@ -64,7 +64,7 @@ fn litter(
     let server = TcpServer::bind("127.0.0.1:0")?;
     let _ = port.send(server.local_addr());
     cx.spawn_meta(server)?;
-    cx.send(cx.pid(), "to nobody")?;
+    cx.send(cx.pid(), "unread")?;
     cx.link(other)?;
     cx.monitor(other);
     cx.request(other, "late", LIMIT)?;
@@ -266,7 +266,7 @@ fn a_name_is_free_when_the_down_arrives() {
 }
 
 #[test]
-fn a_process_that_ends_cannot_take_a_name_or_watch_anybody_any_more() {
+fn a_process_that_ends_can_neither_take_a_name_nor_watch_a_process() {
     struct Clinging(Pid, Sender<SpawnError>);
     impl Actor for Clinging {
         fn terminate(&mut self, cx: &mut Context<'_>, _: &Reason) {
@@ -302,7 +302,7 @@ fn a_process_that_ends_cannot_take_a_name_or_watch_anybody_any_more() {
 }
 
 #[test]
-fn terminate_finds_the_process_out_of_the_table_and_everybody_told() {
+fn terminate_finds_the_process_out_of_the_table_and_its_watchers_notified() {
     struct Watched(Pid, Sender<(bool, bool)>);
     impl Actor for Watched {
         fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
@@ -490,7 +490,7 @@ fn panics_in_every_callback_end_that_process_only() {
 }
 
 #[test]
-fn a_timers_message_for_a_dead_process_harms_nobody_even_if_its_drop_panics() {
+fn a_timers_message_for_a_dead_process_ends_no_other_even_if_its_drop_panics() {
     silence_expected_panics();
     let node = node_with(NodeOptions::from("test@localhost").with_workers(1));
     let (probe, dead) = (Probe::spawn(&node), Probe::spawn(&node));
@@ -539,7 +539,7 @@ fn exit_signals_end_a_process_with_their_reason() {
         wait_for_count(&node, "processes", 1);
     }
     assert_eq!(
-        node.send_exit("nobody", Reason::Kill),
+        node.send_exit("absent", Reason::Kill),
         Err(SendErrorKind::NoName)
     );
     stop_clean(&node);

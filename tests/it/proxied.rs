@@ -287,8 +287,8 @@ fn header_of_curl_is_read() {
         .arg(format!("http://{listener}/"))
         .output()
         .expect("curl runs");
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(told, "client 127.0.0.1\n");
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(answer, "client 127.0.0.1\n");
     stop_clean(&node);
 }
 
@@ -348,9 +348,9 @@ fn headers_of_haproxy_are_read() {
         stream
             .write_all(b"GET / HTTP/1.0\r\n\r\n")
             .expect("written");
-        let mut told = String::new();
-        stream.read_to_string(&mut told).expect("an answer");
-        assert!(told.ends_with("client 127.0.0.1\n"), "{how}: {told}");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.ends_with("client 127.0.0.1\n"), "{how}: {answer}");
     }
     stop_clean(&node);
 }

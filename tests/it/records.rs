@@ -82,7 +82,7 @@ impl MetaProcess for FragileMeta {
     }
 }
 
-/// Ends in whatever way it is told, and panics once more in `terminate`.
+/// Ends as its exit signal says, and panics once more in `terminate`.
 struct Clumsy;
 
 impl Actor for Clumsy {
@@ -149,7 +149,7 @@ fn end_that_was_asked_for_is_no_error() {
 }
 
 #[test]
-fn trapped_signal_that_is_obeyed_is_no_error_and_another_reason_is_one() {
+fn trapped_signal_that_a_process_ends_by_is_no_error_and_another_reason_is_one() {
     struct Traps;
     impl Actor for Traps {
         fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
@@ -378,7 +378,7 @@ fn million_ends_make_ten_records_a_second_and_a_count() {
     assert_eq!(made + count(&node, "records_left_out"), ends);
 }
 
-/// Runs this binary with standard error as a pipe that nobody reads.
+/// Runs this binary with standard error as a pipe that no program reads.
 #[test]
 fn full_pipe_behind_standard_error_does_not_stop_an_echo() {
     const NAME: &str = "records::full_pipe_behind_standard_error_does_not_stop_an_echo";
@@ -394,15 +394,15 @@ fn full_pipe_behind_standard_error_does_not_stop_an_echo() {
         .spawn()
         .expect("the test binary runs");
     let mut output = child.stdout.take().expect("a pipe");
-    let told = within_limit("the echo", move || {
-        let mut told = String::new();
-        std::io::Read::read_to_string(&mut output, &mut told).expect("text");
-        told
+    let output = within_limit("the echo", move || {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut output, &mut text).expect("text");
+        text
     });
     // Only now is standard error read: it was full all the time.
     drop(child.stderr.take());
-    assert!(child.wait().expect("it ends").success(), "{told}");
-    assert!(told.contains("1 passed"), "{told}");
+    assert!(child.wait().expect("it ends").success(), "{output}");
+    assert!(output.contains("1 passed"), "{output}");
 }
 
 fn echo_beside_a_flood() {
@@ -749,7 +749,7 @@ fn list_taken_while_processes_come_and_go_shows_no_mixture() {
     let (spawner, stopped) = (node.clone(), Arc::clone(&stop));
     let churn = std::thread::spawn(move || {
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
-            // Each is its own kind: the name tells which type it must show.
+            // Each is its own kind: its name says which type the list must show.
             let one = spawner
                 .spawn_register("fragile", || Fragile)
                 .expect("spawned");

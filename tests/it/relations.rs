@@ -6,16 +6,16 @@ use longshore::prelude::*;
 use crate::support::*;
 
 on_both! {
-    monitor_tells_each_reason_once_by_pid_and_by_name,
-    each_monitor_tells_for_itself,
+    monitor_reports_each_reason_once_by_pid_and_by_name,
+    each_monitor_reports_for_itself,
     unknown_targets_answer_a_monitor_at_once,
     link_passes_each_reason_but_normal_on_both_ways,
     trapped_link_gives_each_reason_as_a_message,
-    links_to_the_dead_and_to_unregistered_names_are_told,
+    links_to_the_dead_and_to_unregistered_names_are_reported,
     nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor,
     spawning_with_a_link_ends_the_child_with_its_parent,
     process_that_gives_its_name_back_ends_the_monitors_of_the_name_only,
-    monitor_by_a_name_that_comes_and_goes_tells_exactly_once,
+    monitor_by_a_name_that_comes_and_goes_reports_exactly_once,
 }
 
 /// Ends a process in the way that has this reason.
@@ -53,7 +53,7 @@ fn has_no_relations(node: &Node, probe: &Probe) {
 }
 
 #[test]
-fn monitor_tells_each_reason_once_by_pid_and_by_name() {
+fn monitor_reports_each_reason_once_by_pid_and_by_name() {
     silence_expected_panics();
     let node = node();
     let watcher = Probe::spawn(&node);
@@ -87,15 +87,15 @@ fn monitor_tells_each_reason_once_by_pid_and_by_name() {
 }
 
 #[test]
-fn each_monitor_tells_for_itself() {
+fn each_monitor_reports_for_itself() {
     let node = node();
     let (watcher, watched) = (Probe::spawn(&node), Probe::spawn(&node));
     let pid = watched.pid;
     let monitors = watcher.run(move |cx| [cx.monitor(pid), cx.monitor(pid), cx.monitor(pid)]);
     watcher.run(move |cx| cx.demonitor(monitors[1]));
     end_with(&node, &watched, &Reason::Shutdown);
-    let told = [watcher.down().monitor, watcher.down().monitor];
-    assert_eq!(told, [monitors[0], monitors[2]]);
+    let monitors_down = [watcher.down().monitor, watcher.down().monitor];
+    assert_eq!(monitors_down, [monitors[0], monitors[2]]);
     watcher.saw_nothing();
     has_no_relations(&node, &watcher);
     stop_clean(&node);
@@ -108,7 +108,7 @@ fn unknown_targets_answer_a_monitor_at_once() {
     let pid = dead.pid;
     end_with(&node, &dead, &Reason::Normal);
     wait_for_count(&node, "processes", 1);
-    for target in [Target::Pid(pid), Target::from("nobody")] {
+    for target in [Target::Pid(pid), Target::from("absent")] {
         let asked = target.clone();
         let monitor = watcher.run(move |cx| cx.monitor(asked));
         let down = watcher.down();
@@ -172,7 +172,7 @@ fn trapped_link_gives_each_reason_as_a_message() {
 }
 
 #[test]
-fn links_to_the_dead_and_to_unregistered_names_are_told() {
+fn links_to_the_dead_and_to_unregistered_names_are_reported() {
     let node = node();
     let dead = Probe::spawn(&node);
     let pid = dead.pid;
@@ -181,7 +181,7 @@ fn links_to_the_dead_and_to_unregistered_names_are_told() {
     let (trapping, plain) = (Probe::spawn(&node), Probe::spawn(&node));
     trapping.run(|cx| cx.set_trap_exit(true));
     assert_eq!(
-        trapping.run(|cx| cx.link("nobody")),
+        trapping.run(|cx| cx.link("absent")),
         Err(SendErrorKind::NoName)
     );
     trapping
@@ -325,7 +325,7 @@ fn spawning_with_a_link_ends_the_child_with_its_parent() {
 }
 
 #[test]
-fn every_monitor_and_every_link_tells_exactly_once_while_their_targets_end() {
+fn every_monitor_and_every_link_reports_exactly_once_while_their_targets_end() {
     const TARGETS: usize = 1_000;
     let node = node();
     let targets: Vec<Pid> = (0..TARGETS)
@@ -352,16 +352,16 @@ fn every_monitor_and_every_link_tells_exactly_once_while_their_targets_end() {
             .expect("it lives, or is dying");
     }
     for watcher in &watchers {
-        let mut told = std::collections::HashMap::<Target, [usize; 2]>::new();
+        let mut seen = std::collections::HashMap::<Target, [usize; 2]>::new();
         for _ in 0..2 * TARGETS {
             match watcher.next().1 {
-                Message::Down(down) => told.entry(down.target).or_default()[0] += 1,
-                Message::Exit(exit) => told.entry(exit.from).or_default()[1] += 1,
+                Message::Down(down) => seen.entry(down.target).or_default()[0] += 1,
+                Message::Exit(exit) => seen.entry(exit.from).or_default()[1] += 1,
                 other => panic!("{other:?}"),
             }
         }
         watcher.saw_nothing();
-        assert!(told.len() == TARGETS && told.values().all(|count| *count == [1, 1]));
+        assert!(seen.len() == TARGETS && seen.values().all(|count| *count == [1, 1]));
         has_no_relations(&node, watcher);
     }
     stop_clean(&node);
@@ -437,7 +437,7 @@ fn process_that_gives_its_name_back_ends_the_monitors_of_the_name_only() {
 }
 
 #[test]
-fn monitor_by_a_name_that_comes_and_goes_tells_exactly_once() {
+fn monitor_by_a_name_that_comes_and_goes_reports_exactly_once() {
     let node = node();
     let watched = Probe::spawn(&node);
     let watchers = [Probe::spawn(&node), Probe::spawn(&node)];
@@ -458,10 +458,10 @@ fn monitor_by_a_name_that_comes_and_goes_tells_exactly_once() {
         });
     }
     for watcher in &watchers {
-        let mut told: Vec<_> = (0..2_000).map(|_| watcher.down().monitor).collect();
-        told.sort_unstable();
-        told.dedup();
-        assert_eq!(told.len(), 2_000, "one for each monitor");
+        let mut monitors_down: Vec<_> = (0..2_000).map(|_| watcher.down().monitor).collect();
+        monitors_down.sort_unstable();
+        monitors_down.dedup();
+        assert_eq!(monitors_down.len(), 2_000, "one for each monitor");
         watcher.saw_nothing();
         has_no_relations(&node, watcher);
     }

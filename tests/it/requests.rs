@@ -11,9 +11,9 @@ use crate::support::*;
 on_both! {
     a_request_is_answered_inside_and_outside,
     a_request_may_be_answered_later_and_by_another_process,
-    a_request_that_nobody_answers_times_out_and_the_late_answer_is_dropped,
+    a_request_without_an_answer_times_out_and_the_late_answer_is_dropped,
     a_request_whose_callee_drops_it_panics_or_ends_is_answered_at_once,
-    a_request_to_nobody_is_an_error_and_no_answer_comes,
+    a_request_to_no_process_is_an_error_and_no_answer_comes,
     a_full_mailbox_refuses_a_request_at_once,
     a_request_to_oneself_is_answered,
     end_of_a_process_that_asks_withdraws_its_timeouts,
@@ -46,11 +46,11 @@ fn a_request_is_answered_inside_and_outside() {
         "three"
     );
 
-    let promise = node.request(asked.pid, 4_u32).expect("delivered");
+    let pending = node.request(asked.pid, 4_u32).expect("delivered");
     let (from, _, reply) = asked.call();
     assert_eq!(from, Pid::NODE);
     reply.send("four");
-    let answer = promise
+    let answer = pending
         .wait_until(Instant::now() + LIMIT)
         .expect("an answer");
     assert_eq!(answer.downcast::<&str>().expect("a text"), "four");
@@ -91,7 +91,7 @@ fn a_request_may_be_answered_later_and_by_another_process() {
 }
 
 #[test]
-fn a_request_that_nobody_answers_times_out_and_the_late_answer_is_dropped() {
+fn a_request_without_an_answer_times_out_and_the_late_answer_is_dropped() {
     let node = node();
     let (asking, asked) = (Probe::spawn(&node), Probe::spawn(&node));
     let to = asked.pid;
@@ -104,7 +104,7 @@ fn a_request_that_nobody_answers_times_out_and_the_late_answer_is_dropped() {
     asked.call().2.send("late");
     asking.saw_nothing();
     assert_eq!(
-        node.call(to, (), SOON).expect_err("nobody answers"),
+        node.call(to, (), SOON).expect_err("no answer"),
         RequestError::Timeout
     );
     asked.call().2.send("late");
@@ -196,7 +196,7 @@ fn a_request_whose_callee_drops_it_panics_or_ends_is_answered_at_once() {
 }
 
 #[test]
-fn a_request_to_nobody_is_an_error_and_no_answer_comes() {
+fn a_request_to_no_process_is_an_error_and_no_answer_comes() {
     let node = node();
     let (asking, dead) = (Probe::spawn(&node), Probe::spawn(&node));
     let to = dead.pid;
@@ -209,7 +209,7 @@ fn a_request_to_nobody_is_an_error_and_no_answer_comes() {
         let asked = target.clone();
         let error = asking
             .run(move |cx| cx.request(asked, 7_u8, LIMIT))
-            .expect_err("nobody");
+            .expect_err("no such process");
         assert_eq!(error.kind(), kind);
         assert_eq!(
             error
@@ -219,11 +219,11 @@ fn a_request_to_nobody_is_an_error_and_no_answer_comes() {
             7
         );
         assert_eq!(
-            node.call(target.clone(), 7_u8, LIMIT).expect_err("nobody"),
+            node.call(target.clone(), 7_u8, LIMIT).expect_err("no such process"),
             RequestError::NotDelivered(kind)
         );
         assert_eq!(
-            node.inspect(target, LIMIT).expect_err("nobody"),
+            node.inspect(target, LIMIT).expect_err("no such process"),
             RequestError::NotDelivered(kind)
         );
     }
@@ -336,9 +336,9 @@ async fn promises_are_awaited_and_messages_sent_from_tasks_of_tokio() {
     let pid = node.spawn(|| Doubling).expect("spawned");
     let tasks: Vec<_> = (0..100_u32)
         .map(|number| {
-            let promise: PendingReply = node.request(pid, number).expect("delivered");
+            let pending: PendingReply = node.request(pid, number).expect("delivered");
             tokio::spawn(async move {
-                promise
+                pending
                     .await
                     .expect("answered")
                     .downcast::<u32>()
@@ -370,15 +370,15 @@ async fn promises_are_awaited_and_messages_sent_from_tasks_of_tokio() {
 }
 
 #[test]
-fn an_unfinished_promise_may_be_dropped_or_polled_elsewhere() {
+fn an_unanswered_request_may_be_dropped_or_polled_elsewhere() {
     let node = node();
     let asked = Probe::spawn(&node);
     drop(node.request(asked.pid, ()).expect("delivered"));
-    asked.call().2.send("to nobody");
-    let promise = node.request(asked.pid, ()).expect("delivered");
+    asked.call().2.send("too late");
+    let pending = node.request(asked.pid, ()).expect("delivered");
     let (sender, receiver) = mpsc::channel();
     let waiting =
-        std::thread::spawn(move || sender.send(promise.wait_until(Instant::now() + LIMIT).is_ok()));
+        std::thread::spawn(move || sender.send(pending.wait_until(Instant::now() + LIMIT).is_ok()));
     asked.call().2.send(());
     assert!(value_of(&receiver).expect("answered"));
     waiting.join().expect("no panic").expect("received");

@@ -334,7 +334,7 @@ fn monitor_from_outside_reports_the_end_of_a_process_and_of_a_meta_process() {
     for gone in [
         Target::from(listener),
         Target::from(probe.pid),
-        Target::from("nobody"),
+        Target::from("absent"),
     ] {
         let deadline = Instant::now() + LIMIT;
         assert_eq!(

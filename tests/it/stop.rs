@@ -279,7 +279,7 @@ fn listeners_close_first_and_attempts_end_with_the_node() {
     assert!(report.is_clean(), "{report}");
     let end = probe.disconnect();
     assert_eq!((end.id, end.reason), (attempt, DisconnectReason::NodeStop));
-    assert!(try_client(addr).is_err(), "somebody still listens");
+    assert!(try_client(addr).is_err(), "the port still has a listener");
 }
 
 #[test]

@@ -198,7 +198,7 @@ const STORIES: &[Story] = &[
         "monitors and links, for each reason, with exits trapped and not",
         include_str!("relations.rs"),
         &[
-            "monitor_tells_each_reason_once_by_pid_and_by_name",
+            "monitor_reports_each_reason_once_by_pid_and_by_name",
             "link_passes_each_reason_but_normal_on_both_ways",
             "trapped_link_gives_each_reason_as_a_message",
         ],
@@ -209,7 +209,7 @@ const STORIES: &[Story] = &[
         &[
             "process_that_gives_its_name_back_ends_the_monitors_of_the_name_only",
             "unknown_targets_answer_a_monitor_at_once",
-            "links_to_the_dead_and_to_unregistered_names_are_told",
+            "links_to_the_dead_and_to_unregistered_names_are_reported",
         ],
     ),
     (

@@ -342,7 +342,7 @@ impl Actor for Failing {
     }
 
     fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
-        Err(Reason::error("told to"))
+        Err(Reason::error("as the test wants"))
     }
 }
 

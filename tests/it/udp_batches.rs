@@ -289,13 +289,13 @@ fn sends_of_child(offload: &str, fault: Option<&str>) -> Option<(usize, usize)> 
         .env(CHILD, offload)
         .output()
         .expect("strace runs");
-    let (told, trace) = (
+    let (text, trace) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(
-        output.status.success() && told.contains("1 passed"),
-        "{fault:?}: {told}\n{trace}"
+        output.status.success() && text.contains("1 passed"),
+        "{fault:?}: {text}\n{trace}"
     );
     let calls = |name: &str| trace.matches(&format!("{name}(")).count();
     Some((calls("sendmsg"), calls("sendto")))

@@ -66,7 +66,7 @@ fn datagram_longer_than_the_buffer_is_cut_and_flagged() {
 }
 
 #[test]
-fn datagram_that_cannot_be_sent_is_told_and_the_others_go_out() {
+fn datagram_that_cannot_be_sent_is_reported_and_the_others_leave() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (_, alias) = probe.listen_udp(UdpServerOptions::default().with_report_errors(true));
@@ -112,7 +112,7 @@ fn datagram_that_cannot_be_sent_is_told_and_the_others_go_out() {
 }
 
 #[test]
-fn datagram_that_cannot_be_sent_is_only_counted_if_nobody_asked() {
+fn datagram_that_cannot_be_sent_is_only_counted_unless_errors_are_reported() {
     let node = node();
     let probe = Probe::spawn(&node);
     let (_, alias) = probe.listen_udp(UdpServerOptions::default());
@@ -140,7 +140,7 @@ fn closed_port() -> SocketAddr {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn closed_port_of_a_connected_peer_is_told_and_costs_no_datagram() {
+fn closed_port_of_a_connected_peer_is_reported_and_costs_no_datagram() {
     let node = node();
     let probe = Probe::spawn(&node);
     let peer = closed_port();
@@ -152,7 +152,7 @@ fn closed_port_of_a_connected_peer_is_told_and_costs_no_datagram() {
     // Each refusal is reported at the next chance, which is a receive or a send.
     for _ in 0..3 {
         probe
-            .run(move |cx| datagram(cx, alias, peer, "anybody there?"))
+            .run(move |cx| datagram(cx, alias, peer, "anything"))
             .expect("accepted");
         let error = probe.udp_error();
         assert_eq!(
@@ -225,7 +225,7 @@ fn output_is_bounded_even_for_empty_datagrams() {
                 Ok(()) => accepted += 1,
                 Err(error) => return (accepted, error.kind()),
             }
-            assert!(accepted < 10_000_000, "nobody bounds the output");
+            assert!(accepted < 10_000_000, "the output has no bound");
             assert!(cx.queued_bytes(alias) <= 6_400);
         }
     });
@@ -275,7 +275,7 @@ fn every_datagram_sent_is_delivered_or_counted() {
 }
 
 #[test]
-fn addresses_that_cannot_be_bound_are_told_at_creation() {
+fn addresses_that_cannot_be_bound_are_reported_at_creation() {
     let taken = UdpServer::bind("127.0.0.1:0").expect("bound");
     assert_eq!(
         UdpServer::bind(taken.local_addr())

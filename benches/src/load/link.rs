@@ -108,7 +108,7 @@ impl Link for Tls {
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(TrustAnybody))
+            .with_custom_certificate_verifier(Arc::new(AcceptEveryCertificate))
             .with_no_client_auth();
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
@@ -160,9 +160,9 @@ impl Link for Tls {
 }
 
 #[derive(Debug)]
-struct TrustAnybody;
+struct AcceptEveryCertificate;
 
-impl ServerCertVerifier for TrustAnybody {
+impl ServerCertVerifier for AcceptEveryCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_round_meets_everybody_and_starts_with_another() {
+    fn every_round_meets_every_peer_and_starts_with_another() {
         let rounds: Vec<Vec<usize>> = (1..=7).map(|round| order(11, round)).collect();
         let firsts: std::collections::BTreeSet<usize> =
             rounds.iter().map(|round| round[0]).collect();

@@ -122,10 +122,10 @@ impl PendingReply {
     /// # struct Worker;
     /// # impl Actor for Worker {}
     /// let pid = node.spawn(|| Worker)?;
-    /// let promise = node.request(pid, "how are you?")?;
+    /// let pending = node.request(pid, "how are you?")?;
     /// let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
     /// // At once.
-    /// assert_eq!(promise.wait_until(deadline).unwrap_err(), longshore::RequestError::Dropped);
+    /// assert_eq!(pending.wait_until(deadline).unwrap_err(), longshore::RequestError::Dropped);
     /// # Ok(()) }
     /// ```
     pub fn wait_until(self, deadline: Instant) -> Result<Message, RequestError> {
@@ -363,17 +363,17 @@ mod tests {
 
     #[test]
     fn dropping_the_reply_answers_at_once() {
-        let (reply, promise) = Reply::to_outside(RuntimeId::NONE, None);
+        let (reply, pending) = Reply::to_outside(RuntimeId::NONE, None);
         drop(reply);
-        let result = promise.wait_until(Instant::now() + Duration::from_secs(60));
+        let result = pending.wait_until(Instant::now() + Duration::from_secs(60));
         assert_eq!(result.unwrap_err(), RequestError::Dropped);
     }
 
     #[test]
-    fn nobody_answering_is_a_timeout() {
-        let (_reply, promise) = Reply::to_outside(RuntimeId::NONE, None);
+    fn a_request_without_an_answer_is_a_timeout() {
+        let (_reply, pending) = Reply::to_outside(RuntimeId::NONE, None);
         assert_eq!(
-            promise.wait_until(Instant::now()).unwrap_err(),
+            pending.wait_until(Instant::now()).unwrap_err(),
             RequestError::Timeout
         );
     }

@@ -145,7 +145,7 @@ fn expire(machine: &mut Connection) -> u64 {
 // ---- Open ----
 
 #[test]
-fn connect_is_told_before_data_that_was_read_at_once() {
+fn connect_is_delivered_before_data_that_was_read_at_once() {
     let mut machine = Connection::new(Arc::new(settings(Framing::Raw)), 0);
     read(&mut machine, "early", 0);
     assert_eq!(events(&mut machine, 0), ["Connected", "early"]);
@@ -205,7 +205,7 @@ fn output_above_its_high_mark_stops_reading_until_it_is_at_its_low_mark() {
 }
 
 #[test]
-fn writable_is_not_told_when_more_output_is_not_welcome() {
+fn writable_is_not_reported_while_output_is_above_the_mark() {
     for spoil in [
         |machine: &mut Connection| machine.shutdown_write(),
         |machine: &mut Connection| machine.close(DisconnectReason::LocalClose, 0),
@@ -545,7 +545,7 @@ fn first_reason_stays_unless_it_claims_that_everything_was_sent() {
 }
 
 #[test]
-fn reset_after_everything_was_said_is_not_news() {
+fn reset_behind_the_end_of_both_sides_is_no_event() {
     let mut machine = open();
     machine.close(DisconnectReason::LocalClose, 0);
     assert_eq!(transmit(&mut machine, usize::MAX, 0), "|FIN");

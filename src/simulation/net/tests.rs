@@ -257,10 +257,10 @@ fn reset_at_any_byte_leaves_the_bytes_before_it() {
 #[test]
 fn attempts_fail_as_their_hosts_do() {
     let machines = Machines::new(5);
-    let nobody_listens = SocketAddr::new(machines.net().address_of(machines.server.host, false), 1);
+    let closed_port = SocketAddr::new(machines.net().address_of(machines.server.host, false), 1);
     let far = |text: &str| text.parse::<SocketAddr>().expect("an address");
     let cases = [
-        (nobody_listens, ErrorKind::ConnectionRefused, 1),
+        (closed_port, ErrorKind::ConnectionRefused, 1),
         (far("203.0.113.9:80"), ErrorKind::HostUnreachable, 1),
         (far("192.0.2.1:80"), ErrorKind::TimedOut, 127),
         (far("[2001:db8::1]:80"), ErrorKind::TimedOut, 127),

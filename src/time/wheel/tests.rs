@@ -123,7 +123,7 @@ fn stamps_skip_zero_when_they_begin_anew() {
 }
 
 #[test]
-fn any_of_a_slot_can_be_cancelled() {
+fn any_of_a_slot_can_be_canceled() {
     for victim in 0..4 {
         let mut wheel = Wheel::new();
         let keys: Vec<_> = (0..4).map(|i| wheel.insert(100, i)).collect();

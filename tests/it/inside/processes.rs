@@ -180,8 +180,8 @@ const MAILBOXES: &[(&str, &str, Place)] = &[
         MONITOR,
         |node, once| {
             let fill = |full| {
-                let promise = node.request(full, "a question").expect("sent");
-                Box::new(poll_once(promise, once)) as Kept
+                let pending = node.request(full, "a question").expect("sent");
+                Box::new(poll_once(pending, once)) as Kept
             };
             overflow_on_the_monitor(node, MailboxPolicy::DropOldest, fill, "the newest")
         },

@@ -455,7 +455,7 @@ impl std::error::Error for Outer {
 
 /// A message whose texts do.
 #[derive(Debug)]
-struct Told(#[allow(dead_code, reason = "shown")] Shown);
+struct Carrier(#[allow(dead_code, reason = "shown")] Shown);
 
 const TEXTS: &[(&str, &str, Place)] = &[
     ("text of a handler's error", WORKER, |node, once| {
@@ -523,8 +523,8 @@ const TEXTS: &[(&str, &str, Place)] = &[
                 }
             }
             let pid = node.spawn(|| Ends(once)).expect("spawned");
-            let told = Told(Shown(Once::new(|| panic!("it is shown"))));
-            Box::new(node.send(pid, told))
+            let carrier = Carrier(Shown(Once::new(|| panic!("it is shown"))));
+            Box::new(node.send(pid, carrier))
         },
     ),
 ];

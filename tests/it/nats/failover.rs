@@ -154,7 +154,7 @@ fn a_lame_duck_is_left_for_another_server_and_nothing_is_uncertain() {
 }
 
 #[test]
-fn a_client_without_a_server_gives_up_when_it_is_told_to() {
+fn a_client_without_a_server_gives_up_at_its_limit() {
     let node = node();
     let options = NatsOptions::from(format!("127.0.0.1:{}", free_port()))
         .with_give_up_after(Duration::from_millis(50));

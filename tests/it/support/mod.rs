@@ -240,19 +240,19 @@ fn run_alone(command: &[&str], test: &str) {
         .env(ALONE, test)
         .output()
         .expect("the test binary runs");
-    let (told, erred) = (
+    let (output_text, errors) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    assert!(output.status.success(), "{told}\n{erred}");
+    assert!(output.status.success(), "{output_text}\n{errors}");
     assert!(
-        told.contains("1 passed"),
-        "no test has the name {test}:\n{told}"
+        output_text.contains("1 passed"),
+        "no test has the name {test}:\n{output_text}"
     );
     // The output says why a test was skipped.
-    for line in told
+    for line in output_text
         .lines()
-        .chain(erred.lines())
+        .chain(errors.lines())
         .filter(|line| line.contains("skipped"))
     {
         println!("{line}");

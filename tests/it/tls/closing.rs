@@ -257,7 +257,7 @@ fn full_mailbox_of_the_owner_pauses_the_peer_and_loses_nothing() {
 }
 
 #[test]
-fn sender_is_refused_at_the_limit_and_told_when_a_slow_reader_has_read() {
+fn sender_is_refused_at_the_limit_and_notified_when_a_slow_reader_has_read() {
     let site = Site::new();
     let limits = TcpLimits::default()
         .with_output_limit(300_000)

@@ -86,7 +86,7 @@ fn random(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
+fn hostile_peers_get_an_alert_or_an_end_and_no_other_peer_notices() {
     let site = Site::new();
     let config = Arc::new(site.rustls(&TLS13));
     let limits = TcpLimits::default().with_handshake_timeout(Duration::from_millis(500));
@@ -132,7 +132,7 @@ fn hostile_peers_get_an_alert_or_an_end_and_nobody_else_notices() {
         Some("accepting")
     );
     drop(live);
-    assert_eq!(owner.disconnect().id, id, "nothing else was ever told");
+    assert_eq!(owner.disconnect().id, id, "it is the only one reported");
     stop_clean(&site.node);
 }
 

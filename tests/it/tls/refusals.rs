@@ -27,7 +27,7 @@ fn assert_has(text: &str, words: &[&str]) {
 }
 
 #[test]
-fn wrong_name_is_told_with_the_right_ones() {
+fn wrong_name_is_reported_with_the_right_ones() {
     let site = Site::new();
     for version in VERSIONS {
         let tls = TlsClientOptions::default()
@@ -40,9 +40,9 @@ fn wrong_name_is_told_with_the_right_ones() {
 }
 
 #[test]
-fn unknown_authority_is_told() {
+fn unknown_authority_is_reported() {
     let site = Site::new();
-    let stranger = Authority::new("somebody else");
+    let stranger = Authority::new("another authority");
     let tls = TlsClientOptions::default()
         .with_roots(stranger.roots())
         .with_server_name(NAME);
@@ -52,7 +52,7 @@ fn unknown_authority_is_told() {
 }
 
 #[test]
-fn certificate_out_of_its_time_is_told() {
+fn certificate_out_of_its_time_is_reported() {
     for (years, word, alert) in [
         ((2001, 2002), "expired", "CertificateExpired"),
         ((2090, 2099), "not valid yet", "CertificateExpired"),
@@ -66,7 +66,7 @@ fn certificate_out_of_its_time_is_told() {
 }
 
 #[test]
-fn nothing_in_common_is_told() {
+fn nothing_in_common_is_reported() {
     let site = Site::new();
     let tls = TlsServerOptions::default().with_alpn(["h2"]);
     let (client, server) = refused(
@@ -79,20 +79,20 @@ fn nothing_in_common_is_told() {
 }
 
 #[test]
-fn unknown_server_name_is_told_by_the_policy_to_refuse() {
+fn unknown_server_name_is_reported_by_the_policy_to_refuse() {
     let site = Site::new();
     site.certs.set_unknown_name(UnknownName::Refuse);
     let (client, server) = refused(
         &site,
         site.server(),
-        &site.client().with_server_name("nobody.test"),
+        &site.client().with_server_name("unknown.test"),
     );
     assert_has(&client, &["peer refused", "alert"]);
-    assert_has(&server, &["no certificate", "nobody.test"]);
+    assert_has(&server, &["no certificate", "unknown.test"]);
 }
 
 #[test]
-fn missing_client_certificate_is_told_in_both_versions() {
+fn missing_client_certificate_is_reported_in_both_versions() {
     let site = Site::new();
     let auth = ClientAuth::Required(site.authority.roots());
     let options = site
@@ -124,9 +124,9 @@ fn missing_client_certificate_is_told_in_both_versions() {
 }
 
 #[test]
-fn client_certificate_of_a_stranger_is_told() {
+fn client_certificate_of_another_authority_is_reported() {
     let site = Site::new();
-    let own = Authority::new("somebody else").issue("client.test");
+    let own = Authority::new("another authority").issue("client.test");
     let auth = ClientAuth::Required(site.authority.roots());
     let (owner, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
     let (addr, _) = owner.listen(
@@ -144,7 +144,7 @@ fn client_certificate_of_a_stranger_is_told() {
 }
 
 #[test]
-fn tls_client_at_a_plain_server_is_told() {
+fn tls_client_at_a_plain_server_is_reported() {
     let site = Site::new();
     let addr = echo(&site.node, TcpServerOptions::default());
     let user = Probe::spawn(&site.node);
@@ -174,7 +174,7 @@ fn silent_server_ends_the_client_at_the_deadline() {
 }
 
 #[test]
-fn server_that_hangs_up_in_the_handshake_is_told() {
+fn server_that_hangs_up_in_the_handshake_is_reported() {
     let site = Site::new();
     let rude = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let user = Probe::spawn(&site.node);

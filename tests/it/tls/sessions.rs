@@ -75,7 +75,7 @@ fn header_of_a_proxy_comes_before_the_handshake() {
 }
 
 #[test]
-fn both_connects_tell_what_the_handshake_agreed_on() {
+fn both_connects_report_what_the_handshake_agreed_on() {
     let site = Site::new();
     let (server, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));
     let tls = TlsServerOptions::default().with_alpn(["h2", "echo"]);

@@ -104,7 +104,7 @@ impl Pair {
 }
 
 #[test]
-fn connect_is_told_after_the_handshake_and_what_was_sent_before_follows() {
+fn connect_is_delivered_after_the_handshake_and_what_was_sent_before_follows() {
     for tls12 in [true, false] {
         let mut pair = pair(tls12);
         pair.send(CLIENT, "hello");
@@ -279,7 +279,7 @@ fn damaged_record_closes_with_an_alert_after_the_data_before_it() {
 
 /// The read that completes the handshake brings data and then something broken.
 #[test]
-fn connect_is_told_before_data_even_if_the_same_read_breaks_tls() {
+fn connect_is_delivered_before_data_even_if_the_same_read_breaks_tls() {
     let mut pair = pair(false);
     pair.transmit(CLIENT, usize::MAX, 0);
     pair.deliver(CLIENT, 0);

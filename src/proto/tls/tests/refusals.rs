@@ -231,7 +231,7 @@ fn a_truncated_client_hello_waits_and_then_ends_during_the_handshake() {
 }
 
 #[test]
-fn a_client_hello_with_any_bit_flipped_harms_nobody() {
+fn a_client_hello_with_any_bit_flipped_ends_only_its_own_connection() {
     let site = Site::new();
     let mut client = site.pair(VERSIONS[1]).client;
     client.transmit(usize::MAX);
