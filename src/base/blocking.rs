@@ -31,9 +31,9 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs jobs that may block.
 #[derive(Clone)]
-pub(crate) struct Blocking(Arc<Inner>);
+pub(crate) struct Blocking(Arc<Runner>);
 
-struct Inner {
+struct Runner {
     runtime: RuntimeId,
     name: &'static str,
     /// Threads at once.
@@ -65,7 +65,7 @@ impl Blocking {
         limit: usize,
         queue: usize,
     ) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(Runner {
             runtime,
             name,
             limit,
@@ -133,7 +133,7 @@ impl Blocking {
     }
 }
 
-impl Inner {
+impl Runner {
     fn work(&self) {
         self.runtime.stay();
         while let Some(job) = self.next() {

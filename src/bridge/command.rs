@@ -40,8 +40,8 @@ pub(crate) enum Command {
     },
     /// A place is free that the listener waits for.
     Wake { to: Alias },
-    /// The owner has handled everything that was delivered before the mark.
-    Acked { to: Alias, mark: Ack },
+    /// The owner has handled everything that was delivered before this ack was requested.
+    Acked { to: Alias, ack: Ack },
     /// A timer has fired.
     Timer { to: Alias, deadline_ms: u64 },
     /// A timer that fires at a fixed rate has.

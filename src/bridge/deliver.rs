@@ -99,9 +99,9 @@ pub(crate) trait Deliver: Send + Sync {
     /// Delivers a message that a full mailbox cannot refuse. `false`: the process is gone.
     fn deliver_control(&self, to: Pid, from: Pid, message: Message) -> bool;
 
-    /// Delivers a mark behind the data of a connection; [`Command::Acked`](crate::bridge::Command) comes back when the
-    /// process has come to it. `false`: the process is gone.
-    fn deliver_ack(&self, to: Pid, alias: Alias, mark: Ack) -> bool;
+    /// Requests an ack behind the data of a connection: [`Command::Acked`](crate::bridge::Command) comes back when the
+    /// process has handled what was delivered before. `false`: the process is gone.
+    fn deliver_ack(&self, to: Pid, alias: Alias, ack: Ack) -> bool;
 
     /// Delivers the Connect of a connection that was lost: in the step in which the worker of `to` takes it, the
     /// connection accepts sends again. `false`: the process is gone.
@@ -118,7 +118,7 @@ pub(crate) trait Deliver: Send + Sync {
     fn notify(&self, watcher: Watcher, target: Target, reason: &Reason);
 
     /// Does what a timer was set for.
-    fn handle_expired(&self, fire: TimerEvent);
+    fn handle_expired(&self, event: TimerEvent);
 
     /// Has `alias` get an exit when `pid` ends: a child of it, or a connection that it owns. `false`: it is gone.
     fn adopt(&self, pid: Pid, alias: Alias) -> bool;

@@ -55,7 +55,7 @@ struct Rate {
 
 #[derive(Debug)]
 struct TickerState {
-    phase: Phase,
+    phase: TickPhase,
     /// The tick that is armed.
     next: u64,
     missed: u64,
@@ -63,7 +63,7 @@ struct TickerState {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum TickPhase {
     Waiting,
     Underway,
     Ended,
@@ -111,7 +111,7 @@ impl Ticker {
                 .max(1),
         };
         let state = TickerState {
-            phase: Phase::Waiting,
+            phase: TickPhase::Waiting,
             next: 1,
             missed: 0,
             key: None,
@@ -138,7 +138,7 @@ impl Ticker {
         let now_ns = timers.clock().now_ns();
         let mut state = self.state.lock();
         // Canceled while the event was on its way from the wheel.
-        if state.phase == Phase::Ended {
+        if state.phase == TickPhase::Ended {
             return Expiry::Ended;
         }
         let is_due = state.expire(self.rate.latest(now_ns));
@@ -155,7 +155,7 @@ impl Ticker {
     /// code of the user may run.
     pub(crate) fn cancel(&self, timers: &Timers) -> (bool, Option<TimerEvent>) {
         let mut state = self.state.lock();
-        let was_live = std::mem::replace(&mut state.phase, Phase::Ended) != Phase::Ended;
+        let was_live = std::mem::replace(&mut state.phase, TickPhase::Ended) != TickPhase::Ended;
         let held = state.key.take().and_then(|key| timers.cancel(key));
         (was_live, held)
     }
@@ -184,19 +184,19 @@ impl TickerState {
         self.missed += latest - self.next;
         self.next = latest.saturating_add(1);
         // Two on their way would be a queue of ticks that mean the same.
-        if self.phase == Phase::Underway {
+        if self.phase == TickPhase::Underway {
             self.missed += 1;
             return false;
         }
-        self.phase = Phase::Underway;
+        self.phase = TickPhase::Underway;
         true
     }
 
     /// Transition 2. Returns whether the tick counts.
     fn finish(&mut self) -> bool {
-        let is_underway = self.phase == Phase::Underway;
+        let is_underway = self.phase == TickPhase::Underway;
         if is_underway {
-            self.phase = Phase::Waiting;
+            self.phase = TickPhase::Waiting;
         }
         is_underway
     }
@@ -250,7 +250,7 @@ mod tests {
 
     fn state() -> TickerState {
         TickerState {
-            phase: Phase::Waiting,
+            phase: TickPhase::Waiting,
             next: 1,
             missed: 0,
             key: None,
@@ -304,8 +304,8 @@ mod tests {
     fn tick_behind_a_cancel_does_not_count() {
         let mut state = state();
         assert!(state.expire(1));
-        state.phase = Phase::Ended;
+        state.phase = TickPhase::Ended;
         assert!(!state.finish());
-        assert_eq!(state.phase, Phase::Ended);
+        assert_eq!(state.phase, TickPhase::Ended);
     }
 }

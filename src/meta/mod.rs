@@ -181,10 +181,10 @@ pub trait MetaProcess: Send + 'static {
         Err(message)
     }
 
-    /// The owner has handled everything that was delivered before the mark.
+    /// The owner has handled everything that was delivered before this ack was requested.
     #[doc(hidden)]
-    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, mark: Ack) -> Result<(), Reason> {
-        let _ = (cx, mark);
+    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, ack: Ack) -> Result<(), Reason> {
+        let _ = (cx, ack);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use super::protocol::info::ServerInfo;
 use super::protocol::{Limits, Msg, Op, Parser, ProtocolError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum Handshake {
     Greeting,
     Upgrading,
     Greeted,
@@ -28,7 +28,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Session {
     parser: Parser,
-    phase: Phase,
+    phase: Handshake,
     /// PINGs without an answer.
     pings: u32,
 }
@@ -56,13 +56,13 @@ impl Session {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             parser: Parser::new(limits),
-            phase: Phase::Greeting,
+            phase: Handshake::Greeting,
             pings: 0,
         }
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.phase == Phase::Ready
+        self.phase == Handshake::Ready
     }
 
     /// PINGs without an answer.
@@ -70,7 +70,8 @@ impl Session {
         self.pings
     }
 
-    /// Returns the next event and takes its bytes off the input. `None`: the input is used up.
+    /// Returns the next event and takes its bytes off the input. `None`: the input is used up. A table with an arm for
+    /// each operation, longer than other functions so that it can be read as one.
     ///
     /// # Errors
     ///
@@ -80,7 +81,7 @@ impl Session {
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'a>>, ProtocolError> {
         // Plain text behind an INFO that asks for TLS is what an attacker in between could have put there.
-        if self.phase == Phase::Upgrading && !input.is_empty() {
+        if self.phase == Handshake::Upgrading && !input.is_empty() {
             return Err(ProtocolError::OutOfOrder("plain text behind INFO"));
         }
         let phase = self.phase;
@@ -88,32 +89,32 @@ impl Session {
             return Ok(None);
         };
         Ok(Some(match (op, phase) {
-            (Op::Info(json), Phase::Greeting) => {
-                self.phase = Phase::Greeted;
+            (Op::Info(json), Handshake::Greeting) => {
+                self.phase = Handshake::Greeted;
                 Event::Greeting(ServerInfo::parse(json)?)
             }
             // In every phase: a server may refuse before CONNECT, and the text says why it ends the connection.
             (Op::Err(text), _) => Event::Error(text),
-            (_, Phase::Greeting) => {
+            (_, Handshake::Greeting) => {
                 return Err(ProtocolError::OutOfOrder("the first line is not INFO"));
             }
             (Op::Info(json), _) => Event::Info(ServerInfo::parse(json)?),
             (Op::Ping, _) => Event::Ping,
             (Op::Ok, _) => Event::Ok,
-            (Op::Pong, Phase::Confirming) => {
-                self.phase = Phase::Ready;
+            (Op::Pong, Handshake::Confirming) => {
+                self.phase = Handshake::Ready;
                 Event::Ready
             }
             // A PONG without a PING would be counted as an answer to a later one, and that flush would report too
             // early.
-            (Op::Pong, Phase::Ready) if self.pings > 0 => {
+            (Op::Pong, Handshake::Ready) if self.pings > 0 => {
                 self.pings -= 1;
                 Event::Pong
             }
             (Op::Pong, _) => return Err(ProtocolError::OutOfOrder("PONG without a PING")),
             // Subscriptions follow CONNECT, so a message before its acceptance belongs to none of them.
-            (Op::Msg(message), Phase::Ready) => Event::Message(message),
-            (Op::Oversized { sid, .. }, Phase::Ready) => Event::Oversized(sid),
+            (Op::Msg(message), Handshake::Ready) => Event::Message(message),
+            (Op::Oversized { sid, .. }, Handshake::Ready) => Event::Oversized(sid),
             (Op::Msg(_) | Op::Oversized { .. }, _) => {
                 return Err(ProtocolError::OutOfOrder(
                     "a message before CONNECT is accepted",
@@ -128,7 +129,7 @@ impl Session {
     ///
     /// There is any.
     pub(super) fn upgrade(&mut self, rest: &[u8]) -> Result<(), ProtocolError> {
-        self.phase = Phase::Upgrading;
+        self.phase = Handshake::Upgrading;
         if rest.is_empty() {
             Ok(())
         } else {
@@ -138,12 +139,12 @@ impl Session {
 
     /// The handshake of TLS is done.
     pub(super) fn secured(&mut self) {
-        self.phase = Phase::Greeted;
+        self.phase = Handshake::Greeted;
     }
 
     /// CONNECT and a PING have been sent.
     pub(super) fn connect(&mut self) {
-        self.phase = Phase::Confirming;
+        self.phase = Handshake::Confirming;
     }
 
     /// Further PINGs have been sent.

@@ -23,7 +23,7 @@ use crate::inspect::Inspection;
 use crate::message::datagram_bytes;
 use crate::message::{Message, MessageUdpError, MessageUnixDatagram};
 use crate::meta::{MetaContext, MetaProcess, Readiness, SocketKind};
-use crate::proto::datagram::Counters;
+use crate::proto::datagram::DatagramCounters;
 #[cfg(feature = "testing")]
 use crate::simulation::net::DatagramSocket;
 
@@ -58,7 +58,7 @@ pub struct UnixDatagramServer {
     options: UnixDatagramOptions,
     owner: Pid,
     readable: bool,
-    counters: Counters,
+    counters: DatagramCounters,
 }
 
 /// The socket: of the operating system, or simulated.
@@ -195,7 +195,7 @@ impl UnixDatagramServer {
             options,
             owner: Pid::NODE,
             readable: false,
-            counters: Counters::default(),
+            counters: DatagramCounters::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::poll::Io;
 use crate::process::Processes;
-use crate::scheduler::{Executor, Kind, Ran, Scheduler, Task, Turn, Wait};
+use crate::scheduler::{Executor, Ran, Scheduler, Task, TaskKind, Turn, Wait};
 #[cfg(feature = "testing")]
 use crate::simulation::Site;
 
@@ -23,9 +23,9 @@ impl Executor for Core {
     #[inline]
     fn run(&self, task: Task, read_ms: Option<u64>) -> Ran {
         match task.kind() {
-            Kind::Process(index) => self.processes.run(index),
-            Kind::Stripe(index) if self.io.run(index, read_ms) => Ran::More,
-            Kind::Stripe(_) => Ran::Idle,
+            TaskKind::Process(index) => self.processes.run(index),
+            TaskKind::Stripe(index) if self.io.run(index, read_ms) => Ran::More,
+            TaskKind::Stripe(_) => Ran::Idle,
         }
     }
 
@@ -61,8 +61,8 @@ impl Core {
     /// Runs a task of a simulated node, as a worker would.
     pub(crate) fn run_simulated(&self, task: Task) {
         let ran = match task.kind() {
-            Kind::Process(index) => self.scheduler.as_process(index, || self.run(task, None)),
-            Kind::Stripe(_) => self.run(task, None),
+            TaskKind::Process(index) => self.scheduler.as_process(index, || self.run(task, None)),
+            TaskKind::Stripe(_) => self.run(task, None),
         };
         if ran == Ran::More {
             self.scheduler.push(task, crate::scheduler::Slot::Fifo);

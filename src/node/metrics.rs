@@ -47,12 +47,12 @@ pub struct Metrics(Vec<Metric>);
 struct Metric {
     name: &'static str,
     help: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     values: Vec<(Option<&'static str>, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum MetricKind {
     Gauge,
     Counter,
 }
@@ -102,7 +102,7 @@ impl Metrics {
         self.0.iter().map(|metric| metric.name)
     }
 
-    fn add(&mut self, kind: Kind, name: &'static str, help: &'static str, value: u64) {
+    fn add(&mut self, kind: MetricKind, name: &'static str, help: &'static str, value: u64) {
         self.0.push(Metric {
             name,
             help,
@@ -117,8 +117,8 @@ impl fmt::Display for Metrics {
         for metric in &self.0 {
             let Metric { name, help, .. } = metric;
             let kind = match metric.kind {
-                Kind::Gauge => "gauge",
-                Kind::Counter => "counter",
+                MetricKind::Gauge => "gauge",
+                MetricKind::Counter => "counter",
             };
             // Both once, before the first sample of the name, as the text format of Prometheus has it. No text here has
             // a character that it would escape.
@@ -152,11 +152,13 @@ impl Node {
         all.0.push(Metric {
             name: "longshore_processes_ended_total",
             help: "Processes terminated, by the class of their reason.",
-            kind: Kind::Counter,
+            kind: MetricKind::Counter,
             values: ended.map(|(class, count)| (Some(class), count)).collect(),
         });
         all
     }
+
+    /// A table with a row for each gauge, longer than other functions so that it can be read as one.
     fn add_gauges(&self, all: &mut Metrics) {
         let core = &self.0.core;
         let (processes, services) = (&core.processes, &core.io.services);
@@ -199,10 +201,11 @@ impl Node {
                 services.pool.outstanding() as u64,
             ),
         ] {
-            all.add(Kind::Gauge, name, help, value);
+            all.add(MetricKind::Gauge, name, help, value);
         }
     }
 
+    /// A table with a row for each counter, longer than other functions so that it can be read as one.
     fn add_counters(&self, all: &mut Metrics) {
         let core = &self.0.core;
         let (processes, services) = (&core.processes, &core.io.services);
@@ -249,7 +252,7 @@ impl Node {
                 records.lost,
             ),
         ] {
-            all.add(Kind::Counter, name, help, value);
+            all.add(MetricKind::Counter, name, help, value);
         }
     }
 }

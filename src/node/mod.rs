@@ -71,7 +71,7 @@ use stop::Stopper;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Node(Arc<Inner>);
+pub struct Node(Arc<NodeState>);
 
 /// What a node runs on.
 struct Machine {
@@ -84,7 +84,7 @@ struct Machine {
     site: Option<Site>,
 }
 
-struct Inner {
+struct NodeState {
     name: Name,
     core: Arc<Core>,
     stopper: Arc<Stopper>,
@@ -233,7 +233,7 @@ impl Node {
         let stopper = Stopper::new(Arc::clone(&core), threads, signal);
         // Before any process exists that could stop its node.
         stopper.attach();
-        let node = Arc::new(Inner {
+        let node = Arc::new(NodeState {
             name,
             core,
             stopper,
@@ -360,7 +360,7 @@ impl Node {
     }
 }
 
-impl Drop for Inner {
+impl Drop for NodeState {
     fn drop(&mut self) {
         // The last handle: nothing outside can stop the node after this.
         self.stopper.stop(StopOptions::default());

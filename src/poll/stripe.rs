@@ -53,11 +53,11 @@ pub(super) struct Stripe {
     /// Readiness that the poller has filed since the last activation.
     ready: Mutex<Vec<Ready>>,
     /// Locked by the worker that runs the stripe. The schedule word makes that one worker at a time.
-    inner: Mutex<Inner>,
+    inner: Mutex<StripeState>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct StripeState {
     entries: Entries,
     /// Meta-processes with pending readiness.
     queue: VecDeque<Alias>,
@@ -69,7 +69,7 @@ struct Inner {
     scratch: Buffer,
     /// Meta-processes that wait to compute a moderate handshake step, at most [`WAITING_STEPS`].
     steps: VecDeque<Alias>,
-    phase: Phase,
+    phase: StopPhase,
 }
 
 /// A meta-process whose timer has fired.
@@ -82,7 +82,7 @@ struct Due {
 
 /// Shutdown phase of the node. A meta-process spawned later receives the current phase right after `init`.
 #[derive(Clone, Copy, Debug, Default)]
-enum Phase {
+enum StopPhase {
     #[default]
     Open,
     /// Nothing new is accepted.
@@ -95,7 +95,7 @@ impl Stripe {
         Self {
             index,
             ready: Mutex::new(Vec::new()),
-            inner: Mutex::new(Inner::default()),
+            inner: Mutex::new(StripeState::default()),
         }
     }
 
@@ -178,7 +178,7 @@ impl Stripe {
     }
 }
 
-impl Inner {
+impl StripeState {
     /// Where a callback may have a moderate handshake step computed, but for the last callback of an activation.
     fn offload(&self) -> Offload {
         if self.steps.len() < WAITING_STEPS {
@@ -190,7 +190,7 @@ impl Inner {
 }
 
 /// The meta-processes of a stripe, locked.
-pub(super) struct EntriesGuard<'a>(crate::base::sync::MutexGuard<'a, Inner>);
+pub(super) struct EntriesGuard<'a>(crate::base::sync::MutexGuard<'a, StripeState>);
 
 impl EntriesGuard<'_> {
     pub(super) fn get_mut(&mut self, alias: Alias) -> Option<&mut Entry> {
@@ -200,7 +200,7 @@ impl EntriesGuard<'_> {
 
 /// An activation under way.
 struct Run<'a> {
-    inner: &'a mut Inner,
+    inner: &'a mut StripeState,
     services: &'a Services,
     stripe: usize,
     /// When the activation began.
@@ -222,7 +222,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(
         stripe: usize,
-        inner: &'a mut Inner,
+        inner: &'a mut StripeState,
         services: &'a Services,
         read_ms: Option<u64>,
     ) -> Self {
@@ -276,9 +276,9 @@ impl<'a> Run<'a> {
         // The node is stopping: what is spawned now gets the phase that the others already have.
         match self.inner.phase {
             _ if planted!(StopOvertakesSpawn) => {}
-            Phase::Open => {}
-            Phase::Closed => self.call(alias, |meta, cx| meta.handle_stop(cx)),
-            Phase::Finishing => self.call(alias, |meta, cx| meta.handle_finish(cx)),
+            StopPhase::Open => {}
+            StopPhase::Closed => self.call(alias, |meta, cx| meta.handle_stop(cx)),
+            StopPhase::Finishing => self.call(alias, |meta, cx| meta.handle_finish(cx)),
         }
     }
 

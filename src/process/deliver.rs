@@ -170,11 +170,11 @@ impl Deliver for Processes {
         .is_ok()
     }
 
-    fn deliver_ack(&self, to: Pid, alias: Alias, mark: Ack) -> bool {
+    fn deliver_ack(&self, to: Pid, alias: Alias, ack: Ack) -> bool {
         self.push(
             to,
             Pid::NODE,
-            Payload::Ack(alias, mark),
+            Payload::Ack(alias, ack),
             Class::Control,
             Slot::Fifo,
         )
@@ -218,8 +218,8 @@ impl Deliver for Processes {
         self.notify_watcher(watcher, target, reason);
     }
 
-    fn handle_expired(&self, fire: TimerEvent) {
-        match fire {
+    fn handle_expired(&self, event: TimerEvent) {
+        match event {
             TimerEvent::Send { to, from, message } => self.send_expired(to, from, message),
             TimerEvent::Tick(ticker) => self.tick(ticker),
             TimerEvent::Kill(to) => {

@@ -105,11 +105,11 @@ pub(crate) struct EventState {
     name: Name,
     publisher: Pid,
     keep: usize,
-    inner: Mutex<Inner>,
+    inner: Mutex<Subscribers>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct Subscribers {
     is_open: bool,
     published: u64,
     dropped: u64,
@@ -158,7 +158,7 @@ impl Processes {
             name: name.clone(),
             publisher: control.pid,
             keep: options.kept,
-            inner: Mutex::new(Inner {
+            inner: Mutex::new(Subscribers {
                 is_open: true,
                 published: 0,
                 dropped: 0,

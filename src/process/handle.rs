@@ -50,10 +50,10 @@ impl Process {
                 None => Ok(()),
             },
             Payload::Down(down) => self.handle_down(processes, from, down),
-            Payload::Ack(alias, mark) => {
+            Payload::Ack(alias, ack) => {
                 processes
                     .commands
-                    .push(alias.stripe(), Command::Acked { to: alias, mark });
+                    .push(alias.stripe(), Command::Acked { to: alias, ack });
                 Ok(())
             }
             Payload::Reopened(connect) => {

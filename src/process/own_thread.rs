@@ -52,12 +52,12 @@ pub(crate) struct OwnThreads {
 
 #[derive(Debug, Default)]
 struct List {
-    threads: Vec<Entry>,
+    threads: Vec<Listed>,
     stopped: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Listed {
     pid: Pid,
     own_thread: Arc<OwnThread>,
     /// Its process has not ended, and counts against the limit.
@@ -256,7 +256,7 @@ impl Processes {
             .name(name.replace('\0', "?"))
             .spawn(move || live(&processes, pid, &own))
             .map_err(|_| SpawnError::Limit("threads"))?;
-        list.threads.push(Entry {
+        list.threads.push(Listed {
             pid,
             own_thread: Arc::clone(&own_thread),
             has_place: true,

@@ -151,8 +151,8 @@ fn return_envelope(processes: &Processes, from: Pid, alias: Alias, envelope: Env
         Payload::Message(CompactMessage::Tcp(packet)) => {
             return_bytes(processes, from, alias, packet.data);
         }
-        Payload::Ack(_, mark) => {
-            let command = Command::Acked { to: alias, mark };
+        Payload::Ack(_, ack) => {
+            let command = Command::Acked { to: alias, ack };
             processes.commands.push(alias.stripe(), command);
         }
         _ => {}

@@ -36,7 +36,7 @@ const CANNOT_CUT: [i32; 2] = [5, 22];
 
 /// What happened on the socket, for inspection. Received is what was delivered and what was dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
+pub(crate) struct DatagramCounters {
     /// Bytes of received datagrams, what was cut off included.
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Counters {
     pub(crate) send_errors: u64,
 }
 
-impl std::iter::Sum for Counters {
+impl std::iter::Sum for DatagramCounters {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |sum, one| Self {
             bytes_in: sum.bytes_in + one.bytes_in,
@@ -133,7 +133,7 @@ pub(crate) struct Datagrams {
     /// The first of the output has met the error of an earlier datagram.
     take_deferred: bool,
     errors_in_a_row: u32,
-    pub(crate) counters: Counters,
+    pub(crate) counters: DatagramCounters,
 }
 
 impl Datagrams {
@@ -150,7 +150,7 @@ impl Datagrams {
             send_singly: 0,
             take_deferred: false,
             errors_in_a_row: 0,
-            counters: Counters::default(),
+            counters: DatagramCounters::default(),
         }
     }
 

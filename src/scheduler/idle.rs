@@ -329,11 +329,7 @@ mod tests {
         assert!(idle.must_wake());
         assert_eq!(idle.wake().0, Some(Sleeper::Worker(1)));
         assert!(!idle.must_wake());
-        assert_eq!(
-            idle.go_idle(1, false),
-            Sleep::Park,
-            "another worker polls"
-        );
+        assert_eq!(idle.go_idle(1, false), Sleep::Park, "another worker polls");
     }
 
     #[test]
@@ -444,7 +440,10 @@ mod loom_tests {
             };
             let woken = produce(&idle, &queue);
             if worker.join().expect("no panic") {
-                assert!(woken.is_some(), "an item in the queue, and all workers sleep");
+                assert!(
+                    woken.is_some(),
+                    "an item in the queue, and all workers sleep"
+                );
             }
         });
     }
@@ -486,7 +485,10 @@ mod loom_tests {
                 .map(|worker| worker.join().expect("no panic"))
                 .filter(|asleep| *asleep);
             if asleep.count() == 2 {
-                assert!(woken.is_some(), "an item in the queue, and all workers sleep");
+                assert!(
+                    woken.is_some(),
+                    "an item in the queue, and all workers sleep"
+                );
             }
         });
     }

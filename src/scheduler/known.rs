@@ -36,7 +36,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use super::idle::WakeMonitor;
-use super::{Kind, Scheduler, Task};
+use super::{Scheduler, Task, TaskKind};
 
 /// An activation of a known process that takes longer keeps it known.
 const LONG_NS: u64 = 1_000_000;
@@ -119,7 +119,7 @@ impl Scheduler {
     #[cold]
     pub(super) fn come_back(&self, index: usize, task: Task) {
         // Whether a known process stays known is decided by its time, because its worker has declared itself stuck.
-        if let Kind::Process(process) = task.kind()
+        if let TaskKind::Process(process) = task.kind()
             && !self.known.contains(process)
         {
             self.known.note_stuck(process);

@@ -70,7 +70,7 @@ pub(crate) struct Task(u32);
 
 /// What a [`Task`] is the number of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TaskKind {
     Process(u32),
     Stripe(usize),
 }
@@ -93,11 +93,11 @@ impl Task {
         self.0 & STRIPE != 0
     }
 
-    pub(crate) fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> TaskKind {
         if self.is_stripe() {
-            Kind::Stripe((self.0 & !STRIPE) as usize)
+            TaskKind::Stripe((self.0 & !STRIPE) as usize)
         } else {
-            Kind::Process(self.0)
+            TaskKind::Process(self.0)
         }
     }
 }

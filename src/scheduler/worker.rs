@@ -8,7 +8,7 @@ use crossbeam_queue::ArrayQueue;
 
 use super::epoch::Epoch;
 use super::idle::Sleep;
-use super::{CURRENT, Executor, Kind, Ran, Scheduler, Task, Turn, Wait};
+use super::{CURRENT, Executor, Ran, Scheduler, Task, TaskKind, Turn, Wait};
 use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicBool, Ordering};
 
@@ -209,8 +209,8 @@ impl<'a> Runner<'a> {
     #[inline]
     fn run(&mut self, task: Task) -> bool {
         match task.kind() {
-            Kind::Process(process) if self.is_timed(process) => self.run_timed(process),
-            Kind::Process(_) | Kind::Stripe(_) => self.run_task(task),
+            TaskKind::Process(process) if self.is_timed(process) => self.run_timed(process),
+            TaskKind::Process(_) | TaskKind::Stripe(_) => self.run_task(task),
         }
     }
 

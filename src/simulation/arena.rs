@@ -10,12 +10,12 @@ pub(crate) struct Key {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Arena<T> {
-    places: Vec<Place<T>>,
+    places: Vec<Cell<T>>,
     free: Vec<u32>,
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct Cell<T> {
     generation: u32,
     value: Option<T>,
 }
@@ -30,7 +30,7 @@ impl<T> Arena<T> {
 
     pub(crate) fn insert(&mut self, value: T) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place {
+            self.places.push(Cell {
                 generation: 0,
                 value: None,
             });

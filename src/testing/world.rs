@@ -42,9 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 ///
 /// A clone is the same world. See [the module](super).
 #[derive(Clone)]
-pub struct World(pub(super) Rc<Inner>);
+pub struct World(pub(super) Rc<WorldState>);
 
-pub(super) struct Inner {
+pub(super) struct WorldState {
     pub(super) net: Arc<Mutex<Net>>,
     seed: u64,
     clients_host: HostId,
@@ -79,7 +79,7 @@ impl World {
         let cost = options.task_cost.unwrap_or(Duration::from_micros(20));
         let chooser = Chooser::new(options.policy, Generator::new(seed, Stream::Scheduler));
         let site = Site::new(&net, clients_host, clients_host, clients_poll);
-        let inner = Rc::new_cyclic(|this| Inner {
+        let inner = Rc::new_cyclic(|this| WorldState {
             net,
             seed,
             clients_host,
@@ -338,7 +338,7 @@ pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-impl Inner {
+impl WorldState {
     pub(super) fn net(&self) -> MutexGuard<'_, Net> {
         self.net.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -357,7 +357,7 @@ impl fmt::Debug for World {
     }
 }
 
-impl Drop for Inner {
+impl Drop for WorldState {
     fn drop(&mut self) {
         // Handlers that still wait unwind while there is a network.
         drop(self.baton.take());

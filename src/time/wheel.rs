@@ -47,20 +47,20 @@ pub(crate) struct TimerKey {
 }
 
 /// One timer. Entries of a slot form a ring: the first one's `prev` is the last.
-struct Entry<T> {
+struct WheelEntry<T> {
     deadline_ms: u64,
     prev: u32,
     next: u32,
     stamp: NonZeroU32,
-    place: Place,
+    place: SlotIndex,
     item: T,
 }
 
 /// A slot of a level, as one number.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Place(u16);
+struct SlotIndex(u16);
 
-impl Place {
+impl SlotIndex {
     const COUNT: usize = LEVELS * SLOTS;
 
     fn new(level: usize, slot: usize) -> Self {
@@ -97,9 +97,9 @@ impl Place {
 ///
 /// It takes 3 KiB, and 24 bytes and the item for each timer at its busiest: memory is kept for the next ones.
 pub(crate) struct Wheel<T> {
-    entries: Slab<Entry<T>>,
+    entries: Slab<WheelEntry<T>>,
     /// The first entry of each place.
-    heads: Box<[u32; Place::COUNT]>,
+    heads: Box<[u32; SlotIndex::COUNT]>,
     /// A bit for each slot of a level that is not empty.
     occupied: [u64; LEVELS],
     /// A bit for each level that is not empty.
@@ -113,7 +113,7 @@ impl<T> Wheel<T> {
     pub(crate) fn new() -> Self {
         Self {
             entries: Slab::new(),
-            heads: Box::new([NONE; Place::COUNT]),
+            heads: Box::new([NONE; SlotIndex::COUNT]),
             occupied: [0; LEVELS],
             levels: 0,
             elapsed_ms: 0,
@@ -131,10 +131,10 @@ impl<T> Wheel<T> {
     pub(crate) fn insert(&mut self, deadline_ms: u64, item: T) -> TimerKey {
         // A past deadline would have a digit below that of `elapsed`, and its slot would not be looked at again.
         let deadline_ms = deadline_ms.max(self.elapsed_ms);
-        let place = Place::of(deadline_ms, self.elapsed_ms);
+        let place = SlotIndex::of(deadline_ms, self.elapsed_ms);
         // A stamp of its own, because the slab gives a place out again at once.
         let stamp = self.next_stamp();
-        let entry = Entry {
+        let entry = WheelEntry {
             deadline_ms,
             prev: NONE,
             next: NONE,
@@ -262,7 +262,7 @@ impl<T> Wheel<T> {
             // The next one is read first: linking overwrites it.
             let entry = &mut self.entries[index as usize];
             let next = entry.next;
-            let place = Place::of(entry.deadline_ms, self.elapsed_ms);
+            let place = SlotIndex::of(entry.deadline_ms, self.elapsed_ms);
             debug_assert!(
                 place.level() < entry.place.level(),
                 "a timer that moves gets closer"
@@ -277,7 +277,7 @@ impl<T> Wheel<T> {
     }
 
     /// Appends an entry to the ring of its place.
-    fn link(&mut self, index: u32, place: Place) {
+    fn link(&mut self, index: u32, place: SlotIndex) {
         let head = &mut self.heads[usize::from(place.0)];
         if *head == NONE {
             *head = index;
@@ -295,7 +295,7 @@ impl<T> Wheel<T> {
     }
 
     /// Makes a place empty and gives the first entry that it had.
-    fn clear(&mut self, place: Place) -> u32 {
+    fn clear(&mut self, place: SlotIndex) -> u32 {
         let occupied = &mut self.occupied[place.level()];
         *occupied &= !(1 << place.slot());
         if *occupied == 0 {
@@ -304,12 +304,12 @@ impl<T> Wheel<T> {
         std::mem::replace(&mut self.heads[usize::from(place.0)], NONE)
     }
 
-    fn first_place(&self) -> Option<Place> {
+    fn first_place(&self) -> Option<SlotIndex> {
         if self.levels == 0 {
             return None;
         }
         let level = self.levels.trailing_zeros() as usize;
-        Some(Place::new(
+        Some(SlotIndex::new(
             level,
             self.occupied[level].trailing_zeros() as usize,
         ))

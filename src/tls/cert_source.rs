@@ -25,9 +25,9 @@ use super::provider::provider;
 /// certs.add("api.example.com", CertSource::pem_files("api.pem", "api.key"))?;
 /// # Ok(()) }
 /// ```
-pub struct CertSource(Kind);
+pub struct CertSource(CertInput);
 
-enum Kind {
+enum CertInput {
     Files(Files),
     Pem {
         chain: Vec<u8>,
@@ -66,7 +66,7 @@ impl CertSource {
     pub fn pem_files(chain: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         // So that they are the same files when the process has changed its working directory.
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Self(Kind::Files(Files {
+        Self(CertInput::Files(Files {
             chain: absolute(chain.as_ref()),
             key: absolute(key.as_ref()),
         }))
@@ -80,7 +80,7 @@ impl CertSource {
     /// assert!(CertManager::new(CertSource::pem("not a certificate", "not a key")).is_err());
     /// ```
     pub fn pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        Self(Kind::Pem {
+        Self(CertInput::Pem {
             chain: chain.into(),
             key: key.into(),
         })
@@ -99,16 +99,16 @@ impl CertSource {
     /// # Ok(()) }
     /// ```
     pub fn der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        Self(Kind::Der { chain, key })
+        Self(CertInput::Der { chain, key })
     }
 
     /// Reads, parses and checks.
     pub(super) fn load(self) -> Result<Pair, CertError> {
         match self.0 {
-            Kind::Files(files) => files.load(),
-            Kind::Pem { chain, key } => from_pem(&chain, &key, Origin::Memory, Origin::Memory),
-            Kind::Der { chain, key } => from_der(chain, key, Origin::Memory, Origin::Memory),
-            Kind::Ready(key) => {
+            CertInput::Files(files) => files.load(),
+            CertInput::Pem { chain, key } => from_pem(&chain, &key, Origin::Memory, Origin::Memory),
+            CertInput::Der { chain, key } => from_der(chain, key, Origin::Memory, Origin::Memory),
+            CertInput::Ready(key) => {
                 // Made by the program, so it is checked here: files and PEM are checked where they are parsed.
                 check(&key, Origin::Memory, Origin::Memory)?;
                 Ok(Pair { key, files: None })
@@ -119,13 +119,13 @@ impl CertSource {
 
 impl From<CertifiedKey> for CertSource {
     fn from(key: CertifiedKey) -> Self {
-        Self(Kind::Ready(Arc::new(key)))
+        Self(CertInput::Ready(Arc::new(key)))
     }
 }
 
 impl From<Arc<CertifiedKey>> for CertSource {
     fn from(key: Arc<CertifiedKey>) -> Self {
-        Self(Kind::Ready(key))
+        Self(CertInput::Ready(key))
     }
 }
 
@@ -133,10 +133,10 @@ impl From<Arc<CertifiedKey>> for CertSource {
 impl fmt::Debug for CertSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Files(files) => f.debug_tuple("CertSource").field(files).finish(),
-            Kind::Pem { .. } => f.write_str("CertSource(pem)"),
-            Kind::Der { .. } => f.write_str("CertSource(der)"),
-            Kind::Ready(_) => f.write_str("CertSource(certified key)"),
+            CertInput::Files(files) => f.debug_tuple("CertSource").field(files).finish(),
+            CertInput::Pem { .. } => f.write_str("CertSource(pem)"),
+            CertInput::Der { .. } => f.write_str("CertSource(der)"),
+            CertInput::Ready(_) => f.write_str("CertSource(certified key)"),
         }
     }
 }

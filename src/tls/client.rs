@@ -40,7 +40,7 @@ pub struct TlsClientOptions {
     parts: Parts,
     server_name: Option<String>,
     given: Option<Arc<ClientConfig>>,
-    built: Arc<Mutex<Option<Built>>>,
+    built: Arc<Mutex<Option<BuiltClient>>>,
 }
 
 /// Everything a config is built from.
@@ -58,7 +58,7 @@ struct Parts {
 
 /// A config, and the versions of the own certificate and of the revocation lists it was built with.
 #[derive(Debug)]
-struct Built {
+struct BuiltClient {
     versions: (Option<u64>, u64),
     config: Arc<ClientConfig>,
 }
@@ -182,7 +182,7 @@ impl TlsClientOptions {
             // Tried once, with the first connection that uses it.
             if built.is_none() {
                 checks::client_config(config)?;
-                *built = Some(Built {
+                *built = Some(BuiltClient {
                     versions: (None, 0),
                     config: Arc::clone(config),
                 });
@@ -267,7 +267,7 @@ impl Parts {
     }
 
     /// Builds a whole config, with a session store of its own: a resumed session would go on showing the old certificate.
-    fn build(&self) -> Result<Built, TlsError> {
+    fn build(&self) -> Result<BuiltClient, TlsError> {
         // Before the lists are read: what is built may be newer than it says, and is built once more then.
         let lists_version = self.lists_version();
         let provider = provider();
@@ -303,7 +303,7 @@ impl Parts {
         if self.no_resumption {
             config.resumption = Resumption::disabled();
         }
-        Ok(Built {
+        Ok(BuiltClient {
             versions: (version, lists_version),
             config: Arc::new(config),
         })

@@ -239,7 +239,7 @@ enum Source {
     Managed {
         certs: CertManager,
         recipe: Recipe,
-        built: Mutex<Built>,
+        built: Mutex<BuiltServer>,
     },
 }
 
@@ -266,7 +266,7 @@ pub(crate) struct Setup {
 
 /// A setup, and the versions of the set and of the revocation lists it was built from.
 #[derive(Debug)]
-struct Built {
+struct BuiltServer {
     versions: (u64, u64),
     setup: Setup,
 }
@@ -357,7 +357,7 @@ impl Recipe {
     }
 
     /// Builds a whole config, with ticket keys and a session store of its own.
-    fn build(&self, set: Arc<CertSet>) -> Result<Built, TlsError> {
+    fn build(&self, set: Arc<CertSet>) -> Result<BuiltServer, TlsError> {
         // Before the lists: what is built may be newer than it says, and is built once more.
         let versions = (set.version, self.lists_version());
         let verifier = verifier(&self.client_auth, self.revocation_lists.as_ref())?;
@@ -386,7 +386,7 @@ impl Recipe {
                 config.session_storage = ServerSessionMemoryCache::new(sessions)
             }
         }
-        Ok(Built {
+        Ok(BuiltServer {
             versions,
             setup: Setup {
                 config: Arc::new(config),

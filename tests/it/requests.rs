@@ -219,7 +219,8 @@ fn a_request_to_no_process_is_an_error_and_no_answer_comes() {
             7
         );
         assert_eq!(
-            node.call(target.clone(), 7_u8, LIMIT).expect_err("no such process"),
+            node.call(target.clone(), 7_u8, LIMIT)
+                .expect_err("no such process"),
             RequestError::NotDelivered(kind)
         );
         assert_eq!(

@@ -64,7 +64,7 @@ pub(crate) use command::{Command, Refusal};
 use order::Order;
 
 use super::mutation::{Mutation, Planted};
-use super::policy::{Kind, Policy, Restart, Rules, Shutdown};
+use super::policy::{Policy, Restart, RestartScope, Rules, Shutdown};
 
 /// A child of one supervisor; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,7 +116,7 @@ pub(crate) enum Action {
 
 /// Where the supervisor is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum LifePhase {
     /// It collects the children that it is built with.
     Built,
     /// Their first starts, in order.
@@ -133,7 +133,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Machine {
     rules: Rules,
-    phase: Phase,
+    phase: LifePhase,
     /// In the order in which they were added.
     children: BTreeMap<ChildId, Child>,
     next_child: u64,
@@ -150,7 +150,7 @@ impl Machine {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,
-            phase: Phase::Built,
+            phase: LifePhase::Built,
             children: BTreeMap::new(),
             order: Order::default(),
             next_child: 0,
@@ -163,8 +163,8 @@ impl Machine {
 
     /// Begins the first starts.
     pub(crate) fn begin(&mut self, now: Duration) {
-        if self.phase == Phase::Built {
-            self.phase = Phase::Starting;
+        if self.phase == LifePhase::Built {
+            self.phase = LifePhase::Starting;
             self.advance_in_order(now);
         }
     }
@@ -183,7 +183,7 @@ impl Machine {
             return None;
         }
         let attempt = match self.phase {
-            Phase::Built => Attempt::First,
+            LifePhase::Built => Attempt::First,
             _ => Attempt::Added,
         };
         let id = ChildId(self.next_child);
@@ -195,7 +195,8 @@ impl Machine {
         Some(id)
     }
 
-    /// Handles a request for one child.
+    /// Handles a request for one child. A table with an arm for each command, longer than other functions so that it
+    /// can be read as one.
     pub(crate) fn command(
         &mut self,
         id: ChildId,
@@ -207,7 +208,7 @@ impl Machine {
         if self.is_ending() {
             return self.answer(request, Err(Refusal::Ending));
         }
-        let is_frozen = self.phase == Phase::Frozen;
+        let is_frozen = self.phase == LifePhase::Frozen;
         let Some(child) = self
             .children
             .get_mut(&id)
@@ -253,7 +254,7 @@ impl Machine {
         if self.starts_nothing() {
             return;
         }
-        self.phase = Phase::Frozen;
+        self.phase = LifePhase::Frozen;
         // The ids are copied, because each step may change the map.
         let ids: Vec<ChildId> = self.children.keys().copied().collect();
         for id in ids {
@@ -368,7 +369,7 @@ impl Machine {
     /// Returns why the supervisor ends, once that is decided.
     pub(crate) fn cause(&self) -> Option<Cause> {
         match self.phase {
-            Phase::Ending(cause) | Phase::Ended(cause) => Some(cause),
+            LifePhase::Ending(cause) | LifePhase::Ended(cause) => Some(cause),
             _ => None,
         }
     }
@@ -381,11 +382,11 @@ impl Machine {
     }
 
     fn starts_nothing(&self) -> bool {
-        self.phase == Phase::Frozen || self.is_ending()
+        self.phase == LifePhase::Frozen || self.is_ending()
     }
 
     fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Ending(_) | Phase::Ended(_))
+        matches!(self.phase, LifePhase::Ending(_) | LifePhase::Ended(_))
     }
 
     /// The child, if this is its latest process.
@@ -418,7 +419,7 @@ impl Machine {
             .children
             .get(&id)
             .is_some_and(|child| child.policy.restart == Restart::Temporary);
-        if is_temporary || self.rules.kind == Kind::Dynamic {
+        if is_temporary || self.rules.kind == RestartScope::Dynamic {
             Goal::Gone
         } else {
             Goal::Down

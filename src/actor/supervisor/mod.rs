@@ -43,7 +43,7 @@ pub use policy::{AutoShutdown, Restart, Shutdown};
 pub use tree::{SupervisionTree, SupervisorInfo};
 
 use adapter::Adapter;
-use policy::{BackOff, Kind, Rules};
+use policy::{BackOff, RestartScope, Rules};
 
 use crate::error::ConfigError;
 use crate::id::Name;
@@ -111,26 +111,26 @@ pub struct Supervisor {
 impl Supervisor {
     /// Restarts only the child that has ended.
     pub fn one_for_one() -> Self {
-        Self::new(Kind::OneForOne)
+        Self::new(RestartScope::OneForOne)
     }
 
     /// Restarts all children when one has ended.
     pub fn all_for_one() -> Self {
-        Self::new(Kind::AllForOne)
+        Self::new(RestartScope::AllForOne)
     }
 
     /// Restarts the child that has ended, and those that were added after it.
     pub fn rest_for_one() -> Self {
-        Self::new(Kind::RestForOne)
+        Self::new(RestartScope::RestForOne)
     }
 
     /// For children that are added while it runs, all alike or not: one that ends and is not
     /// restarted is forgotten, and all are ended at once.
     pub fn dynamic() -> Self {
-        Self::new(Kind::Dynamic)
+        Self::new(RestartScope::Dynamic)
     }
 
-    fn new(kind: Kind) -> Self {
+    fn new(kind: RestartScope) -> Self {
         Self {
             rules: Rules {
                 kind,

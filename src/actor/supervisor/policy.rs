@@ -53,7 +53,7 @@ pub enum AutoShutdown {
 
 /// Which children the end of one takes down with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum RestartScope {
     /// None.
     OneForOne,
     /// All others.
@@ -67,7 +67,7 @@ pub(crate) enum Kind {
 /// What holds for all children of a supervisor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RestartScope,
     pub(crate) auto_shutdown: AutoShutdown,
     /// Restarts within `period` that the supervisor survives; one more ends it.
     pub(crate) intensity: u32,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Supervisor;
 use super::child::{ChildInfo, ChildState};
-use super::policy::Kind;
+use super::policy::RestartScope;
 use crate::id::{Name, Pid};
 
 /// A supervisor as [`SupervisionTree`] shows it.
@@ -125,10 +125,10 @@ impl Supervisor {
     /// Completes what is shown of it with what it knows itself.
     pub(crate) fn describe(&self, info: &mut SupervisorInfo) {
         info.kind = match self.rules.kind {
-            Kind::OneForOne => "one_for_one",
-            Kind::AllForOne => "all_for_one",
-            Kind::RestForOne => "rest_for_one",
-            Kind::Dynamic => "dynamic",
+            RestartScope::OneForOne => "one_for_one",
+            RestartScope::AllForOne => "all_for_one",
+            RestartScope::RestForOne => "rest_for_one",
+            RestartScope::Dynamic => "dynamic",
         };
         info.is_busy = false;
         if let Some(adapter) = &self.adapter {

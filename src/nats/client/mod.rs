@@ -68,7 +68,7 @@ pub struct Client {
     confirmed: u64,
     drain: Drain,
     pool: BufferPool,
-    counters: Counters,
+    counters: ClientCounters,
 }
 
 /// A subscription as the client sees it.
@@ -125,7 +125,7 @@ enum Drain {
 }
 
 #[derive(Debug, Default)]
-struct Counters {
+struct ClientCounters {
     connects: u64,
     losses: u64,
     uncertain: u64,
@@ -166,7 +166,7 @@ impl Client {
             confirmed: 0,
             drain: Drain::No,
             pool: BufferPool::new(),
-            counters: Counters::default(),
+            counters: ClientCounters::default(),
         }
     }
 

@@ -54,7 +54,7 @@ enum Scan {
 
 /// One complete operation, as ranges of the bytes that were scanned.
 struct Shape {
-    kind: Kind,
+    kind: Verb,
     end: usize,
     subject: Range<usize>,
     sid: u64,
@@ -64,7 +64,7 @@ struct Shape {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum Verb {
     Info,
     Msg,
     Ping,
@@ -215,12 +215,12 @@ impl Shape {
     fn op<'a>(&self, bytes: &'a [u8]) -> Op<'a> {
         let payload = &bytes[self.payload.clone()];
         match self.kind {
-            Kind::Info => Op::Info(payload),
-            Kind::Ping => Op::Ping,
-            Kind::Pong => Op::Pong,
-            Kind::Ok => Op::Ok,
-            Kind::Err => Op::Err(payload),
-            Kind::Msg => Op::Msg(Msg {
+            Verb::Info => Op::Info(payload),
+            Verb::Ping => Op::Ping,
+            Verb::Pong => Op::Pong,
+            Verb::Ok => Op::Ok,
+            Verb::Err => Op::Err(payload),
+            Verb::Msg => Op::Msg(Msg {
                 subject: &bytes[self.subject.clone()],
                 sid: self.sid,
                 reply: self.reply.clone().map(|range| &bytes[range]),
@@ -231,7 +231,7 @@ impl Shape {
     }
 
     /// An operation of a line alone, with what follows its verb.
-    fn line(kind: Kind, end: usize, payload: Range<usize>) -> Scan {
+    fn line(kind: Verb, end: usize, payload: Range<usize>) -> Scan {
         Scan::Complete(Self {
             kind,
             end,
@@ -279,18 +279,18 @@ fn scan(bytes: &[u8], limits: Limits) -> Result<Scan, ProtocolError> {
         verb if verb.eq_ignore_ascii_case(b"HMSG") => {
             scan_message(bytes, arguments, end, 1, limits)
         }
-        verb if verb.eq_ignore_ascii_case(b"PING") => bare(Kind::Ping, end, &arguments),
-        verb if verb.eq_ignore_ascii_case(b"PONG") => bare(Kind::Pong, end, &arguments),
-        verb if verb.eq_ignore_ascii_case(b"+OK") => bare(Kind::Ok, end, &arguments),
-        verb if verb.eq_ignore_ascii_case(b"INFO") => Ok(Shape::line(Kind::Info, end, arguments)),
+        verb if verb.eq_ignore_ascii_case(b"PING") => bare(Verb::Ping, end, &arguments),
+        verb if verb.eq_ignore_ascii_case(b"PONG") => bare(Verb::Pong, end, &arguments),
+        verb if verb.eq_ignore_ascii_case(b"+OK") => bare(Verb::Ok, end, &arguments),
+        verb if verb.eq_ignore_ascii_case(b"INFO") => Ok(Shape::line(Verb::Info, end, arguments)),
         verb if verb.eq_ignore_ascii_case(b"-ERR") => {
-            Ok(Shape::line(Kind::Err, end, unquoted(line, arguments)))
+            Ok(Shape::line(Verb::Err, end, unquoted(line, arguments)))
         }
         _ => Err(ProtocolError::UnknownOperation),
     }
 }
 
-fn bare(kind: Kind, end: usize, arguments: &Range<usize>) -> Result<Scan, ProtocolError> {
+fn bare(kind: Verb, end: usize, arguments: &Range<usize>) -> Result<Scan, ProtocolError> {
     if arguments.is_empty() {
         Ok(Shape::line(kind, end, 0..0))
     } else {
@@ -337,7 +337,7 @@ fn scan_message(
     }
     let reply = has_reply.then(|| fields[2].clone());
     Ok(Scan::Complete(Shape {
-        kind: Kind::Msg,
+        kind: Verb::Msg,
         end,
         subject: fields[0].clone(),
         sid,

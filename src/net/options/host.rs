@@ -38,10 +38,10 @@ const LONGEST_NAME: usize = 254;
 /// assert!(Host::default().is_any());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Host(Kind);
+pub struct Host(HostKind);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-enum Kind {
+enum HostKind {
     #[default]
     Any,
     V4(Ipv4Addr),
@@ -68,7 +68,7 @@ impl Host {
     /// assert!(longshore::Host::from("").is_any());
     /// ```
     pub fn is_any(&self) -> bool {
-        self.0 == Kind::Any
+        self.0 == HostKind::Any
     }
 
     /// Returns the address, if it is one and no name.
@@ -81,14 +81,14 @@ impl Host {
     /// ```
     pub fn ip(&self) -> Option<IpAddr> {
         match &self.0 {
-            Kind::V4(ip) => Some(IpAddr::V4(*ip)),
-            Kind::V6 { ip, .. } => Some(IpAddr::V6(*ip)),
-            Kind::Any | Kind::Name(_) => None,
+            HostKind::V4(ip) => Some(IpAddr::V4(*ip)),
+            HostKind::V6 { ip, .. } => Some(IpAddr::V6(*ip)),
+            HostKind::Any | HostKind::Name(_) => None,
         }
     }
 
     /// Parses an address without a port; brackets around it are taken away.
-    fn literal(text: &str) -> Option<Kind> {
+    fn literal(text: &str) -> Option<HostKind> {
         let bare = text
             .strip_prefix('[')
             .and_then(|text| text.strip_suffix(']'));
@@ -96,7 +96,7 @@ impl Host {
         if bare.is_none()
             && let Ok(ip) = text.parse()
         {
-            return Some(Kind::V4(ip));
+            return Some(HostKind::V4(ip));
         }
         let (ip, zone) = match bare.unwrap_or(text).split_once('%') {
             Some((ip, zone)) => (
@@ -107,7 +107,7 @@ impl Host {
             None => (bare.unwrap_or(text), Zone::Number(0)),
         };
         let ip = ip.parse().ok()?;
-        Some(Kind::V6 { ip, flow: 0, zone })
+        Some(HostKind::V6 { ip, flow: 0, zone })
     }
 
     /// Splits `host:port`, `[v6]:port` or `:port`; without a port it is 0. What is no port stays with the host, which is
@@ -119,7 +119,7 @@ impl Host {
                 match digits(port) {
                     Some(port) => (Self::from(host), port),
                     // The text is kept whole, so that the error shows what was given.
-                    None => (Self(Kind::Name(Box::from(text))), 0),
+                    None => (Self(HostKind::Name(Box::from(text))), 0),
                 }
             }
             _ => (Self::from(text), 0),
@@ -129,7 +129,7 @@ impl Host {
     /// Checks what can be checked without asking the system.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         match &self.0 {
-            Kind::Name(name) => {
+            HostKind::Name(name) => {
                 // What would end a name early, or makes it something else than a name.
                 let is_foreign =
                     |byte: u8| byte <= b' ' || byte == 0x7f || b":/\\[]%@?#".contains(&byte);
@@ -139,7 +139,7 @@ impl Host {
                 let problem = format!("`{}` is neither an address nor a name", name.escape_debug());
                 check(is_name, "host", &problem)
             }
-            Kind::V6 {
+            HostKind::V6 {
                 zone: Zone::Interface(name),
                 ..
             } => {
@@ -153,7 +153,7 @@ impl Host {
                     "has a zone that is no name of an interface",
                 )
             }
-            Kind::Any | Kind::V4(_) | Kind::V6 { .. } => Ok(()),
+            HostKind::Any | HostKind::V4(_) | HostKind::V6 { .. } => Ok(()),
         }
     }
 
@@ -164,12 +164,12 @@ impl Host {
     /// There is no interface of the zone's name.
     pub(crate) fn address(&self, port: u16) -> Option<Result<SocketAddr, ConfigError>> {
         match &self.0 {
-            Kind::V4(ip) => Some(Ok(SocketAddr::new(IpAddr::V4(*ip), port))),
-            Kind::V6 { ip, flow, zone } => Some(
+            HostKind::V4(ip) => Some(Ok(SocketAddr::new(IpAddr::V4(*ip), port))),
+            HostKind::V6 { ip, flow, zone } => Some(
                 zone.number()
                     .map(|zone| SocketAddr::V6(SocketAddrV6::new(*ip, port, *flow, zone))),
             ),
-            Kind::Any | Kind::Name(_) => None,
+            HostKind::Any | HostKind::Name(_) => None,
         }
     }
 
@@ -183,12 +183,12 @@ impl Host {
             [IpAddr::V4(v4), IpAddr::V6(v6)].map(|ip| SocketAddr::new(ip, port))
         };
         match &self.0 {
-            Kind::Any => {
+            HostKind::Any => {
                 let [v4, v6] = both(Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
                 // IPv6 first: a socket of it serves IPv4 as well, and only a system without IPv6 needs the second.
                 Some(Ok(vec![v6, v4]))
             }
-            Kind::Name(name) if is_localhost(name) => {
+            HostKind::Name(name) if is_localhost(name) => {
                 Some(Ok(both(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST).to_vec()))
             }
             _ => Some(self.address(port)?.map(|address| vec![address])),
@@ -269,14 +269,14 @@ pub(crate) fn interface_number(_name: &str) -> io::Result<u32> {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Any => Ok(()),
-            Kind::V4(ip) => ip.fmt(f),
-            Kind::V6 { ip, zone, .. } => match zone {
+            HostKind::Any => Ok(()),
+            HostKind::V4(ip) => ip.fmt(f),
+            HostKind::V6 { ip, zone, .. } => match zone {
                 Zone::Number(0) => ip.fmt(f),
                 Zone::Number(number) => write!(f, "{ip}%{number}"),
                 Zone::Interface(name) => write!(f, "{ip}%{name}"),
             },
-            Kind::Name(name) => name.fmt(f),
+            HostKind::Name(name) => name.fmt(f),
         }
     }
 }
@@ -288,7 +288,7 @@ impl fmt::Display for HostAndPort<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(host, port) = self;
         match host.0 {
-            Kind::V6 { .. } => write!(f, "[{host}]:{port}"),
+            HostKind::V6 { .. } => write!(f, "[{host}]:{port}"),
             _ => write!(f, "{host}:{port}"),
         }
     }
@@ -299,7 +299,7 @@ impl From<&str> for Host {
         if text.is_empty() {
             return Self::default();
         }
-        Self(Self::literal(text).unwrap_or_else(|| Kind::Name(Box::from(text))))
+        Self(Self::literal(text).unwrap_or_else(|| HostKind::Name(Box::from(text))))
     }
 }
 
@@ -323,7 +323,7 @@ impl From<IpAddr> for Host {
 
 impl From<Ipv4Addr> for Host {
     fn from(ip: Ipv4Addr) -> Self {
-        Self(Kind::V4(ip))
+        Self(HostKind::V4(ip))
     }
 }
 
@@ -337,8 +337,8 @@ impl From<Ipv6Addr> for Host {
 impl From<SocketAddr> for Host {
     fn from(address: SocketAddr) -> Self {
         Self(match address {
-            SocketAddr::V4(v4) => Kind::V4(*v4.ip()),
-            SocketAddr::V6(v6) => Kind::V6 {
+            SocketAddr::V4(v4) => HostKind::V4(*v4.ip()),
+            SocketAddr::V6(v6) => HostKind::V6 {
                 ip: *v6.ip(),
                 flow: v6.flowinfo(),
                 zone: Zone::Number(v6.scope_id()),

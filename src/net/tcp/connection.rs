@@ -350,8 +350,8 @@ impl MetaProcess for Driver {
         self.drive(cx)
     }
 
-    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, mark: Ack) -> Result<(), Reason> {
-        match mark {
+    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, ack: Ack) -> Result<(), Reason> {
+        match ack {
             Ack::Data(_) if planted!(AckLost) => {}
             Ack::Data(bytes) => {
                 let ack = self.window.acked(bytes);

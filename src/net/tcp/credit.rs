@@ -65,8 +65,8 @@ impl Creditor for InputCredit {
         // All of them are taken, because another thread may have added to them since.
         let bytes = self.pending.swap(0, Relaxed);
         if bytes > 0 {
-            let (to, mark) = (self.connection, Ack::Data(bytes));
-            self.commands.push(to.stripe(), Command::Acked { to, mark });
+            let (to, ack) = (self.connection, Ack::Data(bytes));
+            self.commands.push(to.stripe(), Command::Acked { to, ack });
         }
     }
 }

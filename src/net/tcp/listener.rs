@@ -24,7 +24,7 @@ use mio::net::TcpListener;
 use mio::net::UnixListener;
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use self::accept_loop::{Accepting, Counters, Spare, spare_descriptor};
+use self::accept_loop::{Accepting, ListenerCounters, Spare, spare_descriptor};
 use self::drain::{Closed, Draining};
 use super::HAS_AN_OWNER;
 use super::limits::ConnectionLimiter;
@@ -78,7 +78,7 @@ pub struct TcpServer {
     errors_in_row: u32,
     /// The second that the rate is counted in, and how many were accepted in it.
     rate: (u64, u32),
-    counters: Counters,
+    counters: ListenerCounters,
     draining: Option<Box<Draining>>,
     /// How long `bind` was in the resolver.
     resolving_ms: u64,
@@ -354,7 +354,7 @@ impl TcpServer {
             back_off_ms: accept_loop::BACK_OFF_MS.0,
             errors_in_row: 0,
             rate: (0, 0),
-            counters: Counters::default(),
+            counters: ListenerCounters::default(),
             draining: None,
             resolving_ms: 0,
         }

@@ -6,11 +6,11 @@ use super::UdpServer;
 use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::meta::DatagramInfo;
-use crate::proto::datagram::Counters;
+use crate::proto::datagram::DatagramCounters;
 
 /// What the list of sockets shows of a datagram socket.
 pub(in crate::net) fn datagram_info(
-    counters: &Counters,
+    counters: &DatagramCounters,
     local_addr: Option<SocketAddr>,
     owner: Pid,
 ) -> DatagramInfo {
@@ -54,7 +54,7 @@ impl UdpServer {
         self.endpoints().map(|endpoint| endpoint.local_addr)
     }
 
-    pub(super) fn counters(&self) -> Counters {
+    pub(super) fn counters(&self) -> DatagramCounters {
         self.endpoints()
             .map(|endpoint| endpoint.machine.counters)
             .sum()

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use super::{Phase, Run};
+use super::{Run, StopPhase};
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::error::Reason;
 use crate::id::{Alias, Target};
@@ -152,7 +152,7 @@ impl Run<'_> {
         // By its own deadline or by that of the stop, which of them came first. What a connection has not sent is counted;
         // one that waits for its peer's end only has sent everything.
         let is_cut_off = unsent > 0 || (*reason == Reason::Kill && !entry.meta.reports_end());
-        if is_cut_off && matches!(self.inner.phase, Phase::Finishing) {
+        if is_cut_off && matches!(self.inner.phase, StopPhase::Finishing) {
             services.commands.count_unflushed();
         }
         let (waits, scratch) = (&mut entry.waits, &mut self.inner.scratch);

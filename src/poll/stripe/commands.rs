@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::{Due, Phase, Run};
+use super::{Due, Run, StopPhase};
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::request::InspectReply;
 use crate::bridge::{Command, Watcher};
@@ -49,7 +49,7 @@ impl Run<'_> {
                 messages,
             } => self.resume(to, mailbox, messages),
             Command::Wake { to } => self.call(to, |meta, cx| meta.handle_resume(cx)),
-            Command::Acked { to, mark } => self.call(to, |meta, cx| meta.handle_ack(cx, mark)),
+            Command::Acked { to, ack } => self.call(to, |meta, cx| meta.handle_ack(cx, ack)),
             Command::Timer { to, deadline_ms } => self.timer_fired(to, deadline_ms),
             Command::Tick { to, from, tick } => {
                 self.call_with(tick.message_type(), to, |meta, cx| match tick.take() {
@@ -65,13 +65,13 @@ impl Run<'_> {
             }
             Command::StopAccepting(called) => {
                 // Before the calls, so that what they spawn gets the phase behind its `init`.
-                self.inner.phase = Phase::Closed;
+                self.inner.phase = StopPhase::Closed;
                 self.notify_all(|meta, cx| meta.handle_stop(cx));
                 // The token counts for the stripe, so it is dropped when every meta-process has been called.
                 drop(called);
             }
             Command::Finish => {
-                self.inner.phase = Phase::Finishing;
+                self.inner.phase = StopPhase::Finishing;
                 self.notify_all(|meta, cx| meta.handle_finish(cx));
             }
         }

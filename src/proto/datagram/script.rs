@@ -32,7 +32,7 @@ pub(crate) fn fuzz_datagrams(script: &[u8]) {
         send_singly: 0,
         doubted: false,
         earlier: false,
-        expected: Counters::default(),
+        expected: DatagramCounters::default(),
     };
     while !script.is_over() {
         match script.byte() % 8 {
@@ -60,7 +60,7 @@ struct World {
     doubted: bool,
     /// The next has met the error of an earlier one.
     earlier: bool,
-    expected: Counters,
+    expected: DatagramCounters,
 }
 
 fn peer(number: usize) -> SocketAddr {
@@ -216,7 +216,8 @@ impl World {
             .unwrap_or(1)
     }
 
-    /// The socket's answers, until it blocks or everything is gone.
+    /// The socket's answers, until it blocks or everything is gone. A table with an arm for each outcome, longer than
+    /// other functions so that it can be read as one.
     fn transmit(&mut self, script: &mut Script<'_>) {
         loop {
             let answer = Answer::read(script);
@@ -260,16 +261,7 @@ impl World {
                 }
                 TransmitOutcome::Sent { counted } => {
                     assert!(matches!(answer, Answer::Taken), "sent after {answer:?}");
-                    let lengths = || {
-                        self.pushed[first..first + count]
-                            .iter()
-                            .map(|(_, length)| *length)
-                    };
-                    assert_eq!(counted, lengths().map(datagram_bytes).sum::<usize>());
-                    self.expected.messages_out += count as u64;
-                    self.expected.bytes_out += lengths().sum::<usize>() as u64;
-                    self.cuts_batches &= !self.doubted;
-                    self.leave(count);
+                    self.sent(count, counted);
                 }
                 TransmitOutcome::Failed {
                     addr,
@@ -291,6 +283,20 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The socket has taken the next `count` datagrams, and the machine counted them as `counted` bytes.
+    fn sent(&mut self, count: usize, counted: usize) {
+        let lengths = || {
+            self.pushed[self.left..self.left + count]
+                .iter()
+                .map(|(_, length)| *length)
+        };
+        assert_eq!(counted, lengths().map(datagram_bytes).sum::<usize>());
+        self.expected.messages_out += count as u64;
+        self.expected.bytes_out += lengths().sum::<usize>() as u64;
+        self.cuts_batches &= !self.doubted;
+        self.leave(count);
     }
 
     fn leave(&mut self, count: usize) {

@@ -12,7 +12,7 @@
 //! Times that are judged late are those of this side: bytes that move more than [`LATE_MS`] after the end of a handshake, of
 //! closing or of a frame let it begin anew.
 
-use super::edge::Phase;
+use super::edge::EdgePhase;
 use super::{Connection, WriteSide, first_reason};
 use crate::error::DisconnectReason;
 
@@ -70,9 +70,9 @@ impl Connection {
         }
         let timeout_ms = match self.phase() {
             // The other phases have no end that the peer could miss.
-            Phase::Handshaking => self.settings.handshake_timeout,
-            Phase::Closing(_) => Some(self.settings.close_timeout),
-            Phase::Open | Phase::Ended(_) => None,
+            EdgePhase::Handshaking => self.settings.handshake_timeout,
+            EdgePhase::Closing(_) => Some(self.settings.close_timeout),
+            EdgePhase::Open | EdgePhase::Ended(_) => None,
         };
         if timeout_ms.is_some() {
             self.edge_mut().end_ms = after(now_ms, timeout_ms);
@@ -140,22 +140,22 @@ impl Connection {
         let too_slow =
             self.counts_waiting() && after(times.waiting_ms, settings.write_timeout) <= now_ms;
         match (self.phase(), self.write_side()) {
-            (Phase::Ended(_), _) => {}
+            (EdgePhase::Ended(_), _) => {}
             // Our FIN has left with everything before it, so the peer's end is all that is missing.
-            (Phase::Closing(_), WriteSide::Finished) if is_over => self.end_closing(),
-            (Phase::Closing(first), _) if too_slow => {
+            (EdgePhase::Closing(_), WriteSide::Finished) if is_over => self.end_closing(),
+            (EdgePhase::Closing(first), _) if too_slow => {
                 self.abandon(first_reason(first, DisconnectReason::SlowReader));
             }
-            (Phase::Closing(first), _) if is_over => {
+            (EdgePhase::Closing(first), _) if is_over => {
                 self.abandon(first_reason(first, DisconnectReason::CloseTimeout));
             }
-            (Phase::Closing(_), _) => {}
+            (EdgePhase::Closing(_), _) => {}
             _ if too_slow => self.abandon(DisconnectReason::SlowReader),
             // The reason is that of the failed write, whatever the peer did since.
             (_, WriteSide::Broken(broken)) if is_over => self.end(broken.clone()),
-            (Phase::Handshaking, _) if is_over => self.end(DisconnectReason::HandshakeTimeout),
-            (Phase::Handshaking, _) => {}
-            (Phase::Open, _) => return self.handle_open_timeout(now_ms),
+            (EdgePhase::Handshaking, _) if is_over => self.end(DisconnectReason::HandshakeTimeout),
+            (EdgePhase::Handshaking, _) => {}
+            (EdgePhase::Open, _) => return self.handle_open_timeout(now_ms),
         }
         false
     }
@@ -209,7 +209,7 @@ impl Connection {
 
     pub(super) fn abandon(&mut self, reason: DisconnectReason) {
         self.end(reason);
-        if let Phase::Ended(end) = &mut self.edge_mut().phase {
+        if let EdgePhase::Ended(end) = &mut self.edge_mut().phase {
             end.is_abandoned = true;
         }
     }

@@ -18,7 +18,7 @@ use crate::error::DisconnectReason;
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Edge {
-    pub(super) phase: Phase,
+    pub(super) phase: EdgePhase,
     pub(super) write: WriteSide,
     /// End of the handshake, of closing, or of reading on after a failed write; `u64::MAX` for never.
     pub(super) end_ms: u64,
@@ -27,7 +27,7 @@ pub(super) struct Edge {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Phase {
+pub(super) enum EdgePhase {
     Handshaking,
     Open,
     Closing(DisconnectReason),
@@ -37,7 +37,7 @@ pub(super) enum Phase {
 impl Default for Edge {
     fn default() -> Self {
         Self {
-            phase: Phase::Open,
+            phase: EdgePhase::Open,
             write: WriteSide::Open,
             end_ms: u64::MAX,
             in_flight: 0,
@@ -46,8 +46,10 @@ impl Default for Edge {
 }
 
 impl Connection {
-    pub(super) fn phase(&self) -> &Phase {
-        self.edge.as_ref().map_or(&Phase::Open, |edge| &edge.phase)
+    pub(super) fn phase(&self) -> &EdgePhase {
+        self.edge
+            .as_ref()
+            .map_or(&EdgePhase::Open, |edge| &edge.phase)
     }
 
     pub(super) fn write_side(&self) -> &WriteSide {
@@ -77,29 +79,29 @@ impl Connection {
     /// Returns whether the owner has its Connected event, and nothing has closed the connection.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
-        !self.on_edge(|edge| !matches!(edge.phase, Phase::Open))
+        !self.on_edge(|edge| !matches!(edge.phase, EdgePhase::Open))
     }
 
     #[inline]
     pub(super) fn is_in_handshake(&self) -> bool {
-        self.on_edge(|edge| matches!(edge.phase, Phase::Handshaking))
+        self.on_edge(|edge| matches!(edge.phase, EdgePhase::Handshaking))
     }
 
     /// Returns whether data from the peer is discarded: it is read whatever the owner does.
     #[inline]
     pub(super) fn is_closing(&self) -> bool {
-        self.on_edge(|edge| matches!(edge.phase, Phase::Closing(_)))
+        self.on_edge(|edge| matches!(edge.phase, EdgePhase::Closing(_)))
     }
 
     #[inline]
     pub(super) fn has_ended(&self) -> bool {
-        self.on_edge(|edge| matches!(edge.phase, Phase::Ended(_)))
+        self.on_edge(|edge| matches!(edge.phase, EdgePhase::Ended(_)))
     }
 
     /// Returns whether the connection is closing or has ended.
     #[inline]
     pub(super) fn is_over(&self) -> bool {
-        self.on_edge(|edge| matches!(edge.phase, Phase::Closing(_) | Phase::Ended(_)))
+        self.on_edge(|edge| matches!(edge.phase, EdgePhase::Closing(_) | EdgePhase::Ended(_)))
     }
 
     /// Returns whether writing has not ended and nothing ends it behind the output.
@@ -131,7 +133,7 @@ impl Connection {
     pub(super) fn is_writable(&self) -> bool {
         !self.on_edge(|edge| {
             !matches!(edge.write, WriteSide::Open | WriteSide::Finishing)
-                || matches!(edge.phase, Phase::Ended(_))
+                || matches!(edge.phase, EdgePhase::Ended(_))
         })
     }
 

@@ -5,7 +5,7 @@
 //!
 //! What it does not do: it sends nothing. FIN and close_notify leave where the output does.
 
-use super::edge::Phase;
+use super::edge::EdgePhase;
 use super::{Connection, ReadSide, Status, WriteSide};
 use crate::error::{DisconnectReason, Reason};
 use crate::proto::tls::Tls;
@@ -33,7 +33,7 @@ impl Connection {
         }
         let end_ms = now_ms.saturating_add(self.settings.close_timeout);
         let edge = self.edge_mut();
-        (edge.phase, edge.end_ms) = (Phase::Closing(reason), end_ms);
+        (edge.phase, edge.end_ms) = (EdgePhase::Closing(reason), end_ms);
         match edge.write {
             // FIN has left, so only the peer's end is waited for, from now on.
             WriteSide::Finished => self.times.active_ms = now_ms,
@@ -46,7 +46,7 @@ impl Connection {
     pub(super) fn end(&mut self, reason: DisconnectReason) {
         // The first reason stays.
         if !self.has_ended() {
-            self.edge_mut().phase = Phase::Ended(End {
+            self.edge_mut().phase = EdgePhase::Ended(End {
                 reason,
                 is_abandoned: false,
             });
@@ -61,13 +61,13 @@ impl Connection {
     pub(super) fn ends_in_reset(&self) -> bool {
         matches!(
             self.phase(),
-            Phase::Closing(DisconnectReason::Exit(Reason::Panic(_)))
+            EdgePhase::Closing(DisconnectReason::Exit(Reason::Panic(_)))
         )
     }
 
     #[cold]
     pub(super) fn abandon_closing(&mut self) {
-        if let Phase::Closing(reason) = self.phase() {
+        if let EdgePhase::Closing(reason) = self.phase() {
             let reason = reason.clone();
             self.abandon(reason);
         }
@@ -75,7 +75,7 @@ impl Connection {
 
     /// Ends for the reason of closing.
     pub(super) fn end_closing(&mut self) {
-        if let Phase::Closing(reason) = self.phase() {
+        if let EdgePhase::Closing(reason) = self.phase() {
             let reason = reason.clone();
             self.end(reason);
         }
@@ -88,9 +88,11 @@ impl Connection {
         }
         // Nothing is left that the owner could be given.
         match self.phase() {
-            Phase::Closing(_) => self.end_closing(),
+            EdgePhase::Closing(_) => self.end_closing(),
             // The owner learns of the peer's end first, because it may still answer.
-            Phase::Open if !self.pending.peer_finished => self.end(DisconnectReason::ClosedByPeer),
+            EdgePhase::Open if !self.pending.peer_finished => {
+                self.end(DisconnectReason::ClosedByPeer)
+            }
             _ => {}
         }
     }
@@ -100,7 +102,7 @@ impl Connection {
         Status {
             state: self.state(),
             is_paused: self.owner.is_paused,
-            is_half_closed_by_peer: matches!(self.phase(), Phase::Open)
+            is_half_closed_by_peer: matches!(self.phase(), EdgePhase::Open)
                 && self.read == ReadSide::Ended,
             is_raw: self.decoder.is_raw(),
             is_shutting_down: self.is_shutting_down(),
@@ -117,23 +119,23 @@ impl Connection {
 
     pub(super) fn ended(&self) -> Option<&DisconnectReason> {
         match self.phase() {
-            Phase::Ended(end) => Some(&end.reason),
+            EdgePhase::Ended(end) => Some(&end.reason),
             _ => None,
         }
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
-        matches!(self.phase(), Phase::Ended(end) if end.is_abandoned)
+        matches!(self.phase(), EdgePhase::Ended(end) if end.is_abandoned)
     }
 
     pub(super) fn state(&self) -> &'static str {
         match (self.phase(), self.read, self.write_side()) {
-            (Phase::Handshaking, ..) => "handshaking",
-            (Phase::Closing(_), ..) => "closing",
-            (Phase::Ended(_), ..) => "ended",
-            (Phase::Open, ReadSide::Ended, _) => "half-closed by peer",
-            (Phase::Open, _, WriteSide::Finishing | WriteSide::Finished) => "half-closed",
-            (Phase::Open, ..) => "open",
+            (EdgePhase::Handshaking, ..) => "handshaking",
+            (EdgePhase::Closing(_), ..) => "closing",
+            (EdgePhase::Ended(_), ..) => "ended",
+            (EdgePhase::Open, ReadSide::Ended, _) => "half-closed by peer",
+            (EdgePhase::Open, _, WriteSide::Finishing | WriteSide::Finished) => "half-closed",
+            (EdgePhase::Open, ..) => "open",
         }
     }
 }

@@ -44,9 +44,9 @@ use std::sync::Arc;
 
 use self::deadlines::Deadlines;
 pub(crate) use self::deadlines::LATE_MS;
-use self::edge::{Edge, Phase};
+use self::edge::{Edge, EdgePhase};
 pub(crate) use self::end::first_reason;
-pub(crate) use self::protocol::{Able, Counters, Event, Input, Output, Settings, Status};
+pub(crate) use self::protocol::{Able, Event, Input, Output, Settings, Status, StreamCounters};
 #[cfg(test)]
 use self::receive::TAKE;
 use self::receive::{OwnerState, PendingEvents, ReadSide};
@@ -99,7 +99,7 @@ pub(crate) struct Connection {
     decoder: Decoder,
     output: Queue,
     times: Deadlines,
-    pub(crate) counters: Counters,
+    pub(crate) counters: StreamCounters,
 }
 
 impl Connection {
@@ -128,7 +128,7 @@ impl Connection {
             decoder,
             output: Queue::default(),
             times: Deadlines::new(now_ms),
-            counters: Counters::default(),
+            counters: StreamCounters::default(),
         }
     }
 
@@ -181,7 +181,7 @@ impl Connection {
         }
         if able.read && self.wants_read() {
             return match self.phase() {
-                Phase::Handshaking => Output::ReadHandshake {
+                EdgePhase::Handshaking => Output::ReadHandshake {
                     is_moderate: self.expects_moderate_step(),
                 },
                 _ => Output::Read,

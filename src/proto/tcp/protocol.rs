@@ -144,7 +144,7 @@ pub(crate) enum Input {
 
 /// Bytes and messages, for inspection and for the Disconnect.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct StreamCounters {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) messages_in: u64,

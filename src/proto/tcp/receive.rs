@@ -6,7 +6,7 @@
 //!
 //! Events leave in this order: Connected, the data that was read, Writable, PeerFinished.
 
-use super::edge::Phase;
+use super::edge::EdgePhase;
 use super::{Connection, Event, WriteSide, first_reason};
 use crate::error::{DisconnectReason, OsError};
 use crate::memory::buffer::Buffer;
@@ -64,17 +64,17 @@ impl Connection {
             return false;
         }
         match self.phase() {
-            Phase::Open if self.input.is_empty() => {
+            EdgePhase::Open if self.input.is_empty() => {
                 // After a failed write only a full mailbox stops reading: what the peer sent before is still of use.
                 let output_allows = self.settings.reads_above_high || !self.is_above_high();
                 let owner_wants = !self.owner.is_paused && output_allows;
                 !self.owner.is_blocked && (owner_wants || self.is_broken())
             }
             // Unread data would turn our FIN into a reset, whatever the owner does.
-            Phase::Closing(_) => true,
+            EdgePhase::Closing(_) => true,
             // The socket is closed.
-            Phase::Ended(_) => false,
-            Phase::Open | Phase::Handshaking => self.input.is_empty(),
+            EdgePhase::Ended(_) => false,
+            EdgePhase::Open | EdgePhase::Handshaking => self.input.is_empty(),
         }
     }
 
@@ -142,8 +142,8 @@ impl Connection {
         let reason = DisconnectReason::from_io(error);
         match (self.phase(), self.write_side()) {
             // All output was sent and acknowledged by our FIN, so a reset from the peer loses nothing.
-            (Phase::Closing(_), WriteSide::Finished) => self.end_closing(),
-            (Phase::Closing(first), _) => self.end(first_reason(first, reason)),
+            (EdgePhase::Closing(_), WriteSide::Finished) => self.end_closing(),
+            (EdgePhase::Closing(first), _) => self.end(first_reason(first, reason)),
             (_, WriteSide::Broken(broken)) => self.end(broken.clone()),
             _ => self.end(reason),
         }

@@ -56,7 +56,7 @@ struct World {
     sent: usize,
     /// Something may have made the machine refuse what is sent.
     shut: bool,
-    write_failed: bool,
+    has_write_failed: bool,
     // What the owner got.
     connected: bool,
     peer_finished: bool,
@@ -146,7 +146,7 @@ impl World {
             accepted: 0,
             sent: 0,
             shut: false,
-            write_failed: false,
+            has_write_failed: false,
             connected: false,
             peer_finished: false,
             ended: None,
@@ -280,27 +280,36 @@ impl World {
         match error {
             Some(ErrorKind::WouldBlock) => assert!(done.blocked),
             Some(kind) => {
-                assert!(
-                    !done.blocked && self.machine.output.is_empty(),
-                    "a failed write drops the output"
-                );
-                self.causes.push(DisconnectReason::from_io(kind));
-                (self.shut, self.write_failed) = (true, true);
+                assert!(!done.blocked);
+                self.write_failed(kind);
             }
             None => {
                 assert_eq!(done.blocked, !self.machine.output.is_empty());
                 assert_eq!(self.machine.output.len(), before.1 - done.bytes);
             }
         }
+        self.shut_down_when_due();
+        assert!(
+            done.blocked || !self.machine.wants_transmit(),
+            "the socket takes more, and nothing was given to it"
+        );
+    }
+
+    fn write_failed(&mut self, kind: ErrorKind) {
+        assert!(
+            self.machine.output.is_empty(),
+            "a failed write drops the output"
+        );
+        self.causes.push(DisconnectReason::from_io(kind));
+        (self.shut, self.has_write_failed) = (true, true);
+    }
+
+    fn shut_down_when_due(&mut self) {
         if self.machine.shutdown_is_due() {
             assert_eq!(self.sent, self.accepted, "FIN before the bytes");
             self.machine.shutdown_done(self.now_ms);
             assert!(!self.machine.shutdown_is_due(), "a second FIN");
         }
-        assert!(
-            done.blocked || !self.machine.wants_transmit(),
-            "the socket takes more, and nothing was given to it"
-        );
     }
 
     // ---- The owner ----
@@ -463,7 +472,7 @@ impl World {
             assert!(queued == 0 && !self.shut);
             self.send(3);
         }
-        if let (false, Phase::Closing(reason)) = (was_closing, self.machine.phase()) {
+        if let (false, EdgePhase::Closing(reason)) = (was_closing, self.machine.phase()) {
             let idle =
                 *reason == DisconnectReason::IdleTimeout && self.moved_ms + 300 <= self.now_ms;
             assert!(
@@ -479,7 +488,7 @@ impl World {
                 DisconnectReason::CloseTimeout => was_closing,
                 reason => {
                     was_closing
-                        || self.write_failed
+                        || self.has_write_failed
                         || matches!(
                             reason,
                             DisconnectReason::IdleTimeout | DisconnectReason::FrameTimeout
@@ -508,7 +517,7 @@ impl World {
             !machine.wants_read()
                 || machine.is_closing()
                 || queued <= HIGH as usize
-                || self.write_failed
+                || self.has_write_failed
         );
         if let Some(reason) = &self.ended {
             assert_eq!(

@@ -11,7 +11,7 @@
 
 use std::io::{self, IoSlice};
 
-use super::edge::Phase;
+use super::edge::EdgePhase;
 use super::receive::ReadSide;
 use super::{Connection, first_reason};
 use crate::error::DisconnectReason;
@@ -304,7 +304,7 @@ impl Connection {
         edge.write = WriteSide::Broken(reason.clone());
         match self.phase() {
             // A closing connection discards its input: there is nothing to wait for.
-            Phase::Closing(first) => self.end(first_reason(first, reason)),
+            EdgePhase::Closing(first) => self.end(first_reason(first, reason)),
             // The input has ended too, so nothing is left to wait for.
             _ if self.read == ReadSide::Ended => self.end(reason),
             _ => {}

@@ -12,7 +12,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::edge::{Edge, Phase};
+use super::edge::{Edge, EdgePhase};
 use super::receive::{ReadSide, TAKE};
 use super::send::{OutputLevel, Transmitted, WriteSide};
 use super::{Connection, Settings, first_reason};
@@ -67,7 +67,7 @@ impl Connection {
 
     fn begin_handshake(&mut self, end_ms: u64) {
         self.edge = Some(Box::new(Edge {
-            phase: Phase::Handshaking,
+            phase: EdgePhase::Handshaking,
             end_ms,
             ..Edge::default()
         }));
@@ -218,13 +218,13 @@ impl Connection {
         self.edge.take_if(|edge| {
             matches!(
                 (&edge.phase, &edge.write),
-                (Phase::Handshaking, WriteSide::Open)
+                (EdgePhase::Handshaking, WriteSide::Open)
             )
         });
         if let Some(edge) = &mut self.edge
-            && matches!(edge.phase, Phase::Handshaking)
+            && matches!(edge.phase, EdgePhase::Handshaking)
         {
-            edge.phase = Phase::Open;
+            edge.phase = EdgePhase::Open;
             // After a failed write the deadline is that of reading on.
             if !matches!(edge.write, WriteSide::Broken(_)) {
                 edge.end_ms = u64::MAX;
@@ -241,17 +241,19 @@ impl Connection {
         let reason = DisconnectReason::Tls(Arc::from(error.to_string()));
         match (self.phase(), self.write_side()) {
             // Neither the peer's last words nor our answer matter, unless they are that it never accepted us.
-            (Phase::Closing(first), WriteSide::Finished) if error.is_refusal() => {
+            (EdgePhase::Closing(first), WriteSide::Finished) if error.is_refusal() => {
                 return self.end(first_reason(first, reason));
             }
-            (Phase::Closing(_), WriteSide::Finished) => return self.end_closing(),
+            (EdgePhase::Closing(_), WriteSide::Finished) => return self.end_closing(),
             // The write failed because the peer had closed behind its alert.
-            (Phase::Handshaking | Phase::Open, WriteSide::Broken(_)) => return self.end(reason),
+            (EdgePhase::Handshaking | EdgePhase::Open, WriteSide::Broken(_)) => {
+                return self.end(reason);
+            }
             _ => {}
         }
         // Output must not follow a broken session: the peer could not decrypt it.
         self.drop_output();
-        if let Phase::Closing(first) = &mut self.edge_mut().phase {
+        if let EdgePhase::Closing(first) = &mut self.edge_mut().phase {
             *first = first_reason(first, reason);
         } else {
             self.close(reason, now_ms);
@@ -267,11 +269,12 @@ impl Connection {
         match (self.phase(), tls.end_of_stream()) {
             // The failed write explains the end, whatever TLS would say of it.
             _ if self.is_broken() => None,
-            (Phase::Ended(_), _) | (Phase::Handshaking | Phase::Open, StreamEnd::Clean) => None,
-            (Phase::Closing(reason), StreamEnd::DuringHandshake) if !self.output.is_empty() => {
+            (EdgePhase::Ended(_), _)
+            | (EdgePhase::Handshaking | EdgePhase::Open, StreamEnd::Clean) => None,
+            (EdgePhase::Closing(reason), StreamEnd::DuringHandshake) if !self.output.is_empty() => {
                 Some(first_reason(reason, ended_in_handshake()))
             }
-            (Phase::Closing(_), _) => None,
+            (EdgePhase::Closing(_), _) => None,
             (_, StreamEnd::Truncated) => Some(DisconnectReason::Truncated),
             (_, StreamEnd::DuringHandshake) => Some(ended_in_handshake()),
         }

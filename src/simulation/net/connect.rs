@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::host::{Bound, Elsewhere, Protocol};
 use super::pipe::Pipe;
 use super::poll::{Interest, Watch, Watched};
-use super::stream::{Connection, End, Phase};
+use super::stream::{Connection, End, StreamPhase};
 use super::{Address, CONNECT_TIMEOUT_NS, Event, Failure, HostId, Net};
 use crate::simulation::arena::Key;
 
@@ -166,9 +166,17 @@ impl Net {
             false => remote,
         };
         let target = self.route(via, remote.ip());
-        let mut client = End::new(Address::Ip(local), Address::Ip(remote), Phase::Connecting);
+        let mut client = End::new(
+            Address::Ip(local),
+            Address::Ip(remote),
+            StreamPhase::Connecting,
+        );
         (client.is_open, client.port) = (true, Some(local));
-        let server = End::new(Address::Ip(remote), Address::Ip(local), Phase::Connecting);
+        let server = End::new(
+            Address::Ip(remote),
+            Address::Ip(local),
+            StreamPhase::Connecting,
+        );
         // Without a host that answers the connection still needs two of them; `send_syn` then never uses the second.
         let to = *target.as_ref().unwrap_or(&from);
         let key = self.begin([from, to], [client, server], asked);
@@ -202,7 +210,7 @@ impl Net {
                 // Two SYNs of one socket meet: a simultaneous open of RFC 9293, 3.5.
                 if let Some(connection) = self.connections.get_mut(key) {
                     connection.is_alone = true;
-                    connection.ends[1].phase = Phase::Dead;
+                    connection.ends[1].phase = StreamPhase::Dead;
                 }
                 self.schedule(at_ns, Event::SynAck(key));
             }
@@ -215,7 +223,7 @@ impl Net {
             return;
         };
         // The program gave up before its SYN came; an answer would establish an end that is gone.
-        if connection.ends[0].phase != Phase::Connecting {
+        if connection.ends[0].phase != StreamPhase::Connecting {
             return;
         }
         let ([_, to], Address::Ip(addr)) = (connection.hosts, &connection.ends[1].local) else {
@@ -250,10 +258,10 @@ impl Net {
         };
         let client = &mut connection.ends[0];
         // A reset or a close may have overtaken the SYN-ACK.
-        if client.phase != Phase::Connecting {
+        if client.phase != StreamPhase::Connecting {
             return;
         }
-        client.phase = Phase::Established;
+        client.phase = StreamPhase::Established;
         let is_alone = connection.is_alone;
         if let Some(poll) = client.watch.queue() {
             self.polls[poll].queue(Watched::End(key, 0));
@@ -281,7 +289,7 @@ impl Net {
         };
         let (number, addr) = (connection.number, *addr);
         connection.is_arriving = false;
-        connection.ends[1].phase = Phase::Established;
+        connection.ends[1].phase = StreamPhase::Established;
         // Looked up a second time: the listener may have closed while the handshake was under way.
         let listener = self.find_bound(to, Protocol::Tcp, addr);
         let is_ipv6 = listener
@@ -328,7 +336,7 @@ impl Net {
         };
         let number = connection.number;
         let client = &mut connection.ends[0];
-        if client.phase != Phase::Connecting {
+        if client.phase != StreamPhase::Connecting {
             return;
         }
         client.error = Some(match failure {
@@ -336,7 +344,7 @@ impl Net {
             Failure::HostUnreachable => io::ErrorKind::HostUnreachable,
             Failure::TimedOut => io::ErrorKind::TimedOut,
         });
-        (client.phase, client.read_shut, client.write_shut) = (Phase::Dead, true, true);
+        (client.phase, client.read_shut, client.write_shut) = (StreamPhase::Dead, true, true);
         if let Some(poll) = client.watch.queue() {
             self.polls[poll].queue(Watched::End(key, 0));
         }

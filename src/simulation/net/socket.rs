@@ -320,7 +320,7 @@ impl super::Net {
         match end.phase {
             // getpeername(2) fails with ENOTCONN before the handshake is done and after a reset, although the address
             // is known here.
-            super::stream::Phase::Established => Ok(end.remote.clone()),
+            super::stream::StreamPhase::Established => Ok(end.remote.clone()),
             _ => Err(not_connected()),
         }
     }
@@ -337,7 +337,7 @@ impl super::Net {
 
     fn is_connecting(&self, key: Key, side: Side) -> bool {
         self.connections.get(key).is_some_and(|connection| {
-            connection.ends[usize::from(side)].phase == super::stream::Phase::Connecting
+            connection.ends[usize::from(side)].phase == super::stream::StreamPhase::Connecting
         })
     }
 

@@ -16,7 +16,7 @@ pub(crate) type Side = u8;
 
 /// What an end is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum StreamPhase {
     Connecting,
     Established,
     /// Failed, or reset.
@@ -28,7 +28,7 @@ pub(super) enum Phase {
 pub(super) struct End {
     pub(super) local: Address,
     pub(super) remote: Address,
-    pub(super) phase: Phase,
+    pub(super) phase: StreamPhase,
     /// A socket of a program belongs to it.
     pub(super) is_open: bool,
     /// The error that the next call returns.
@@ -44,7 +44,7 @@ pub(super) struct End {
 }
 
 impl End {
-    pub(super) fn new(local: Address, remote: Address, phase: Phase) -> Self {
+    pub(super) fn new(local: Address, remote: Address, phase: StreamPhase) -> Self {
         Self {
             local,
             remote,
@@ -95,8 +95,8 @@ impl Connection {
     pub(super) fn finish(&mut self, side: Side) {
         let outgoing = self.pipes[usize::from(side)].fin;
         let end = self.end(side);
-        if end.read_shut && outgoing == Fin::Arrived && end.phase == Phase::Established {
-            end.phase = Phase::Dead;
+        if end.read_shut && outgoing == Fin::Arrived && end.phase == StreamPhase::Established {
+            end.phase = StreamPhase::Dead;
         }
     }
 
@@ -107,11 +107,11 @@ impl Connection {
         let outgoing = &self.pipes[usize::from(side)];
         let mut now = Interest::NONE;
         // An end that is connecting is ready for nothing: OUT would say to the program that it is connected.
-        if end.phase == Phase::Connecting {
+        if end.phase == StreamPhase::Connecting {
             return now;
         }
         // EPOLLHUP says that both directions have ended. One of them alone is no hang-up.
-        if end.phase == Phase::Dead || end.read_shut && end.write_shut {
+        if end.phase == StreamPhase::Dead || end.read_shut && end.write_shut {
             now |= Interest::HANG_UP;
         }
         if end.read_shut {
@@ -174,7 +174,7 @@ impl Net {
         }
         match end.phase {
             _ if end.read_shut || into.is_empty() => Ok(0),
-            Phase::Connecting => Err(io::ErrorKind::NotConnected.into()),
+            StreamPhase::Connecting => Err(io::ErrorKind::NotConnected.into()),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
@@ -200,7 +200,7 @@ impl Net {
         let pipe = &connection.pipes[usize::from(side)];
         let room = pipe.send_buffer.saturating_sub(pipe.unacked);
         // The kernel keeps bytes of a connect under way back (EAGAIN), and reports OUT when the handshake is done.
-        let is_connecting = connection.ends[usize::from(side)].phase == Phase::Connecting;
+        let is_connecting = connection.ends[usize::from(side)].phase == StreamPhase::Connecting;
         if is_connecting || (room == 0 && total > 0) {
             // Remembered: without it the arrival of an acknowledgment would wake every end, where epoll reports an edge
             // only to one that ran out of room.
@@ -240,7 +240,7 @@ impl Net {
         let not_connected = || io::Error::from(io::ErrorKind::NotConnected);
         let connection = self.connections.get_mut(key).ok_or_else(not_connected)?;
         let end = connection.end(side);
-        if end.phase != Phase::Established {
+        if end.phase != StreamPhase::Established {
             return Err(not_connected());
         }
         // A second shutdown has no effect, as in the kernel: the FIN leaves once.
@@ -265,14 +265,14 @@ impl Net {
         end.is_open = false;
         end.watch.forget();
         let phase = end.phase;
-        let resets = phase != Phase::Dead
-            && (end.resets_on_close || has_unread || phase == Phase::Connecting);
+        let resets = phase != StreamPhase::Dead
+            && (end.resets_on_close || has_unread || phase == StreamPhase::Connecting);
         let is_done = end.write_shut;
         self.free_end(key, side);
         self.free_descriptor(host);
         if resets {
             self.send_reset(key, side);
-        } else if phase == Phase::Established && !is_done {
+        } else if phase == StreamPhase::Established && !is_done {
             let _ = self.shutdown_write(key, side);
         }
         self.reap(key);

@@ -11,7 +11,7 @@
 use std::io;
 
 use super::pipe::Fin;
-use super::stream::{Phase, Side};
+use super::stream::{Side, StreamPhase};
 use super::{Event, Net, RETRANSMIT_NS};
 use crate::simulation::arena::Key;
 
@@ -65,7 +65,7 @@ impl Net {
             };
             let [one, other] = connection.hosts;
             let pipe = &connection.pipes[usize::from(side)];
-            let is_up = connection.ends[usize::from(side)].phase == Phase::Established;
+            let is_up = connection.ends[usize::from(side)].phase == StreamPhase::Established;
             let (unsent, window) = (pipe.unsent(), pipe.window());
             if !is_up || unsent == 0 || window == 0 {
                 break;
@@ -101,7 +101,7 @@ impl Net {
         let (number, to) = (connection.number, connection.other(side));
         let is_waiting = connection.is_waiting && to == 1;
         let receiver = connection.end(to);
-        let (is_open, is_dead) = (receiver.is_open, receiver.phase == Phase::Dead);
+        let (is_open, is_dead) = (receiver.is_open, receiver.phase == StreamPhase::Dead);
         let pipe = &mut connection.pipes[usize::from(side)];
         if is_dead || pipe.in_flight < bytes {
             // A reset has overtaken it.
@@ -194,10 +194,10 @@ impl Net {
         let to = connection.other(side);
         let end = connection.end(side);
         // An end that is dead has sent its reset, or got one; answering a reset with a reset would go on without end.
-        if end.phase == Phase::Dead {
+        if end.phase == StreamPhase::Dead {
             return;
         }
-        (end.phase, end.read_shut, end.write_shut) = (Phase::Dead, true, true);
+        (end.phase, end.read_shut, end.write_shut) = (StreamPhase::Dead, true, true);
         let pipe = &mut connection.pipes[usize::from(side)];
         // What is in flight still arrives.
         let sent = pipe.arrived + pipe.in_flight;
@@ -220,17 +220,17 @@ impl Net {
         let number = connection.number;
         let incoming = usize::from(connection.other(side));
         let end = connection.end(side);
-        if end.phase == Phase::Dead {
+        if end.phase == StreamPhase::Dead {
             // Resets of both sides may cross; the first that arrives says what the program sees.
             return;
         }
         end.error = Some(match end.phase {
-            Phase::Connecting => io::ErrorKind::ConnectionRefused,
+            StreamPhase::Connecting => io::ErrorKind::ConnectionRefused,
             // CLOSE_WAIT.
             _ if end.read_shut && !end.write_shut => io::ErrorKind::BrokenPipe,
             _ => io::ErrorKind::ConnectionReset,
         });
-        (end.phase, end.read_shut, end.write_shut) = (Phase::Dead, true, true);
+        (end.phase, end.read_shut, end.write_shut) = (StreamPhase::Dead, true, true);
         connection.pipes[incoming].lose();
         connection.pipes[usize::from(side)].lose();
         self.trace.add(

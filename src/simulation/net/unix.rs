@@ -9,7 +9,7 @@ use std::path::Path;
 use super::connect::Listening;
 use super::host::Bound;
 use super::poll::Watch;
-use super::stream::{End, Phase};
+use super::stream::{End, StreamPhase};
 use super::{Address, Asked, HostId, Net};
 use crate::simulation::arena::Key;
 
@@ -69,9 +69,9 @@ impl Net {
         }
         self.take_descriptor(host)?;
         let named = Address::Path(Some(path.to_owned()));
-        let mut client = End::new(Address::Path(None), named.clone(), Phase::Established);
+        let mut client = End::new(Address::Path(None), named.clone(), StreamPhase::Established);
         client.is_open = true;
-        let server = End::new(named, Address::Path(None), Phase::Established);
+        let server = End::new(named, Address::Path(None), StreamPhase::Established);
         let key = self.begin([host, host], [client, server], asked);
         if let Some(connection) = self.connections.get_mut(key) {
             connection.is_unix = true;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Inner;
+use super::WorldState;
 use crate::node::core::Core;
 use crate::scheduler::Task;
 use crate::simulation::Site;
@@ -35,7 +35,7 @@ impl Found {
 }
 
 impl NodeEntry {
-    pub(super) fn candidates(&mut self, inner: &Inner, now_ns: u64) -> Found {
+    pub(super) fn candidates(&mut self, inner: &WorldState, now_ns: u64) -> Found {
         let none = Found {
             tasks: 0,
             runnable: None,

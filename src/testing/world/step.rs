@@ -1,4 +1,4 @@
-//! A step of a world: [`Inner::step`] does the first of what [the module](super) lists.
+//! A step of a world: [`WorldState::step`] does the first of what [the module](super) lists.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::task::Waker;
 use std::thread;
 
 use super::entry::NodeEntry;
-use super::{Inner, World};
+use super::{World, WorldState};
 use crate::node::core::Core;
-use crate::scheduler::{Executor, Kind, Slot, Task, Wait};
+use crate::scheduler::{Executor, Slot, Task, TaskKind, Wait};
 use crate::simulation::{self, Driver, Site};
 use crate::testing::baton::Work;
 use crate::testing::policy::{Candidates, Choice};
@@ -24,7 +24,7 @@ pub(super) enum Step {
     Nothing,
 }
 
-impl Inner {
+impl WorldState {
     #[track_caller]
     pub(super) fn count(&self, steps: &mut u64) {
         *steps += 1;
@@ -198,8 +198,8 @@ impl Inner {
                 here(&core, &site, || core.turn(wait));
             }
             Chosen::Task(task) => match task.kind() {
-                Kind::Process(number) => self.run_process(index, number, (core, task), site),
-                Kind::Stripe(number) => {
+                TaskKind::Process(number) => self.run_process(index, number, (core, task), site),
+                TaskKind::Stripe(number) => {
                     self.trace(index, format_args!("runs stripe {number}"));
                     here(&core, &site, || core.run_simulated(task));
                 }
@@ -311,7 +311,7 @@ enum Chosen {
     Poll,
 }
 
-impl Driver for Inner {
+impl Driver for WorldState {
     fn run_until(&self, deadline_ns: u64, done: &mut dyn FnMut() -> bool) -> bool {
         self.run(deadline_ns, done)
     }

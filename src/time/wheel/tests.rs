@@ -14,8 +14,8 @@ fn fired<T>(wheel: &mut Wheel<T>, now_ms: u64) -> Vec<T> {
 fn sizes_are_what_the_docs_say() {
     assert_eq!(size_of::<TimerKey>(), 8);
     assert_eq!(size_of::<Option<TimerKey>>(), 8);
-    assert_eq!(size_of::<Option<Entry<u64>>>(), 24 + 8); // as the slab stores it
-    assert!(size_of::<Wheel<u64>>() + Place::COUNT * 4 <= 3 << 10);
+    assert_eq!(size_of::<Option<WheelEntry<u64>>>(), 24 + 8); // as the slab stores it
+    assert!(size_of::<Wheel<u64>>() + SlotIndex::COUNT * 4 <= 3 << 10);
 }
 
 #[test]

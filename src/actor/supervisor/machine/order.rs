@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::mutation::Planted;
-use super::super::policy::Kind;
+use super::super::policy::RestartScope;
 use super::child::{Child, Goal, RunState};
-use super::{Action, Cause, ChildId, Machine, Phase, Refusal};
+use super::{Action, Cause, ChildId, LifePhase, Machine, Refusal};
 
 /// The children with which something is to be done, so that the next one is found without a look at all of them.
 #[derive(Debug, Default)]
@@ -63,14 +63,14 @@ impl Machine {
     /// Begins what has become possible by a change of the child `changed`.
     pub(super) fn advance(&mut self, changed: ChildId, now: Duration) {
         match (self.phase, self.rules.kind) {
-            (Phase::Built, _) => {}
-            (Phase::Frozen | Phase::Ended(_), _) => self.order.forget(),
-            (Phase::Ending(_), _) => {
+            (LifePhase::Built, _) => {}
+            (LifePhase::Frozen | LifePhase::Ended(_), _) => self.order.forget(),
+            (LifePhase::Ending(_), _) => {
                 // Only the phases that have an order read the sets, and they would grow otherwise.
                 self.order.forget();
                 self.advance_end(now);
             }
-            (Phase::Up, Kind::OneForOne | Kind::Dynamic) => {
+            (LifePhase::Up, RestartScope::OneForOne | RestartScope::Dynamic) => {
                 self.order.forget();
                 if self
                     .children
@@ -105,7 +105,7 @@ impl Machine {
             }
         }
         // The whole group waits for the one whose back-off runs.
-        if self.rules.kind == Kind::AllForOne && !self.order.waiting.is_empty() {
+        if self.rules.kind == RestartScope::AllForOne && !self.order.waiting.is_empty() {
             return;
         }
         if let Some(&id) = self.order.wanted.first() {
@@ -113,8 +113,8 @@ impl Machine {
             if self.child(id).state == RunState::Down {
                 self.start(id, now);
             }
-        } else if self.phase == Phase::Starting {
-            self.phase = Phase::Up;
+        } else if self.phase == LifePhase::Starting {
+            self.phase = LifePhase::Up;
             self.actions.push_back(Action::Ready);
         }
     }
@@ -124,7 +124,7 @@ impl Machine {
         if self.is_ending() {
             return;
         }
-        self.phase = Phase::Ending(cause);
+        self.phase = LifePhase::Ending(cause);
         let ids: Vec<ChildId> = self.children.keys().copied().collect();
         for id in ids {
             let child = self.child(id);
@@ -137,7 +137,9 @@ impl Machine {
                 RunState::Down | RunState::Waiting => self.went_down(id),
                 // Children of a dynamic supervisor do not depend on each other, so they end at the same time. Those of
                 // the other kinds end one by one, see `advance_end`.
-                RunState::Starting | RunState::Running if self.rules.kind == Kind::Dynamic => {
+                RunState::Starting | RunState::Running
+                    if self.rules.kind == RestartScope::Dynamic =>
+                {
                     self.stop(id, now);
                 }
                 _ => {}
@@ -147,7 +149,7 @@ impl Machine {
 
     /// Takes the last child down that has a process, or ends when there is none.
     pub(super) fn advance_end(&mut self, now: Duration) {
-        let Phase::Ending(cause) = self.phase else {
+        let LifePhase::Ending(cause) = self.phase else {
             return;
         };
         let last = if self.mutation.is(Planted::EndsForward) {
@@ -161,7 +163,7 @@ impl Machine {
             }
             return;
         }
-        self.phase = Phase::Ended(cause);
+        self.phase = LifePhase::Ended(cause);
         self.actions.push_back(Action::End(cause));
     }
 }

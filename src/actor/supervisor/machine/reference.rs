@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::super::policy::{AutoShutdown, Kind, Policy, Restart, Rules, Shutdown};
+use super::super::policy::{AutoShutdown, Policy, Restart, RestartScope, Rules, Shutdown};
 use super::child::{Goal, RunState, Status};
 use super::{Action, Cause, ChildId, Command, Refusal, Request, Run};
 
@@ -337,7 +337,8 @@ impl Reference {
     // ---- What follows ----
 
     fn is_not_kept(&self, at: usize) -> bool {
-        self.rules.kind == Kind::Dynamic || self.list[at].policy.restart == Restart::Temporary
+        self.rules.kind == RestartScope::Dynamic
+            || self.list[at].policy.restart == Restart::Temporary
     }
 
     fn is_down(&mut self, at: usize) {
@@ -412,9 +413,9 @@ impl Reference {
         }
         for (other, entry) in self.list.iter_mut().enumerate() {
             let takes_part = match self.rules.kind {
-                Kind::OneForOne | Kind::Dynamic => false,
-                Kind::AllForOne => other != at,
-                Kind::RestForOne => other > at,
+                RestartScope::OneForOne | RestartScope::Dynamic => false,
+                RestartScope::AllForOne => other != at,
+                RestartScope::RestForOne => other > at,
             };
             let temporary = entry.policy.restart == Restart::Temporary;
             let active = has_process(entry.state);
@@ -475,7 +476,9 @@ impl Reference {
             }
             match self.list[at].state {
                 RunState::Down | RunState::Waiting => self.is_down(at),
-                RunState::Starting | RunState::Running if self.rules.kind == Kind::Dynamic => {
+                RunState::Starting | RunState::Running
+                    if self.rules.kind == RestartScope::Dynamic =>
+                {
                     self.take_down(at, now);
                 }
                 _ => {}
@@ -510,8 +513,12 @@ impl Reference {
             }
             return;
         }
-        let in_order = !self.ready || matches!(self.rules.kind, Kind::AllForOne | Kind::RestForOne);
-        let group_waits = self.rules.kind == Kind::AllForOne
+        let in_order = !self.ready
+            || matches!(
+                self.rules.kind,
+                RestartScope::AllForOne | RestartScope::RestForOne
+            );
+        let group_waits = self.rules.kind == RestartScope::AllForOne
             && self
                 .list
                 .iter()

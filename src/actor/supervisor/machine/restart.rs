@@ -4,9 +4,9 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use super::super::mutation::Planted;
-use super::super::policy::{AutoShutdown, Kind, Restart};
+use super::super::policy::{AutoShutdown, Restart, RestartScope};
 use super::child::{Attempt, Goal, RunState};
-use super::{Cause, ChildId, Machine, Phase, Refusal};
+use super::{Cause, ChildId, LifePhase, Machine, Refusal};
 
 impl Machine {
     /// A running child has ended without being asked to.
@@ -56,7 +56,7 @@ impl Machine {
         self.answer_all(waiting, Err(Refusal::Failed));
         match attempt {
             // After the first starts a failure is a restart that has failed.
-            Attempt::First if self.phase == Phase::Starting => {
+            Attempt::First if self.phase == LifePhase::Starting => {
                 self.went_down(id);
                 self.end(Cause::StartFailed(id), now);
             }
@@ -93,9 +93,9 @@ impl Machine {
         }
         let others: Vec<ChildId> = match self.rules.kind {
             // The others of these kinds have nothing to do with this child.
-            Kind::OneForOne | Kind::Dynamic => return,
-            Kind::AllForOne => self.children.keys().copied().collect(),
-            Kind::RestForOne => {
+            RestartScope::OneForOne | RestartScope::Dynamic => return,
+            RestartScope::AllForOne => self.children.keys().copied().collect(),
+            RestartScope::RestForOne => {
                 let behind = (Bound::Excluded(id), Bound::Unbounded);
                 self.children.range(behind).map(|(id, _)| *id).collect()
             }

@@ -7,10 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::super::mutation::{Mutation, Planted};
-use super::super::policy::{AutoShutdown, BackOff, Kind, Policy, Restart, Rules, Shutdown};
+use super::super::policy::{AutoShutdown, BackOff, Policy, Restart, RestartScope, Rules, Shutdown};
 use super::child::{Goal, RunState};
 use super::reference::Reference;
-use super::{Action, ChildId, Command, Machine, Phase, Run};
+use super::{Action, ChildId, Command, LifePhase, Machine, Run};
 
 /// splitmix64.
 struct Random(u64);
@@ -83,10 +83,10 @@ impl World {
         let mut random = Random(seed);
         let rules = Rules {
             kind: random.pick(&[
-                Kind::OneForOne,
-                Kind::AllForOne,
-                Kind::RestForOne,
-                Kind::Dynamic,
+                RestartScope::OneForOne,
+                RestartScope::AllForOne,
+                RestartScope::RestForOne,
+                RestartScope::Dynamic,
             ]),
             auto_shutdown: random.pick(&[
                 AutoShutdown::Never,
@@ -403,7 +403,7 @@ impl World {
             return Err("it is stuck while it ends".into());
         }
         for (id, status) in self.machine.children() {
-            let is_frozen = self.machine.phase == Phase::Frozen;
+            let is_frozen = self.machine.phase == LifePhase::Frozen;
             let rests = match status.goal {
                 Goal::Up if is_frozen => {
                     matches!(status.state, RunState::Running | RunState::Down)

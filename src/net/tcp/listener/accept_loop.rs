@@ -73,7 +73,7 @@ impl Lack {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct ListenerCounters {
     pub(super) accepted: u64,
     /// Connections that were closed because of a limit.
     pub(super) refused: u64,
