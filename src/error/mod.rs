@@ -55,6 +55,15 @@ impl ConfigError {
     }
 }
 
+/// Refuses the value of a field by its name, unless `holds`.
+pub(crate) fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), ConfigError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(ConfigError::new(field, problem))
+    }
+}
+
 /// Why a message or a signal was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]

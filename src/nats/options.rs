@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::nkey::Nkey;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, check};
 use crate::net::options::{Host, digits};
 use crate::tls::TlsClientOptions;
 
@@ -156,6 +156,18 @@ impl NatsOptions {
 
     /// Checks all fields, and reads the addresses.
     pub(super) fn validate(&self) -> Result<Vec<Address>, ConfigError> {
+        self.validate_strings()?;
+        self.validate_waits()?;
+        self.validate_sizes()?;
+        check(
+            self.has_tls() || !self.tls_first,
+            "tls_first",
+            "needs the option tls",
+        )?;
+        self.addresses()
+    }
+
+    fn validate_strings(&self) -> Result<(), ConfigError> {
         check(
             !self.servers.is_empty(),
             "servers",
@@ -172,7 +184,10 @@ impl NatsOptions {
             self.name.len() <= 1_024,
             "name",
             "must be at most 1,024 bytes",
-        )?;
+        )
+    }
+
+    fn validate_waits(&self) -> Result<(), ConfigError> {
         let waits = [
             ("connect_timeout", self.connect_timeout),
             ("reconnect_first", self.reconnect_first),
@@ -187,28 +202,26 @@ impl NatsOptions {
             self.reconnect_first <= self.reconnect_max,
             "reconnect_first",
             "must not exceed reconnect_max",
-        )?;
+        )
+    }
+
+    fn validate_sizes(&self) -> Result<(), ConfigError> {
         check(
             (128..=1 << 20).contains(&self.max_control_line),
             "max_control_line",
             "must be from 128 bytes to 1 MiB",
         )?;
-        check(
-            (1..1 << 29).contains(&self.max_payload),
-            "max_payload",
-            "must be from 1 to 2^29 - 1 bytes",
-        )?;
-        check(
-            (1..1 << 29).contains(&self.pending_limit),
-            "pending_limit",
-            "must be from 1 to 2^29 - 1 bytes",
-        )?;
-        check(
-            self.has_tls() || !self.tls_first,
-            "tls_first",
-            "needs the option tls",
-        )?;
-        self.addresses()
+        for (field, bytes) in [
+            ("max_payload", self.max_payload),
+            ("pending_limit", self.pending_limit),
+        ] {
+            check(
+                (1..1 << 29).contains(&bytes),
+                field,
+                "must be from 1 to 2^29 - 1 bytes",
+            )?;
+        }
+        Ok(())
     }
 
     /// Reads the addresses of the servers.
@@ -228,14 +241,6 @@ impl NatsOptions {
 
     pub(super) fn has_tls(&self) -> bool {
         self.tls.is_some()
-    }
-}
-
-fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), ConfigError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(ConfigError::new(field, problem))
     }
 }
 

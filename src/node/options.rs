@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::base::inside::RuntimeId;
 use crate::base::lookups::Resolver;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, check};
 use crate::id::{Alias, Name};
 use crate::memory::buffer::BufferPool;
 use crate::process::{Bounds, Environment};
@@ -227,68 +227,37 @@ impl NodeOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        let within = |value: Option<usize>, most: usize| {
-            value.is_none_or(|value| (1..=most).contains(&value))
-        };
-        if self.name.as_str().is_empty() {
-            return Err(ConfigError::new("name", "must not be empty"));
-        }
-        if !within(self.workers, MAX_WORKERS) {
-            return Err(ConfigError::new(
-                "workers",
-                format!("must be between 1 and {MAX_WORKERS}"),
-            ));
-        }
-        if !within(self.stripes, Alias::STRIPES) {
-            return Err(ConfigError::new(
-                "stripes",
-                format!("must be between 1 and {}", Alias::STRIPES),
-            ));
-        }
+        check(!self.name.as_str().is_empty(), "name", "must not be empty")?;
+        between_1_and("workers", self.workers.unwrap_or(1), MAX_WORKERS)?;
+        between_1_and("stripes", self.stripes.unwrap_or(1), Alias::STRIPES)?;
         // One less than there are indices, because index 0 is that of the node.
-        if self.max_processes == 0 || self.max_processes >= MAX_PROCESSES {
-            return Err(ConfigError::new(
-                "max_processes",
-                format!("must be between 1 and {}", MAX_PROCESSES - 1),
-            ));
+        between_1_and(
+            "max_processes",
+            self.max_processes as usize,
+            MAX_PROCESSES as usize - 1,
+        )?;
+        check(
+            self.mailbox_bound != Some(0),
+            "mailbox_bound",
+            "must be at least 1; `None` is no bound",
+        )?;
+        check(
+            self.slow_handler
+                .is_none_or(|limit| limit >= MIN_SLOW_HANDLER),
+            "slow_handler",
+            "must be at least 10 ms; `None` is no limit",
+        )?;
+        for (field, threads) in [
+            ("max_blocked_calls", self.max_blocked_calls),
+            ("max_own_threads", self.max_own_threads),
+        ] {
+            if threads > MAX_THREADS {
+                let problem = format!("must be at most {MAX_THREADS}");
+                return Err(ConfigError::new(field, problem));
+            }
         }
-        if self.mailbox_bound == Some(0) {
-            return Err(ConfigError::new(
-                "mailbox_bound",
-                "must be at least 1; `None` is no bound",
-            ));
-        }
-        if self
-            .slow_handler
-            .is_some_and(|limit| limit < MIN_SLOW_HANDLER)
-        {
-            return Err(ConfigError::new(
-                "slow_handler",
-                "must be at least 10 ms; `None` is no limit",
-            ));
-        }
-        if self.max_blocked_calls > MAX_THREADS {
-            return Err(ConfigError::new(
-                "max_blocked_calls",
-                format!("must be at most {MAX_THREADS}"),
-            ));
-        }
-        if self.max_own_threads > MAX_THREADS {
-            return Err(ConfigError::new(
-                "max_own_threads",
-                format!("must be at most {MAX_THREADS}"),
-            ));
-        }
-        if !(1..=MAX_THREADS).contains(&self.blocking_threads) {
-            return Err(ConfigError::new(
-                "blocking_threads",
-                format!("must be between 1 and {MAX_THREADS}"),
-            ));
-        }
-        if self.data_bound == 0 {
-            return Err(ConfigError::new("data_bound", "must be at least 1"));
-        }
-        Ok(())
+        between_1_and("blocking_threads", self.blocking_threads, MAX_THREADS)?;
+        check(self.data_bound != 0, "data_bound", "must be at least 1")
     }
 
     /// The records of a node with these options.
@@ -304,6 +273,15 @@ impl NodeOptions {
             main: self.mailbox_bound.unwrap_or(u32::MAX),
             data: self.data_bound,
         }
+    }
+}
+
+fn between_1_and(field: &'static str, value: usize, most: usize) -> Result<(), ConfigError> {
+    if (1..=most).contains(&value) {
+        Ok(())
+    } else {
+        let problem = format!("must be between 1 and {most}");
+        Err(ConfigError::new(field, problem))
     }
 }
 

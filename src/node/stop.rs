@@ -375,17 +375,15 @@ impl Stopper {
             if self.core.site.is_some() {
                 report.stuck = self.core.processes.pids();
             }
-            let stuck: HashSet<&Pid> = report.stuck.iter().collect();
-            report.killed.retain(|pid| !stuck.contains(pid));
         } else {
             // A thread that does not return holds the lock of its cell, and may still run `terminate`.
             report.stuck = self.core.processes.pids();
             report.stuck.extend(self.core.processes.terminating());
-            let stuck: HashSet<&Pid> = report.stuck.iter().collect();
-            report.killed.retain(|pid| !stuck.contains(pid));
             // Waiting for it would block the stop for ever.
             threads.detach();
         }
+        let stuck: HashSet<&Pid> = report.stuck.iter().collect();
+        report.killed.retain(|pid| !stuck.contains(pid));
         report.unflushed = self.core.io.services.commands.unflushed();
         report.unflushed += self.core.io.end_all();
         // They hold messages of the program, whose drop may panic.

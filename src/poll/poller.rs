@@ -178,7 +178,8 @@ impl Poller {
         Ok((Self(Mutex::new(state)), registry))
     }
 
-    /// `file` gets the readiness of each stripe that has any, and takes it out.
+    /// Waits for events and fires the timers that are due. `file` gets the readiness of each stripe that has any, and
+    /// takes it out.
     pub(super) fn turn(
         &self,
         wait: Wait,
@@ -221,22 +222,15 @@ impl Poller {
         // The poll came before `now_ms`, or took only a part of the events, and something is due: what was ready before
         // the deadline is filed first. As a rule nothing is due, and a second poll is saved.
         if timers.expired_unless_behind(now_ms, is_behind, &mut state.expired) {
-            // Each socket is reported once, or again if more has come meanwhile; the bound is for the latter.
-            for _ in 0..=services.commands.live() / EVENTS {
-                let polled = state.poll_once(Some(Duration::ZERO), services, &file);
-                interrupted |= polled.interrupted;
-                if !polled.is_full {
-                    break;
-                }
-            }
+            interrupted |= state.poll_rest(services, &file);
             // With the time from before these polls: what has become due since may have readiness that they did not
             // see.
             timers.expired(now_ms, &mut state.expired);
         }
         let has_expired = !state.expired.is_empty();
         if has_expired {
-            for fire in state.expired.drain(..) {
-                services.deliver.handle_expired(fire);
+            for event in state.expired.drain(..) {
+                services.deliver.handle_expired(event);
             }
         }
         Turn {
@@ -254,6 +248,20 @@ struct Polled {
 }
 
 impl PollerState {
+    /// Files everything that is ready, without a wait. Returns whether the waker's event was among it.
+    fn poll_rest(&mut self, services: &Services, file: &impl Fn(usize, &mut Vec<Ready>)) -> bool {
+        let mut interrupted = false;
+        // Each socket is reported once, or again if more has come meanwhile; the bound is for the latter.
+        for _ in 0..=services.commands.live() / EVENTS {
+            let polled = self.poll_once(Some(Duration::ZERO), services, file);
+            interrupted |= polled.interrupted;
+            if !polled.is_full {
+                break;
+            }
+        }
+        interrupted
+    }
+
     /// Takes events, at most [`EVENTS`], and files their readiness.
     fn poll_once(
         &mut self,

@@ -160,25 +160,16 @@ fn bad_files_are_named_with_what_is_wrong() {
         std::fs::write(&path, text).unwrap();
         path
     };
+    let section = |label: &str, text: &str| {
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    };
     let fails = |chain: &Path, key: &Path| CertManager::from_pem_files(chain, key).unwrap_err();
     let empty = write("empty", "");
-    let broken = write(
-        "broken",
-        "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n",
-    );
+    let broken = write("broken", &section("CERTIFICATE", "!!!"));
     let cut = write("cut", "-----BEGIN CERTIFICATE-----\nAAAA\n");
-    let nonsense = write(
-        "nonsense",
-        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-    );
-    let bad_key = write(
-        "badkey",
-        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-    );
-    let encrypted = write(
-        "encrypted",
-        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-    );
+    let nonsense = write("nonsense", &section("CERTIFICATE", "AAAA"));
+    let bad_key = write("badkey", &section("PRIVATE KEY", "AAAA"));
+    let encrypted = write("encrypted", &section("ENCRYPTED PRIVATE KEY", "AAAA"));
     let missing = folder.0.join("missing");
 
     let errors = [

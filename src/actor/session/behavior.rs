@@ -163,7 +163,8 @@ impl<S: Session> SessionBehavior<S> {
         self.session.connected(&mut cx, connect)
     }
 
-    /// Handles a message of the connection; others come back.
+    /// Handles a message of the connection; others come back. A table with an arm for each message, longer than other
+    /// functions so that it can be read as one.
     fn handle_own(
         &mut self,
         env: &mut ProcessContext<'_>,

@@ -40,17 +40,9 @@ pub(in crate::net) use unix::FileOptions;
 pub use unix::{UnixConnectionOptions, UnixDatagramOptions, UnixServerOptions};
 
 use crate::bridge::send_quota::MAX_LIMIT;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, check};
 use crate::id::Name;
 use crate::message::datagram_bytes;
-
-fn check(holds: bool, field: &'static str, problem: &str) -> Result<(), ConfigError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(ConfigError::new(field, problem))
-    }
-}
 
 /// Checks what both kinds of datagram socket have.
 fn check_datagrams(buffer_size: usize, output_limit: u32) -> Result<(), ConfigError> {
@@ -117,6 +109,7 @@ mod tests {
     use super::*;
     use crate::proto::framing::Framing;
 
+    /// A table with the options of each kind of socket, longer than other functions so that it can be read as one.
     #[test]
     fn every_option_has_a_row() {
         use crate::base::option_rows::option_rows;

@@ -240,16 +240,7 @@ impl Net {
             data,
         } = flying;
         let Some(key) = self.find_bound(to_host, Protocol::Udp, to) else {
-            let delay_ns = self
-                .datagrams
-                .get(from)
-                .map(|socket| socket.host)
-                .map_or(0, |host| self.latency(host, to_host));
-            self.schedule(
-                self.now_ns.saturating_add(delay_ns),
-                Event::Unreachable(from),
-            );
-            return;
+            return self.answer_unreachable(from, to_host);
         };
         let Some(socket) = self.datagrams.get_mut(key) else {
             return;
@@ -280,6 +271,17 @@ impl Net {
         socket.queued_bytes += data.len() + OVERHEAD;
         socket.queue.push_back((Address::Ip(source), data));
         self.wake_datagrams(key);
+    }
+
+    /// The host has no socket for a datagram: its ICMP answer takes the way back.
+    fn answer_unreachable(&mut self, from: Key, to_host: HostId) {
+        let delay_ns = self
+            .datagrams
+            .get(from)
+            .map(|socket| socket.host)
+            .map_or(0, |host| self.latency(host, to_host));
+        let at_ns = self.now_ns.saturating_add(delay_ns);
+        self.schedule(at_ns, Event::Unreachable(from));
     }
 
     fn wake_datagrams(&mut self, key: Key) {

@@ -270,6 +270,7 @@ impl Driver {
         Ok(())
     }
 
+    /// A table with an arm for each command, longer than other functions so that it can be read as one.
     pub(super) fn handle_command(&mut self, cx: &MetaContext<'_>, command: SocketCommand) {
         let input = match command {
             SocketCommand::Write(data) => Input::Write(data),
@@ -359,20 +360,13 @@ impl Driver {
         if self.relay().is_some() {
             return self.end_relay(cx, disconnect);
         }
-        let refused_bytes = cx.quota().refused_bytes();
-        if refused_bytes > 0 {
-            cx.record(Level::Debug, Kind::WritesRefused, |record| {
-                let text = "bytes were written to the connection when it took no more";
-                record.set_text(format_args!("{refused_bytes} {text}"));
-            });
-        }
         let message = MessageTcpDisconnect {
             id: cx.alias,
             reason: disconnect,
             bytes_in: self.machine.counters.bytes_in,
             bytes_out: self.machine.counters.bytes_out,
             unsent: cx.unsent,
-            refused_bytes,
+            refused_bytes: refused_bytes(cx),
             failed_attempts: Vec::new(),
         };
         if planted!(DisconnectTwice) {
@@ -434,4 +428,16 @@ impl Driver {
     fn release_input(&mut self, cx: &MetaContext<'_>) {
         self.release_due |= cx.quota().take_above();
     }
+}
+
+/// Counts the bytes that were written when the connection took no more, with one record for all of them.
+fn refused_bytes(cx: &MetaContext<'_>) -> u64 {
+    let refused = cx.quota().refused_bytes();
+    if refused > 0 {
+        cx.record(Level::Debug, Kind::WritesRefused, |record| {
+            let text = "bytes were written to the connection when it took no more";
+            record.set_text(format_args!("{refused} {text}"));
+        });
+    }
+    refused
 }
