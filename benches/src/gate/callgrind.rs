@@ -129,7 +129,7 @@ impl Play {
             asker: None,
         };
         let addr = play.line()?;
-        if let Work::Serve(_, client) = scenario.work {
+        if let Work::Serve(_, _, client) = scenario.work {
             play.asker =
                 Some(client.connect(addr.parse().map_err(io::Error::other)?, play.child.id())?);
         }

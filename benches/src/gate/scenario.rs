@@ -4,7 +4,7 @@ use super::client::Client;
 use crate::actors::{self, Flow, Subject};
 use crate::peers::{self, Mode, Options};
 use crate::spin::Spin;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -22,8 +22,9 @@ pub struct Scenario {
 /// Where the operations come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// A server of this name runs in the counted process, and a client in another process sends to it.
-    Serve(&'static str, Client),
+    /// A server of this name runs in the counted process, bound to this address, and a client in another process sends to
+    /// it.
+    Serve(&'static str, Ipv4Addr, Client),
     /// Messages are passed inside the counted process.
     Pass(&'static str, fn(&dyn Subject, u64)),
     /// One thread sends itself one word without any library or scheduler, which counts the tools alone.
@@ -138,6 +139,19 @@ pub const SCENARIOS: &[Scenario] = &[
         "longshore",
         Client::Udp { in_flight: 16 },
     ),
+    // What the feature `pktinfo` costs: the same count without it, and with it.
+    serve_all(
+        "udp-echo-all",
+        ECHO,
+        "longshore",
+        Client::Udp { in_flight: 1 },
+    ),
+    serve_all(
+        "udp-echo-all-16",
+        DEEP_ECHO,
+        "longshore",
+        Client::Udp { in_flight: 16 },
+    ),
     pass("tokio-ping-pong", (1_000, 6_000), "tokio", ping_pong),
     pass("ping-pong", (1_000, 6_000), "longshore", ping_pong),
     pass("tokio-flood", (4_096, 20_480), "tokio", flood),
@@ -155,7 +169,21 @@ const fn serve(
     Scenario {
         name,
         windows,
-        work: Work::Serve(peer, client),
+        work: Work::Serve(peer, Ipv4Addr::LOCALHOST, client),
+    }
+}
+
+/// A server that is bound to all addresses.
+const fn serve_all(
+    name: &'static str,
+    windows: (u64, u64),
+    peer: &'static str,
+    client: Client,
+) -> Scenario {
+    Scenario {
+        name,
+        windows,
+        work: Work::Serve(peer, Ipv4Addr::UNSPECIFIED, client),
     }
 }
 
@@ -184,7 +212,10 @@ impl Scenario {
     /// Starts the server or the runtime.
     pub fn set_up(&self) -> Stage {
         match self.work {
-            Work::Serve(peer, client) => Stage::Serving(start(peer, client.mode())),
+            Work::Serve(peer, ip, client) => {
+                let bound = start(peer, ip, client.mode());
+                Stage::Serving((Ipv4Addr::LOCALHOST, bound.port()).into())
+            }
             Work::Pass(name, play) => {
                 let (_, build) = actors::SUBJECTS
                     .iter()
@@ -216,10 +247,10 @@ impl Stage {
     }
 }
 
-fn start(peer: &str, mode: Mode) -> SocketAddr {
+fn start(peer: &str, ip: Ipv4Addr, mode: Mode) -> SocketAddr {
     let (bound, was_bound) = channel();
     let options = Options {
-        addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+        addr: (ip, 0).into(),
         workers: 1,
         buffer_bytes: 8_192,
         spin: Spin::default(),

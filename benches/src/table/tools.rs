@@ -32,6 +32,10 @@ pub fn build() -> io::Result<()> {
         "--manifest-path",
         concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
     ]);
+    // The other binaries have the features of this one.
+    if cfg!(feature = "pktinfo") {
+        command.args(["--features", "pktinfo"]);
+    }
     if cfg!(debug_assertions) {
         eprintln!("note: without --release the figures mean nothing");
     } else {
