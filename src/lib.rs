@@ -60,7 +60,8 @@
 //! | [`Message`] and the types named `Message…` | what travels |
 //! | [`Framing`] | how a stream becomes messages |
 //! | [`Buffer`], [`BufferPool`] | bytes that return to their pool when they are dropped |
-//! | [`Pid`], [`Alias`], [`Ref`], [`Name`] | who is who; never used again |
+//! | [`Pid`], [`Alias`], [`Ref`] | identifiers of processes, meta-processes and requests; never used again |
+//! | [`Name`] | under which a process can be registered |
 //! | [`Reason`], [`DisconnectReason`] | why something ended |
 //! | [`Supervisor`], [`Child`] | a process that starts, restarts and ends others |
 //! | [`Event`] | a name under which a process publishes to others |
