@@ -30,6 +30,9 @@ use fastrand::Rng;
 use longshore::prelude::*;
 use longshore::{HeaderFraming, SendErrorKind, SocketOptions, TcpLimits};
 
+/// What a callback of a process returns.
+type Handled = Result<(), Reason>;
+
 const CLIENTS: usize = 8;
 const OWNERS: [&str; 4] = ["owner0", "owner1", "owner2", "owner3"];
 const STORM: Duration = Duration::from_millis(1_500);
@@ -100,7 +103,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn start_owner(&mut self, cx: &mut Context<'_>, name: &'static str) -> Result<(), Reason> {
+    fn start_owner(&mut self, cx: &mut Context<'_>, name: &'static str) -> Handled {
         let owner = Owner {
             world: Arc::clone(&self.world),
             random: self.random.fork(),
@@ -112,7 +115,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn start_listener(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn start_listener(&mut self, cx: &mut Context<'_>) -> Handled {
         let world = Arc::clone(&self.world);
         let pid = cx.spawn_register("listener", || Listener { world, addr: None })?;
         self.watched.insert(cx.monitor(pid), None);
@@ -121,19 +124,14 @@ impl Keeper {
 }
 
 impl Actor for Keeper {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         for name in OWNERS {
             self.start_owner(cx, name)?;
         }
         self.start_listener(cx)
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         let Message::Down(down) = message else {
             return Ok(());
         };
@@ -157,7 +155,7 @@ struct Listener {
 }
 
 impl Actor for Listener {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let limits = TcpLimits::default()
             .with_write_timeout(Duration::from_millis(300))
             .with_frame_timeout(Duration::from_millis(600))
@@ -194,12 +192,7 @@ impl Actor for Listener {
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Message::Udp(packet) = message {
             // A full socket drops datagrams, as the network does.
             let _ = cx.send_alias(packet.id, packet);
@@ -290,12 +283,7 @@ impl Owner {
 }
 
 impl Actor for Owner {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(connect) => {
                 if self.open.insert(connect.id, true).is_some() {

@@ -30,17 +30,12 @@ impl Echo<TcpServer> {
 }
 
 impl<M: SpawnMeta + Send + 'static> Actor for Echo<M> {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.spawn_meta(self.0.take().expect("once"))?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::Tcp(packet) => cx.write(packet.id, packet.data),
             Message::Udp(packet) => cx.send_datagram(packet.id, packet.addr, packet.data),
@@ -111,6 +106,9 @@ fn same_seed_gives_the_same_trace() {
     );
 }
 
+/// What a callback of a process or of a meta-process returns.
+type Handled = Result<(), Reason>;
+
 /// The file that the test below writes, or compares with.
 const HASHES: &str = "LONGSHORE_TRACE_HASHES";
 
@@ -142,7 +140,7 @@ fn invariant_that_is_broken_while_a_node_is_dropped_is_reported_once() {
     // It ignores its exit, so that the stop waits until it kills it.
     struct Stays;
     impl Actor for Stays {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             cx.set_trap_exit(true);
             Ok(())
         }
@@ -167,17 +165,12 @@ fn invariant_is_checked_also_where_the_time_passes_without_an_event() {
 fn timers_fire_in_virtual_time_and_an_idle_world_does_not_wait_for_them() {
     struct Clock(mpsc::Sender<&'static str>);
     impl Actor for Clock {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             cx.send_after(cx.pid(), "late", Duration::from_secs(3_600));
             cx.send_after(cx.pid(), "soon", Duration::from_millis(10));
             Ok(())
         }
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             let text = message.downcast::<&str>().expect("a text");
             self.0.send(text).expect("the test listens");
             Ok(())
@@ -209,7 +202,7 @@ fn call_from_outside_runs_the_world_and_its_timeout_is_virtual() {
             _: Pid,
             message: Message,
             reply: Reply,
-        ) -> Result<(), Reason> {
+        ) -> Handled {
             if self.0 {
                 reply.send(message);
             } else {
@@ -235,16 +228,11 @@ fn call_from_outside_runs_the_world_and_its_timeout_is_virtual() {
 fn two_nodes_reach_each_other_until_one_is_silent() {
     struct Dial(std::net::SocketAddr, Arc<Mutex<Vec<String>>>);
     impl Actor for Dial {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             cx.spawn_meta(TcpConnection::connect(self.0)?)?;
             Ok(())
         }
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             let seen = match message {
                 Message::TcpConnect(connect) => {
                     cx.send_alias(connect.id, MessageTcp::new(connect.id, b"hi".to_vec()))?;
@@ -292,16 +280,11 @@ fn names_are_resolved_by_the_world() {
     );
     struct ByName(mpsc::Sender<Message>);
     impl Actor for ByName {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             cx.spawn_meta(TcpConnection::connect("unknown.example:7000")?)?;
             Ok(())
         }
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             self.0.send(message).expect("the test listens");
             Ok(())
         }
@@ -319,10 +302,10 @@ fn names_are_resolved_by_the_world() {
 fn source_of_ones_own_is_ready_when_the_test_says_so() {
     struct Source(std::fs::File, mpsc::Sender<bool>);
     impl MetaProcess for Source {
-        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
             Ok(cx.register(&self.0)?)
         }
-        fn ready(&mut self, _: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+        fn ready(&mut self, _: &mut MetaContext<'_>, readiness: Readiness) -> Handled {
             self.1
                 .send(readiness.is_readable())
                 .expect("the test listens");
@@ -331,7 +314,7 @@ fn source_of_ones_own_is_ready_when_the_test_says_so() {
     }
     struct Parent(Option<Source>, mpsc::Sender<Alias>);
     impl Actor for Parent {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             let alias = cx.spawn_meta(self.0.take().expect("once"))?;
             self.1.send(alias).expect("the test listens");
             Ok(())
@@ -356,12 +339,7 @@ fn source_of_ones_own_is_ready_when_the_test_says_so() {
 fn held_process_handles_nothing_until_it_is_released() {
     struct Counts(mpsc::Sender<u32>);
     impl Actor for Counts {
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             self.0
                 .send(message.downcast::<u32>().expect("a number"))
                 .expect("the test listens");
@@ -384,12 +362,7 @@ fn held_process_handles_nothing_until_it_is_released() {
 fn stop_from_inside_a_process_ends_the_node() {
     struct Stops;
     impl Actor for Stops {
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             cx.stop_node();
             Ok(())
         }

@@ -206,7 +206,7 @@ impl Actor for Deputy {
         from: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         // The asker has been answered if this fails.
         drop(cx.forward_request(self.0, from, message, reply));
         Ok(())
@@ -247,7 +247,7 @@ fn request_through_a_pool_is_answered_by_a_worker() {
             _: Pid,
             message: Message,
             reply: Reply,
-        ) -> Result<(), Reason> {
+        ) -> Handled {
             if let Ok(Square(number)) = message.downcast() {
                 reply.answer::<Square>(u64::from(number).pow(2));
             }

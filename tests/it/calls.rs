@@ -53,7 +53,7 @@ impl Actor for Hopper {
         _: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         let Ok(Hop(mut route)) = message.downcast() else {
             return Ok(());
         };
@@ -214,7 +214,7 @@ impl Actor for Forwarder {
         from: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         Ok(cx.forward_request(self.to, from, message, reply)?)
     }
 }
@@ -464,7 +464,7 @@ struct Nested {
 }
 
 impl Actor for Nested {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         if self.depth > 0 {
             let (depth, to, done) = (self.depth - 1, self.to, self.done.clone());
             cx.spawn(move || Self { depth, to, done })?;

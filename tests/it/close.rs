@@ -157,7 +157,7 @@ fn bytes_sent_before_the_end_of_the_parent_all_arrive() {
 }
 
 /// Replies to each frame, through the mailbox.
-fn echo(cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
+fn echo(cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
     if let Message::Tcp(packet) = message {
         cx.send_alias(packet.id, packet)?;
     }
@@ -167,17 +167,12 @@ fn echo(cx: &mut Context<'_>, _: Pid, message: Message) -> Result<(), Reason> {
 struct Listening<A>(A, Option<TcpServer>);
 
 impl<A: Actor> Actor for Listening<A> {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.spawn_meta(self.1.take().expect("once"))?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Handled {
         self.0.handle_message(cx, from, message)
     }
 }
@@ -378,7 +373,7 @@ fn close_timeout_counts_from_the_close() {
     /// Blocks its stripe until the gate is dropped.
     struct Hold(mpsc::Sender<()>, mpsc::Receiver<()>);
     impl MetaProcess for Hold {
-        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Handled {
             let _ = self.0.send(());
             let _ = value_of(&self.1);
             Err(Reason::Normal)

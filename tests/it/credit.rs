@@ -26,12 +26,7 @@ fn pattern(length: usize) -> Vec<u8> {
 struct Passes(mpsc::Sender<Buffer>);
 
 impl Actor for Passes {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::Tcp(packet) => self.0.send(packet.data)?,
             message => {
@@ -175,12 +170,7 @@ fn without_the_option_a_kept_buffer_stops_nothing() {
 struct Forwards(Vec<Alias>);
 
 impl Actor for Forwards {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(connect) => self.0.push(connect.id),
             Message::Tcp(packet) => {
@@ -256,7 +246,7 @@ fn relay_goes_on_although_its_owner_keeps_what_came_before() {
 struct Taker(mpsc::Sender<Buffer>, usize);
 
 impl Session for Taker {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if input.len() < self.1 {
             cx.need(self.1);
             return Ok(());
@@ -303,12 +293,7 @@ fn session_that_passes_its_input_on_is_slowed_and_one_that_waits_for_more_gets_i
 struct Slow(mpsc::Receiver<()>, mpsc::Sender<usize>);
 
 impl Actor for Slow {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Ok(data) = message.downcast::<Buffer>() {
             // The sender is dropped when the test lets it go at full speed.
             let _ = self.0.recv_timeout(Duration::from_millis(100));
@@ -322,12 +307,7 @@ impl Actor for Slow {
 struct Sends(Pid);
 
 impl Actor for Sends {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::Tcp(packet) => cx.send(self.0, packet.data)?,
             message => {

@@ -25,23 +25,19 @@ struct Lines {
 }
 
 impl Session for Lines {
-    fn connected(
-        &mut self,
-        _: &mut SessionContext<'_>,
-        _: &MessageTcpConnect,
-    ) -> Result<(), Reason> {
+    fn connected(&mut self, _: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
         self.noted.send(Noted::Connected)?;
         Ok(())
     }
 
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if let Some(end) = input.iter().position(|byte| *byte == b'\n') {
             cx.write(input.split_to(end + 1));
         }
         Ok(())
     }
 
-    fn draining(&mut self, cx: &mut SessionContext<'_>) -> Result<(), Reason> {
+    fn draining(&mut self, cx: &mut SessionContext<'_>) -> Handled {
         self.noted.send(Noted::Draining)?;
         if !self.stays {
             cx.close_when_idle();
@@ -178,11 +174,7 @@ fn peer_that_always_sends_does_not_hold_up_a_stop() {
     // It has nothing left behind each message, and the socket has more.
     struct Takes;
     impl Session for Takes {
-        fn received(
-            &mut self,
-            _: &mut SessionContext<'_>,
-            input: &mut Buffer,
-        ) -> Result<(), Reason> {
+        fn received(&mut self, _: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
             drop(input.take());
             Ok(())
         }
@@ -358,7 +350,7 @@ struct Serving {
 
 #[cfg(feature = "testing")]
 impl Actor for Serving {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let noted = self.noted.clone();
         let session = move || Lines {
             noted: noted.clone(),

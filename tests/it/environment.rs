@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use longshore::prelude::*;
 
-use crate::support::{LIMIT, Probe, client, node, node_with, stop_clean};
+use crate::support::{Handled, LIMIT, Probe, client, node, node_with, stop_clean};
 
 /// What a process has under the names of these tests.
 type Values = (Option<u32>, Option<&'static str>);
@@ -28,18 +28,12 @@ fn values(cx: &Context<'_>) -> Values {
 }
 
 impl Actor for Shows {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         self.0 = values(cx);
         Ok(())
     }
 
-    fn handle_call(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, cx: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         assert_eq!(self.0, values(cx));
         reply.answer::<Get>(self.0);
         Ok(())
@@ -119,17 +113,13 @@ fn children_of_a_supervisor_inherit_also_when_they_are_restarted() {
 struct Region;
 
 impl Session for Region {
-    fn connected(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        _: &MessageTcpConnect,
-    ) -> Result<(), Reason> {
+    fn connected(&mut self, cx: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
         let region = cx.environment::<&str>("region").expect("inherited");
         cx.write(region.as_bytes());
         Ok(())
     }
 
-    fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ fn block(number: usize) -> Vec<u8> {
 }
 
 impl Producer {
-    fn produce(&mut self, cx: &mut Context<'_>, to: Alias) -> Result<(), Reason> {
+    fn produce(&mut self, cx: &mut Context<'_>, to: Alias) -> Handled {
         loop {
             let message = match self.kept.take() {
                 Some(message) => message,
@@ -79,17 +79,12 @@ impl Producer {
 }
 
 impl Actor for Producer {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.spawn_meta(self.server.take().expect("once"))?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(connect) => self.produce(cx, connect.id),
             Message::TcpWritable(writable) => self.produce(cx, writable.id),
@@ -637,17 +632,12 @@ struct PlainEcho {
 }
 
 impl Actor for PlainEcho {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.spawn_meta(self.server.take().expect("once"))?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Message::Tcp(packet) = message {
             cx.send_alias(packet.id, packet)?; // a refusal ends this process, and the test fails
         }

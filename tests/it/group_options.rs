@@ -187,7 +187,7 @@ fn every_option_of_a_pool_works_or_is_refused_by_name() {
 struct Echoes;
 
 impl Session for Echoes {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         cx.write(input.take());
         Ok(())
     }

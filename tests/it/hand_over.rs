@@ -90,7 +90,7 @@ fn frames_that_were_cut_arrive_as_they_are_and_the_framing_stays() {
 struct Greeter(Pid);
 
 impl Session for Greeter {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if let Some(end) = input.iter().position(|byte| *byte == b'\n') {
             input.advance(end + 1);
             let own = cx.connection().expect("it is connected");
@@ -163,16 +163,12 @@ fn refused_hand_over_changes_nothing() {
     let (pids, seen) = mpsc::channel();
     struct Named(mpsc::Sender<Pid>);
     impl Session for Named {
-        fn connected(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            _: &MessageTcpConnect,
-        ) -> Result<(), Reason> {
+        fn connected(&mut self, cx: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
             self.0.send(cx.pid())?;
             Ok(())
         }
 
-        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
             Ok(())
         }
     }
@@ -321,12 +317,7 @@ enum Noted {
 struct Pass;
 
 impl Actor for Player {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(connect) => {
                 self.owned = Some(connect.id);

@@ -98,13 +98,7 @@ fn try_all(node: &Node, silent: Pid) -> Outcome {
 struct Silent(Vec<Reply>);
 
 impl Actor for Silent {
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         self.0.push(reply);
         Ok(())
     }
@@ -143,12 +137,12 @@ impl Drop for Does {
 }
 
 impl Actor for Does {
-    fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, _: &mut Context<'_>) -> Handled {
         self.at(At::Init);
         Ok(())
     }
 
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         self.at(At::Message);
         if self.0 == At::PanicPayload {
             std::panic::panic_any(OnDrop(self.1.clone()));
@@ -156,13 +150,7 @@ impl Actor for Does {
         Ok(())
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        _: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, _: Reply) -> Handled {
         self.at(At::Call);
         Ok(())
     }
@@ -178,7 +166,7 @@ impl Actor for Does {
 }
 
 impl MetaProcess for Does {
-    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         self.at(At::Init);
         cx.call_again();
         cx.flush_later();
@@ -188,27 +176,22 @@ impl MetaProcess for Does {
         Ok(())
     }
 
-    fn ready(&mut self, _: &mut MetaContext<'_>, _: Readiness) -> Result<(), Reason> {
+    fn ready(&mut self, _: &mut MetaContext<'_>, _: Readiness) -> Handled {
         self.at(At::Ready);
         Ok(())
     }
 
-    fn flush(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn flush(&mut self, _: &mut MetaContext<'_>) -> Handled {
         self.at(At::Flush);
         Ok(())
     }
 
-    fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Handled {
         self.at(At::Timer);
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        _: &mut MetaContext<'_>,
-        _: Pid,
-        _: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Handled {
         self.at(At::Message);
         if self.0 == At::PanicPayload {
             std::panic::panic_any(OnDrop(self.1.clone()));
@@ -216,13 +199,7 @@ impl MetaProcess for Does {
         Ok(())
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut MetaContext<'_>,
-        _: Pid,
-        _: Message,
-        _: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message, _: Reply) -> Handled {
         self.at(At::Call);
         Ok(())
     }

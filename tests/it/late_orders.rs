@@ -17,18 +17,13 @@ struct Holder(Option<Hold>);
 struct Hold(mpsc::Sender<()>, mpsc::Receiver<()>);
 
 impl MetaProcess for Holder {
-    fn handle_message(
-        &mut self,
-        cx: &mut MetaContext<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _: Pid, message: Message) -> Handled {
         self.0 = message.downcast().ok();
         cx.flush_later();
         Ok(())
     }
 
-    fn flush(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn flush(&mut self, _: &mut MetaContext<'_>) -> Handled {
         if let Some(Hold(holds, gate)) = self.0.take() {
             let _ = holds.send(());
             let _ = gate.recv_timeout(LIMIT);
@@ -187,27 +182,18 @@ enum Noted {
 struct Join(Alias);
 
 impl Session for Joiner {
-    fn connected(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        connect: &MessageTcpConnect,
-    ) -> Result<(), Reason> {
+    fn connected(&mut self, cx: &mut SessionContext<'_>, connect: &MessageTcpConnect) -> Handled {
         self.0.send(Noted::Connected(cx.pid(), connect.id))?;
         Ok(())
     }
 
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         let to = String::from_utf8_lossy(&input.take()).into_owned();
         cx.spawn_meta(TcpConnection::connect(to.as_str())?)?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut SessionContext<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(connect) => self.0.send(Noted::Upstream(connect.id))?,
             message => {

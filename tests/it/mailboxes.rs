@@ -9,7 +9,8 @@ use longshore::prelude::*;
 use longshore::{MailboxPolicy, RequestError, SendErrorKind};
 
 use crate::support::{
-    LIMIT, Probe, Seen, count, inspect, node, stop_clean, value_of, wait_for_count, wait_until,
+    Handled, LIMIT, Probe, Seen, count, inspect, node, stop_clean, value_of, wait_for_count,
+    wait_until,
 };
 
 fn bounded(bound: u32, policy: MailboxPolicy) -> SpawnOptions {
@@ -215,7 +216,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn send(&mut self, cx: &mut Context<'_>) -> Handled {
         while self.left > 0 {
             match cx.send(self.to, self.left) {
                 Ok(()) => self.left -= 1,
@@ -233,12 +234,7 @@ impl Sender {
 }
 
 impl Actor for Sender {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Message::Room(room) = &message {
             assert_eq!(room.process, self.to);
         }
@@ -249,24 +245,13 @@ impl Actor for Sender {
 struct Sum(u64, u64);
 
 impl Actor for Sum {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         self.0 += u64::from(message.downcast::<u32>()?);
         self.1 += 1;
         Ok(())
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         reply.send((self.0, self.1));
         Ok(())
     }
@@ -388,12 +373,7 @@ fn process_that_is_full_by_its_own_messages_is_notified_as_well() {
 fn threads_outside_wait_for_room_and_their_messages_keep_their_order() {
     struct Slow(mpsc::Sender<(u32, u32)>);
     impl Actor for Slow {
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             self.0.send(message.downcast()?)?;
             Ok(())
         }

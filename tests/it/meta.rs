@@ -47,7 +47,7 @@ struct Own {
     source: Option<UnixStream>,
 }
 
-type Deed = Box<dyn FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send>;
+type Deed = Box<dyn FnOnce(&mut MetaContext<'_>) -> Handled + Send>;
 
 impl Own {
     fn new() -> (Self, Receiver<Report>) {
@@ -67,7 +67,7 @@ impl Own {
 }
 
 impl MetaProcess for Own {
-    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         self.report(Report::Init(cx.alias(), cx.parent()));
         if let Some(source) = &self.source {
             cx.register(source)?;
@@ -75,17 +75,12 @@ impl MetaProcess for Own {
         Ok(())
     }
 
-    fn ready(&mut self, _: &mut MetaContext<'_>, readiness: Readiness) -> Result<(), Reason> {
+    fn ready(&mut self, _: &mut MetaContext<'_>, readiness: Readiness) -> Handled {
         self.report(Report::Ready(readiness));
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut MetaContext<'_>,
-        from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, from: Pid, message: Message) -> Handled {
         match message.downcast::<Deed>().map_err(Message::from) {
             Ok(deed) => deed(cx),
             Err(message) => {
@@ -101,7 +96,7 @@ impl MetaProcess for Own {
         _: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         match message.downcast::<&str>() {
             Ok("child") => {
                 let (child, reported) = Self::new();
@@ -116,12 +111,12 @@ impl MetaProcess for Own {
         Ok(())
     }
 
-    fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Handled {
         self.report(Report::Timer(Instant::now()));
         Ok(())
     }
 
-    fn handle_resume(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn handle_resume(&mut self, _: &mut MetaContext<'_>) -> Handled {
         self.report(Report::Resume);
         Ok(())
     }
@@ -137,7 +132,7 @@ impl MetaProcess for Own {
     }
 }
 
-fn deed(deed: impl FnOnce(&mut MetaContext<'_>) -> Result<(), Reason> + Send + 'static) -> Deed {
+fn deed(deed: impl FnOnce(&mut MetaContext<'_>) -> Handled + Send + 'static) -> Deed {
     Box::new(deed)
 }
 
@@ -584,7 +579,7 @@ fn a_timer_that_is_withdrawn_does_not_fire() {
 fn failing_init_of_a_meta_process_ends_it_with_the_reason() {
     struct Failing(Sender<Reason>);
     impl MetaProcess for Failing {
-        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Handled {
             Err(Reason::error("no"))
         }
         fn terminate(&mut self, _: &mut MetaContext<'_>, reason: &Reason) {
@@ -616,7 +611,7 @@ fn a_family_without_an_end_does_not_hold_up_its_stripe() {
     /// Spawns the next meta-process and fails.
     struct Heir(Arc<AtomicBool>);
     impl MetaProcess for Heir {
-        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
             if !self.0.load(Ordering::Relaxed) {
                 cx.spawn_meta(Self(Arc::clone(&self.0)))?;
             }
@@ -648,7 +643,7 @@ fn a_family_without_an_end_does_not_hold_up_its_stripe() {
 fn a_family_without_an_end_ends_with_its_node() {
     struct Heir;
     impl MetaProcess for Heir {
-        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
             cx.spawn_meta(Self)?;
             Err(Reason::Normal)
         }
@@ -667,19 +662,14 @@ fn a_message_sent_to_a_child_right_after_its_spawn_arrives() {
     struct Parent(Arc<AtomicUsize>);
     struct Child(Arc<AtomicUsize>);
     impl MetaProcess for Parent {
-        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
             let child = cx.spawn_meta(Child(Arc::clone(&self.0)))?;
             cx.send(child, "hello")?;
             Err(Reason::Normal)
         }
     }
     impl MetaProcess for Child {
-        fn handle_message(
-            &mut self,
-            _: &mut MetaContext<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Handled {
             self.0.fetch_add(1, Ordering::Relaxed);
             Err(Reason::Normal)
         }
@@ -710,7 +700,7 @@ fn a_message_sent_to_a_child_right_after_its_spawn_arrives() {
 fn a_listener_that_is_born_during_a_stop_is_closed_at_once() {
     struct Late(Option<TcpServer>);
     impl MetaProcess for Late {
-        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
             cx.spawn_meta(self.0.take().expect("one listener"))?;
             Ok(())
         }
@@ -764,7 +754,7 @@ fn panics_of_a_meta_process_end_it_alone() {
         #[expect(dead_code, reason = "it is there to be dropped")] Option<Bomb>,
     );
     impl MetaProcess for Hurt {
-        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
             if self.0 == "init" {
                 std::panic::panic_any(Bomb);
             }
@@ -773,33 +763,28 @@ fn panics_of_a_meta_process_end_it_alone() {
             cx.call_again();
             Ok(())
         }
-        fn ready(&mut self, _: &mut MetaContext<'_>, _: Readiness) -> Result<(), Reason> {
+        fn ready(&mut self, _: &mut MetaContext<'_>, _: Readiness) -> Handled {
             if self.0 == "ready" {
                 std::panic::panic_any(Bomb)
             } else {
                 Ok(())
             }
         }
-        fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Handled {
             if self.0 == "timer" {
                 std::panic::panic_any(Bomb)
             } else {
                 Ok(())
             }
         }
-        fn flush(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn flush(&mut self, _: &mut MetaContext<'_>) -> Handled {
             if self.0 == "flush" {
                 std::panic::panic_any(Bomb)
             } else {
                 Ok(())
             }
         }
-        fn handle_message(
-            &mut self,
-            _: &mut MetaContext<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Handled {
             if self.0 == "message" {
                 std::panic::panic_any(Bomb)
             } else {
@@ -866,12 +851,7 @@ fn panics_of_a_meta_process_end_it_alone() {
 fn what_is_sent_right_after_the_spawn_is_never_lost() {
     struct Counting(Arc<AtomicUsize>);
     impl MetaProcess for Counting {
-        fn handle_message(
-            &mut self,
-            _: &mut MetaContext<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut MetaContext<'_>, _: Pid, _: Message) -> Handled {
             self.0.fetch_add(1, Ordering::Relaxed);
             Err(Reason::Normal)
         }

@@ -52,12 +52,7 @@ impl Slow {
 }
 
 impl MetaProcess for Slow {
-    fn handle_message(
-        &mut self,
-        cx: &mut MetaContext<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::Tcp(MessageTcp { data, .. }) => {
                 cx.sent(data.len(), 0);
@@ -78,17 +73,17 @@ impl MetaProcess for Slow {
         Ok(())
     }
 
-    fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn handle_timer(&mut self, _: &mut MetaContext<'_>) -> Handled {
         self.report(Report::Timer);
         Ok(())
     }
 
-    fn handle_stop(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn handle_stop(&mut self, _: &mut MetaContext<'_>) -> Handled {
         self.report(Report::Stop);
         Ok(())
     }
 
-    fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
+    fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Handled {
         self.report(Report::Exit(reason.clone()));
         self.ending = Some(reason);
         if let Some(patience) = self.patience {
@@ -221,12 +216,7 @@ struct Works {
 }
 
 impl MetaProcess for Works {
-    fn handle_message(
-        &mut self,
-        cx: &mut MetaContext<'_>,
-        from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, from: Pid, message: Message) -> Handled {
         let message = match message.downcast::<Result<u32, Reason>>() {
             Ok(result) => {
                 assert_eq!(from, cx.parent());

@@ -12,12 +12,7 @@ use crate::support::*;
 struct Ends;
 
 impl Actor for Ends {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message.downcast::<Reason>() {
             Ok(Reason::Panic(_)) => panic!("as the test asked"),
             Ok(reason) => Err(reason),

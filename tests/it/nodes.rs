@@ -18,19 +18,14 @@ struct Serving {
 }
 
 impl Actor for Serving {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let server = TcpServer::bind("127.0.0.1:0")?;
         let _ = self.addr.send(server.local_addr());
         cx.spawn_meta(server)?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Message::Tcp(packet) = message {
             cx.send_alias(packet.id, packet)?;
         }
@@ -141,7 +136,7 @@ fn stop_from_inside_a_process_works() {
 fn stop_from_init_works_on_whatever_thread_spawns() {
     struct Stopper(Node);
     impl Actor for Stopper {
-        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut Context<'_>) -> Handled {
             // A stop cannot wait for the end of the process that calls it.
             assert!(self.0.stop().is_clean(), "an empty report, at once");
             Ok(())
@@ -212,12 +207,7 @@ fn dropping_the_last_handle_stops_the_node_also_inside_an_actor() {
 
     struct Holder(Option<Node>);
     impl Actor for Holder {
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             self.0 = None;
             Ok(())
         }
@@ -261,9 +251,9 @@ fn last_handle_stops_its_node_wherever_it_is_dropped() {
             struct Spawns<F>(Option<F>);
             impl<F> Actor for Spawns<F>
             where
-                F: FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static,
+                F: FnOnce(&mut Context<'_>) -> Handled + Send + 'static,
             {
-                fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+                fn init(&mut self, cx: &mut Context<'_>) -> Handled {
                     self.0.take().map_or(Ok(()), |init| init(cx))
                 }
             }
@@ -272,7 +262,7 @@ fn last_handle_stops_its_node_wherever_it_is_dropped() {
         ("blocking work", |node, slot| {
             struct Works(Slot);
             impl Actor for Works {
-                fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+                fn init(&mut self, cx: &mut Context<'_>) -> Handled {
                     let slot = Arc::clone(&self.0);
                     cx.blocking(1, move || drop(slot.lock().unwrap().take()))?;
                     Ok(())
@@ -284,7 +274,7 @@ fn last_handle_stops_its_node_wherever_it_is_dropped() {
         ("a resolver", |node, _| {
             struct Connects;
             impl Actor for Connects {
-                fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+                fn init(&mut self, cx: &mut Context<'_>) -> Handled {
                     cx.spawn_meta(TcpConnection::connect("a.test:1")?)?;
                     Ok(())
                 }
@@ -294,12 +284,7 @@ fn last_handle_stops_its_node_wherever_it_is_dropped() {
         ("a logger", |node, _| {
             struct Fails;
             impl Actor for Fails {
-                fn handle_message(
-                    &mut self,
-                    _: &mut Context<'_>,
-                    _: Pid,
-                    _: Message,
-                ) -> Result<(), Reason> {
+                fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
                     Err(Reason::error("on purpose"))
                 }
             }
@@ -371,7 +356,7 @@ fn a_handler_that_hangs_is_reported_and_left_behind() {
 fn a_process_that_ignores_its_exit_signal_is_killed_and_reported() {
     struct Stubborn(Sender<Reason>);
     impl Actor for Stubborn {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             cx.set_trap_exit(true);
             Ok(())
         }
@@ -444,7 +429,7 @@ fn spawning_from_many_threads_during_a_stop_leaves_no_orphan() {
         let ended = Arc::new(AtomicUsize::new(0));
         struct Counted(Arc<AtomicUsize>, Arc<AtomicUsize>);
         impl Actor for Counted {
-            fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+            fn init(&mut self, _: &mut Context<'_>) -> Handled {
                 self.0.fetch_add(1, Ordering::SeqCst);
                 Ok(())
             }
@@ -652,7 +637,7 @@ fn poll_that_keeps_failing_is_asked_a_bounded_number_of_times() {
 struct Stopping;
 
 impl Actor for Stopping {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.stop_node();
         Ok(())
     }

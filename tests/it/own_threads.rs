@@ -8,7 +8,7 @@ use longshore::prelude::*;
 use longshore::{ProcessState, SpawnError, StopOptions};
 
 use crate::support::{
-    LIMIT, Probe, Seen, count, node, node_with, stop_clean, wait_for_count, wait_until,
+    Handled, LIMIT, Probe, Seen, count, node, node_with, stop_clean, wait_for_count, wait_until,
 };
 
 fn own() -> SpawnOptions {
@@ -28,13 +28,7 @@ impl Request for Ping {
 struct Echo;
 
 impl Actor for Echo {
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         reply.answer::<Ping>(());
         Ok(())
     }
@@ -86,12 +80,12 @@ impl Where {
 }
 
 impl Actor for Where {
-    fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, _: &mut Context<'_>) -> Handled {
         self.report("init");
         Ok(())
     }
 
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         self.report("message");
         Ok(())
     }
@@ -231,12 +225,7 @@ fn supervisor_abandons_a_child_whose_own_thread_does_not_return() {
         std::sync::Arc<std::sync::Mutex<mpsc::Receiver<()>>>,
     );
     impl Actor for Stuck {
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             self.0.send(()).expect("the test listens");
             let gate = self.1.lock().expect("no panic");
             let _ = gate.recv_timeout(LIMIT);
@@ -283,7 +272,7 @@ fn stop_names_the_process_whose_own_thread_does_not_return() {
 struct Fails(Option<(Node, Pid)>);
 
 impl Actor for Fails {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         self.0 = cx.node().map(|node| (node, cx.pid()));
         Err(Reason::error("as asked"))
     }

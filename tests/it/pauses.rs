@@ -96,19 +96,14 @@ struct Server {
 }
 
 impl Actor for Server {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let server = TcpServer::bind(self.options.clone())?;
         println!("@address {} {}", self.name, server.local_addr());
         cx.spawn_meta(server)?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(connect) => {
                 let id = connect.id;
@@ -138,7 +133,7 @@ impl Actor for Server {
 struct Lines;
 
 impl Session for Lines {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if input.ends_with(b"\n") {
             cx.write(input.take());
         }
@@ -154,7 +149,7 @@ impl Session for Lines {
 struct Sessions(TcpServerOptions);
 
 impl Actor for Sessions {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let server = TcpServer::bind(self.0.clone())?;
         println!("@address session {}", server.local_addr());
         cx.spawn_meta(server.serve(|| Lines))?;
@@ -166,19 +161,14 @@ impl Actor for Sessions {
 struct Client(SocketAddr, Run);
 
 impl Actor for Client {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let mut options = TcpConnectionOptions::from(self.0);
         options.connect_timeout = Some(self.1.or_default(options.connect_timeout));
         cx.spawn_meta(TcpConnection::connect(options)?)?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(_) => println!("@connected"),
             Message::TcpDisconnect(end) => println!("@ended connect {}", end.reason),

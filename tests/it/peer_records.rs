@@ -122,7 +122,7 @@ fn behaviors() -> Vec<Behavior> {
 struct Indifferent(mpsc::Sender<SocketAddr>, TcpServerOptions);
 
 impl Actor for Indifferent {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let server = TcpServer::bind(self.1.clone().with_host("127.0.0.1"))?;
         self.0.send(server.local_addr())?;
         cx.spawn_meta(server)?;

@@ -21,7 +21,7 @@ fn local() -> TcpServerOptions {
 pub struct Blocks(mpsc::Sender<DisconnectReason>);
 
 impl Session for Blocks {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         let byte = input[0];
         input.advance(1);
         cx.write(vec![byte; MIB]);
@@ -210,7 +210,7 @@ pub fn write_until_reset(stream: &mut impl Write) {
 pub struct Echo(pub mpsc::Sender<DisconnectReason>);
 
 impl Session for Echo {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         cx.write(input.take());
         Ok(())
     }
@@ -239,7 +239,7 @@ fn peer_that_writes_everything_before_it_reads_is_bounded_by_the_write_timeout()
 pub struct Ends(pub mpsc::Sender<usize>, pub bool);
 
 impl Session for Ends {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if !std::mem::replace(&mut self.1, true) {
             input.advance(1);
             cx.write(vec![9; 16 * MIB]);
@@ -249,7 +249,7 @@ impl Session for Ends {
         Ok(())
     }
 
-    fn peer_closed(&mut self, cx: &mut SessionContext<'_>) -> Result<(), Reason> {
+    fn peer_closed(&mut self, cx: &mut SessionContext<'_>) -> Handled {
         self.0.send(0)?;
         cx.close();
         Ok(())
@@ -300,7 +300,7 @@ struct Leaves {
 }
 
 impl Session for Leaves {
-    fn received(&mut self, _: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, _: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         let taken = input.len().saturating_sub(self.bytes);
         input.advance(taken);
         self.seen.send(Ok(taken))?;
@@ -358,7 +358,7 @@ fn parser_may_leave_up_to_the_limit_and_not_a_byte_more() {
 struct Request(usize, mpsc::Sender<u32>, u32);
 
 impl Session for Request {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         self.2 += 1;
         if input.len() < self.0 {
             cx.need(self.0);

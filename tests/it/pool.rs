@@ -41,12 +41,7 @@ struct Worker {
 }
 
 impl Actor for Worker {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Handled {
         match message.downcast::<Gate>().map_err(Message::from) {
             // Blocks until the gate opens.
             Ok(Gate(gate)) => {
@@ -64,13 +59,7 @@ impl Actor for Worker {
         Ok(())
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         reply.send(self.number);
         Ok(())
     }
@@ -163,7 +152,7 @@ fn a_worker_whose_init_fails_is_tried_again_and_the_pool_lives_on() {
     /// Starts, while its replacement fails a few times.
     struct Moody(usize);
     impl Actor for Moody {
-        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut Context<'_>) -> Handled {
             if (3..6).contains(&self.0) {
                 Err(Reason::error("not now"))
             } else {
@@ -176,16 +165,11 @@ fn a_worker_whose_init_fails_is_tried_again_and_the_pool_lives_on() {
             _: Pid,
             _: Message,
             reply: Reply,
-        ) -> Result<(), Reason> {
+        ) -> Handled {
             reply.send(self.0);
             Ok(())
         }
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             Err(Reason::error("ends"))
         }
     }
@@ -214,7 +198,7 @@ fn a_factory_that_panics_is_tried_again_and_the_pool_lives_on() {
             _: Pid,
             _: Message,
             reply: Reply,
-        ) -> Result<(), Reason> {
+        ) -> Handled {
             reply.send(self.0);
             Ok(())
         }
@@ -239,7 +223,7 @@ fn a_factory_that_panics_is_tried_again_and_the_pool_lives_on() {
 fn a_pool_whose_first_workers_fail_is_not_spawned() {
     struct Failing;
     impl Actor for Failing {
-        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut Context<'_>) -> Handled {
             Err(Reason::error("never"))
         }
     }
@@ -474,7 +458,7 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
     /// Blocks its stripe until the channel has a value.
     struct Obstacle(Receiver<()>);
     impl MetaProcess for Obstacle {
-        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Handled {
             Ok(value_of(&self.0)?)
         }
     }
@@ -532,12 +516,7 @@ fn a_pool_that_takes_the_name_before_the_loop_has_looked_is_refused_as_well() {
 fn a_pool_spreads_the_datagrams_of_a_udp_server() {
     struct Answering(usize);
     impl Actor for Answering {
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             if let Message::Udp(packet) = message {
                 let answer = self.0.to_string();
                 cx.send_alias(
@@ -569,12 +548,7 @@ fn a_pool_spreads_the_datagrams_of_a_udp_server() {
 fn workers_have_the_options_of_their_pool() {
     struct Region(Sender<(Option<String>, String)>);
     impl Actor for Region {
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             let value = cx.environment::<String>("region");
             let region = value.map(|value| value.to_string());
             let thread = format!("{:?}", std::thread::current().id());

@@ -56,11 +56,7 @@ fn init_may_spawn_send_set_timers_and_start_meta_processes() {
 }
 
 /// Acquires one of each resource in `init` before it fails.
-fn litter(
-    cx: &mut Context<'_>,
-    port: Sender<std::net::SocketAddr>,
-    other: Pid,
-) -> Result<(), Reason> {
+fn litter(cx: &mut Context<'_>, port: Sender<std::net::SocketAddr>, other: Pid) -> Handled {
     let server = TcpServer::bind("127.0.0.1:0")?;
     let _ = port.send(server.local_addr());
     cx.spawn_meta(server)?;
@@ -136,7 +132,7 @@ fn a_port_of_a_failed_init_is_free_for_the_next_attempt_also_on_the_only_worker(
         /// Binds the port, and starts with the last attempt only.
         struct Stubborn(std::net::SocketAddr, u32);
         impl Actor for Stubborn {
-            fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            fn init(&mut self, cx: &mut Context<'_>) -> Handled {
                 cx.spawn_meta(TcpServer::bind(self.0)?)?;
                 if self.1 == 0 {
                     Ok(())
@@ -305,7 +301,7 @@ fn a_process_that_ends_can_neither_take_a_name_nor_watch_a_process() {
 fn terminate_finds_the_process_out_of_the_table_and_its_watchers_notified() {
     struct Watched(Pid, Sender<(bool, bool)>);
     impl Actor for Watched {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             cx.spawn_meta(UdpServer::bind("127.0.0.1:0")?)?;
             Ok(())
         }
@@ -372,12 +368,7 @@ impl Panicking {
 }
 
 impl Actor for Panicking {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         self.at(Place::Message);
         if self.place == Place::DropOfPayload {
             std::panic::panic_any(Bomb);
@@ -386,13 +377,7 @@ impl Actor for Panicking {
         Err(Reason::error("done"))
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         self.at(Place::Call);
         reply.send(());
         Ok(())

@@ -243,7 +243,7 @@ fn client_connection_sends_its_header_first() {
 struct Teller(SocketAddr);
 
 impl Session for Teller {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if input.windows(4).any(|four| four == b"\r\n\r\n") {
             let text = format!("client {}\n", self.0.ip());
             let length = text.len();

@@ -133,11 +133,11 @@ struct Chatter {
 struct Again;
 
 impl Actor for Chatter {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         Ok(cx.send(cx.pid(), Again)?)
     }
 
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         if self.is_over.load(Ordering::Relaxed) {
             return Err(Reason::Normal);
         }
@@ -563,16 +563,12 @@ fn relayed_connection_is_not_made_anew() {
 struct Greeter(mpsc::Sender<String>);
 
 impl Session for Greeter {
-    fn connected(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        connect: &MessageTcpConnect,
-    ) -> Result<(), Reason> {
+    fn connected(&mut self, cx: &mut SessionContext<'_>, connect: &MessageTcpConnect) -> Handled {
         cx.write(format!("hello {}\n", connect.attempt));
         Ok(())
     }
 
-    fn received(&mut self, _: &mut SessionContext<'_>, line: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, _: &mut SessionContext<'_>, line: &mut Buffer) -> Handled {
         self.0.send(String::from_utf8_lossy(line).into_owned())?;
         Ok(())
     }
@@ -581,7 +577,7 @@ impl Session for Greeter {
         &mut self,
         _: &mut SessionContext<'_>,
         lost: &MessageTcpReconnecting,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         self.0.send(format!("lost: {}", lost.reason))?;
         Ok(())
     }

@@ -43,12 +43,7 @@ enum Do {
 struct Fragile;
 
 impl Actor for Fragile {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message.downcast::<Do>() {
             Ok(Do::Panic) => panic!("as luck would have it"),
             Ok(Do::Fail(reason)) => return Err(reason),
@@ -64,12 +59,7 @@ impl Actor for Fragile {
 struct FragileMeta;
 
 impl MetaProcess for FragileMeta {
-    fn handle_message(
-        &mut self,
-        cx: &mut MetaContext<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut MetaContext<'_>, _: Pid, message: Message) -> Handled {
         match message.downcast::<Do>() {
             Ok(Do::Panic) => panic!("as luck would have it"),
             Ok(Do::Fail(reason)) => Err(reason),
@@ -152,16 +142,11 @@ fn end_that_was_asked_for_is_no_error() {
 fn trapped_signal_that_a_process_ends_by_is_no_error_and_another_reason_is_one() {
     struct Traps;
     impl Actor for Traps {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             cx.set_trap_exit(true);
             Ok(())
         }
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             match message {
                 Message::Exit(exit) if exit.reason == Reason::error("go") => Err(exit.reason),
                 _ => Err(Reason::error("surprised")),
@@ -525,12 +510,7 @@ fn tracing_gets_an_event_with_the_fields() {
 struct Busy(Vec<Duration>);
 
 impl Actor for Busy {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Ok(time) = message.downcast::<Duration>() {
             let started = std::time::Instant::now();
             while started.elapsed() < time {
@@ -541,13 +521,7 @@ impl Actor for Busy {
         Ok(())
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         reply.send(std::mem::take(&mut self.0));
         Ok(())
     }

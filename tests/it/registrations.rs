@@ -60,7 +60,7 @@ fn listener_leaves_the_poll() {
 struct Serves(TcpListener);
 
 impl Actor for Serves {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let server = TcpServer::from_std(self.0.try_clone()?, TcpServerOptions::default())?;
         cx.spawn_meta(server)?;
         Ok(())
@@ -129,7 +129,7 @@ fn unix_datagram_socket_leaves_the_poll() {
 struct Source(UnixStream);
 
 impl MetaProcess for Source {
-    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         self.0.set_nonblocking(true)?;
         cx.register(&self.0)?;
         Ok(())
@@ -154,7 +154,7 @@ fn source_of_a_user_leaves_the_poll() {
 struct Closes(Option<UnixStream>);
 
 impl MetaProcess for Closes {
-    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         cx.register(self.0.as_ref().expect("a socket"))?;
         self.0 = None;
         Ok(())
@@ -241,19 +241,19 @@ fn connection_that_is_killed_leaves_the_poll() {
 fn init_that_fails_reaches_the_parent() {
     struct Fails;
     impl MetaProcess for Fails {
-        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Handled {
             Err(Reason::error("on purpose"))
         }
     }
     struct Panics;
     impl MetaProcess for Panics {
-        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Handled {
             panic!("on purpose")
         }
     }
     struct Done;
     impl MetaProcess for Done {
-        fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut MetaContext<'_>) -> Handled {
             Err(Reason::Normal)
         }
     }
@@ -283,7 +283,7 @@ fn init_that_fails_reaches_the_parent() {
 struct Registers(Option<Arc<TcpListener>>);
 
 impl MetaProcess for Registers {
-    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         cx.register(&self.0.take().expect("once"))?;
         Ok(())
     }

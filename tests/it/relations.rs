@@ -312,7 +312,7 @@ fn spawning_with_a_link_ends_the_child_with_its_parent() {
     let failed = parent.run(|cx| {
         struct Failing;
         impl Actor for Failing {
-            fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+            fn init(&mut self, _: &mut Context<'_>) -> Handled {
                 Err(Reason::error("init"))
             }
         }
@@ -392,7 +392,7 @@ impl Actor for Linking {
         _: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         if let Ok(pid) = message.downcast::<Pid>() {
             cx.link(pid).map_err(|_| Reason::NoProcess)?;
             reply.send(());

@@ -64,7 +64,7 @@ impl Dialer {
 }
 
 impl Session for Dialer {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if let Some(end) = input.iter().position(|byte| *byte == b'\n') {
             let line = input.split_to(end + 1);
             self.handle_line(cx, &String::from_utf8_lossy(&line[..end]));
@@ -108,7 +108,7 @@ impl Session for Dialer {
 struct Echo;
 
 impl Session for Echo {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         cx.write(input.take());
         Ok(())
     }

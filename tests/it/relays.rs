@@ -332,7 +332,7 @@ fn end_of_the_owner_and_stop_of_the_node_end_both_connections() {
 struct Dialer(mpsc::Sender<MessageRelayEnd>);
 
 impl Session for Dialer {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
             return Ok(());
         };
@@ -343,16 +343,11 @@ impl Session for Dialer {
         Ok(())
     }
 
-    fn peer_closed(&mut self, _: &mut SessionContext<'_>) -> Result<(), Reason> {
+    fn peer_closed(&mut self, _: &mut SessionContext<'_>) -> Handled {
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut SessionContext<'_>, _: Pid, message: Message) -> Handled {
         if let Message::TcpConnect(connect) = message {
             cx.write("connected\n");
             cx.relay_with(connect.id)?;
@@ -369,7 +364,7 @@ impl Session for Dialer {
 struct Echo;
 
 impl Session for Echo {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         cx.write(input.take());
         Ok(())
     }

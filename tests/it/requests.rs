@@ -142,13 +142,7 @@ fn a_request_whose_callee_drops_it_panics_or_ends_is_answered_at_once() {
     // A failing and a panicking handler.
     struct Hurt(bool);
     impl Actor for Hurt {
-        fn handle_call(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-            _: Reply,
-        ) -> Result<(), Reason> {
+        fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, _: Reply) -> Handled {
             if self.0 {
                 panic!("asked to")
             } else {
@@ -327,7 +321,7 @@ async fn promises_are_awaited_and_messages_sent_from_tasks_of_tokio() {
             _: Pid,
             message: Message,
             reply: Reply,
-        ) -> Result<(), Reason> {
+        ) -> Handled {
             if let Ok(number) = message.downcast::<u32>() {
                 reply.send(number * 2);
             }

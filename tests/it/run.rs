@@ -14,12 +14,12 @@ use crate::support::*;
 struct Ends(Reason);
 
 impl Actor for Ends {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.send(cx.pid(), ())?;
         Ok(())
     }
 
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         Err(self.0.clone())
     }
 }
@@ -65,7 +65,7 @@ fn run_names_the_root_that_failed() {
 fn supervisor_that_gave_up_as_the_root_has_the_failed_child_as_its_source() {
     struct Fails;
     impl Actor for Fails {
-        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut Context<'_>) -> Handled {
             Err(std::io::Error::from(std::io::ErrorKind::StorageFull))?
         }
     }
@@ -89,7 +89,7 @@ fn supervisor_that_gave_up_as_the_root_has_the_failed_child_as_its_source() {
 fn root_whose_init_fails_is_an_error_of_the_spawn() {
     struct Fails;
     impl Actor for Fails {
-        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut Context<'_>) -> Handled {
             Err(Reason::error("no paper"))
         }
     }
@@ -113,16 +113,11 @@ fn run_inside_the_runtime_is_an_error() {
 fn node_that_is_stopped_from_inside_returns_its_report() {
     struct Stops;
     impl Actor for Stops {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             cx.send(cx.pid(), ())?;
             Ok(())
         }
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             cx.stop_node();
             Ok(())
         }
@@ -139,7 +134,7 @@ struct Stays {
 }
 
 impl Actor for Stays {
-    fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, _: &mut Context<'_>) -> Handled {
         println!("running");
         Ok(())
     }

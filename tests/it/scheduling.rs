@@ -54,12 +54,7 @@ fn what_a_handler_sends_before_and_while_it_blocks_is_handled() {
 fn processes_with_long_handlers_run_side_by_side() {
     struct Computes(Arc<AtomicU32>, mpsc::Sender<bool>);
     impl Actor for Computes {
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             let Message::Tcp(packet) = message else {
                 return Ok(());
             };
@@ -202,7 +197,7 @@ struct Flooder {
 }
 
 impl Actor for Flooder {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         if self.bursts.fetch_add(1, Relaxed) == 50 {
             return Err(Reason::Normal);
         }
@@ -245,7 +240,7 @@ struct Receiver {
 }
 
 impl Actor for Receiver {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         if let Some(seen) = self.seen.take() {
             // The test may have ended.
             let _ = seen.send(self.bursts.load(Relaxed));
@@ -258,12 +253,7 @@ impl Actor for Receiver {
 struct Patient;
 
 impl Actor for Patient {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Message::Tcp(packet) = message
             && packet.data.len() < 8
         {

@@ -11,12 +11,7 @@ use crate::support::*;
 struct Fragile;
 
 impl Actor for Fragile {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         message.downcast::<Reason>().map_or(Ok(()), Err)
     }
 }
@@ -208,7 +203,7 @@ impl Actor for Works {
         _: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         let time = message.downcast::<Duration>()?;
         let begun = Instant::now();
         while begun.elapsed() < time {
@@ -283,13 +278,7 @@ fn node_shows_what_its_figures_show() {
 struct Silent(Vec<Reply>);
 
 impl Actor for Silent {
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         self.0.push(reply);
         Ok(())
     }
@@ -406,12 +395,7 @@ struct Ring {
 struct Over;
 
 impl Actor for Ring {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Some(next) = message.downcast_ref::<Pid>() {
             self.next = Some(*next);
         } else if message.is::<Over>() {

@@ -52,7 +52,7 @@ fn local() -> TcpServerOptions {
 struct Shouter;
 
 impl Session for Shouter {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         match &input[..] {
             b"panic" => panic!("asked to"),
             b"fail" => return Err(Reason::error("asked to")),
@@ -138,7 +138,7 @@ fn malformed_input_is_answered_before_the_connection_closes() {
 struct Units(mpsc::Sender<usize>);
 
 impl Session for Units {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         self.0.send(input.len())?;
         if input.len() < 4 {
             cx.need(4);
@@ -174,7 +174,7 @@ fn unframed_input_is_pulled_at_the_pace_of_the_session() {
 fn input_beyond_the_limit_that_is_left_is_malformed() {
     struct Hoarder(mpsc::Sender<FrameError>);
     impl Session for Hoarder {
-        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
             Ok(())
         }
 
@@ -212,7 +212,7 @@ fn input_beyond_the_limit_that_is_left_is_malformed() {
 struct Blocks;
 
 impl Session for Blocks {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         let byte = input[0];
         input.advance(1);
         cx.write(vec![byte; MIB]);
@@ -247,32 +247,19 @@ fn pipelined_requests_of_a_late_reader_are_answered_one_by_one() {
 fn paused_session_is_offered_nothing_until_it_resumes() {
     struct Slow(Arc<Mutex<Vec<Pid>>>);
     impl Session for Slow {
-        fn connected(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            _: &MessageTcpConnect,
-        ) -> Result<(), Reason> {
+        fn connected(&mut self, cx: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
             self.0.lock().expect("no panic").push(cx.pid());
             cx.pause();
             cx.write("paused");
             Ok(())
         }
 
-        fn received(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            input: &mut Buffer,
-        ) -> Result<(), Reason> {
+        fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
             cx.write(input.take());
             Ok(())
         }
 
-        fn handle_message(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut SessionContext<'_>, _: Pid, _: Message) -> Handled {
             cx.write("resumed ");
             cx.resume();
             Ok(())
@@ -297,7 +284,7 @@ fn paused_session_is_offered_nothing_until_it_resumes() {
 fn client_session_sees_its_attempt_fail() {
     struct Client(mpsc::Sender<DisconnectReason>);
     impl Session for Client {
-        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
             Ok(())
         }
 
@@ -330,20 +317,12 @@ fn client_session_sees_its_attempt_fail() {
 fn client_session_talks_to_a_server_session() {
     struct Greeter(mpsc::Sender<Vec<u8>>);
     impl Session for Greeter {
-        fn connected(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            _: &MessageTcpConnect,
-        ) -> Result<(), Reason> {
+        fn connected(&mut self, cx: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
             cx.write("hello\n");
             Ok(())
         }
 
-        fn received(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            input: &mut Buffer,
-        ) -> Result<(), Reason> {
+        fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
             self.0.send(input.to_vec())?;
             cx.close();
             Ok(())
@@ -415,28 +394,19 @@ fn read_to_reset(addr: SocketAddr) {
 struct Fours(Arc<Mutex<Vec<Pid>>>);
 
 impl Session for Fours {
-    fn connected(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        _: &MessageTcpConnect,
-    ) -> Result<(), Reason> {
+    fn connected(&mut self, cx: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
         self.0.lock().unwrap().push(cx.pid());
         Ok(())
     }
 
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if input.len() >= 4 {
             cx.write(input.split_to(4));
         }
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut SessionContext<'_>, _: Pid, message: Message) -> Handled {
         match message.downcast_ref::<bool>() {
             Some(true) => cx.pause(),
             _ => cx.resume(),
@@ -519,16 +489,12 @@ fn frame_timeout_stands_still_while_a_session_is_paused() {
 fn panic_before_connected_has_returned_resets_behind_what_was_written() {
     struct Early;
     impl Session for Early {
-        fn connected(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            _: &MessageTcpConnect,
-        ) -> Result<(), Reason> {
+        fn connected(&mut self, cx: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
             cx.write("hello");
             panic!("asked to")
         }
 
-        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
             Ok(())
         }
     }
@@ -544,11 +510,7 @@ fn panic_before_connected_has_returned_resets_behind_what_was_written() {
 fn framing_that_a_message_sets_applies_to_what_was_left() {
     struct Switch(Arc<Mutex<Vec<Pid>>>);
     impl Session for Switch {
-        fn received(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            input: &mut Buffer,
-        ) -> Result<(), Reason> {
+        fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
             if input.ends_with(b"\n") {
                 // Left as it is, until a message says how to read it.
                 self.0.lock().expect("no panic").push(cx.pid());
@@ -558,12 +520,7 @@ fn framing_that_a_message_sets_applies_to_what_was_left() {
             Ok(())
         }
 
-        fn handle_message(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut SessionContext<'_>, _: Pid, _: Message) -> Handled {
             cx.set_framing(Framing::lines())
         }
     }
@@ -587,16 +544,11 @@ fn framing_that_a_message_sets_applies_to_what_was_left() {
 fn client_session_that_closes_before_it_is_connected_ends() {
     struct Impatient(mpsc::Sender<DisconnectReason>);
     impl Session for Impatient {
-        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
             Ok(())
         }
 
-        fn handle_message(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut SessionContext<'_>, _: Pid, _: Message) -> Handled {
             cx.close();
             Ok(())
         }
@@ -645,22 +597,14 @@ fn panic_in_the_factory_closes_the_connection_and_nothing_else() {
 fn session_that_writes_more_than_its_limit_is_closed_after_a_prefix() {
     struct Flood;
     impl Session for Flood {
-        fn connected(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            _: &MessageTcpConnect,
-        ) -> Result<(), Reason> {
+        fn connected(&mut self, cx: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
             for byte in 0..40_u8 {
                 cx.write(vec![byte; MIB]);
             }
             Ok(())
         }
 
-        fn received(
-            &mut self,
-            _: &mut SessionContext<'_>,
-            input: &mut Buffer,
-        ) -> Result<(), Reason> {
+        fn received(&mut self, _: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
             input.clear();
             Ok(())
         }

@@ -34,18 +34,13 @@ impl Echo {
 }
 
 impl Actor for Echo {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.spawn_meta(self.tcp.take().expect("once"))?;
         cx.spawn_meta(self.udp.take().expect("once"))?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         let _ = match message {
             Message::Tcp(packet) => cx.send_alias(packet.id, packet),
             Message::Udp(packet) => cx.send_alias(packet.id, packet),
@@ -234,7 +229,7 @@ fn stop_from_inside_ends_the_node_and_is_reported_to_a_thread_that_waits() {
 fn stop_in_an_init_does_not_wait_for_itself() {
     struct Stops(Node);
     impl Actor for Stops {
-        fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, _: &mut Context<'_>) -> Handled {
             drop(self.0.stop());
             Ok(())
         }
@@ -305,17 +300,12 @@ fn nodes_that_come_and_go_leave_nothing() {
 struct Pours(Option<TcpServer>);
 
 impl Actor for Pours {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.spawn_meta(self.0.take().expect("once"))?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Message::TcpConnect(connect) = message {
             let much = MessageTcp::new(connect.id, vec![1; 16 << 20]);
             cx.send_alias(connect.id, much)?;

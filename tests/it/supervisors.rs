@@ -45,17 +45,12 @@ struct Member {
 }
 
 impl Actor for Member {
-    fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, _: &mut Context<'_>) -> Handled {
         self.events.send(Up(self.name))?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message.downcast::<End>() {
             Ok(End(Reason::Panic(text))) => panic!("{text}"),
             Ok(End(reason)) => Err(reason),
@@ -304,7 +299,7 @@ struct Asks {
 }
 
 impl Actor for Asks {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         self.events.send(Up("slow"))?;
         Ok(cx.call(self.gate, Open, LIMIT)?)
     }
@@ -317,7 +312,7 @@ struct Slow {
 }
 
 impl Actor for Slow {
-    fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, _: &mut Context<'_>) -> Handled {
         self.events.send(Up("slow"))?;
         let gate = self.gate.lock().map_err(|_| Reason::error("poisoned"))?;
         value_of(&gate)?;
@@ -329,7 +324,7 @@ impl Actor for Slow {
 struct Failing(Arc<AtomicUsize>);
 
 impl Actor for Failing {
-    fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, _: &mut Context<'_>) -> Handled {
         let left = self.0.load(Ordering::Relaxed);
         if left == 0 {
             return Ok(());
@@ -341,7 +336,7 @@ impl Actor for Failing {
         }
     }
 
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         Err(Reason::error("as the test wants"))
     }
 }
@@ -510,7 +505,7 @@ fn wrong_options_are_refused_by_name() {
 struct Deaf;
 
 impl Actor for Deaf {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.set_trap_exit(true);
         Ok(())
     }
@@ -540,7 +535,7 @@ fn child_that_ignores_its_shutdown_is_killed_after_its_time() {
 struct Blocked(Arc<Mutex<Receiver<()>>>);
 
 impl Actor for Blocked {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         let gate = self.0.lock().map_err(|_| Reason::error("poisoned"))?;
         value_of(&gate)?;
         Ok(())
@@ -667,7 +662,7 @@ struct SlowAgain {
 }
 
 impl Actor for SlowAgain {
-    fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, _: &mut Context<'_>) -> Handled {
         self.events.send(Up("slow"))?;
         if self.is_again {
             let gate = self.gate.lock().map_err(|_| Reason::error("poisoned"))?;
@@ -709,7 +704,7 @@ fn start_that_takes_too_long_is_given_up_and_counts() {
 struct Door(Arc<Mutex<Option<SocketAddr>>>);
 
 impl Actor for Door {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let mut address = self.0.lock().map_err(|_| Reason::error("poisoned"))?;
         let server = match *address {
             Some(address) => TcpServer::bind(address)?,
@@ -720,12 +715,7 @@ impl Actor for Door {
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message.downcast::<End>() {
             Ok(End(reason)) => Err(reason),
             Err(_) => Ok(()),

@@ -166,12 +166,7 @@ fn timer_for_a_name_ticks_for_its_next_holder() {
 struct Listening(mpsc::Sender<Pid>);
 
 impl MetaProcess for Listening {
-    fn handle_message(
-        &mut self,
-        _: &mut MetaContext<'_>,
-        from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut MetaContext<'_>, from: Pid, message: Message) -> Handled {
         assert!(message.is::<Beat>(), "{message:?}");
         self.0.send(from)?;
         Ok(())

@@ -32,12 +32,12 @@ impl TypedActor for Machine {
         }
     }
 
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.register("machine")?;
         Ok(())
     }
 
-    fn handle(&mut self, cx: &mut Context<'_>, from: Pid, input: Input) -> Result<(), Reason> {
+    fn handle(&mut self, cx: &mut Context<'_>, from: Pid, input: Input) -> Handled {
         match input {
             Input::Panic => panic!("asked to"),
             Input::Number(0) => {
@@ -55,7 +55,7 @@ impl TypedActor for Machine {
         _: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         reply.send(message.downcast::<u32>()? + 1);
         Ok(())
     }

@@ -89,7 +89,7 @@ fn file_that_is_used_or_no_socket_is_never_removed() {
 struct Echo;
 
 impl Session for Echo {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         cx.write(input.take());
         Ok(())
     }
@@ -99,16 +99,12 @@ impl Session for Echo {
 struct Client(std::sync::mpsc::Sender<Vec<u8>>);
 
 impl Session for Client {
-    fn connected(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        _: &MessageTcpConnect,
-    ) -> Result<(), Reason> {
+    fn connected(&mut self, cx: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
         cx.write("hello");
         Ok(())
     }
 
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if input.len() == 5 {
             self.0.send(input.take().to_vec())?;
             cx.close();

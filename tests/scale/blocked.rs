@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use longshore::prelude::*;
 
 use crate::support::{
-    Owner, PATIENCE, Witness, alone, connect, eventually, node, round_trip, spawn_job,
+    Handled, Owner, PATIENCE, Witness, alone, connect, eventually, node, round_trip, spawn_job,
 };
 
 /// How long the handlers of these tests block.
@@ -75,12 +75,12 @@ fn one_sleeping_handler_stalls_others_for_less_than_10_ms() {
 struct Ticker(mpsc::Sender<Instant>);
 
 impl MetaProcess for Ticker {
-    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         cx.set_timer(Some(Duration::from_millis(5)));
         Ok(())
     }
 
-    fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn handle_timer(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         // The receiver is dropped because the test has ended.
         let _ = self.0.send(Instant::now());
         self.init(cx)
@@ -91,12 +91,7 @@ impl MetaProcess for Ticker {
 struct Parent(mpsc::Sender<Alias>);
 
 impl Actor for Parent {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         let alias = match message {
             Message::TcpConnect(connect) => connect.id,
             message => match message.downcast::<TcpServer>() {
@@ -206,7 +201,7 @@ struct Late {
 }
 
 impl Actor for Late {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         sleep(Duration::from_millis(100));
         cx.send(self.witness, 1_u64).map_err(Reason::error)?;
         sleep(Duration::from_millis(400));
@@ -245,7 +240,7 @@ fn tasks_behind_a_stuck_handler_do_not_wait_for_it() {
 struct Busy;
 
 impl Actor for Busy {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         cx.send(cx.pid(), ()).map_err(Reason::error)
     }
 }
@@ -257,7 +252,7 @@ struct Many {
 }
 
 impl Actor for Many {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         for pid in &self.pids {
             cx.send(*pid, 1_u64).map_err(Reason::error)?;
         }

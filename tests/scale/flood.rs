@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use longshore::prelude::*;
 
-use crate::support::{PATIENCE, alone, node, scaled};
+use crate::support::{Handled, PATIENCE, alone, node, scaled};
 
 const PROCESSES: usize = 64;
 /// Messages a process sends before it lets others run.
@@ -35,7 +35,7 @@ struct Numbered {
 struct Total(u64);
 
 impl Peer {
-    fn send_batch(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn send_batch(&mut self, cx: &mut Context<'_>) -> Handled {
         for _ in 0..BATCH.min(self.left) {
             self.left -= 1;
             let to = self.random.u64(..PROCESSES as u64) as usize;
@@ -76,12 +76,7 @@ impl Peer {
 }
 
 impl Actor for Peer {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Some(numbered) = message.downcast_ref::<Numbered>() {
             self.receive(numbered);
         } else if message.is::<More>() {

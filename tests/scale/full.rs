@@ -21,8 +21,8 @@ use mio::net::TcpListener as MioListener;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::support::{
-    PATIENCE, alone, connect, cpu_of_this_program, descriptors_allowed, eventually, is_loaded,
-    node, reset, scaled,
+    Handled, PATIENCE, alone, connect, cpu_of_this_program, descriptors_allowed, eventually,
+    is_loaded, node, reset, scaled,
 };
 
 /// Sends the client process an order.
@@ -157,7 +157,7 @@ struct Counter {
 }
 
 impl Actor for Counter {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let options = TcpServerOptions::from("127.0.0.1:0").with_framing(Framing::lines());
         let server = TcpServer::bind(options)?;
         self.addr.send(server.local_addr())?;
@@ -165,12 +165,7 @@ impl Actor for Counter {
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Message::Tcp(packet) = message {
             if packet.data[..] == NEW[..NEW.len() - 1] {
                 cx.write(packet.id, ANSWER);

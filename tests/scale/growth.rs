@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use longshore::prelude::*;
 
 use crate::support::{
-    Owner, PATIENCE, Until, alone, books_until, connect, descriptors_allowed, node,
+    Handled, Owner, PATIENCE, Until, alone, books_until, connect, descriptors_allowed, node,
 };
 
 const FEW: usize = 2_500;
@@ -72,17 +72,12 @@ impl Runner {
 }
 
 impl Actor for Runner {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.set_trap_exit(true);
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::Exit(exit) if exit.from == Target::Pid(Pid::NODE) => Err(exit.reason),
             message => {
@@ -256,7 +251,7 @@ struct Flood {
 }
 
 impl Flood {
-    fn send_all(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn send_all(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         while self.left > 0 && cx.send(self.to, self.left).is_ok() {
             self.left -= 1;
         }
@@ -265,11 +260,11 @@ impl Flood {
 }
 
 impl MetaProcess for Flood {
-    fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         self.send_all(cx)
     }
 
-    fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+    fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Handled {
         self.send_all(cx)
     }
 }
@@ -281,7 +276,7 @@ struct Count {
 }
 
 impl Actor for Count {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         self.left -= 1;
         if self.left == 0 {
             self.done.send(Instant::now()).unwrap();
@@ -326,7 +321,7 @@ fn one_who_begins_to_wait_behind_ten_thousand_is_served_soon() {
     // A message of the newcomer, then one behind it, which the owner handles: it does not overtake.
     struct Newcomer(Pid, Sender<()>);
     impl Newcomer {
-        fn send(&self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn send(&self, cx: &mut MetaContext<'_>) -> Handled {
             if cx.send(self.0, 0_u32).is_ok() {
                 self.1.send(()).ok();
                 return Err(Reason::Normal);
@@ -335,11 +330,11 @@ fn one_who_begins_to_wait_behind_ten_thousand_is_served_soon() {
         }
     }
     impl MetaProcess for Newcomer {
-        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
             self.send(cx)
         }
 
-        fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn handle_resume(&mut self, cx: &mut MetaContext<'_>) -> Handled {
             self.send(cx)
         }
     }
@@ -403,7 +398,7 @@ fn many_mailboxes_are_waited_for_by_one_meta_process_in_linear_time() {
     struct Sends(Vec<Pid>, Sender<Duration>);
 
     impl MetaProcess for Sends {
-        fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
             for pid in &self.0 {
                 cx.send(*pid, "fills it").unwrap();
             }
@@ -590,7 +585,7 @@ fn subscribers_come_and_go_in_linear_time() {
     grows_linearly("subscribers", |count| {
         struct Subscribes;
         impl Actor for Subscribes {
-            fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+            fn init(&mut self, cx: &mut Context<'_>) -> Handled {
                 cx.subscribe("event")?;
                 Ok(())
             }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use longshore::prelude::*;
 
 use crate::support::{
-    Owner, PATIENCE, Until, alone, books, books_until, connect, cpu_of_the_runtime, eventually,
-    heap_bytes, node, reset, scaled,
+    Handled, Owner, PATIENCE, Until, alone, books, books_until, connect, cpu_of_the_runtime,
+    eventually, heap_bytes, node, reset, scaled,
 };
 
 const PEERS: usize = 50;
@@ -138,7 +138,7 @@ fn peer_with_half_a_line_costs_what_it_has_sent() {
 struct Hoards;
 
 impl Session for Hoards {
-    fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
         Ok(())
     }
 }
@@ -146,12 +146,7 @@ impl Session for Hoards {
 struct Serves;
 
 impl Actor for Serves {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         cx.spawn_meta(message.downcast::<TcpServer>()?.serve(|| Hoards))?;
         Ok(())
     }
@@ -363,12 +358,7 @@ fn small_message_takes_little_time() {
 fn datagram_takes_little_time() {
     struct Receives;
     impl Actor for Receives {
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             if let Ok(server) = message.downcast::<UdpServer>() {
                 cx.spawn_meta(server)?;
             }

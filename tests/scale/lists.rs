@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use longshore::prelude::*;
 
 use crate::support::{
-    alone, connect, cpu_of_the_runtime, cpu_of_this_thread, descriptors_allowed, eventually,
-    heap_blocks, node, round_trip, scaled,
+    Handled, alone, connect, cpu_of_the_runtime, cpu_of_this_thread, descriptors_allowed,
+    eventually, heap_blocks, node, round_trip, scaled,
 };
 
 struct Idle;
@@ -17,7 +17,7 @@ struct Idle;
 impl Actor for Idle {}
 
 impl Session for Idle {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         cx.write(input.take());
         Ok(())
     }
@@ -26,12 +26,7 @@ impl Session for Idle {
 struct Root;
 
 impl Actor for Root {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         cx.spawn_meta(message.downcast::<TcpServer>()?.serve(|| Idle))?;
         Ok(())
     }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use longshore::prelude::*;
 
 use crate::support::{
-    PATIENCE, alone, connect, descriptors_allowed, eventually, heap_blocks, heap_bytes, node,
-    resident_bytes, round_trip, scaled,
+    Handled, PATIENCE, alone, connect, descriptors_allowed, eventually, heap_blocks, heap_bytes,
+    node, resident_bytes, round_trip, scaled,
 };
 
 /// What glibc's allocator adds to each block: a word, and rounding to 16 bytes.
@@ -124,12 +124,7 @@ fn memory_of_an_idle_connection_with_its_session_is_below_900_bytes() {
 struct QuietOwner;
 
 impl Actor for QuietOwner {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::Tcp(packet) => {
                 let _ = cx.send_alias(packet.id, packet);
@@ -145,13 +140,7 @@ impl Actor for QuietOwner {
         Ok(())
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         reply.send(());
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use longshore::prelude::*;
 use longshore::{Logger, StopOptions};
 
-use crate::support::{Owner, PATIENCE, alone, connect, round_trip, scaled};
+use crate::support::{Handled, Owner, PATIENCE, alone, connect, round_trip, scaled};
 
 /// Round trips that 99 of 100 stay below, in the best attempt: the machine itself is delayed as well.
 const BOUND: Duration = Duration::from_millis(50);
@@ -18,7 +18,7 @@ const ATTEMPTS: usize = 5;
 struct Flood;
 
 impl Actor for Flood {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         // Two for one, until the bound refuses them.
         while cx.send(cx.pid(), ()).is_ok() && cx.send(cx.pid(), ()).is_ok() {}
         Ok(())
@@ -29,12 +29,7 @@ impl Actor for Flood {
 struct PingPong;
 
 impl Actor for PingPong {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Handled {
         let to = message.downcast::<Pid>().unwrap_or(from);
         // The other may have ended.
         cx.send(to, ()).ok();
@@ -46,7 +41,7 @@ impl Actor for PingPong {
 struct Hangs(mpsc::Receiver<()>);
 
 impl Actor for Hangs {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         // An error is the end of the test.
         self.0.recv().ok();
         Ok(())
@@ -60,22 +55,16 @@ struct Panics {
 }
 
 impl Actor for Panics {
-    fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, _: &mut Context<'_>) -> Handled {
         assert!(!self.in_init, "init");
         Ok(())
     }
 
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         panic!("message")
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        _: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, _: Reply) -> Handled {
         panic!("call")
     }
 
@@ -95,13 +84,7 @@ impl Drop for Panics {
 struct Good;
 
 impl Actor for Good {
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         reply.send(());
         Ok(())
     }

@@ -9,15 +9,15 @@ use longshore::prelude::*;
 use longshore::{Flow, TcpLimits};
 
 use crate::support::{
-    PATIENCE, alone, connect, descriptors, descriptors_allowed, eventually, heap_bytes, node,
-    reset, round_trip, scaled,
+    Handled, PATIENCE, alone, connect, descriptors, descriptors_allowed, eventually, heap_bytes,
+    node, reset, round_trip, scaled,
 };
 
 /// Echoes whole messages of eight bytes, and panics at one of eight exclamation marks.
 struct Eights;
 
 impl Session for Eights {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         if input.len() < 8 {
             return Ok(());
         }
@@ -41,12 +41,7 @@ pub(crate) fn serve(node: &Node) -> SocketAddr {
 struct Root;
 
 impl Actor for Root {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Ok(server) = message.downcast::<TcpServer>() {
             cx.spawn_meta(server.serve(|| Eights))?;
         }
@@ -170,7 +165,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn pour(&mut self, cx: &mut SessionContext<'_>) -> Result<(), Reason> {
+    fn pour(&mut self, cx: &mut SessionContext<'_>) -> Handled {
         loop {
             match cx.try_write(&[0x55; 24][..]) {
                 Ok(Flow::Open) => {}
@@ -188,19 +183,15 @@ impl Rounds {
 }
 
 impl Session for Rounds {
-    fn connected(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        _: &MessageTcpConnect,
-    ) -> Result<(), Reason> {
+    fn connected(&mut self, cx: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
         self.pour(cx)
     }
 
-    fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
         Ok(())
     }
 
-    fn writable(&mut self, cx: &mut SessionContext<'_>) -> Result<(), Reason> {
+    fn writable(&mut self, cx: &mut SessionContext<'_>) -> Handled {
         if self.left == 0 {
             return Ok(());
         }
@@ -261,7 +252,7 @@ fn above_the_high_mark_is_followed_by_a_writable_a_million_times() {
 struct Listens(Option<(TcpServer, mpsc::Sender<()>, u32)>);
 
 impl Actor for Listens {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let (server, done, left) = self.0.take().expect("once");
         cx.spawn_meta(server.serve(move || Rounds {
             left,
@@ -278,12 +269,7 @@ struct Player {
 }
 
 impl Actor for Player {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(_) => {}
             Message::Tcp(packet) => {
@@ -360,12 +346,7 @@ fn connection_is_handed_over_ten_thousand_times_under_load() {
 struct Listener;
 
 impl Actor for Listener {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Ok(server) = message.downcast::<TcpServer>() {
             cx.spawn_meta(server)?;
         }

@@ -15,6 +15,9 @@ use longshore::prelude::*;
 /// Long enough for every wait on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a callback of a process or of a meta-process returns.
+pub(crate) type Handled = Result<(), Reason>;
+
 /// Holds the lock that keeps the other tests of this binary from running.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -252,19 +255,14 @@ impl Owner {
 }
 
 impl Actor for Owner {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         if let Some(name) = self.name {
             cx.register(name)?;
         }
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _from: Pid, message: Message) -> Handled {
         match message {
             Message::Tcp(packet) => {
                 self.receive(&packet);
@@ -309,7 +307,7 @@ impl Actor for Owner {
         _: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         match message.downcast::<Until>() {
             Ok(until) => {
                 self.waiting = Some((until, reply));
@@ -353,12 +351,7 @@ pub(crate) fn spawn_job(node: &Node, job: impl FnOnce() + Send + 'static) -> Pid
     struct Job;
     type Work = Box<dyn FnOnce() + Send>;
     impl Actor for Job {
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             message.downcast::<Work>()?();
             Ok(())
         }
@@ -380,12 +373,7 @@ impl Witness {
 }
 
 impl Actor for Witness {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         // The receiver is dropped because the test has ended.
         let _ = self.0.send(message.downcast()?);
         Ok(())

@@ -5,18 +5,13 @@ use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 
-use crate::support::{PATIENCE, alone, eventually, node, scaled};
+use crate::support::{Handled, PATIENCE, alone, eventually, node, scaled};
 
 /// Two of them keep a worker busy.
 struct Player;
 
 impl Actor for Player {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: Pid,
-        _: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, _: Message) -> Handled {
         // The other has ended when the node stops.
         cx.send(if from == Pid::NODE { cx.pid() } else { from }, ())
             .ok();
@@ -28,7 +23,7 @@ impl Actor for Player {
 struct Listener(mpsc::Sender<Instant>);
 
 impl Actor for Listener {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         self.0.send(Instant::now())?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 
-use crate::support::{PATIENCE, alone, eventually, node};
+use crate::support::{Handled, PATIENCE, alone, eventually, node};
 
 struct Leaf;
 impl Actor for Leaf {}
@@ -57,12 +57,7 @@ enum Shape {
 }
 
 impl Actor for Link {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         let Ok(shape) = message.downcast::<Shape>() else {
             return Ok(());
         };

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use longshore::prelude::*;
 
-use crate::support::{PATIENCE, Witness, alone, node, scaled, spawn_job};
+use crate::support::{Handled, PATIENCE, Witness, alone, node, scaled, spawn_job};
 
 /// Counts what it gets.
 struct Counter(Arc<AtomicU64>);
 
 impl Actor for Counter {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         self.0.fetch_add(1, Ordering::Release);
         Ok(())
     }

@@ -13,6 +13,7 @@
 //! 7. A stop without faults is clean and within its time, and nothing is left: processes, meta-processes, timers,
 //!    buffers, descriptors, connections.
 
+use super::Handled;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -181,7 +182,7 @@ impl Room {
         }
     }
 
-    fn handle_line(&mut self, cx: &mut Context<'_>, packet: &MessageTcp) -> Result<(), Reason> {
+    fn handle_line(&mut self, cx: &mut Context<'_>, packet: &MessageTcp) -> Handled {
         self.shared.book().data(self.incarnation, packet);
         let is_outgoing = self.shared.book().connections[&packet.id].is_outgoing;
         self.lines += 1;
@@ -222,7 +223,7 @@ impl Room {
     }
 
     /// Connects to itself; every other one gets an exit signal at once.
-    fn dial(&self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn dial(&self, cx: &mut Context<'_>) -> Handled {
         let dialed = cx.spawn_meta(TcpConnection::connect(addr())?)?;
         let is_exited = self.lines.is_multiple_of(2);
         let mut book = self.shared.book();
@@ -238,7 +239,7 @@ impl Room {
 }
 
 impl Actor for Room {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let limits = TcpLimits::default()
             .with_output_limit(40_000)
             .with_high_water_mark(8_000)
@@ -253,12 +254,7 @@ impl Actor for Room {
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(connect) => {
                 self.shared.book().connect(self.incarnation, &connect);

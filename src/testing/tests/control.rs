@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::{Echo, addr};
+use super::{Echo, Handled, addr};
 use crate::prelude::*;
 use crate::testing::*;
 
@@ -12,19 +12,14 @@ use crate::testing::*;
 struct Reports(mpsc::Sender<Message>, Option<String>);
 
 impl Actor for Reports {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         if let Some(to) = &self.1 {
             cx.spawn_meta(TcpConnection::connect(to.as_str())?)?;
         }
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         self.0.send(message).expect("the test listens");
         Ok(())
     }
@@ -43,16 +38,11 @@ fn dial(node: &TestNode, to: impl ToString) -> Result<Dialed, crate::SpawnError>
 fn process_that_crashes_gives_its_monitor_the_kill() {
     struct Watches(Pid, mpsc::Sender<Reason>);
     impl Actor for Watches {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             cx.monitor(self.0);
             Ok(())
         }
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             if let Message::Down(down) = message {
                 self.1.send(down.reason.clone())?;
             }

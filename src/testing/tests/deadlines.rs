@@ -1,6 +1,7 @@
 //! A node that stands still for longer than its deadlines, as one that was stopped by a signal: no connection ends that
 //! its peer has kept alive meanwhile, because what has arrived is read before a deadline is judged.
 
+use super::Handled;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,17 +32,12 @@ struct Server {
 }
 
 impl Actor for Server {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.spawn_meta(TcpServer::bind(self.options.clone())?)?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::Tcp(packet) if &packet.data[..] == b"block" => {
                 cx.write(packet.id, vec![1; 100_000]);
@@ -164,18 +160,13 @@ fn keep_alive(kind: u64, client: &TestClient) {
 fn connects_late(world: &World) {
     struct Dial(SocketAddr, Arc<Mutex<Vec<String>>>);
     impl Actor for Dial {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             let options = TcpConnectionOptions::from(self.0).with_connect_timeout(DEADLINE);
             cx.spawn_meta(TcpConnection::connect(options)?)?;
             Ok(())
         }
 
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             let seen = match message {
                 Message::TcpConnect(_) => "connected".to_owned(),
                 other => format!("{other:?}"),

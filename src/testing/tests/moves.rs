@@ -1,6 +1,7 @@
 //! Connections that are handed over or relayed at any moment, while a peer resets, an owner ends or the node stops: order is
 //! kept, nothing comes twice, nothing is lost of an orderly stream, and there is one last message.
 
+use super::Handled;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -60,19 +61,14 @@ impl Owner {
 }
 
 impl Actor for Owner {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         if let Some(options) = self.listens.take() {
             cx.spawn_meta(TcpServer::bind(options)?)?;
         }
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(connect) => self.owned.push(connect.id),
             Message::Tcp(packet) if self.owned.contains(&packet.id) && !self.is_relayed => {

@@ -4,6 +4,7 @@
 //! taskset -c 0 cargo test --release --lib rates -- --ignored --nocapture
 //! ```
 
+use super::Handled;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -20,18 +21,13 @@ const WRITE: usize = 1 << 20;
 struct Sink(Arc<AtomicU64>);
 
 impl Actor for Sink {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let options = TcpServerOptions::from("127.0.0.1:7000").with_framing(Framing::fixed(LENGTH));
         cx.spawn_meta(TcpServer::bind(options)?)?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Message::Tcp(packet) = message {
             assert_eq!(packet.data.len(), LENGTH);
             self.0.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::addr;
+use super::{Handled, addr};
 use crate::prelude::*;
 use crate::testing::*;
 
@@ -13,14 +13,14 @@ const MANY: usize = 12;
 struct Quiet;
 
 impl Session for Quiet {
-    fn received(&mut self, _: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, _: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         input.clear();
         Ok(())
     }
 }
 
 impl Actor for Quiet {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         Ok(())
     }
 }
@@ -29,12 +29,12 @@ impl Actor for Quiet {
 struct Serves;
 
 impl Actor for Serves {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         cx.spawn_meta(TcpServer::bind("127.0.0.1:7000")?.serve(|| Quiet))?;
         Ok(())
     }
 
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Handlers that wait: what the world and its threads do meanwhile.
 
+use super::Handled;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -23,25 +24,14 @@ impl Request for Ask {
 struct Keeps(Vec<Reply>);
 
 impl Actor for Keeps {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         let is_newest = message.downcast::<bool>().expect("which one");
         let at = if is_newest { self.0.len() - 1 } else { 0 };
         self.0.remove(at).answer::<Ask>(1);
         Ok(())
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         self.0.push(reply);
         Ok(())
     }
@@ -57,7 +47,7 @@ struct Asks {
 }
 
 impl Actor for Asks {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         let result = cx.call(self.to, Ask, LONG);
         self.results.send((self.number, result))?;
         Ok(())
@@ -150,12 +140,7 @@ fn answer_behind_the_deadline_reaches_neither_this_call_nor_the_next() {
 fn call_to_another_node_waits_for_it() {
     struct Bridge(Node, Pid, mpsc::Sender<u32>);
     impl Actor for Bridge {
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             let answer = self.0.ask(self.1, Ask, LONG)?.wait()?;
             self.2.send(answer)?;
             Ok(())
@@ -179,12 +164,7 @@ fn call_to_another_node_waits_for_it() {
 fn node_that_is_stopped_by_a_handler_of_another_stops_while_the_test_goes_on() {
     struct Stops(Node, mpsc::Sender<bool>);
     impl Actor for Stops {
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             let report = self.0.stop_with(StopOptions::default().with_timeout(LONG));
             self.1.send(report.stuck.is_empty())?;
             Ok(())
@@ -236,12 +216,7 @@ impl Drop for Held {
 fn handler_that_waits_when_its_world_ends_unwinds() {
     struct Insists(Node, Pid, Arc<AtomicU32>);
     impl Actor for Insists {
-        fn handle_message(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Pid,
-            _: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             let _held = Held(Arc::clone(&self.2));
             while self.0.ask(self.1, Ask, LONG)?.wait().is_err() {}
             Ok(())
@@ -290,12 +265,7 @@ impl Chain {
 }
 
 impl Actor for Chain {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         let route = message.downcast().expect("a route");
         // An error is in the results.
         let _ = self.call(cx, route);
@@ -308,7 +278,7 @@ impl Actor for Chain {
         _: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         let Hop(route) = message.downcast().expect("a hop");
         let answer = match route {
             0 => 0,

@@ -14,7 +14,7 @@ struct Bytes {
 }
 
 impl Codec<u8> for Bytes {
-    fn encode(&self, value: &u8, out: &mut Buffer) -> Result<(), Reason> {
+    fn encode(&self, value: &u8, out: &mut Buffer) -> Handled {
         self.encodes.run();
         out.extend_from_slice(&[*value]);
         Ok(())
@@ -51,7 +51,7 @@ impl Actor for Echo {
         _: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         reply.send(message.downcast::<u8>().expect("a number"));
         Ok(())
     }
@@ -125,7 +125,7 @@ const CODECS: &[(&str, &str, Place)] = &[
         /// A codec that does the deed when it is dropped.
         struct Dropped(#[allow(dead_code, reason = "dropped")] OnDrop);
         impl Codec<u8> for Dropped {
-            fn encode(&self, _: &u8, _: &mut Buffer) -> Result<(), Reason> {
+            fn encode(&self, _: &u8, _: &mut Buffer) -> Handled {
                 Ok(())
             }
 

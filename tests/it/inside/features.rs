@@ -46,16 +46,12 @@ impl Drop for Serves {
 }
 
 impl Session for Serves {
-    fn connected(
-        &mut self,
-        _: &mut SessionContext<'_>,
-        _: &MessageTcpConnect,
-    ) -> Result<(), Reason> {
+    fn connected(&mut self, _: &mut SessionContext<'_>, _: &MessageTcpConnect) -> Handled {
         self.at(In::Connected);
         Ok(())
     }
 
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         self.at(In::Received);
         input.clear();
         if self.0 == In::Writable {
@@ -68,12 +64,12 @@ impl Session for Serves {
         self.at(In::Malformed);
     }
 
-    fn writable(&mut self, _: &mut SessionContext<'_>) -> Result<(), Reason> {
+    fn writable(&mut self, _: &mut SessionContext<'_>) -> Handled {
         self.at(In::Writable);
         Ok(())
     }
 
-    fn peer_closed(&mut self, cx: &mut SessionContext<'_>) -> Result<(), Reason> {
+    fn peer_closed(&mut self, cx: &mut SessionContext<'_>) -> Handled {
         self.at(In::PeerClosed);
         cx.close();
         Ok(())
@@ -83,23 +79,12 @@ impl Session for Serves {
         self.at(In::Disconnected);
     }
 
-    fn handle_message(
-        &mut self,
-        _: &mut SessionContext<'_>,
-        _: Pid,
-        _: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut SessionContext<'_>, _: Pid, _: Message) -> Handled {
         self.at(In::Message);
         Ok(())
     }
 
-    fn handle_call(
-        &mut self,
-        _: &mut SessionContext<'_>,
-        _: Pid,
-        _: Message,
-        _: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut SessionContext<'_>, _: Pid, _: Message, _: Reply) -> Handled {
         self.at(In::Call);
         Ok(())
     }
@@ -262,13 +247,7 @@ impl Request for Question {
 struct Answers;
 
 impl Actor for Answers {
-    fn handle_call(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        _: Message,
-        reply: Reply,
-    ) -> Result<(), Reason> {
+    fn handle_call(&mut self, _: &mut Context<'_>, _: Pid, _: Message, reply: Reply) -> Handled {
         reply.send(());
         Ok(())
     }
@@ -280,7 +259,7 @@ struct Small(Once);
 impl TypedActor for Small {
     type Message = ();
 
-    fn handle(&mut self, _: &mut Context<'_>, _: Pid, (): ()) -> Result<(), Reason> {
+    fn handle(&mut self, _: &mut Context<'_>, _: Pid, (): ()) -> Handled {
         self.0.run();
         Ok(())
     }
@@ -310,7 +289,7 @@ impl std::error::Error for Fault {}
 struct Fails(Option<Fault>);
 
 impl Actor for Fails {
-    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
         self.0.take().map_or(Ok(()), |fault| Err(fault.into()))
     }
 }
@@ -533,7 +512,7 @@ const PROCESSES: &[(&str, &str, Place)] = &[
             /// Drops what comes back.
             struct Sends(Pid, Option<OnDrop>);
             impl MetaProcess for Sends {
-                fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+                fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
                     let refused = cx.send(self.0, self.1.take()).expect_err("it has ended");
                     assert_eq!(refused.kind(), SendErrorKind::NoProcess);
                     Ok(())

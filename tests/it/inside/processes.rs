@@ -318,15 +318,11 @@ const SOCKETS: &[(&str, &str, Place)] = &[
         /// Does the deed when its source can be read.
         struct Reads(UnixStream, Once);
         impl MetaProcess for Reads {
-            fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
                 Ok(cx.register(&self.0)?)
             }
 
-            fn ready(
-                &mut self,
-                _: &mut MetaContext<'_>,
-                readiness: Readiness,
-            ) -> Result<(), Reason> {
+            fn ready(&mut self, _: &mut MetaContext<'_>, readiness: Readiness) -> Handled {
                 if readiness.is_readable() {
                     self.1.run();
                 }
@@ -354,7 +350,7 @@ const SOCKETS: &[(&str, &str, Place)] = &[
         }
         struct Keeps(Source);
         impl MetaProcess for Keeps {
-            fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+            fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
                 Ok(cx.register(&self.0)?)
             }
         }
@@ -382,7 +378,7 @@ const SOCKETS: &[(&str, &str, Place)] = &[
             }
             struct Registers(Asked);
             impl MetaProcess for Registers {
-                fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
+                fn init(&mut self, cx: &mut MetaContext<'_>) -> Handled {
                     cx.register(&self.0)?;
                     Ok(cx.deregister(&self.0)?)
                 }

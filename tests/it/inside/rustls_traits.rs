@@ -474,7 +474,7 @@ const TEXTS: &[(&str, &str, Place)] = &[
         |node, once| {
             struct Fails(Option<Shown>);
             impl Actor for Fails {
-                fn init(&mut self, _: &mut Context<'_>) -> Result<(), Reason> {
+                fn init(&mut self, _: &mut Context<'_>) -> Handled {
                     self.0.take().map_or(Ok(()), |shown| Err(shown.into()))
                 }
             }
@@ -488,7 +488,7 @@ const TEXTS: &[(&str, &str, Place)] = &[
     ("text of a meta-process's error", ANY, |node, once| {
         struct Fails(Option<Shown>);
         impl MetaProcess for Fails {
-            fn init(&mut self, _: &mut MetaContext<'_>) -> Result<(), Reason> {
+            fn init(&mut self, _: &mut MetaContext<'_>) -> Handled {
                 self.0.take().map_or(Ok(()), |shown| Err(shown.into()))
             }
         }
@@ -517,7 +517,7 @@ const TEXTS: &[(&str, &str, Place)] = &[
                     _: &mut Context<'_>,
                     _: Pid,
                     message: Message,
-                ) -> Result<(), Reason> {
+                ) -> Handled {
                     self.0.run();
                     Err(Reason::error(format_args!("{message:?}")))
                 }

@@ -210,19 +210,14 @@ struct Receiver {
 }
 
 impl Actor for Receiver {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let options = SubscribeOptions::default().with_max_messages(1_u64 << 20);
         self.nats.subscribe_with(cx.pid(), "load", None, options)?;
         self.nats.subscribe(cx.pid(), "ask", None)?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         let Ok(message) = message.downcast::<MessageNats>() else {
             return Ok(());
         };
@@ -267,17 +262,12 @@ impl Asker {
 }
 
 impl Actor for Asker {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         (0..8).for_each(|_| self.ask(cx));
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Ok(answer) = message.downcast::<MessageNatsReply>() {
             *self
                 .answers

@@ -12,7 +12,7 @@ const REFUSED: u64 = 1_000;
 const UNLUCKY: u64 = 1_000_013;
 
 impl Codec<u64> for Digits {
-    fn encode(&self, value: &u64, out: &mut Buffer) -> Result<(), Reason> {
+    fn encode(&self, value: &u64, out: &mut Buffer) -> Handled {
         if *value == UNLUCKY {
             return Err(Reason::error("an unlucky number"));
         }
@@ -95,12 +95,7 @@ impl Member {
 struct Sum(u64);
 
 impl Actor for Sum {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         self.0 += message.downcast::<u64>().expect("a number");
         Ok(())
     }
@@ -111,7 +106,7 @@ impl Actor for Sum {
         _: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         match message.downcast::<u64>().expect("a number") {
             0 => drop(reply),
             1 => reply.send("text"),

@@ -127,18 +127,13 @@ fn plain_text_behind_the_info_ends_the_connection_before_the_handshake() {
 struct TlsFirst(TcpServer, Vec<u8>);
 
 impl Actor for TlsFirst {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         let placeholder = TcpServer::bind("127.0.0.1:0")?;
         cx.spawn_meta(std::mem::replace(&mut self.0, placeholder))?;
         Ok(())
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         match message {
             Message::TcpConnect(connect) => {
                 assert!(connect.tls.is_some());

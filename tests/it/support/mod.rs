@@ -54,6 +54,9 @@ pub(crate) use on_both;
 /// Every wait of a test ends after this time, which is far more than any of them takes on a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
+/// What a callback of a process or of a meta-process returns.
+pub type Handled = Result<(), Reason>;
+
 /// A node of two workers, which stops at the end of the test.
 pub fn node() -> Node {
     node_with(NodeOptions::from("test@localhost").with_workers(2))
@@ -408,7 +411,7 @@ pub struct Probe {
     seen: Receiver<Seen>,
 }
 
-type Deed = Box<dyn FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send>;
+type Deed = Box<dyn FnOnce(&mut Context<'_>) -> Handled + Send>;
 
 /// A closure to run inside the process.
 struct Do(Deed);
@@ -420,19 +423,14 @@ struct ProbeActor {
 }
 
 impl Actor for ProbeActor {
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Handled {
         match self.init.take() {
             Some(deed) => deed(cx),
             None => Ok(()),
         }
     }
 
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Handled {
         match message.downcast::<Do>().map_err(Message::from) {
             Ok(Do(deed)) => deed(cx),
             Err(message) => {
@@ -456,7 +454,7 @@ impl Actor for ProbeActor {
         from: Pid,
         message: Message,
         reply: Reply,
-    ) -> Result<(), Reason> {
+    ) -> Handled {
         let _ = self.seen.send(Seen::Call(from, message, reply));
         Ok(())
     }
@@ -489,7 +487,7 @@ impl Probe {
     pub fn try_spawn(
         node: &Node,
         options: SpawnOptions,
-        init: impl FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static,
+        init: impl FnOnce(&mut Context<'_>) -> Handled + Send + 'static,
     ) -> Result<Self, longshore::SpawnError> {
         let (sender, seen) = mpsc::channel();
         let actor = ProbeActor {
@@ -520,10 +518,7 @@ impl Probe {
 
     /// Runs a closure inside the process, without waiting; an error terminates the process.
     #[track_caller]
-    pub fn start(
-        &self,
-        deed: impl FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static,
-    ) {
+    pub fn start(&self, deed: impl FnOnce(&mut Context<'_>) -> Handled + Send + 'static) {
         self.node
             .send(self.pid, Do(Box::new(deed)))
             .expect("the probe lives");
@@ -531,10 +526,7 @@ impl Probe {
 
     /// The same, of a process that may have ended, or whose mailbox is full for now.
     #[track_caller]
-    pub fn try_start(
-        &self,
-        deed: impl FnOnce(&mut Context<'_>) -> Result<(), Reason> + Send + 'static,
-    ) {
+    pub fn try_start(&self, deed: impl FnOnce(&mut Context<'_>) -> Handled + Send + 'static) {
         let mut message = Some(Message::new(Do(Box::new(deed))));
         wait_until("room in the mailbox", || {
             let Some(deed) = message.take() else {
@@ -776,14 +768,9 @@ pub struct Script<F>(pub F);
 
 impl<F> Actor for Script<F>
 where
-    F: FnMut(&mut Context<'_>, Pid, Message) -> Result<(), Reason> + Send + 'static,
+    F: FnMut(&mut Context<'_>, Pid, Message) -> Handled + Send + 'static,
 {
-    fn handle_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, cx: &mut Context<'_>, from: Pid, message: Message) -> Handled {
         (self.0)(cx, from, message)
     }
 }

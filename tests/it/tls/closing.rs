@@ -318,11 +318,7 @@ fn peer_that_reads_nothing_is_ended_and_the_unsent_bytes_are_counted() {
 fn half_a_record_does_not_hold_up_a_stop() {
     struct Echo;
     impl Session for Echo {
-        fn received(
-            &mut self,
-            cx: &mut SessionContext<'_>,
-            input: &mut Buffer,
-        ) -> Result<(), Reason> {
+        fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
             cx.write(input.take());
             Ok(())
         }

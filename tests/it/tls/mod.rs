@@ -272,19 +272,14 @@ fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
         HashMap<Alias, VecDeque<Message>>,
     );
     impl Actor for Echo {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), Reason> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Handled {
             let server = TcpServer::bind(self.0.clone().with_host("127.0.0.1"))?;
             self.1.send(server.local_addr())?;
             cx.spawn_meta(server)?;
             Ok(())
         }
 
-        fn handle_message(
-            &mut self,
-            cx: &mut Context<'_>,
-            _: Pid,
-            message: Message,
-        ) -> Result<(), Reason> {
+        fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, message: Message) -> Handled {
             let id = match &message {
                 Message::Tcp(packet) => packet.id,
                 Message::TcpWritable(writable) => writable.id,

@@ -107,7 +107,7 @@ struct Greeter {
 }
 
 impl Session for Greeter {
-    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
+    fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
         let line = String::from_utf8_lossy(input).into_owned();
         if line == "STARTTLS" {
             cx.write("220 go\n");
@@ -119,11 +119,7 @@ impl Session for Greeter {
         Ok(())
     }
 
-    fn secured(
-        &mut self,
-        cx: &mut SessionContext<'_>,
-        secured: &MessageTcpSecured,
-    ) -> Result<(), Reason> {
+    fn secured(&mut self, cx: &mut SessionContext<'_>, secured: &MessageTcpSecured) -> Handled {
         assert_eq!(cx.tls(), Some(&*secured.tls));
         self.seen.send(format!("secured {}", secured.tls.resumed))?;
         Ok(())

@@ -303,12 +303,7 @@ fn handshakes_that_begin_all_at_once_are_all_done_and_a_session_goes_on_meanwhil
 struct Sum(u64);
 
 impl Actor for Sum {
-    fn handle_message(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Pid,
-        message: Message,
-    ) -> Result<(), Reason> {
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, message: Message) -> Handled {
         if let Message::Tcp(packet) = message {
             self.0 = packet.data.iter().fold(self.0, |sum, byte| {
                 std::hint::black_box(sum + u64::from(*byte))
