@@ -65,15 +65,6 @@ impl Pid {
     pub(crate) const fn generation(self) -> u32 {
         self.generation
     }
-
-    /// Index and generation in one word, for a cell that is read without a lock.
-    pub(crate) const fn to_word(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
-    }
-
-    pub(crate) const fn from_word(word: u64) -> Self {
-        Self::new(word as u32, (word >> 32) as u32)
-    }
 }
 
 impl fmt::Display for Pid {
@@ -120,13 +111,10 @@ impl Alias {
         Self(NonZeroU64::new(word).expect("a generation is never zero"))
     }
 
-    /// The alias packed in a word, for the token of a readiness event.
-    pub(crate) const fn to_word(self) -> u64 {
-        self.0.get()
-    }
-
-    pub(crate) fn from_word(word: u64) -> Option<Self> {
-        NonZeroU64::new(word).map(Self)
+    /// The alias that the token of a readiness event stands for. The node itself has made the token, so only zero, which
+    /// no alias has, is looked for.
+    pub(crate) fn from_token(bits: u64) -> Option<Self> {
+        NonZeroU64::new(bits).map(Self)
     }
 
     #[inline]
@@ -477,7 +465,7 @@ mod tests {
                 (alias.stripe(), alias.slot(), alias.generation()),
                 (stripe, slot, generation)
             );
-            assert_eq!(Alias::from_word(alias.to_word()), Some(alias));
+            assert_eq!(Alias::from_token(alias.to_bits()), Some(alias));
         }
     }
 

@@ -132,17 +132,17 @@ impl SendQuota {
 
     /// Sets the process that gets the Writable.
     pub(crate) fn set_owner(&self, owner: Pid) {
-        self.owner.store(owner.to_word(), Relaxed);
+        self.owner.store(owner.to_bits(), Relaxed);
     }
 
     /// The owner, if it is another one: an order to hand the connection over is on its way.
     pub(crate) fn other_owner(&self, pid: Pid) -> Option<Pid> {
         let owner = self.owner.load(Relaxed);
-        (owner != pid.to_word()).then(|| Pid::from_word(owner))
+        (owner != pid.to_bits()).then(|| Pid::from_bits(owner))
     }
 
     pub(crate) fn is_owner(&self, pid: Pid) -> bool {
-        self.owner.load(Relaxed) == pid.to_word()
+        self.owner.load(Relaxed) == pid.to_bits()
     }
 
     /// Notes that the connection has had its Connect.

@@ -168,7 +168,7 @@ impl MetaContext<'_> {
     pub fn register(&mut self, source: &impl AsFd) -> io::Result<()> {
         #[cfg(feature = "testing")]
         if let Some(registered) = &self.services.registered {
-            let is_new = registered.lock().insert(self.alias.to_word());
+            let is_new = registered.lock().insert(self.alias.to_bits());
             return match is_new {
                 true => Ok(()),
                 false => Err(io::ErrorKind::AlreadyExists.into()),
@@ -199,7 +199,7 @@ impl MetaContext<'_> {
     pub fn deregister(&mut self, source: &impl AsFd) -> io::Result<()> {
         #[cfg(feature = "testing")]
         if let Some(registered) = &self.services.registered {
-            let was_there = registered.lock().remove(&self.alias.to_word());
+            let was_there = registered.lock().remove(&self.alias.to_bits());
             return match was_there {
                 true => Ok(()),
                 false => Err(io::ErrorKind::NotFound.into()),
@@ -241,7 +241,7 @@ impl MetaContext<'_> {
             true => Interest::READABLE | Interest::WRITABLE,
             false => Interest::READABLE,
         };
-        let token = Token(self.alias.to_word() as usize);
+        let token = Token(self.alias.to_bits() as usize);
         self.services.registry.reregister(source, token, interest)
     }
 
@@ -272,7 +272,7 @@ impl MetaContext<'_> {
                 "a socket of the operating system on a simulated node",
             ));
         }
-        let token = Token(self.alias.to_word() as usize);
+        let token = Token(self.alias.to_bits() as usize);
         self.services.registry.register(source, token, interest)
     }
 }

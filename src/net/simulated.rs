@@ -22,7 +22,7 @@ fn asked(options: &SocketOptions) -> Asked {
 
 /// Registers a socket under the alias of its meta-process.
 pub(super) fn register(cx: &MetaContext<'_>, socket: &impl Socket) -> io::Result<()> {
-    socket.register(cx.alias.to_word())
+    socket.register(cx.alias.to_bits())
 }
 
 /// Takes a socket off the poll.

@@ -282,7 +282,7 @@ impl PollerState {
         let (queues, mut events) = (&mut self.ready, 0);
         let interrupted = self.source.each(|word, readiness| {
             events += 1;
-            let Some(alias) = Alias::from_word(word) else {
+            let Some(alias) = Alias::from_token(word) else {
                 return;
             };
             if queues.len() <= alias.stripe() {

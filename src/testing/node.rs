@@ -171,7 +171,7 @@ impl TestNode {
         let registered = &self.node.core().io.services.registered;
         registered
             .as_ref()
-            .is_some_and(|registered| registered.lock().contains(&alias.to_word()))
+            .is_some_and(|registered| registered.lock().contains(&alias.to_bits()))
     }
 
     /// Calls [`MetaProcess::ready`](crate::MetaProcess::ready) of a meta-process that has registered a source of its own.

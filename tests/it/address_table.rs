@@ -44,16 +44,15 @@ const PLACE_NAMES: [&str; PLACES] = [
     "as text",
 ];
 
+/// `::1`, however it was written.
+const LOOPBACK_V6: [&str; PLACES] = [
+    "[::1]", "[::1]", "[::1]", "[::1]", "[::1]", "::1", "[::1]", "::1",
+];
+
 /// The number of `lo` in a network of its own is 1.
 const TABLE: [(&str, Given, [&str; PLACES]); 10] = [
     ("v4", Given::Host("127.0.0.1"), ["127.0.0.1"; PLACES]),
-    (
-        "v6",
-        Given::Host("::1"),
-        [
-            "[::1]", "[::1]", "[::1]", "[::1]", "[::1]", "::1", "[::1]", "::1",
-        ],
-    ),
+    ("v6", Given::Host("::1"), LOOPBACK_V6),
     (
         "scoped by number",
         Given::Host("fe80::7%1"),
@@ -96,13 +95,7 @@ const TABLE: [(&str, Given, [&str; PLACES]); 10] = [
             "::ffff:127.0.0.1",
         ],
     ),
-    (
-        "bracketed",
-        Given::Host("[::1]"),
-        [
-            "[::1]", "[::1]", "[::1]", "[::1]", "[::1]", "::1", "[::1]", "::1",
-        ],
-    ),
+    ("bracketed", Given::Host("[::1]"), LOOPBACK_V6),
     (
         "name",
         Given::Host("localhost"),

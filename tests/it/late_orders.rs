@@ -80,6 +80,20 @@ impl Site {
         gate
     }
 
+    /// A connection is handed over behind its reset, which its stripe has not found yet: the end goes to the new owner.
+    fn new_owner_gets_the_end_of(&mut self, lost: (Alias, Client)) {
+        let new = Probe::spawn(&self.node);
+        let (id, to) = (lost.0, new.pid);
+        self.order_behind_reset(lost, |probe| {
+            assert_eq!(probe.run(move |cx| cx.hand_over(id, to)), Ok(()));
+        });
+        let end = new.disconnect();
+        assert_eq!((end.id, end.reason), (id, DisconnectReason::Reset));
+        new.saw_nothing();
+        self.probe.saw_nothing();
+        stop_clean(&self.node);
+    }
+
     /// Has `order` run behind the reset of `victim`, and before its stripe finds that reset.
     fn order_behind_reset(&mut self, (id, victim): (Alias, Client), order: impl FnOnce(&Probe)) {
         let holder = self.holder_beside(id);
@@ -123,17 +137,8 @@ fn relay_of_a_connection_that_has_just_been_reset_ends_with_its_reason() {
 #[test]
 fn disconnect_of_a_connection_that_was_reset_as_it_moved_goes_to_the_new_owner() {
     let mut site = Site::new();
-    let new = Probe::spawn(&site.node);
-    let victim = site.ends.remove(0);
-    let (id, to) = (victim.0, new.pid);
-    site.order_behind_reset(victim, |probe| {
-        assert_eq!(probe.run(move |cx| cx.hand_over(id, to)), Ok(()));
-    });
-    let end = new.disconnect();
-    assert_eq!((end.id, end.reason), (id, DisconnectReason::Reset));
-    new.saw_nothing();
-    site.probe.saw_nothing();
-    stop_clean(&site.node);
+    let reset = site.ends.remove(0);
+    site.new_owner_gets_the_end_of(reset);
 }
 
 #[test]
@@ -260,17 +265,8 @@ fn kept(site: &Site) -> (Alias, Client, std::net::TcpListener) {
 #[test]
 fn connection_that_is_lost_as_it_moves_ends_at_the_new_owner_and_is_not_made_anew() {
     let mut site = Site::new();
-    let new = Probe::spawn(&site.node);
     let (id, peer, _listener) = kept(&site);
-    let to = new.pid;
-    site.order_behind_reset((id, peer), |probe| {
-        assert_eq!(probe.run(move |cx| cx.hand_over(id, to)), Ok(()));
-    });
-    let end = new.disconnect();
-    assert_eq!((end.id, end.reason), (id, DisconnectReason::Reset));
-    new.saw_nothing();
-    site.probe.saw_nothing();
-    stop_clean(&site.node);
+    site.new_owner_gets_the_end_of((id, peer));
 }
 
 #[test]

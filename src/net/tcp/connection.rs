@@ -31,6 +31,7 @@ use std::net::SocketAddr;
 
 use self::diversion::Diversion;
 pub(super) use self::held::Watch;
+pub(super) use self::owner::begin_with_owner;
 use self::socket::read_later;
 use super::limits::ConnectionPermit;
 use super::window::DeliveryWindow;
@@ -248,12 +249,7 @@ impl MetaProcess for Driver {
     }
 
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if self.owner != cx.parent {
-            // An idle connection delivers nothing that would find its owner gone. An owner that is gone now is found by
-            // the first delivery.
-            let _ = cx.services.deliver.adopt(self.owner, cx.alias);
-        }
-        cx.quota().set_owner(self.owner);
+        begin_with_owner(cx, self.owner);
         // What the peer sent right behind its connect is here by now, as a rule, and registering reports no change then.
         self.readable = true;
         self.drive(cx)?;

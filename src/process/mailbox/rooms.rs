@@ -215,6 +215,15 @@ mod loom_tests {
         mailbox.push(generation, Pid::NODE, payload, class).is_ok()
     }
 
+    /// A mailbox whose only message is the one that fits.
+    fn full_mailbox() -> (Arc<Mailbox>, u32) {
+        let mailbox = Arc::new(Mailbox::default());
+        let bounds = Bounds { main: 1, data: 1 };
+        let generation = mailbox.open(bounds, MailboxPolicy::Refuse);
+        assert!(push(&mailbox, generation));
+        (mailbox, generation)
+    }
+
     /// Handles everything. Returns how many are notified.
     fn drain(mailbox: &Mailbox) -> usize {
         let mut batch = Batch::default();
@@ -230,10 +239,7 @@ mod loom_tests {
     #[test]
     fn loom_refused_sender_is_notified() {
         loom::model(|| {
-            let mailbox = Arc::new(Mailbox::default());
-            let bounds = Bounds { main: 1, data: 1 };
-            let generation = mailbox.open(bounds, MailboxPolicy::Refuse);
-            assert!(push(&mailbox, generation));
+            let (mailbox, generation) = full_mailbox();
             let sender = {
                 let mailbox = Arc::clone(&mailbox);
                 thread::spawn(move || {
@@ -259,10 +265,7 @@ mod loom_tests {
     #[test]
     fn loom_line_of_a_mailbox_that_closes_is_found() {
         loom::model(|| {
-            let mailbox = Arc::new(Mailbox::default());
-            let bounds = Bounds { main: 1, data: 1 };
-            let generation = mailbox.open(bounds, MailboxPolicy::Refuse);
-            assert!(push(&mailbox, generation));
+            let (mailbox, generation) = full_mailbox();
             let sender = {
                 let mailbox = Arc::clone(&mailbox);
                 thread::spawn(move || mailbox.wait_for_room(generation, Pid::new(1, 1)))

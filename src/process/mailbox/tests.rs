@@ -23,6 +23,17 @@ fn open(bound: u32) -> (Mailbox, u32, Batch) {
     (mailbox, generation, Batch::default())
 }
 
+/// Pushes a number; `Err` is why the mailbox refuses it.
+fn push(
+    mailbox: &Mailbox,
+    generation: u32,
+    number: u32,
+    class: Class,
+) -> Result<Pushed, PushError> {
+    let pushed = mailbox.push(generation, Pid::NODE, payload(number), class);
+    pushed.map_err(|(error, _)| error)
+}
+
 const NORMAL: Class = Class::Normal(Priority::Normal);
 
 #[test]
@@ -34,35 +45,12 @@ fn consumer_has_a_cache_line_of_its_own() {
 fn lanes_are_looked_at_in_order_before_every_message() {
     let (mailbox, generation, mut batch) = open(u32::MAX);
     for number in 0..3 {
-        mailbox
-            .push(generation, Pid::NODE, payload(number), NORMAL)
-            .unwrap();
+        push(&mailbox, generation, number, NORMAL).unwrap();
     }
-    mailbox
-        .push(
-            generation,
-            Pid::NODE,
-            payload(90),
-            Class::Normal(Priority::Log),
-        )
-        .unwrap();
+    push(&mailbox, generation, 90, Class::Normal(Priority::Log)).unwrap();
     assert_eq!(value(mailbox.next(&mut batch)), Some(0));
-    mailbox
-        .push(
-            generation,
-            Pid::NODE,
-            payload(50),
-            Class::Normal(Priority::High),
-        )
-        .unwrap();
-    mailbox
-        .push(
-            generation,
-            Pid::NODE,
-            payload(60),
-            Class::Normal(Priority::Max),
-        )
-        .unwrap();
+    push(&mailbox, generation, 50, Class::Normal(Priority::High)).unwrap();
+    push(&mailbox, generation, 60, Class::Normal(Priority::Max)).unwrap();
     let rest: Vec<_> = std::iter::from_fn(|| value(mailbox.next(&mut batch))).collect();
     assert_eq!(rest, [60, 50, 1, 2, 90]);
 }
@@ -71,31 +59,19 @@ fn lanes_are_looked_at_in_order_before_every_message() {
 fn bound_counts_what_is_in_hand() {
     let (mailbox, generation, mut batch) = open(4);
     for number in 0..4 {
-        mailbox
-            .push(generation, Pid::NODE, payload(number), NORMAL)
-            .unwrap();
+        push(&mailbox, generation, number, NORMAL).unwrap();
     }
     assert_eq!(
-        mailbox
-            .push(generation, Pid::NODE, payload(9), NORMAL)
-            .unwrap_err()
-            .0,
+        push(&mailbox, generation, 9, NORMAL).unwrap_err(),
         PushError::Full
     );
     assert_eq!(value(mailbox.next(&mut batch)), Some(0));
-    mailbox
-        .push(generation, Pid::NODE, payload(4), NORMAL)
-        .unwrap();
+    push(&mailbox, generation, 4, NORMAL).unwrap();
     assert_eq!(
-        mailbox
-            .push(generation, Pid::NODE, payload(9), NORMAL)
-            .unwrap_err()
-            .0,
+        push(&mailbox, generation, 9, NORMAL).unwrap_err(),
         PushError::Full
     );
-    mailbox
-        .push(generation, Pid::NODE, payload(5), Class::Control)
-        .unwrap();
+    push(&mailbox, generation, 5, Class::Control).unwrap();
     assert_eq!(mailbox.queued(), 5);
 }
 
@@ -104,10 +80,7 @@ fn one_more_fits_for_each_that_is_handled() {
     let (mailbox, generation, mut batch) = open(200);
     let mut pushed = 0;
     for handled in 0..1_000 {
-        while mailbox
-            .push(generation, Pid::NODE, payload(pushed), NORMAL)
-            .is_ok()
-        {
+        while push(&mailbox, generation, pushed, NORMAL).is_ok() {
             pushed += 1;
         }
         assert_eq!(pushed, 200 + handled);
@@ -120,25 +93,23 @@ fn refused_data_is_resumed_when_half_drained() {
     let (mailbox, generation, mut batch) = open(4);
     let waiter = Alias::new(0, 0, 1);
     for number in 0..4 {
-        mailbox
-            .push(
-                generation,
-                Pid::NODE,
-                payload(number),
-                Class::Data(Claim::Newcomer(waiter)),
-            )
-            .unwrap();
+        push(
+            &mailbox,
+            generation,
+            number,
+            Class::Data(Claim::Newcomer(waiter)),
+        )
+        .unwrap();
     }
     for _ in 0..2 {
         assert!(
-            mailbox
-                .push(
-                    generation,
-                    Pid::NODE,
-                    payload(9),
-                    Class::Data(Claim::Newcomer(waiter))
-                )
-                .is_err()
+            push(
+                &mailbox,
+                generation,
+                9,
+                Class::Data(Claim::Newcomer(waiter))
+            )
+            .is_err()
         );
     }
     while value(mailbox.next(&mut batch)).is_some() {}
@@ -185,17 +156,9 @@ fn waiters_have_their_turn_in_order_as_many_as_there_is_room_for() {
     assert!(mailbox.next(&mut batch).is_none());
     assert_eq!(waiters(&mut batch), [(1, 8), (2, 8), (3, 8), (4, 8)]);
     // A newcomer does not take what was granted, nor the place of one who waits.
-    assert!(
-        mailbox
-            .push(generation, Pid::NODE, payload(0), data(7))
-            .is_err()
-    );
+    assert!(push(&mailbox, generation, 0, data(7)).is_err());
     for number in 1..=4 {
-        assert!(
-            mailbox
-                .push(generation, Pid::NODE, payload(0), turn(number))
-                .is_ok()
-        );
+        assert!(push(&mailbox, generation, 0, turn(number)).is_ok());
     }
     let mut resumed = Vec::new();
     for _ in 1..=3 {
@@ -210,11 +173,7 @@ fn newcomer_is_accepted_at_once_when_no_data_waits_any_more() {
     let (mailbox, generation, mut batch) = crowded(1);
     while mailbox.next(&mut batch).is_some() {}
     assert_eq!(waiters(&mut batch), [(1, 32)]);
-    let push = |class| {
-        mailbox
-            .push(generation, Pid::NODE, payload(0), class)
-            .is_ok()
-    };
+    let push = |class| push(&mailbox, generation, 0, class).is_ok();
     assert!(!push(data(2)), "the room is granted to another");
     let mut resumed = Vec::new();
     mailbox.end_turn(generation, 32, &mut resumed);
@@ -229,11 +188,7 @@ fn turn_that_finds_no_room_keeps_its_place() {
     let (mailbox, generation, mut batch) = crowded(2);
     while mailbox.next(&mut batch).is_some() {}
     assert_eq!(waiters(&mut batch), [(1, 16), (2, 16)]);
-    let push = |class| {
-        mailbox
-            .push(generation, Pid::NODE, payload(0), class)
-            .is_ok()
-    };
+    let push = |class| push(&mailbox, generation, 0, class).is_ok();
     (0..32).for_each(|_| assert!(push(NORMAL)));
     assert!(!push(data(3)));
     assert!(!push(turn(1)));
@@ -261,35 +216,24 @@ fn mailbox_that_is_idle_forgets_no_waiter() {
 fn order_is_kept_over_many_chunks() {
     let (mailbox, generation, mut batch) = open(u32::MAX);
     for number in 0..1_000 {
-        mailbox
-            .push(generation, Pid::NODE, payload(number), NORMAL)
-            .unwrap();
+        push(&mailbox, generation, number, NORMAL).unwrap();
     }
     for number in 0..500 {
         assert_eq!(value(mailbox.next(&mut batch)), Some(number));
     }
-    mailbox
-        .push(generation, Pid::NODE, payload(1_000), NORMAL)
-        .unwrap();
+    push(&mailbox, generation, 1_000, NORMAL).unwrap();
     for number in 500..=1_000 {
         assert_eq!(value(mailbox.next(&mut batch)), Some(number));
     }
     assert!(mailbox.next(&mut batch).is_none());
-    assert_eq!(
-        mailbox
-            .push(generation, Pid::NODE, payload(0), NORMAL)
-            .unwrap(),
-        Pushed::Idle
-    );
+    assert_eq!(push(&mailbox, generation, 0, NORMAL).unwrap(), Pushed::Idle);
 }
 
 #[test]
 fn closed_mailbox_gives_everything_back_once() {
     let (mailbox, generation, mut batch) = open(u32::MAX);
     for number in 0..300 {
-        mailbox
-            .push(generation, Pid::NODE, payload(number), NORMAL)
-            .unwrap();
+        push(&mailbox, generation, number, NORMAL).unwrap();
     }
     assert_eq!(value(mailbox.next(&mut batch)), Some(0));
     assert_eq!(value(mailbox.next(&mut batch)), Some(1));
@@ -301,10 +245,7 @@ fn closed_mailbox_gives_everything_back_once() {
             .eq(2..300)
     );
     assert_eq!(
-        mailbox
-            .push(generation, Pid::NODE, payload(0), Class::Urgent)
-            .unwrap_err()
-            .0,
+        push(&mailbox, generation, 0, Class::Urgent).unwrap_err(),
         PushError::Closed
     );
     assert_ne!(

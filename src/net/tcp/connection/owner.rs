@@ -430,6 +430,16 @@ impl Driver {
     }
 }
 
+/// Makes a process the owner of a connection that begins; the parent of the connection has adopted it already.
+pub(in crate::net::tcp) fn begin_with_owner(cx: &MetaContext<'_>, owner: Pid) {
+    if owner != cx.parent {
+        // An idle connection delivers nothing that would find its owner gone. An owner that is gone now is found by the
+        // first delivery.
+        let _ = cx.services.deliver.adopt(owner, cx.alias);
+    }
+    cx.quota().set_owner(owner);
+}
+
 /// Counts the bytes that were written when the connection took no more, with one record for all of them.
 fn refused_bytes(cx: &MetaContext<'_>) -> u64 {
     let refused = cx.quota().refused_bytes();

@@ -27,7 +27,7 @@ use crate::inspect::Inspection;
 use crate::message::{Message, Proxied};
 use crate::meta::{MetaContext, MetaProcess, Readiness};
 use crate::net::stream::Stream;
-use crate::net::tcp::connection::{Driver, quota_options};
+use crate::net::tcp::connection::{Driver, begin_with_owner, quota_options};
 use crate::net::tcp::limits::ConnectionPermit;
 use crate::proto::proxy::{Header, MAX_HEADER, ProxyError, parse};
 use crate::proto::tcp::{Connection, Settings};
@@ -157,11 +157,7 @@ impl MetaProcess for ProxiedConnection {
     }
 
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
-        if self.owner != cx.parent {
-            // An owner that is gone is found by the first delivery.
-            let _ = cx.services.deliver.adopt(self.owner, cx.alias);
-        }
-        cx.quota().set_owner(self.owner);
+        begin_with_owner(cx, self.owner);
         cx.set_deadline(cx.services.timers.clock().deadline_ms(self.timeout));
         self.stream.register(cx)?;
         self.advance(cx)
