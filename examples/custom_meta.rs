@@ -1,5 +1,6 @@
-//! An event source of your own on the poll loop: a meta-process that runs a program and carries bytes to and from it. Each
-//! TCP connection gets its own run of the program, as with inetd. A line `?` asks the meta-process for its counters.
+//! An event source of your own on the poll loop: a meta-process that runs a program and carries bytes to and from it.
+//! Each TCP connection gets its own run of the program, as with inetd. A line `?` asks the meta-process for its
+//! counters.
 //!
 //! ```text
 //! cargo run --release --example custom_meta -- 127.0.0.1:7000 sed -u 's/^/you said: /'
@@ -22,7 +23,8 @@ const OUTPUT_LIMIT: u32 = 1 << 20;
 /// What a program has from the end of its input to its own end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The meta-process: a state machine that runs when its socket is ready and when a message arrives. It must never block.
+/// The meta-process: a state machine that runs when its socket is ready and when a message arrives. It must never
+/// block.
 struct Program {
     child: Child,
     /// Our end; the program has the other one as its standard input and output.
@@ -138,8 +140,8 @@ impl MetaProcess for Program {
         Ok(())
     }
 
-    /// The connection or the parent has ended, or the node stops: the program gets what was accepted for it, and then the
-    /// end of its input.
+    /// The connection or the parent has ended, or the node stops: the program gets what was accepted for it, and then
+    /// the end of its input.
     fn handle_exit(&mut self, cx: &mut MetaContext<'_>, reason: Reason) -> Result<(), Reason> {
         if self.ending.is_none() {
             self.ending = Some(reason);

@@ -1,5 +1,5 @@
-//! A tour: a TCP server whose connections are assigned to named workers round robin, a UDP server whose datagrams a pool
-//! spreads, and a client connection that talks to the first.
+//! A tour: a TCP server whose connections are assigned to named workers round robin, a UDP server whose datagrams a
+//! pool spreads, and a client connection that talks to the first.
 //!
 //! ```text
 //! cargo run --release --example demo -- 127.0.0.1:7000

@@ -1,9 +1,10 @@
 //! A DNS forwarder over UDP and TCP: one process with a socket for its clients and several for each upstream.
 //!
-//! A query goes to the upstreams one after the other, twice, each time under a new random id and from another socket, so
-//! that an answer is hard to forge (RFC 5452). An answer has to come from the upstream's address and repeat the question.
-//! When none comes, or as many queries wait as may, the client gets SERVFAIL. An answer that is too long for a client's
-//! datagram is truncated; over TCP the client gets it whole, because the upstream is then asked over TCP too.
+//! A query goes to the upstreams one after the other, twice, each time under a new random id and from another socket,
+//! so that an answer is hard to forge (RFC 5452). An answer has to come from the upstream's address and repeat the
+//! question. When none comes, or as many queries wait as may, the client gets SERVFAIL. An answer that is too long for
+//! a client's datagram is truncated; over TCP the client gets it whole, because the upstream is then asked over TCP
+//! too.
 //!
 //! With the feature `pktinfo` one socket serves all addresses, and each answer leaves from the address that was asked.
 //!
@@ -295,8 +296,8 @@ fn finish(cx: &mut Context<'_>, client: Client, query: &[u8], answer: Buffer) {
     }
 }
 
-/// A UDP and a TCP socket at one address. A port that the system has chosen for the one may be taken for the other: then
-/// it chooses again.
+/// A UDP and a TCP socket at one address. A port that the system has chosen for the one may be taken for the other:
+/// then it chooses again.
 fn bind(address: &str) -> Result<(UdpServer, TcpServer), Reason> {
     let limits = TcpLimits::default().with_idle_timeout(Duration::from_secs(60));
     let mut left = 10;

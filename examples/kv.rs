@@ -1,7 +1,7 @@
 //! A part of Redis: one session for each connection, commands parsed off the front of its input, values in memory.
 //!
-//! PING, ECHO, GET, SET with EX and PX, DEL, EXISTS, INCR, EXPIRE, TTL, DBSIZE, FLUSHALL and QUIT, as arrays of RESP 2 with
-//! at most 64 arguments and 2 MiB. Commands may be pipelined. An expired key is invisible at once and removed
+//! PING, ECHO, GET, SET with EX and PX, DEL, EXISTS, INCR, EXPIRE, TTL, DBSIZE, FLUSHALL and QUIT, as arrays of RESP 2
+//! with at most 64 arguments and 2 MiB. Commands may be pipelined. An expired key is invisible at once and removed
 //! within a second. Keys and values take at most `--max-memory` bytes; a command that would exceed them is refused.
 //!
 //! ```text

@@ -1,8 +1,8 @@
 //! A proxy: one session for each client, which reads the request, connects, and relays.
 //!
-//! A client that begins with a SOCKS5 greeting or with HTTP CONNECT names its target; with `--to` all clients are connected
-//! to one upstream and nothing is read from them before. `--proxy-header` sends the upstream a header of the PROXY protocol
-//! with the addresses of the client. Each direction ends by itself, and a request has ten seconds.
+//! A client that begins with a SOCKS5 greeting or with HTTP CONNECT names its target; with `--to` all clients are
+//! connected to one upstream and nothing is read from them before. `--proxy-header` sends the upstream a header of the
+//! PROXY protocol with the addresses of the client. Each direction ends by itself, and a request has ten seconds.
 //!
 //! ```text
 //! cargo run --release --example proxy -- 127.0.0.1:1080 [--to UPSTREAM] [--proxy-header]

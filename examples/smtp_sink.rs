@@ -1,7 +1,7 @@
 //! An SMTP server that takes every mail and keeps none: one session for each connection, STARTTLS (RFC 3207), limits.
 //!
-//! It prints one line for each mail, and one for each session that begins TLS. With `--require-tls` it takes mail over TLS
-//! only. It makes its certificate on the first run.
+//! It prints one line for each mail, and one for each session that begins TLS. With `--require-tls` it takes mail over
+//! TLS only. It makes its certificate on the first run.
 //!
 //! ```text
 //! cargo run --release --example smtp_sink -- 127.0.0.1:2525 [--require-tls] [--certs FOLDER]

@@ -1,8 +1,8 @@
 //! Names of things: [`Pid`], [`Alias`], [`Ref`], [`Name`] and the [`Target`] of a send.
 //!
 //! `Pid` and `Alias` are a slot and a generation. A slot is used again, a generation is not: when the 32-bit generation
-//! of a slot is used up, the slot is never used again. So an identifier that has once been handed out never names anything else
-//! for the life of its node. They are meaningful on the node that made them, only.
+//! of a slot is used up, the slot is never used again. So an identifier that has once been handed out never names
+//! anything else for the life of its node. They are meaningful on the node that made them, only.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -111,8 +111,8 @@ impl Alias {
         Self(NonZeroU64::new(word).expect("a generation is never zero"))
     }
 
-    /// The alias that the token of a readiness event stands for. The node itself has made the token, so only zero, which
-    /// no alias has, is looked for.
+    /// The alias that the token of a readiness event stands for. The node itself has made the token, so only zero,
+    /// which no alias has, is looked for.
     pub(crate) fn from_token(bits: u64) -> Option<Self> {
         NonZeroU64::new(bits).map(Self)
     }

@@ -233,8 +233,8 @@ fn modules_know_lower_rows_only_and_the_halves_never_name_each_other() {
     assert!(sources.iter().all(|source| !source.path.contains("tests")));
 }
 
-/// A node that is not simulated pays nothing for the ones that are: simulated sockets, clocks and polls are variants beside the
-/// real ones, behind the feature `testing`.
+/// A node that is not simulated pays nothing for the ones that are: simulated sockets, clocks and polls are variants
+/// beside the real ones, behind the feature `testing`.
 #[test]
 fn seams_of_the_simulation_are_variants_and_no_trait_objects() {
     let is_outside = |source: &&Source| !["simulation", "testing"].contains(&source.module());

@@ -8,14 +8,14 @@
 //!
 //! Rounds of three phases:
 //!
-//! 1. *storm*: clients behave in every way; owners and the listener are killed, panic, close, abort and pause at random.
-//!    What a client gets back is always a prefix of what it sent.
+//! 1. *storm*: clients behave in every way; owners and the listener are killed, panic, close, abort and pause at
+//!    random. What a client gets back is always a prefix of what it sent.
 //! 2. *calm*: faults end; a well-behaved client that begins now gets everything back.
 //! 3. *quiet*: no client is connected; descriptors, meta-processes, buffers, timers and slots are what they were in the
 //!    first round, and memory does not grow.
 //!
-//! In every phase a connection is Connect, data in order, one Disconnect. Unsent bytes are reported, and only with a reason
-//! that allows them.
+//! In every phase a connection is Connect, data in order, one Disconnect. Unsent bytes are reported, and only with a
+//! reason that allows them.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! Handlers that compute: a number of loop turns that costs a known time when no other thread interrupts it.
 //!
-//! The work is counted in turns and not in time, because a preempted handler must still do its work afterwards. The runner
-//! calibrates once and gives every server the same figure.
+//! The work is counted in turns and not in time, because a preempted handler must still do its work afterwards. The
+//! runner calibrates once and gives every server the same figure.
 
 use std::{hint::black_box, time::Instant};
 

@@ -1,7 +1,7 @@
 //! Framing: any options and any splits give the frames, the error and the rest that one read of all bytes gives.
 //!
-//! An input is one byte for the kind of framing, five for its options, the delimiter where there is one, the sizes of the
-//! reads (their number, then a byte for each, used over and over), and then the stream.
+//! An input is one byte for the kind of framing, five for its options, the delimiter where there is one, the sizes of
+//! the reads (their number, then a byte for each, used over and over), and then the stream.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};

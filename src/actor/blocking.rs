@@ -6,12 +6,12 @@ use crate::id::Ref;
 
 /// # Blocking work
 impl Context<'_> {
-    /// Runs `work` on a thread that may block: a query, a file, a long computation. This process goes on; the result comes
-    /// as a [`Message::Reply`](crate::Message::Reply) with `label`, and its `result` holds the value as a message. A panic
-    /// of `work` is [`RequestError::Failed`] with [`Reason::Panic`](crate::Reason::Panic).
+    /// Runs `work` on a thread that may block: a query, a file, a long computation. This process goes on; the result
+    /// comes as a [`Message::Reply`](crate::Message::Reply) with `label`, and its `result` holds the value as a
+    /// message. A panic of `work` is [`RequestError::Failed`] with [`Reason::Panic`](crate::Reason::Panic).
     ///
-    /// Work that waits for a thread is dropped when the process ends or [cancels](Self::cancel_request) it; work that runs is
-    /// left to return. There is no timeout.
+    /// Work that waits for a thread is dropped when the process ends or [cancels](Self::cancel_request) it; work that
+    /// runs is left to return. There is no timeout.
     ///
     /// # Errors
     ///

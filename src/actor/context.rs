@@ -11,8 +11,8 @@ use crate::process::ProcessContext;
 
 /// The process as its callbacks see it: its identity, and everything it can do.
 ///
-/// No call blocks its worker, but for a spawn whose `init` fails when it has spawned meta-processes: it waits until they have ended,
-/// microseconds as a rule and 250 ms at the most.
+/// No call blocks its worker, but for a spawn whose `init` fails when it has spawned meta-processes: it waits until
+/// they have ended, microseconds as a rule and 250 ms at the most.
 pub struct Context<'a> {
     pub(super) env: ProcessContext<'a>,
 }

@@ -9,8 +9,8 @@ use crate::error::{EventError, Reason};
 use crate::id::{Name, Ref};
 use crate::process::{EventOptions, EventState, Published};
 
-/// An event that was registered: the right to publish under its name. A clone is the same event, and any process may hold
-/// one; the event ends with the process that registered it.
+/// An event that was registered: the right to publish under its name. A clone is the same event, and any process may
+/// hold one; the event ends with the process that registered it.
 pub struct Event<T> {
     state: Arc<EventState>,
     // As of a function: the handle holds no value, and is `Send` and `Sync` whatever `T` is.
@@ -129,8 +129,8 @@ impl Context<'_> {
         env.processes.end_event(event.state(), &Reason::Normal);
     }
 
-    /// Subscribes to an event: first come the values that it keeps, then each one that is published. When the event ends,
-    /// a `Down` with the returned `Ref` comes behind the last of them. A process subscribes to an event once.
+    /// Subscribes to an event: first come the values that it keeps, then each one that is published. When the event
+    /// ends, a `Down` with the returned `Ref` comes behind the last of them. A process subscribes to an event once.
     ///
     /// To be notified of the end only, monitor or link [`Target::Event`](crate::Target::Event).
     ///
@@ -167,8 +167,8 @@ impl Context<'_> {
         self.env().subscribe(name.into())
     }
 
-    /// Takes a subscription back, as [`demonitor`](Context::demonitor) does. What was published before is in the mailbox
-    /// and still comes; the `Down` does not.
+    /// Takes a subscription back, as [`demonitor`](Context::demonitor) does. What was published before is in the
+    /// mailbox and still comes; the `Down` does not.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

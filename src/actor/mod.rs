@@ -107,8 +107,8 @@ pub trait Actor: Send + 'static {
         Ok(())
     }
 
-    /// Called for each request. Answer with `reply`, now or later, or hand it on; dropping it, as the default does, answers
-    /// the requester at once that there is no answer.
+    /// Called for each request. Answer with `reply`, now or later, or hand it on; dropping it, as the default does,
+    /// answers the requester at once that there is no answer.
     ///
     /// # Errors
     ///

@@ -7,12 +7,13 @@
 //!                           └ holds back what no worker takes, and tries again
 //! ```
 //!
-//! 1. A message or request goes to the next worker in turn, or to the one with the fewest messages; a worker whose mailbox
-//!    is full is skipped. By a key, it goes to the worker of its key only.
+//! 1. A message or request goes to the next worker in turn, or to the one with the fewest messages; a worker whose
+//!    mailbox is full is skipped. By a key, it goes to the worker of its key only.
 //! 2. When all are full it is held back, in order, and tried again when something arrives or after a millisecond. The
 //!    pool holds back as many as one round of worker mailboxes; beyond that a request is answered with an error and a
 //!    message is dropped, counted and visible in `inspect`.
-//! 3. A worker that ends, for whatever reason, is replaced; if its `init` fails or its factory panics, again after a moment.
+//! 3. A worker that ends, for whatever reason, is replaced; if its `init` fails or its factory panics, again after a
+//!    moment.
 //! 4. The end of the pool ends its workers with the same reason.
 //!
 //! A pool does not own connections: it would hand one connection's bytes to several workers, so a listener refuses it.
@@ -47,12 +48,13 @@ type Factory = Box<dyn FnMut() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
 
 /// An actor that spreads its messages over workers.
 ///
-/// - A message or request goes to the next worker in turn, as coming from its sender. A worker whose mailbox is full is skipped.
-///   Other choices are [`with_least_busy`](Self::with_least_busy) and [`with_key`](Self::with_key).
-/// - When all are full it is held back, in order, and tried again after a millisecond. The pool holds back as many as one round of
-///   worker mailboxes; beyond that a request is answered with an error and a message is dropped and counted (`dropped` in
-///   an inspection).
-/// - A worker that ends, for whatever reason, is replaced; if its `init` fails or its factory panics, again after 100 ms.
+/// - A message or request goes to the next worker in turn, as coming from its sender. A worker whose mailbox is full is
+///   skipped. Other choices are [`with_least_busy`](Self::with_least_busy) and [`with_key`](Self::with_key).
+/// - When all are full it is held back, in order, and tried again after a millisecond. The pool holds back as many as
+///   one round of worker mailboxes; beyond that a request is answered with an error and a message is dropped and
+///   counted (`dropped` in an inspection).
+/// - A worker that ends, for whatever reason, is replaced; if its `init` fails or its factory panics, again after 100
+///   ms.
 /// - The end of the pool ends its workers with the same reason.
 /// - It may be the owner of a UDP socket, and not of TCP connections.
 ///
@@ -154,11 +156,11 @@ impl Pool {
         self
     }
 
-    /// The options of each worker: a log level, a thread of its own, values of its environment. A bound of the mailbox is
-    /// that of [`with_worker_mailbox`](Self::with_worker_mailbox), whichever is called last.
+    /// The options of each worker: a log level, a thread of its own, values of its environment. A bound of the mailbox
+    /// is that of [`with_worker_mailbox`](Self::with_worker_mailbox), whichever is called last.
     ///
-    /// `init` refuses a name, because the workers would share it, and a mailbox that drops messages, because the pool holds back
-    /// what a worker refuses.
+    /// `init` refuses a name, because the workers would share it, and a mailbox that drops messages, because the pool
+    /// holds back what a worker refuses.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -185,7 +187,8 @@ impl Pool {
     }
 
     /// Gives messages with the same key to the same worker, in order, as long as the number of workers is the same: to
-    /// worker `key` modulo their number. A full worker is not skipped; the pool holds everything back until it has room.
+    /// worker `key` modulo their number. A full worker is not skipped; the pool holds everything back until it has
+    /// room.
     ///
     /// ```
     /// use longshore::prelude::*;

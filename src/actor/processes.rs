@@ -11,8 +11,8 @@ use crate::process::{Behavior, SpawnOptions};
 
 /// # Other processes
 impl Context<'_> {
-    /// Sends an exit signal: the receiver ends with that reason, or gets it as a message if it traps exits and the reason
-    /// is not [`Reason::Kill`].
+    /// Sends an exit signal: the receiver ends with that reason, or gets it as a message if it traps exits and the
+    /// reason is not [`Reason::Kill`].
     ///
     /// # Errors
     ///
@@ -75,8 +75,8 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// `init` failed, or it or the factory panicked, or the node refuses. Nothing is left of the process then; ports that it
-    /// had bound are free again.
+    /// `init` failed, or it or the factory panicked, or the node refuses. Nothing is left of the process then; ports
+    /// that it had bound are free again.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -138,10 +138,10 @@ impl Context<'_> {
         self.spawn_behavior(&options, make(factory)?)
     }
 
-    /// The value of that name in the environment of this process, if it has the type: from its
-    /// [spawn options](SpawnOptions::with_environment), inherited from the process that spawned it, or from the
-    /// [options of the node](crate::NodeOptions::with_environment), in this order. A session inherits from the process that
-    /// started its listener or connection.
+    /// The value of that name in the environment of this process, if it has the type: from its [spawn
+    /// options](SpawnOptions::with_environment), inherited from the process that spawned it, or from the [options of
+    /// the node](crate::NodeOptions::with_environment), in this order. A session inherits from the process that started
+    /// its listener or connection.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -162,8 +162,8 @@ impl Context<'_> {
         self.env_ref().environment(name.as_ref())
     }
 
-    /// Sets a value in the environment of this process: for itself, and for those that it spawns from now on. Processes that it
-    /// has spawned before keep what they have.
+    /// Sets a value in the environment of this process: for itself, and for those that it spawns from now on. Processes
+    /// that it has spawned before keep what they have.
     pub fn set_environment(&mut self, name: impl Into<Name>, value: impl Any + Send + Sync) {
         self.env().set_environment(name.into(), value);
     }
@@ -177,8 +177,8 @@ impl Context<'_> {
     }
 
     /// Links this process with another, or with a meta-process, both ways: when one ends with a reason that is not
-    /// [`Reason::Normal`], the other ends with the same, or gets a [`Message::Exit`](crate::Message::Exit) if it traps exits. A target that has
-    /// ended answers with [`Reason::NoProcess`].
+    /// [`Reason::Normal`], the other ends with the same, or gets a [`Message::Exit`](crate::Message::Exit) if it traps
+    /// exits. A target that has ended answers with [`Reason::NoProcess`].
     ///
     /// # Errors
     ///
@@ -197,10 +197,10 @@ impl Context<'_> {
         self.env.link(target.into())
     }
 
-    /// Requests one [`Message::Room`](crate::Message::Room) when the mailbox of `to` has room again, for a sender that was
-    /// refused with [`SendErrorKind::MailboxFull`]. It comes when half of the room is free, or when the process has ended.
-    /// The senders that wait are notified in the order of their requests, as many at a time as there is room for. Until the
-    /// message has come, a further request for the same process adds nothing.
+    /// Requests one [`Message::Room`](crate::Message::Room) when the mailbox of `to` has room again, for a sender that
+    /// was refused with [`SendErrorKind::MailboxFull`]. It comes when half of the room is free, or when the process has
+    /// ended. The senders that wait are notified in the order of their requests, as many at a time as there is room
+    /// for. Until the message has come, a further request for the same process adds nothing.
     ///
     /// A name stands for the process that holds it now.
     ///
@@ -280,8 +280,8 @@ impl Context<'_> {
         self.env.unlink(target.into());
     }
 
-    /// Requests one [`Message::Down`](crate::Message::Down) when the target ends; it comes at once if the target has ended. A name stands for the
-    /// process that holds it now, and for no process if none does.
+    /// Requests one [`Message::Down`](crate::Message::Down) when the target ends; it comes at once if the target has
+    /// ended. A name stands for the process that holds it now, and for no process if none does.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

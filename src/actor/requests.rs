@@ -46,25 +46,26 @@ impl Context<'_> {
             .request(to.into(), Message::new(request), timeout, label)
     }
 
-    /// Asks, and waits for the answer, at most `timeout`. Only this process waits: its thread blocks, and a spare one takes
-    /// over its worker. That costs a thread and some microseconds, so it is for the rare question whose answer the
-    /// handler cannot do without; everything else is [`ask`](Self::ask).
+    /// Asks, and waits for the answer, at most `timeout`. Only this process waits: its thread blocks, and a spare one
+    /// takes over its worker. That costs a thread and some microseconds, so it is for the rare question whose answer
+    /// the handler cannot do without; everything else is [`ask`](Self::ask).
     ///
     /// Messages for this process wait meanwhile. An exit signal that ends the process ends the call; a handler that
     /// passes the error on with `?` ends with the reason of the signal.
     ///
     /// # Errors
     ///
-    /// Why there is no answer: [`RequestError::Timeout`], [`Dropped`](RequestError::Dropped) if the receiver ends, panics or
-    /// drops the request, [`Failed`](RequestError::Failed) by it, [`NotDelivered`](RequestError::NotDelivered),
-    /// [`WrongType`](RequestError::WrongType), [`Exiting`](RequestError::Exiting).
+    /// Why there is no answer: [`RequestError::Timeout`], [`Dropped`](RequestError::Dropped) if the receiver ends,
+    /// panics or drops the request, [`Failed`](RequestError::Failed) by it,
+    /// [`NotDelivered`](RequestError::NotDelivered), [`WrongType`](RequestError::WrongType),
+    /// [`Exiting`](RequestError::Exiting).
     ///
     /// [`RequestError::Cycle`] at once if the receiver waits for this process in a call of its own, directly or through
     /// others, and is this process itself. Behind a pool, or a process that forwards the request, only the timeout ends
     /// such a wait. [`RequestError::TooManyCalls`] at once if
     /// [`max_blocked_calls`](crate::NodeOptions::max_blocked_calls) handlers wait, each of which counts until it has
-    /// returned. [`RequestError::WouldBlockRuntime`] in a `terminate` that the stop of the node runs on its own thread, and
-    /// in the `init` of a process that a handler spawns with [`Node::spawn`](crate::Node::spawn).
+    /// returned. [`RequestError::WouldBlockRuntime`] in a `terminate` that the stop of the node runs on its own thread,
+    /// and in the `init` of a process that a handler spawns with [`Node::spawn`](crate::Node::spawn).
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -144,8 +145,8 @@ impl Context<'_> {
             .request(to.into(), Message::new(message), timeout, 0)
     }
 
-    /// Stops waiting for the answer to a request: none comes any more. Returns whether it was still waited for. The callee
-    /// is not notified; it can see it by [`Reply::is_wanted`].
+    /// Stops waiting for the answer to a request: none comes any more. Returns whether it was still waited for. The
+    /// callee is not notified; it can see it by [`Reply::is_wanted`].
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

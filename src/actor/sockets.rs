@@ -167,8 +167,8 @@ impl Context<'_> {
         self.env().control.count_send();
     }
 
-    /// Answers a datagram: to its sender, from the socket and the address that it came to. One that does not fit is dropped and
-    /// counted, as with [`Context::send_datagram`].
+    /// Answers a datagram: to its sender, from the socket and the address that it came to. One that does not fit is
+    /// dropped and counted, as with [`Context::send_datagram`].
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -258,9 +258,9 @@ impl Context<'_> {
         )
     }
 
-    /// Stops reading from a connection; the peer feels it when the kernel's buffers are full. Data on its way here still
-    /// arrives. A reset by the peer ends the connection nevertheless, and what it sent before and was not read is lost; its
-    /// orderly end is found when reading resumes.
+    /// Stops reading from a connection; the peer feels it when the kernel's buffers are full. Data on its way here
+    /// still arrives. A reset by the peer ends the connection nevertheless, and what it sent before and was not read is
+    /// lost; its orderly end is found when reading resumes.
     ///
     /// # Errors
     ///
@@ -347,8 +347,8 @@ impl Context<'_> {
         self.command(listener, SocketCommand::ResumeAccepting)
     }
 
-    /// Bytes that wait to be sent on a connection, or on a UDP socket. For display: by the time it returns, some of them
-    /// may have left. A writer that paces itself uses [`Context::try_write`].
+    /// Bytes that wait to be sent on a connection, or on a UDP socket. For display: by the time it returns, some of
+    /// them may have left. A writer that paces itself uses [`Context::try_write`].
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

@@ -71,8 +71,8 @@ impl Context<'_> {
         Ok(Timer(id))
     }
 
-    /// Ticks of a timer that were dropped so far because the receiver or the node was behind, or the name had no holder;
-    /// 0 for a timer that has ended.
+    /// Ticks of a timer that were dropped so far because the receiver or the node was behind, or the name had no
+    /// holder; 0 for a timer that has ended.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

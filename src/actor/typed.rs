@@ -46,8 +46,8 @@ pub trait TypedActor: Send + 'static {
         message: Self::Message,
     ) -> Result<(), Reason>;
 
-    /// Turns a message into the type of the actor, or gives it back. The default takes what was sent as `Self::Message`;
-    /// an actor that owns sockets or monitors others adds what it gets from them.
+    /// Turns a message into the type of the actor, or gives it back. The default takes what was sent as
+    /// `Self::Message`; an actor that owns sockets or monitors others adds what it gets from them.
     ///
     /// # Errors
     ///

@@ -1,12 +1,13 @@
 //! A small pool of threads for what would hold up a worker: the resolver of the operating system, which blocks, and TLS
 //! handshakes, which may compute for several milliseconds.
 //!
-//! Why long handshakes are not tasks of the workers: a worker that computes all the time is no longer favored by the operating
-//! system when a packet wakes it, and then quick connections wait for a time slice behind every other thread on the machine.
+//! Why long handshakes are not tasks of the workers: a worker that computes all the time is no longer favored by the
+//! operating system when a packet wakes it, and then quick connections wait for a time slice behind every other thread
+//! on the machine.
 //!
-//! Threads start when there is a job and no thread waits for one, up to a limit, and end after some seconds without one, so an
-//! idle node has none. Jobs in the queue are dropped at the end; one that runs is left to finish on its own, because a
-//! resolver cannot be interrupted.
+//! Threads start when there is a job and no thread waits for one, up to a limit, and end after some seconds without
+//! one, so an idle node has none. Jobs in the queue are dropped at the end; one that runs is left to finish on its own,
+//! because a resolver cannot be interrupted.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,9 +1,9 @@
 //! Which runtimes the calling thread is inside of.
 //!
 //! User code runs on many threads of a node: the workers, the monitor when every worker is stuck, the threads of the
-//! blocking pools, and the thread that stops the node and drops what is left. A thread of the program runs it too, in the
-//! `init` of a process that it spawns. A call that waits for the node on one of these threads waits for itself. So each
-//! of them *enters* the runtime for as long as it may run user code, and every blocking call asks
+//! blocking pools, and the thread that stops the node and drops what is left. A thread of the program runs it too, in
+//! the `init` of a process that it spawns. A call that waits for the node on one of these threads waits for itself. So
+//! each of them *enters* the runtime for as long as it may run user code, and every blocking call asks
 //! [`RuntimeId::is_inside`] before it waits.
 //!
 //! ```text
@@ -15,11 +15,11 @@
 //!
 //! 1. `enter` adds the runtime to the thread's list, unless it is in it already.
 //! 2. Dropping what `enter` returned removes what it added.
-//! 3. `stay` enters for the rest of the thread: a thread of the runtime is inside also while it ends, when the destructors of
-//!    the user's thread-locals run. So the list has no destructor itself.
+//! 3. `stay` enters for the rest of the thread: a thread of the runtime is inside also while it ends, when the
+//!    destructors of the user's thread-locals run. So the list has no destructor itself.
 //!
-//! What it does not do: it does not know threads that user code starts by itself. A handler that joins such a thread waits
-//! for whatever that thread waits for.
+//! What it does not do: it does not know threads that user code starts by itself. A handler that joins such a thread
+//! waits for whatever that thread waits for.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -35,7 +35,8 @@ const NESTED: usize = 8;
 thread_local! {
     /// The runtime that a thread of the program is inside of because it spawns a process.
     static GUEST: Cell<RuntimeId> = const { Cell::new(RuntimeId::NONE) };
-    /// The runtimes that this thread is inside of: none or one, and two where nodes are nested. Free places hold `NONE`.
+    /// The runtimes that this thread is inside of: none or one, and two where nodes are nested. Free places hold
+    /// `NONE`.
     static ENTERED: [Cell<RuntimeId>; NESTED] = const { [const { Cell::new(RuntimeId::NONE) }; NESTED] };
 }
 
@@ -103,7 +104,8 @@ impl RuntimeId {
 
     /// Returns whether a wait of the calling thread for this runtime could be a wait for itself.
     pub(crate) fn is_inside(self) -> bool {
-        // Free places hold `NONE`, which is no runtime to be inside of. Without a free place the thread may be inside of any.
+        // Free places hold `NONE`, which is no runtime to be inside of. Without a free place the thread may be inside
+        // of any.
         (self != Self::NONE && Self::entered(self)) || !Self::entered(Self::NONE)
     }
 }

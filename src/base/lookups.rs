@@ -5,8 +5,8 @@
 //!                  └─ not yet ─▶ a thread, of [`LOOKUPS`] at most ─▶ all that wait for it
 //! ```
 //!
-//! With more names than threads a lookup waits for one, within the deadline of its own connection. The one that asks may
-//! give up meanwhile: it leaves the list, so that a name that hangs keeps nothing of connections that have ended.
+//! With more names than threads a lookup waits for one, within the deadline of its own connection. The one that asks
+//! may give up meanwhile: it leaves the list, so that a name that hangs keeps nothing of connections that have ended.
 //!
 //! What it does not do: it remembers no answer, and knows no deadline.
 
@@ -76,8 +76,8 @@ impl Lookups {
         })
     }
 
-    /// Looks a name up, with `system` unless there is a resolver of the user, and calls the waiter with what was found, on
-    /// another thread. `None`: no thread can be started.
+    /// Looks a name up, with `system` unless there is a resolver of the user, and calls the waiter with what was found,
+    /// on another thread. `None`: no thread can be started.
     pub(crate) fn look_up(
         self: &Arc<Self>,
         name: &str,

@@ -1,8 +1,9 @@
-//! The check that every option has a row in the tables of `tests/it/options.rs` and `tests/it/tls/options.rs`, which try it
-//! with its edge values.
+//! The check that every option has a row in the tables of `tests/it/options.rs` and `tests/it/tls/options.rs`, which
+//! try it with its edge values.
 
-/// Takes an options type apart without `..`, so that a new option does not compile until it is named here, and looks for a row
-/// of each. A field that holds options of its own comes behind `nested`: those have rows, in a check of their own.
+/// Takes an options type apart without `..`, so that a new option does not compile until it is named here, and looks
+/// for a row of each. A field that holds options of its own comes behind `nested`: those have rows, in a check of their
+/// own.
 macro_rules! option_rows {
     ($type:path { $($(#[$meta:meta])* $field:ident),* $(,)? } $(nested $nested:ident)?) => {{
         let $type { $($(#[$meta])* $field: _,)* $($nested: _)? } = &<$type>::default();

@@ -48,7 +48,8 @@ pub(crate) enum Command {
     Tick { to: Alias, from: Pid, tick: Tick },
     /// A question about itself.
     Inspect { to: Alias, reply: InspectReply },
-    /// Drop a message that no receiver took: its `drop` is code of the user, which must not run in the turn of the loop.
+    /// Drop a message that no receiver took: its `drop` is code of the user, which must not run in the turn of the
+    /// loop.
     Discard(CompactMessage),
     /// Wake this when the stripe has come here.
     Confirm { to: Alias, confirmed: Waker },

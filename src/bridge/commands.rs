@@ -1,8 +1,8 @@
 //! The command queues of all stripes, and the aliases of their meta-processes.
 //!
 //! One queue for each stripe, first in, first out: what was sent before a close or an exit signal is handled before it.
-//! An alias is live while the generation in its [send quota](super::send_quota) is its own. The slots are allocated here,
-//! because an alias must be known to its spawner before the stripe has inserted the meta-process.
+//! An alias is live while the generation in its [send quota](super::send_quota) is its own. The slots are allocated
+//! here, because an alias must be known to its spawner before the stripe has inserted the meta-process.
 //!
 //! This module does not run anything: the stripes of `poll` drain the queues.
 
@@ -40,8 +40,8 @@ pub(crate) struct Commands {
     /// Writes to meta-processes that had ended.
     late_writes: AtomicU64,
     stopping: AtomicBool,
-    /// An output has risen above its high mark since the node was started. It is set behind the mark: a thread that does not
-    /// see it yet acts as if it had looked before the mark was set. The thread that sets both sees both.
+    /// An output has risen above its high mark since the node was started. It is set behind the mark: a thread that
+    /// does not see it yet acts as if it had looked before the mark was set. The thread that sets both sees both.
     was_above: AtomicBool,
     /// Woken when the last meta-process has ended.
     emptied: Waker,

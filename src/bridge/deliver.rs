@@ -147,8 +147,8 @@ pub(crate) trait Deliver: Send + Sync {
     /// Whether the process lives and has not canceled that request.
     fn is_waiting(&self, pid: Pid, request: Ref) -> bool;
 
-    /// Runs a job on a thread that may block, as work of that process. The job comes back if too much work waits, or the
-    /// node stops.
+    /// Runs a job on a thread that may block, as work of that process. The job comes back if too much work waits, or
+    /// the node stops.
     fn run_blocking(&self, pid: Pid, job: Job) -> Result<(), Job>;
 
     /// The time until that point on the node's clock; zero if it has passed.

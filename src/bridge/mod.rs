@@ -7,7 +7,8 @@
 //!
 //! One file for each noun: [`Command`] and the queues in [`Commands`], the [send quota](send_quota) of a meta-process,
 //! the [`StripeWakers`], the way back in [`Deliver`], the means to answer a request in [`request`], what a timer does
-//! in [`TimerEvent`] and [`Ticker`], what relayed connections share in [`RelaySide`], and the [`BarrierToken`] of a stop. Neither half names the other; both name this module.
+//! in [`TimerEvent`] and [`Ticker`], what relayed connections share in [`RelaySide`], and the [`BarrierToken`] of a
+//! stop. Neither half names the other; both name this module.
 
 mod barrier;
 mod command;

@@ -13,12 +13,14 @@
 //!
 //! Order. A sender whose command lies in the overflow must not get a later one in before it through the ring. So:
 //!
-//! 1. `overflowing` is raised before a command enters the overflow and lowered after it has left it, and while it is not
-//!    zero no sender uses the ring. A sender sees at least its own raise, so its next command follows into the overflow.
-//! 2. The receiver takes from the overflow only when the ring is empty, and only as many as it had seen there *before* it
-//!    found the ring empty. Bad interleaving without that: the receiver finds the ring empty; a sender puts a first command
-//!    in the ring, others fill it, the sender's second goes to the overflow; the receiver takes the second. With it, a
-//!    command that was seen in the overflow has all its predecessors in the ring by then, and they are taken first.
+//! 1. `overflowing` is raised before a command enters the overflow and lowered after it has left it, and while it is
+//!    not zero no sender uses the ring. A sender sees at least its own raise, so its next command follows into the
+//!    overflow.
+//! 2. The receiver takes from the overflow only when the ring is empty, and only as many as it had seen there *before*
+//!    it found the ring empty. Bad interleaving without that: the receiver finds the ring empty; a sender puts a first
+//!    command in the ring, others fill it, the sender's second goes to the overflow; the receiver takes the second.
+//!    With it, a command that was seen in the overflow has all its predecessors in the ring by then, and they are taken
+//!    first.
 
 use crossbeam_queue::{ArrayQueue, SegQueue};
 

@@ -88,8 +88,8 @@ impl RelaySide {
         self.shared.connections[1 - self.index]
     }
 
-    /// This connection closes: the other one gets a [`SocketCommand::StopRelaying`], and answers it behind its last bytes.
-    /// Returns whether an answer follows, or the end of the other one instead; `false`: it has ended.
+    /// This connection closes: the other one gets a [`SocketCommand::StopRelaying`], and answers it behind its last
+    /// bytes. Returns whether an answer follows, or the end of the other one instead; `false`: it has ended.
     pub(crate) fn begin_close(&self) -> bool {
         let shared = &*self.shared;
         let mut ends = shared.lock();

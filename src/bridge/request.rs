@@ -1,4 +1,5 @@
-//! Requests: [`Reply`], the means to answer one; [`PendingReply`] and [`Answer`], what a caller outside of the node holds.
+//! Requests: [`Reply`], the means to answer one; [`PendingReply`] and [`Answer`], what a caller outside of the node
+//! holds.
 //!
 //! A request is answered exactly once. The callee owns its `Reply`; sending consumes it, and dropping it, on
 //! whatever path (a handler that ignores it, a panic, the end of the process with the request still in its mailbox),

@@ -22,17 +22,20 @@
 //!    looks again. (`loom_refused_sender_is_always_notified`.) The same holds for a sender that gets "above the high
 //!    mark": above is set by the step that accepts its bytes, and these bytes are still queued in that step, so a later
 //!    `sent` finds both (`loom_write_above_the_high_mark_is_followed_by_a_writable`).
-//! 3. `sent` (the stripe): queued -= n; if above is set and queued is at the low mark or below, above is cleared and the
-//!    caller owes the message.
+//! 3. `sent` (the stripe): queued -= n; if above is set and queued is at the low mark or below, above is cleared and
+//!    the caller owes the message.
 //! 4. `close` (any thread): closing is set. `overflow` is a close that reports whether it was the first.
-//! 5. `take_above` (the stripe): above is cleared, because the connection is closing and nothing bounds its input any more.
-//! 6. `begin_relay` (the owner): closing is set, so that no other send is accepted, and the flag *relayed* lets the stripe
-//!    of the partner go on with `reserve_relayed`, which ignores closing and the limit. A partner stops when its step has
-//!    found above set, and goes on after the `sent` that clears it; see 2.
-//! 7. `lose` (the stripe): closing is set, and stays until `reopen` (the owner's worker, when it takes the next Connect). What
-//!    is queued then is what was accepted and will not be sent; the stripe counts it down as it discards it.
+//! 5. `take_above` (the stripe): above is cleared, because the connection is closing and nothing bounds its input any
+//!    more.
+//! 6. `begin_relay` (the owner): closing is set, so that no other send is accepted, and the flag *relayed* lets the
+//!    stripe of the partner go on with `reserve_relayed`, which ignores closing and the limit. A partner stops when its
+//!    step has found above set, and goes on after the `sent` that clears it; see 2.
+//! 7. `lose` (the stripe): closing is set, and stays until `reopen` (the owner's worker, when it takes the next
+//!    Connect). What is queued then is what was accepted and will not be sent; the stripe counts it down as it discards
+//!    it.
 //! 8. `release` (the stripe): generation + 1 and everything else zero; what was queued is returned, and is exactly what
-//!    was accepted and not sent. Accepted means the compare-and-swap of 1 came before this one: it cannot be lost twice.
+//!    was accepted and not sent. Accepted means the compare-and-swap of 1 came before this one: it cannot be lost
+//!    twice.
 //!
 //! Orderings: the word carries no data besides itself; the message travels through the command queue, which
 //! synchronizes. So everything here is relaxed but for `release`/`reserve` of a reused cell, whose limits are written
@@ -166,8 +169,8 @@ impl SendQuota {
         word & CLOSING != 0 && (word >> 32) as u32 == generation
     }
 
-    /// The connection is lost and will be made anew. Refuses every later send, until [`SendQuota::reopen`]. Returns the bytes
-    /// that were accepted and will not be sent.
+    /// The connection is lost and will be made anew. Refuses every later send, until [`SendQuota::reopen`]. Returns the
+    /// bytes that were accepted and will not be sent.
     pub(crate) fn lose(&self, generation: u32) -> usize {
         // These belong to the connection that is lost: the next one has a Connect of its own and begins in plain text.
         let lose = |flags: u32| Some((flags | DOWN) & !(ESTABLISHED | SECURED));

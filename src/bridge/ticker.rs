@@ -151,8 +151,8 @@ impl Ticker {
         }
     }
 
-    /// Transition 3. Returns `false` if it had ended before, and what the wheel held of it, which is to be dropped where
-    /// code of the user may run.
+    /// Transition 3. Returns `false` if it had ended before, and what the wheel held of it, which is to be dropped
+    /// where code of the user may run.
     pub(crate) fn cancel(&self, timers: &Timers) -> (bool, Option<TimerEvent>) {
         let mut state = self.state.lock();
         let was_live = std::mem::replace(&mut state.phase, TickPhase::Ended) != TickPhase::Ended;

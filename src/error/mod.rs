@@ -267,8 +267,8 @@ pub enum RequestError {
         /// The type of the value.
         found: &'static str,
     },
-    /// A wait on a thread of the runtime that must not block, where it could wait for itself. Handlers of processes have
-    /// [`Context::call`](crate::Context::call); meta-processes, resolvers and loggers have none.
+    /// A wait on a thread of the runtime that must not block, where it could wait for itself. Handlers of processes
+    /// have [`Context::call`](crate::Context::call); meta-processes, resolvers and loggers have none.
     #[error("a blocking call is not possible on a thread of the runtime")]
     WouldBlockRuntime,
     /// An exit signal for the process that waits is on its way.
@@ -278,12 +278,12 @@ pub enum RequestError {
     /// [`NodeOptions::max_blocked_calls`](crate::NodeOptions::max_blocked_calls). Nothing was sent.
     #[error("too many handlers wait for an answer")]
     TooManyCalls,
-    /// As much blocking work waits for a thread as may, see [`NodeOptions::blocking_queue`](crate::NodeOptions::blocking_queue);
-    /// or the node stops.
+    /// As much blocking work waits for a thread as may, see
+    /// [`NodeOptions::blocking_queue`](crate::NodeOptions::blocking_queue); or the node stops.
     #[error("too much blocking work waits for a thread")]
     TooMuchWork,
-    /// The callee waits, directly or through others, for the process that calls it. Nothing was sent. The processes stand
-    /// in the order in which they wait for each other, the caller first.
+    /// The callee waits, directly or through others, for the process that calls it. Nothing was sent. The processes
+    /// stand in the order in which they wait for each other, the caller first.
     #[error("the callee waits for the caller: {}", text_of_cycle(.0))]
     Cycle(Vec<Pid>),
 }

@@ -31,8 +31,8 @@ pub enum Reason {
     Shutdown,
     /// It was killed. Cannot be trapped.
     Kill,
-    /// A callback panicked; the text is the panic's message. A payload that is not text (`std::panic::panic_any`) is shown with
-    /// its type if that is a number, an error or a `Reason`; otherwise the text says that it was none.
+    /// A callback panicked; the text is the panic's message. A payload that is not text (`std::panic::panic_any`) is
+    /// shown with its type if that is a number, an error or a `Reason`; otherwise the text says that it was none.
     Panic(Arc<str>),
     /// An error, or a reason of your own; the text names it.
     Error(Failure),
@@ -122,8 +122,8 @@ impl Reason {
     }
 }
 
-/// The text of a panic's payload. std keeps of its type what it takes to ask for one type after the other, and no name: a
-/// payload of a type that is asked for here is shown with it, and of another one it is known only that it is no text.
+/// The text of a panic's payload. std keeps of its type what it takes to ask for one type after the other, and no name:
+/// a payload of a type that is asked for here is shown with it, and of another one it is known only that it is no text.
 fn payload_text(payload: &(dyn Any + Send)) -> String {
     macro_rules! shown {
         ($($type:ty),*) => {$(

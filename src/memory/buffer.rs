@@ -6,13 +6,13 @@
 //!                     '---- Deref ------'-- spare_mut --'
 //! ```
 //!
-//! A [`Buffer`] is a single word, so that it travels inside a message, and an empty one owns no memory. Reading appends at
-//! `end` ([`spare_mut`](Buffer::spare_mut), then [`grow`](Buffer::grow)), parsing drops bytes from the front
+//! A [`Buffer`] is a single word, so that it travels inside a message, and an empty one owns no memory. Reading appends
+//! at `end` ([`spare_mut`](Buffer::spare_mut), then [`grow`](Buffer::grow)), parsing drops bytes from the front
 //! ([`advance`](Buffer::advance), [`split_to`](Buffer::split_to)). All memory up to `bytes.len()` is initialized, so no
 //! step needs `unsafe`.
 //!
-//! What it does not do: bytes are never shared between two buffers (a clone is a copy), so a small message never keeps a
-//! large block of memory alive. Bytes that many connections send are frozen into a [`SharedBuffer`].
+//! What it does not do: bytes are never shared between two buffers (a clone is a copy), so a small message never keeps
+//! a large block of memory alive. Bytes that many connections send are frozen into a [`SharedBuffer`].
 
 mod convert;
 mod credit;
@@ -30,9 +30,9 @@ pub use shared::SharedBuffer;
 
 /// Owns a range of bytes, eight bytes in size itself.
 ///
-/// It dereferences to `[u8]`. Memory that came from a [`BufferPool`] returns there when the buffer is dropped, on whatever
-/// thread that happens. There is no way to hand memory to a pool by hand: nothing can be returned twice, or shrunk, or by
-/// a stranger.
+/// It dereferences to `[u8]`. Memory that came from a [`BufferPool`] returns there when the buffer is dropped, on
+/// whatever thread that happens. There is no way to hand memory to a pool by hand: nothing can be returned twice, or
+/// shrunk, or by a stranger.
 ///
 /// A buffer holds at most `u32::MAX` bytes; verbs that would make it longer panic.
 ///
@@ -237,8 +237,8 @@ impl Buffer {
 
     /// Takes the first `n` bytes away as a buffer of their own, from the same pool.
     ///
-    /// They are copied, except when they are all bytes there are: then the memory itself moves, and `self` is left empty,
-    /// without memory and without pool.
+    /// They are copied, except when they are all bytes there are: then the memory itself moves, and `self` is left
+    /// empty, without memory and without pool.
     ///
     /// # Panics
     ///
@@ -350,8 +350,8 @@ impl Buffer {
 
     /// Turns the bytes into a vector.
     ///
-    /// A buffer without pool gives its own memory. One with a pool gives a copy of exactly its bytes, and its memory goes
-    /// back, so that a few bytes never hold a large block of the pool.
+    /// A buffer without pool gives its own memory. One with a pool gives a copy of exactly its bytes, and its memory
+    /// goes back, so that a few bytes never hold a large block of the pool.
     ///
     /// ```
     /// assert_eq!(longshore::Buffer::from("abc").into_vec(), b"abc");

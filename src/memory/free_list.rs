@@ -1,8 +1,8 @@
 //! A free list: a bounded number of objects, kept for the next use on any thread.
 //!
-//! Lock-free, and its memory is allocated when the first object is put into it. What is taken on one thread and put back on another wanders with
-//! the work, and the list never holds more than were in use at once. For what is needed once for many messages; what each
-//! message needs is worth a [`Depot`](crate::memory::magazine::Depot).
+//! Lock-free, and its memory is allocated when the first object is put into it. What is taken on one thread and put
+//! back on another wanders with the work, and the list never holds more than were in use at once. For what is needed
+//! once for many messages; what each message needs is worth a [`Depot`](crate::memory::magazine::Depot).
 
 use std::sync::OnceLock;
 

@@ -10,8 +10,8 @@ use crate::memory::buffer::Buffer;
 /// A datagram (RFC 768), of at most 65,507 bytes over IPv4.
 ///
 /// Received: `id` is the socket, `addr` the sender. Sent to a UDP server's alias: `data` goes to `addr`, from the
-/// [`local_addr`](Self::local_addr) if there is one; `id` and `truncated` are ignored. So a datagram that is sent back with other
-/// `data`, or its [`answer`](Self::answer), leaves from the address that was asked.
+/// [`local_addr`](Self::local_addr) if there is one; `id` and `truncated` are ignored. So a datagram that is sent back
+/// with other `data`, or its [`answer`](Self::answer), leaves from the address that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[doc(alias = "MessageUDP")]
@@ -68,10 +68,11 @@ impl MessageUdp {
         }
     }
 
-    /// Received: the address that this datagram came to, if its socket has several: the socket of one of the addresses of
-    /// [`UdpServer::bind_each`](crate::UdpServer::bind_each), or, with the feature `pktinfo`, one that is bound to all of them. It is
-    /// the address of the interface for a datagram to an IPv4 multicast group or a broadcast address. `None` if there is only one,
-    /// [`UdpServer::local_addr`](crate::UdpServer::local_addr), or where the system does not say it.
+    /// Received: the address that this datagram came to, if its socket has several: the socket of one of the addresses
+    /// of [`UdpServer::bind_each`](crate::UdpServer::bind_each), or, with the feature `pktinfo`, one that is bound to
+    /// all of them. It is the address of the interface for a datagram to an IPv4 multicast group or a broadcast
+    /// address. `None` if there is only one, [`UdpServer::local_addr`](crate::UdpServer::local_addr), or where the
+    /// system does not say it.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -108,8 +109,8 @@ impl MessageUdp {
 
 /// A datagram of a Unix domain socket; see [`UnixDatagramServer`](crate::UnixDatagramServer).
 ///
-/// Received: `id` is the socket, `path` the sender's, if it has one. Sent to the socket's alias: `data` goes to `path`, or
-/// to the peer of a connected socket if there is none; `id` and `truncated` are ignored.
+/// Received: `id` is the socket, `path` the sender's, if it has one. Sent to the socket's alias: `data` goes to `path`,
+/// or to the peer of a connected socket if there is none; `id` and `truncated` are ignored.
 #[cfg(unix)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

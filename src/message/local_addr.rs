@@ -1,8 +1,8 @@
 //! The local address of a datagram, in one word.
 //!
-//! A [`Message`](super::Message) has 64 bytes, and a datagram's peer takes half of them: a second address would make every
-//! message larger. Most sockets have one local address, and their datagrams carry none. Where there are several, the address
-//! travels in a small buffer, which comes from a pool for datagrams that are received.
+//! A [`Message`](super::Message) has 64 bytes, and a datagram's peer takes half of them: a second address would make
+//! every message larger. Most sockets have one local address, and their datagrams carry none. Where there are several,
+//! the address travels in a small buffer, which comes from a pool for datagrams that are received.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};

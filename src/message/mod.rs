@@ -1,9 +1,9 @@
 //! Messages: the public [`Message`] and the message types of the runtime.
 //!
 //! A `Message` is an open enum. The runtime's own messages stand inline, rare ones and user types are boxed; on its way
-//! it is [`CompactMessage`], and a packet costs no allocation. Sending takes any `Send + 'static` value:
-//! `cx.send(pid, MessageTcp { .. })` becomes [`Message::Tcp`], `cx.send(pid, 7_u32)` becomes [`Message::User`], whose boxes
-//! are used again.
+//! it is [`CompactMessage`], and a packet costs no allocation. Sending takes any `Send + 'static` value: `cx.send(pid,
+//! MessageTcp { .. })` becomes [`Message::Tcp`], `cx.send(pid, 7_u32)` becomes [`Message::User`], whose boxes are used
+//! again.
 //!
 //! This module does not queue or route: mailboxes are in `process`, commands to meta-processes in `bridge`.
 

@@ -2,8 +2,8 @@
 //!
 //! A [`Message`] takes 64 bytes because a datagram carries its address. Between two processes it would be moved several
 //! times, in pieces that do not fit each other, and a processor waits for a load that spans two recent stores. So
-//! mailboxes and command queues hold a [`CompactMessage`]: what is sent most stands inline and moves in registers, everything else
-//! travels in a box that is used again.
+//! mailboxes and command queues hold a [`CompactMessage`]: what is sent most stands inline and moves in registers,
+//! everything else travels in a box that is used again.
 //!
 //! ```text
 //!  Message ── from ──▶ CompactMessage: Tcp │ User │ Other ──▶ mailbox, command queue ── unpack ──▶ Message ──▶ callback
@@ -11,9 +11,10 @@
 //!                                            └─────────────── empty box ◀──────────┘
 //! ```
 //!
-//! The boxes wait in a cache of the thread, as those of user types do, and go through a [`Depot`] where sender and receiver
-//! run on different threads: a cache has two magazines of [`MAGAZINE`] boxes, the depot [`MAGAZINES`] of them. They are not one
-//! of the user types' caches, because a thread has few of those, and a datagram never costs an allocation.
+//! The boxes wait in a cache of the thread, as those of user types do, and go through a [`Depot`] where sender and
+//! receiver run on different threads: a cache has two magazines of [`MAGAZINE`] boxes, the depot [`MAGAZINES`] of them.
+//! They are not one of the user types' caches, because a thread has few of those, and a datagram never costs an
+//! allocation.
 
 use std::cell::RefCell;
 

@@ -27,8 +27,8 @@ impl Proxied {
         }
     }
 
-    /// The values that a header of version 2 adds, with their kinds, in the order of the header: for instance 0x02, the name
-    /// that the client asked for, or 0x05, an identifier of the connection (section 2.2 of the specification).
+    /// The values that a header of version 2 adds, with their kinds, in the order of the header: for instance 0x02, the
+    /// name that the client asked for, or 0x05, an identifier of the connection (section 2.2 of the specification).
     ///
     /// ```
     /// fn asked_for(proxied: &longshore::Proxied) -> Option<&[u8]> {

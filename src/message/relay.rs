@@ -50,7 +50,8 @@ pub enum RelayError {
     Closed(Alias),
 }
 
-/// Why a session is not relayed to where [`SessionContext::relay_to`](crate::SessionContext::relay_to) was to connect it.
+/// Why a session is not relayed to where [`SessionContext::relay_to`](crate::SessionContext::relay_to) was to connect
+/// it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RelayFailure {

@@ -51,10 +51,11 @@ pub struct MessageTcpConnect {
     /// The connection.
     pub id: Alias,
     /// The peer's address; IPv4 is shown as IPv4, whatever the listener's socket is. For a Unix domain socket the
-    /// unspecified address, port 0. With a header of the PROXY protocol: the address of the client that the proxy speaks for.
+    /// unspecified address, port 0. With a header of the PROXY protocol: the address of the client that the proxy
+    /// speaks for.
     pub remote_addr: SocketAddr,
-    /// Our end's address. For a Unix domain socket the unspecified address, port 0. With a header of the PROXY protocol: the
-    /// address that the client connected to.
+    /// Our end's address. For a Unix domain socket the unspecified address, port 0. With a header of the PROXY
+    /// protocol: the address that the client connected to.
     pub local_addr: SocketAddr,
     /// The process that has handed the connection over to this one; `None` if it is new. See
     /// [`Context::hand_over`](crate::Context::hand_over).
@@ -68,8 +69,8 @@ pub struct MessageTcpConnect {
     pub tls: Option<Box<crate::tls::TlsInfo>>,
 }
 
-/// The TLS handshake that [`Context::start_tls`](crate::Context::start_tls) began is done: what comes behind this message
-/// has come encrypted.
+/// The TLS handshake that [`Context::start_tls`](crate::Context::start_tls) began is done: what comes behind this
+/// message has come encrypted.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MessageTcpSecured {
@@ -80,11 +81,11 @@ pub struct MessageTcpSecured {
 }
 
 /// A client connection is lost, or an attempt to make it has failed, and it is tried again; see
-/// [`TcpConnectionOptions::reconnect`](crate::TcpConnectionOptions::reconnect). A Connect follows, or another of these, or the
-/// Disconnect.
+/// [`TcpConnectionOptions::reconnect`](crate::TcpConnectionOptions::reconnect). A Connect follows, or another of these,
+/// or the Disconnect.
 ///
-/// Until that Connect writes are refused, as on a connection that is closing. What was written before the first connection
-/// waits for it.
+/// Until that Connect writes are refused, as on a connection that is closing. What was written before the first
+/// connection waits for it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct MessageTcpReconnecting {
@@ -123,13 +124,13 @@ pub struct MessageTcpDisconnect {
     pub unsent: u64,
     /// Bytes of writes that were not accepted, because the connection was closing or its output limit was reached.
     pub refused_bytes: u64,
-    /// The addresses that a connection of this side could not be made to, in the order in which they failed. Empty for one
-    /// that has been established.
+    /// The addresses that a connection of this side could not be made to, in the order in which they failed. Empty for
+    /// one that has been established.
     pub failed_attempts: Vec<FailedAttempt>,
 }
 
-/// The peer has ended its side (FIN, RFC 9293 section 3.6), and all it had sent has been delivered. Comes only with `half_open` set; the
-/// connection stays open for writing until the owner closes it.
+/// The peer has ended its side (FIN, RFC 9293 section 3.6), and all it had sent has been delivered. Comes only with
+/// `half_open` set; the connection stays open for writing until the owner closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MessageTcpPeerClosed {
@@ -152,7 +153,7 @@ pub struct MessageTcpWritable {
 pub struct FailedAttempt {
     /// The address.
     pub addr: SocketAddr,
-    /// What the operating system said; [`TimedOut`](std::io::ErrorKind::TimedOut) of an address that had not answered when the
-    /// connect timeout was over.
+    /// What the operating system said; [`TimedOut`](std::io::ErrorKind::TimedOut) of an address that had not answered
+    /// when the connect timeout was over.
     pub error: OsError,
 }

@@ -1,12 +1,12 @@
 //! Values of user types on their way, in boxes that are used again.
 //!
-//! A box is `Option<T>` behind `dyn Any`: taking the value out leaves an empty box of its type, which waits in a cache of
-//! the thread for the next value of that type. A process that sends and one that receives on the same worker allocate
-//! nothing in the long run, however large the bursts. Where they run on different workers, the receiver's cache hands the
-//! boxes back to the sender's through a [`Depot`].
+//! A box is `Option<T>` behind `dyn Any`: taking the value out leaves an empty box of its type, which waits in a cache
+//! of the thread for the next value of that type. A process that sends and one that receives on the same worker
+//! allocate nothing in the long run, however large the bursts. Where they run on different workers, the receiver's
+//! cache hands the boxes back to the sender's through a [`Depot`].
 //!
-//! What is kept is bounded: [`TYPES`] types on each thread, two magazines of [`MAGAZINE`] boxes for each, and as many types
-//! in depots, [`MAGAZINES`] magazines for each; of values up to [`LARGEST`] bytes.
+//! What is kept is bounded: [`TYPES`] types on each thread, two magazines of [`MAGAZINE`] boxes for each, and as many
+//! types in depots, [`MAGAZINES`] magazines for each; of values up to [`LARGEST`] bytes.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;

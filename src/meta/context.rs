@@ -30,8 +30,8 @@ pub struct MetaContext<'a> {
     /// A buffer to read into, shared by the meta-processes of a stripe; empty between callbacks.
     pub(crate) scratch: &'a mut Buffer,
     pub(crate) now_ms: u64,
-    /// Bytes that may still be read in this activation; a connection that finds none reads in a later one. The last read,
-    /// or batch of datagrams, may exceed it.
+    /// Bytes that may still be read in this activation; a connection that finds none reads in a later one. The last
+    /// read, or batch of datagrams, may exceed it.
     pub(crate) read_budget: usize,
     pub(crate) offload: Offload,
     /// In `terminate`: bytes that were accepted and never sent.
@@ -129,8 +129,8 @@ impl MetaContext<'_> {
         })
     }
 
-    /// Delivers data to a mailbox that is bounded for it. After a refusal the mailbox resumes this meta-process, and until
-    /// then it refuses everything.
+    /// Delivers data to a mailbox that is bounded for it. After a refusal the mailbox resumes this meta-process, and
+    /// until then it refuses everything.
     #[inline(always)]
     pub(crate) fn deliver_data(&self, to: Pid, message: CompactMessage) -> Result<(), Undelivered> {
         // Most meta-processes wait nowhere, and pay for one look at a null pointer.
@@ -172,8 +172,8 @@ impl MetaContext<'_> {
     ///
     /// # Errors
     ///
-    /// The parent has ended, the node is stopping or has reached its limit, or a process named as the owner of connections
-    /// is a pool. The meta-process is dropped, which closes its socket.
+    /// The parent has ended, the node is stopping or has reached its limit, or a process named as the owner of
+    /// connections is a pool. The meta-process is dropped, which closes its socket.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -213,8 +213,8 @@ impl MetaContext<'_> {
         self.services.deliver.resolve(name.as_ref())
     }
 
-    /// Has [`MetaProcess::handle_timer`] called after that time; `None` withdraws it. There is one timer; setting it again
-    /// replaces it.
+    /// Has [`MetaProcess::handle_timer`] called after that time; `None` withdraws it. There is one timer; setting it
+    /// again replaces it.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -230,8 +230,8 @@ impl MetaContext<'_> {
     }
 
     /// Sends a message to this meta-process after a delay, never earlier: for one that has more to time than
-    /// [`set_timer`](MetaContext::set_timer) holds. The sender is the parent. If the meta-process has ended by then, the
-    /// message is dropped.
+    /// [`set_timer`](MetaContext::set_timer) holds. The sender is the parent. If the meta-process has ended by then,
+    /// the message is dropped.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -410,14 +410,14 @@ impl MetaContext<'_> {
             .deliver_control(to, self.parent, message)
     }
 
-    /// Replaces this meta-process with `successor` when the callback returns, even with an error. The alias stays, and so
-    /// do the quota, the watchers and the timer; `init` of the successor is not called.
+    /// Replaces this meta-process with `successor` when the callback returns, even with an error. The alias stays, and
+    /// so do the quota, the watchers and the timer; `init` of the successor is not called.
     pub(crate) fn become_meta(&mut self, successor: Box<dyn MetaProcess>) {
         self.actions.successor = Some(successor);
     }
 
-    /// Takes the time anew for this callback, rounded up: its command starts a deadline that the sender measures from the
-    /// moment of the send, which is later than the begin of the activation and inside a millisecond.
+    /// Takes the time anew for this callback, rounded up: its command starts a deadline that the sender measures from
+    /// the moment of the send, which is later than the begin of the activation and inside a millisecond.
     pub(crate) fn start_deadlines_now(&mut self) {
         self.now_ms = self.services.timers.clock().deadline_ms(Duration::ZERO);
     }

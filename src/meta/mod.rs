@@ -83,15 +83,15 @@ pub trait MetaProcess: Send + 'static {
     /// # Errors
     ///
     /// An error ends the meta-process; `terminate` is called, and the parent gets a
-    /// [`MessageMetaFailed`](crate::MessageMetaFailed). It happens on the loop, so `spawn_meta` has returned by then: do what
-    /// can fail before the spawn, as `TcpServer::bind` does.
+    /// [`MessageMetaFailed`](crate::MessageMetaFailed). It happens on the loop, so `spawn_meta` has returned by then:
+    /// do what can fail before the spawn, as `TcpServer::bind` does.
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let _ = cx;
         Ok(())
     }
 
-    /// Called when a registered source has become ready. Readiness is reported once for each change (edge-triggered): read or
-    /// write until `WouldBlock`, or ask for another call with [`MetaContext::call_again`].
+    /// Called when a registered source has become ready. Readiness is reported once for each change (edge-triggered):
+    /// read or write until `WouldBlock`, or ask for another call with [`MetaContext::call_again`].
     ///
     /// # Errors
     ///
@@ -142,8 +142,8 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// Called when a mailbox that refused data of this meta-process has room for some of it again. Until then it refuses
-    /// everything that comes from here.
+    /// Called when a mailbox that refused data of this meta-process has room for some of it again. Until then it
+    /// refuses everything that comes from here.
     ///
     /// # Errors
     ///
@@ -164,9 +164,9 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// Called before [`handle_message`](MetaProcess::handle_message), which gets what comes back. What is nothing but output
-    /// joins the output here, as most messages to a socket do, and needs no context. Returns whether that asks for a
-    /// [`flush`](MetaProcess::flush).
+    /// Called before [`handle_message`](MetaProcess::handle_message), which gets what comes back. What is nothing but
+    /// output joins the output here, as most messages to a socket do, and needs no context. Returns whether that asks
+    /// for a [`flush`](MetaProcess::flush).
     ///
     /// # Errors
     ///
@@ -188,12 +188,12 @@ pub trait MetaProcess: Send + 'static {
         Ok(())
     }
 
-    /// Called for an exit signal: of [`Context::send_exit_meta`](crate::Context::send_exit_meta), of a linked process, or
-    /// of its parent's end. The default ends at once.
+    /// Called for an exit signal: of [`Context::send_exit_meta`](crate::Context::send_exit_meta), of a linked process,
+    /// or of its parent's end. The default ends at once.
     ///
-    /// One that has to finish something first, as a connection sends what it has accepted, returns `Ok` and ends by itself
-    /// with an error from a later callback. It calls [`MetaContext::end_within`], so that its end does not depend on its
-    /// peer. [`Reason::Kill`] is not shown to it.
+    /// One that has to finish something first, as a connection sends what it has accepted, returns `Ok` and ends by
+    /// itself with an error from a later callback. It calls [`MetaContext::end_within`], so that its end does not
+    /// depend on its peer. [`Reason::Kill`] is not shown to it.
     ///
     /// # Errors
     ///

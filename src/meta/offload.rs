@@ -25,12 +25,12 @@ pub(crate) enum Offload {
 }
 
 impl MetaContext<'_> {
-    /// Runs `work` on a thread that may block: a file, a query, a long computation. This meta-process goes on; the result
-    /// comes to [`MetaProcess::handle_message`](super::MetaProcess::handle_message) as a message of the type
+    /// Runs `work` on a thread that may block: a file, a query, a long computation. This meta-process goes on; the
+    /// result comes to [`MetaProcess::handle_message`](super::MetaProcess::handle_message) as a message of the type
     /// `Result<T, Reason>`, and is [`Reason::Panic`] if `work` panicked. The sender is the parent.
     ///
-    /// Work that waits for a thread is dropped when the meta-process has ended; work that runs is left to return, and then
-    /// its result is dropped. There is no timeout. The threads are those of
+    /// Work that waits for a thread is dropped when the meta-process has ended; work that runs is left to return, and
+    /// then its result is dropped. There is no timeout. The threads are those of
     /// [`Context::blocking`](crate::Context::blocking), with the same limits, and a stop of the node names the parent
     /// for work that it leaves behind.
     ///

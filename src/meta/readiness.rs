@@ -13,8 +13,8 @@ impl Readiness {
     pub(crate) const WRITE_CLOSED: Self = Self(8);
     /// Set on calls that were requested, without an event of the poll.
     pub(crate) const AGAIN: Self = Self(16);
-    /// There is an urgent byte in a TCP stream (RFC 9293 section 3.8.5). It is not among the data, and a read ends where it
-    /// was.
+    /// There is an urgent byte in a TCP stream (RFC 9293 section 3.8.5). It is not among the data, and a read ends
+    /// where it was.
     pub(crate) const URGENT: Self = Self(32);
 
     #[inline]
@@ -95,7 +95,8 @@ impl Readiness {
         self.0 & Self::READ_CLOSED.0 != 0
     }
 
-    /// Neither direction is open any more, or an error has come up: a hang-up, which the poll reports whatever is asked for.
+    /// Neither direction is open any more, or an error has come up: a hang-up, which the poll reports whatever is asked
+    /// for.
     #[inline]
     pub(crate) fn is_hang_up(self) -> bool {
         self.0 & Self::WRITE_CLOSED.0 != 0

@@ -1,11 +1,13 @@
 //! The descriptors that users' meta-processes have put on the poll, so that they leave it with their meta-process.
 //!
-//! A poll keeps a descriptor until every copy of what it stands for is closed, a copy in another thread or process included.
-//! So what a meta-process has registered is taken off the poll before the meta-process is dropped. Its number says little by
-//! then: the user may have closed it, and the number may be another descriptor's. So a descriptor is remembered with its
-//! device and inode, and with the meta-process that registered the number last, and is taken off only if all are the same.
+//! A poll keeps a descriptor until every copy of what it stands for is closed, a copy in another thread or process
+//! included. So what a meta-process has registered is taken off the poll before the meta-process is dropped. Its number
+//! says little by then: the user may have closed it, and the number may be another descriptor's. So a descriptor is
+//! remembered with its device and inode, and with the meta-process that registered the number last, and is taken off
+//! only if all are the same.
 //!
-//! What it does not do: sockets of the crate leave by themselves ([`MetaProcess::leave_poll`](crate::meta::MetaProcess)).
+//! What it does not do: sockets of the crate leave by themselves
+//! ([`MetaProcess::leave_poll`](crate::meta::MetaProcess)).
 
 use std::io;
 #[cfg(unix)]
@@ -64,8 +66,8 @@ mod unix {
 
     #[derive(Debug, Default)]
     pub(super) struct Sources {
-        /// Meta-processes that have any. Only the stripe of a meta-process asks for its descriptors, behind its callbacks, so
-        /// it never misses its own.
+        /// Meta-processes that have any. Only the stripe of a meta-process asks for its descriptors, behind its
+        /// callbacks, so it never misses its own.
         count: AtomicUsize,
         state: Mutex<RegisteredState>,
     }
@@ -148,8 +150,8 @@ mod unix {
 
 /// # Sources
 impl MetaContext<'_> {
-    /// Adds a file descriptor to the poll loop, edge-triggered, for reading and writing. The meta-process must own it. It is
-    /// removed when the meta-process ends; one that is closed before must be removed with
+    /// Adds a file descriptor to the poll loop, edge-triggered, for reading and writing. The meta-process must own it.
+    /// It is removed when the meta-process ends; one that is closed before must be removed with
     /// [`MetaContext::deregister`], because a copy of it elsewhere would keep its place.
     ///
     /// # Errors
@@ -214,16 +216,16 @@ impl MetaContext<'_> {
             .deregister(&mut mio::unix::SourceFd(&fd))
     }
 
-    /// Registered once for both directions and never changed: readiness is remembered, not asked for. So is every socket but
-    /// those of datagrams; see [`MetaContext::register_datagrams`].
+    /// Registered once for both directions and never changed: readiness is remembered, not asked for. So is every
+    /// socket but those of datagrams; see [`MetaContext::register_datagrams`].
     pub(crate) fn register_source(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
         // Both at once: the poll reports edges (EPOLLET), so that a socket that stays writable is reported once, and
         // output that has to wait costs no system call.
         self.register_for(source, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Registers a datagram socket, for reading only. It has room for output almost always, and the operating system reports
-    /// that again behind each datagram that leaves, which would be an activation for nothing.
+    /// Registers a datagram socket, for reading only. It has room for output almost always, and the operating system
+    /// reports that again behind each datagram that leaves, which would be an activation for nothing.
     pub(crate) fn register_datagrams(
         &self,
         source: &mut impl mio::event::Source,

@@ -7,12 +7,12 @@
 //!                          └──────────────────────────┘
 //! ```
 //!
-//! 1. A mailbox refuses data: it has put the meta-process on its list, once. As long as the entry says so, further data is
-//!    refused here, without asking the mailbox, so the mailbox never searches its list.
+//! 1. A mailbox refuses data: it has put the meta-process on its list, once. As long as the entry says so, further data
+//!    is refused here, without asking the mailbox, so the mailbox never searches its list.
 //! 2. The mailbox takes it off its list and resumes it with a number of messages that have room: its turn.
 //! 3. In its turn each message takes one of them; the last one removes the entry.
-//! 4. A turn ends with the callback that it began with. A meta-process that had nothing to send in it, because it drops what
-//!    is refused, keeps what it was granted: its next messages go in without a wait.
+//! 4. A turn ends with the callback that it began with. A meta-process that had nothing to send in it, because it drops
+//!    what is refused, keeps what it was granted: its next messages go in without a wait.
 //!
 //! The entries stand in the order of the mailboxes' pids: most meta-processes have one, and one that sends to very many
 //! mailboxes finds each without a search of all.

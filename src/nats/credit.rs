@@ -1,4 +1,5 @@
-//! How many messages of one subscription have been delivered and not handled: one atomic word, and a second one for bytes.
+//! How many messages of one subscription have been delivered and not handled: one atomic word, and a second one for
+//! bytes.
 //!
 //! ```text
 //!  63         62                    0
@@ -6,7 +7,8 @@
 //! ```
 //!
 //! 1. `deliver` (the client, alone): messages + 1, if they are below the limit.
-//! 2. `Credit` is dropped (any thread): messages - 1. The drop that finds draining set and itself the last one calls back.
+//! 2. `Credit` is dropped (any thread): messages - 1. The drop that finds draining set and itself the last one calls
+//!    back.
 //! 3. `drain` (the client): draining is set. Returns whether no message is unhandled; otherwise 2 calls back, once.
 //!
 //! Bad interleaving: `drain` sees one unhandled message, the subscriber drops it before draining is set, and the call

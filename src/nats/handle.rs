@@ -18,11 +18,11 @@ use crate::error::ConfigError;
 use crate::id::Pid;
 use crate::memory::buffer::Buffer;
 
-/// A client of NATS: a handle that any process and any thread can use, cheap to clone. The process that it works through
-/// is [`Nats::client`], which the program spawns.
+/// A client of NATS: a handle that any process and any thread can use, cheap to clone. The process that it works
+/// through is [`Nats::client`], which the program spawns.
 ///
-/// Nothing here blocks. Publishes are encoded at once, into memory that [`NatsOptions::pending_limit`] bounds, and leave
-/// in the order of the calls; also what is published while there is no server.
+/// Nothing here blocks. Publishes are encoded at once, into memory that [`NatsOptions::pending_limit`] bounds, and
+/// leave in the order of the calls; also what is published while there is no server.
 ///
 /// ```no_run
 /// use longshore::nats::{MessageNats, Nats};
@@ -277,8 +277,8 @@ impl Nats {
     }
 
     /// Asks the server whether it has everything that was published before: the process gets a
-    /// [`MessageNatsFlushed`](super::MessageNatsFlushed) with the label. If the connection is lost before the answer, it
-    /// says [`NatsError::Disconnected`].
+    /// [`MessageNatsFlushed`](super::MessageNatsFlushed) with the label. If the connection is lost before the answer,
+    /// it says [`NatsError::Disconnected`].
     ///
     /// # Errors
     ///
@@ -289,8 +289,8 @@ impl Nats {
     }
 
     /// Ends the client in order: it unsubscribes all, delivers what the server has sent until then and waits until the
-    /// subscribers have handled it, sends what waits, and ends with [`Reason::Normal`](crate::Reason::Normal); all of it
-    /// within [`NatsOptions::drain_timeout`]. Until the subscribers are done they may publish.
+    /// subscribers have handled it, sends what waits, and ends with [`Reason::Normal`](crate::Reason::Normal); all of
+    /// it within [`NatsOptions::drain_timeout`]. Until the subscribers are done they may publish.
     pub fn drain(&self) {
         self.shared.enter(|state| {
             // A second call must not begin the time anew.
@@ -373,8 +373,8 @@ impl Shared {
     }
 }
 
-/// A number that no other program guesses: the keys of the standard library's hasher come from the system. On a simulated
-/// node it is drawn by the seed.
+/// A number that no other program guesses: the keys of the standard library's hasher come from the system. On a
+/// simulated node it is drawn by the seed.
 pub(super) fn random() -> u64 {
     #[cfg(feature = "testing")]
     if let Some(site) = crate::simulation::current() {

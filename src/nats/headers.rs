@@ -7,10 +7,11 @@ use crate::memory::buffer::Buffer;
 
 const VERSION: &[u8] = b"NATS/1.0";
 
-/// Headers of a message: pairs of a name and a value, in order. Names are compared without regard to ASCII case; one name
-/// may come several times.
+/// Headers of a message: pairs of a name and a value, in order. Names are compared without regard to ASCII case; one
+/// name may come several times.
 ///
-/// Received headers are read when they are looked at: a line without a colon, which any publisher can send, is passed over.
+/// Received headers are read when they are looked at: a line without a colon, which any publisher can send, is passed
+/// over.
 ///
 /// ```
 /// use longshore::nats::Headers;

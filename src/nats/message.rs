@@ -34,9 +34,9 @@ pub struct MessageNats {
     pub headers: Headers,
     /// Its payload.
     pub data: Buffer,
-    /// Messages of this subscription that were dropped since the last one that was delivered: the subscriber was slow, or
-    /// they were larger than [`NatsOptions::max_payload`](super::NatsOptions::max_payload). What the subscriber's own
-    /// [`MailboxPolicy`](crate::MailboxPolicy) drops is counted there, in
+    /// Messages of this subscription that were dropped since the last one that was delivered: the subscriber was slow,
+    /// or they were larger than [`NatsOptions::max_payload`](super::NatsOptions::max_payload). What the subscriber's
+    /// own [`MailboxPolicy`](crate::MailboxPolicy) drops is counted there, in
     /// [`ProcessInfo::messages_dropped`](crate::ProcessInfo::messages_dropped).
     pub missed: u64,
     #[allow(dead_code, reason = "its drop returns the credit")]

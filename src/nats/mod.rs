@@ -32,8 +32,8 @@
 //! | a subscriber ends | its subscriptions end at once |
 //! | the client's process ends | requests and flushes get [`NatsError::Closed`]; after an orderly end subscribers get [`MessageNatsEnd`], after an error a client that is spawned again goes on with their subscriptions |
 //!
-//! The guide's page `more_than_one_machine` says when to use it, what is guaranteed, how to run the server in production,
-//! and how to write such an actor for another engine.
+//! The guide's page `more_than_one_machine` says when to use it, what is guaranteed, how to run the server in
+//! production, and how to write such an actor for another engine.
 
 mod client;
 mod codec;

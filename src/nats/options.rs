@@ -36,9 +36,9 @@ pub enum NatsAuth {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NatsOptions {
-    /// The servers, tried in this order: `host`, `host:port`, `[v6]:port`, with `nats://` or `tls://` and `user:password@`
-    /// or `token@` before it if wanted. The port is 4222 if it is left out. Other servers of their cluster are added
-    /// as their INFO names them.
+    /// The servers, tried in this order: `host`, `host:port`, `[v6]:port`, with `nats://` or `tls://` and
+    /// `user:password@` or `token@` before it if wanted. The port is 4222 if it is left out. Other servers of their
+    /// cluster are added as their INFO names them.
     pub servers: Vec<String>,
     /// A name for the server's monitoring, at most 1,024 bytes. Empty by default.
     pub name: String,
@@ -46,8 +46,8 @@ pub struct NatsOptions {
     pub auth: NatsAuth,
     /// Turns TLS on. The client then never goes on with a server that has none.
     pub tls: Option<TlsClientOptions>,
-    /// With TLS: begin with the handshake, for servers with `handshake_first`. Off by default: the server's INFO comes in
-    /// plain text and the handshake follows it.
+    /// With TLS: begin with the handshake, for servers with `handshake_first`. Off by default: the server's INFO comes
+    /// in plain text and the handshake follows it.
     pub tls_first: bool,
     /// Whether messages that this client publishes come back to its own subscriptions. On by default.
     pub echo: bool,
@@ -63,12 +63,13 @@ pub struct NatsOptions {
     pub give_up_after: Option<Duration>,
     /// A PING to the server after this long; with two of them unanswered the connection is given up. 30 s by default.
     pub ping_interval: Duration,
-    /// Bytes of publishes and requests that may wait for the server, also during a reconnect. Beyond it they are refused. 8 MiB by default.
+    /// Bytes of publishes and requests that may wait for the server, also during a reconnect. Beyond it they are
+    /// refused. 8 MiB by default.
     pub pending_limit: usize,
     /// The longest line of the server but for INFO, in bytes. 4,096 by default.
     pub max_control_line: usize,
-    /// The largest message, headers and payload, that is accepted from the server, in bytes. A larger one is skipped and
-    /// counted. 8 MiB by default.
+    /// The largest message, headers and payload, that is accepted from the server, in bytes. A larger one is skipped
+    /// and counted. 8 MiB by default.
     pub max_payload: usize,
     /// Time for a drain; what is left after it is given up. 30 s by default.
     pub drain_timeout: Duration,

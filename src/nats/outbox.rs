@@ -5,16 +5,16 @@
 //!                         ▲ subscriptions of a new connection, and what a lost one refused
 //! ```
 //!
-//! A chunk counts its publishes and PINGs, so that the client knows what a PONG confirms. Chunks outlive connections: what
-//! has not been given to one is sent on the next.
+//! A chunk counts its publishes and PINGs, so that the client knows what a PONG confirms. Chunks outlive connections:
+//! what has not been given to one is sent on the next.
 
 use std::collections::VecDeque;
 
 use super::protocol::encode::{PING, Publish};
 use crate::memory::buffer::{Buffer, BufferPool};
 
-/// Bytes of a chunk that takes several operations. A client at rest keeps one. With 32 KiB it took 76 KB at rest and the
-/// server began later: 0.92 of the requests of 4 KiB in the same run.
+/// Bytes of a chunk that takes several operations. A client at rest keeps one. With 32 KiB it took 76 KB at rest and
+/// the server began later: 0.92 of the requests of 4 KiB in the same run.
 const CHUNK: usize = 4 << 10;
 
 /// Operations that leave in one write.

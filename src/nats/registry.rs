@@ -5,11 +5,11 @@
 //!     ◀─ decode ── the asker's inbox ◀──────── Publication ◀─ encode ─ reply ──┘
 //! ```
 //!
-//! A publication is a small process of its own beside the published one: it decodes, forwards, and encodes the answers. A
-//! name that several processes are published under, on any nodes, is a pool: the server gives each message to one.
+//! A publication is a small process of its own beside the published one: it decodes, forwards, and encodes the answers.
+//! A name that several processes are published under, on any nodes, is a pool: the server gives each message to one.
 //!
-//! What it does not do: no links and no monitors across nodes, no remote spawn, no order between senders, and no delivery
-//! guarantee beyond that of NATS: at most once.
+//! What it does not do: no links and no monitors across nodes, no remote spawn, no order between senders, and no
+//! delivery guarantee beyond that of NATS: at most once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -126,8 +126,8 @@ impl<C> Registry<C> {
         self
     }
 
-    /// Messages that were for a published process and did not reach it: it had ended, its mailbox was full, or the codec
-    /// refused them.
+    /// Messages that were for a published process and did not reach it: it had ended, its mailbox was full, or the
+    /// codec refused them.
     #[must_use]
     pub fn undelivered(&self) -> u64 {
         self.undelivered.load(Relaxed)

@@ -1,4 +1,5 @@
-//! The servers that a client can go to, in the order in which it tries them, and how long it waits between two attempts.
+//! The servers that a client can go to, in the order in which it tries them, and how long it waits between two
+//! attempts.
 //!
 //! ```text
 //!  attempt ─ fails ─▶ next server at once ─ … ─ the round failed ─▶ wait, doubled each time

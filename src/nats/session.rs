@@ -6,8 +6,8 @@
 //!  Greeted ─ connect, 3 ─▶ Confirming ─ PONG, 4 ─▶ Ready
 //! ```
 //!
-//! 1. The first operation is INFO; any other ends the connection. Bytes behind an INFO that is answered with a handshake
-//!    end it as well: they may be another's.
+//! 1. The first operation is INFO; any other ends the connection. Bytes behind an INFO that is answered with a
+//!    handshake end it as well: they may be another's.
 //! 2. The client's handshake is done.
 //! 3. CONNECT and a PING have been sent.
 //! 4. The server accepted CONNECT. Messages may come from here on, and each PONG answers one PING.

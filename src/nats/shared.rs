@@ -119,7 +119,8 @@ pub enum WhenSlow {
 pub struct SubscribeOptions {
     /// Messages that the subscriber may have unhandled. 65,536 by default.
     pub max_messages: u64,
-    /// Bytes of headers and payload that the subscriber may have unhandled; one message always passes. 64 MiB by default.
+    /// Bytes of headers and payload that the subscriber may have unhandled; one message always passes. 64 MiB by
+    /// default.
     pub max_bytes: u64,
     /// What happens to a message beyond that.
     pub when_slow: WhenSlow,

@@ -1,7 +1,8 @@
 //! Rules of subjects, queue groups and names.
 //!
-//! A subject is tokens with dots between, in UTF-8 without spaces and control characters (page "Subject-Based Messaging"
-//! of the NATS documentation). In a subscription `*` stands for one token and `>`, as the last one, for one or more.
+//! A subject is tokens with dots between, in UTF-8 without spaces and control characters (page "Subject-Based
+//! Messaging" of the NATS documentation). In a subscription `*` stands for one token and `>`, as the last one, for one
+//! or more.
 
 /// The longest subject that is accepted, in bytes. A server's control line has 4,096 bytes by default, and a line can
 /// have two subjects.

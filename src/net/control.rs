@@ -1,4 +1,5 @@
-//! Control messages of datagrams that are sent (cmsg(3)): the address that they leave from, and the size to cut them at.
+//! Control messages of datagrams that are sent (cmsg(3)): the address that they leave from, and the size to cut them
+//! at.
 //!
 //! They are on Linux only; elsewhere there is nothing that a datagram could say.
 //!
@@ -14,7 +15,8 @@ pub(super) use linux::Control;
 #[cfg(not(target_os = "linux"))]
 pub(super) use other::Control;
 
-/// Sends one datagram, or several that the kernel cuts apart, from a local address. Without `to` the socket is connected.
+/// Sends one datagram, or several that the kernel cuts apart, from a local address. Without `to` the socket is
+/// connected.
 ///
 /// # Errors
 ///

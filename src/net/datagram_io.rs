@@ -117,7 +117,8 @@ impl DatagramIo {
         }
     }
 
-    /// Sends one datagram, or several of one size, from a local address; see [`control`]. A simulated host has one address.
+    /// Sends one datagram, or several of one size, from a local address; see [`control`]. A simulated host has one
+    /// address.
     pub(super) fn send_from(
         &self,
         from: SocketAddr,

@@ -1,8 +1,8 @@
 //! Several datagrams in one system call: UDP segmentation offload, `UDP_SEGMENT` in udp(7).
 //!
-//! The size to cut at travels with the bytes, as a [control message](super::control). A kernel before 4.18 does not look at it
-//! and would send one long datagram, so it is asked first, once for the whole program. It exists on Linux only; elsewhere
-//! nothing is ever sent this way.
+//! The size to cut at travels with the bytes, as a [control message](super::control). A kernel before 4.18 does not
+//! look at it and would send one long datagram, so it is asked first, once for the whole program. It exists on Linux
+//! only; elsewhere nothing is ever sent this way.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -11,7 +11,8 @@ use mio::net::UdpSocket;
 
 use super::control::Control;
 
-/// Sends datagrams of one size, of which the last may be shorter: all of them or none. Without `to` the socket is connected.
+/// Sends datagrams of one size, of which the last may be shorter: all of them or none. Without `to` the socket is
+/// connected.
 pub(super) fn send(
     socket: &UdpSocket,
     to: Option<SocketAddr>,
@@ -22,8 +23,8 @@ pub(super) fn send(
     control.send(socket, to, datagrams)
 }
 
-/// Whether the kernel knows the control message. One that does refuses one with too little in it; one that does not sends an
-/// empty datagram, to the socket itself.
+/// Whether the kernel knows the control message. One that does refuses one with too little in it; one that does not
+/// sends an empty datagram, to the socket itself.
 #[cfg(target_os = "linux")]
 pub(super) fn is_known() -> bool {
     use std::net::Ipv4Addr;

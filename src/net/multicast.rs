@@ -1,10 +1,11 @@
 //! Changes of a UDP socket that is in use: groups that it joins and leaves, and how it sends to groups.
 //!
-//! A change is a request to the socket, so that its answer says whether it was made, and so that it keeps its place among the
-//! datagrams sent before and after it. The groups of [`UdpServerOptions::multicast`](crate::UdpServerOptions::multicast) are
-//! joined by `bind` already.
+//! A change is a request to the socket, so that its answer says whether it was made, and so that it keeps its place
+//! among the datagrams sent before and after it. The groups of
+//! [`UdpServerOptions::multicast`](crate::UdpServerOptions::multicast) are joined by `bind` already.
 //!
-//! What it does not do: nothing is remembered here. The operating system knows the groups of a socket and forgets them with it.
+//! What it does not do: nothing is remembered here. The operating system knows the groups of a socket and forgets them
+//! with it.
 
 use std::fmt;
 use std::io;
@@ -33,8 +34,8 @@ use crate::message::Request;
 /// # Ok(()) }) }
 /// ```
 ///
-/// From outside of the node, [`Node::ask`](crate::Node::ask) asks and waits. Several sockets of one server are all changed, as
-/// far as they have the family; the first error is the answer.
+/// From outside of the node, [`Node::ask`](crate::Node::ask) asks and waits. Several sockets of one server are all
+/// changed, as far as they have the family; the first error is the answer.
 #[derive(Clone, Debug)]
 pub struct Multicast {
     change: Change,
@@ -107,7 +108,8 @@ pub enum MulticastError {
         /// The error of looking it up.
         error: OsError,
     },
-    /// The operating system refused: `AddrInUse` for a group that was joined before, `AddrNotAvailable` for one that was not.
+    /// The operating system refused: `AddrInUse` for a group that was joined before, `AddrNotAvailable` for one that
+    /// was not.
     #[error("cannot {change}: {error}")]
     Refused {
         /// What was to be done, as in `join 239.1.2.3`.
@@ -126,8 +128,8 @@ impl Multicast {
         Self { change }
     }
 
-    /// Receive what is sent to a group, on the interface that the system chooses, or that [`Multicast::on`] names. The socket
-    /// has to be bound to the port, and to all addresses or to the group.
+    /// Receive what is sent to a group, on the interface that the system chooses, or that [`Multicast::on`] names. The
+    /// socket has to be bound to the port, and to all addresses or to the group.
     ///
     /// ```
     /// use longshore::Multicast;
@@ -185,8 +187,8 @@ impl Multicast {
         Self::new(Change::SendOn(interface.into()))
     }
 
-    /// How many routers what is sent to a group may pass: the time to live of IPv4, the hop limit of IPv6. 1, the default of
-    /// both, stays on the local network; 0 stays on this machine.
+    /// How many routers what is sent to a group may pass: the time to live of IPv4, the hop limit of IPv6. 1, the
+    /// default of both, stays on the local network; 0 stays on this machine.
     ///
     /// ```
     /// assert_eq!(longshore::Multicast::ttl(4).to_string(), "set ttl 4");

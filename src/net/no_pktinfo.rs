@@ -1,5 +1,5 @@
-//! Without the feature `pktinfo`, and where the operating system has no such thing: the address that a datagram came to is not
-//! known.
+//! Without the feature `pktinfo`, and where the operating system has no such thing: the address that a datagram came to
+//! is not known.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,9 +1,9 @@
 //! Sending without SIGPIPE.
 //!
-//! A write to a stream whose peer is gone raises SIGPIPE, and its default action ends the process. The runtime of Rust ignores
-//! the signal, but a host in C, Python or Go, which this crate may be embedded in, does not. `write(2)` and `writev(2)`,
-//! which std uses for Unix domain sockets and for several slices, have no way to leave it out; `send(2)` and `sendmsg(2)`
-//! have the flag MSG_NOSIGNAL. Apple's systems have the option SO_NOSIGPIPE of the socket instead.
+//! A write to a stream whose peer is gone raises SIGPIPE, and its default action ends the process. The runtime of Rust
+//! ignores the signal, but a host in C, Python or Go, which this crate may be embedded in, does not. `write(2)` and
+//! `writev(2)`, which std uses for Unix domain sockets and for several slices, have no way to leave it out; `send(2)`
+//! and `sendmsg(2)` have the flag MSG_NOSIGNAL. Apple's systems have the option SO_NOSIGPIPE of the socket instead.
 
 use std::io::{self, IoSlice};
 

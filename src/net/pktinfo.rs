@@ -1,8 +1,9 @@
-//! The address that a datagram came to, of a socket that is bound to all of them: `IP_PKTINFO` in ip(7), `IPV6_PKTINFO` in
-//! ipv6(7).
+//! The address that a datagram came to, of a socket that is bound to all of them: `IP_PKTINFO` in ip(7), `IPV6_PKTINFO`
+//! in ipv6(7).
 //!
-//! The kernel reports it in a control message beside each datagram. It costs more than receiving without, so it is asked for
-//! only where the answer is not known: not for a socket that is bound to one address, and not for one with a peer.
+//! The kernel reports it in a control message beside each datagram. It costs more than receiving without, so it is
+//! asked for only where the answer is not known: not for a socket that is bound to one address, and not for one with a
+//! peer.
 //!
 //! A socket of both families is asked by both options: for a datagram of IPv4 only the first one has the address of the
 //! interface, which a datagram to a group or to a broadcast address has to be answered from.

@@ -14,9 +14,8 @@ use crate::time::clock::Clock;
 /// From here on a resolver that blocks is a record, in milliseconds.
 const LONG_RESOLVING_MS: u64 = 100;
 
-/// The addresses that a socket of these options may be bound to, the first that can be. A name other than `localhost` is
-/// resolved here, which blocks; the second value is the
-/// number of milliseconds that it took.
+/// The addresses that a socket of these options may be bound to, the first that can be. A name other than `localhost`
+/// is resolved here, which blocks; the second value is the number of milliseconds that it took.
 pub(super) fn bind_addresses(
     host: &Host,
     port: u16,
@@ -57,8 +56,8 @@ pub(super) fn record_resolving(log: &Log, host: &Host, took_ms: u64) {
     }
 }
 
-/// Binds the first of the addresses that can be bound. An address in use is final: the next one would be another port to
-/// the peers.
+/// Binds the first of the addresses that can be bound. An address in use is final: the next one would be another port
+/// to the peers.
 pub(super) fn bind_first<T>(
     addresses: &[SocketAddr],
     bind: impl Fn(SocketAddr) -> io::Result<T>,
@@ -127,8 +126,8 @@ pub(super) fn set_given_options(
     set_stream_options(socket, &options.socket, options.keep_alive_period)
 }
 
-/// Refuses a socket that was made elsewhere and is of another kind: a connection of datagrams, or a listener of another family,
-/// would wait for what cannot come.
+/// Refuses a socket that was made elsewhere and is of another kind: a connection of datagrams, or a listener of another
+/// family, would wait for what cannot come.
 pub(super) fn check_given(socket: &SockRef<'_>, kind: Type, domains: &[Domain]) -> io::Result<()> {
     let is_kind = socket.r#type()? == kind;
     // Of the systems that can be asked (SO_DOMAIN).

@@ -38,8 +38,8 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// An address as a socket of that family takes it: an IPv4 address is mapped for one of IPv6, and the other way round. What
-/// cannot be said in the family stays as it is, and the system refuses it.
+/// An address as a socket of that family takes it: an IPv4 address is mapped for one of IPv6, and the other way round.
+/// What cannot be said in the family stays as it is, and the system refuses it.
 pub(crate) fn mapped_for(addr: SocketAddr, is_v6: bool) -> SocketAddr {
     match addr {
         SocketAddr::V4(v4) if is_v6 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
@@ -71,8 +71,8 @@ impl Stream {
         }
     }
 
-    /// Whether the next change is reported after a short read. It is on epoll and kqueue, but for Unix domain sockets, where a
-    /// read ends at a message that carries descriptors; elsewhere one reads until `WouldBlock`.
+    /// Whether the next change is reported after a short read. It is on epoll and kqueue, but for Unix domain sockets,
+    /// where a read ends at a message that carries descriptors; elsewhere one reads until `WouldBlock`.
     pub(crate) fn short_read_is_empty(&self) -> bool {
         const EDGES: bool = cfg!(any(
             target_os = "linux",

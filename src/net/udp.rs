@@ -49,17 +49,17 @@ mod owner;
 /// Datagrams received in one activation; then others have their turn.
 const RECEIVES: u32 = 64;
 
-/// A UDP server meta-process: receives datagrams for a process and sends those it is sent. With port 0, or connected to a
-/// `peer`, it is a client.
+/// A UDP server meta-process: receives datagrams for a process and sends those it is sent. With port 0, or connected to
+/// a `peer`, it is a client.
 ///
 /// Created, it holds its port; dropped, it frees it.
 ///
 /// # Which address an answer leaves from
 ///
-/// The answer to a datagram has to leave from the address that was asked, or the peer drops it. A socket that is bound to one
-/// address has no choice. **One that is bound to all of them** (an empty host, `0.0.0.0`, `::`) leaves the choice to the
-/// operating system, which takes the address of the interface that the answer leaves by: on a machine with several addresses
-/// that is often another one. There are two ways out:
+/// The answer to a datagram has to leave from the address that was asked, or the peer drops it. A socket that is bound
+/// to one address has no choice. **One that is bound to all of them** (an empty host, `0.0.0.0`, `::`) leaves the
+/// choice to the operating system, which takes the address of the interface that the answer leaves by: on a machine
+/// with several addresses that is often another one. There are two ways out:
 ///
 /// - the feature `pktinfo`, on Linux: such a socket reports the address that each datagram came to, in
 ///   [`MessageUdp::local_addr`](crate::MessageUdp::local_addr), and its answer leaves from there;
@@ -119,12 +119,13 @@ fn given_failed(source: io::Error) -> BindError {
 impl UdpServer {
     /// Checks the options, then binds.
     ///
-    /// An address, with its zone if it has one, and `localhost` are taken as they are. Another name is resolved by the operating
-    /// system, and **the calling thread is blocked** until the resolver answers, for seconds if it does not; a worker does nothing
-    /// else then. From 100 ms on that is a record. Bind to an address, or call this before the node is started.
+    /// An address, with its zone if it has one, and `localhost` are taken as they are. Another name is resolved by the
+    /// operating system, and **the calling thread is blocked** until the resolver answers, for seconds if it does not;
+    /// a worker does nothing else then. From 100 ms on that is a record. Bind to an address, or call this before the
+    /// node is started.
     ///
-    /// Of several addresses of a name the first that can be bound is bound, and no other one: one socket with one port, also if
-    /// that is 0. A port that is in use there is an error, and is not looked for at the next address.
+    /// Of several addresses of a name the first that can be bound is bound, and no other one: one socket with one port,
+    /// also if that is 0. A port that is in use there is an error, and is not looked for at the next address.
     ///
     /// # Errors
     ///
@@ -150,18 +151,19 @@ impl UdpServer {
         Ok(server)
     }
 
-    /// Binds one socket to each of the addresses. They are one server with one alias: the owner gets the datagrams of all, with
-    /// the address that each came to in [`MessageUdp::local_addr`](crate::MessageUdp::local_addr), and an answer leaves from the
-    /// socket that was asked. A datagram without such an address leaves from the first of them that reaches its peer's family.
+    /// Binds one socket to each of the addresses. They are one server with one alias: the owner gets the datagrams of
+    /// all, with the address that each came to in [`MessageUdp::local_addr`](crate::MessageUdp::local_addr), and an
+    /// answer leaves from the socket that was asked. A datagram without such an address leaves from the first of them
+    /// that reaches its peer's family.
     ///
-    /// Of the options, `host` and `port` stand in the list and `peer` is not possible. The limits are those of the whole server.
-    /// Readiness of one socket is readiness of all: each is asked for datagrams then, one system call that finds none for each
-    /// idle address.
+    /// Of the options, `host` and `port` stand in the list and `peer` is not possible. The limits are those of the
+    /// whole server. Readiness of one socket is readiness of all: each is asked for datagrams then, one system call
+    /// that finds none for each idle address.
     ///
     /// # Errors
     ///
-    /// [`BindError::Option`] names a wrong field, `addresses` for an empty list; otherwise what the operating system says of the
-    /// first address that cannot be bound. Nothing is bound then.
+    /// [`BindError::Option`] names a wrong field, `addresses` for an empty list; otherwise what the operating system
+    /// says of the first address that cannot be bound. Nothing is bound then.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -228,8 +230,8 @@ impl UdpServer {
         Self::endpoint_of(socket.into(), options, is_one_of_several)
     }
 
-    /// Takes over a socket that is bound already. Of the options, those of the address do not apply, and of the socket those
-    /// that must be set before it is bound: `reuse_port` and `only_v6`.
+    /// Takes over a socket that is bound already. Of the options, those of the address do not apply, and of the socket
+    /// those that must be set before it is bound: `reuse_port` and `only_v6`.
     ///
     /// # Errors
     ///

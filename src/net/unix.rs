@@ -1,7 +1,7 @@
 //! Addresses of Unix domain sockets: paths in the file system and, on Linux, abstract names.
 //!
-//! An abstract name is kept as a path that begins with a NUL byte, so that one type says where a socket is, and an answer
-//! goes to the path that a message came with.
+//! An abstract name is kept as a path that begins with a NUL byte, so that one type says where a socket is, and an
+//! answer goes to the path that a message came with.
 
 use std::ffi::OsString;
 use std::fs;
@@ -102,8 +102,8 @@ pub(super) fn path_of(from: &std::os::unix::net::SocketAddr) -> Option<PathBuf> 
 
 /// Binds a non-blocking socket to a path.
 ///
-/// The mode is set twice: on the socket before it is bound, where Linux takes the mode of the new file from, so that the
-/// file never allows more than it should; and on the file, because the umask of the process took bits away.
+/// The mode is set twice: on the socket before it is bound, where Linux takes the mode of the new file from, so that
+/// the file never allows more than it should; and on the file, because the umask of the process took bits away.
 pub(super) fn bind(
     path: &Path,
     kind: Type,
@@ -141,8 +141,9 @@ pub(super) fn bind(
     Ok((socket, file))
 }
 
-/// Removes the file of a socket that no program uses any more: connecting to it is refused. Between the look and the removal
-/// another program may do the same and bind its own, which then loses its file; the file is compared right before.
+/// Removes the file of a socket that no program uses any more: connecting to it is refused. Between the look and the
+/// removal another program may do the same and bind its own, which then loses its file; the file is compared right
+/// before.
 ///
 /// # Errors
 ///
@@ -170,8 +171,8 @@ fn remove_stale(path: &Path, kind: Type) -> io::Result<()> {
     Ok(())
 }
 
-/// The path as it is kept to be connected to later: absolute, unless it is too long for an address then (108 bytes on Linux, see
-/// unix(7)). A relative one still means the same as long as the working directory stays.
+/// The path as it is kept to be connected to later: absolute, unless it is too long for an address then (108 bytes on
+/// Linux, see unix(7)). A relative one still means the same as long as the working directory stays.
 pub(super) fn kept(path: &Path) -> PathBuf {
     let absolute = absolute(path);
     match address(&absolute) {

@@ -1,8 +1,8 @@
 //! Datagram sockets in the file system.
 //!
 //! As with UDP, but for the addresses, which are paths, and for one thing: a receiver whose queue is full refuses, and
-//! no event reports when it would not. So there is no output queue here: what is refused is an error of that datagram, and a
-//! receiver that sleeps delays no other.
+//! no event reports when it would not. So there is no output queue here: what is refused is an error of that datagram,
+//! and a receiver that sleeps delays no other.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,8 +36,8 @@ const LARGEST: usize = 64 * 1024;
 
 /// A meta-process for datagrams over a Unix domain socket: a [`UdpServer`](crate::UdpServer) whose addresses are paths.
 ///
-/// Its owner gets a [`MessageUnixDatagram`] for each datagram, and sends one to its alias to send one. Created, it holds
-/// its path; dropped, it removes the file.
+/// Its owner gets a [`MessageUnixDatagram`] for each datagram, and sends one to its alias to send one. Created, it
+/// holds its path; dropped, it removes the file.
 ///
 /// ```
 /// use longshore::{UnixDatagramOptions, UnixDatagramServer};

@@ -1,7 +1,7 @@
 //! Streams in the file system: a listener and a connection whose addresses are paths.
 //!
-//! They are those of TCP with another socket: [`TcpServer`] and [`TcpConnection`] accept, read and write whatever the family.
-//! Here are the constructors, which take options of their own.
+//! They are those of TCP with another socket: [`TcpServer`] and [`TcpConnection`] accept, read and write whatever the
+//! family. Here are the constructors, which take options of their own.
 
 use std::path::Path;
 
@@ -11,12 +11,12 @@ use crate::error::{BindError, ConnectError};
 
 /// A listener in the file system: a [`TcpServer`] whose address is a path.
 ///
-/// Messages, limits, sessions and TLS are as with TCP; the addresses in messages are the unspecified one. There is no reset: to
-/// the peer an abort looks like an orderly end.
+/// Messages, limits, sessions and TLS are as with TCP; the addresses in messages are the unspecified one. There is no
+/// reset: to the peer an abort looks like an orderly end.
 ///
-/// Created, it holds its path; dropped, it removes the file. One that a killed program has left behind makes the address be
-/// in use: [`remove_stale`](crate::UnixServerOptions::remove_stale) removes it. On Linux a path that begins with a NUL byte is an
-/// abstract name, without a file; see unix(7).
+/// Created, it holds its path; dropped, it removes the file. One that a killed program has left behind makes the
+/// address be in use: [`remove_stale`](crate::UnixServerOptions::remove_stale) removes it. On Linux a path that begins
+/// with a NUL byte is an abstract name, without a file; see unix(7).
 ///
 /// ```
 /// use longshore::{UnixServer, UnixServerOptions};
@@ -56,13 +56,13 @@ impl UnixServer {
         TcpServer::bind_unix(path.as_ref(), options, file).map(Self)
     }
 
-    /// Takes over a socket that is bound and listening already, for instance one handed over by a service manager. Its file is
-    /// not removed at the end, and the options of the file and the backlog do not apply.
+    /// Takes over a socket that is bound and listening already, for instance one handed over by a service manager. Its
+    /// file is not removed at the end, and the options of the file and the backlog do not apply.
     ///
     /// # Errors
     ///
-    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says. A socket that does not listen is
-    /// `InvalidInput`.
+    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says. A socket that does not
+    /// listen is `InvalidInput`.
     ///
     /// ```
     /// use longshore::{UnixServer, UnixServerOptions};
@@ -86,8 +86,8 @@ impl UnixServer {
 
 /// A connection to a path: a [`TcpConnection`] over a Unix domain socket.
 ///
-/// Spawned, its owner gets a `MessageTcpConnect`, or a `MessageTcpDisconnect` that says why not. A server whose backlog is full
-/// is tried again until `connect_timeout`.
+/// Spawned, its owner gets a `MessageTcpConnect`, or a `MessageTcpDisconnect` that says why not. A server whose backlog
+/// is full is tried again until `connect_timeout`.
 ///
 /// ```no_run
 /// use longshore::{UnixConnection, UnixConnectionOptions};
@@ -105,8 +105,8 @@ impl UnixConnection {
     ///
     /// # Errors
     ///
-    /// [`ConnectError::Option`] names a wrong field; [`ConnectError::Path`] says that there is no such socket, or that no
-    /// program listens on it.
+    /// [`ConnectError::Option`] names a wrong field; [`ConnectError::Path`] says that there is no such socket, or that
+    /// no program listens on it.
     ///
     /// ```
     /// use longshore::{ConnectError, UnixConnection, UnixConnectionOptions};

@@ -7,8 +7,8 @@ use std::io::Write as _;
 use super::Node;
 
 impl Node {
-    /// The state of the node as text: figures, slow handlers, supervisors with their children,
-    /// pools, events, processes with their names, sockets, and timers. For people; the form may change. With the feature `signals`,
+    /// The state of the node as text: figures, slow handlers, supervisors with their children, pools, events, processes
+    /// with their names, sockets, and timers. For people; the form may change. With the feature `signals`,
     /// [`Node::run`] writes it to standard error at SIGUSR1.
     ///
     /// It grows with the number of processes, sockets and timers. Text from outside is escaped.

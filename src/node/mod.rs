@@ -312,12 +312,13 @@ impl Node {
     }
 
     /// Stops the node in phases, each with a deadline: listeners close; processes handle what is in their mailboxes;
-    /// connections send what they have accepted and end; processes get an exit signal, [`Reason::Shutdown`](crate::Reason::Shutdown), and those
-    /// that do not end are killed; threads end. Returns when every `terminate` has run, or what a deadline cut off.
+    /// connections send what they have accepted and end; processes get an exit signal,
+    /// [`Reason::Shutdown`](crate::Reason::Shutdown), and those that do not end are killed; threads end. Returns when
+    /// every `terminate` has run, or what a deadline cut off.
     ///
-    /// Called inside the node's runtime (a callback, a `Drop` or a logger that a thread of the node runs, the `init` of a
-    /// process that is being spawned) it cannot wait: the node is then stopped by a thread of its own, and an empty report
-    /// returns at once. Called twice, the second call waits for the first.
+    /// Called inside the node's runtime (a callback, a `Drop` or a logger that a thread of the node runs, the `init` of
+    /// a process that is being spawned) it cannot wait: the node is then stopped by a thread of its own, and an empty
+    /// report returns at once. Called twice, the second call waits for the first.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -338,8 +339,9 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] if a deadline cut something off; [`RequestError::WouldBlockRuntime`](crate::RequestError::WouldBlockRuntime) at once if it is called
-    /// inside the node's runtime, which would wait for itself.
+    /// [`Error::Stopped`] if a deadline cut something off;
+    /// [`RequestError::WouldBlockRuntime`](crate::RequestError::WouldBlockRuntime) at once if it is called inside the
+    /// node's runtime, which would wait for itself.
     ///
     /// ```
     /// use longshore::prelude::*;

@@ -37,8 +37,8 @@ pub struct NodeOptions {
     pub name: Name,
     /// Threads that run processes and sockets. `None`: as many as there are processors for this program.
     pub workers: Option<usize>,
-    /// Groups of meta-processes that can be driven at the same time. `None`: as many as workers; 1 is the strict form, in
-    /// which one activation after the other drives all of them.
+    /// Groups of meta-processes that can be driven at the same time. `None`: as many as workers; 1 is the strict form,
+    /// in which one activation after the other drives all of them.
     pub stripes: Option<usize>,
     /// Processes at once. 2^24 by default.
     pub max_processes: u32,
@@ -58,8 +58,8 @@ pub struct NodeOptions {
     pub slow_handler: Option<Duration>,
     /// What resolves the names of hosts, see [`NodeOptions::with_resolver`]. `None`: the operating system.
     pub(crate) resolver: Option<Resolver>,
-    /// Handlers that may wait in [`Context::call`](crate::Context::call) at once, each with a thread beside the workers.
-    /// 64 by default, at most 4,096; 0 forbids such calls.
+    /// Handlers that may wait in [`Context::call`](crate::Context::call) at once, each with a thread beside the
+    /// workers. 64 by default, at most 4,096; 0 forbids such calls.
     pub max_blocked_calls: usize,
     /// Threads for the blocking work of processes, see [`Context::blocking`](crate::Context::blocking); they start on
     /// demand and end after 5 s without work. 64 by default, between 1 and 4,096.
@@ -67,9 +67,9 @@ pub struct NodeOptions {
     /// Pieces of blocking work that may wait for a thread. 10,000 by default; 0: none waits.
     pub blocking_queue: usize,
     /// Processes that may have a thread of their own at once, see
-    /// [`SpawnOptions::with_own_thread`](crate::SpawnOptions::with_own_thread). 256 by default, at most 4,096. The limit is
-    /// one of processes: the thread of one whose end has been notified no longer counts, though it exists until the values
-    /// of that process have been dropped.
+    /// [`SpawnOptions::with_own_thread`](crate::SpawnOptions::with_own_thread). 256 by default, at most 4,096. The
+    /// limit is one of processes: the thread of one whose end has been notified no longer counts, though it exists
+    /// until the values of that process have been dropped.
     pub max_own_threads: usize,
     /// Values for all processes, see [`NodeOptions::with_environment`].
     pub(crate) environment: Environment,

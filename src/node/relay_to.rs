@@ -11,10 +11,11 @@ use crate::net::tcp::TcpConnection;
 impl SessionContext<'_> {
     /// Connects to somewhere else, and lets the two connections feed each other: all of a proxy behind its handshake.
     ///
-    /// The input is paused from this call on; what was not taken goes to the other connection, first of all. When that is
-    /// established, [`relay_begins`](crate::Session::relay_begins) is called, and then the relay begins, see
-    /// [`Context::relay`](crate::Context::relay). Otherwise [`relay_failed`](crate::Session::relay_failed) is called, for every
-    /// reason there may be, never inside of this call. A further call while an attempt is under way takes its place.
+    /// The input is paused from this call on; what was not taken goes to the other connection, first of all. When that
+    /// is established, [`relay_begins`](crate::Session::relay_begins) is called, and then the relay begins, see
+    /// [`Context::relay`](crate::Context::relay). Otherwise [`relay_failed`](crate::Session::relay_failed) is called,
+    /// for every reason there may be, never inside of this call. A further call while an attempt is under way takes its
+    /// place.
     ///
     /// ```
     /// use longshore::prelude::*;

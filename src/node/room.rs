@@ -1,7 +1,7 @@
 //! Waiting for room in a mailbox, for a thread outside of the node.
 //!
-//! The line of those that wait for room stands in the mailbox and holds processes. So a thread that waits has a process in
-//! the line, which answers it when its turn has come, and which the thread ends if that takes too long.
+//! The line of those that wait for room stands in the mailbox and holds processes. So a thread that waits has a process
+//! in the line, which answers it when its turn has come, and which the thread ends if that takes too long.
 
 use std::time::{Duration, Instant};
 
@@ -42,14 +42,14 @@ impl Actor for Waiter {
 }
 
 impl Node {
-    /// Sends a message, and waits for room if the mailbox is full, at most `timeout`. For a thread outside of the node that
-    /// produces faster than the process handles; the threads and processes that wait have their turns in order. A process
-    /// that is refused calls [`Context::request_room`].
+    /// Sends a message, and waits for room if the mailbox is full, at most `timeout`. For a thread outside of the node
+    /// that produces faster than the process handles; the threads and processes that wait have their turns in order. A
+    /// process that is refused calls [`Context::request_room`].
     ///
     /// # Errors
     ///
-    /// The message comes back as from [`Node::send`]; with [`SendErrorKind::MailboxFull`] after `timeout`, or at once inside the
-    /// node's runtime, which must not wait.
+    /// The message comes back as from [`Node::send`]; with [`SendErrorKind::MailboxFull`] after `timeout`, or at once
+    /// inside the node's runtime, which must not wait.
     ///
     /// ```
     /// use longshore::prelude::*;

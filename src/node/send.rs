@@ -168,8 +168,8 @@ impl Node {
             .map_err(|error| RequestError::NotDelivered(error.kind()))
     }
 
-    /// Asks a request with a type; the [`Answer`] can be awaited on any executor, or waited for. It comes within `timeout`,
-    /// or says why there is none.
+    /// Asks a request with a type; the [`Answer`] can be awaited on any executor, or waited for. It comes within
+    /// `timeout`, or says why there is none.
     ///
     /// # Errors
     ///

@@ -17,8 +17,8 @@ use crate::process::{Behavior, Processes, SpawnOptions};
 /// Bytes of input that a session may leave by default.
 const INPUT_LIMIT: usize = 1 << 20;
 
-/// A listener or a client connection with a session for each connection; [`Context::spawn_meta`](crate::Context::spawn_meta)
-/// starts it.
+/// A listener or a client connection with a session for each connection;
+/// [`Context::spawn_meta`](crate::Context::spawn_meta) starts it.
 #[must_use = "it serves nothing before it is given to `spawn_meta`"]
 pub struct Serve<T, F> {
     socket: T,
@@ -52,9 +52,9 @@ impl TcpServer {
     /// Gives each accepted connection a process of its own: a [`Session`] that `factory` makes when the connection is
     /// established, with TLS after its handshake. The factory runs on a worker, like a callback of the session.
     ///
-    /// The sessions end when the process that starts the listener ends; they live on when the listener ends. Together with
-    /// `process_pool` this is refused by `spawn_meta`, which names that option. The connections are `half_open`, whatever
-    /// that option says.
+    /// The sessions end when the process that starts the listener ends; they live on when the listener ends. Together
+    /// with `process_pool` this is refused by `spawn_meta`, which names that option. The connections are `half_open`,
+    /// whatever that option says.
     ///
     /// ```
     /// use longshore::prelude::*;
@@ -106,8 +106,9 @@ impl TcpServer {
 }
 
 impl TcpConnection {
-    /// Gives the connection a process of its own: a [`Session`] that is spawned with it, so that a failed attempt reaches
-    /// its `disconnected`. Together with `process` this is refused by `spawn_meta`, which names that option. The connection is `half_open`, whatever that option says.
+    /// Gives the connection a process of its own: a [`Session`] that is spawned with it, so that a failed attempt
+    /// reaches its `disconnected`. Together with `process` this is refused by `spawn_meta`, which names that option.
+    /// The connection is `half_open`, whatever that option says.
     pub fn serve<S, F>(self, factory: F) -> Serve<Self, F>
     where
         S: Session,

@@ -20,8 +20,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// `init` failed, or it or the factory panicked, or the node refuses. Nothing is left of the process then; ports that it
-    /// had bound are free again.
+    /// `init` failed, or it or the factory panicked, or the node refuses. Nothing is left of the process then; ports
+    /// that it had bound are free again.
     ///
     /// ```
     /// use longshore::prelude::*;

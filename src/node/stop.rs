@@ -269,7 +269,8 @@ impl Stopper {
         let unsent_before = core.io.services.commands.unsent();
         // Before anything is asked to end: what would be spawned from here on would not be asked.
         core.processes.stop_spawning();
-        // What a session gets with it stands before the barriers: a session that ends by itself does not end by the stop.
+        // What a session gets with it stands before the barriers: a session that ends by itself does not end by the
+        // stop.
         self.pass(options.drain_timeout, |called| {
             core.io.stop_accepting(called)
         });

@@ -1,7 +1,8 @@
-//! The meta-processes of one stripe, by the slot of their alias, each with its timer, its watchers and what it waits for.
+//! The meta-processes of one stripe, by the slot of their alias, each with its timer, its watchers and what it waits
+//! for.
 //!
-//! A slot is free, or holds the entry of one generation. A lookup with an alias of another generation finds nothing, so a
-//! stale alias never reaches the meta-process that uses its slot now.
+//! A slot is free, or holds the entry of one generation. A lookup with an alias of another generation finds nothing, so
+//! a stale alias never reaches the meta-process that uses its slot now.
 //!
 //! The timer of an entry is armed lazily: only an earlier deadline, or none, touches the wheel. A later deadline is
 //! remembered, and the timer is armed again when it fires early.

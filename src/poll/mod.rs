@@ -1,4 +1,5 @@
-//! The poll loop: one `mio::Poll`, turned by the worker that is the poller, and the stripes that drive the meta-processes.
+//! The poll loop: one `mio::Poll`, turned by the worker that is the poller, and the stripes that drive the
+//! meta-processes.
 //!
 //! ```text
 //!           turn                          run (any worker)
@@ -6,12 +7,12 @@
 //!                                        stripe 1 ┴ …
 //! ```
 //!
-//! A turn waits for events, files them with their stripes and fires due timers. It runs no user code and no meta-process:
-//! a message that no receiver takes is dropped by a stripe. The stripes run both.
-//! A stripe with something to do is one task in the run queue, so socket calls and TLS are stolen like any other work.
+//! A turn waits for events, files them with their stripes and fires due timers. It runs no user code and no
+//! meta-process: a message that no receiver takes is dropped by a stripe. The stripes run both. A stripe with something
+//! to do is one task in the run queue, so socket calls and TLS are stolen like any other work.
 //!
-//! A deadline is judged only after the readiness that was there at that moment has been handled: the time of a turn is read
-//! before its last poll, and a stripe reads and writes before it calls what is due.
+//! A deadline is judged only after the readiness that was there at that moment has been handled: the time of a turn is
+//! read before its last poll, and a stripe reads and writes before it calls what is due.
 //!
 //! This half of the crate knows nothing of actors: it delivers through [`Deliver`](crate::bridge::Deliver) and gets
 //! commands through `bridge`.
@@ -82,8 +83,8 @@ impl Io {
         }
     }
 
-    /// Notifies all meta-processes that the node takes in no new work. `called` is called once by each of the stripes, whose
-    /// number is returned.
+    /// Notifies all meta-processes that the node takes in no new work. `called` is called once by each of the stripes,
+    /// whose number is returned.
     pub(crate) fn stop_accepting(&self, called: &Arc<dyn Fn() + Send + Sync>) -> usize {
         for stripe in 0..self.stripes.len() {
             let token = BarrierToken(Arc::clone(called));
@@ -114,8 +115,8 @@ impl Io {
         self.stripes.iter().flat_map(Stripe::aliases).collect()
     }
 
-    /// Terminates the remaining meta-processes on this thread: sockets are closed, and live owners notified. Returns their
-    /// number.
+    /// Terminates the remaining meta-processes on this thread: sockets are closed, and live owners notified. Returns
+    /// their number.
     pub(crate) fn end_all(&self) -> usize {
         self.stripes
             .iter()

@@ -69,8 +69,8 @@ impl Source {
         }
     }
 
-    /// Whether a simulated wait ends by a signal. It began before the node stood still, so its timeout, which has passed
-    /// since, was not zero then.
+    /// Whether a simulated wait ends by a signal. It began before the node stood still, so its timeout, which has
+    /// passed since, was not zero then.
     #[cfg(feature = "testing")]
     fn is_interrupted(&self) -> bool {
         matches!(self, Self::Simulated(site, _) if site.net().is_interrupted(site.poll))

@@ -9,8 +9,8 @@
 //!    the next activation, at most [`MAX_CONSECUTIVE`] times in a row.
 //! 3. Commands, in the order in which they were sent. A spawn that was queued meanwhile precedes the command for it.
 //! 4. Flushes: every meta-process that requested it writes what parts 2 and 3 have produced, once.
-//! 5. Timers that have fired. A meta-process that is ready is called for that first, in the activation that comes to it,
-//!    and has written: so no deadline is judged before the input, or the room for output, that contradicts it.
+//! 5. Timers that have fired. A meta-process that is ready is called for that first, in the activation that comes to
+//!    it, and has written: so no deadline is judged before the input, or the room for output, that contradicts it.
 //! 6. With TLS, one moderate step of a handshake, so that all cheaper work precedes it.
 //!
 //! A meta-process has at most one place in the queue of part 2, however many events arrive while it waits there.
@@ -250,8 +250,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Starts what is queued now, and not what these `init`s spawn, so that a meta-process that spawns in `init` without
-    /// end cannot starve the stripe.
+    /// Starts what is queued now, and not what these `init`s spawn, so that a meta-process that spawns in `init`
+    /// without end cannot starve the stripe.
     #[cold]
     fn start_all_pending(&mut self) {
         for _ in 0..self.services.spawn_queues[self.stripe].len() {
@@ -386,7 +386,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Calls the meta-processes whose timer has fired. Those that are ready become due when they have been called for that.
+    /// Calls the meta-processes whose timer has fired. Those that are ready become due when they have been called for
+    /// that.
     fn call_due(&mut self, ready: &Mutex<Vec<Ready>>) {
         // As a rule nothing is due, and then the lock of `ready` is not taken.
         if self.inner.due.is_empty() {

@@ -193,8 +193,8 @@ impl ControlBlock {
 }
 
 impl Process {
-    /// Why a process ends whose handler has returned `Err`. One that passes on that its call was ended by an exit signal
-    /// ends with the reason of the signal.
+    /// Why a process ends whose handler has returned `Err`. One that passes on that its call was ended by an exit
+    /// signal ends with the reason of the signal.
     #[inline]
     pub(super) fn reason_of_end(&mut self, cell: &Cell, reason: Reason) -> Reason {
         self.control.forget_blocked(cell);

@@ -98,8 +98,8 @@ impl Processes {
         }
     }
 
-    /// As [`Processes::push`] for normal priority, on a thread that must not run the drop of what a full mailbox drops. A
-    /// refused payload comes back, one that was dropped does not.
+    /// As [`Processes::push`] for normal priority, on a thread that must not run the drop of what a full mailbox drops.
+    /// A refused payload comes back, one that was dropped does not.
     pub(super) fn push_deferred(
         &self,
         to: Pid,

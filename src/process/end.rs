@@ -13,8 +13,8 @@
 //!    Meanwhile no worker is held.
 //! 4. `terminate` is called.
 //! 5. The other meta-processes get an exit signal.
-//! 6. The place of its own thread is free, if it has one. Its events end; links and monitors are notified, so that one who starts a successor finds name and ports free
-//!    and the predecessor's `terminate` done.
+//! 6. The place of its own thread is free, if it has one. Its events end; links and monitors are notified, so that one
+//!    who starts a successor finds name and ports free and the predecessor's `terminate` done.
 //! 7. Messages are dropped (requests among them are answered with an error), and the cell is free.
 //!
 //! Bad interleaving: a stripe confirms before the process is in its cell as Closing, the worker that

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A process inherits what its parent has at the spawn, by one pointer. What its spawn options or the process itself
-//! add is a copy of the names beside it, so that neither the parent nor those that were spawned before see it. A process
-//! without values has no pointer, and looks at those of the node.
+//! add is a copy of the names beside it, so that neither the parent nor those that were spawned before see it. A
+//! process without values has no pointer, and looks at those of the node.
 //!
 //! What it does not do: a value does not change; a process that needs new ones is sent a message.
 

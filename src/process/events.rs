@@ -13,11 +13,11 @@
 //! subscriber in the order in which they came and went. While the lock is held messages are pushed, and no code of the
 //! user runs: values that are no longer kept are dropped behind it.
 //!
-//! A subscription is a monitor on the event that also gets its values. A subscriber that ends takes its monitors back, as
-//! every process does, and so its subscriptions.
+//! A subscription is a monitor on the event that also gets its values. A subscriber that ends takes its monitors back,
+//! as every process does, and so its subscriptions.
 //!
-//! There is no atomic protocol here to model: what an event is stands behind its lock, and the table of names behind one of
-//! its own, which is never taken while an event is locked. The counter of the metrics is one on its own.
+//! There is no atomic protocol here to model: what an event is stands behind its lock, and the table of names behind
+//! one of its own, which is never taken while an event is locked. The counter of the metrics is one on its own.
 //!
 //! What it does not do: it does not wait for slow subscribers. Their mailboxes bound what waits for them.
 
@@ -48,8 +48,8 @@ use crate::scheduler::Slot;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct EventOptions {
-    /// How many of the last values are kept for those that subscribe later. 0, the default, keeps none. A subscriber whose
-    /// mailbox has room for fewer gets the last of them, and the others are counted as dropped.
+    /// How many of the last values are kept for those that subscribe later. 0, the default, keeps none. A subscriber
+    /// whose mailbox has room for fewer gets the last of them, and the others are counted as dropped.
     pub kept: usize,
 }
 

@@ -1,8 +1,8 @@
 //! What a process does with an envelope that is no message.
 //!
-//! Requests go to the [`Behavior`](super::Behavior). Exit signals end the process unless
-//! it traps them. An answer is handled if its request is still waited for, a Down if its monitor has
-//! not been taken back, room in a mailbox if the process waits for it. Acknowledgements, releases and barriers are passed on to where they belong.
+//! Requests go to the [`Behavior`](super::Behavior). Exit signals end the process unless it traps them. An answer is
+//! handled if its request is still waited for, a Down if its monitor has not been taken back, room in a mailbox if the
+//! process waits for it. Acknowledgements, releases and barriers are passed on to where they belong.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::id::{Pid, Target};
 use crate::message::{Message, MessageDown, MessageExit, MessageRoom};
 
 impl Process {
-    /// Handles what is no message: requests, signals, answers and questions. A table with an arm for each payload, longer
-    /// than other functions so that it can be read as one.
+    /// Handles what is no message: requests, signals, answers and questions. A table with an arm for each payload,
+    /// longer than other functions so that it can be read as one.
     #[inline(never)]
     pub(super) fn handle_rare(
         &mut self,

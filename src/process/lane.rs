@@ -280,8 +280,8 @@ mod tests {
         message.unpack().downcast().expect("a number")
     }
 
-    /// Bursts of all sizes, taken in parts, against a queue: chunks are filled again after they were swapped, wrapped and
-    /// kept by a free list.
+    /// Bursts of all sizes, taken in parts, against a queue: chunks are filled again after they were swapped, wrapped
+    /// and kept by a free list.
     #[test]
     fn order_is_that_of_a_queue_whatever_the_bursts() {
         let (mut lane, mut batch, mut model) = (Lane::default(), Block::default(), VecDeque::new());

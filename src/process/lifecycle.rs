@@ -1,4 +1,5 @@
-//! The life of one process as its own callbacks see it: [`ProcessContext`], and the seam [`Behavior`] to the actor half.
+//! The life of one process as its own callbacks see it: [`ProcessContext`], and the seam [`Behavior`] to the actor
+//! half.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -68,8 +69,8 @@ pub(crate) trait Behavior: Send {
     }
 }
 
-/// The control block of a process, in the sense of an operating system: what the runtime keeps of it between activations,
-/// besides its mailbox and the user's state.
+/// The control block of a process, in the sense of an operating system: what the runtime keeps of it between
+/// activations, besides its mailbox and the user's state.
 #[derive(Debug)]
 pub(crate) struct ControlBlock {
     pub(crate) pid: Pid,

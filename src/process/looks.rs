@@ -1,13 +1,14 @@
 //! Who may lock the stage of a cell besides the worker that runs it: [`Looks`].
 //!
-//! A list of supervisors or pools copies fields of a behavior under the lock of its cell, between two activations. When the
-//! workers have ended, the thread that stops the node takes what is left out of the cells, and passes over one that is locked,
-//! because a handler that does not return holds it.
+//! A list of supervisors or pools copies fields of a behavior under the lock of its cell, between two activations. When
+//! the workers have ended, the thread that stops the node takes what is left out of the cells, and passes over one that
+//! is locked, because a handler that does not return holds it.
 //!
-//! Bad interleaving: a list locks an idle cell; the stopping thread comes to the cell, finds it locked and passes over it; the
-//! list unlocks it. No worker will run the process and no thread ends it, so its state is never dropped. Excluded: a list
-//! holds the lock of the looks around that of the cell, and the stopping thread holds the former while it goes through all
-//! cells, so that it meets locks of workers only (`loom_stage_that_a_list_looks_at_is_taken_at_the_end` fails without it).
+//! Bad interleaving: a list locks an idle cell; the stopping thread comes to the cell, finds it locked and passes over
+//! it; the list unlocks it. No worker will run the process and no thread ends it, so its state is never dropped.
+//! Excluded: a list holds the lock of the looks around that of the cell, and the stopping thread holds the former while
+//! it goes through all cells, so that it meets locks of workers only
+//! (`loom_stage_that_a_list_looks_at_is_taken_at_the_end` fails without it).
 
 use crate::base::sync::Mutex;
 
@@ -27,8 +28,8 @@ impl Looks {
         look(&*stage.try_lock()?)
     }
 
-    /// Takes what is in the stages that no worker has locked, where it `is_left`. The caller drops it without this lock,
-    /// because that may look at the node.
+    /// Takes what is in the stages that no worker has locked, where it `is_left`. The caller drops it without this
+    /// lock, because that may look at the node.
     pub(super) fn take_all<'a, C, S: Default + 'a>(
         &self,
         stages: impl Iterator<Item = (C, &'a Mutex<S>)>,

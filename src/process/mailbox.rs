@@ -11,7 +11,8 @@
 //! ```
 //!
 //! 1. `open`: a reused cell starts, scheduled: its spawner runs `init` first.
-//! 2. `push`: accepted if the generation fits and the bound allows. Returns whether the process was idle, so that the caller queues it.
+//! 2. `push`: accepted if the generation fits and the bound allows. Returns whether the process was idle, so that the
+//!    caller queues it.
 //! 3. `next`: the oldest message of the first lane that has one. When there is none the process becomes idle *in the
 //!    same critical section*, so a push comes either before, and is found, or after, and queues the process again.
 //! 4. `close`: out of the table. From then on every push of this generation is refused; what lies in the lanes goes to
@@ -21,13 +22,13 @@
 //!
 //! Why a lock and not a lock-free queue for each process: a push is one uncontended lock either way (measured equal), a
 //! segmented lock-free queue keeps 1.3 KB for each process that ever got a message, and here the bound, the recycling
-//! and the wake-up are exact because they are one step. The consumer takes a whole chunk at once, so it rarely meets the
-//! senders. The critical sections are a few dozen instructions and never call out.
+//! and the wake-up are exact because they are one step. The consumer takes a whole chunk at once, so it rarely meets
+//! the senders. The critical sections are a few dozen instructions and never call out.
 //!
 //! What the consumer holds of a taken chunk (its [`Batch`]) counts against the bound until it is handled; `in_flight`
 //! publishes it. The count only falls between two locked sections, so a sender that reads it late refuses at most a
-//! message that would have fitted a moment later, and never accepts one too many. A sender reads it only when the chunk as
-//! it was taken would reach the bound: reading it for each message would take its line away from the consumer.
+//! message that would have fitted a moment later, and never accepts one too many. A sender reads it only when the chunk
+//! as it was taken would reach the bound: reading it for each message would take its line away from the consumer.
 
 mod overflow;
 mod rooms;
@@ -61,8 +62,8 @@ const GAP: usize =
 
 /// See the module.
 ///
-/// What senders write comes first, and has two cache lines of a cell to itself; what the consumer writes comes behind it.
-/// So each message is handled without taking the line of the lock away from those who send.
+/// What senders write comes first, and has two cache lines of a cell to itself; what the consumer writes comes behind
+/// it. So each message is handled without taking the line of the lock away from those who send.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Mailbox {

@@ -28,8 +28,8 @@ pub struct SpawnOptions {
     pub mailbox_bound: Option<u32>,
     /// What happens to a send when the main lane holds that many. Refused by default; the other policies need a bound.
     pub mailbox_policy: MailboxPolicy,
-    /// How many messages the main lane may hold before sockets pause that have data for this process. `None`: the node's
-    /// default, 1,024.
+    /// How many messages the main lane may hold before sockets pause that have data for this process. `None`: the
+    /// node's default, 1,024.
     pub data_bound: Option<u32>,
     /// Link the new process with the one that spawns it.
     pub link: bool,
@@ -84,20 +84,21 @@ impl SpawnOptions {
         self
     }
 
-    /// Runs the process on a thread of its own, which has its name: for an actor that blocks by nature, such as one around
-    /// a client library that waits. Its handlers may block for as long as they like: no worker waits for them, they are not
-    /// reported as slow, and [`Context::call`](crate::Context::call) takes no permit. A message to it takes a few microseconds
-    /// longer. What blocks now and then is better off with [`Context::blocking`](crate::Context::blocking).
+    /// Runs the process on a thread of its own, which has its name: for an actor that blocks by nature, such as one
+    /// around a client library that waits. Its handlers may block for as long as they like: no worker waits for them,
+    /// they are not reported as slow, and [`Context::call`](crate::Context::call) takes no permit. A message to it
+    /// takes a few microseconds longer. What blocks now and then is better off with
+    /// [`Context::blocking`](crate::Context::blocking).
     ///
-    /// `init` runs where that of every process does: on the thread that spawns it, and for the child of a supervisor on the
-    /// new thread. `terminate` runs there as well. A handler that does not return cannot be ended: a supervisor abandons
-    /// such a child after its shutdown time, and the stop of the node names it in
+    /// `init` runs where that of every process does: on the thread that spawns it, and for the child of a supervisor on
+    /// the new thread. `terminate` runs there as well. A handler that does not return cannot be ended: a supervisor
+    /// abandons such a child after its shutdown time, and the stop of the node names it in
     /// [`StopReport::stuck`](crate::StopReport::stuck) and leaves its thread behind.
     ///
     /// The spawn fails with [`SpawnError::Limit`](crate::SpawnError::Limit) if as many processes have a thread as
-    /// [`NodeOptions::max_own_threads`](crate::NodeOptions::max_own_threads) allows. On a simulated node it is a process like
-    /// any other. A supervisor has no use for it: [`Node::supervision_tree`](crate::Node::supervision_tree) cannot look at
-    /// one that is with its thread.
+    /// [`NodeOptions::max_own_threads`](crate::NodeOptions::max_own_threads) allows. On a simulated node it is a
+    /// process like any other. A supervisor has no use for it:
+    /// [`Node::supervision_tree`](crate::Node::supervision_tree) cannot look at one that is with its thread.
     ///
     /// ```
     /// use longshore::prelude::*;

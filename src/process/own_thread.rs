@@ -6,24 +6,24 @@
 //!                                                                └──────── wait ◀──────┘
 //! ```
 //!
-//! The cell holds the [`OwnThread`] instead of the process, and the thread the process. So a worker that comes to the cell
-//! holds nothing up: it calls the thread and goes on, and no other process pays for this kind. A message costs one hop
-//! more than that to a process without a thread.
+//! The cell holds the [`OwnThread`] instead of the process, and the thread the process. So a worker that comes to the
+//! cell holds nothing up: it calls the thread and goes on, and no other process pays for this kind. A message costs one
+//! hop more than that to a process without a thread.
 //!
 //! 1. The thread starts before `init`, so that a limit is an error of the spawn, and waits.
 //! 2. *start*: the process is handed over. One that is spawned deferred starts on its thread, factory and `init`
 //!    included; otherwise `init` has run where that of every process does.
 //! 3. *call*: a worker has found the process queued. The thread runs activations until the mailbox is idle, and waits.
-//! 4. The process ends on its thread, `terminate` included. Its listeners close first, and the thread waits for that. The
-//!    place in the limit is given back before the end is notified, so that a successor finds it free; the thread stays on
-//!    the list until it has dropped what is left of the process, so that a stop waits for it.
+//! 4. The process ends on its thread, `terminate` included. Its listeners close first, and the thread waits for that.
+//!    The place in the limit is given back before the end is notified, so that a successor finds it free; the thread
+//!    stays on the list until it has dropped what is left of the process, so that a stop waits for it.
 //! 5. *stop*: the workers end. A thread that waits looks at its mailbox once more, where a kill may be, and ends.
 //!
 //! Its state is guarded by one mutex, and a call is kept until the thread takes it; the mailbox queues a process once
 //! before it is idle again. So no call is lost, and at most one is outstanding.
 //!
-//! The monitor does not watch these threads, because blocking is what they are for. A stop cannot end a handler that does
-//! not return: it names the process as stuck and leaves the thread behind, as it does with a worker.
+//! The monitor does not watch these threads, because blocking is what they are for. A stop cannot end a handler that
+//! does not return: it names the process as stuck and leaves the thread behind, as it does with a worker.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, PoisonError};

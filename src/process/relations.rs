@@ -53,8 +53,8 @@ pub(crate) struct Relations {
     pub(super) canceled: Option<Box<HashSet<Ref>>>,
 }
 
-/// The relations as a mailbox keeps them. Most processes have none, and a session has its connection only: neither takes
-/// memory of its own.
+/// The relations as a mailbox keeps them. Most processes have none, and a session has its connection only: neither
+/// takes memory of its own.
 #[derive(Debug, Default)]
 pub(crate) enum Related {
     #[default]

@@ -8,19 +8,20 @@
 //!                                            gone ── fence ──▶ stripe: goes on with what the connection has read meanwhile
 //! ```
 //!
-//! 1. The owner gives the connection away: its stripe delivers no more, and sends a fence behind what it has delivered. What is set
-//!    aside here goes back at once, and a session adds what it has not taken.
+//! 1. The owner gives the connection away: its stripe delivers no more, and sends a fence behind what it has delivered.
+//!    What is set aside here goes back at once, and a session adds what it has not taken.
 //! 2. Until the fence comes, all input of the connection that comes out of the mailbox goes back, in order.
-//! 3. The fence goes back last; a process that has handed the connection over gives it up with that. So the stripe has every byte before it, in the order in which it had delivered them.
+//! 3. The fence goes back last; a process that has handed the connection over gives it up with that. So the stripe has
+//!    every byte before it, in the order in which it had delivered them.
 //!
-//! 4. The Disconnect comes instead of the fence: the connection had ended before the order came to it, which is lost. What
-//!    was given back is lost as well. The Disconnect goes on to the new owner; that of a relay is kept and completes the
-//!    end of the relay, whose side could only report that there was no connection. So the end of a relay waits here until
-//!    the input of both connections has gone back. The loss of a connection that would be made anew counts as its Disconnect:
-//!    the order ends it, and the stripe sends the new owner its Disconnect.
+//! 4. The Disconnect comes instead of the fence: the connection had ended before the order came to it, which is lost.
+//!    What was given back is lost as well. The Disconnect goes on to the new owner; that of a relay is kept and
+//!    completes the end of the relay, whose side could only report that there was no connection. So the end of a relay
+//!    waits here until the input of both connections has gone back. The loss of a connection that would be made anew
+//!    counts as its Disconnect: the order ends it, and the stripe sends the new owner its Disconnect.
 //!
-//! A process that ends before the Disconnect has come out of its mailbox passes it on with its end; once it has ended, the stripe
-//! sends it to the new owner itself. So that one gets it in any case, exactly once.
+//! A process that ends before the Disconnect has come out of its mailbox passes it on with its end; once it has ended,
+//! the stripe sends it to the new owner itself. So that one gets it in any case, exactly once.
 //!
 //! The ends of the peer and of the connection do not go back: the stripe knows them. With TLS the owner stays, so the
 //! Disconnect is handled where it comes; nothing follows it, no fence either.
@@ -119,8 +120,8 @@ impl Process {
 }
 
 impl Processes {
-    /// Transition 4 for a process that has ended: what lies in its mailbox is the last message of a connection that it has
-    /// handed over.
+    /// Transition 4 for a process that has ended: what lies in its mailbox is the last message of a connection that it
+    /// has handed over.
     #[cold]
     pub(super) fn pass_ends(&self, aside: &mut SetAside, envelopes: &mut Vec<Envelope>) {
         for envelope in envelopes.drain(..) {

@@ -1,8 +1,8 @@
 //! Room in a mailbox that has refused a message: a process requests to be notified of it, once.
 //!
 //! The line of those that wait stands in the mailbox; see the page of `mailbox::rooms`. A process keeps the tickets of
-//! the lines in which it stands, at most one for each mailbox, so that a second request adds nothing, and it leaves them
-//! when it ends.
+//! the lines in which it stands, at most one for each mailbox, so that a second request adds nothing, and it leaves
+//! them when it ends.
 //!
 //! Here is also what a mailbox drops by its policy: it is counted, a request is answered, and it is dropped behind the
 //! locks.

@@ -5,22 +5,22 @@
 //!  mailbox ──────────────────▶ held ──────────────▶ released ──────────────────────────▶ gone, or held
 //! ```
 //!
-//! 1. The owner's worker takes data of a connection out of the mailbox and finds the output of that connection above its
-//!    high mark ([`SendQuota::holds_input`](crate::bridge::send_quota::SendQuota::holds_input)): the data is held.
-//! 2. While something of a connection is held, everything of its input that comes later is held behind it: data, the end
-//!    of the peer's side, acknowledgements, the Disconnect. So order is kept, and the input window stays in use, which
-//!    stops the reading. A Writable, exits and everything else pass.
+//! 1. The owner's worker takes data of a connection out of the mailbox and finds the output of that connection above
+//!    its high mark ([`SendQuota::holds_input`](crate::bridge::send_quota::SendQuota::holds_input)): the data is held.
+//! 2. While something of a connection is held, everything of its input that comes later is held behind it: data, the
+//!    end of the peer's side, acknowledgements, the Disconnect. So order is kept, and the input window stays in use,
+//!    which stops the reading. A Writable, exits and everything else pass.
 //! 3. `Release` comes from the stripe when the output has fallen to the low mark, or when the connection closes. A
 //!    Disconnect releases by itself, because nothing follows it.
 //! 4. Released envelopes are handled one by one, connections in turn. Each time the mark is looked at again: a
 //!    connection that is above it again is held again, and gets another `Release`.
 //!
 //! Bad interleaving of 1 and 3: the worker finds the output above, the stripe drains it and sends `Release`, the worker
-//! holds the data, and the `Release` was for nothing. Excluded because the `Release` goes through the same mailbox, which
-//! the worker looks at only after it has held the data; and of 4 and 3 likewise.
+//! holds the data, and the `Release` was for nothing. Excluded because the `Release` goes through the same mailbox,
+//! which the worker looks at only after it has held the data; and of 4 and 3 likewise.
 //!
-//! Barriers of a stop wait until nothing is held: a process with input that is set aside is not drained. Nor is a session that
-//! has asked its connection whether the socket has more input, because it closes by itself if not.
+//! Barriers of a stop wait until nothing is held: a process with input that is set aside is not drained. Nor is a
+//! session that has asked its connection whether the socket has more input, because it closes by itself if not.
 
 mod relay_ends;
 
@@ -38,8 +38,8 @@ use crate::message::{CompactMessage, Message, RelayedConnection};
 #[derive(Debug, Default)]
 pub(super) struct SetAside {
     queues: HashMap<Alias, Queue>,
-    /// Connections whose queue may be handled. One whose input has gone back since stays here until its turn, and is passed
-    /// over then: a search for it would cost as much as there are connections.
+    /// Connections whose queue may be handled. One whose input has gone back since stays here until its turn, and is
+    /// passed over then: a search for it would cost as much as there are connections.
     released: VecDeque<Alias>,
     barriers: Vec<BarrierToken>,
     /// A session that closes when it is idle has asked its connection whether the socket has more.
@@ -48,7 +48,8 @@ pub(super) struct SetAside {
     returning: HashMap<Alias, VecDeque<Returning>>,
     /// Connections that had ended when the relay came to them, until its end comes.
     ended: BTreeMap<Alias, RelayedConnection>,
-    /// Ends of relays, each by a connection of it whose input still goes back: its Disconnect may come instead of the fence.
+    /// Ends of relays, each by a connection of it whose input still goes back: its Disconnect may come instead of the
+    /// fence.
     relay_ends: BTreeMap<Alias, Envelope>,
 }
 
@@ -108,8 +109,8 @@ impl SetAside {
         self.queues.remove(&alias).unwrap_or_default().envelopes
     }
 
-    /// A fence of the connection has come, or its Disconnect instead. Another one may follow, if the connection has come
-    /// back and gone again.
+    /// A fence of the connection has come, or its Disconnect instead. Another one may follow, if the connection has
+    /// come back and gone again.
     pub(super) fn end_return(&mut self, alias: Alias) -> Option<Returning> {
         let returning = self.returning.get_mut(&alias)?;
         let first = returning.pop_front();
@@ -251,8 +252,8 @@ impl Process {
         aside.contains(alias).then_some(alias)
     }
 
-    /// Whether this is the end of a connection whose input goes back for TLS: the owner gets it, and nothing goes back any
-    /// more.
+    /// Whether this is the end of a connection whose input goes back for TLS: the owner gets it, and nothing goes back
+    /// any more.
     #[cold]
     pub(super) fn ends_return(&mut self, alias: Alias, envelope: &Envelope) -> bool {
         let is_end = matches!(&envelope.payload,

@@ -35,8 +35,8 @@ use crate::record::Level;
 use crate::scheduler::{Slot, Task};
 
 /// How long the spawn of a process that fails waits for its meta-processes to end. Their stripe takes microseconds, or
-/// milliseconds if this is the only worker and the monitor has to step in. It takes longer only if a meta-process blocks,
-/// or is the one that spawns.
+/// milliseconds if this is the only worker and the monitor has to step in. It takes longer only if a meta-process
+/// blocks, or is the one that spawns.
 const CLOSE_WAIT: Duration = Duration::from_millis(250);
 
 pub(crate) type Factory = Box<dyn FnOnce() -> Result<Box<dyn Behavior>, SpawnError> + Send>;
@@ -267,8 +267,8 @@ impl Processes {
     ) -> Result<(), SpawnError> {
         self.admit(&mut process.control, options)?;
         self.init(cell, process).map_err(SpawnError::Init)?;
-        // After `init`: its failure is reported by the error, not by a signal as well. The parent cannot end before, it is
-        // the one that spawns.
+        // After `init`: its failure is reported by the error, not by a signal as well. The parent cannot end before, it
+        // is the one that spawns.
         let parent = process.control.parent;
         if options.link && parent != Pid::NODE {
             let env = ProcessContext {

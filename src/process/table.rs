@@ -379,7 +379,8 @@ impl Processes {
         pids
     }
 
-    /// Puts a token behind the messages of every process; each is dropped when its process has come so far. Returns how many.
+    /// Puts a token behind the messages of every process; each is dropped when its process has come so far. Returns how
+    /// many.
     pub(crate) fn insert_barriers(&self, passed: &Arc<dyn Fn() + Send + Sync>) -> usize {
         let pids = self.pids();
         for pid in &pids {

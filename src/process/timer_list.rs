@@ -1,8 +1,8 @@
 //! The timers of a node, listed without stopping it.
 //!
-//! The list reads the wheel in batches of [`BATCH`] places, each under one lock, which is as long as setting about ten timers
-//! takes. A timer that is set behind the list is not seen, and one that fires before the list comes to it is left out. It holds
-//! no lock between two batches, and none while the caller has an entry in hand.
+//! The list reads the wheel in batches of [`BATCH`] places, each under one lock, which is as long as setting about ten
+//! timers takes. A timer that is set behind the list is not seen, and one that fires before the list comes to it is
+//! left out. It holds no lock between two batches, and none while the caller has an entry in hand.
 
 use std::sync::Arc;
 use std::time::Duration;

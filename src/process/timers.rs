@@ -1,7 +1,7 @@
 //! Timers that send messages, and whose they are.
 //!
-//! A timer belongs to the process that set it, or to the node, and is canceled at its owner's end, behind `terminate`. A
-//! process keeps the keys of its timers. The wheel does not report to it which of them have fired, so the list is
+//! A timer belongs to the process that set it, or to the node, and is canceled at its owner's end, behind `terminate`.
+//! A process keeps the keys of its timers. The wheel does not report to it which of them have fired, so the list is
 //! searched for those that have when it is twice as long as after the last search: a step for each timer that is set,
 //! spread out.
 

@@ -7,12 +7,13 @@
 //!                    transmit
 //! ```
 //!
-//! A datagram that cannot be sent is an error of that datagram alone, and the next one is tried. On a connected socket the
-//! operating system may answer a send with the fate of an earlier datagram (ICMP); then this one has not been sent, and is
-//! tried again, once.
+//! A datagram that cannot be sent is an error of that datagram alone, and the next one is tried. On a connected socket
+//! the operating system may answer a send with the fate of an earlier datagram (ICMP); then this one has not been sent,
+//! and is tried again, once.
 //!
-//! Those that can leave together do, as a [`Batch`]. The socket takes or refuses it as a whole; one that it refuses is tried
-//! again as single datagrams, so that each has its own error or none. A socket that turns out unable to cut gets no other one.
+//! Those that can leave together do, as a [`Batch`]. The socket takes or refuses it as a whole; one that it refuses is
+//! tried again as single datagrams, so that each has its own error or none. A socket that turns out unable to cut gets
+//! no other one.
 //!
 //! What it does not do: sockets, mailboxes, and bounding the output (the quota cell counts the same datagrams).
 
@@ -28,10 +29,11 @@ use crate::message::{LocalAddr, datagram_bytes};
 
 mod batch;
 
-/// After this many consecutive errors, receiving pauses until the next readiness event, so that a persistent error cannot spin the loop.
+/// After this many consecutive errors, receiving pauses until the next readiness event, so that a persistent error
+/// cannot spin the loop.
 const ERRORS_IN_A_ROW: u32 = 64;
-/// What a socket answers to a batch that it cannot cut: EIO if the device computes no checksums, EINVAL if the way to the
-/// peer, or the kernel, is not made for it. Every Linux has these numbers.
+/// What a socket answers to a batch that it cannot cut: EIO if the device computes no checksums, EINVAL if the way to
+/// the peer, or the kernel, is not made for it. Every Linux has these numbers.
 const CANNOT_CUT: [i32; 2] = [5, 22];
 
 /// What happened on the socket, for inspection. Received is what was delivered and what was dropped.
@@ -113,8 +115,8 @@ struct Outgoing {
 enum GsoSupport {
     /// As far as is known.
     Yes,
-    /// A batch was refused by an error of [`CANNOT_CUT`]. If its first datagram leaves alone, it was for being a batch; if that
-    /// fails too (to port 0, say), it was not.
+    /// A batch was refused by an error of [`CANNOT_CUT`]. If its first datagram leaves alone, it was for being a batch;
+    /// if that fails too (to port 0, say), it was not.
     Doubted,
     No,
 }

@@ -33,9 +33,9 @@ const MAX_LENGTH: usize = (u32::MAX >> 1) as usize;
 /// Says where one message ends and the next begins in a stream.
 ///
 /// Every framing with a length that the peer chooses has a maximum; a peer that exceeds it is disconnected with
-/// [`FrameError::TooLarge`](crate::FrameError::TooLarge). Memory grows with the bytes that arrived, never with a length that was only announced. Frames
-/// do not depend on how the network splits the bytes. Bytes of a frame that is incomplete when the stream ends are not
-/// delivered, a last line without its end included.
+/// [`FrameError::TooLarge`](crate::FrameError::TooLarge). Memory grows with the bytes that arrived, never with a length
+/// that was only announced. Frames do not depend on how the network splits the bytes. Bytes of a frame that is
+/// incomplete when the stream ends are not delivered, a last line without its end included.
 ///
 /// ```
 /// use longshore::{Framing, HeaderFraming};
@@ -75,8 +75,8 @@ pub enum Framing {
         /// The longest frame, in bytes without its delimiter.
         max_length: usize,
     },
-    /// Frames that begin with their length as a variable-length number, least significant seven bits first, as Protocol Buffers
-    /// have it (Base 128 Varints). They are delivered without it, empty ones too.
+    /// Frames that begin with their length as a variable-length number, least significant seven bits first, as Protocol
+    /// Buffers have it (Base 128 Varints). They are delivered without it, empty ones too.
     #[non_exhaustive]
     Varint {
         /// The longest frame, in bytes without its length.
@@ -179,9 +179,9 @@ impl Framing {
         Self::Custom(CustomFraming::new(new))
     }
 
-    /// Sets the longest frame, in bytes: of a line and of a frame with a delimiter or a variable-length number without that, of a
-    /// frame with a header together with it. [`Framing::Raw`] and [`Framing::Fixed`] have no such maximum, and stay as they
-    /// are.
+    /// Sets the longest frame, in bytes: of a line and of a frame with a delimiter or a variable-length number without
+    /// that, of a frame with a header together with it. [`Framing::Raw`] and [`Framing::Fixed`] have no such maximum,
+    /// and stay as they are.
     ///
     /// ```
     /// use longshore::Framing;

@@ -1,7 +1,7 @@
 //! TLS without the feature `tls`: the face of `proto::tls`, and no value behind it.
 //!
-//! There is no session, so `Option<Tls>` takes no memory, and the compiler removes each branch that would need one. With
-//! this stub the machine of a connection needs no `cfg` of its own.
+//! There is no session, so `Option<Tls>` takes no memory, and the compiler removes each branch that would need one.
+//! With this stub the machine of a connection needs no `cfg` of its own.
 #![allow(
     dead_code,
     clippy::needless_pass_by_ref_mut,

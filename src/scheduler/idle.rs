@@ -1,9 +1,9 @@
 //! The sleep protocol: which workers are awake, who polls, whom to wake.
 //!
 //! A worker is *awake* (running tasks or looking for some), *stuck* (the monitor saw it in one task for too long),
-//! *parked* (asleep until it is unparked) or *polling* (asleep in the poll, with the duty to turn readiness into tasks).
-//! Decisions are made under one lock, because each of them costs a system call or saves one; whether there is a decision
-//! to make is read from `word`, a copy of the counts, without the lock.
+//! *parked* (asleep until it is unparked) or *polling* (asleep in the poll, with the duty to turn readiness into
+//! tasks). Decisions are made under one lock, because each of them costs a system call or saves one; whether there is a
+//! decision to make is read from `word`, a copy of the counts, without the lock.
 //!
 //! ```text
 //!            go_idle, others awake                     go_idle, the last one awake
@@ -15,24 +15,25 @@
 //! ```
 //!
 //! 1. `go_idle`: a worker without work. The last one awake becomes the poller if there is none; all others park. Where
-//!    processes take long, the first one goes, because those awake may not come to it soon. Counting and deciding are one
-//!    step under the lock, so two workers can not both leave the duty to the other.
+//!    processes take long, the first one goes, because those awake may not come to it soon. Counting and deciding are
+//!    one step under the lock, so two workers can not both leave the duty to the other.
 //! 2. `wake`: there is work for a sleeper: a parked worker if there is one, else the poller through the waker, once
 //!    for each time it blocks.
 //! 3. `unpark_self`, `leave_poll`: the sleeper found work itself when it looked once more, or came back from the poll.
-//! 4. `mark_stuck`: the monitor takes a worker out of the count of those awake, so that the duty passes on: from the next
-//!    `go_idle` or `wake` on, another worker polls.
+//! 4. `mark_stuck`: the monitor takes a worker out of the count of those awake, so that the duty passes on: from the
+//!    next `go_idle` or `wake` on, another worker polls.
 //! 5. `clear_stuck`: it came back.
 //!
 //! Bad interleaving: a worker finds all queues empty; a producer pushes, finds no worker asleep, and does not wake; the
-//! worker goes to sleep. The item lies there. Excluded by two fences: the producer pushes, **fences**, reads `word`; the
-//! worker publishes itself in `word`, **fences**, and looks at the queues once more. In the total order of the fences
-//! one comes first: either the producer sees the sleeper, or the sleeper sees the item (`loom_no_push_is_slept_through`
-//! fails when the second look or either fence is taken out).
+//! worker goes to sleep. The item lies there. Excluded by two fences: the producer pushes, **fences**, reads `word`;
+//! the worker publishes itself in `word`, **fences**, and looks at the queues once more. In the total order of the
+//! fences one comes first: either the producer sees the sleeper, or the sleeper sees the item
+//! (`loom_no_push_is_slept_through` fails when the second look or either fence is taken out).
 //!
 //! Bad interleaving: the monitor, or a busy worker, turns the poll loop while the worker with the duty is between
-//! `go_idle` and its poll; a producer wakes that worker through the waker, the other turn swallows the event, the worker
-//! blocks. Excluded because a turn aside that sees the waker's event while a worker has the duty raises it again.
+//! `go_idle` and its poll; a producer wakes that worker through the waker, the other turn swallows the event, the
+//! worker blocks. Excluded because a turn aside that sees the waker's event while a worker has the duty raises it
+//! again.
 //!
 //! A worker that pushes on its own queue needs none of this: it is awake and will come to it. If it does not, because a
 //! handler blocks, the monitor wakes a worker that steals it.
@@ -171,8 +172,8 @@ impl Idle {
         })
     }
 
-    /// For a producer that is no worker, after its push, and for the monitor, after it marked a worker stuck: is no worker awake?
-    /// Then [`Idle::wake`], if there is work.
+    /// For a producer that is no worker, after its push, and for the monitor, after it marked a worker stuck: is no
+    /// worker awake? Then [`Idle::wake`], if there is work.
     #[inline]
     pub(crate) fn must_wake(&self) -> bool {
         // Pairs with the fence in `go_idle`. Between a producer and the monitor, who looks at the queues after this, it
@@ -218,8 +219,8 @@ impl Idle {
         })
     }
 
-    /// Transition 4, if `is_in_task` still holds. Returns whether a worker is left that will come to the queues or to the
-    /// poll; `None` if the worker is not stuck.
+    /// Transition 4, if `is_in_task` still holds. Returns whether a worker is left that will come to the queues or to
+    /// the poll; `None` if the worker is not stuck.
     pub(crate) fn mark_stuck(
         &self,
         worker: usize,
@@ -244,8 +245,8 @@ impl Idle {
         self.verdict(worker).load(Ordering::Relaxed)
     }
 
-    /// What a worker looks at after each task, so that it need not find its place in the list. A verdict that it misses is
-    /// corrected by `go_idle`.
+    /// What a worker looks at after each task, so that it need not find its place in the list. A verdict that it misses
+    /// is corrected by `go_idle`.
     pub(crate) fn verdict(&self, worker: usize) -> &AtomicBool {
         &self.stuck[worker]
     }

@@ -17,8 +17,8 @@
 //! - The LIFO slot takes the process that was sent to last, because its message is warm in the cache; at most three
 //!   times in a row.
 //! - Every 61 ticks the global queue is looked at first, so that a busy worker cannot starve it.
-//! - Every few tasks a worker reads the clock: it learns what a task costs, polls without blocking when the last poll is
-//!   long past, and wakes a helper when the backlog is worth the wake-up.
+//! - Every few tasks a worker reads the clock: it learns what a task costs, polls without blocking when the last poll
+//!   is long past, and wakes a helper when the backlog is worth the wake-up.
 //! - Where activations of processes take long, each task that waits wakes a sleeper, and a worker without work polls at
 //!   once. The inputs, the thresholds and what was measured are on the page of [`load`].
 //! - A process whose handler has kept a worker for long is [`known`] for it: the next worker that takes it has
@@ -294,8 +294,8 @@ impl Scheduler {
         (runtime == self.runtime).then_some(worker)
     }
 
-    /// The time in milliseconds of the node's clock. On a worker it is that of the worker's last reading, which is behind
-    /// by the tasks since then: for records of when something began.
+    /// The time in milliseconds of the node's clock. On a worker it is that of the worker's last reading, which is
+    /// behind by the tasks since then: for records of when something began.
     #[inline]
     pub(crate) fn recent_ms(&self) -> u64 {
         match self.current() {
@@ -389,8 +389,8 @@ impl Scheduler {
         self.wake_monitor(wake_monitor);
     }
 
-    /// A turn on a thread that is not the poller. If it has consumed the waker's event, the poller may still be about to
-    /// block, so the event is passed on.
+    /// A turn on a thread that is not the poller. If it has consumed the waker's event, the poller may still be about
+    /// to block, so the event is passed on.
     fn poll_out_of_turn(&self, executor: &dyn Executor, wait: Wait) {
         if executor.turn(wait).is_interrupted && self.idle.has_poller() {
             self.interrupt.wake_by_ref();

@@ -1,18 +1,19 @@
 //! The monitor: user code cannot stop the I/O.
 //!
 //! A thread that looks at the workers every few milliseconds while the node is busy, and sleeps without a timeout while
-//! it is idle. It runs no process. Callbacks of meta-processes, and `Drop` of what is sent to them, run on it in step 2: so
-//! it is inside the runtime like a worker, and a meta-process that blocks there holds up all sockets of its node.
+//! it is idle. It runs no process. Callbacks of meta-processes, and `Drop` of what is sent to them, run on it in step
+//! 2: so it is inside the runtime like a worker, and a meta-process that blocks there holds up all sockets of its node.
 //!
-//! 1. A worker that is in the same handler at two looks in a row is *stuck*: it no longer counts as awake. A stripe does
-//!    not block, but may have many sockets to serve; it is stuck after [`STRIPE_LOOKS`]. What waits in a stuck worker's
-//!    queue goes to the global one, where the others look now and then however busy they are. If no worker is left to poll,
-//!    or tasks wait and no worker is awake, a sleeper is woken, which takes the duty and the tasks. Every look asks this again:
-//!    tasks may have been queued while the worker still counted as awake, and it may queue more while it is stuck.
+//! 1. A worker that is in the same handler at two looks in a row is *stuck*: it no longer counts as awake. A stripe
+//!    does not block, but may have many sockets to serve; it is stuck after [`STRIPE_LOOKS`]. What waits in a stuck
+//!    worker's queue goes to the global one, where the others look now and then however busy they are. If no worker is
+//!    left to poll, or tasks wait and no worker is awake, a sleeper is woken, which takes the duty and the tasks. Every
+//!    look asks this again: tasks may have been queued while the worker still counted as awake, and it may queue more
+//!    while it is stuck.
 //! 2. When every worker is stuck the monitor turns the poll loop and runs the stripes itself: connections are accepted
 //!    and read, timers fire; the messages wait in the mailboxes.
-//! 3. After some looks without any change it asks to sleep; [`Idle`](super::idle::Idle) allows it when no worker is awake,
-//!    and the first worker that comes back wakes it. It does not ask while a handler runs that may become
+//! 3. After some looks without any change it asks to sleep; [`Idle`](super::idle::Idle) allows it when no worker is
+//!    awake, and the first worker that comes back wakes it. It does not ask while a handler runs that may become
 //!    [slow](super::slow).
 
 use std::thread;
@@ -28,7 +29,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(3);
 const LOOK: Duration = Duration::from_millis(5);
 /// How long one turn of the monitor may block, in milliseconds.
 const TURN_MS: u64 = 2;
-/// Looks that find the same stripe before it counts as stuck: only a meta-process of the user can hold it up for that time.
+/// Looks that find the same stripe before it counts as stuck: only a meta-process of the user can hold it up for that
+/// time.
 const STRIPE_LOOKS: u32 = 5;
 /// Looks without any change before the monitor goes to sleep.
 const QUIET_LOOKS: u32 = 16;

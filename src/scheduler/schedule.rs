@@ -14,9 +14,9 @@
 //! 3. `end`: RUNNING → IDLE; or, when a `notify` came in between, RUNNING|SCHEDULED → SCHEDULED, and the caller pushes
 //!    the task again.
 //!
-//! Bad interleaving: the runner finds the task's input empty, a sender adds input and sees the task still running, so it
-//! does not push, and the runner goes idle. Excluded because both step on the same word with read-modify-writes: either
-//! `end` comes first and the sender finds IDLE, or `notify` comes first and `end` fails its compare-and-swap
+//! Bad interleaving: the runner finds the task's input empty, a sender adds input and sees the task still running, so
+//! it does not push, and the runner goes idle. Excluded because both step on the same word with read-modify-writes:
+//! either `end` comes first and the sender finds IDLE, or `notify` comes first and `end` fails its compare-and-swap
 //! (`loom_no_notify_is_lost`). Making `notify` a plain load of the state before the write, or `end` a store, breaks it.
 //!
 //! Orderings: `notify` releases the input that was added before it, `begin` acquires it; `end` releases the runner's
@@ -105,8 +105,8 @@ mod loom_tests {
     use loom::thread;
 
     /// Input stands for the mailbox and is relaxed on purpose: a stand-in with a lock would lend the word its ordering.
-    /// So is the state of the task, which is read and written in two steps: without the order between two runs an update
-    /// of it would be lost.
+    /// So is the state of the task, which is read and written in two steps: without the order between two runs an
+    /// update of it would be lost.
     struct Model {
         word: Schedule,
         input: AtomicUsize,

@@ -1,5 +1,5 @@
-//! The scheduler of a simulated node: a queue without workers. The world that the node belongs to takes tasks out of it,
-//! in an order of its own, and runs them on threads of its own as if these were workers.
+//! The scheduler of a simulated node: a queue without workers. The world that the node belongs to takes tasks out of
+//! it, in an order of its own, and runs them on threads of its own as if these were workers.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! The threads of a scheduler that runs.
 //!
-//! They end by [`Threads::stop`] or a drop, which joins them. A thread that hangs in user code is never joined: the node
-//! detaches all.
+//! They end by [`Threads::stop`] or a drop, which joins them. A thread that hangs in user code is never joined: the
+//! node detaches all.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};

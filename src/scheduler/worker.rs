@@ -214,8 +214,8 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// One activation in a few is timed on its own, because between them are stripes and sleep; and each of a process that
-    /// is known to take long.
+    /// One activation in a few is timed on its own, because between them are stripes and sleep; and each of a process
+    /// that is known to take long.
     #[inline]
     fn is_timed(&mut self, process: u32) -> bool {
         self.activations = self.activations.wrapping_add(1);

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A thread that runs code of a simulated node *is at* a [`Site`]: a host of a simulated network. Code that makes a
-//! socket, reads the clock or resolves a name asks [`current`] first. Without the feature `testing` none of this exists.
+//! socket, reads the clock or resolves a name asks [`current`] first. Without the feature `testing` none of this
+//! exists.
 //!
 //! This module names nothing of the rest of the crate. `testing` builds nodes on top of it.
 
@@ -79,8 +80,8 @@ pub(crate) fn set_now_ns(now_ns: u64) {
     NOW_NS.set(now_ns);
 }
 
-/// Lets the simulation of this thread run until the condition holds, for this long from now, and returns whether it holds.
-/// `None`: this thread has no simulation, so the caller waits by itself.
+/// Lets the simulation of this thread run until the condition holds, for this long from now, and returns whether it
+/// holds. `None`: this thread has no simulation, so the caller waits by itself.
 pub(crate) fn wait_for(timeout: Duration, done: &mut dyn FnMut() -> bool) -> Option<bool> {
     Some(driver()?.run_until(deadline_ns(timeout), done))
 }
@@ -93,8 +94,8 @@ pub(crate) fn wait_for_wake(
     Some(driver()?.run_until_woken(deadline_ns(timeout), done))
 }
 
-/// The virtual time that is left when this time of the system is left until a deadline: whole milliseconds, because a little
-/// time of the system has passed since the deadline was computed, and no virtual time.
+/// The virtual time that is left when this time of the system is left until a deadline: whole milliseconds, because a
+/// little time of the system has passed since the deadline was computed, and no virtual time.
 pub(crate) fn virtual_time(left: Duration) -> Duration {
     let whole = left.as_micros().div_ceil(1_000);
     Duration::from_millis(u64::try_from(whole).unwrap_or(u64::MAX))

@@ -1,8 +1,8 @@
 //! Threads for code that may wait, and the baton that lets one thread of a world run at a time.
 //!
-//! An activation of a process, and a job (a lookup, blocking work, the stop of a node), may wait inside of user code, which
-//! then stays on its stack. So each of them runs on a *runner*, a thread of its own, while the thread of the test waits. Turns
-//! of the poll and stripes wait for nothing, and run on the thread of the test.
+//! An activation of a process, and a job (a lookup, blocking work, the stop of a node), may wait inside of user code,
+//! which then stays on its stack. So each of them runs on a *runner*, a thread of its own, while the thread of the test
+//! waits. Turns of the poll and stripes wait for nothing, and run on the thread of the test.
 //!
 //! ```text
 //!             1 run                     3 wait
@@ -15,32 +15,33 @@
 //! 1. *run*: the world gives the baton to an idle runner, or to a new one, and blocks until it comes back.
 //! 2. *done*: the activation is over, and the baton goes back. The runner is idle.
 //! 3. *wait*: a handler waits. Its runner keeps the stack, gives the baton back, and blocks until it is resumed.
-//! 4. *woken*: what the handler waits for is there, or its time is over. The waker only notes the number of the wait; before
-//!    its next step the world queues the process again, as if it had a message.
+//! 4. *woken*: what the handler waits for is there, or its time is over. The waker only notes the number of the wait;
+//!    before its next step the world queues the process again, as if it had a message.
 //! 5. *resume*: the [`Policy`](super::Policy) has chosen the process, and the world gives the baton to its runner.
 //!
-//! Every decision is made on the thread of the test, in transitions 1, 4 and 5, so that the order of everything depends on
-//! the seed only. A process that is held, or whose node pauses, is not resumed, because it is a task like any other. A
-//! wait without a waker is *polled*: its runner gets the baton before each step, and looks. Jobs wait like that, or are
-//! resumed at once when they are woken, because no task stands for them.
+//! Every decision is made on the thread of the test, in transitions 1, 4 and 5, so that the order of everything depends
+//! on the seed only. A process that is held, or whose node pauses, is not resumed, because it is a task like any other.
+//! A wait without a waker is *polled*: its runner gets the baton before each step, and looks. Jobs wait like that, or
+//! are resumed at once when they are woken, because no task stands for them.
 //!
-//! What may be held while the baton is passed: of the world nothing but this list of runners, which no runner can reach. A
-//! runner keeps what its handler holds, as a thread of a real node does that blocks in a call: the stage of its process, for
-//! which the rest of the node never waits.
+//! What may be held while the baton is passed: of the world nothing but this list of runners, which no runner can
+//! reach. A runner keeps what its handler holds, as a thread of a real node does that blocks in a call: the stage of
+//! its process, for which the rest of the node never waits.
 //!
 //! Bad interleaving: a handler looks for its answer, which comes before it has begun to wait. Excluded: the waker is
 //! registered under the lock of the answer, the number of the wait is drawn before that, and the world reads the
 //! notes only while it has the baton, when the wait is in its list.
 //!
-//! Bad interleaving: an answer and the deadline of its wait, or an answer to a wait that has ended, queue a process twice, so
-//! that it runs twice at once. Excluded: numbers are not used twice, and a wait is queued only by the world, once.
+//! Bad interleaving: an answer and the deadline of its wait, or an answer to a wait that has ended, queue a process
+//! twice, so that it runs twice at once. Excluded: numbers are not used twice, and a wait is queued only by the world,
+//! once.
 //!
-//! Bad interleaving: code on a runner blocks until the test does something, other than by a wait of this crate: the test
-//! waits for the baton, and the runner for the test. Not excluded: a handler that blocks in another way blocks the
+//! Bad interleaving: code on a runner blocks until the test does something, other than by a wait of this crate: the
+//! test waits for the baton, and the runner for the test. Not excluded: a handler that blocks in another way blocks the
 //! world.
 //!
-//! When the world ends, a handler that still waits unwinds, because it could otherwise call again for ever, and its thread
-//! is joined.
+//! When the world ends, a handler that still waits unwinds, because it could otherwise call again for ever, and its
+//! thread is joined.
 
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -187,7 +188,8 @@ impl Baton {
         }
     }
 
-    /// Transition 4: the processes to queue, in the order in which they were woken, behind them those whose time has come.
+    /// Transition 4: the processes to queue, in the order in which they were woken, behind them those whose time has
+    /// come.
     pub(super) fn take_woken(&mut self, now_ns: u64) -> Vec<(usize, Task)> {
         if self.waiting.is_empty() {
             return Vec::new();
@@ -214,7 +216,8 @@ impl Baton {
         queued
     }
 
-    /// Gives the baton to each runner that is polled, and to each job that is woken. Returns whether one of them has run.
+    /// Gives the baton to each runner that is polled, and to each job that is woken. Returns whether one of them has
+    /// run.
     pub(super) fn poll(&mut self, now_ns: u64) -> bool {
         let is_meant = |waiting: &mut Waiting| {
             (waiting.wait.is_polled || waiting.process.is_none()) && waiting.is_due(now_ns)

@@ -283,8 +283,8 @@ impl TestClient {
         state.write();
     }
 
-    /// Closes the connection when everything is written. If the client has not read what has arrived, that is a reset, as
-    /// for every socket.
+    /// Closes the connection when everything is written. If the client has not read what has arrived, that is a reset,
+    /// as for every socket.
     pub fn close(&self) {
         let mut state = self.state.borrow_mut();
         state.closes = true;

@@ -58,8 +58,8 @@ impl NetControl {
         self.0.0.net().set_silent(host, is_silent);
     }
 
-    /// The address of a node for other nodes, with that port. `127.0.0.1` is each node itself, and for a client the node
-    /// that it [belongs to](TestNode::connect).
+    /// The address of a node for other nodes, with that port. `127.0.0.1` is each node itself, and for a client the
+    /// node that it [belongs to](TestNode::connect).
     pub fn address_of(&self, node: &TestNode, port: u16) -> SocketAddr {
         let (host, _) = self.hosts(node);
         SocketAddr::new(self.0.0.net().address_of(host, false), port)

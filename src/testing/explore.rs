@@ -10,9 +10,10 @@ const LINES: usize = 60;
 
 /// Runs a scenario in a world for each seed, and reports the first one that fails.
 ///
-/// A scenario fails by a panic, its own or that of an [invariant](World::invariant). The report has the seed, the faults of
-/// the [list](World::inject) that the failure needs (it is run again without each of them), and the end of the trace. Run
-/// that seed alone, under a debugger, with the environment variable `LONGSHORE_SEEDS`: a seed, or a range `from..to`.
+/// A scenario fails by a panic, its own or that of an [invariant](World::invariant). The report has the seed, the
+/// faults of the [list](World::inject) that the failure needs (it is run again without each of them), and the end of
+/// the trace. Run that seed alone, under a debugger, with the environment variable `LONGSHORE_SEEDS`: a seed, or a
+/// range `from..to`.
 ///
 /// ```
 /// use longshore::testing::{TestNode, explore};

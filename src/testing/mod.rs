@@ -1,7 +1,7 @@
 //! Testing a service: whole nodes over virtual time and simulated sockets, one thread at a time.
 //!
-//! A [`TestNode`] is the *same* node as [`Node`](crate::Node): its processes, mailboxes, stripes, meta-processes, timers,
-//! limits and stop. What differs is what it stands on:
+//! A [`TestNode`] is the *same* node as [`Node`](crate::Node): its processes, mailboxes, stripes, meta-processes,
+//! timers, limits and stop. What differs is what it stands on:
 //!
 //! | | [`Node`](crate::Node) | [`TestNode`] |
 //! |---|---|---|
@@ -16,19 +16,19 @@
 //! A seed gives the same run every time, to the byte, at one revision of this crate and of the service. So a fault that
 //! needs a rare order is found by trying seeds ([`explore()`]) and then replayed as often as it takes to understand it.
 //!
-//! A handler may wait for an answer ([`Context::call`](crate::Context::call)): handlers run on threads of their own, to which
-//! the world passes a baton, so that exactly one thread runs at any time. Calls that overlap end as their answers come. A handler
-//! that blocks in another way, on a lock or a channel that the test holds, blocks the world.
+//! A handler may wait for an answer ([`Context::call`](crate::Context::call)): handlers run on threads of their own, to
+//! which the world passes a baton, so that exactly one thread runs at any time. Calls that overlap end as their answers
+//! come. A handler that blocks in another way, on a lock or a channel that the test holds, blocks the world.
 //!
 //! What the seed does not cover: code that reads the clock of the system, draws its own random numbers, iterates over a
-//! `HashMap`, or starts threads. TLS runs over it, but its bytes differ from run to run, because the provider draws the keys;
-//! their order and times do not.
+//! `HashMap`, or starts threads. TLS runs over it, but its bytes differ from run to run, because the provider draws the
+//! keys; their order and times do not.
 //!
 //! # How it is built in
 //!
-//! A thread that runs code of a simulated node *is at a site*. The constructors of the sockets, the resolver and the pool
-//! for blocking work ask for it; the clock and the poll of a simulated node are variants of their own. Without the feature
-//! `testing` none of these variants exists.
+//! A thread that runs code of a simulated node *is at a site*. The constructors of the sockets, the resolver and the
+//! pool for blocking work ask for it; the clock and the poll of a simulated node are variants of their own. Without the
+//! feature `testing` none of these variants exists.
 
 mod baton;
 mod client;

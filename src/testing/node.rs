@@ -15,8 +15,8 @@ use crate::simulation::Site;
 
 /// A whole node over virtual time and simulated sockets, of which one thread runs at a time. See [the module](super).
 ///
-/// It dereferences to [`Node`], all of which works: what waits ([`Node::call`], [`Node::inspect`], [`Node::stop`]) runs the
-/// world meanwhile. A drop stops the node.
+/// It dereferences to [`Node`], all of which works: what waits ([`Node::call`], [`Node::inspect`], [`Node::stop`]) runs
+/// the world meanwhile. A drop stops the node.
 #[derive(Debug)]
 pub struct TestNode {
     // Dropped first: its stop runs the world.
@@ -174,7 +174,8 @@ impl TestNode {
             .is_some_and(|registered| registered.lock().contains(&alias.to_bits()))
     }
 
-    /// Calls [`MetaProcess::ready`](crate::MetaProcess::ready) of a meta-process that has registered a source of its own.
+    /// Calls [`MetaProcess::ready`](crate::MetaProcess::ready) of a meta-process that has registered a source of its
+    /// own.
     pub fn set_ready(&self, alias: Alias, readiness: Readiness) {
         if self.is_registered(alias) {
             self.node.core().io.set_ready(alias, readiness);

@@ -4,8 +4,8 @@ use crate::simulation::random::Generator;
 
 /// How a [`World`](super::World) chooses the next task.
 ///
-/// Every choice is one that the scheduler of a real node can make: its workers run tasks in parallel, steal them from each
-/// other, and can be kept from running by the operating system for any time.
+/// Every choice is one that the scheduler of a real node can make: its workers run tasks in parallel, steal them from
+/// each other, and can be kept from running by the operating system for any time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
@@ -18,7 +18,8 @@ pub enum Policy {
     Random,
     /// The task that was queued last: the others wait for as long as it has successors.
     Newest,
-    /// One task is kept from running until there is no other, or for some hundred tasks; then it is the turn of another.
+    /// One task is kept from running until there is no other, or for some hundred tasks; then it is the turn of
+    /// another.
     Starve,
 }
 

@@ -112,8 +112,9 @@ type Handled = Result<(), Reason>;
 /// The file that the test below writes, or compares with.
 const HASHES: &str = "LONGSHORE_TRACE_HASHES";
 
-/// Two builds of one commit, one optimized and one not, write the same traces: the first writes its hashes into the file that
-/// the variable names, the second compares. Hashes are not stored beyond that: each change of scheduling changes a trace.
+/// Two builds of one commit, one optimized and one not, write the same traces: the first writes its hashes into the
+/// file that the variable names, the second compares. Hashes are not stored beyond that: each change of scheduling
+/// changes a trace.
 #[test]
 fn traces_of_two_builds_are_the_same() {
     let lines: Vec<String> = (0..100)

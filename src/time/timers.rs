@@ -112,8 +112,8 @@ impl<T> Timers<T> {
         self.state.lock().wheel.next_deadline()
     }
 
-    /// Takes out what is due at `now_ms`, as [`Timers::expired`] does, unless `is_behind` and something may be due. Then
-    /// it takes nothing and returns `true`.
+    /// Takes out what is due at `now_ms`, as [`Timers::expired`] does, unless `is_behind` and something may be due.
+    /// Then it takes nothing and returns `true`.
     pub(crate) fn expired_unless_behind(
         &self,
         now_ms: u64,

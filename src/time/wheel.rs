@@ -9,16 +9,17 @@
 //!  deadline   5 .  0 . 00   ──►  level 2, slot  5
 //! ```
 //!
-//! The digit of a waiting timer is greater than that of `elapsed` on its level, and the digits above are the same. So every
-//! timer of a level comes before every timer of the levels above it, and the first slot to look at is the lowest bit of
-//! the lowest level that is not empty: two instructions, however far away it is. Nothing wraps around, and eleven levels
-//! hold every `u64`.
+//! The digit of a waiting timer is greater than that of `elapsed` on its level, and the digits above are the same. So
+//! every timer of a level comes before every timer of the levels above it, and the first slot to look at is the lowest
+//! bit of the lowest level that is not empty: two instructions, however far away it is. Nothing wraps around, and
+//! eleven levels hold every `u64`.
 //!
-//! A timer's life: inserted (1), moved down at most once for each level (2), then fired (3) or canceled (4), and its key
-//! is stale. Timers of one deadline lie in one slot and fire in the order of their insertion, because a slot that moves
-//! down keeps its order and everything below it is empty then.
+//! A timer's life: inserted (1), moved down at most once for each level (2), then fired (3) or canceled (4), and its
+//! key is stale. Timers of one deadline lie in one slot and fire in the order of their insertion, because a slot that
+//! moves down keeps its order and everything below it is empty then.
 //!
-//! What it does not do: it does not read a clock, wake a thread, or call anything. [`Wheel::advance`] hands over what is due.
+//! What it does not do: it does not read a clock, wake a thread, or call anything. [`Wheel::advance`] hands over what
+//! is due.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -126,8 +127,8 @@ impl<T> Wheel<T> {
         self.entries.len()
     }
 
-    /// Inserts a timer. A deadline that has passed counts as the time of the last [`advance`](Self::advance): it is due at
-    /// the next one.
+    /// Inserts a timer. A deadline that has passed counts as the time of the last [`advance`](Self::advance): it is due
+    /// at the next one.
     pub(crate) fn insert(&mut self, deadline_ms: u64, item: T) -> TimerKey {
         // A past deadline would have a digit below that of `elapsed`, and its slot would not be looked at again.
         let deadline_ms = deadline_ms.max(self.elapsed_ms);
@@ -177,8 +178,8 @@ impl<T> Wheel<T> {
         entry.is_some_and(|entry| entry.stamp == key.stamp)
     }
 
-    /// Shows the deadline and the item of each timer that lies in `places` places of memory from `first` on, in no order.
-    /// Returns where the next look begins, `None` behind the last place.
+    /// Shows the deadline and the item of each timer that lies in `places` places of memory from `first` on, in no
+    /// order. Returns where the next look begins, `None` behind the last place.
     pub(crate) fn look(
         &self,
         first: usize,
@@ -196,8 +197,8 @@ impl<T> Wheel<T> {
 
     /// Says when [`advance`](Self::advance) has something to do; never later than the first deadline.
     ///
-    /// It is the first deadline itself if its slot holds few timers, as it does in an idle program. Else it may be earlier,
-    /// where they move down a level, so that a sleeper wakes up once for each level at most.
+    /// It is the first deadline itself if its slot holds few timers, as it does in an idle program. Else it may be
+    /// earlier, where they move down a level, so that a sleeper wakes up once for each level at most.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let place = self.first_place()?;
         let first = self.heads[usize::from(place.0)];
@@ -215,10 +216,11 @@ impl<T> Wheel<T> {
         Some(place.start_ms(self.elapsed_ms))
     }
 
-    /// Appends to `expired` the items of all timers whose deadline is not after `now_ms`, in the order of their deadlines,
-    /// and among equal ones in that of their insertion.
+    /// Appends to `expired` the items of all timers whose deadline is not after `now_ms`, in the order of their
+    /// deadlines, and among equal ones in that of their insertion.
     ///
-    /// Costs a step for each timer that fires or moves down, whatever the distance. A time before the last one does nothing.
+    /// Costs a step for each timer that fires or moves down, whatever the distance. A time before the last one does
+    /// nothing.
     pub(crate) fn advance(&mut self, now_ms: u64, expired: &mut Vec<T>) {
         while let Some(place) = self.first_place() {
             let start_ms = place.start_ms(self.elapsed_ms);

@@ -1,8 +1,9 @@
 //! The certificates of one or more listeners, replaceable while connections live.
 //!
 //! A swap builds a new [`CertSet`] aside and replaces the old one whole. Handshakes look at a version number first, so
-//! that the usual case costs one load; the first handshake that finds a new version builds a whole new rustls config from the new set, with its own
-//! ticket keys and session store: with the old ones, a resumed session would go on showing the old certificate.
+//! that the usual case costs one load; the first handshake that finds a new version builds a whole new rustls config
+//! from the new set, with its own ticket keys and session store: with the old ones, a resumed session would go on
+//! showing the old certificate.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,12 +18,13 @@ use super::cert_source::CertSource;
 use super::error::CertError;
 use super::lock;
 
-/// Certificates by name with a default, swapped atomically for new handshakes. Cloning is cheap; all clones are the same manager.
+/// Certificates by name with a default, swapped atomically for new handshakes. Cloning is cheap; all clones are the
+/// same manager.
 ///
-/// A live session is not touched by a swap. A handshake that began before the swap may finish with the old certificate. Every
-/// method that takes a certificate checks it first and leaves everything as it was if it fails: a key that does not
-/// belong to its chain is refused with both files named. An **expired** certificate is taken: serving it is the operator's
-/// decision.
+/// A live session is not touched by a swap. A handshake that began before the swap may finish with the old certificate.
+/// Every method that takes a certificate checks it first and leaves everything as it was if it fails: a key that does
+/// not belong to its chain is refused with both files named. An **expired** certificate is taken: serving it is the
+/// operator's decision.
 ///
 /// On a client the default certificate is the one shown to a server that asks for one.
 ///
@@ -43,7 +45,8 @@ pub struct CertManager {
 
 #[derive(Debug)]
 struct Shared {
-    /// The version of `current`; stored after it with `Release`, so that a reader of the number finds at least that set.
+    /// The version of `current`; stored after it with `Release`, so that a reader of the number finds at least that
+    /// set.
     version: AtomicU64,
     current: Mutex<Arc<CertSet>>,
     /// Held by a swap from reading the old set to storing the new one, files included. Handshakes never wait for it.
@@ -201,12 +204,13 @@ impl CertManager {
         })
     }
 
-    /// Adds a certificate for clients that ask for `name`, or replaces it. `*.example.com` stands for any one label before
-    /// `example.com`; an exact name goes before it.
+    /// Adds a certificate for clients that ask for `name`, or replaces it. `*.example.com` stands for any one label
+    /// before `example.com`; an exact name goes before it.
     ///
     /// # Errors
     ///
-    /// As [`CertError`] says, and if the certificate is not valid for the name, because then every client would refuse it.
+    /// As [`CertError`] says, and if the certificate is not valid for the name, because then every client would refuse
+    /// it.
     ///
     /// ```
     /// use longshore::tls::CertSource;
@@ -232,7 +236,8 @@ impl CertManager {
         })
     }
 
-    /// Removes the certificate of a name; returns whether there was one. Its clients are then asking for an unknown name.
+    /// Removes the certificate of a name; returns whether there was one. Its clients are then asking for an unknown
+    /// name.
     ///
     /// ```
     /// use longshore::tls::CertManager;
@@ -343,8 +348,9 @@ impl CertManager {
         new.version = old.version + 1;
         let version = new.version;
         *lock(&self.shared.current) = Arc::new(new);
-        // Pairs with the load in `version`. After the set: a handshake between the two uses the old certificate once more. The other
-        // way round it would find a new number, rebuild the config from the old set, and do so again for the next handshake.
+        // Pairs with the load in `version`. After the set: a handshake between the two uses the old certificate once
+        // more. The other way round it would find a new number, rebuild the config from the old set, and do so again
+        // for the next handshake.
         self.shared.version.store(version, Ordering::Release);
         drop(one_at_a_time);
         Ok(())

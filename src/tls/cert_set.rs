@@ -19,8 +19,8 @@ pub enum UnknownName {
     /// The default certificate, and the client decides.
     #[default]
     ServeDefault,
-    /// A refused handshake. A name that the default certificate covers is not unknown, and a client that gives no name (it
-    /// connects by address, or is very old) gets the default certificate.
+    /// A refused handshake. A name that the default certificate covers is not unknown, and a client that gives no name
+    /// (it connects by address, or is very old) gets the default certificate.
     Refuse,
     /// A refused handshake, also for clients that give no name.
     RefuseAlsoMissing,

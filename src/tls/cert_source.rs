@@ -142,7 +142,8 @@ impl fmt::Debug for CertSource {
 }
 
 impl Files {
-    /// Reads both files and checks the pair. A pair that is being replaced at this moment fails as a mismatch; try again.
+    /// Reads both files and checks the pair. A pair that is being replaced at this moment fails as a mismatch; try
+    /// again.
     pub(super) fn load(&self) -> Result<Pair, CertError> {
         let chain = read(&self.chain)?;
         let key = read(&self.key)?;
@@ -254,8 +255,8 @@ fn from_der(
 
 /// Refuses an empty chain, a certificate that cannot be parsed, and a key of another certificate.
 ///
-/// An expired certificate passes: whether to serve it is the operator's decision, and refusing it here would turn a late renewal
-/// into a server that does not start.
+/// An expired certificate passes: whether to serve it is the operator's decision, and refusing it here would turn a
+/// late renewal into a server that does not start.
 fn check(key: &CertifiedKey, chain_origin: Origin, key_origin: Origin) -> Result<(), CertError> {
     let Ok(own) = key.end_entity_cert() else {
         return Err(CertError::NoCertificate {

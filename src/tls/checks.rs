@@ -1,7 +1,8 @@
 //! What is checked where options are given, because it would fail later, or bring the TLS library down.
 //!
-//! A wrong value of the options is a field and a problem. A complete rustls config is tried instead: a handshake in memory
-//! between it and a client, or the first flight of a client, so that a config that no peer can use is refused at once.
+//! A wrong value of the options is a field and a problem. A complete rustls config is tried instead: a handshake in
+//! memory between it and a client, or the first flight of a client, so that a config that no peer can use is refused at
+//! once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use super::verifier::AnyCertificate;
 /// section 3.1), and a hello that long is refused by most servers.
 const ALPN_LIST_BYTES: usize = 8 * 1024;
 
-/// How much a peer may send before the handshake is done. Chains with large RSA keys stay under 10 KB; rustls alone would hold
-/// 82 KB for a client hello that claims to be long.
+/// How much a peer may send before the handshake is done. Chains with large RSA keys stay under 10 KB; rustls alone
+/// would hold 82 KB for a client hello that claims to be long.
 pub(crate) const HANDSHAKE_LIMIT_BYTES: usize = 32 * 1024;
 
 /// What rustls says when a resolver of certificates has none for a client.
@@ -142,8 +143,8 @@ fn carry(from: &mut Connection, to: &mut Connection) -> Result<usize, Error> {
     Ok(bytes.len())
 }
 
-/// Whether a server that works may refuse the client of the trial so: it has no certificate for the name of this client, or
-/// wants one of the client.
+/// Whether a server that works may refuse the client of the trial so: it has no certificate for the name of this
+/// client, or wants one of the client.
 fn is_choice(error: &Error) -> bool {
     match error {
         Error::NoCertificatesPresented => true,

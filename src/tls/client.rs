@@ -21,8 +21,8 @@ use super::version::TlsVersion;
 
 /// A client's TLS options.
 ///
-/// Sessions are resumed between connections made with the same value or a clone of it: the rustls config is built at the first
-/// connect and kept. That is why the fields are not public; each `with_*` starts afresh.
+/// Sessions are resumed between connections made with the same value or a clone of it: the rustls config is built at
+/// the first connect and kept. That is why the fields are not public; each `with_*` starts afresh.
 ///
 /// ```no_run
 /// use longshore::tls::{Roots, TlsClientOptions};
@@ -70,15 +70,16 @@ impl TlsClientOptions {
         self.with(|parts| parts.roots = Some(roots.into()))
     }
 
-    /// Sets the name that the client asks for (SNI) and that the certificate must be valid for; without it, the host connected to.
+    /// Sets the name that the client asks for (SNI) and that the certificate must be valid for; without it, the host
+    /// connected to.
     #[must_use]
     pub fn with_server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// Sets the application protocols, the most wanted first, of 1 to 255 bytes each and 8 KiB together. A server that knows only others refuses; one that does not
-    /// know ALPN goes on without, and then `TlsInfo::alpn` is `None`.
+    /// Sets the application protocols, the most wanted first, of 1 to 255 bytes each and 8 KiB together. A server that
+    /// knows only others refuses; one that does not know ALPN goes on without, and then `TlsInfo::alpn` is `None`.
     #[must_use]
     pub fn with_alpn<P: Into<Vec<u8>>>(self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.with(|parts| parts.alpn = protocols.into_iter().map(Into::into).collect())
@@ -116,16 +117,17 @@ impl TlsClientOptions {
         self.with(|parts| parts.key_log = log.into())
     }
 
-    /// **Insecure**: sets whether any certificate of any name is taken. An attacker between client and server can then read
-    /// and change everything; only the proof that the server owns the key of its certificate is still asked for. For tests and for
-    /// peers that are checked by other means. Every connect logs a warning.
+    /// **Insecure**: sets whether any certificate of any name is taken. An attacker between client and server can then
+    /// read and change everything; only the proof that the server owns the key of its certificate is still asked for.
+    /// For tests and for peers that are checked by other means. Every connect logs a warning.
     #[must_use]
     #[doc(alias = "InsecureSkipVerify")]
     pub fn with_insecure_skip_verify(self, skip: bool) -> Self {
         self.with(|parts| parts.insecure_skip_verify = skip)
     }
 
-    /// Hands over a complete rustls config, in place of everything but the server name. The first connect tries it in memory.
+    /// Hands over a complete rustls config, in place of everything but the server name. The first connect tries it in
+    /// memory.
     #[must_use]
     pub fn with_config(mut self, config: Arc<ClientConfig>) -> Self {
         self.given = Some(config);
@@ -266,7 +268,8 @@ impl Parts {
         }
     }
 
-    /// Builds a whole config, with a session store of its own: a resumed session would go on showing the old certificate.
+    /// Builds a whole config, with a session store of its own: a resumed session would go on showing the old
+    /// certificate.
     fn build(&self) -> Result<BuiltClient, TlsError> {
         // Before the lists are read: what is built may be newer than it says, and is built once more then.
         let lists_version = self.lists_version();

@@ -1,4 +1,5 @@
-//! Errors by blame: [`CertError`] is about files and bytes the operator gave, [`TlsError`] about a config or a connection.
+//! Errors by blame: [`CertError`] is about files and bytes the operator gave, [`TlsError`] about a config or a
+//! connection.
 
 use std::fmt;
 use std::io;
@@ -83,7 +84,8 @@ pub enum CertError {
         /// What rustls said.
         source: rustls::Error,
     },
-    /// Key and certificate are both fine but belong to different pairs. The server's own certificate must be the first of the chain.
+    /// Key and certificate are both fine but belong to different pairs. The server's own certificate must be the first
+    /// of the chain.
     #[error("the private key in {key} does not belong to the first certificate in {certificate}")]
     KeyMismatch {
         /// Where the chain came from.
@@ -131,8 +133,8 @@ pub enum CertError {
 ///
 /// The peer's fault is [`Refused`](Self::Refused), [`NotTls`](Self::NotTls), [`Incompatible`](Self::Incompatible),
 /// [`PeerCertificate`](Self::PeerCertificate), [`UnknownServerName`](Self::UnknownServerName),
-/// [`HandshakeTooLarge`](Self::HandshakeTooLarge) and [`Protocol`](Self::Protocol); ours is [`Internal`](Self::Internal); the rest is a mistake
-/// in the options or in the order of calls.
+/// [`HandshakeTooLarge`](Self::HandshakeTooLarge) and [`Protocol`](Self::Protocol); ours is
+/// [`Internal`](Self::Internal); the rest is a mistake in the options or in the order of calls.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TlsError {

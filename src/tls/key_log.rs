@@ -22,8 +22,8 @@ use rustls::KeyLogFile;
 pub struct KeyLog(Arc<dyn rustls::KeyLog>);
 
 impl KeyLog {
-    /// Appends to the file that the environment variable `SSLKEYLOGFILE` names now. Without it, or if the file cannot be
-    /// opened, nothing is written. The file is written where the handshake is computed, and may block it.
+    /// Appends to the file that the environment variable `SSLKEYLOGFILE` names now. Without it, or if the file cannot
+    /// be opened, nothing is written. The file is written where the handshake is computed, and may block it.
     pub fn from_env() -> Self {
         Self(Arc::new(KeyLogFile::new()))
     }

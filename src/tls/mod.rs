@@ -7,9 +7,9 @@
 //!  Roots ───────────────────────────────▶ (both, to check the other side)
 //! ```
 //!
-//! A server needs a [`CertManager`]; a client needs [`Roots`] to check the server against, and a [`CertManager`] only if the server
-//! asks for a client certificate. Either side may hand over a complete rustls config instead. The part that turns
-//! bytes into bytes is private and knows nothing of this module but its errors and [`TlsInfo`].
+//! A server needs a [`CertManager`]; a client needs [`Roots`] to check the server against, and a [`CertManager`] only
+//! if the server asks for a client certificate. Either side may hand over a complete rustls config instead. The part
+//! that turns bytes into bytes is private and knows nothing of this module but its errors and [`TlsInfo`].
 //!
 //! This module does no I/O beyond reading the certificate files that are named, and only when it is asked to.
 //!
@@ -84,8 +84,8 @@
 //! | the peer ends without close_notify | | `Truncated`, behind all data that came: an attacker could have cut the rest off |
 //! | the peer breaks the protocol, or a record is damaged | | `Tls`; the peer gets an alert and about a second to read it |
 //!
-//! `close` sends what was accepted, then close_notify, then FIN; `shutdown_write` does the same and reads on. What is sent
-//! before the handshake is done waits for it, also when `close` comes right behind.
+//! `close` sends what was accepted, then close_notify, then FIN; `shutdown_write` does the same and reads on. What is
+//! sent before the handshake is done waits for it, also when `close` comes right behind.
 //!
 //! # Limits
 //!
@@ -104,29 +104,31 @@
 //! | input that waits | one read, 64 KiB at most; a full mailbox of the owner stops reading | [`ConnectionOptions::read_buffer_size`](crate::ConnectionOptions::read_buffer_size) |
 //! | records of one key in TLS 1.2 with AES-GCM | 2^24, then the connection ends with a reason | RFC 8446 section 5.5 |
 //!
-//! Of the other side's certificates, [`RevocationLists`] says which are revoked; they are replaced while connections live, as
-//! certificates are. [`TlsVersion::Tls13`] as `min_version` refuses TLS 1.2. A [`KeyLog`] writes the secrets of sessions down, for
-//! tools that decrypt a capture.
+//! Of the other side's certificates, [`RevocationLists`] says which are revoked; they are replaced while connections
+//! live, as certificates are. [`TlsVersion::Tls13`] as `min_version` refuses TLS 1.2. A [`KeyLog`] writes the secrets
+//! of sessions down, for tools that decrypt a capture.
 //!
 //! Not done, on purpose: early data (it can be replayed), renegotiation, TLS 1.1 and older.
 //!
 //! # Costs
 //!
-//! - A full handshake takes a server about 0.13 ms of a processor with an ECDSA P-256 certificate and 0.8 ms with RSA-2048;
-//!   verifying a chain of certificates takes what the chain makes it take.
-//! - Short steps are computed in place: those of a server whose keys are all ECDSA or Ed25519 and that asks for no client
-//!   certificate. A stripe computes one at a time, after everything that takes less, and lets at most eight wait.
-//! - All others are computed on threads of their own, `longshore-handshakes`, which start when there is one to compute and end
-//!   after five seconds without. A plain connection beside them waits for a share of the processor, not for a signature.
-//!   So are those of a crowd beyond these eight, all those of clients, and of a rustls config that was handed over.
+//! - A full handshake takes a server about 0.13 ms of a processor with an ECDSA P-256 certificate and 0.8 ms with
+//!   RSA-2048; verifying a chain of certificates takes what the chain makes it take.
+//! - Short steps are computed in place: those of a server whose keys are all ECDSA or Ed25519 and that asks for no
+//!   client certificate. A stripe computes one at a time, after everything that takes less, and lets at most eight
+//!   wait.
+//! - All others are computed on threads of their own, `longshore-handshakes`, which start when there is one to compute
+//!   and end after five seconds without. A plain connection beside them waits for a share of the processor, not for a
+//!   signature. So are those of a crowd beyond these eight, all those of clients, and of a rustls config that was
+//!   handed over.
 //! - Everything after the handshake runs where the plain connections run.
-//! - An idle connection holds 8.2 KB (TLS 1.2) or 8.4 KB (TLS 1.3) of a server's memory, a plain one 0.4 KB, measured over 1,500
-//!   connections that had echoed 100 bytes or 16 KiB: rustls's state, and no buffer.
+//! - An idle connection holds 8.2 KB (TLS 1.2) or 8.4 KB (TLS 1.3) of a server's memory, a plain one 0.4 KB, measured
+//!   over 1,500 connections that had echoed 100 bytes or 16 KiB: rustls's state, and no buffer.
 //!
 //! # Crypto provider
 //!
-//! Always passed to rustls explicitly, never the process default: ring with the feature `ring`, else aws-lc-rs with the feature
-//! `aws-lc-rs`; with both, ring. An embedder's own rustls config keeps the provider it was built with.
+//! Always passed to rustls explicitly, never the process default: ring with the feature `ring`, else aws-lc-rs with the
+//! feature `aws-lc-rs`; with both, ring. An embedder's own rustls config keeps the provider it was built with.
 
 mod cert_manager;
 mod cert_set;
@@ -175,7 +177,8 @@ pub use rustls;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks, whatever happened to an earlier holder: every value behind these locks is replaced whole, never left half written.
+/// Locks, whatever happened to an earlier holder: every value behind these locks is replaced whole, never left half
+/// written.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,11 +16,11 @@ use super::error::{CertError, Origin};
 use super::lock;
 use super::provider::provider;
 
-/// The lists of revoked certificates that a certificate of the other side is looked up in, replaceable while connections live.
-/// Cloning is cheap; all clones have the same lists.
+/// The lists of revoked certificates that a certificate of the other side is looked up in, replaceable while
+/// connections live. Cloning is cheap; all clones have the same lists.
 ///
-/// By default the whole chain is looked up, a certificate whose authority has no list here is refused, and a list that is out of
-/// date counts.
+/// By default the whole chain is looked up, a certificate whose authority has no list here is refused, and a list that
+/// is out of date counts.
 ///
 /// ```no_run
 /// use longshore::tls::{ClientAuth, RevocationLists, Roots, TlsServerOptions};
@@ -50,8 +50,8 @@ struct Shared {
     current: Mutex<Vec<CertificateRevocationListDer<'static>>>,
 }
 
-/// Gives the lists to the builder of a verifier, with what they leave open. A macro, because rustls has two builders with the
-/// same methods and no trait for them.
+/// Gives the lists to the builder of a verifier, with what they leave open. A macro, because rustls has two builders
+/// with the same methods and no trait for them.
 macro_rules! check_revocation {
     ($builder:expr, $lists:expr) => {{
         let mut builder = $builder.with_crls($lists.current());
@@ -112,8 +112,8 @@ impl RevocationLists {
         Self::checked(lists.into_iter().collect(), Origin::Memory)
     }
 
-    /// Sets whether only the certificate of the other side itself is looked up, and not those of the authorities between it
-    /// and the root.
+    /// Sets whether only the certificate of the other side itself is looked up, and not those of the authorities
+    /// between it and the root.
     #[must_use]
     pub fn with_only_end_entity(mut self, only: bool) -> Self {
         self.only_end_entity = only;
@@ -134,8 +134,8 @@ impl RevocationLists {
         self
     }
 
-    /// Takes the lists of `newer` in place of those that are here, in all clones. Handshakes that begin from now on are checked
-    /// against them, and no session from before is resumed.
+    /// Takes the lists of `newer` in place of those that are here, in all clones. Handshakes that begin from now on are
+    /// checked against them, and no session from before is resumed.
     pub fn replace(&self, newer: &Self) {
         // One lock after the other, because `newer` may be a clone of this one.
         let lists = lock(&newer.shared.current).clone();

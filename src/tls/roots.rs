@@ -75,8 +75,9 @@ impl Roots {
         from_chain(certificates.into_iter().collect(), &Origin::Memory)
     }
 
-    /// Reads the roots that the operating system trusts, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Blocks on
-    /// files; takes some ten milliseconds. Certificates that rustls cannot parse are left out: most stores have some.
+    /// Reads the roots that the operating system trusts, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name. Blocks
+    /// on files; takes some ten milliseconds. Certificates that rustls cannot parse are left out: most stores have
+    /// some.
     ///
     /// # Errors
     ///

@@ -24,15 +24,15 @@ use super::version::TlsVersion;
 // memory.
 const MAX_SESSIONS: usize = 1 << 20;
 
-/// The most bytes of names of roots that a server shows to its clients: with a chain of certificates they stay below what our
-/// own clients take of a handshake.
+/// The most bytes of names of roots that a server shows to its clients: with a chain of certificates they stay below
+/// what our own clients take of a handshake.
 const HINT_BYTES: usize = 16 * 1024;
 
 /// Says whether a server asks its clients for certificates.
 ///
-/// The server sends its clients the names of the roots, so that they can choose a certificate. Names of more than 16 KiB
-/// together are left out, because clients refuse a handshake that long; the client then makes a free choice (RFC 8446 section
-/// 4.2.4).
+/// The server sends its clients the names of the roots, so that they can choose a certificate. Names of more than 16
+/// KiB together are left out, because clients refuse a handshake that long; the client then makes a free choice (RFC
+/// 8446 section 4.2.4).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum ClientAuth {
@@ -74,8 +74,8 @@ pub enum ServerResumption {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsServerOptions {
-    /// Application protocols, the most wanted first, of 1 to 255 bytes each and 8 KiB together. A client that offers only others
-    /// is refused; one that offers none is served.
+    /// Application protocols, the most wanted first, of 1 to 255 bytes each and 8 KiB together. A client that offers
+    /// only others is refused; one that offers none is served.
     pub alpn: Vec<Vec<u8>>,
     /// Client certificates.
     pub client_auth: ClientAuth,
@@ -87,13 +87,13 @@ pub struct TlsServerOptions {
     pub revocation_lists: Option<RevocationLists>,
     /// Where the secrets of sessions are written. **Insecure**, see [`KeyLog`].
     pub key_log: Option<KeyLog>,
-    /// Handshakes of one listener that may be under way; more connections wait in the backlog, so that in a storm those that
-    /// have begun are done before their deadline. A handshake takes a place with its peer's first byte; as many peers again may be
-    /// silent, and then the one that has been silent longest is closed. A peer that has begun and does not answer for a second
-    /// gives way when places run out. 4,096 by default.
+    /// Handshakes of one listener that may be under way; more connections wait in the backlog, so that in a storm those
+    /// that have begun are done before their deadline. A handshake takes a place with its peer's first byte; as many
+    /// peers again may be silent, and then the one that has been silent longest is closed. A peer that has begun and
+    /// does not answer for a second gives way when places run out. 4,096 by default.
     pub max_handshakes: Option<usize>,
-    /// A complete rustls config in place of the certificate manager and of everything above but `max_handshakes`; early data
-    /// must be off in it. A handshake in memory tries it once when the listener is bound.
+    /// A complete rustls config in place of the certificate manager and of everything above but `max_handshakes`; early
+    /// data must be off in it. A handshake in memory tries it once when the listener is bound.
     pub config: Option<Arc<ServerConfig>>,
 }
 
@@ -324,11 +324,13 @@ impl ServerTls {
         }))
     }
 
-    /// Returns what a handshake gets that begins now: one load and one uncontended lock, unless certificates were swapped.
+    /// Returns what a handshake gets that begins now: one load and one uncontended lock, unless certificates were
+    /// swapped.
     ///
     /// # Errors
     ///
-    /// [`TlsError::Config`] if a swapped certificate's config cannot be built; the old certificate is not served instead.
+    /// [`TlsError::Config`] if a swapped certificate's config cannot be built; the old certificate is not served
+    /// instead.
     pub(crate) fn setup(&self) -> Result<Setup, TlsError> {
         match &self.0 {
             Source::Given(setup) => Ok(setup.clone()),

@@ -95,8 +95,8 @@ impl StartTls {
     }
 }
 
-/// The name that a certificate is checked against: a host without brackets, without the zone, which has a meaning on this
-/// machine only, and without the mapping of an IPv4 address into IPv6.
+/// The name that a certificate is checked against: a host without brackets, without the zone, which has a meaning on
+/// this machine only, and without the mapping of an IPv4 address into IPv6.
 pub(crate) fn certified_name(host: &str) -> String {
     let inside = host
         .strip_prefix('[')

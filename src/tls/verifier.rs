@@ -9,8 +9,8 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 /// Takes every certificate and checks every handshake signature.
 ///
-/// Without the second half, an attacker who has seen a server's certificate (it is public) could pose as that server even toward a
-/// client that pins the certificate after the handshake.
+/// Without the second half, an attacker who has seen a server's certificate (it is public) could pose as that server
+/// even toward a client that pins the certificate after the handshake.
 #[derive(Debug)]
 pub(super) struct AnyCertificate {
     algorithms: WebPkiSupportedAlgorithms,

@@ -1,4 +1,5 @@
-//! Every kind of address, in every place where an address stands: bound, connected to, shown, answered, and written as text.
+//! Every kind of address, in every place where an address stands: bound, connected to, shown, answered, and written as
+//! text.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,5 +1,5 @@
-//! The edges of the surface: conversions, small verbs and attributes whose absence costs a user time, one test for each line of
-//! the table.
+//! The edges of the surface: conversions, small verbs and attributes whose absence costs a user time, one test for each
+//! line of the table.
 //!
 //! | Edge | Test |
 //! |---|---|

@@ -1,5 +1,6 @@
-//! Options of supervisors, their children, pools and sessions with their edge values: accepted and works, or refused at once,
-//! naming the field. A supervisor with a child that can never start is refused, and does not restart it until it gives up.
+//! Options of supervisors, their children, pools and sessions with their edge values: accepted and works, or refused at
+//! once, naming the field. A supervisor with a child that can never start is refused, and does not restart it until it
+//! gives up.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What the program around the node decides for the whole process: the action of SIGPIPE, the working directory, the umask.
+//! What the program around the node decides for the whole process: the action of SIGPIPE, the working directory, the
+//! umask.
 //!
 //! The runtime of Rust ignores SIGPIPE, and a host in C, Python or Go does not. The tests of it install a handler in a
 //! process of their own: it is called exactly where a host with the default action would be killed.

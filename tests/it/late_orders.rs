@@ -1,5 +1,5 @@
-//! Relays and hand-overs of a connection that ends before the order comes to it: a meta-process holds its stripe while its
-//! peer resets it, so that the stripe finds the reset first and the order behind it.
+//! Relays and hand-overs of a connection that ends before the order comes to it: a meta-process holds its stripe while
+//! its peer resets it, so that the stripe finds the reset first and the order behind it.
 
 use std::io::{ErrorKind, Write};
 use std::net::Shutdown;

@@ -457,8 +457,8 @@ impl Drop for Starved {
     }
 }
 
-/// Counts the system calls of a process in this time, if strace is installed. `futex` does not count, because the monitor
-/// of the scheduler runs for a while after each wake-up.
+/// Counts the system calls of a process in this time, if strace is installed. `futex` does not count, because the
+/// monitor of the scheduler runs for a while after each wake-up.
 fn system_calls(pid: u32, time: Duration) -> Option<u64> {
     let seconds = time.as_secs().to_string();
     let output = Command::new("timeout")

@@ -257,7 +257,8 @@ impl Actor for Sum {
     }
 }
 
-/// 500 senders of 200 messages to a mailbox for 8: nothing is lost, every sender gets its turn, and none waits for ever.
+/// 500 senders of 200 messages to a mailbox for 8: nothing is lost, every sender gets its turn, and none waits for
+/// ever.
 #[test]
 fn senders_that_wait_for_room_all_get_it() {
     const SENDERS: u32 = 500;

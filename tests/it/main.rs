@@ -1,8 +1,8 @@
-//! Tests of everything a user can see, over real loopback sockets, many also on simulated nodes: one binary, one file for
-//! each subject.
+//! Tests of everything a user can see, over real loopback sockets, many also on simulated nodes: one binary, one file
+//! for each subject.
 //!
-//! The name of a test is a sentence that can be false. No test sleeps to wait for an event: every wait is for a message,
-//! for a byte or for a condition, and ends at [`support::LIMIT`]. Ports come from the operating system.
+//! The name of a test is a sentence that can be false. No test sleeps to wait for an event: every wait is for a
+//! message, for a byte or for a condition, and ends at [`support::LIMIT`]. Ports come from the operating system.
 
 #![allow(
     unreachable_pub,

@@ -1,5 +1,5 @@
-//! What a network can do to a connection, tested in a network namespace with nftables. The tests need root, `unshare`, `ip`
-//! and `nft`; without them they print that they were skipped.
+//! What a network can do to a connection, tested in a network namespace with nftables. The tests need root, `unshare`,
+//! `ip` and `nft`; without them they print that they were skipped.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;

@@ -1,8 +1,8 @@
 //! Every option of every options type with its edge values: accepted and works, or refused at once, naming the field.
 //!
-//! A row has the name of the option, the options, and the field that is refused; `WORKS` for none. Options that are accepted
-//! are used: bytes go back and forth. The unit test `every_option_has_a_row` looks for the names in this file, so that a new
-//! option without a row does not pass.
+//! A row has the name of the option, the options, and the field that is refused; `WORKS` for none. Options that are
+//! accepted are used: bytes go back and forth. The unit test `every_option_has_a_row` looks for the names in this file,
+//! so that a new option without a row does not pass.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;

@@ -419,8 +419,8 @@ fn drips_into_a_large_request_cost_the_same_for_each_byte_with_need() {
         };
         let (small, large) = (least(64 << 10), least(MIB));
         println!("{small:.1} ns for a byte of 64 KiB, {large:.1} of 1 MiB");
-        // Copying everything for each drip would cost sixteen times as much. The smaller request fits into the buffers of the
-        // sockets, so that it is read in fewer and larger pieces.
+        // Copying everything for each drip would cost sixteen times as much. The smaller request fits into the buffers
+        // of the sockets, so that it is read in fewer and larger pieces.
         assert!(large < 8.0 * small, "{large:.1} ns, {small:.1} before");
     });
 }

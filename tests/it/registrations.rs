@@ -1,6 +1,7 @@
 //! What has joined the poll leaves it: a descriptor whose copy lives on elsewhere can be registered again.
 //!
-//! A copy gets the number of the one before it, so that the kernel takes a registration that was not withdrawn for the same.
+//! A copy gets the number of the one before it, so that the kernel takes a registration that was not withdrawn for the
+//! same.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};

@@ -237,8 +237,8 @@ fn nothing_comes_over_an_unlinked_link_or_a_withdrawn_monitor() {
     });
     wait_for_count(&node, "processes", 1);
     drop(gate);
-    // Signals overtake messages of the main lane, so they arrived first and are seen. The handler that was running took the
-    // relations back, so signals behind it are not seen.
+    // Signals overtake messages of the main lane, so they arrived first and are seen. The handler that was running took
+    // the relations back, so signals behind it are not seen.
     let (first, second) = (one.next().1, one.next().1);
     assert!(matches!(
         (&first, &second),

@@ -29,8 +29,8 @@ enum Seen {
     Disconnected(DisconnectReason),
 }
 
-/// Reads commands, a line each: `to ADDRESS`, which is also tried again after a failure with the next line, `echo TEXT`,
-/// `deadline MILLISECONDS` and `close when begun`.
+/// Reads commands, a line each: `to ADDRESS`, which is also tried again after a failure with the next line, `echo
+/// TEXT`, `deadline MILLISECONDS` and `close when begun`.
 struct Dialer {
     seen: mpsc::Sender<Seen>,
     /// It resumes behind a failure.

@@ -163,7 +163,8 @@ fn a_request_whose_callee_drops_it_panics_or_ends_is_answered_at_once() {
         );
     }
 
-    // One request waits in the mailbox of a process that is killed, and one was taken and kept by a process that is killed.
+    // One request waits in the mailbox of a process that is killed, and one was taken and kept by a process that is
+    // killed.
     let asked = Probe::spawn(&node);
     let to = asked.pid;
     let kept = asking

@@ -48,8 +48,8 @@ fn what_a_handler_sends_before_and_while_it_blocks_is_handled() {
     stop_clean(&node);
 }
 
-/// All wait for each other: the client for all replies, the processes for its messages. One worker could do all of it, half
-/// as fast.
+/// All wait for each other: the client for all replies, the processes for its messages. One worker could do all of it,
+/// half as fast.
 #[test]
 fn processes_with_long_handlers_run_side_by_side() {
     struct Computes(Arc<AtomicU32>, mpsc::Sender<bool>);

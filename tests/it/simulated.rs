@@ -1,5 +1,5 @@
-//! The tests that run on both networks: on loopback under their own name, and on simulated nodes in a module `simulated` beside
-//! them. See [`on_both`](crate::support::on_both).
+//! The tests that run on both networks: on loopback under their own name, and on simulated nodes in a module
+//! `simulated` beside them. See [`on_both`](crate::support::on_both).
 
 use std::time::Instant;
 

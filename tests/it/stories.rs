@@ -1,5 +1,5 @@
-//! Whole scenarios: servers, clients and datagrams, seen from both ends; and where the scenarios that every version must
-//! pass are tested.
+//! Whole scenarios: servers, clients and datagrams, seen from both ends; and where the scenarios that every version
+//! must pass are tested.
 
 use longshore::DisconnectReason;
 use longshore::prelude::*;

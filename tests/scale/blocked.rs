@@ -210,7 +210,8 @@ impl Actor for Late {
     }
 }
 
-/// Other workers run the tasks that are queued behind a blocking handler, also while they always have work of their own.
+/// Other workers run the tasks that are queued behind a blocking handler, also while they always have work of their
+/// own.
 #[test]
 fn tasks_behind_a_stuck_handler_do_not_wait_for_it() {
     let _turn = alone();

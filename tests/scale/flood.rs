@@ -54,7 +54,8 @@ impl Peer {
             cx.send(cx.pid(), More).map_err(Reason::error)?;
             return Ok(());
         }
-        // The counts are queued behind all messages: each process gets the number that it must have received from this one.
+        // The counts are queued behind all messages: each process gets the number that it must have received from this
+        // one.
         for (to, sent) in self.next_out.into_iter().enumerate() {
             cx.send(self.peers[to], Total(sent))
                 .map_err(Reason::error)?;

@@ -5,9 +5,9 @@
 //! cargo test --release --test scale full -- --nocapture
 //! ```
 //!
-//! The clients run in a process of their own, as those of `crowd`. Costs are processor time of this process, which other
-//! programs do not change much; the wait of a newcomer is time, so its bound is ten times as high on a machine that has
-//! other work.
+//! The clients run in a process of their own, as those of `crowd`. Costs are processor time of this process, which
+//! other programs do not change much; the wait of a newcomer is time, so its bound is ten times as high on a machine
+//! that has other work.
 
 use std::io::{BufRead, BufReader, ErrorKind, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,14 +1,15 @@
-//! What grows with the number of things grows with it, and not with its square: each is timed with 2,500 and with 10,000.
+//! What grows with the number of things grows with it, and not with its square: each is timed with 2,500 and with
+//! 10,000.
 //!
-//! A search of `src` for lists that are searched or drained for each of their members found those that wait for a mailbox,
-//! monitors and links, the children of a supervisor, the tickers, listeners and events of a process, the lookups of one name,
-//! the workers of a pool, the supervisors of a list, the sources of a meta-process, connections that are handed over, the
-//! mailboxes that one process or one meta-process waits for, and the ends that are kept for relays. Lists that stay short are
-//! searched still: the 16 slow handlers, the permits of 1,024 threads, the addresses of one name, the servers of a NATS
-//! client, and the names of an environment.
+//! A search of `src` for lists that are searched or drained for each of their members found those that wait for a
+//! mailbox, monitors and links, the children of a supervisor, the tickers, listeners and events of a process, the
+//! lookups of one name, the workers of a pool, the supervisors of a list, the sources of a meta-process, connections
+//! that are handed over, the mailboxes that one process or one meta-process waits for, and the ends that are kept for
+//! relays. Lists that stay short are searched still: the 16 slow handlers, the permits of 1,024 threads, the addresses
+//! of one name, the servers of a NATS client, and the names of an environment.
 //!
-//! Four times as many may take nine times as long here, because caches are smaller than what is many; a search of a list
-//! for each of its members takes sixteen times as long.
+//! Four times as many may take nine times as long here, because caches are smaller than what is many; a search of a
+//! list for each of its members takes sixteen times as long.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
-//! What a peer that means harm can cost a node, at the default limits: memory that it can make the node hold, and processor
-//! time for each thing that it can do. The figures stand in the guide, on the page "What a hostile peer can and cannot do".
+//! What a peer that means harm can cost a node, at the default limits: memory that it can make the node hold, and
+//! processor time for each thing that it can do. The figures stand in the guide, on the page "What a hostile peer can
+//! and cannot do".
 //!
 //! ```text
 //! cargo test --release --test scale hostile -- --nocapture
@@ -25,8 +26,8 @@ const TIMES: usize = scaled(2_000, 200);
 /// Messages and datagrams of one peer.
 const MESSAGES: u64 = scaled(200_000, 20_000);
 
-/// Bytes of heap for each of the peers once `attack` has done to each what it does, when they have stayed the same for a
-/// while.
+/// Bytes of heap for each of the peers once `attack` has done to each what it does, when they have stayed the same for
+/// a while.
 fn bytes_per_peer(what: &str, options: TcpServerOptions, attack: impl Fn(&mut TcpStream)) -> i64 {
     let _turn = alone();
     let node = node(2);

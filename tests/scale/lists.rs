@@ -119,8 +119,8 @@ const LOSS: f64 = 0.02;
 
 /// The part of the echo traffic that the lists take: their own processor time, and what they cost the workers.
 ///
-/// Processor time is measured and not a rate, so that other programs do not count. The cost of a message in a round with a
-/// look is compared with that in the round beside it, and the middle of these pairs counts.
+/// Processor time is measured and not a rate, so that other programs do not count. The cost of a message in a round
+/// with a look is compared with that in the round beside it, and the middle of these pairs counts.
 fn loss(node: &Node, echoed: &AtomicU64) -> f64 {
     let look = |node: &Node| {
         let cpu = cpu_of_this_thread();

@@ -10,12 +10,12 @@ use crate::support::{Owner, alone, connect, descriptors_allowed, eventually, nod
 
 /// Handshakes of good clients, one after the other.
 const HANDSHAKES: usize = 300;
-/// The slowest of a hundred. Before silent peers gave way it was seconds: their places were taken for the whole handshake
-/// timeout.
+/// The slowest of a hundred. Before silent peers gave way it was seconds: their places were taken for the whole
+/// handshake timeout.
 const BOUND: Duration = scaled(Duration::from_millis(100), Duration::from_secs(1));
 
-/// With the default limits: 9,000 silent sockets are more than twice as many as there are places, and those that are ended are
-/// replaced.
+/// With the default limits: 9,000 silent sockets are more than twice as many as there are places, and those that are
+/// ended are replaced.
 #[test]
 fn silent_peers_do_not_keep_new_tls_clients_out() {
     let _turn = alone();

@@ -1,4 +1,5 @@
-//! Shared by the tests of this binary: the lock that runs one at a time, counts of resources, an owner that keeps records.
+//! Shared by the tests of this binary: the lock that runs one at a time, counts of resources, an owner that keeps
+//! records.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};

@@ -4,10 +4,10 @@
 //! cargo test --release --test scale syscalls -- --ignored --nocapture
 //! ```
 //!
-//! `strace -f -c` counts the calls of a server that echoes N messages of 64 bytes, and of one that echoes many more; the
-//! difference is the cost of the messages without the cost of the start. Two clients are measured at 50 connections: one
-//! keeps one message in flight on each and sends the next when all are back, so that the server finds all of them ready;
-//! the other answers each as it comes.
+//! `strace -f -c` counts the calls of a server that echoes N messages of 64 bytes, and of one that echoes many more;
+//! the difference is the cost of the messages without the cost of the start. Two clients are measured at 50
+//! connections: one keeps one message in flight on each and sends the next when all are back, so that the server finds
+//! all of them ready; the other answers each as it comes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -165,8 +165,8 @@ fn system_calls_stay_within_their_budget() {
     }
     let messages = scaled(20_000, 5_000);
     for arguments in [&["--workers", "1"][..], &[]] {
-        // `budget` is the goal. With several workers it is not reached each time, because waking helpers costs futex calls. The
-        // test prints that, and `limit` keeps it from becoming worse.
+        // `budget` is the goal. With several workers it is not reached each time, because waking helpers costs futex
+        // calls. The test prints that, and `limit` keeps it from becoming worse.
         let within = |what: &str, client: fn(SocketAddr, usize), budget: f64, limit: f64| {
             let mut best = f64::MAX;
             // A loaded machine lets the server find fewer connections ready at once: the best attempt counts.

@@ -54,8 +54,8 @@ fn million_sends_to_idle_nodes_are_all_handled() {
     }
 }
 
-/// While the monitor polls for a blocked worker, that worker returns and is about to sleep in the poll. The monitor's poll
-/// must not consume a wake-up that comes now.
+/// While the monitor polls for a blocked worker, that worker returns and is about to sleep in the poll. The monitor's
+/// poll must not consume a wake-up that comes now.
 #[test]
 fn send_just_after_a_blocking_handler_is_not_lost() {
     let _turn = alone();

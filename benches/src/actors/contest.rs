@@ -1,4 +1,5 @@
-//! Repeats the scenarios: every measurement runs in its own process, rounds are interleaved, ratios are paired with tokio.
+//! Repeats the scenarios: every measurement runs in its own process, rounds are interleaved, ratios are paired with
+//! tokio.
 
 use super::{SCENARIOS, SUBJECTS, Scenario, Unsupported, measure};
 use crate::arguments::{Arguments, refuse};

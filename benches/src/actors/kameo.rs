@@ -1,4 +1,5 @@
-//! Kameo: every actor is a tokio task; unbounded mailboxes instead of its default of 64, one message enum for all roles.
+//! Kameo: every actor is a tokio task; unbounded mailboxes instead of its default of 64, one message enum for all
+//! roles.
 //!
 //! Kameo has no timers of its own.
 

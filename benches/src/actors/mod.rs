@@ -8,8 +8,8 @@
 //! | `idle-bytes` | (bytes) an idle process that has handled one message |
 //! | `timers` | a timer is set far ahead and canceled |
 //!
-//! All mailboxes are unbounded and every message is one word. A producer that is an actor sends a burst and then a message
-//! to itself, so that other actors run in between; a task yields; a thread does neither.
+//! All mailboxes are unbounded and every message is one word. A producer that is an actor sends a burst and then a
+//! message to itself, so that other actors run in between; a task yields; a thread does neither.
 //!
 //! A subject only builds its processes; [`measure`] times it and [`contest`] repeats and compares.
 

@@ -32,8 +32,8 @@ struct Row {
     upstream: Upstream,
 }
 
-/// A server, and the ratios that longshore is to reach beside it: at least this rate, at least this part of its processor
-/// time for an operation saved.
+/// A server, and the ratios that longshore is to reach beside it: at least this rate, at least this part of its
+/// processor time for an operation saved.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contender {
     pub(super) label: &'static str,

@@ -1,4 +1,5 @@
-//! The clients: wrk, redis-benchmark, and a transfer of [`TRANSFER_BYTES`] that the runner makes itself. All run on core 1.
+//! The clients: wrk, redis-benchmark, and a transfer of [`TRANSFER_BYTES`] that the runner makes itself. All run on
+//! core 1.
 
 use super::servers::{App, pinned};
 use crate::{affinity, procfs};

@@ -7,8 +7,8 @@
 //!                    └─ report: medians with quartiles, ratios, goals
 //! ```
 //!
-//! Longshore's versions are `examples/http.rs`, `kv.rs` and `proxy.rs` of the library. The tokio versions are binaries of
-//! this crate with the same behavior, command line and first line of output, so that their length can be compared.
+//! Longshore's versions are `examples/http.rs`, `kv.rs` and `proxy.rs` of the library. The tokio versions are binaries
+//! of this crate with the same behavior, command line and first line of output, so that their length can be compared.
 
 pub mod contest;
 pub mod loads;

@@ -1,8 +1,8 @@
 //! The tables of the applications, from the JSON of `runner apps`.
 //!
-//! Ratios are longshore's to the contender of the line, paired in each round, as median and quartiles; above 1 longshore
-//! is better, also in processor time. The rate decides, unless the client used more than [`LIMITED_SHARE`] of its core for
-//! one of the two; then the processor time does.
+//! Ratios are longshore's to the contender of the line, paired in each round, as median and quartiles; above 1
+//! longshore is better, also in processor time. The rate decides, unless the client used more than [`LIMITED_SHARE`] of
+//! its core for one of the two; then the processor time does.
 
 use super::contest::contenders;
 use crate::spread::{Quartiles, grouped, short};

@@ -1,7 +1,7 @@
 //! One application as a process on core 0, killed when dropped.
 //!
-//! Longshore's examples and the binaries of this crate print their address as the first line. The others get a free port
-//! and a configuration with one worker and no log, and are waited for until they accept a connection.
+//! Longshore's examples and the binaries of this crate print their address as the first line. The others get a free
+//! port and a configuration with one worker and no log, and are waited for until they accept a connection.
 
 use crate::table::tools::tool;
 use std::fs;

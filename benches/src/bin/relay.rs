@@ -5,9 +5,10 @@
 //!  relay serve one|across|epoll   a relay between the first two connections, for strace(1)
 //! ```
 //!
-//! Each of two clients sends that many MiB and reads as many. What is measured is the processor time of the relay's process,
-//! so other programs move it little. `one` has both connections on one stripe and one worker, `across` has them on two. The
-//! hand-written relay reads up to 64 KiB, writes them, and goes on when the socket has taken all; it does not splice.
+//! Each of two clients sends that many MiB and reads as many. What is measured is the processor time of the relay's
+//! process, so other programs move it little. `one` has both connections on one stripe and one worker, `across` has
+//! them on two. The hand-written relay reads up to 64 KiB, writes them, and goes on when the socket has taken all; it
+//! does not splice.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -5,8 +5,8 @@
 //! cargo run --release --bin timers -- --timers 100000 --rounds 3
 //! ```
 //!
-//! Rounds are interleaved. A timer of longshore is a message for a process, set from outside of the node; one of tokio is
-//! a boxed `Sleep` that is polled once. Due times are spread over an hour and more.
+//! Rounds are interleaved. A timer of longshore is a message for a process, set from outside of the node; one of tokio
+//! is a boxed `Sleep` that is polled once. Due times are spread over an hour and more.
 
 use longshore::prelude::*;
 use longshore_bench::arguments::Arguments;

@@ -1,8 +1,8 @@
 //! `tokio-http ADDRESS [--workers N]`: an HTTP/1.1 server on tokio, with the behavior of `examples/http.rs`.
 //!
 //! `GET /` answers a greeting, `HEAD /` its head, and `POST /` the request's body. Requests may be pipelined. A request
-//! that is not HTTP gets 400, a body over 1 MiB 413, a head over 8 KiB 431, a chunked body 411. Ctrl-C lets the requests
-//! that have begun finish, for at most five seconds.
+//! that is not HTTP gets 400, a body over 1 MiB 413, a head over 8 KiB 431, a chunked body 411. Ctrl-C lets the
+//! requests that have begun finish, for at most five seconds.
 
 use bytes::{Buf, BytesMut};
 use longshore_bench::apps::Arguments;

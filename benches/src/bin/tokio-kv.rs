@@ -1,7 +1,8 @@
 //! `tokio-kv ADDRESS [--workers N]`: a part of Redis on tokio, with the behavior of `examples/kv.rs`.
 //!
-//! PING, ECHO, GET, SET with EX and PX, DEL, EXISTS, INCR, EXPIRE, TTL, DBSIZE and FLUSHALL, as arrays of RESP 2. Commands
-//! may be pipelined. An argument has at most 1 MiB. An expired key is invisible at once and removed within a second.
+//! PING, ECHO, GET, SET with EX and PX, DEL, EXISTS, INCR, EXPIRE, TTL, DBSIZE and FLUSHALL, as arrays of RESP 2.
+//! Commands may be pipelined. An argument has at most 1 MiB. An expired key is invisible at once and removed within a
+//! second.
 
 use bytes::{Bytes, BytesMut};
 use longshore_bench::apps::Arguments;

@@ -1,10 +1,10 @@
 //! `tokio-proxy ADDRESS [--workers N] [--to UPSTREAM] [--proxy-header]`: a proxy on tokio, with the behavior of
 //! `examples/proxy.rs`.
 //!
-//! A client that begins with a SOCKS5 greeting or with HTTP CONNECT names its target; with `--to` all clients are connected
-//! to one upstream and nothing is read from them before. `--proxy-header` sends the upstream a PROXY header of version 1.
-//! Each direction ends by itself, a reset on one side resets the other, and a request has ten seconds. Ctrl-C lets the
-//! clients that are here finish, for at most five seconds.
+//! A client that begins with a SOCKS5 greeting or with HTTP CONNECT names its target; with `--to` all clients are
+//! connected to one upstream and nothing is read from them before. `--proxy-header` sends the upstream a PROXY header
+//! of version 1. Each direction ends by itself, a reset on one side resets the other, and a request has ten seconds.
+//! Ctrl-C lets the clients that are here finish, for at most five seconds.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::{env, io, sync::Arc, time::Duration};

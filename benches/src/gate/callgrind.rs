@@ -1,5 +1,5 @@
-//! Runs one scenario under callgrind in windows of operations. Instructions come from callgrind's dumps, allocations from
-//! the lines that the scenario prints.
+//! Runs one scenario under callgrind in windows of operations. Instructions come from callgrind's dumps, allocations
+//! from the lines that the scenario prints.
 
 use super::client::Asker;
 use super::scenario::{Scenario, Work};
@@ -68,8 +68,8 @@ pub fn measure_runs(
     })
 }
 
-/// Measures a scenario by `pairs` of a short and a long window. Start-up and the costs at the ends of a window cancel in
-/// their difference, and the median leaves out what happens in few windows, such as a table that grows.
+/// Measures a scenario by `pairs` of a short and a long window. Start-up and the costs at the ends of a window cancel
+/// in their difference, and the median leaves out what happens in few windows, such as a table that grows.
 ///
 /// The dumps stay in `keep` if that is given, for `callgrind_annotate`.
 fn measure(scenario: &Scenario, pairs: usize, keep: Option<&Path>) -> io::Result<Cost> {

@@ -1,9 +1,10 @@
-//! The client of a counted server. It runs outside the server's process, so that it is not counted, and not under valgrind.
+//! The client of a counted server. It runs outside the server's process, so that it is not counted, and not under
+//! valgrind.
 //!
 //! It sends in rounds: when every thread of the server sleeps, it sends one message on each connection (or this many
 //! datagrams from one socket) and then waits for all echoes. While it sends a round of several messages the server is
-//! stopped by a signal, so that its next poll finds all of them, as a busy server's does; how many it would find otherwise
-//! is a race. The server sees the signal as one interrupted wait in each round.
+//! stopped by a signal, so that its next poll finds all of them, as a busy server's does; how many it would find
+//! otherwise is a race. The server sees the signal as one interrupted wait in each round.
 
 use crate::load::batch::Batch;
 use crate::load::link::{Link, Tls};

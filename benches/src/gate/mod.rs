@@ -19,8 +19,8 @@
 //! | the wall clock: polls out of turn, the monitor | every read advances the clock of the counted process, and nothing else does |
 //! | the processor's copy routines | settings make the C library use those of every x86-64 |
 //!
-//! What remains is the compiler and the version of the C library; the file names the compiler. Only user-space instructions are
-//! seen: a saved system call shows in the tables of the runner, not here.
+//! What remains is the compiler and the version of the C library; the file names the compiler. Only user-space
+//! instructions are seen: a saved system call shows in the tables of the runner, not here.
 
 pub mod baseline;
 pub mod callgrind;

@@ -22,8 +22,8 @@ pub struct Scenario {
 /// Where the operations come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// A server of this name runs in the counted process, bound to this address, and a client in another process sends to
-    /// it.
+    /// A server of this name runs in the counted process, bound to this address, and a client in another process sends
+    /// to it.
     Serve(&'static str, Ipv4Addr, Client),
     /// Messages are passed inside the counted process.
     Pass(&'static str, fn(&dyn Subject, u64)),

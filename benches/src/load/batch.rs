@@ -47,8 +47,8 @@ impl Batch {
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.lengths = [DATAGRAM_BYTES; BATCH];
         let count = self.call(BATCH, |headers, count| {
-            // SAFETY: `headers` points to `count` headers whose one vector each points into `self.buffers`, which outlive
-            // the call; the time-out may be null.
+            // SAFETY: `headers` points to `count` headers whose one vector each points into `self.buffers`, which
+            // outlive the call; the time-out may be null.
             unsafe {
                 libc::recvmmsg(
                     socket.as_raw_fd(),

@@ -1,4 +1,5 @@
-//! One connection of an echo workload: the messages that were issued, the bytes the socket has taken, and what came back.
+//! One connection of an echo workload: the messages that were issued, the bytes the socket has taken, and what came
+//! back.
 //!
 //! ```text
 //!  issue ─> issued ─ transmit ─> sent ─ server ─> received ─ whole messages ─> answered
@@ -96,7 +97,8 @@ impl<L: Link> Conversation<L> {
         self.begun.extend(std::iter::repeat_n(at, count));
     }
 
-    /// Reads if the flags say so, and calls `answer` for each message that came back, with its beginning and the present.
+    /// Reads if the flags say so, and calls `answer` for each message that came back, with its beginning and the
+    /// present.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! What an idle connection costs the server: open many, exchange one message on each, wait, read the server's memory.
 //!
-//! The base is read after one connection was opened and closed, so that pools and lazy statics are not counted. Only user
-//! memory is read; the kernel's socket structures are the same for all servers.
+//! The base is read after one connection was opened and closed, so that pools and lazy statics are not counted. Only
+//! user memory is read; the kernel's socket structures are the same for all servers.
 
 use super::link::Link;
 use super::settings::Settings;

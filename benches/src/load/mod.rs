@@ -7,9 +7,9 @@
 //!                 └ pattern: the bytes that must come back
 //! ```
 //!
-//! Every echoed byte is compared; a wrong one ends the run with an error. All loops but `open` are closed: they send when
-//! an answer has come. A closed loop says nothing about behavior under overload, and its latencies are those of a client
-//! that waits for its answers.
+//! Every echoed byte is compared; a wrong one ends the run with an error. All loops but `open` are closed: they send
+//! when an answer has come. A closed loop says nothing about behavior under overload, and its latencies are those of a
+//! client that waits for its answers.
 
 pub mod batch;
 pub mod connect;

@@ -4,10 +4,10 @@
 //!  arrivals ── due ──> connection ── issue, transmit ──> server ──> latency = answered − due
 //! ```
 //!
-//! A closed loop waits for a slow server and sends it less meanwhile, so its latencies leave out the messages that would
-//! have come in that time. Here a message counts from the moment when it was due, also if the generator or a full socket
-//! sent it later. Those that were due in the measured window are waited for after its end, and what is missing after
-//! [`GRACE`] is counted as lost, with the time it has waited.
+//! A closed loop waits for a slow server and sends it less meanwhile, so its latencies leave out the messages that
+//! would have come in that time. Here a message counts from the moment when it was due, also if the generator or a full
+//! socket sent it later. Those that were due in the measured window are waited for after its end, and what is missing
+//! after [`GRACE`] is counted as lost, with the time it has waited.
 //!
 //! The generator looks at its sockets without sleeping while the next message is due soon: the system would wake it up
 //! tens of microseconds late. It needs a core to itself. How late it was itself is a figure of the run.

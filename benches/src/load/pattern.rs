@@ -1,8 +1,8 @@
 //! The bytes that are sent and must come back.
 //!
-//! A stream is an endless repetition of one period, so any stretch can be borrowed and compared without building it. The
-//! usual period is prime and longer than a socket buffer's page, so bytes that were lost, doubled or swapped between
-//! connections are found.
+//! A stream is an endless repetition of one period, so any stretch can be borrowed and compared without building it.
+//! The usual period is prime and longer than a socket buffer's page, so bytes that were lost, doubled or swapped
+//! between connections are found.
 
 use crate::spin::SLOW_MARK;
 use std::io;

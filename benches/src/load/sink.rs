@@ -1,7 +1,7 @@
 //! One-way bulk: write as fast as the server reads, then shut down writing and wait for its end of stream.
 //!
-//! The rate is what the kernel took within the window; the server's end of stream proves that it read all of it. There is
-//! no echo, so no byte is compared.
+//! The rate is what the kernel took within the window; the server's end of stream proves that it read all of it. There
+//! is no echo, so no byte is compared.
 
 use super::meter::Meter;
 use super::pattern::Pattern;

@@ -1,7 +1,7 @@
 //! The datagram loop: keep a window in flight on each socket, compare what comes back, account for what does not.
 //!
-//! A datagram carries its number, so order does not matter. One that is missing for 200 ms is lost and frees its place in
-//! the window; its late echo is compared and then ignored.
+//! A datagram carries its number, so order does not matter. One that is missing for 200 ms is lost and frees its place
+//! in the window; its late echo is compared and then ignored.
 
 use super::batch::{BATCH, Batch};
 use super::meter::Meter;

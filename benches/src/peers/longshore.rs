@@ -1,8 +1,8 @@
 //! Longshore: one actor owns every connection; the message it gets, sent back, is the write.
 //!
-//! TLS goes through a `CertManager`; datagrams through a `UdpServer`. The handler computes inside the actor, so a second
-//! worker helps only if connections are spread over a pool of actors: with more than one worker there is one actor per
-//! worker and a process pool.
+//! TLS goes through a `CertManager`; datagrams through a `UdpServer`. The handler computes inside the actor, so a
+//! second worker helps only if connections are spread over a pool of actors: with more than one worker there is one
+//! actor per worker and a process pool.
 
 use super::{Mode, Options, Served, certificate};
 use longshore::prelude::*;

@@ -7,8 +7,9 @@
 //! | `udp` | sends each datagram back |
 //! | `tls` | `echo` inside TLS |
 //!
-//! "Natural" means: what the library's own example does, with no tuning that a user would have to invent. Loops that own
-//! their buffer share one; libraries that give each connection a task or an actor give it a buffer of `--buffer` bytes.
+//! "Natural" means: what the library's own example does, with no tuning that a user would have to invent. Loops that
+//! own their buffer share one; libraries that give each connection a task or an actor give it a buffer of `--buffer`
+//! bytes.
 
 pub mod actix;
 pub mod certificate;
@@ -118,7 +119,8 @@ impl Options {
         }
     }
 
-    /// Announces the bound address to a thread of this process, or as the first line of output, which the runner waits for.
+    /// Announces the bound address to a thread of this process, or as the first line of output, which the runner waits
+    /// for.
     pub fn announce(&self, addr: SocketAddr) -> io::Result<()> {
         if let Some(bound) = &self.bound {
             return bound.send(addr).map_err(io::Error::other);

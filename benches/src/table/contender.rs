@@ -83,8 +83,8 @@ pub fn labels() -> impl Iterator<Item = &'static str> {
 
 /// The contenders that have the mode and, if a list is given, are on it.
 ///
-/// On one core only tokio and longshore run with a second worker as well; on both cores all have as many workers as cores,
-/// if they can.
+/// On one core only tokio and longshore run with a second worker as well; on both cores all have as many workers as
+/// cores, if they can.
 pub fn entrants(row: &Row, chosen: &[String]) -> Vec<Contender> {
     let takes_part = |contender: &&Contender| {
         contender.modes.contains(&row.mode)

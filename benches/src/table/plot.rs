@@ -1,8 +1,8 @@
 //! Draws the ratios to the best tokio flavor as an SVG: a line for each row and a mark for each peer.
 //!
 //! The axis is logarithmic, so that twice as good and half as good are equally far from tokio. Of a peer with several
-//! flavors the best is drawn; where processor time decides (see [`verdict`]) the mark is hollow. A ratio beyond the axis is
-//! drawn at its end with its figure.
+//! flavors the best is drawn; where processor time decides (see [`verdict`]) the mark is hollow. A ratio beyond the
+//! axis is drawn at its end with its figure.
 
 use super::contender::Family;
 use super::outcome::{Cell, Outcome};

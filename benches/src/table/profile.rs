@@ -8,8 +8,8 @@
 //!           in the C library, in single functions
 //! ```
 //!
-//! Runs are interleaved like those of a campaign. The figures show what limits a row; they decide nothing, because a server
-//! that is sampled is a little slower.
+//! Runs are interleaved like those of a campaign. The figures show what limits a row; they decide nothing, because a
+//! server that is sampled is a little slower.
 
 use super::campaign::{Campaign, order};
 use super::contender::{Contender, entrants};

@@ -1,5 +1,5 @@
-//! System calls per message, from an extra run. `perf stat` counts them where its tracepoint may be used, else `strace`,
-//! which slows the server down and so changes how much it can batch.
+//! System calls per message, from an extra run. `perf stat` counts them where its tracepoint may be used, else
+//! `strace`, which slows the server down and so changes how much it can batch.
 //!
 //! The server meets a short and a long load, and the difference is divided, so that the cost of opening and closing the
 //! connections cancels.

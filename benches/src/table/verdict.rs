@@ -2,8 +2,8 @@
 //!
 //! The rate decides, unless the generator was at its limit: then both servers waited for it, and what decides is the
 //! server's processor time for a message, against the member of the family that used the least. It is a little unfair
-//! to the quicker server, which waits more often and so finds fewer messages at a time. For rows that are about what a core
-//! gives (TLS, where the generator computes as much as the server) it is the processor time in any case.
+//! to the quicker server, which waits more often and so finds fewer messages at a time. For rows that are about what a
+//! core gives (TLS, where the generator computes as much as the server) it is the processor time in any case.
 
 use super::contender::Family;
 use super::outcome::{Cell, Outcome};

@@ -1,5 +1,5 @@
-//! What few sessions need: the frame timeout, a deadline of their own, an upstream that is being connected, and what TLS agreed
-//! on.
+//! What few sessions need: the frame timeout, a deadline of their own, an upstream that is being connected, and what
+//! TLS agreed on.
 //!
 //! ```text
 //!           relay_to                    its Connect
@@ -9,9 +9,9 @@
 //!    └── reported ── failed ◀────┘ refused at once
 //! ```
 //!
-//! 1. An attempt that cannot even begin has failed when `relay_to` returns. The session sends itself a note and is notified of
-//!    the failure when that comes, so that no callback is inside of another, and one that tries again and again has its
-//!    turns like any other process.
+//! 1. An attempt that cannot even begin has failed when `relay_to` returns. The session sends itself a note and is
+//!    notified of the failure when that comes, so that no callback is inside of another, and one that tries again and
+//!    again has its turns like any other process.
 //! 2. Another `relay_to` takes the place of an attempt, which is closed.
 
 use super::deadline::FrameDeadline;

@@ -56,7 +56,8 @@ impl<'a> SessionContext<'a> {
     ///
     /// # Errors
     ///
-    /// The bytes come back when as many wait as may, or when the connection is closing, has ended, or is not established.
+    /// The bytes come back when as many wait as may, or when the connection is closing, has ended, or is not
+    /// established.
     pub fn try_write(&mut self, data: impl Into<WriteData>) -> Result<Flow, WriteError> {
         match self.peer.alias {
             Some(alias) => self.cx.try_write(alias, data),
@@ -64,8 +65,8 @@ impl<'a> SessionContext<'a> {
         }
     }
 
-    /// Closes the connection after what was written. No more input is offered. A client connection that is not established
-    /// closes as soon as it is, without a call of `connected`.
+    /// Closes the connection after what was written. No more input is offered. A client connection that is not
+    /// established closes as soon as it is, without a call of `connected`.
     pub fn close(&mut self) {
         // Set before the command, so that input which is in the mailbox already is not offered any more.
         self.peer.is_closing = true;
@@ -110,7 +111,8 @@ impl<'a> SessionContext<'a> {
     }
 
     /// Closes the connection as soon as nothing that the peer has sent is left, that is, when `received` has taken
-    /// everything, the socket is empty, and no frame is incomplete; what was written is sent. An answer that this session waits for does not count as left.
+    /// everything, the socket is empty, and no frame is incomplete; what was written is sent. An answer that this
+    /// session waits for does not count as left.
     pub fn close_when_idle(&mut self) {
         self.peer.closes_when_idle = true;
     }
@@ -244,9 +246,9 @@ impl<'a> SessionContext<'a> {
         self.peer.is_closing
     }
 
-    /// Starts TLS on the connection; see [`Context::start_tls`]. The input that was not taken is given to TLS, up to the last
-    /// byte, whatever the framing is. [`secured`](super::Session::secured) is called when the handshake is done; the framing
-    /// stays.
+    /// Starts TLS on the connection; see [`Context::start_tls`]. The input that was not taken is given to TLS, up to
+    /// the last byte, whatever the framing is. [`secured`](super::Session::secured) is called when the handshake is
+    /// done; the framing stays.
     ///
     /// # Errors
     ///
@@ -269,8 +271,8 @@ impl<'a> SessionContext<'a> {
         self.peer.local_addr.get()
     }
 
-    /// What the TLS handshake of the connection agreed on: `None` on a plain one, and before [`SessionContext::start_tls`] is
-    /// done.
+    /// What the TLS handshake of the connection agreed on: `None` on a plain one, and before
+    /// [`SessionContext::start_tls`] is done.
     pub fn tls(&self) -> Option<&TlsInfo> {
         self.peer.cold.as_ref()?.tls.as_deref()
     }

@@ -8,8 +8,8 @@
 //!                            └─ paused, or above high: what was spent is kept
 //! ```
 //!
-//! There is at most one timer, and it is not moved for each byte: when it fires early, it is set again for what is left. It
-//! may fire before bytes are read that had come in time, because this side stood still; hence the step *late*.
+//! There is at most one timer, and it is not moved for each byte: when it fires early, it is set again for what is
+//! left. It may fire before bytes are read that had come in time, because this side stood still; hence the step *late*.
 //!
 //! What it does not do: it sets no timer, and does not know the input.
 
@@ -49,8 +49,8 @@ impl FrameDeadline {
         }
     }
 
-    /// Notes what a callback has left: whether the session took something, and whether its oldest byte waits for the peer.
-    /// Returns the delay of a timer that is to be set.
+    /// Notes what a callback has left: whether the session took something, and whether its oldest byte waits for the
+    /// peer. Returns the delay of a timer that is to be set.
     pub(super) fn note(&mut self, has_progress: bool, counts: bool, now_ms: u64) -> Option<u64> {
         // Progress begins a new unit, which has the whole time.
         if has_progress {

@@ -9,8 +9,8 @@
 //!
 //! 1. `push` adds what came from the connection.
 //! 2. `next` takes a unit out, or says why there is none: too few bytes, or an error of the framing.
-//! 3. `put_back` returns what is left of an unframed unit and decides whether `received` is called again: only if it took
-//!    something and left something. More left than the limit is an error.
+//! 3. `put_back` returns what is left of an unframed unit and decides whether `received` is called again: only if it
+//!    took something and left something. More left than the limit is an error.
 //!
 //! Every byte is copied at most once for each unit that it waits for: a parser that names what it needs
 //! ([`Input::need`]) is not called, and nothing is moved, before that many bytes are there.

@@ -10,8 +10,9 @@
 //! A session is an ordinary process. Its connection is its meta-process, and ends with it; the session ends after
 //! `disconnected`, or with the process that started the listener.
 //!
-//! The bytes of the connection are gathered in an input that the session takes from at its own pace; see [`Session`] and
-//! `input`. What a session does not do: it does not own other connections' input, unless it asks for it as an actor does.
+//! The bytes of the connection are gathered in an input that the session takes from at its own pace; see [`Session`]
+//! and `input`. What a session does not do: it does not own other connections' input, unless it asks for it as an actor
+//! does.
 
 mod behavior;
 mod cold;
@@ -34,10 +35,10 @@ use crate::message::{
 
 /// A process that serves one connection.
 ///
-/// A listener makes one for each connection with [`TcpServer::serve`](crate::TcpServer::serve), a client connection with
-/// [`TcpConnection::serve`](crate::TcpConnection::serve). Callbacks run one at a time; one that returns `Err` or panics
-/// ends this connection, after what it had written, and no other. After a panic the peer gets a reset, so that it does not
-/// take a part for the whole.
+/// A listener makes one for each connection with [`TcpServer::serve`](crate::TcpServer::serve), a client connection
+/// with [`TcpConnection::serve`](crate::TcpConnection::serve). Callbacks run one at a time; one that returns `Err` or
+/// panics ends this connection, after what it had written, and no other. After a panic the peer gets a reset, so that
+/// it does not take a part for the whole.
 ///
 /// ```
 /// use longshore::prelude::*;
@@ -74,10 +75,10 @@ pub trait Session: Send + 'static {
     /// Called when there is input.
     ///
     /// Without a framing, `input` has all bytes that are there. Take what you can use off its front, for instance with
-    /// [`Buffer::split_to`] or [`Buffer::advance`]; what you leave is there next time, with more behind it. The call comes
-    /// again at once while the last one took something, left something, and the output is not above its high mark: so code
-    /// that handles one unit per call is enough. At most the input limit may be left (1 MiB by default), otherwise
-    /// `malformed` is called and the connection closes with [`FrameError::TooLarge`].
+    /// [`Buffer::split_to`] or [`Buffer::advance`]; what you leave is there next time, with more behind it. The call
+    /// comes again at once while the last one took something, left something, and the output is not above its high
+    /// mark: so code that handles one unit per call is enough. At most the input limit may be left (1 MiB by default),
+    /// otherwise `malformed` is called and the connection closes with [`FrameError::TooLarge`].
     ///
     /// With a framing, `input` is one frame, and what is left of it is dropped.
     ///
@@ -86,8 +87,8 @@ pub trait Session: Send + 'static {
     /// An error ends the session; the connection closes after what was written.
     fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason>;
 
-    /// Called when the peer's bytes are not a frame, or more than the input limit is left. What this writes is sent; then
-    /// the connection closes with [`DisconnectReason::Frame`](crate::DisconnectReason::Frame).
+    /// Called when the peer's bytes are not a frame, or more than the input limit is left. What this writes is sent;
+    /// then the connection closes with [`DisconnectReason::Frame`](crate::DisconnectReason::Frame).
     fn malformed(&mut self, cx: &mut SessionContext<'_>, error: &FrameError) {
         let _ = (cx, error);
     }
@@ -128,10 +129,10 @@ pub trait Session: Send + 'static {
         Ok(())
     }
 
-    /// Called once when the listener is drained (see [`Context::drain`](crate::Context::drain)) or the node begins to stop.
-    /// At the deadline of either the connection is closed. Closes it by default as soon as no input is left, by
-    /// [`SessionContext::close_when_idle`]. A session that answers later, when another process has answered it, waits for
-    /// that first.
+    /// Called once when the listener is drained (see [`Context::drain`](crate::Context::drain)) or the node begins to
+    /// stop. At the deadline of either the connection is closed. Closes it by default as soon as no input is left, by
+    /// [`SessionContext::close_when_idle`]. A session that answers later, when another process has answered it, waits
+    /// for that first.
     ///
     /// # Errors
     ///
@@ -141,9 +142,9 @@ pub trait Session: Send + 'static {
         Ok(())
     }
 
-    /// Called when a client connection with a [`ReconnectPolicy`](crate::ReconnectPolicy) is lost, or an attempt to make it
-    /// has failed. The input that was not taken is gone. `connected` is called again when the next one is established, and
-    /// `disconnected` when there is none.
+    /// Called when a client connection with a [`ReconnectPolicy`](crate::ReconnectPolicy) is lost, or an attempt to
+    /// make it has failed. The input that was not taken is gone. `connected` is called again when the next one is
+    /// established, and `disconnected` when there is none.
     ///
     /// # Errors
     ///
@@ -162,15 +163,16 @@ pub trait Session: Send + 'static {
         let _ = (cx, end);
     }
 
-    /// Called when the connection that [`SessionContext::relay_to`] makes is established, right before the two feed each
-    /// other: what this writes to the peer goes before the bytes of `upstream`. If it closes the session there is no relay.
+    /// Called when the connection that [`SessionContext::relay_to`] makes is established, right before the two feed
+    /// each other: what this writes to the peer goes before the bytes of `upstream`. If it closes the session there is
+    /// no relay.
     fn relay_begins(&mut self, cx: &mut SessionContext<'_>, upstream: &MessageTcpConnect) {
         let _ = (cx, upstream);
     }
 
-    /// Called when that connection cannot be made, whatever the reason, instead of `relay_begins`; or behind it, if one of
-    /// the two has ended just then. Closes the session by default. One that goes on calls [`SessionContext::relay_to`]
-    /// again, or [`SessionContext::resume`].
+    /// Called when that connection cannot be made, whatever the reason, instead of `relay_begins`; or behind it, if one
+    /// of the two has ended just then. Closes the session by default. One that goes on calls
+    /// [`SessionContext::relay_to`] again, or [`SessionContext::resume`].
     fn relay_failed(&mut self, cx: &mut SessionContext<'_>, failure: &RelayFailure) {
         let _ = failure;
         cx.close();

@@ -75,8 +75,8 @@ impl Child {
         self
     }
 
-    /// Spawns the process with these options; `link` has no effect. A child that is [registered](Self::registered) stays
-    /// so, unless the options have another name.
+    /// Spawns the process with these options; `link` has no effect. A child that is [registered](Self::registered)
+    /// stays so, unless the options have another name.
     #[must_use]
     pub fn with_options(mut self, options: SpawnOptions) -> Self {
         // Kept, so that the order of `registered` and `with_options` does not matter.

@@ -112,8 +112,8 @@ impl PendingReply {
     ///
     /// # Errors
     ///
-    /// [`RequestError::Timeout`] at the deadline, or whatever ended the request without an answer. Inside the runtime of
-    /// the node that was asked it does not wait: [`RequestError::WouldBlockRuntime`], unless the answer is there.
+    /// [`RequestError::Timeout`] at the deadline, or whatever ended the request without an answer. Inside the runtime
+    /// of the node that was asked it does not wait: [`RequestError::WouldBlockRuntime`], unless the answer is there.
     ///
     /// ```
     /// use longshore::prelude::*;

@@ -29,8 +29,8 @@ impl SendQuota {
         });
     }
 
-    /// Accepts `bytes` of the other connection of a relay, whatever is queued. `true`: the output is above its high mark
-    /// now. `None`: the alias is stale, or not relayed.
+    /// Accepts `bytes` of the other connection of a relay, whatever is queued. `true`: the output is above its high
+    /// mark now. `None`: the alias is stale, or not relayed.
     pub(crate) fn reserve_relayed(&self, generation: u32, bytes: usize) -> Option<bool> {
         if self.flags.load(Relaxed) & RELAYED == 0 {
             return None;

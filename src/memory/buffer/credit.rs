@@ -1,7 +1,7 @@
 //! The credit of a received buffer: bytes that its connection counts as unhandled until the buffer is dropped.
 //!
-//! Only connections that ask for it attach credit; another buffer has none, and pays one look at a null pointer when it is
-//! dropped. Each byte of credit is given back once:
+//! Only connections that ask for it attach credit; another buffer has none, and pays one look at a null pointer when it
+//! is dropped. Each byte of credit is given back once:
 //!
 //! | Verb | The credit |
 //! |---|---|
@@ -46,8 +46,8 @@ impl fmt::Debug for Credit {
 }
 
 impl Buffer {
-    /// Has the creditor count the bytes until this buffer is dropped. It takes the place of an earlier credit, which is not
-    /// given back.
+    /// Has the creditor count the bytes until this buffer is dropped. It takes the place of an earlier credit, which is
+    /// not given back.
     pub(crate) fn attach_credit(&mut self, creditor: Arc<dyn Creditor>) {
         let bytes = self.len() as u32; // a buffer holds no more
         if let Some(storage) = &mut self.0 {
@@ -58,9 +58,9 @@ impl Buffer {
 
     /// Lets the connection that the bytes came from count them as handled, although this buffer stays.
     ///
-    /// A connection with [`TcpLimits::window_follows_buffers`](crate::TcpLimits::window_follows_buffers) reads only while the
-    /// buffers that it has delivered and that are not dropped fit its window. What is kept for long is detached, so that
-    /// the connection goes on. On any other buffer this does nothing.
+    /// A connection with [`TcpLimits::window_follows_buffers`](crate::TcpLimits::window_follows_buffers) reads only
+    /// while the buffers that it has delivered and that are not dropped fit its window. What is kept for long is
+    /// detached, so that the connection goes on. On any other buffer this does nothing.
     ///
     /// ```
     /// let mut kept = longshore::Buffer::from("kept in a store");

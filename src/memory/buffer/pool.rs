@@ -9,8 +9,8 @@
 //! The reference that a buffer holds leads to its pool and is the count of the buffers that are out, so counting costs
 //! nothing. A get and a drop are four read-modify-writes: the queue and the reference, twice.
 //!
-//! What it does not do: no timer empties the lists; [`BufferPool::RETAINED_MAX_BYTES`] is what an idle pool can hold for
-//! ever.
+//! What it does not do: no timer empties the lists; [`BufferPool::RETAINED_MAX_BYTES`] is what an idle pool can hold
+//! for ever.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ struct Class {
 
 const CLASSES: usize = 6;
 
-/// Classes are a factor of four apart: a buffer wastes three quarters at worst, a growing one moves seldom, and few lists
-/// keep their memory in the cache of the processor. The last has 64 bytes more than 64 KiB, so that a read for the largest
-/// datagram (65,535 bytes) still has a byte to spare that shows a longer one. The lists of small buffers hold a burst of one
-/// message for each of a few thousand connections.
+/// Classes are a factor of four apart: a buffer wastes three quarters at worst, a growing one moves seldom, and few
+/// lists keep their memory in the cache of the processor. The last has 64 bytes more than 64 KiB, so that a read for
+/// the largest datagram (65,535 bytes) still has a byte to spare that shows a longer one. The lists of small buffers
+/// hold a burst of one message for each of a few thousand connections.
 const CLASS: [Class; CLASSES] = [
     Class {
         capacity: 64,
@@ -131,9 +131,9 @@ impl SizeClasses {
 /// A clone is another handle to the same pool. Buffers outlive their pool safely: what returns after the last handle is
 /// gone is freed with the last buffer.
 ///
-/// There are six classes of size: 64 B, 256 B, 1 KiB, 4 KiB, 16 KiB and 64 KiB + 64 B. A pool retains at most 4096, 4096,
-/// 2048, 512, 128 and 64 unused buffers of them, together
-/// [`RETAINED_MAX_BYTES`](Self::RETAINED_MAX_BYTES), and frees what comes back beyond that.
+/// There are six classes of size: 64 B, 256 B, 1 KiB, 4 KiB, 16 KiB and 64 KiB + 64 B. A pool retains at most 4096,
+/// 4096, 2048, 512, 128 and 64 unused buffers of them, together [`RETAINED_MAX_BYTES`](Self::RETAINED_MAX_BYTES), and
+/// frees what comes back beyond that.
 ///
 /// ```
 /// use longshore::BufferPool;

@@ -1,4 +1,5 @@
-//! What a buffer does as std's collections and streams do: it is read and written, compared, collected, and takes numbers.
+//! What a buffer does as std's collections and streams do: it is read and written, compared, collected, and takes
+//! numbers.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

@@ -73,8 +73,8 @@ impl Requester {
     }
 }
 
-/// Delivers what a process has asked for, behind what it has got before. A full mailbox neither refuses nor drops it: there
-/// are as many of these as the process has asked for. One that has ended needs none.
+/// Delivers what a process has asked for, behind what it has got before. A full mailbox neither refuses nor drops it:
+/// there are as many of these as the process has asked for. One that has ended needs none.
 pub(super) fn deliver<M: Send + 'static>(cx: &mut Context<'_>, to: Pid, message: M) {
     let from = cx.pid();
     let message = Message::new(message);

@@ -52,8 +52,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Gives the connection bytes, or gives them back: the output is full, or the connection has ended and its Disconnect
-    /// is on its way.
+    /// Gives the connection bytes, or gives them back: the output is full, or the connection has ended and its
+    /// Disconnect is on its way.
     pub(super) fn write(
         &mut self,
         cx: &mut Context<'_>,

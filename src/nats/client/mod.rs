@@ -46,7 +46,8 @@ use crate::message::Message;
 pub use calls::{NatsFlush, NatsRequest};
 use link::Link;
 
-/// The actor of a [`Nats`](super::Nats): it holds the connection to a server. See [`Nats::client`](super::Nats::client).
+/// The actor of a [`Nats`](super::Nats): it holds the connection to a server. See
+/// [`Nats::client`](super::Nats::client).
 ///
 /// It answers two requests, for callers that are no processes: [`NatsRequest`] and [`NatsFlush`].
 pub struct Client {

@@ -1,5 +1,5 @@
-//! The JSON of INFO and CONNECT (RFC 8259), strict and bounded: no input makes it recurse deeper than [`MAX_DEPTH`], and
-//! what it allocates is at most a small multiple of the input, which the parser bounds.
+//! The JSON of INFO and CONNECT (RFC 8259), strict and bounded: no input makes it recurse deeper than [`MAX_DEPTH`],
+//! and what it allocates is at most a small multiple of the input, which the parser bounds.
 
 use std::fmt::Write as _;
 

@@ -298,7 +298,8 @@ fn bare(kind: Verb, end: usize, arguments: &Range<usize>) -> Result<Scan, Protoc
     }
 }
 
-/// `subject sid [reply] [header size] size`, and the bytes behind the line. `sizes` is how many there are before the last.
+/// `subject sid [reply] [header size] size`, and the bytes behind the line. `sizes` is how many there are before the
+/// last.
 fn scan_message(
     bytes: &[u8],
     arguments: Range<usize>,

@@ -1,5 +1,5 @@
-//! What the parser must find, by a plain reading of all bytes at once; and the script that compares both, which the fuzzer
-//! and `cargo test` run.
+//! What the parser must find, by a plain reading of all bytes at once; and the script that compares both, which the
+//! fuzzer and `cargo test` run.
 
 use super::info::ServerInfo;
 use super::{Limits, MAX_INFO, Msg, Op, Parser, ProtocolError};
@@ -222,8 +222,8 @@ pub(crate) fn in_reads(limits: Limits, sizes: &[u8], mut stream: &[u8]) -> Outco
     (found, Ok(()))
 }
 
-/// Two bytes for the limits, a byte for the number of read sizes, these, and then the stream: any cut of it must give what
-/// one reading gives.
+/// Two bytes for the limits, a byte for the number of read sizes, these, and then the stream: any cut of it must give
+/// what one reading gives.
 pub(crate) fn fuzz_parser(script: &[u8]) {
     let Some((&[line, payload, count], rest)) = script.split_first_chunk() else {
         return;

@@ -46,15 +46,15 @@ pub struct TcpConnectionOptions {
     pub local_addr: Option<SocketAddr>,
     /// A header of the PROXY protocol, which the peer gets before anything else.
     pub proxy_header: Option<ProxyHeader>,
-    /// When a connection that is lost, or could not be made, is tried again, under the same alias. `None`, the default: its
-    /// owner gets the Disconnect. With a policy the owner gets a
-    /// [`MessageTcpReconnecting`](crate::MessageTcpReconnecting) for each loss, and then a Connect; the Disconnect stays the
-    /// last message, of a connection that this side has ended or given up. What the peer or the network does to it is a loss:
-    /// its end, a reset, an error, silence, a handshake that fails. A frame that is none is not, nor is an owner that does not
-    /// keep up.
+    /// When a connection that is lost, or could not be made, is tried again, under the same alias. `None`, the default:
+    /// its owner gets the Disconnect. With a policy the owner gets a
+    /// [`MessageTcpReconnecting`](crate::MessageTcpReconnecting) for each loss, and then a Connect; the Disconnect
+    /// stays the last message, of a connection that this side has ended or given up. What the peer or the network does
+    /// to it is a loss: its end, a reset, an error, silence, a handshake that fails. A frame that is none is not, nor
+    /// is an owner that does not keep up.
     ///
-    /// A session sees no end of its peer then, unless [`half_open`](ConnectionOptions::half_open) is set: the connection is
-    /// lost when the session has come to it.
+    /// A session sees no end of its peer then, unless [`half_open`](ConnectionOptions::half_open) is set: the
+    /// connection is lost when the session has come to it.
     pub reconnect: Option<ReconnectPolicy>,
     /// Options of each connection.
     pub connection: ConnectionOptions,

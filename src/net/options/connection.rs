@@ -30,14 +30,15 @@ pub struct ConnectionOptions {
     pub read_buffer_size: usize,
     /// Where buffers of received bytes come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
-    /// Keep-alive probes after this long without traffic, in whole seconds, from 1 to 32,767 (RFC 9293 section 3.8.4, tcp(7)).
-    /// `None`, the default: none.
+    /// Keep-alive probes after this long without traffic, in whole seconds, from 1 to 32,767 (RFC 9293 section 3.8.4,
+    /// tcp(7)). `None`, the default: none.
     pub keep_alive_period: Option<Duration>,
     /// How bytes become messages.
     pub framing: Framing,
-    /// The owner decides what happens after the peer's FIN: it gets a `MessageTcpPeerClosed`, can still send, and closes
-    /// when it is done. Off by default: the connection closes by itself when the owner has handled everything received and
-    /// all that it sent while doing so has gone out. Turn it on where replies are made later, or by another process.
+    /// The owner decides what happens after the peer's FIN: it gets a `MessageTcpPeerClosed`, can still send, and
+    /// closes when it is done. Off by default: the connection closes by itself when the owner has handled everything
+    /// received and all that it sent while doing so has gone out. Turn it on where replies are made later, or by
+    /// another process.
     pub half_open: bool,
     /// Closes the connection when the mailbox of its owner is full, instead of pausing it.
     pub close_on_full_mailbox: bool,
@@ -103,8 +104,8 @@ impl ConnectionOptions {
         self.limits.validate()
     }
 
-    /// Prepares for a session, which gets raw bytes, sees the peer's end and frames its input itself: takes the framing and
-    /// the frame timeout out.
+    /// Prepares for a session, which gets raw bytes, sees the peer's end and frames its input itself: takes the framing
+    /// and the frame timeout out.
     pub(crate) fn take_framing(&mut self) -> (Framing, Option<Duration>) {
         // The session decides what the end of its peer means, and frames its input itself.
         self.half_open = true;

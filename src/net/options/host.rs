@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A host keeps what it was given and checks it when it is used: a text that is neither an address nor a name is an
-//! [`ConfigError`] that names the field `host`. What it does not do: it holds no port, and a zone by name is looked up each
-//! time, because the number of an interface may change.
+//! [`ConfigError`] that names the field `host`. What it does not do: it holds no port, and a zone by name is looked up
+//! each time, because the number of an interface may change.
 
 use std::fmt;
 use std::io;
@@ -26,9 +26,9 @@ const LONGEST_NAME: usize = 254;
 
 /// A host: an IP address, with its zone if it has one; the name of one; or all interfaces, which is the empty text.
 ///
-/// It is made of text, as in `127.0.0.1`, `::1`, `[::1]`, `fe80::1%2`, `fe80::1%eth0` or `example.com`, or of an address of
-/// std, and it keeps all that it was given. A zone (RFC 4007 section 11) is the number of an interface; on Linux its name, too.
-/// A text that is none of these is refused by the socket that is made with it.
+/// It is made of text, as in `127.0.0.1`, `::1`, `[::1]`, `fe80::1%2`, `fe80::1%eth0` or `example.com`, or of an
+/// address of std, and it keeps all that it was given. A zone (RFC 4007 section 11) is the number of an interface; on
+/// Linux its name, too. A text that is none of these is refused by the socket that is made with it.
 ///
 /// ```
 /// use longshore::Host;
@@ -110,8 +110,8 @@ impl Host {
         Some(HostKind::V6 { ip, flow: 0, zone })
     }
 
-    /// Splits `host:port`, `[v6]:port` or `:port`; without a port it is 0. What is no port stays with the host, which is
-    /// then refused with it.
+    /// Splits `host:port`, `[v6]:port` or `:port`; without a port it is 0. What is no port stays with the host, which
+    /// is then refused with it.
     pub(super) fn split(text: &str) -> (Self, u16) {
         match text.rsplit_once(':') {
             // An address of IPv6 without brackets has colons, and its last group is not a port.
@@ -221,8 +221,8 @@ impl Host {
     }
 }
 
-/// Whether the last part is a number: no top-level domain is one (RFC 3696 section 2), and resolvers take such a text for an
-/// address in an old notation, `8080` for 0.0.31.144 and `010.0.0.1` for 8.0.0.1.
+/// Whether the last part is a number: no top-level domain is one (RFC 3696 section 2), and resolvers take such a text
+/// for an address in an old notation, `8080` for 0.0.31.144 and `010.0.0.1` for 8.0.0.1.
 fn ends_in_number(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let last = name.rsplit('.').next().unwrap_or(name);

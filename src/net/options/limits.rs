@@ -51,15 +51,15 @@ pub struct TcpLimits {
     /// 256 KiB by default.
     pub input_window: u32,
     /// Counts delivered input against `input_window` until its [`Buffer`](crate::Buffer) is dropped, and not until the
-    /// owner's handler has returned. For an owner that passes buffers on, to a process or to another connection: the peer
-    /// is slowed to what these take, and at most the window and one read wait. A buffer that is kept for long stops the
-    /// connection, unless it is [detached](crate::Buffer::detach). What a session leaves in its input, and frames that a
-    /// session cuts, count as handled. Off by default.
+    /// owner's handler has returned. For an owner that passes buffers on, to a process or to another connection: the
+    /// peer is slowed to what these take, and at most the window and one read wait. A buffer that is kept for long
+    /// stops the connection, unless it is [detached](crate::Buffer::detach). What a session leaves in its input, and
+    /// frames that a session cuts, count as handled. Off by default.
     pub window_follows_buffers: bool,
     /// Time for the TLS handshake. 10 s by default.
     pub handshake_timeout: Option<Duration>,
-    /// Time from the accept to the first byte of a peer that has to begin a TLS handshake, within `handshake_timeout`. 5 s by
-    /// default.
+    /// Time from the accept to the first byte of a peer that has to begin a TLS handshake, within `handshake_timeout`.
+    /// 5 s by default.
     pub first_byte_timeout: Option<Duration>,
     /// Closes the connection after this long without a byte in either direction. Off by default.
     pub idle_timeout: Option<Duration>,

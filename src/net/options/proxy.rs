@@ -118,9 +118,10 @@ impl fmt::Display for IpNetwork {
 
 /// Whether the connections of a listener begin with a header of the PROXY protocol, version 1 or 2.
 ///
-/// The header says for whom a proxy opens the connection. It comes first, before a TLS handshake. The specification forbids
-/// guessing whether it is there: a connection of a listener that requires it and does not get it is closed, and so is one of a
-/// peer outside of the trusted networks, before anything of it is read. See the [guide](crate::guide::connecting).
+/// The header says for whom a proxy opens the connection. It comes first, before a TLS handshake. The specification
+/// forbids guessing whether it is there: a connection of a listener that requires it and does not get it is closed, and
+/// so is one of a peer outside of the trusted networks, before anything of it is read. See the
+/// [guide](crate::guide::connecting).
 ///
 /// ```
 /// use longshore::{ProxyProtocol, TcpServerOptions};
@@ -137,8 +138,8 @@ pub enum ProxyProtocol {
     Off,
     /// Each connection begins with one.
     Required {
-        /// The networks of the proxies; at least one. Peers of a Unix domain socket have no address: there the permission
-        /// bits of the file say who is trusted, and this is not looked at.
+        /// The networks of the proxies; at least one. Peers of a Unix domain socket have no address: there the
+        /// permission bits of the file say who is trusted, and this is not looked at.
         trusted: Vec<IpNetwork>,
         /// Time for the header, from the accept on; 3 s by default.
         timeout: Duration,

@@ -25,8 +25,8 @@ pub struct ReconnectPolicy {
     pub first: Duration,
     /// The longest wait. A connection that has stood for this long lets the waits begin anew. 30 s by default.
     pub max: Duration,
-    /// The share of a wait, from 0 to 1, of which a random part is left out, so that the clients of a server that has failed
-    /// do not all come back at once. 0.5 by default: a wait of 8 s takes from 4 to 8.
+    /// The share of a wait, from 0 to 1, of which a random part is left out, so that the clients of a server that has
+    /// failed do not all come back at once. 0.5 by default: a wait of 8 s takes from 4 to 8.
     pub jitter: f64,
     /// Time without a connection after which it is given up, with a Disconnect. `None`, the default: never.
     pub give_up_after: Option<Duration>,

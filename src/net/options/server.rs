@@ -42,15 +42,15 @@ pub enum AtLimit {
 #[non_exhaustive]
 #[doc(alias = "TCPServerOptions")]
 pub struct TcpServerOptions {
-    /// The interface; empty for all of them, IPv4 and IPv6. An address and `localhost` are taken as they are; another name is
-    /// resolved by `bind`, which blocks meanwhile.
+    /// The interface; empty for all of them, IPv4 and IPv6. An address and `localhost` are taken as they are; another
+    /// name is resolved by `bind`, which blocks meanwhile.
     pub host: Host,
     /// The port; 0 lets the operating system choose, see [`TcpServer::local_addr`](crate::TcpServer::local_addr).
     pub port: u16,
     /// Names of the processes that own the connections, in turn: connection number i belongs to the process named
-    /// `process_pool[i % n]`, or to the next one that lives; with none alive it is closed and counted. Empty: the parent
-    /// process owns them all. A name that belongs to a [`Pool`](crate::Pool) is refused by `spawn_meta`, and one that
-    /// becomes a pool's later is skipped.
+    /// `process_pool[i % n]`, or to the next one that lives; with none alive it is closed and counted. Empty: the
+    /// parent process owns them all. A name that belongs to a [`Pool`](crate::Pool) is refused by `spawn_meta`, and one
+    /// that becomes a pool's later is skipped.
     pub process_pool: Vec<Name>,
     /// Turns TLS on.
     pub cert_manager: Option<CertManager>,
@@ -62,16 +62,17 @@ pub struct TcpServerOptions {
     pub max_connections: Option<usize>,
     /// What happens with more.
     pub at_limit: AtLimit,
-    /// Connections accepted in each second of the node's clock, at most; more wait in the backlog. Those that another limit
-    /// refuses do not count. `None`: no limit.
+    /// Connections accepted in each second of the node's clock, at most; more wait in the backlog. Those that another
+    /// limit refuses do not count. `None`: no limit.
     pub accept_rate: Option<u32>,
-    /// Connections at once from one IPv4 address, or from one network of IPv6 addresses; more are closed. `None`: no limit.
+    /// Connections at once from one IPv4 address, or from one network of IPv6 addresses; more are closed. `None`: no
+    /// limit.
     pub max_connections_per_ip: Option<usize>,
-    /// The bits that the addresses of such a network have in common, from 1 to 128. 64 by default, because a host has a network
-    /// of that size for itself as a rule (RFC 4291 section 2.5.4).
+    /// The bits that the addresses of such a network have in common, from 1 to 128. 64 by default, because a host has a
+    /// network of that size for itself as a rule (RFC 4291 section 2.5.4).
     pub per_ip_v6_prefix: u8,
-    /// Whether each connection begins with a header of the PROXY protocol. Limits for each address count the address of the
-    /// proxy.
+    /// Whether each connection begins with a header of the PROXY protocol. Limits for each address count the address of
+    /// the proxy.
     pub proxy_protocol: ProxyProtocol,
     /// Options of each connection.
     pub connection: ConnectionOptions,

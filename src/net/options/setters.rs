@@ -1,7 +1,7 @@
 //! The setters of options: `TcpLimits::default().with_idle_timeout(..)`.
 
-/// Gives options a consuming setter for each field: one that converts, one that takes the value as it is (numbers, whose
-/// literals would not convert), and two for the value of an option, converted and as it is.
+/// Gives options a consuming setter for each field: one that converts, one that takes the value as it is (numbers,
+/// whose literals would not convert), and two for the value of an option, converted and as it is.
 macro_rules! setters {
     ($($(#[$doc:meta])* $setter:ident, $($field:ident).+ : $how:tt $type:ty;)*) => {
         $(setters!(@one $(#[$doc])* $setter, [$($field).+], $how, $type);)*

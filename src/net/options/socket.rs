@@ -32,8 +32,8 @@ pub struct SocketOptions {
     /// Unanswered keep-alive probes until the connection is given up, from 1 to 127.
     pub keep_alive_count: Option<u32>,
     /// End connections by a reset instead of an orderly end when they are closed (SO_LINGER with zero): bytes that the
-    /// peer's kernel has not acknowledged are lost, and no TIME_WAIT stays behind. Off by default. Lingering for a time is
-    /// not offered, because it blocks; [`TcpLimits::close_timeout`](crate::TcpLimits::close_timeout) and
+    /// peer's kernel has not acknowledged are lost, and no TIME_WAIT stays behind. Off by default. Lingering for a time
+    /// is not offered, because it blocks; [`TcpLimits::close_timeout`](crate::TcpLimits::close_timeout) and
     /// [`TcpLimits::linger_timeout`](crate::TcpLimits::linger_timeout) do it without.
     #[doc(alias = "linger")]
     pub reset_on_close: bool,

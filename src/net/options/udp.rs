@@ -21,15 +21,15 @@ use crate::memory::buffer::BufferPool;
 #[non_exhaustive]
 #[doc(alias = "UDPServerOptions")]
 pub struct UdpServerOptions {
-    /// The interface; empty for all of them, IPv4 and IPv6. An address and `localhost` are taken as they are; another name is
-    /// resolved by `bind`, which blocks meanwhile.
+    /// The interface; empty for all of them, IPv4 and IPv6. An address and `localhost` are taken as they are; another
+    /// name is resolved by `bind`, which blocks meanwhile.
     pub host: Host,
     /// The port; 0 lets the operating system choose, see [`UdpServer::local_addr`](crate::UdpServer::local_addr).
     pub port: u16,
     /// The name of the process that gets the datagrams; a pool spreads them. `None`: the parent process.
     pub process: Option<Name>,
-    /// The longest datagram taken whole, in bytes; longer ones are cut and flagged. Ignored if there is a `buffer_pool`.
-    /// 65,536 by default, which is more than a datagram can have.
+    /// The longest datagram taken whole, in bytes; longer ones are cut and flagged. Ignored if there is a
+    /// `buffer_pool`. 65,536 by default, which is more than a datagram can have.
     pub buffer_size: usize,
     /// Where buffers come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
@@ -39,13 +39,14 @@ pub struct UdpServerOptions {
     pub broadcast: bool,
     /// Multicast groups to join.
     pub multicast: Vec<IpAddr>,
-    /// Bytes that may wait to be sent before sends are refused; a datagram counts as 64 bytes at least. 1 MiB by default.
+    /// Bytes that may wait to be sent before sends are refused; a datagram counts as 64 bytes at least. 1 MiB by
+    /// default.
     pub output_limit: u32,
     /// Report each datagram that could not be sent to the owner, as a `MessageUdpError`; by default they are counted.
     pub report_errors: bool,
-    /// Give datagrams that wait for one peer and have one size to the kernel in one call, which cuts them apart again (UDP
-    /// segmentation offload). Nothing changes on the wire, but a packet capture on this machine sees them before the cut. Linux
-    /// only; where the kernel or the device cannot do it, they are sent one by one. On by default.
+    /// Give datagrams that wait for one peer and have one size to the kernel in one call, which cuts them apart again
+    /// (UDP segmentation offload). Nothing changes on the wire, but a packet capture on this machine sees them before
+    /// the cut. Linux only; where the kernel or the device cannot do it, they are sent one by one. On by default.
     pub segmentation_offload: bool,
     /// Options of the socket.
     pub socket: SocketOptions,
@@ -132,8 +133,8 @@ impl UdpServerOptions {
         Ok(())
     }
 
-    /// Whether a socket of this host has the family of the address: the unspecified one of IPv6, all interfaces and names
-    /// may have both.
+    /// Whether a socket of this host has the family of the address: the unspecified one of IPv6, all interfaces and
+    /// names may have both.
     fn reaches(&self, ip: IpAddr) -> bool {
         match (self.host.ip(), ip.to_canonical()) {
             // A socket of IPv6 alone reaches no mapped address.

@@ -1,8 +1,8 @@
 //! Options of sockets in the file system: those of the internet without what means nothing there.
 //!
-//! A stream of a Unix domain socket is served by the same code as one of TCP, which takes the options of TCP; each type here
-//! becomes one of those. What both have in common, [`ConnectionOptions`], still has options of TCP in it, and these are
-//! refused by name.
+//! A stream of a Unix domain socket is served by the same code as one of TCP, which takes the options of TCP; each type
+//! here becomes one of those. What both have in common, [`ConnectionOptions`], still has options of TCP in it, and
+//! these are refused by name.
 
 use std::time::Duration;
 
@@ -30,11 +30,12 @@ use crate::tls::{CertManager, TlsClientOptions, TlsServerOptions};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UnixServerOptions {
-    /// The permission bits of the file, at most 0o777. `None`: what the umask of the process leaves of 0o777, see unix(7);
-    /// connecting needs the permission to write. An abstract name has none.
+    /// The permission bits of the file, at most 0o777. `None`: what the umask of the process leaves of 0o777, see
+    /// unix(7); connecting needs the permission to write. An abstract name has none.
     pub file_mode: Option<u32>,
-    /// Remove a socket file that is in the way if no program listens on it: one that a killed program has left behind. Another
-    /// file is never removed. Off by default, because two programs that start at one moment can take each other's file away.
+    /// Remove a socket file that is in the way if no program listens on it: one that a killed program has left behind.
+    /// Another file is never removed. Off by default, because two programs that start at one moment can take each
+    /// other's file away.
     pub remove_stale: bool,
     /// Names of the processes that own the connections, in turn; see
     /// [`TcpServerOptions::process_pool`](crate::TcpServerOptions::process_pool).
@@ -51,7 +52,8 @@ pub struct UnixServerOptions {
     pub accept_rate: Option<u32>,
     /// Whether each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
-    /// Options of each connection. Of the socket's, `backlog` and the sizes of the buffers hold; the others are refused.
+    /// Options of each connection. Of the socket's, `backlog` and the sizes of the buffers hold; the others are
+    /// refused.
     pub connection: ConnectionOptions,
 }
 
@@ -248,13 +250,13 @@ pub struct UnixDatagramOptions {
     pub remove_stale: bool,
     /// The name of the process that gets the datagrams; a pool spreads them. `None`: the parent process.
     pub process: Option<Name>,
-    /// The longest datagram taken whole, in bytes; longer ones are cut and flagged. Ignored if there is a `buffer_pool`.
-    /// 65,536 by default and at most.
+    /// The longest datagram taken whole, in bytes; longer ones are cut and flagged. Ignored if there is a
+    /// `buffer_pool`. 65,536 by default and at most.
     pub buffer_size: usize,
     /// Where buffers come from. `None`: the node's pool.
     pub buffer_pool: Option<BufferPool>,
-    /// Bytes that may wait for the socket's turn before sends are refused; a datagram counts as 64 bytes at least. 1 MiB by
-    /// default.
+    /// Bytes that may wait for the socket's turn before sends are refused; a datagram counts as 64 bytes at least. 1
+    /// MiB by default.
     pub output_limit: u32,
     /// Report each datagram that could not be sent to the owner, as a `MessageUdpError`; by default they are counted.
     pub report_errors: bool,

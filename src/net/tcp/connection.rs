@@ -1,16 +1,17 @@
-//! The driver of one established connection: polls the machine and does what it asks for, with the socket and the owner.
+//! The driver of one established connection: polls the machine and does what it asks for, with the socket and the
+//! owner.
 //!
 //! ```text
 //!  readiness ─▶ drive: poll the machine: deliver, read … until it waits, or the budget is spent
 //!  commands  ─▶ machine ─▶ flush (once per activation): transmit, then drive
 //! ```
 //!
-//! Delivery stops when the owner's mailbox is full: the refused message is kept in the [`DeliveryWindow`], reading stops,
-//! and goes on when the mailbox is half drained. Reading also stops when the owner has too many bytes unhandled that this
-//! connection delivered.
+//! Delivery stops when the owner's mailbox is full: the refused message is kept in the [`DeliveryWindow`], reading
+//! stops, and goes on when the mailbox is half drained. Reading also stops when the owner has too many bytes unhandled
+//! that this connection delivered.
 //!
-//! Connect and Disconnect cannot be refused. The Disconnect waits for the data before it; the socket does not: it is closed
-//! as soon as the connection has ended.
+//! Connect and Disconnect cannot be refused. The Disconnect waits for the data before it; the socket does not: it is
+//! closed as soon as the connection has ended.
 //!
 //! A socket is closed with a reset when anything that was accepted has not been sent, so that the peer does not take a
 //! part for the whole.
@@ -132,8 +133,8 @@ impl Driver {
         self.drive_machine(cx)
     }
 
-    /// Does what the machine asks for until it waits, has ended, or has output for the flush. A table with an arm for each
-    /// output of the machine, longer than other functions so that it can be read as one.
+    /// Does what the machine asks for until it waits, has ended, or has output for the flush. A table with an arm for
+    /// each output of the machine, longer than other functions so that it can be read as one.
     fn drive_machine(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         // An owner that has paused reading would never learn of a reset.
         if self.hung_up && self.reads_nothing() {
@@ -250,7 +251,8 @@ impl MetaProcess for Driver {
 
     fn init(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         begin_with_owner(cx, self.owner);
-        // What the peer sent right behind its connect is here by now, as a rule, and registering reports no change then.
+        // What the peer sent right behind its connect is here by now, as a rule, and registering reports no change
+        // then.
         self.readable = true;
         self.drive(cx)?;
         if self.machine.is_handshaking() {

@@ -51,8 +51,8 @@ use crate::simulation;
 
 /// A TCP connection meta-process that this side opens.
 ///
-/// Spawned, it connects, and its owner gets a `MessageTcpConnect`, or a `MessageTcpDisconnect` that says why not. What is
-/// sent before it is connected waits, within the output limit.
+/// Spawned, it connects, and its owner gets a `MessageTcpConnect`, or a `MessageTcpDisconnect` that says why not. What
+/// is sent before it is connected waits, within the output limit.
 ///
 /// ```no_run
 /// use longshore::prelude::*;

@@ -4,16 +4,16 @@
 //!  stripe: deliver, unacked += n ─▶ owner ─▶ … ─▶ drop: pending += n ── a quarter of the window ──▶ stripe: unacked -= pending
 //! ```
 //!
-//! 1. `give_back`: the bytes are pending. The step that brings them to a quarter of the window takes all of them, and sends
-//!    them to the connection.
+//! 1. `give_back`: the bytes are pending. The step that brings them to a quarter of the window takes all of them, and
+//!    sends them to the connection.
 //! 2. `close`: the connection counts no longer what it has delivered so far, because it was relayed or handed over.
 //!
-//! What stays pending is less than a quarter, so a window whose buffers have all been dropped is not full. Of two threads
-//! that both find a quarter one takes everything, and the other takes nothing: each byte is sent once, by the
+//! What stays pending is less than a quarter, so a window whose buffers have all been dropped is not full. Of two
+//! threads that both find a quarter one takes everything, and the other takes nothing: each byte is sent once, by the
 //! read-modify-write that takes it. So the orderings are relaxed; the command queue carries the number.
 //!
-//! A thread that has passed the look at `is_closed` may still send after the close: the connection subtracts what it has
-//! not counted, and reads at most that much beyond its window, once.
+//! A thread that has passed the look at `is_closed` may still send after the close: the connection subtracts what it
+//! has not counted, and reads at most that much beyond its window, once.
 
 use std::fmt;
 use std::sync::Arc;

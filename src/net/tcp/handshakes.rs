@@ -10,11 +10,12 @@
 //! 4. The flight has left, and the peer is waited for again, from now on.
 //! 5. The handshake is done.
 //!
-//! When places run out, those give way that hold one and do nothing: the silent handshake that has waited longest, at once if
-//! another connection is known to be there; of those that have begun, the one that has waited longest, after [`STALL_MS`]. A
-//! listener that is full cannot know whether a connection waits in its backlog: then a silent one has this time as well. A handshake that is asked to give way looks
-//! at its socket once, because its peer's bytes may have come meanwhile. Bytes that complete no step are no progress, so that
-//! a peer that sends them one by one gains nothing.
+//! When places run out, those give way that hold one and do nothing: the silent handshake that has waited longest, at
+//! once if another connection is known to be there; of those that have begun, the one that has waited longest, after
+//! [`STALL_MS`]. A listener that is full cannot know whether a connection waits in its backlog: then a silent one has
+//! this time as well. A handshake that is asked to give way looks at its socket once, because its peer's bytes may have
+//! come meanwhile. Bytes that complete no step are no progress, so that a peer that sends them one by one gains
+//! nothing.
 //!
 //! What it does not do: it counts no time by itself, and knows nothing of sockets.
 

@@ -4,16 +4,16 @@
 //! A [`ConnectionPermit`] is acquired with each accept and lives as long as its connection. Dropping it makes room, and
 //! wakes the listener if that waits for room.
 //!
-//! 1. *The listener looks* (`has_room`): the counts are read. If they are at a limit, `awaits_permit` is set and they are
-//!    read again.
+//! 1. *The listener looks* (`has_room`): the counts are read. If they are at a limit, `awaits_permit` is set and they
+//!    are read again.
 //! 2. *A permit is dropped, or its handshake is done*: the count is reduced, then `awaits_permit` is cleared; if it was
 //!    set, the listener gets a `Resume`.
 //!
-//! Only the listener acquires permits, so room that it has seen stays until it takes it. Handshakes begin elsewhere: there may
-//! be more of them than the limit, by those that were silent when the listener looked. Bad interleaving: the listener
-//! finds no room, the last connection ends and finds no listener waiting, the listener begins to wait and is never woken.
-//! Excluded because the listener reads the counts again after it has set `awaits_permit`: both sides write first and read
-//! then, in one total order (`SeqCst`), so at least one of them sees the other.
+//! Only the listener acquires permits, so room that it has seen stays until it takes it. Handshakes begin elsewhere:
+//! there may be more of them than the limit, by those that were silent when the listener looked. Bad interleaving: the
+//! listener finds no room, the last connection ends and finds no listener waiting, the listener begins to wait and is
+//! never woken. Excluded because the listener reads the counts again after it has set `awaits_permit`: both sides write
+//! first and read then, in one total order (`SeqCst`), so at least one of them sees the other.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -87,8 +87,8 @@ impl ConnectionLimiter {
         self.open.load(Relaxed)
     }
 
-    /// Returns whether one more connection would be within `max`, and its handshake within `max_handshakes`. If not, the
-    /// next connection that ends, or handshake that is done, wakes the listener.
+    /// Returns whether one more connection would be within `max`, and its handshake within `max_handshakes`. If not,
+    /// the next connection that ends, or handshake that is done, wakes the listener.
     pub(super) fn has_room(&self, max: Option<usize>, max_handshakes: Option<usize>) -> bool {
         let within = |count: &AtomicUsize, max: Option<usize>| {
             max.is_none_or(|max| count.load(SeqCst) < max)

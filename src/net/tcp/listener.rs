@@ -167,12 +167,13 @@ impl TcpServer {
 
     /// Checks the options, then binds and listens.
     ///
-    /// An address, with its zone if it has one, and `localhost` are taken as they are. Another name is resolved by the operating
-    /// system, and **the calling thread is blocked** until the resolver answers, for seconds if it does not; a worker does nothing
-    /// else then. From 100 ms on that is a record. Bind to an address, or call this before the node is started.
+    /// An address, with its zone if it has one, and `localhost` are taken as they are. Another name is resolved by the
+    /// operating system, and **the calling thread is blocked** until the resolver answers, for seconds if it does not;
+    /// a worker does nothing else then. From 100 ms on that is a record. Bind to an address, or call this before the
+    /// node is started.
     ///
-    /// Of several addresses of a name the first that can be bound is bound, and no other one: one socket with one port, also if
-    /// that is 0. A port that is in use there is an error, and is not looked for at the next address.
+    /// Of several addresses of a name the first that can be bound is bound, and no other one: one socket with one port,
+    /// also if that is 0. A port that is in use there is an error, and is not looked for at the next address.
     ///
     /// # Errors
     ///
@@ -290,13 +291,13 @@ impl TcpServer {
         ))
     }
 
-    /// Takes over a socket that is bound and listening already, for instance one handed over by a service manager. Of the
-    /// options, those of the address and the backlog do not apply.
+    /// Takes over a socket that is bound and listening already, for instance one handed over by a service manager. Of
+    /// the options, those of the address and the backlog do not apply.
     ///
     /// # Errors
     ///
-    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says. A socket that does not listen is
-    /// `InvalidInput`.
+    /// [`BindError::Option`] names a wrong field; otherwise what the operating system says. A socket that does not
+    /// listen is `InvalidInput`.
     ///
     /// ```
     /// use longshore::prelude::*;

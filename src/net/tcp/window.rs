@@ -2,8 +2,8 @@
 //! mailbox refused.
 //!
 //! A mailbox is bounded in messages. The window bounds in bytes what one connection has in it, so an owner that answers
-//! each byte with a byte never has more to send than its output takes, and an echo to a peer that does not read is bounded
-//! by itself.
+//! each byte with a byte never has more to send than its output takes, and an echo to a peer that does not read is
+//! bounded by itself.
 //!
 //! ```text
 //!   |◀───────────────── unacked ─────────────────▶|
@@ -12,17 +12,18 @@
 //!
 //! Transitions:
 //!
-//! 1. `delivered`: the bytes are unacked. Once they are half the limit and no acknowledgement is in flight, the caller is
-//!    to request one behind the data, which covers all of them.
-//! 2. `acked`: that many bytes have been handled. When the acknowledgement in flight has returned as a whole, the next one
-//!    may be due, as in 1.
+//! 1. `delivered`: the bytes are unacked. Once they are half the limit and no acknowledgement is in flight, the caller
+//!    is to request one behind the data, which covers all of them.
+//! 2. `acked`: that many bytes have been handled. When the acknowledgement in flight has returned as a whole, the next
+//!    one may be due, as in 1.
 //! 3. `refuse`: the mailbox was full. Nothing is delivered until the caller takes the message again.
 //!
-//! The window is *blocked* while a message is refused or the limit is reached. It never stays blocked: half the limit is
-//! reached before the limit, so an acknowledgement is in flight then, and the mailbox that refused resumes its senders.
+//! The window is *blocked* while a message is refused or the limit is reached. It never stays blocked: half the limit
+//! is reached before the limit, so an acknowledgement is in flight then, and the mailbox that refused resumes its
+//! senders.
 //!
-//! With `window_follows_buffers` no acknowledgement is requested: each delivered buffer carries credit, and what is given back
-//! when it is dropped is the `acked` of 2; see [`InputCredit`].
+//! With `window_follows_buffers` no acknowledgement is requested: each delivered buffer carries credit, and what is
+//! given back when it is dropped is the `acked` of 2; see [`InputCredit`].
 //!
 //! What it does not do: it delivers nothing, and does not know who acknowledges.
 
@@ -85,8 +86,8 @@ impl DeliveryWindow {
         self.next_ack()
     }
 
-    /// Everything that was delivered has been handled or given back, and no acknowledgement is in flight. What a buffer that
-    /// was delivered before gives back later counts for nothing.
+    /// Everything that was delivered has been handled or given back, and no acknowledgement is in flight. What a buffer
+    /// that was delivered before gives back later counts for nothing.
     pub(super) fn reset(&mut self) {
         (self.unacked, self.ack_in_flight) = (0, 0);
         if let Some(rare) = &mut self.rare

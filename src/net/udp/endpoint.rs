@@ -5,11 +5,11 @@
 //!  push ─▶ queue ─▶ flush: send until the socket takes no more, in batches
 //! ```
 //!
-//! Room for output is watched from the refusal of a datagram until everything has left. Otherwise the system would report room
-//! behind each datagram that leaves, and wake the loop for nothing.
+//! Room for output is watched from the refusal of a datagram until everything has left. Otherwise the system would
+//! report room behind each datagram that leaves, and wake the loop for nothing.
 //!
-//! What it does not do: it knows of no other socket of its server. Which of several a datagram leaves from is decided by the
-//! server, with [`Endpoint::has`] and [`Endpoint::reaches`].
+//! What it does not do: it knows of no other socket of its server. Which of several a datagram leaves from is decided
+//! by the server, with [`Endpoint::has`] and [`Endpoint::reaches`].
 
 use std::io;
 use std::net::SocketAddr;

@@ -149,8 +149,8 @@ impl Run<'_> {
         entry.cancel_timer(&services.timers);
         // The alias is stale before `terminate` runs, so that no sender adds to what has been counted as unsent.
         let unsent = services.commands.invalidate(alias) as u64;
-        // By its own deadline or by that of the stop, which of them came first. What a connection has not sent is counted;
-        // one that waits for its peer's end only has sent everything.
+        // By its own deadline or by that of the stop, which of them came first. What a connection has not sent is
+        // counted; one that waits for its peer's end only has sent everything.
         let is_cut_off = unsent > 0 || (*reason == Reason::Kill && !entry.meta.reports_end());
         if is_cut_off && matches!(self.inner.phase, StopPhase::Finishing) {
             services.commands.count_unflushed();

@@ -1,16 +1,16 @@
 //! What a full mailbox does with a further message: its policy.
 //!
-//! A mailbox that refuses has nothing here. One that drops has an [`Overflow`] in the rarely used part of its state while
-//! its process lives, and a push to it that finds no room comes back with [`PushError::Overflow`](super::PushError), so
-//! that a push which finds room does not look at the policy. The caller pushes once more with [`Mailbox::push_over`],
-//! and drops what comes out behind the lock.
+//! A mailbox that refuses has nothing here. One that drops has an [`Overflow`] in the rarely used part of its state
+//! while its process lives, and a push to it that finds no room comes back with
+//! [`PushError::Overflow`](super::PushError), so that a push which finds room does not look at the policy. The caller
+//! pushes once more with [`Mailbox::push_over`], and drops what comes out behind the lock.
 //!
 //! A mailbox that drops the oldest message must have it at hand. So its consumer takes no batch: the count of urgent
 //! messages is kept above zero, which sends it to the lock for each message.
 //!
-//! Only messages of users, values of events and requests are dropped. Data of sockets waits for its turn, and signals, answers and
-//! acknowledgements are not bounded. If nothing else is queued, a mailbox that drops the oldest takes one message more: the
-//! latest one always gets through.
+//! Only messages of users, values of events and requests are dropped. Data of sockets waits for its turn, and signals,
+//! answers and acknowledgements are not bounded. If nothing else is queued, a mailbox that drops the oldest takes one
+//! message more: the latest one always gets through.
 
 use super::{Mailbox, MailboxState, Pushed, Status};
 use crate::base::sync::atomic::Ordering::Relaxed;
@@ -19,8 +19,8 @@ use crate::process::envelope::{Envelope, Payload};
 /// What a mailbox does with a message of another process when it holds as many as its
 /// [`mailbox_bound`](crate::SpawnOptions::mailbox_bound) allows.
 ///
-/// Messages of priority `High`, `Max` and `Log`, exit signals and answers are not bounded, and data of sockets waits: none
-/// of these is dropped. A request that is dropped is answered at once with
+/// Messages of priority `High`, `Max` and `Log`, exit signals and answers are not bounded, and data of sockets waits:
+/// none of these is dropped. A request that is dropped is answered at once with
 /// [`NotDelivered(MailboxFull)`](crate::RequestError::NotDelivered).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -8,18 +8,18 @@
 //!     └── half of the room is free already, or the mailbox closes ──┘
 //! ```
 //!
-//! 1. A sender enters the line under the lock of the mailbox, if more than half of the room is taken. It has at most one
-//!    place in it, which it gives back when it ends. So the line is as long as there are processes that wait.
+//! 1. A sender enters the line under the lock of the mailbox, if more than half of the room is taken. It has at most
+//!    one place in it, which it gives back when it ends. So the line is as long as there are processes that wait.
 //! 2. The consumer takes the first ones out when it looks for its next message and half of the room is free: as many as
 //!    there is room for, a batch at the most. They are notified behind the lock, and the activation ends, so that they
 //!    send before the next ones are taken. A notification reserves nothing: other senders may be faster.
 //! 3. A mailbox that closes notifies all.
 //!
-//! Bad interleaving: the sender is refused; the consumer handles everything and becomes idle; the sender enters the line,
-//! and nothing ever looks at it. Excluded: the line is entered, and the queued messages are counted, in one critical
-//! section. If few are queued there the sender is notified at once. If many are, the consumer has at least one of them
-//! to handle, and comes to the lock once more before it becomes idle; it leaves no line behind, because an empty mailbox
-//! has room (`loom_refused_sender_is_notified`).
+//! Bad interleaving: the sender is refused; the consumer handles everything and becomes idle; the sender enters the
+//! line, and nothing ever looks at it. Excluded: the line is entered, and the queued messages are counted, in one
+//! critical section. If few are queued there the sender is notified at once. If many are, the consumer has at least one
+//! of them to handle, and comes to the lock once more before it becomes idle; it leaves no line behind, because an
+//! empty mailbox has room (`loom_refused_sender_is_notified`).
 
 use std::collections::BTreeMap;
 

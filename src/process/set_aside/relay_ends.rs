@@ -1,8 +1,9 @@
 //! Ends of relays that wait in the process of the owner, and ends of connections that complete them.
 //!
-//! A connection that had ended when the order of a relay came to its stripe sends its Disconnect to the owner, by way of the last
-//! owner if it was being handed over. The side of the relay can only report that there was no connection. So the end of a relay
-//! waits while input of either connection goes back, and the Disconnect that comes instead of the fence completes it.
+//! A connection that had ended when the order of a relay came to its stripe sends its Disconnect to the owner, by way
+//! of the last owner if it was being handed over. The side of the relay can only report that there was no connection.
+//! So the end of a relay waits while input of either connection goes back, and the Disconnect that comes instead of the
+//! fence completes it.
 //!
 //! What it does not do: it waits for nothing that may not come. A fence or a Disconnect comes in any case.
 
@@ -52,8 +53,8 @@ impl SetAside {
 }
 
 impl Process {
-    /// Keeps the end of a relay while input of its connections goes back: the end of one may be among that, and complete it.
-    /// Gives every other envelope back.
+    /// Keeps the end of a relay while input of its connections goes back: the end of one may be among that, and
+    /// complete it. Gives every other envelope back.
     #[cold]
     pub(in crate::process) fn keep_relay_end(&mut self, envelope: Envelope) -> Option<Envelope> {
         let Some(aside) = self.control.aside_mut() else {

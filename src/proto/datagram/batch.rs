@@ -1,8 +1,8 @@
 //! Datagrams that leave together: the kernel is given all of their bytes at once and the size to cut them at (UDP
 //! segmentation offload, GSO). On the wire they are what they would have been one by one.
 //!
-//! So they go to one peer from one address and have one size, but for the last, which may be shorter. It saves a walk through the network
-//! stack for each datagram but the first.
+//! So they go to one peer from one address and have one size, but for the last, which may be shorter. It saves a walk
+//! through the network stack for each datagram but the first.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -15,8 +15,8 @@ use crate::message::LocalAddr;
 pub(crate) const DATAGRAMS: usize = 64;
 /// Bytes in a batch, the payload of the longest packet.
 pub(super) const BYTES: usize = 65_507;
-/// The longest datagram in a batch, in bytes: what fits into an Ethernet frame over IPv6. The kernel cuts into whole packets
-/// only; a longer datagram must be able to leave in fragments.
+/// The longest datagram in a batch, in bytes: what fits into an Ethernet frame over IPv6. The kernel cuts into whole
+/// packets only; a longer datagram must be able to leave in fragments.
 pub(super) const LONGEST: usize = 1_452;
 
 /// What one call of the socket sends.
@@ -29,7 +29,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) datagrams: &'a [IoSlice<'a>],
 }
 
-/// How many of the first datagrams can leave together. On a connected socket all have one peer, whatever their addresses.
+/// How many of the first datagrams can leave together. On a connected socket all have one peer, whatever their
+/// addresses.
 pub(super) fn batch_len(output: &VecDeque<Outgoing>, is_connected: bool) -> usize {
     let Some(first) = output.front() else {
         return 0;

@@ -3,7 +3,8 @@
 //! Whatever the network, the socket and the owner do, these hold:
 //!
 //! - every datagram that was received is counted, and delivered whole or cut, with a flag that says so, or dropped;
-//! - every datagram that was accepted is sent, failed or waiting; they leave in order, each with its own bytes and address;
+//! - every datagram that was accepted is sent, failed or waiting; they leave in order, each with its own bytes and
+//!   address;
 //! - as many leave together as may, and no others; a socket that cannot cut them apart is asked once;
 //! - an error affects one datagram, and the error of an earlier one, or of a batch, none;
 //! - no error that stays keeps a loop busy.

@@ -9,12 +9,12 @@ use crate::error::FrameError;
 
 /// Finds frames by a protocol's own rules.
 ///
-/// The bytes that are given begin where a frame begins. When more arrive the decoder is asked again, with the same bytes
-/// and more after them, so it may remember how far it looked. What it answers should depend on the bytes only, not on how
-/// many more of them it was shown, or frames would depend on how the network splits them.
+/// The bytes that are given begin where a frame begins. When more arrive the decoder is asked again, with the same
+/// bytes and more after them, so it may remember how far it looked. What it answers should depend on the bytes only,
+/// not on how many more of them it was shown, or frames would depend on how the network splits them.
 ///
-/// It runs on the I/O side of the runtime: it must not block. A step that consumes nothing, or more than there is, is an
-/// error that ends the connection.
+/// It runs on the I/O side of the runtime: it must not block. A step that consumes nothing, or more than there is, is
+/// an error that ends the connection.
 ///
 /// ```
 /// use longshore::{Frame, FrameDecoder, FrameError, Framing};
@@ -90,8 +90,8 @@ pub enum Frame {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CustomFraming {
-    /// The longest frame, in bytes with what is not delivered. The decoder is never shown more than that, and when it calls
-    /// as many incomplete, the next byte is one too many.
+    /// The longest frame, in bytes with what is not delivered. The decoder is never shown more than that, and when it
+    /// calls as many incomplete, the next byte is one too many.
     pub max_length: usize,
     new: Arc<dyn Fn() -> Box<dyn FrameDecoder> + Send + Sync>,
 }

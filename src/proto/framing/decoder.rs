@@ -10,10 +10,10 @@
 //!     copied out, or moved when it is all      failed: the same error for ever
 //! ```
 //!
-//! While `partial` is empty frames are found in the input itself and nothing is kept: an idle connection holds no memory
-//! here. A frame that goes over several reads is gathered in `partial`, which grows with what arrives. Every byte is
-//! looked at a constant number of times: `scanned` remembers how far a search for a line's end went, and `needed` how many
-//! bytes must be there before it is worth looking again.
+//! While `partial` is empty frames are found in the input itself and nothing is kept: an idle connection holds no
+//! memory here. A frame that goes over several reads is gathered in `partial`, which grows with what arrives. Every
+//! byte is looked at a constant number of times: `scanned` remembers how far a search for a line's end went, and
+//! `needed` how many bytes must be there before it is worth looking again.
 //!
 //! What it does not do: it does not decide what an error means, nor how long a frame may take.
 
@@ -68,8 +68,8 @@ impl Decoder {
 
     /// Takes one frame from the front of the stream, which is what was kept and then `input`.
     ///
-    /// `None` means that there is no whole frame: `input` is empty then, and a frame that has begun is kept. A frame that is
-    /// the whole input is the input itself, other frames are copied into memory from `pool`.
+    /// `None` means that there is no whole frame: `input` is empty then, and a frame that has begun is kept. A frame
+    /// that is the whole input is the input itself, other frames are copied into memory from `pool`.
     ///
     /// # Errors
     ///
@@ -188,8 +188,8 @@ impl Decoder {
 
     /// Appends input to the frame that has begun until it is whole or the input is used up.
     ///
-    /// Input is appended before it is known how much of it belongs to the frame, and is only taken away from `input` when
-    /// that is known: `taken` counts what lies in both.
+    /// Input is appended before it is known how much of it belongs to the frame, and is only taken away from `input`
+    /// when that is known: `taken` counts what lies in both.
     fn step_in_partial(
         &mut self,
         input: &mut Buffer,
@@ -235,8 +235,8 @@ impl Decoder {
         }
     }
 
-    /// Takes from `input` what lies in `partial` and belongs to the frame of `consumed` bytes there; what lies beyond the
-    /// frame stays in `input` alone, as far as it came from there.
+    /// Takes from `input` what lies in `partial` and belongs to the frame of `consumed` bytes there; what lies beyond
+    /// the frame stays in `input` alone, as far as it came from there.
     fn commit(&mut self, consumed: usize, taken: usize, input: &mut Buffer) {
         // Bytes beyond the frame that came before this input stay in `partial`; they are the beginning of the next one.
         let beyond = (self.partial.len() - consumed).min(taken);
@@ -250,8 +250,8 @@ impl Decoder {
         (self.scanned, self.needed) = (word(scanned), word(needed));
     }
 
-    /// Says how many bytes `partial` should have next: exactly what is needed where that is known, else twice as many, so
-    /// that a frame is copied a constant number of times.
+    /// Says how many bytes `partial` should have next: exactly what is needed where that is known, else twice as many,
+    /// so that a frame is copied a constant number of times.
     fn enough(&self) -> usize {
         let needed = self.needed as usize;
         match *self.framing {

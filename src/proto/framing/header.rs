@@ -17,8 +17,8 @@ pub enum ByteOrder {
 
 /// Describes the header that a frame begins with.
 ///
-/// By default it is a length of four bytes in network order that does not count itself, frames have at most 1 MiB and are
-/// delivered with their header.
+/// By default it is a length of four bytes in network order that does not count itself, frames have at most 1 MiB and
+/// are delivered with their header.
 ///
 /// ```
 /// use longshore::{ByteOrder, HeaderFraming};

@@ -1,5 +1,5 @@
-//! Frames cut from all bytes at once, as plainly as can be: what the decoder must equal whatever the splits. Tests and the
-//! fuzzer share it; it shares nothing with the decoder.
+//! Frames cut from all bytes at once, as plainly as can be: what the decoder must equal whatever the splits. Tests and
+//! the fuzzer share it; it shares nothing with the decoder.
 
 use super::*;
 use crate::error::FrameError;

@@ -73,8 +73,8 @@ pub(super) fn look_at_header(bytes: &[u8], options: &HeaderFraming) -> Result<Sc
 /// The longest variable-length number: 64 bits, seven in each byte.
 const MAX_VARINT: usize = 10;
 
-/// Reads a length of seven bits in each byte, of which the last one has its high bit clear. One that has no end in ten bytes
-/// is longer than any maximum.
+/// Reads a length of seven bits in each byte, of which the last one has its high bit clear. One that has no end in ten
+/// bytes is longer than any maximum.
 pub(super) fn look_at_varint(bytes: &[u8], max: usize) -> Result<Scan, FrameError> {
     // A number of more bytes is too large whatever follows, so no more of them are looked at.
     let seen = &bytes[..bytes.len().min(MAX_VARINT)];

@@ -7,8 +7,8 @@ use super::{CRC32C, FIXED, MAX_HEADER, SIGNATURE, TLV_HEAD, crc32c};
 /// The most bytes of values: beside them a header has IPv6 addresses and a checksum.
 const MAX_TLVS: usize = MAX_HEADER - FIXED - 36 - TLV_HEAD - 4;
 
-/// A header of the PROXY protocol for a connection that this side opens: it says for whom, and is the first thing that the
-/// server gets, before a TLS handshake. See [`TcpConnectionOptions`](crate::TcpConnectionOptions).
+/// A header of the PROXY protocol for a connection that this side opens: it says for whom, and is the first thing that
+/// the server gets, before a TLS handshake. See [`TcpConnectionOptions`](crate::TcpConnectionOptions).
 ///
 /// ```
 /// use longshore::{ProxyHeader, TcpConnectionOptions};
@@ -30,8 +30,8 @@ pub struct ProxyHeader {
 }
 
 impl ProxyHeader {
-    /// A header of version 1, a line of text: the client's address, and the one that it connected to. If only one of them is
-    /// IPv4 both are written as IPv6.
+    /// A header of version 1, a line of text: the client's address, and the one that it connected to. If only one of
+    /// them is IPv4 both are written as IPv6.
     ///
     /// ```
     /// use longshore::ProxyHeader;
@@ -65,8 +65,8 @@ impl ProxyHeader {
         }
     }
 
-    /// A header of version 2 for a connection that this side opens for itself, as a health check does: the server takes the
-    /// addresses of the socket.
+    /// A header of version 2 for a connection that this side opens for itself, as a health check does: the server takes
+    /// the addresses of the socket.
     ///
     /// ```
     /// assert_eq!(longshore::ProxyHeader::local().to_bytes().len(), 16);
@@ -82,9 +82,10 @@ impl ProxyHeader {
         }
     }
 
-    /// Adds a value, of a kind that the specification has (section 2.2) or one of your own from 0xE0 to 0xEF. Version 1 has
-    /// no place for it, and neither has [`ProxyHeader::local`]: the connection's options are refused then. They are also
-    /// refused if the header would be longer than 4,096 bytes, and [`to_bytes`](Self::to_bytes) is without this value.
+    /// Adds a value, of a kind that the specification has (section 2.2) or one of your own from 0xE0 to 0xEF. Version 1
+    /// has no place for it, and neither has [`ProxyHeader::local`]: the connection's options are refused then. They are
+    /// also refused if the header would be longer than 4,096 bytes, and [`to_bytes`](Self::to_bytes) is without this
+    /// value.
     ///
     /// ```
     /// use longshore::ProxyHeader;

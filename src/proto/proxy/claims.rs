@@ -1,7 +1,7 @@
 //! What is claimed of the parser for any bytes; the fuzzer and the tests check it.
 //!
-//! A script is bytes. The first one chooses: the rest is a header as it comes, or the addresses and values of one that is
-//! built, damaged at one place or not, with bytes of the connection behind it.
+//! A script is bytes. The first one chooses: the rest is a header as it comes, or the addresses and values of one that
+//! is built, damaged at one place or not, with bytes of the connection behind it.
 
 use std::net::SocketAddr;
 
@@ -66,8 +66,8 @@ pub(crate) fn fuzz_proxy(script: &[u8]) {
     check_cuts(&bytes);
 }
 
-/// The outcome does not depend on how the bytes are cut: a prefix has none yet, or that of all the bytes; and a header is
-/// known with its last byte.
+/// The outcome does not depend on how the bytes are cut: a prefix has none yet, or that of all the bytes; and a header
+/// is known with its last byte.
 pub(super) fn check_cuts(bytes: &[u8]) {
     let whole = parse(bytes);
     let known = match &whole {

@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2: the header with which a proxy says whose connection it passes on, parsed and built
-//! as the specification of HAProxy has it (proxy-protocol.txt, "The PROXY protocol, versions 1 & 2").
+//! The PROXY protocol, versions 1 and 2: the header with which a proxy says whose connection it passes on, parsed and
+//! built as the specification of HAProxy has it (proxy-protocol.txt, "The PROXY protocol, versions 1 & 2").
 //!
 //! ```text
 //!   bytes of the peer ─▶ parse ─┬─ more bytes are needed
@@ -7,8 +7,9 @@
 //!                               └─ an error: the connection is closed
 //! ```
 //!
-//! The parser is a function of the bytes that have come so far: it keeps nothing, and its answer for a complete header does
-//! not depend on how the bytes were cut. It looks at [`MAX_HEADER`] bytes at most. A checksum is verified if there is one.
+//! The parser is a function of the bytes that have come so far: it keeps nothing, and its answer for a complete header
+//! does not depend on how the bytes were cut. It looks at [`MAX_HEADER`] bytes at most. A checksum is verified if there
+//! is one.
 //!
 //! What it does not do: it knows nothing of trust, time and sockets; the listener has these.
 
@@ -18,8 +19,8 @@ pub use self::build::ProxyHeader;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The longest header that is accepted, in bytes. The addresses take 232 at most; the rest is for what the proxy adds, as the
-/// certificate of its client.
+/// The longest header that is accepted, in bytes. The addresses take 232 at most; the rest is for what the proxy adds,
+/// as the certificate of its client.
 pub(crate) const MAX_HEADER: usize = 4096;
 /// The longest header of version 1, with its CRLF (section 2.1).
 const MAX_V1: usize = 107;
@@ -37,8 +38,8 @@ const CRC32C: u8 = 0x03;
 /// What a header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Source and destination of the connection that the proxy has accepted. `None`: the proxy speaks for itself (LOCAL), or
-    /// does not know them, or they are of a family without ports; the addresses of the socket hold.
+    /// Source and destination of the connection that the proxy has accepted. `None`: the proxy speaks for itself
+    /// (LOCAL), or does not know them, or they are of a family without ports; the addresses of the socket hold.
     pub(crate) addresses: Option<(SocketAddr, SocketAddr)>,
     /// Added values of version 2, well formed.
     pub(crate) tlvs: Box<[u8]>,
@@ -194,8 +195,8 @@ type Addresses<'a> = (Option<(SocketAddr, SocketAddr)>, &'a [u8]);
 
 /// The addresses of the block, and what follows them.
 fn addresses_v2(family: u8, block: &[u8]) -> Result<Addresses<'_>, ProxyError> {
-    // The high half is the family, the low half says stream or datagram. A receiver that does not take datagrams or Unix
-    // domain sockets takes them as unspecified.
+    // The high half is the family, the low half says stream or datagram. A receiver that does not take datagrams or
+    // Unix domain sockets takes them as unspecified.
     let family = match family {
         0x00 => Family::Unspecified,
         0x11 => Family::V4,
@@ -258,8 +259,8 @@ fn check_values(header: &[u8], start: usize) -> Result<(), ProxyError> {
     Ok(())
 }
 
-/// CRC-32C (RFC 4960 appendix B) of a header, with zeros in the place of the checksum. A header is short and comes once, so
-/// there is no table.
+/// CRC-32C (RFC 4960 appendix B) of a header, with zeros in the place of the checksum. A header is short and comes
+/// once, so there is no table.
 fn crc32c(header: &[u8], checksum: std::ops::Range<usize>) -> u32 {
     let mut crc = u32::MAX;
     for (at, byte) in header.iter().enumerate() {

@@ -9,8 +9,8 @@
 //! | idle | the last byte in either direction | open, and the owner takes input | closes |
 //! | keep-alive | the last byte sent | open for writing | the keep-alive bytes are due |
 //!
-//! Times that are judged late are those of this side: bytes that move more than [`LATE_MS`] after the end of a handshake, of
-//! closing or of a frame let it begin anew.
+//! Times that are judged late are those of this side: bytes that move more than [`LATE_MS`] after the end of a
+//! handshake, of closing or of a frame let it begin anew.
 
 use super::edge::EdgePhase;
 use super::{Connection, WriteSide, first_reason};
@@ -60,8 +60,8 @@ impl Connection {
         }
     }
 
-    /// Lets the end of a handshake or of closing begin anew that this side missed. What the peer did in time was not seen in
-    /// time, and what it does next takes a round trip.
+    /// Lets the end of a handshake or of closing begin anew that this side missed. What the peer did in time was not
+    /// seen in time, and what it does next takes a round trip.
     #[cold]
     fn restart_missed(&mut self, now_ms: u64) {
         // A deadline that has just passed was judged in time.
@@ -194,8 +194,8 @@ impl Connection {
         }
     }
 
-    /// Returns whether our FIN is sent and only the peer's end is awaited. A peer that still sends is waited for until the
-    /// close deadline, because closing on its data would be a reset, which can overtake our last bytes.
+    /// Returns whether our FIN is sent and only the peer's end is awaited. A peer that still sends is waited for until
+    /// the close deadline, because closing on its data would be a reset, which can overtake our last bytes.
     #[inline]
     fn lingers(&self) -> bool {
         self.is_closing() && self.is_finished()

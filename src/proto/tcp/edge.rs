@@ -1,7 +1,7 @@
 //! What is not as usual with a connection: a direction has ended, or the connection begins or ends.
 //!
-//! Connections spend their lives open in both directions. That is the state without an [`Edge`], and costs a null pointer to
-//! see; every other is a box, allocated when the connection first leaves it:
+//! Connections spend their lives open in both directions. That is the state without an [`Edge`], and costs a null
+//! pointer to see; every other is a box, allocated when the connection first leaves it:
 //!
 //! ```text
 //!              start_tls          shutdown_write, close, end, a failed write

@@ -1,7 +1,7 @@
 //! How a connection ends, and where it stands.
 //!
-//! Two ways lead to *ended*: `close` sends what is queued first, `end` does not. The first reason stays; see the phases on
-//! the page of the machine.
+//! Two ways lead to *ended*: `close` sends what is queued first, `end` does not. The first reason stays; see the phases
+//! on the page of the machine.
 //!
 //! What it does not do: it sends nothing. FIN and close_notify leave where the output does.
 
@@ -56,8 +56,8 @@ impl Connection {
         }
     }
 
-    /// Whether the peer gets a reset behind the output: the owner has panicked, so that what it has written may be a part,
-    /// which the peer must not take for the whole.
+    /// Whether the peer gets a reset behind the output: the owner has panicked, so that what it has written may be a
+    /// part, which the peer must not take for the whole.
     pub(super) fn ends_in_reset(&self) -> bool {
         matches!(
             self.phase(),

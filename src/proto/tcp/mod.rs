@@ -9,25 +9,27 @@
 //!
 //! Phases:
 //!
-//! 1. *Handshaking* (TLS only): until the handshake is done or its deadline passes. Input is bounded by the TLS machine,
-//!    output and the end of writing wait. The driver may take a step of it away and compute it elsewhere
+//! 1. *Handshaking* (TLS only): until the handshake is done or its deadline passes. Input is bounded by the TLS
+//!    machine, output and the end of writing wait. The driver may take a step of it away and compute it elsewhere
 //!    ([`Connection::offload_handshake`]); until it is back nothing is read or written.
 //! 2. *Open*: the owner has its Connected event. Either direction can end on its own: the peer's FIN ends reading,
-//!    `ShutdownWrite` ends writing after what is queued. When both have ended, and the owner knows, the connection ends.
-//! 3. *Closing*: for whatever reason. What was accepted is sent, if need be after the handshake, then close_notify and FIN,
-//!    then the peer's end is awaited and its data discarded, all within the close deadline. After a panic of the owner the
-//!    connection is reset instead, behind what was accepted.
+//!    `ShutdownWrite` ends writing after what is queued. When both have ended, and the owner knows, the connection
+//!    ends.
+//! 3. *Closing*: for whatever reason. What was accepted is sent, if need be after the handshake, then close_notify and
+//!    FIN, then the peer's end is awaited and its data discarded, all within the close deadline. After a panic of the
+//!    owner the connection is reset instead, behind what was accepted.
 //! 4. *Ended*: with a reason that never changes. Frames that were read before are still delivered.
 //!
-//! The first reason stays. Only the two that claim that everything was sent, `LocalClose` and `ClosedByPeer`, give way to
-//! a failure that shows that it was not.
+//! The first reason stays. Only the two that claim that everything was sent, `LocalClose` and `ClosedByPeer`, give way
+//! to a failure that shows that it was not.
 //!
-//! A failed write does not end the connection at once: what the peer sent before can still be read, and is. The end comes
-//! with the end of the input, or after a close timeout without any, and has the reason of the failed write.
+//! A failed write does not end the connection at once: what the peer sent before can still be read, and is. The end
+//! comes with the end of the input, or after a close timeout without any, and has the reason of the failed write.
 //!
-//! Reading stops while frames wait for the owner, while the output is above its high mark, while the owner has paused it or
-//! is blocked, and after the peer's end. It never stops while closing, because unread data would turn our FIN into a reset.
-//! The deadline of a frame stands still while reading does, and that of an idle peer while the owner takes nothing.
+//! Reading stops while frames wait for the owner, while the output is above its high mark, while the owner has paused
+//! it or is blocked, and after the peer's end. It never stops while closing, because unread data would turn our FIN
+//! into a reset. The deadline of a frame stands still while reading does, and that of an idle peer while the owner
+//! takes nothing.
 //!
 //! What the machine does not do: sockets, clocks, mailboxes, and counting what was accepted (the quota does).
 
@@ -64,12 +66,12 @@ use crate::memory::buffer::Buffer;
 ///
 /// Its methods are of three kinds:
 ///
-/// - *Inputs* report what has happened: [`receive`](Self::receive) for bytes of the peer, [`send`](Self::send) for bytes
-///   of the owner, [`handle`](Self::handle) for everything else on either side, and
+/// - *Inputs* report what has happened: [`receive`](Self::receive) for bytes of the peer, [`send`](Self::send) for
+///   bytes of the owner, [`handle`](Self::handle) for everything else on either side, and
 ///   [`handle_timeout`](Self::handle_timeout) for the clock.
-/// - [`poll`](Self::poll) is the one question: what is to be done next? After each input the driver polls and does what it
-///   is asked for, until the answer is `Wait` or `Ended`. It may stop at `Transmit` to collect more output, and must call
-///   [`transmit`](Self::transmit) and poll again before it goes to sleep.
+/// - [`poll`](Self::poll) is the one question: what is to be done next? After each input the driver polls and does what
+///   it is asked for, until the answer is `Wait` or `Ended`. It may stop at `Transmit` to collect more output, and must
+///   call [`transmit`](Self::transmit) and poll again before it goes to sleep.
 /// - [`status`](Self::status), [`tls_info`](Self::tls_info) and the fields look only.
 ///
 /// `poll` asks in this order: deliver, close the quota, end, read, shut down, transmit, wait. So an owner gets what was

@@ -1,12 +1,13 @@
-//! Two connections, plain or TLS, with the wires between them, driven by a script of arbitrary bytes: the body of a fuzz
-//! target, and of an ordinary test.
+//! Two connections, plain or TLS, with the wires between them, driven by a script of arbitrary bytes: the body of a
+//! fuzz target, and of an ordinary test.
 //!
-//! The script decides who sends, closes, pauses and aborts, how much of the output the sockets take, where the streams are
-//! cut into reads, how time passes, and whether the wires are damaged. Whatever it does, these hold:
+//! The script decides who sends, closes, pauses and aborts, how much of the output the sockets take, where the streams
+//! are cut into reads, how time passes, and whether the wires are damaged. Whatever it does, these hold:
 //!
 //! - Connected comes first and once; what an owner gets is a prefix of what the other one had accepted;
 //! - PeerFinished comes once, when everything has been given out that the other side had accepted;
-//! - each side ends once; without damage, aborts and deadlines in order, with all bytes sent, and with a reason that says so;
+//! - each side ends once; without damage, aborts and deadlines in order, with all bytes sent, and with a reason that
+//!   says so;
 //! - a socket that takes everything is not asked again for nothing, and a timer that was handled is not due again.
 
 use std::io::ErrorKind;
@@ -176,7 +177,8 @@ impl World {
         );
     }
 
-    /// The other side reads at most `bytes` of what `side` has sent; `offload`: what it computes for a handshake is done later.
+    /// The other side reads at most `bytes` of what `side` has sent; `offload`: what it computes for a handshake is
+    /// done later.
     fn deliver(&mut self, side: usize, bytes: usize, offload: bool) {
         let is_gone =
             self.sides[side].ended.is_some() || self.sides[side].machine.ended().is_some();

@@ -78,7 +78,8 @@ pub(crate) enum Output {
     CloseQuota,
     /// Read from the socket, and give the outcome to `receive` or `handle`.
     Read,
-    /// The same; the bytes are a step of the handshake, as far as is known a moderate one, which the driver may offload.
+    /// The same; the bytes are a step of the handshake, as far as is known a moderate one, which the driver may
+    /// offload.
     ReadHandshake { is_moderate: bool },
     /// Call `transmit`, after the other callbacks of this batch.
     Transmit {
@@ -181,6 +182,7 @@ pub(crate) struct Status<'a> {
     pub(crate) deadline_ms: u64,
     /// The connection has ended for this reason.
     pub(crate) ended: Option<&'a DisconnectReason>,
-    /// It has ended with bytes that the peer did not take in time; what the kernel still holds will not be taken either.
+    /// It has ended with bytes that the peer did not take in time; what the kernel still holds will not be taken
+    /// either.
     pub(crate) is_abandoned: bool,
 }

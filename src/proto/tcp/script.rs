@@ -1,11 +1,11 @@
 //! One plain connection driven by a script of arbitrary bytes: the body of a fuzz target, and of an ordinary test.
 //!
-//! The script is the peer, the socket, the owner and the clock: reads of any size, short writes, `WouldBlock`, errors, the
-//! peer's end, sends, commands, time. Whatever it does, these hold:
+//! The script is the peer, the socket, the owner and the clock: reads of any size, short writes, `WouldBlock`, errors,
+//! the peer's end, sends, commands, time. Whatever it does, these hold:
 //!
 //! - Connected comes first and once; data comes in the order of the stream and is what the framing makes of it, under
-//!   changes of the framing too; PeerFinished comes once, after all data; nothing but data that had been read comes after
-//!   the end;
+//!   changes of the framing too; PeerFinished comes once, after all data; nothing but data that had been read comes
+//!   after the end;
 //! - there is one end, with a reason for which there was a cause, and after it the machine wants nothing;
 //! - a reason that claims that everything was sent is true;
 //! - bytes leave in the order in which they were accepted: sent, queued and dropped ones are all that were accepted;

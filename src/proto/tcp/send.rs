@@ -6,8 +6,9 @@
 //!     └──────3──────┴──▶ Broken                    3  a write failed: the rest is dropped, reading goes on
 //! ```
 //!
-//! Bytes that a sender's quota has accepted may still be in the command queue when writing ends. They are *in flight*: the
-//! driver reports their number once, when the quota is closed, each arriving message reduces it, and FIN waits for zero.
+//! Bytes that a sender's quota has accepted may still be in the command queue when writing ends. They are *in flight*:
+//! the driver reports their number once, when the quota is closed, each arriving message reduces it, and FIN waits for
+//! zero.
 
 use std::io::{self, IoSlice};
 

@@ -79,7 +79,8 @@ impl Connection {
         (self.edge.is_none() && !self.is_encrypted).then(|| self.output.is_empty())
     }
 
-    /// Takes out what was read and not delivered, as it came from the peer. It does not count as received: it is not plain.
+    /// Takes out what was read and not delivered, as it came from the peer. It does not count as received: it is not
+    /// plain.
     pub(crate) fn take_unread(&mut self) -> Buffer {
         let mut unread = Buffer::new();
         while let Ok(Some(part)) = self.decoder.decode(&mut self.input, &self.settings.pool) {
@@ -95,8 +96,8 @@ impl Connection {
         !self.input.is_empty() || self.decoder.buffered() > 0
     }
 
-    /// Begins a TLS handshake on a plain connection that [can](Self::can_start_tls), and has no input that was not delivered.
-    /// A Connected event follows the handshake.
+    /// Begins a TLS handshake on a plain connection that [can](Self::can_start_tls), and has no input that was not
+    /// delivered. A Connected event follows the handshake.
     pub(super) fn start_tls(&mut self, tls: Tls, now_ms: u64) {
         self.tls = Some(tls);
         self.is_encrypted = true;
@@ -283,8 +284,8 @@ impl Connection {
     // ---- Steps of the handshake elsewhere ----
 
     /// Takes the handshake out, with the bytes for its next step: cryptography, a tenth of a millisecond to several.
-    /// Nothing is read or written until [`Input::HandshakeStep`](super::Input::HandshakeStep). `None`: the step costs less than
-    /// the journey, or it is brief and `may_compute` says that there is time for such.
+    /// Nothing is read or written until [`Input::HandshakeStep`](super::Input::HandshakeStep). `None`: the step costs
+    /// less than the journey, or it is brief and `may_compute` says that there is time for such.
     pub(crate) fn offload_handshake(
         &mut self,
         ciphertext: &[u8],
@@ -337,8 +338,8 @@ impl Connection {
 
     // ---- Going out ----
 
-    /// Returns whether output and the end of writing wait for the handshake. A closing connection that has nothing to send
-    /// gives the handshake up instead.
+    /// Returns whether output and the end of writing wait for the handshake. A closing connection that has nothing to
+    /// send gives the handshake up instead.
     #[inline]
     pub(super) fn waits_for_handshake(&self) -> bool {
         match &self.tls {

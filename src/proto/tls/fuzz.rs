@@ -1,7 +1,7 @@
 //! A session driven by a script of arbitrary bytes: the body of the fuzz target, and of an ordinary test.
 //!
-//! The script decides who writes, how much is transmitted, where the stream is cut into reads, and whether bytes on the wire are damaged,
-//! dropped, repeated or made up. Whatever it does, these hold:
+//! The script decides who writes, how much is transmitted, where the stream is cut into reads, and whether bytes on the
+//! wire are damaged, dropped, repeated or made up. Whatever it does, these hold:
 //!
 //! - nothing panics, and every step ends;
 //! - what one side got is a prefix of what the other side wrote: damage is an error, never other data;
@@ -74,7 +74,8 @@ struct World {
     tampered: bool,
 }
 
-/// What a side writes at these places: always the same, so that what came out can be checked without keeping what went in.
+/// What a side writes at these places: always the same, so that what came out can be checked without keeping what went
+/// in.
 fn pattern(side: usize, start: usize, count: usize) -> Vec<u8> {
     const PERIOD: usize = 65_521; // a prime: no buffer or record size hides a repetition
     static TABLE: OnceLock<Vec<u8>> = OnceLock::new();

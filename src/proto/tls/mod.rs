@@ -6,11 +6,12 @@
 //!             transmit(writev) ◀── └─────────────┘ ◀── write(plaintext)   send.rs
 //! ```
 //!
-//! The owner of a socket drives it: every byte read goes to [`Tls::feed`]; whenever [`Tls::wants_transmit`], the socket gets
-//! [`Tls::transmit`]; [`Tls::write`] takes plaintext once the handshake is done. The machine never waits, never sees a clock and
-//! holds no plaintext between calls. Deadlines, half-closing and lingering are the owner's business.
+//! The owner of a socket drives it: every byte read goes to [`Tls::feed`]; whenever [`Tls::wants_transmit`], the socket
+//! gets [`Tls::transmit`]; [`Tls::write`] takes plaintext once the handshake is done. The machine never waits, never
+//! sees a clock and holds no plaintext between calls. Deadlines, half-closing and lingering are the owner's business.
 //!
-//! All calls of rustls are in this module and in `crate::tls`, which builds the configs: rustls 0.24 changes the buffer interface.
+//! All calls of rustls are in this module and in `crate::tls`, which builds the configs: rustls 0.24 changes the buffer
+//! interface.
 //!
 //! # States
 //!
@@ -22,8 +23,8 @@
 //!                     failed                        what is queued can still be transmitted
 //! ```
 //!
-//! Independent of these, [`Tls::close_notify`] ends this side's sending, once, unless the machine has failed: after an error it would
-//! claim that the stream ended cleanly.
+//! Independent of these, [`Tls::close_notify`] ends this side's sending, once, unless the machine has failed: after an
+//! error it would claim that the stream ended cleanly.
 
 mod plain_records;
 mod receive;
@@ -63,8 +64,8 @@ pub(crate) use crate::tls::{TlsError, TlsInfo};
 /// What a step of a handshake takes to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CryptoCost {
-    /// Microseconds, without an exchange of keys and without a certificate to verify: it ends a handshake on a server of
-    /// TLS 1.3 whose flight is made, unless there is room for a client's certificate in it.
+    /// Microseconds, without an exchange of keys and without a certificate to verify: it ends a handshake on a server
+    /// of TLS 1.3 whose flight is made, unless there is room for a client's certificate in it.
     Cheap,
     /// About a tenth of a millisecond.
     Moderate,
@@ -72,7 +73,8 @@ pub(crate) enum CryptoCost {
     Expensive,
 }
 
-/// One TLS session. The size of a pointer: rustls' connection, 1.2 KB, is boxed so that a plain connection's slot stays small.
+/// One TLS session. The size of a pointer: rustls' connection, 1.2 KB, is boxed so that a plain connection's slot stays
+/// small.
 #[derive(Debug)]
 pub(crate) struct Tls {
     session: Box<Session>,
@@ -169,8 +171,8 @@ impl Tls {
 
     /// Returns whether the handshake is still going on, or failed.
     ///
-    /// After an error of [`feed`](Self::feed), `false` says that the handshake had been done by then, perhaps in the same
-    /// call: the session was open, and plaintext may have come out.
+    /// After an error of [`feed`](Self::feed), `false` says that the handshake had been done by then, perhaps in the
+    /// same call: the session was open, and plaintext may have come out.
     #[inline]
     pub(crate) fn is_handshaking(&self) -> bool {
         self.session.is_handshaking
@@ -254,8 +256,8 @@ impl Session {
         self.repeat(failure)
     }
 
-    /// Makes rustls send an alert, under the keys of the moment. It has no call for that, but sends one for a record that
-    /// is none; what is left of the record before counts as well.
+    /// Makes rustls send an alert, under the keys of the moment. It has no call for that, but sends one for a record
+    /// that is none; what is left of the record before counts as well.
     #[cold]
     fn provoke_alert(&mut self) {
         const NO_RECORD: [u8; receive::READ_BYTES] = [0xff; receive::READ_BYTES];

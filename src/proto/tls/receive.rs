@@ -8,7 +8,8 @@ use rustls::{Connection, ProtocolVersion};
 use super::{Failure, Session, Tls};
 use crate::tls::{HANDSHAKE_LIMIT_BYTES, TlsError};
 
-/// More than a client's Finished takes with what may surround it, and less than a certificate with the proof of its key.
+/// More than a client's Finished takes with what may surround it, and less than a certificate with the proof of its
+/// key.
 pub(super) const FINISHED_LIMIT_BYTES: usize = 256;
 
 /// The most that rustls takes at once.
@@ -35,16 +36,18 @@ pub(crate) enum StreamEnd {
 }
 
 impl Tls {
-    /// Takes all of `ciphertext` and gives the plaintext in it to `plain`, chunk by chunk in order. Nothing readable stays inside.
+    /// Takes all of `ciphertext` and gives the plaintext in it to `plain`, chunk by chunk in order. Nothing readable
+    /// stays inside.
     ///
     /// Plaintext that came before an error, or with the peer's close_notify, has been given out when this returns. Work
-    /// and memory are bounded by the input: each round takes at least one byte, and rustls ends sessions that send many empty
-    /// records, key updates or warnings. After a [`close_notify`](Self::close_notify) during the handshake all input is ignored.
+    /// and memory are bounded by the input: each round takes at least one byte, and rustls ends sessions that send many
+    /// empty records, key updates or warnings. After a [`close_notify`](Self::close_notify) during the handshake all
+    /// input is ignored.
     ///
     /// # Errors
     ///
-    /// The peer's fault or ours, see [`TlsError`]. The session has then failed, and each further call returns the same error.
-    /// [`is_handshaking`](Self::is_handshaking) says whether it had been open.
+    /// The peer's fault or ours, see [`TlsError`]. The session has then failed, and each further call returns the same
+    /// error. [`is_handshaking`](Self::is_handshaking) says whether it had been open.
     pub(crate) fn feed(
         &mut self,
         ciphertext: &[u8],
@@ -102,8 +105,8 @@ impl Session {
                 self.handshake_bytes += if self.is_handshaking { taken } else { 0 };
                 Ok(())
             }
-            // A handshake message of more than 64 KB after the handshake: tickets, or a client certificate asked for late.
-            // `Ok(0)` cannot be; as an error it cannot become a loop either.
+            // A handshake message of more than 64 KB after the handshake: tickets, or a client certificate asked for
+            // late. `Ok(0)` cannot be; as an error it cannot become a loop either.
             Ok(_) | Err(_) => Err(self.fail(Failure::HandshakeTooLarge)),
         }
     }
@@ -129,14 +132,14 @@ impl Session {
         }
     }
 
-    /// Does the same after our close_notify, when a peer's mistake makes rustls assert that it sends no alert after it. It does so
-    /// only with debug assertions (rustls issue 959), but then a peer could end the thread.
+    /// Does the same after our close_notify, when a peer's mistake makes rustls assert that it sends no alert after it.
+    /// It does so only with debug assertions (rustls issue 959), but then a peer could end the thread.
     pub(super) fn process_closing(&mut self) -> Option<Result<rustls::IoState, rustls::Error>> {
         catch_unwind(AssertUnwindSafe(|| self.rustls.process_new_packets())).ok()
     }
 
-    /// Notes that a server of TLS 1.3 has done its part. It has asked for a new client hello instead as long as there is no
-    /// agreed key exchange.
+    /// Notes that a server of TLS 1.3 has done its part. It has asked for a new client hello instead as long as there
+    /// is no agreed key exchange.
     fn note_flight(&mut self) {
         if self.bytes_before_flight.is_none()
             && matches!(self.rustls, Connection::Server(_))
@@ -151,7 +154,8 @@ impl Session {
         self.is_handshaking && self.handshake_bytes > HANDSHAKE_LIMIT_BYTES
     }
 
-    /// Gives out every byte of plaintext. Left inside, a one-byte record would cost 35 bytes, and rustls would stop reading.
+    /// Gives out every byte of plaintext. Left inside, a one-byte record would cost 35 bytes, and rustls would stop
+    /// reading.
     fn drain(&mut self, plain: &mut dyn FnMut(&[u8])) {
         let mut reader = self.rustls.reader();
         while let Ok(chunk) = reader.fill_buf() {
@@ -164,9 +168,9 @@ impl Session {
         }
     }
 
-    /// Makes rustls give back the room of a large record: it does so only when about to read into an empty buffer, and else
-    /// keeps 28 KB for an idle connection after a record of 16 KiB. Each time, because only this side knows when the buffer is
-    /// empty.
+    /// Makes rustls give back the room of a large record: it does so only when about to read into an empty buffer, and
+    /// else keeps 28 KB for an idle connection after a record of 16 KiB. Each time, because only this side knows when
+    /// the buffer is empty.
     fn release_memory(&mut self) {
         struct NothingYet;
         impl Read for NothingYet {

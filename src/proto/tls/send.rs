@@ -26,13 +26,15 @@ pub(super) fn record_bytes(fragment: Option<usize>) -> usize {
 }
 
 impl Tls {
-    /// Encrypts as much of `plain` as there is room for and returns how many bytes that was. Zero means: nothing given, the
-    /// handshake is not done, or [`transmit`](Self::transmit) first. Give many small pieces in one call: they share records of 16 KiB.
+    /// Encrypts as much of `plain` as there is room for and returns how many bytes that was. Zero means: nothing given,
+    /// the handshake is not done, or [`transmit`](Self::transmit) first. Give many small pieces in one call: they share
+    /// records of 16 KiB.
     ///
     /// # Errors
     ///
-    /// [`TlsError::WriteAfterClose`] after [`close_notify`](Self::close_notify); [`TlsError::KeyExhausted`] just before a TLS 1.2
-    /// session reaches the record limit of its key, where rustls would say yes and send nothing; or the error that ended the session.
+    /// [`TlsError::WriteAfterClose`] after [`close_notify`](Self::close_notify); [`TlsError::KeyExhausted`] just before
+    /// a TLS 1.2 session reaches the record limit of its key, where rustls would say yes and send nothing; or the error
+    /// that ended the session.
     pub(crate) fn write(&mut self, plain: &[IoSlice<'_>]) -> Result<usize, TlsError> {
         let session = &mut *self.session;
         session.check()?;
@@ -65,12 +67,14 @@ impl Tls {
         self.session.rustls.wants_write()
     }
 
-    /// Gives queued ciphertext to `write`, a `writev` of a socket, until nothing is left, or it takes less than offered, or it
-    /// returns `WouldBlock`; returns how many bytes it took. Also works, and is needed for the alert, after the session has failed.
+    /// Gives queued ciphertext to `write`, a `writev` of a socket, until nothing is left, or it takes less than
+    /// offered, or it returns `WouldBlock`; returns how many bytes it took. Also works, and is needed for the alert,
+    /// after the session has failed.
     ///
     /// # Errors
     ///
-    /// What `write` returns, beside `WouldBlock`; `Interrupted` is tried again. Bytes taken before the error have been taken.
+    /// What `write` returns, beside `WouldBlock`; `Interrupted` is tried again. Bytes taken before the error have been
+    /// taken.
     pub(crate) fn transmit(
         &mut self,
         write: &mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
@@ -92,9 +96,9 @@ impl Tls {
         Ok(sent)
     }
 
-    /// Returns how many bytes of ciphertext wait to be transmitted: exact, except that on a failed session it is what one `writev`
-    /// would carry, 64 records at most. Not free: rustls adds up the records. Not counted is the answer to a key update, which
-    /// rustls makes with the next write.
+    /// Returns how many bytes of ciphertext wait to be transmitted: exact, except that on a failed session it is what
+    /// one `writev` would carry, 64 records at most. Not free: rustls adds up the records. Not counted is the answer to
+    /// a key update, which rustls makes with the next write.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn buffered_ciphertext(&mut self) -> usize {
         if !self.wants_transmit() {

@@ -7,8 +7,8 @@
 //!
 //! Everything that takes time is an event in one queue, ordered by its time and then by the order in which it was
 //! scheduled. [`Net::advance`] handles the events that are due. Sockets answer as those of Linux do, readiness is
-//! edge-triggered as epoll reports it, and what Linux leaves open (sizes, times, the order of datagrams) is drawn by the
-//! random stream of the network.
+//! edge-triggered as epoll reports it, and what Linux leaves open (sizes, times, the order of datagrams) is drawn by
+//! the random stream of the network.
 //!
 //! It does not simulate: congestion control, TIME_WAIT, multicast and broadcast delivery, urgent data, MTUs.
 

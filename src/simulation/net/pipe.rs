@@ -5,8 +5,8 @@
 //!   read ◀──              ──▶ transmit
 //! ```
 //!
-//! A byte counts against the send buffer of its end until it is acknowledged, and against the receive buffer of the other
-//! end until it is read. The end of a direction is queued behind its last byte, sent, and then arrived.
+//! A byte counts against the send buffer of its end until it is acknowledged, and against the receive buffer of the
+//! other end until it is read. The end of a direction is queued behind its last byte, sent, and then arrived.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! An established connection: two ends, a [`Pipe`] for each direction, and the calls of a program.
 //!
-//! The ends answer as tcp(7) of Linux does: what arrived before a reset can be read, then the error comes once, then the
-//! end; a close with unread data, or with a linger time of zero, resets.
+//! The ends answer as tcp(7) of Linux does: what arrived before a reset can be read, then the error comes once, then
+//! the end; a close with unread data, or with a linger time of zero, resets.
 
 use std::io::{self, IoSlice};
 

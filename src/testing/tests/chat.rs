@@ -78,8 +78,8 @@ impl Shared {
 }
 
 impl Book {
-    /// The connections from an address: clients and the room draw their ports on hosts of their own, so it may be that of
-    /// two.
+    /// The connections from an address: clients and the room draw their ports on hosts of their own, so it may be that
+    /// of two.
     fn entries_of(&self, addr: SocketAddr) -> Vec<&Entry> {
         let entries = self.connections.values();
         entries.filter(|entry| entry.remote == Some(addr)).collect()

@@ -1,5 +1,5 @@
-//! Connections that are handed over or relayed at any moment, while a peer resets, an owner ends or the node stops: order is
-//! kept, nothing comes twice, nothing is lost of an orderly stream, and there is one last message.
+//! Connections that are handed over or relayed at any moment, while a peer resets, an owner ends or the node stops:
+//! order is kept, nothing comes twice, nothing is lost of an orderly stream, and there is one last message.
 
 use super::Handled;
 use std::net::SocketAddr;

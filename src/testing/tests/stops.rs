@@ -1,4 +1,5 @@
-//! A node that stops while clients connect: every connection learns of the stop, whether it is spawned before it or in it.
+//! A node that stops while clients connect: every connection learns of the stop, whether it is spawned before it or in
+//! it.
 
 use std::time::Duration;
 

@@ -106,8 +106,8 @@ impl WorldState {
 
     #[track_caller]
     fn check(&self) {
-        // A node that is dropped stops, and its stop lets time pass: a second panic there would abort the program, and the
-        // first one would not be reported.
+        // A node that is dropped stops, and its stop lets time pass: a second panic there would abort the program, and
+        // the first one would not be reported.
         if thread::panicking() {
             return;
         }

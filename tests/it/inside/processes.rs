@@ -1,4 +1,5 @@
-//! Blocking calls on threads of processes, in what a mailbox policy drops, in values of an environment, and in framings.
+//! Blocking calls on threads of processes, in what a mailbox policy drops, in values of an environment, and in
+//! framings.
 
 use longshore::MailboxPolicy;
 

@@ -1,4 +1,5 @@
-//! Blocking calls in the traits of a complete rustls configuration that the user has handed in, and in the texts of errors.
+//! Blocking calls in the traits of a complete rustls configuration that the user has handed in, and in the texts of
+//! errors.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -60,8 +61,8 @@ const CLIENT: [Spot; 6] = [
     Spot::ClientTime,
 ];
 
-/// Stands behind every trait of one side. `bind` and `connect` try a configuration where they are called, so the deed waits
-/// until it is armed.
+/// Stands behind every trait of one side. `bind` and `connect` try a configuration where they are called, so the deed
+/// waits until it is armed.
 struct Side {
     /// The spot of each trait, by its place in the lists above.
     spots: &'static [Spot],

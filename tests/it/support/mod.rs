@@ -30,9 +30,9 @@ use longshore::{
 
 pub use sockets::{Client, ReceiveFrom, Udp, client, reset, try_client, udp_client};
 
-/// Runs tests of a module on simulated nodes too, each as a test of the same name in a module `simulated`. Such a test takes its
-/// nodes from [`node`], its clients from [`client`] and [`udp_client`], and waits and reads the clock by [`value_of`],
-/// [`wait_until`], [`Moment`] and [`pass`].
+/// Runs tests of a module on simulated nodes too, each as a test of the same name in a module `simulated`. Such a test
+/// takes its nodes from [`node`], its clients from [`client`] and [`udp_client`], and waits and reads the clock by
+/// [`value_of`], [`wait_until`], [`Moment`] and [`pass`].
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
         #[cfg(feature = "testing")]
@@ -203,14 +203,14 @@ pub fn within_limit<R: Send + 'static>(what: &str, code: impl FnOnce() -> R + Se
     }
 }
 
-/// Runs the body in a process of its own, for tests that count the threads or descriptors of the whole process or change
-/// its limits. `test` is the path of the calling test in this binary, without the name of the crate.
+/// Runs the body in a process of its own, for tests that count the threads or descriptors of the whole process or
+/// change its limits. `test` is the path of the calling test in this binary, without the name of the crate.
 pub fn alone(test: &str, body: impl FnOnce()) {
     alone_under(&[&[]], test, body);
 }
 
-/// Runs the body once for each command, in a process that is the argument of the command. A command that is not installed
-/// is skipped.
+/// Runs the body once for each command, in a process that is the argument of the command. A command that is not
+/// installed is skipped.
 pub fn alone_under(commands: &[&[&str]], test: &str, body: impl FnOnce()) {
     if std::env::var_os(ALONE).is_some_and(|name| name == test) {
         return body();

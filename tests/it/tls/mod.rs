@@ -263,7 +263,8 @@ fn tls_text(disconnect: &MessageTcpDisconnect) -> String {
     }
 }
 
-/// A process that sends back what it gets, however slowly the peer reads: a refused message is kept, and reading pauses.
+/// A process that sends back what it gets, however slowly the peer reads: a refused message is kept, and reading
+/// pauses.
 fn echo(node: &Node, options: TcpServerOptions) -> SocketAddr {
     let (sender, addr) = std::sync::mpsc::channel();
     struct Echo(

@@ -31,7 +31,8 @@ impl Files {
         command
     }
 
-    /// Runs `s_client`, which sends one line and exits when that line has come back, or earlier. Returns all that it prints.
+    /// Runs `s_client`, which sends one line and exits when that line has come back, or earlier. Returns all that it
+    /// prints.
     fn client(&self, addr: SocketAddr, arguments: &str) -> String {
         let mut command = self.command("s_client");
         command.arg("-connect").arg(addr.to_string()).args([

@@ -5,7 +5,8 @@ use longshore::{BindError, ConnectError};
 
 use super::*;
 
-/// Connects, and checks that the server's owner receives nothing. Returns the client's reason and the server's log line.
+/// Connects, and checks that the server's owner receives nothing. Returns the client's reason and the server's log
+/// line.
 #[track_caller]
 fn refused(site: &Site, options: TcpServerOptions, tls: &TlsClientOptions) -> (String, String) {
     let (server, user) = (Probe::spawn(&site.node), Probe::spawn(&site.node));

@@ -1,4 +1,5 @@
-//! Revocation lists of a chain: a root, an authority below it, and the certificate of a peer, on either side of the connection.
+//! Revocation lists of a chain: a root, an authority below it, and the certificate of a peer, on either side of the
+//! connection.
 
 use longshore::tls::{ClientAuth, RevocationLists, TlsServerOptions};
 

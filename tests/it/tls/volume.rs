@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::*;
 
-/// Makes a thousand handshakes, beside open sessions and a hundred swaps. `swap` gets a number, a certificate, and a closure
-/// that it must call just before handshakes may see that certificate.
+/// Makes a thousand handshakes, beside open sessions and a hundred swaps. `swap` gets a number, a certificate, and a
+/// closure that it must call just before handshakes may see that certificate.
 fn handshake_beside_swaps(
     site: &Site,
     first: &Issued,
@@ -188,7 +188,8 @@ fn large_stream_past_a_slow_reader_is_whole_and_takes_little_memory() {
                 TOTAL >> 20,
                 grown >> 10
             );
-            // 4 MiB of output, 32 messages of 64 KiB in the mailbox, and the client's own buffers; the rest is the allocator's.
+            // 4 MiB of output, 32 messages of 64 KiB in the mailbox, and the client's own buffers; the rest is the
+            // allocator's.
             assert!(grown < 32 << 20, "{grown}");
             drop((tls, reader, writer));
             stop_clean(&site.node);

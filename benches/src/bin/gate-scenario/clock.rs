@@ -1,18 +1,18 @@
 //! The clock that the counted code sees: every read advances it, and nothing else does.
 //!
-//! Valgrind is some fifty times slower than the processor, by a factor that depends on the machine and its load. Code that
-//! reads the wall clock would do another amount of work in every run: a busy worker polls out of turn when half a
-//! millisecond has passed, and a monitor that finds a worker in the same task twice runs the poll loop itself. Here every
-//! read advances the clock by [`STEP_NS`], so that these polls cost the same in every run. The clock is an hour ahead of
-//! the kernel's, and a timed wait goes to the kernel as a deadline, so no such wait ends before the scenario, and the
-//! monitor never runs.
+//! Valgrind is some fifty times slower than the processor, by a factor that depends on the machine and its load. Code
+//! that reads the wall clock would do another amount of work in every run: a busy worker polls out of turn when half a
+//! millisecond has passed, and a monitor that finds a worker in the same task twice runs the poll loop itself. Here
+//! every read advances the clock by [`STEP_NS`], so that these polls cost the same in every run. The clock is an hour
+//! ahead of the kernel's, and a timed wait goes to the kernel as a deadline, so no such wait ends before the scenario,
+//! and the monitor never runs.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How far one read advances the clock: by about the time of eight echoed messages without valgrind, which is what a busy
-/// worker handles between two reads.
+/// How far one read advances the clock: by about the time of eight echoed messages without valgrind, which is what a
+/// busy worker handles between two reads.
 const STEP_NS: i64 = 50_000;
 const SECOND_NS: i64 = 1_000_000_000;
 const AHEAD_NS: i64 = 3_600 * SECOND_NS;

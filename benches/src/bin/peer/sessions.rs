@@ -1,7 +1,7 @@
 //! Longshore with a process for each connection.
 //!
-//! It stands beside the binary and not among the other peers: the gate counts the instructions of the crate that has those,
-//! and one more instance of the session code there moves the counts of scenarios that have no session.
+//! It stands beside the binary and not among the other peers: the gate counts the instructions of the crate that has
+//! those, and one more instance of the session code there moves the counts of scenarios that have no session.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};

@@ -1,5 +1,5 @@
-//! What a session sends to itself, and what the runtime sends it: another turn at its input, the end of its listener, input
-//! that was given back, and deadlines.
+//! What a session sends to itself, and what the runtime sends it: another turn at its input, the end of its listener,
+//! input that was given back, and deadlines.
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ impl<S: Session> SessionBehavior<S> {
         session.draining(&mut cx)
     }
 
-    /// Asks the connection for more input when none is left here; the report closes the connection or goes on. A relay, or one
-    /// whose session has paused, is not idle.
+    /// Asks the connection for more input when none is left here; the report closes the connection or goes on. A relay,
+    /// or one whose session has paused, is not idle.
     #[cold]
     pub(super) fn close_if_idle(&mut self, env: &mut ProcessContext<'_>) {
         if self.is_busy(env) {

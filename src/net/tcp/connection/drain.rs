@@ -1,18 +1,18 @@
-//! What a connection does when its listener is drained, or when its node begins to stop, and how a session comes to its end
-//! then.
+//! What a connection does when its listener is drained, or when its node begins to stop, and how a session comes to its
+//! end then.
 //!
-//! A session that closes when no input is left knows of what it was given, and not of what is in the socket: the window may
-//! have stopped reading. So it asks, whenever it has handled everything:
+//! A session that closes when no input is left knows of what it was given, and not of what is in the socket: the window
+//! may have stopped reading. So it asks, whenever it has handled everything:
 //!
 //! 1. The session has nothing left and sends `ReportEmpty`.
 //! 2. The connection reads on, as far as window and mailbox let it. What it finds goes to the session.
-//! 3. Input has gone to the session, or a read finds the socket empty, or the peer has ended its side, and the mailbox has
-//!    refused nothing: a `SocketReport` follows the input.
-//! 4. The socket is empty, no TLS record is incomplete, and the session still has nothing left: it closes. Otherwise it asks
-//!    again when it has handled what has come.
+//! 3. Input has gone to the session, or a read finds the socket empty, or the peer has ended its side, and the mailbox
+//!    has refused nothing: a `SocketReport` follows the input.
+//! 4. The socket is empty, no TLS record is incomplete, and the session still has nothing left: it closes. Otherwise it
+//!    asks again when it has handled what has come.
 //!
-//! A stop waits for the report, so it must not depend on the peer alone: one that always sends is reported at its first input,
-//! and one that stops within a record is reported at once.
+//! A stop waits for the report, so it must not depend on the peer alone: one that always sends is reported at its first
+//! input, and one that stops within a record is reported at once.
 //!
 //! What it does not do: it does not wait for bytes that are on their way through the network.
 

@@ -8,11 +8,11 @@
 //!                         reset, OwnerGone
 //! ```
 //!
-//! 1. The command comes: the new owner becomes owner and parent and gets its Connect. Nothing else is delivered. A fence
-//!    goes behind what the old owner has been given, and it gives all of that back, in order.
-//! 2. The fence comes: what was given back is delivered before what was read meanwhile. Without a framing it goes back into
-//!    the input of the machine, so that a framing that the new owner has set holds from the first byte on; frames are
-//!    delivered as they were cut.
+//! 1. The command comes: the new owner becomes owner and parent and gets its Connect. Nothing else is delivered. A
+//!    fence goes behind what the old owner has been given, and it gives all of that back, in order.
+//! 2. The fence comes: what was given back is delivered before what was read meanwhile. Without a framing it goes back
+//!    into the input of the machine, so that a framing that the new owner has set holds from the first byte on; frames
+//!    are delivered as they were cut.
 //! 3. A hand-over, a relay or TLS that the new owner asks for meanwhile waits for the fence, and then takes everything
 //!    over.
 //!

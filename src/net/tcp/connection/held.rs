@@ -7,8 +7,8 @@
 //!                          └─┘ it was free meanwhile: the rest of the time, or none while it is free
 //! ```
 //!
-//! A connection whose owner keeps up is blocked and free many times in a second, so the timer is not moved for each: it looks
-//! at since when the connection has been blocked when it fires.
+//! A connection whose owner keeps up is blocked and free many times in a second, so the timer is not moved for each: it
+//! looks at since when the connection has been blocked when it fires.
 //!
 //! What it does not do: it ends nothing. What the owner holds, and for how long, is its decision.
 

@@ -6,8 +6,8 @@ use crate::id::Pid;
 use crate::meta::MetaContext;
 
 impl Driver {
-    /// Why the connection has ended, if everything that was read before has been delivered, and it is neither relayed nor
-    /// handed over.
+    /// Why the connection has ended, if everything that was read before has been delivered, and it is neither relayed
+    /// nor handed over.
     pub(in crate::net::tcp) fn loss(&self) -> Option<DisconnectReason> {
         // What was read before the loss belongs before the message that reports it.
         if self.diversion.is_some() || self.window.has_refused() {

@@ -189,8 +189,8 @@ impl Driver {
         }
     }
 
-    /// Spawns a process for the connection, which becomes its parent and owner. Without one the connection is reset, and
-    /// counts as one that was not established.
+    /// Spawns a process for the connection, which becomes its parent and owner. Without one the connection is reset,
+    /// and counts as one that was not established.
     fn spawn_owner(
         &mut self,
         cx: &mut MetaContext<'_>,
@@ -373,8 +373,8 @@ impl Driver {
             let again = Message::TcpDisconnect(Box::new(message.clone()));
             cx.deliver_control(self.owner, again);
         }
-        // A hand-over that has not come here: its new owner gets the Disconnect by the process that has ordered it, and if
-        // that one has ended, from here.
+        // A hand-over that has not come here: its new owner gets the Disconnect by the process that has ordered it, and
+        // if that one has ended, from here.
         let heir = cx
             .quota()
             .other_owner(self.owner)

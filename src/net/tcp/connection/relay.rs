@@ -15,14 +15,14 @@
 //! 5. This connection closes: the partner passes nothing more on, and answers behind its last bytes.
 //! 6. The answer comes, or the end of the partner: everything that was accepted is here, and FIN may follow it.
 //!
-//! Bad interleaving of 3 and 4: the partner's stripe drains the output before it has handled its own `RelaySide`, releases
-//! set-aside input instead of waking this side, and no wake comes. Excluded by the wake in 1, which the partner sends when
-//! it has handled it. (`loom_relay_that_stops_above_the_high_mark_is_woken`.)
+//! Bad interleaving of 3 and 4: the partner's stripe drains the output before it has handled its own `RelaySide`,
+//! releases set-aside input instead of waking this side, and no wake comes. Excluded by the wake in 1, which the
+//! partner sends when it has handled it. (`loom_relay_that_stops_above_the_high_mark_is_woken`.)
 //!
-//! Bad interleaving of 5 and the partner: this side sends what it has, then FIN, and the partner, which has not learned of the
-//! close, passes on more, so that bytes are accepted and never sent although the peer sees an orderly end. Excluded by the
-//! answer, which 6 waits for within the close timeout. A partner whose `RelaySide` comes behind the command finds the close in
-//! what the two share.
+//! Bad interleaving of 5 and the partner: this side sends what it has, then FIN, and the partner, which has not learned
+//! of the close, passes on more, so that bytes are accepted and never sent although the peer sees an orderly end.
+//! Excluded by the answer, which 6 waits for within the close timeout. A partner whose `RelaySide` comes behind the
+//! command finds the close in what the two share.
 //!
 //! The end of the peer becomes a command to shut down the partner's write side, behind the data. The end of this
 //! connection is reported to the [`RelaySide`], which notifies the partner and, at the second end, the owner.
@@ -152,8 +152,8 @@ impl Driver {
         if !awaits_partner {
             self.feed_stopped(cx);
         }
-        // What is read meanwhile waits, and so does the end of the peer behind it: an end that was delivered before would let
-        // the end of the partner end this connection while the owner still has input of it.
+        // What is read meanwhile waits, and so does the end of the peer behind it: an end that was delivered before
+        // would let the end of the partner end this connection while the owner still has input of it.
         self.input(cx, Input::RepeatPeerEnd);
         let deliver = &cx.services.deliver;
         if !deliver.deliver_ack(self.owner, cx.alias, Ack::Fence) {
@@ -249,7 +249,8 @@ impl Driver {
         cx.services.commands.push(to.stripe(), command);
     }
 
-    /// Transition 5: has the partner pass nothing more on, if this connection closes. Returns whether an answer follows.
+    /// Transition 5: has the partner pass nothing more on, if this connection closes. Returns whether an answer
+    /// follows.
     pub(super) fn stop_feed(&self, cx: &MetaContext<'_>) -> bool {
         if !cx.quota().is_relayed() || !self.is_closing() {
             return false;

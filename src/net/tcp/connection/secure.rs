@@ -8,25 +8,25 @@
 //! ```
 //!
 //! 1. The command comes: nothing more is read or delivered. A fence goes behind what the owner has been given, and the
-//!    owner gives all of that back, in order. Everything that is asked of the connection from now on is held: a write would
-//!    leave in plain text.
-//! 2. The fence comes, and the earlier writes have left, in either order. What was given back, and what was read and not
-//!    delivered, are the first bytes of TLS. Then what was held is handled, in order, as on a connection that begins with
-//!    TLS: output waits for the handshake.
-//! 3. A framing has cut what lies behind the command, and the bytes that were between the frames are gone: the connection
-//!    closes. An exit or a stop of the node closes it as well. What was held is dropped and counted as unsent, never sent
-//!    in plain text.
+//!    owner gives all of that back, in order. Everything that is asked of the connection from now on is held: a write
+//!    would leave in plain text.
+//! 2. The fence comes, and the earlier writes have left, in either order. What was given back, and what was read and
+//!    not delivered, are the first bytes of TLS. Then what was held is handled, in order, as on a connection that
+//!    begins with TLS: output waits for the handshake.
+//! 3. A framing has cut what lies behind the command, and the bytes that were between the frames are gone: the
+//!    connection closes. An exit or a stop of the node closes it as well. What was held is dropped and counted as
+//!    unsent, never sent in plain text.
 //!
-//! Bad interleaving: the stripe reads the command of the peer together with bytes behind it, the owner starts TLS while these
-//! bytes are in its mailbox, and takes them for what TLS has protected (CVE-2011-0411). Excluded by the fence: the owner
-//! gives back what lies before it, and nothing is delivered behind it before the handshake is done.
+//! Bad interleaving: the stripe reads the command of the peer together with bytes behind it, the owner starts TLS while
+//! these bytes are in its mailbox, and takes them for what TLS has protected (CVE-2011-0411). Excluded by the fence:
+//! the owner gives back what lies before it, and nothing is delivered behind it before the handshake is done.
 //!
-//! Bad interleaving: the owner writes the answer to the command, starts TLS and writes again; the second write overtakes the
-//! handshake in the output that the peer does not read. Excluded because both writes and the order travel in one queue, and
-//! what comes behind the order is held here until the output is empty.
+//! Bad interleaving: the owner writes the answer to the command, starts TLS and writes again; the second write
+//! overtakes the handshake in the output that the peer does not read. Excluded because both writes and the order travel
+//! in one queue, and what comes behind the order is held here until the output is empty.
 //!
-//! The deadline of the handshake counts from 2 on. Before, that of waiting output and that of an idle peer hold as on every
-//! connection.
+//! The deadline of the handshake counts from 2 on. Before, that of waiting output and that of an idle peer hold as on
+//! every connection.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -21,9 +21,9 @@ pub(super) fn read_later(cx: &mut MetaContext<'_>, reads: u32) {
 }
 
 impl Driver {
-    /// A reset ends the connection although its owner has paused reading: there is nothing to wait for, and the descriptor
-    /// would be held until the next write. What could still be read is lost with it. An orderly end in both directions is
-    /// a hang-up without an error, and waits.
+    /// A reset ends the connection although its owner has paused reading: there is nothing to wait for, and the
+    /// descriptor would be held until the next write. What could still be read is lost with it. An orderly end in both
+    /// directions is a hang-up without an error, and waits.
     #[cold]
     pub(super) fn find_reset(&mut self, cx: &MetaContext<'_>) {
         // The error is read from the socket without reading the data before it.
@@ -32,8 +32,8 @@ impl Driver {
         }
     }
 
-    /// Terminates, unless frames that were read before the end still wait for the owner's mailbox. The socket is closed in
-    /// any case.
+    /// Terminates, unless frames that were read before the end still wait for the owner's mailbox. The socket is closed
+    /// in any case.
     #[cold]
     pub(super) fn end(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let status = self.machine.status();
@@ -62,8 +62,8 @@ impl Driver {
             false => cx.quota().queued() * usize::from(!planted!(LastCommandLost)),
         };
         self.input(cx, Input::QuotaClosed(accepted));
-        // Output that still leaves releases the input at its low mark. Otherwise nothing bounds the input any more, and the
-        // end waits for it: after a failed write, until the close deadline.
+        // Output that still leaves releases the input at its low mark. Otherwise nothing bounds the input any more, and
+        // the end waits for it: after a failed write, until the close deadline.
         if !self.machine.status().is_shutting_down && cx.quota().take_above() {
             self.give_out_input(cx);
         }
@@ -137,8 +137,8 @@ impl Driver {
         self.drive(cx)
     }
 
-    /// The first look at the socket found no byte of an accepted handshake: the peer is given less time for it than for the
-    /// handshake.
+    /// The first look at the socket found no byte of an accepted handshake: the peer is given less time for it than for
+    /// the handshake.
     pub(super) fn await_first_byte(&mut self, cx: &mut MetaContext<'_>) {
         let Some(permit) = &mut self.permit else {
             return;
@@ -179,8 +179,8 @@ impl Driver {
         timeout.map_or(u64::MAX, |timeout| begun_ms.saturating_add(timeout))
     }
 
-    /// Ends a handshake whose place is wanted, unless the peer's bytes are here: they may have come since the listener chose
-    /// this one.
+    /// Ends a handshake whose place is wanted, unless the peer's bytes are here: they may have come since the listener
+    /// chose this one.
     pub(super) fn give_way(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         let awaits_peer = self
             .permit

@@ -207,8 +207,8 @@ impl TcpConnection {
             Some(_) => return Ok(Some(message)),
             None => {}
         }
-        // It was given away when it was lost already, so that the one who has it now never had it: that one gets the loss as
-        // its end, and the MessageTcpReconnecting is dropped on its way to the last owner.
+        // It was given away when it was lost already, so that the one who has it now never had it: that one gets the
+        // loss as its end, and the MessageTcpReconnecting is dropped on its way to the last owner.
         if message.is::<HandOver>() || message.is::<RelaySide>() {
             let reason = again.loss.as_ref().map(|loss| loss.reason.clone());
             again.last = if let Some(order) = message.downcast_ref::<HandOver>() {

@@ -8,7 +8,8 @@
 //!
 //! 1. `init`: a name is looked up on another thread; one that needs no resolver skips this.
 //! 2. The addresses are there. An attempt begins to one after the other, all within one deadline.
-//! 3. An address has failed, or has said nothing for a while: the next attempt begins; see [`attempts`](super::attempts).
+//! 3. An address has failed, or has said nothing for a while: the next attempt begins; see
+//!    [`attempts`](super::attempts).
 //! 4. The socket is writable and has no error. This meta-process *becomes* the driver of the connection: the stripe
 //!    replaces it, and the alias, the quota, the watchers and the timer stay.
 //! 5. A Unix domain socket whose backlog was full is tried again, every [`BUSY_MS`].
@@ -17,8 +18,8 @@
 //! With a policy an attempt that fails is followed by another; see [`reconnect`](super::reconnect).
 //!
 //! Neither resolving nor connecting blocks a worker. Data that is sent early waits here; the quota counts it like any
-//! other. A close or an exit signal while data waits is carried out when that data has gone out, within the close deadline;
-//! without any it ends the attempt at once.
+//! other. A close or an exit signal while data waits is carried out when that data has gone out, within the close
+//! deadline; without any it ends the attempt at once.
 
 mod pending;
 

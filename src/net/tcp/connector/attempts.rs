@@ -5,10 +5,11 @@
 //!    (families take turns)                                                  └─ failed: with the others in the Disconnect
 //! ```
 //!
-//! The time to the deadline is shared out where it is short, so that one address that is silent leaves some to the others.
+//! The time to the deadline is shared out where it is short, so that one address that is silent leaves some to the
+//! others.
 //!
-//! All attempts share the token of the alias: an event says that one of them may have changed, and all are looked at. The
-//! losers leave the poll before they are closed.
+//! All attempts share the token of the alias: an event says that one of them may have changed, and all are looked at.
+//! The losers leave the poll before they are closed.
 //!
 //! What it does not do: it resolves nothing, and the deadline of the whole is that of the connection.
 
@@ -56,8 +57,8 @@ pub(super) fn interleave(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
 }
 
 impl TcpConnection {
-    /// Begins with the next address, and goes on at once if that fails at once. Without any address left the attempts that
-    /// are under way are waited for; without these the connection has failed.
+    /// Begins with the next address, and goes on at once if that fails at once. Without any address left the attempts
+    /// that are under way are waited for; without these the connection has failed.
     pub(super) fn start_next(&mut self, cx: &mut MetaContext<'_>) -> Result<(), Reason> {
         // An address that fails at once costs no delay: RFC 8305 waits only for those that are silent.
         while let Some(address) = self.addresses.pop_front() {
@@ -138,8 +139,8 @@ impl TcpConnection {
         Ok(())
     }
 
-    /// Looks at the attempts after an event. Goes on with the one that is established, or with the next address if one has
-    /// failed.
+    /// Looks at the attempts after an event. Goes on with the one that is established, or with the next address if one
+    /// has failed.
     pub(super) fn finish_connect(
         &mut self,
         cx: &mut MetaContext<'_>,
@@ -150,8 +151,8 @@ impl TcpConnection {
         let AttemptState::Connecting(attempts) = &mut self.state else {
             return Ok(());
         };
-        // The hang-up may be that of an attempt that has left meanwhile. The error of a socket that was made here is still in
-        // it; that of one that was given may have been read before.
+        // The hang-up may be that of an attempt that has left meanwhile. The error of a socket that was made here is
+        // still in it; that of one that was given may have been read before.
         let seen = match self.is_attempt {
             true => Readiness::default(),
             false => readiness,
@@ -200,8 +201,8 @@ impl TcpConnection {
             .is_some_and(|local| local.port() != 0)
     }
 
-    /// The attempt has met itself: the system chose the port that it connects to as its own. There is no listener, and the port
-    /// would be taken from one that starts. A reset frees it, and the next attempt has another port as a rule.
+    /// The attempt has met itself: the system chose the port that it connects to as its own. There is no listener, and
+    /// the port would be taken from one that starts. A reset frees it, and the next attempt has another port as a rule.
     #[cold]
     fn try_once_more(
         &mut self,

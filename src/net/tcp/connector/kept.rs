@@ -1,7 +1,7 @@
 //! An established connection that is made anew when it is lost: its driver, and what will connect again.
 //!
-//! Each callback goes to the driver. When one of them ends it, this decides whether the connection is over, or waits for the
-//! next attempt; see [`reconnect`](super::reconnect).
+//! Each callback goes to the driver. When one of them ends it, this decides whether the connection is over, or waits
+//! for the next attempt; see [`reconnect`](super::reconnect).
 
 use super::TcpConnection;
 use super::reconnect::is_retried;

@@ -10,15 +10,16 @@ use crate::net::stream::{Stream, canonical};
 pub(super) enum Outcome {
     /// The event was not about the connection.
     Pending,
-    /// With this peer, as the system shows it: a zone that means nothing there, or the unspecified address, is not its own.
+    /// With this peer, as the system shows it: a zone that means nothing there, or the unspecified address, is not its
+    /// own.
     Connected(SocketAddr),
     /// Both ends are this socket.
     Itself,
     Failed(io::Error),
 }
 
-/// Asks the socket how the attempt stands. A connection whose both ends are the same socket is a simultaneous open (RFC 9293
-/// section 3.5).
+/// Asks the socket how the attempt stands. A connection whose both ends are the same socket is a simultaneous open (RFC
+/// 9293 section 3.5).
 pub(super) fn outcome(stream: &Stream, readiness: Readiness) -> Outcome {
     let error = match stream.take_error() {
         Ok(None) => match stream.peer_addr() {

@@ -10,20 +10,22 @@
 //!      └──────────────────────────── Connect: the owner may write again ───────────────────┘
 //! ```
 //!
-//! 1. A loss closes the quota. Everything that it counts then has been accepted and will not be sent: it is the `unsent` of the
-//!    `MessageTcpReconnecting`. A fence goes behind that message.
-//! 2. Accepted bytes that are still in the queue of commands arrive later and are discarded; the quota counts them down. What
-//!    else the owner has asked of the old connection stands before the fence and is discarded too, but for a close.
+//! 1. A loss closes the quota. Everything that it counts then has been accepted and will not be sent: it is the
+//!    `unsent` of the `MessageTcpReconnecting`. A fence goes behind that message.
+//! 2. Accepted bytes that are still in the queue of commands arrive later and are discarded; the quota counts them
+//!    down. What else the owner has asked of the old connection stands before the fence and is discarded too, but for a
+//!    close.
 //! 3. The next attempt begins when its time has come, the fence is back, and the quota counts nothing: so no byte of
 //!    the old connection reaches the new one.
-//! 4. The Connect opens the quota, in the step in which the worker of the owner takes it out of the mailbox. Another fence stands
-//!    behind it.
+//! 4. The Connect opens the quota, in the step in which the worker of the owner takes it out of the mailbox. Another
+//!    fence stands behind it.
 //!
-//! Bad interleaving of 4 and 1: the new connection is lost, its loss closes the quota, then the owner comes to the Connect
-//! and opens it, and writes go nowhere. Excluded because a loss is not dealt with before the second fence is back.
+//! Bad interleaving of 4 and 1: the new connection is lost, its loss closes the quota, then the owner comes to the
+//! Connect and opens it, and writes go nowhere. Excluded because a loss is not dealt with before the second fence is
+//! back.
 //!
-//! The wait doubles with each attempt and with each loss, from `first` to `max`, and begins anew once a connection has stood
-//! for `max`. What a connection without a policy pays: nothing, it has none of this.
+//! The wait doubles with each attempt and with each loss, from `first` to `max`, and begins anew once a connection has
+//! stood for `max`. What a connection without a policy pays: nothing, it has none of this.
 
 #[cfg(feature = "testing")]
 use std::collections::hash_map::DefaultHasher;
@@ -153,8 +155,8 @@ impl ReconnectPolicy {
     }
 }
 
-/// Whether a connection that ended for this reason is tried again: the peer or the network has ended it, or it could not be
-/// made. What this side has decided, and what the peer will do again, is final.
+/// Whether a connection that ended for this reason is tried again: the peer or the network has ended it, or it could
+/// not be made. What this side has decided, and what the peer will do again, is final.
 pub(super) fn is_retried(reason: &DisconnectReason) -> bool {
     matches!(
         reason,

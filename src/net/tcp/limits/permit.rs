@@ -1,4 +1,5 @@
-//! The permit of one accepted connection: how far its handshake has come, and what it adds to the counters of its listener.
+//! The permit of one accepted connection: how far its handshake has come, and what it adds to the counters of its
+//! listener.
 //!
 //! Dropping it makes room for another connection, and wakes the listener if that waits for room.
 //!
@@ -152,7 +153,8 @@ impl ConnectionPermit {
         Some(now_ms.saturating_add(self.limiter.first_byte_ms?))
     }
 
-    /// Bytes of the handshake were read. With the first of them it takes a place. Returns since when the peer had been silent.
+    /// Bytes of the handshake were read. With the first of them it takes a place. Returns since when the peer had been
+    /// silent.
     pub(in crate::net::tcp) fn begin_handshake(
         &mut self,
         alias: Alias,
@@ -183,7 +185,8 @@ impl ConnectionPermit {
         }
     }
 
-    /// The peer of the handshake is waited for again: from now on if a flight has left, else as long as it has been before.
+    /// The peer of the handshake is waited for again: from now on if a flight has left, else as long as it has been
+    /// before.
     pub(in crate::net::tcp) fn await_answer(&mut self, alias: Alias, flight_ms: Option<u64>) {
         let Stage::Begun(begun) = &mut self.stage else {
             return;
@@ -212,8 +215,8 @@ impl ConnectionPermit {
         self.limiter.gave_way.fetch_add(1, Relaxed);
     }
 
-    /// The address on this side, if it is known: that of a proxy's header, or the one that all connections of the listener
-    /// have.
+    /// The address on this side, if it is known: that of a proxy's header, or the one that all connections of the
+    /// listener have.
     pub(in crate::net::tcp) fn local_addr(&self) -> Option<SocketAddr> {
         let proxied = self.rare.as_ref().and_then(|rare| rare.proxied.as_ref());
         proxied.map(|(_, addr)| *addr).or(self.limiter.local_addr)

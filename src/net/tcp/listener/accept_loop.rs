@@ -8,8 +8,8 @@
 //! No error ends a listener. An accept that fails for the sake of one connection is skipped; after many in a row the
 //! listener waits. When descriptors or memory run out, the kernel does not report when they are back (readiness is
 //! edge-triggered), so the end of one of its connections lets the listener look again, and so does a timer, slower each
-//! time up to a second. A spare descriptor is kept to take one connection out of the backlog and close it, so that clients
-//! are refused and not left hanging.
+//! time up to a second. A spare descriptor is kept to take one connection out of the backlog and close it, so that
+//! clients are refused and not left hanging.
 
 use std::fmt;
 use std::fs::File;
@@ -143,10 +143,10 @@ impl TcpServer {
         true
     }
 
-    /// Asks a connection that does nothing to give way, if it has done so for some time: a silent one if there are too many
-    /// connections, one whose peer does not answer if there are too many handshakes. Nothing says whether a connection waits
-    /// in the backlog. The listener looks again when the next one may have stalled: the one that was asked may have found
-    /// bytes of its peer.
+    /// Asks a connection that does nothing to give way, if it has done so for some time: a silent one if there are too
+    /// many connections, one whose peer does not answer if there are too many handshakes. Nothing says whether a
+    /// connection waits in the backlog. The listener looks again when the next one may have stalled: the one that was
+    /// asked may have found bytes of its peer.
     fn make_room(&self, cx: &mut MetaContext<'_>, max_open: Option<usize>) {
         let is_full = max_open.is_some_and(|max| self.limiter.open() >= max);
         let waits_for = if is_full {

@@ -165,8 +165,8 @@ impl TcpServer {
         });
     }
 
-    /// Returns the owner of connection `number`: entry `number % len` of `process_pool`, or the next entry whose process is
-    /// alive.
+    /// Returns the owner of connection `number`: entry `number % len` of `process_pool`, or the next entry whose
+    /// process is alive.
     fn owner(&self, cx: &MetaContext<'_>, number: u64) -> Option<Pid> {
         // The processes of the pool take turns, so that each gets its share of the connections.
         let names = &self.options.process_pool;

@@ -6,14 +6,14 @@
 //!                            └──────────▶ ended ◀─────┘  Drained
 //! ```
 //!
-//! 1. The command comes: what waits in the backlog is accepted, the socket is closed, so that its address is free, and every
-//!    stripe lets the connections of this listener know.
+//! 1. The command comes: what waits in the backlog is accepted, the socket is closed, so that its address is free, and
+//!    every stripe lets the connections of this listener know.
 //! 2. The deadline comes: every stripe closes those that are left, which takes as long as the close timeout allows.
 //! 3. The last connection ends, and wakes the listener: it ends too, and the process that asked gets the counts.
 //!
-//! Bad interleaving of 3: the listener finds a connection open, and that one ends before the listener waits. Excluded by
-//! the order in which [`ConnectionLimiter::drain`](crate::net::tcp::limits::ConnectionLimiter::drain) waits first and looks
-//! then; see [`limits`](crate::net::tcp::limits).
+//! Bad interleaving of 3: the listener finds a connection open, and that one ends before the listener waits. Excluded
+//! by the order in which [`ConnectionLimiter::drain`](crate::net::tcp::limits::ConnectionLimiter::drain) waits first
+//! and looks then; see [`limits`](crate::net::tcp::limits).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! An accepted connection that begins with a header of the PROXY protocol: waits for the header, then becomes the driver.
+//! An accepted connection that begins with a header of the PROXY protocol: waits for the header, then becomes the
+//! driver.
 //!
 //! ```text
 //!   accepted ─1─▶ Waiting ─2─▶ becomes the driver of the connection
@@ -6,13 +7,13 @@
 //! ```
 //!
 //! 1. The peer is trusted; the listener has looked at its address.
-//! 2. The header is complete. The addresses that it has are those of the connection from now on, and the bytes behind it are
-//!    its first ones: a TLS handshake, or the owner's.
-//! 3. The bytes are no header, the peer has ended its side, or the time is over. It is counted and recorded, and the owner
-//!    learns nothing: there has been no Connect.
+//! 2. The header is complete. The addresses that it has are those of the connection from now on, and the bytes behind
+//!    it are its first ones: a TLS handshake, or the owner's.
+//! 3. The bytes are no header, the peer has ended its side, or the time is over. It is counted and recorded, and the
+//!    owner learns nothing: there has been no Connect.
 //!
-//! At most two of the longest headers are kept. What it does not do: it delivers nothing, and takes no part in the limits of
-//! handshakes, because its peer is trusted.
+//! At most two of the longest headers are kept. What it does not do: it delivers nothing, and takes no part in the
+//! limits of handshakes, because its peer is trusted.
 
 use std::fmt;
 use std::io;

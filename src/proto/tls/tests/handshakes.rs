@@ -113,7 +113,8 @@ fn an_optional_client_certificate_may_be_missing() {
     }
 }
 
-/// Connects, says hello, closes; returns whether both sides say that the session was resumed, and the certificate shown.
+/// Connects, says hello, closes; returns whether both sides say that the session was resumed, and the certificate
+/// shown.
 fn visit(client: &Arc<ClientConfig>, server: &ServerTls) -> (bool, Vec<u8>) {
     let mut pair = Pair::new(client, &server.setup().unwrap().config, NAME);
     pair.run_until_quiet();

@@ -1,15 +1,15 @@
-//! The matrix of what ends a connection that is handed over, relayed, or both: each verb, with TLS on neither side, both or the
-//! first, ended by the node, the listener, an abort or a close, while one of the parties ends in order, by a panic or reset, or by
-//! a kill; with the order before the input and behind it. On loopback and on simulated nodes.
+//! The matrix of what ends a connection that is handed over, relayed, or both: each verb, with TLS on neither side,
+//! both or the first, ended by the node, the listener, an abort or a close, while one of the parties ends in order, by
+//! a panic or reset, or by a kill; with the order before the input and behind it. On loopback and on simulated nodes.
 //!
 //! ```text
 //!                     hand-over                        relay
 //!  source ── first ── old ────────▶ owner ── second ────────── target
 //! ```
 //!
-//! Every cell is judged alike: the bytes of each peer arrive in order, none twice, as a prefix, and all of them where nothing has
-//! failed; the unsent bytes add up; there is one last message, with a reason that the cell allows, to the process that owns the
-//! connection then.
+//! Every cell is judged alike: the bytes of each peer arrive in order, none twice, as a prefix, and all of them where
+//! nothing has failed; the unsent bytes add up; there is one last message, with a reason that the cell allows, to the
+//! process that owns the connection then.
 
 mod judge;
 mod peer;

@@ -1,5 +1,5 @@
-//! A peer of the matrix: plain or TLS, on either network. It reads whenever it is asked to and never waits for bytes, so that
-//! one test can watch several peers.
+//! A peer of the matrix: plain or TLS, on either network. It reads whenever it is asked to and never waits for bytes,
+//! so that one test can watch several peers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
