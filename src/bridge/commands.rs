@@ -289,6 +289,8 @@ impl Commands {
             }
             // The Disconnect of the connection will name these bytes.
             Err(ReserveError::Closing) => quota.count_refused(bytes),
+            // Nothing of the stream is missing without it.
+            Err(ReserveError::Full) if bytes == 0 => {}
             Err(ReserveError::Full | ReserveError::TooLarge) => {
                 quota.count_refused(bytes);
                 // Of many writers that overflow one connection, the first closes it.

@@ -14,6 +14,7 @@ on_both! {
     peer_that_never_reads_is_bounded_by_the_mark_and_one_answer,
     write_that_finds_the_limit_reached_closes_after_what_was_accepted,
     telemetry_drops_the_newest_write_and_stays_open,
+    write_of_nothing_at_the_limit_closes_nothing,
     above_the_high_mark_is_followed_by_a_writable,
     broadcast_reaches_every_connection_and_skips_the_ended_ones,
     half_closed_connection_above_its_mark_still_gets_its_input,
@@ -196,6 +197,36 @@ fn write_that_finds_the_limit_reached_closes_after_what_was_accepted() {
         end.bytes_out + end.unsent + end.refused_bytes,
         40 * MIB as u64
     );
+    stop_clean(&node);
+}
+
+#[test]
+fn write_of_nothing_at_the_limit_closes_nothing() {
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (addr, _) = probe.listen(TcpServerOptions::from("127.0.0.1:0"));
+    let mut stream = client(addr);
+    let id = probe.connect().id;
+    let written = probe.run(move |cx| {
+        let mut written = 0;
+        while cx.try_write(id, vec![1; MIB]).is_ok() {
+            written += MIB;
+        }
+        // The limit is reached, and nothing of the stream is missing.
+        cx.write(id, "");
+        written
+    });
+    assert_eq!(read(&mut stream, written), vec![1; written]);
+    stream.write_all(b"still here").expect("written");
+    let data = loop {
+        match probe.next().1 {
+            Message::TcpWritable(_) => {}
+            Message::Tcp(packet) => break packet.data,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(data, "still here");
+    probe.run(move |cx| cx.close(id)).expect("closed");
     stop_clean(&node);
 }
 
