@@ -20,7 +20,7 @@ mod typed;
 pub use context::Context;
 pub use events::Event;
 pub use pool::{Pool, PoolCommand, PoolInfo};
-pub(crate) use session::{InputRules, SessionBehavior};
+pub(crate) use session::{Awaited, InputRules, SessionBehavior};
 pub use session::{Session, SessionContext};
 pub use sockets::SpawnMeta;
 pub(crate) use sockets::{finish, push};

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use crate::actor::{Context, InputRules, Session, SessionBehavior, SpawnMeta};
+use crate::actor::{Awaited, Context, InputRules, Session, SessionBehavior, SpawnMeta};
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::SpawnOwner;
 use crate::error::{Reason, SpawnError};
@@ -143,8 +143,7 @@ where
         let (factory, rules) = (Arc::clone(&self.factory), self.rules.clone());
         let make = move || {
             let session = make(|| factory(&connect))?;
-            let connect = Some(Box::new(connect));
-            let behavior = SessionBehavior::new(session, connect, rules);
+            let behavior = SessionBehavior::accepted(session, Box::new(connect), rules);
             Ok(Box::new(behavior) as Box<dyn Behavior>)
         };
         processes.spawn_dependent(parent, &self.options, Box::new(make))
@@ -197,20 +196,26 @@ where
         let mut connection = self.socket;
         let rules = InputRules::new(connection.take_framing()?, self.input_limit);
         let factory = self.factory;
+        let awaited = Awaited::default();
+        let connection_of = Arc::clone(&awaited);
         let make = move || {
             let session = make(factory)?;
-            let behavior = SessionBehavior::new(session, None, rules);
+            let behavior = SessionBehavior::awaiting(session, connection_of, rules);
             Ok(Box::new(behavior) as Box<dyn Behavior>)
         };
         let options = options(cx);
+        // Locked until the alias is there: a session that is sent a message of its connection before that waits here.
+        let mut alias = awaited.lock();
         // The session first, because a failed attempt is reported to it.
         let session = processes.spawn_dependent(parent, &options, Box::new(make))?;
-        processes
+        let spawned = processes
             .spawn_meta(session, Box::new(connection))
             .inspect_err(|_| {
                 // Without its connection the session has nothing to do. It may have ended by itself.
                 let _ = processes.send_exit(parent, session.into(), Reason::Shutdown);
-            })
+            });
+        *alias = spawned.as_ref().ok().copied();
+        spawned
     }
 }
 

@@ -541,6 +541,81 @@ fn framing_that_a_message_sets_applies_to_what_was_left() {
 }
 
 #[test]
+fn client_session_takes_no_other_connection_for_its_own() {
+    /// Connects to `other` while its own connection waits for the resolver.
+    struct Two {
+        other: SocketAddr,
+        events: mpsc::Sender<String>,
+    }
+    impl Session for Two {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Result<(), Reason> {
+            self.events.send("received".into())?;
+            Ok(())
+        }
+
+        fn connected(
+            &mut self,
+            _: &mut SessionContext<'_>,
+            _: &MessageTcpConnect,
+        ) -> Result<(), Reason> {
+            self.events.send("connected".into())?;
+            Ok(())
+        }
+
+        fn handle_message(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Result<(), Reason> {
+            match message {
+                Message::TcpConnect(_) => self.events.send("the other connects".into())?,
+                Message::Tcp(_) => self.events.send("the other sends".into())?,
+                Message::TcpDisconnect(_) => self.events.send("the other ends".into())?,
+                _ => drop(cx.spawn_meta(TcpConnection::connect(self.other)?)?),
+            }
+            Ok(())
+        }
+
+        fn disconnected(&mut self, _: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
+            drop(self.events.send(end.reason.name().into()));
+        }
+    }
+    let (resolve, waits) = mpsc::channel::<()>();
+    let waits = Mutex::new(waits);
+    let options = NodeOptions::from("test@localhost").with_resolver(move |_| {
+        // An error means that the test has failed already.
+        let _ = waits.lock().expect("no panic").recv_timeout(LIMIT);
+        Err(std::io::Error::other("no such name"))
+    });
+    let node = Node::start(options.with_workers(2)).expect("the node starts");
+    let probe = Probe::spawn(&node);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let other = listener.local_addr().expect("an address");
+    let (events, seen) = mpsc::channel();
+    probe
+        .run(move |cx| {
+            let connection = TcpConnection::connect("own.test:7000").expect("an attempt");
+            cx.spawn_meta(connection.serve(move || Two { other, events }))
+        })
+        .expect("spawned");
+    let session = node.processes().find(|process| process.pid != probe.pid);
+    node.send(session.expect("a session").pid, "go")
+        .expect("it is there");
+    let (mut peer, _) = listener.accept().expect("the other connection");
+    peer.write_all(b"hello").expect("written");
+    let next = || value_of(&seen).expect("an event");
+    assert_eq!(next(), "the other connects");
+    assert_eq!(next(), "the other sends");
+    drop(peer);
+    assert_eq!(next(), "the other ends");
+    resolve.send(()).expect("the resolver waits");
+    assert_eq!(next(), "resolve");
+    wait_for_count(&node, "processes", 1);
+    stop_clean(&node);
+}
+
+#[test]
 fn client_session_that_closes_before_it_is_connected_ends() {
     struct Impatient(mpsc::Sender<DisconnectReason>);
     impl Session for Impatient {

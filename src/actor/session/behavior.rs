@@ -10,20 +10,19 @@ mod upstream;
 use std::time::Duration;
 
 use self::notes::millis;
-use super::cold::ColdState;
+use super::cold::{Awaited, ColdState};
 use super::deadline::FrameDeadline;
 use super::input::{Input, Progress, Unit};
+use super::peer::Peer;
 use super::{Session, SessionContext};
 use crate::actor::number_of;
-use crate::base::small_addr::SmallAddr;
 use crate::bridge::request::Reply;
 use crate::bridge::{Framing, InputReturned, SessionDrained, SocketReport};
 use crate::error::{DisconnectReason, FrameError, Reason};
-use crate::id::{Alias, Pid};
+use crate::id::Pid;
 use crate::inspect::Inspection;
 use crate::message::{Message, MessageTcpConnect, MessageType};
 use crate::process::{Behavior, ProcessContext};
-use crate::tls::TlsInfo;
 
 /// What a session sends itself.
 #[derive(Debug)]
@@ -57,45 +56,6 @@ impl InputRules {
     }
 }
 
-/// What a session knows of its connection.
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) alias: Option<Alias>,
-    pub(super) remote_addr: SmallAddr,
-    pub(super) local_addr: SmallAddr,
-    pub(super) is_paused: bool,
-    /// The session has closed it, or its input was not understood: no more input is offered.
-    pub(super) is_closing: bool,
-    /// A [`Note::Offer`] waits for the low mark.
-    pub(super) is_waiting: bool,
-    has_peer_closed: bool,
-    is_draining: bool,
-    /// It closes as soon as no input is left.
-    pub(super) closes_when_idle: bool,
-    /// It was idle, and has asked the connection whether the socket is empty.
-    has_asked: bool,
-    /// Its client connection is lost, and the next one is not established.
-    is_lost: bool,
-    /// A callback has resumed the session or changed the framing: what was left is offered again.
-    pub(super) wants_offer: bool,
-    pub(super) cold: Option<Box<ColdState>>,
-}
-
-impl Peer {
-    /// What few sessions need, to add to it.
-    pub(super) fn cold_mut(&mut self) -> &mut ColdState {
-        self.cold.get_or_insert_default()
-    }
-
-    /// Keeps what the handshake has agreed on.
-    #[inline]
-    fn set_tls(&mut self, tls: Option<&TlsInfo>) {
-        if tls.is_some() || self.cold.is_some() {
-            self.cold_mut().tls = tls.cloned().map(Box::new);
-        }
-    }
-}
-
 /// See the module.
 pub(crate) struct SessionBehavior<S> {
     session: S,
@@ -106,12 +66,19 @@ pub(crate) struct SessionBehavior<S> {
 }
 
 impl<S: Session> SessionBehavior<S> {
-    /// A session for the connection of `connect`; for one that is to come without.
-    pub(crate) fn new(
-        session: S,
-        connect: Option<Box<MessageTcpConnect>>,
-        rules: InputRules,
-    ) -> Self {
+    /// A session for an established connection.
+    pub(crate) fn accepted(session: S, connect: Box<MessageTcpConnect>, rules: InputRules) -> Self {
+        Self::new(session, Some(connect), rules)
+    }
+
+    /// A session for a connection that is being made.
+    pub(crate) fn awaiting(session: S, connection: Awaited, rules: InputRules) -> Self {
+        let mut behavior = Self::new(session, None, rules);
+        behavior.peer.cold_mut().awaited = Some(connection);
+        behavior
+    }
+
+    fn new(session: S, connect: Option<Box<MessageTcpConnect>>, rules: InputRules) -> Self {
         let mut input = Input::new(rules.limit);
         input.set_framing(rules.framing);
         let cold = rules.frame_timeout.map(|timeout| {
@@ -122,21 +89,7 @@ impl<S: Session> SessionBehavior<S> {
         });
         Self {
             session,
-            peer: Peer {
-                alias: None,
-                remote_addr: SmallAddr::UNSPECIFIED,
-                local_addr: SmallAddr::UNSPECIFIED,
-                is_paused: false,
-                is_closing: false,
-                is_waiting: false,
-                has_peer_closed: false,
-                is_draining: false,
-                closes_when_idle: false,
-                has_asked: false,
-                is_lost: false,
-                wants_offer: false,
-                cold,
-            },
+            peer: Peer::new(cold),
             input,
             connect,
         }
@@ -149,6 +102,7 @@ impl<S: Session> SessionBehavior<S> {
     ) -> Result<(), Reason> {
         self.peer.alias = Some(connect.id);
         self.peer.is_lost = false;
+        self.peer.forget_awaited();
         self.peer.remote_addr = connect.remote_addr.into();
         self.peer.local_addr = connect.local_addr.into();
         self.peer.set_tls(connect.tls.as_deref());
@@ -186,10 +140,10 @@ impl<S: Session> SessionBehavior<S> {
             Message::TcpReconnecting(lost) if self.awaits(lost.id) => {
                 return Ok(Some(Message::TcpReconnecting(lost)));
             }
-            Message::TcpConnect(connect) if own.is_none_or(|own| own == connect.id) => {
+            Message::TcpConnect(connect) if self.peer.is_own(connect.id) => {
                 self.connected(env, &connect)?;
             }
-            Message::TcpReconnecting(lost) if own.is_none_or(|own| own == lost.id) => {
+            Message::TcpReconnecting(lost) if self.peer.is_own(lost.id) => {
                 self.lost(env);
                 let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
                 self.session.reconnecting(&mut cx, &lost)?;
@@ -209,7 +163,7 @@ impl<S: Session> SessionBehavior<S> {
                 self.peer.has_peer_closed = true;
                 self.offer(env)?;
             }
-            Message::TcpDisconnect(end) if own.is_none_or(|own| own == end.id) => {
+            Message::TcpDisconnect(end) if self.peer.is_own(end.id) => {
                 let mut cx = SessionContext::new(env, &mut self.peer, &mut self.input);
                 self.session.disconnected(&mut cx, &end);
                 // The session ends with its connection, which is no failure.

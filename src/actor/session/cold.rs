@@ -1,5 +1,5 @@
-//! What few sessions need: the frame timeout, a deadline of their own, an upstream that is being connected, and what
-//! TLS agreed on.
+//! What few sessions need: the alias of a connection that is not established yet, the frame timeout, a deadline of
+//! their own, an upstream that is being connected, and what TLS agreed on.
 //!
 //! ```text
 //!           relay_to                    its Connect
@@ -14,15 +14,24 @@
 //!    again has its turns like any other process.
 //! 2. Another `relay_to` takes the place of an attempt, which is closed.
 
+use std::sync::Arc;
+
 use super::deadline::FrameDeadline;
+use crate::base::sync::Mutex;
 use crate::bridge::TimerId;
 use crate::id::Alias;
 use crate::message::RelayFailure;
 use crate::tls::TlsInfo;
 
+/// The alias of a client connection, which its session may need before it is known: the session is spawned first. It is
+/// locked while the connection is being spawned.
+pub(crate) type Awaited = Arc<Mutex<Option<Alias>>>;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct ColdState {
+    /// The connection of a session that is not established for the first time.
+    pub(super) awaited: Option<Awaited>,
     /// With a frame timeout.
     pub(super) frame: Option<FrameDeadline>,
     /// The deadline that the session has set: its timer, and its number.
@@ -42,6 +51,18 @@ pub(super) enum Upstream {
 }
 
 impl ColdState {
+    /// Whether the session waits for that connection to be established.
+    pub(super) fn awaits(&self, alias: Alias) -> bool {
+        let awaited = self.awaited.as_ref();
+        awaited.is_some_and(|awaited| *awaited.lock() == Some(alias))
+    }
+
+    /// Whether it may be freed. Numbers of deadlines must not come again while a note with one may be on its way.
+    pub(super) fn is_empty(&self) -> bool {
+        let is_plain = self.awaited.is_none() && self.frame.is_none() && self.tls.is_none();
+        is_plain && self.upstream.is_none() && self.deadlines == 0
+    }
+
     /// Whether that connection is being made for the session.
     pub(super) fn is_connecting(&self, alias: Alias) -> bool {
         matches!(self.upstream, Some(Upstream::Connecting(upstream)) if upstream == alias)

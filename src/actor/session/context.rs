@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use super::behavior::{Note, Peer};
+use super::behavior::Note;
 use super::cold::Upstream;
 use super::input::Input;
+use super::peer::Peer;
 use crate::actor::Context;
 use crate::bridge::{Framing, SocketCommand};
 use crate::error::{DisconnectReason, Reason, SendErrorKind};

@@ -19,8 +19,10 @@ mod cold;
 mod context;
 mod deadline;
 mod input;
+mod peer;
 
 pub(crate) use behavior::{InputRules, SessionBehavior};
+pub(crate) use cold::Awaited;
 pub use context::SessionContext;
 
 use crate::bridge::request::Reply;
