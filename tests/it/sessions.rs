@@ -24,6 +24,7 @@ on_both! {
     process_pool_together_with_sessions_is_refused_by_name,
     panic_before_connected_has_returned_resets_behind_what_was_written,
     framing_that_a_message_sets_applies_to_what_was_left,
+    input_is_pulled_again_when_the_framing_is_taken_off,
     panic_in_the_factory_closes_the_connection_and_nothing_else,
     session_that_writes_more_than_its_limit_is_closed_after_a_prefix,
 }
@@ -537,6 +538,46 @@ fn framing_that_a_message_sets_applies_to_what_was_left() {
     let pid = pids.lock().expect("no panic")[0];
     node.send(pid, "lines").expect("it lives");
     assert_eq!(read(&mut stream, 10), b"[one][two]");
+    stop_clean(&node);
+}
+
+#[test]
+fn input_is_pulled_again_when_the_framing_is_taken_off() {
+    /// Lines up to `raw`, then blocks of four bytes, which it takes only when they are complete.
+    struct Blocks {
+        is_raw: bool,
+    }
+    impl Session for Blocks {
+        fn received(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            input: &mut Buffer,
+        ) -> Result<(), Reason> {
+            if !self.is_raw {
+                self.is_raw = *input == "raw";
+                cx.write(format!("[{}]", String::from_utf8_lossy(input)));
+                if self.is_raw {
+                    cx.set_framing(Framing::Raw)?;
+                }
+            } else if input.len() >= 4 {
+                let block = input.split_to(4);
+                cx.write(format!("({})", String::from_utf8_lossy(&block)));
+            } else {
+                cx.write("."); // a call for what is left, which must not come again without more behind it
+            }
+            Ok(())
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let addr = serve(&probe, lines(), || Blocks { is_raw: false });
+    let mut stream = client(addr);
+    exchange(&mut stream, b"one\nraw\nab", b"[one][raw].");
+    exchange(&mut stream, b"c", b".");
+    exchange(&mut stream, b"defghij", b"(abcd)(efgh).");
+    exchange(&mut stream, b"kl\n", b"(ijkl).");
+    drop(stream);
+    wait_for_count(&node, "processes", 1);
     stop_clean(&node);
 }
 

@@ -239,6 +239,8 @@ impl<S: Session> SessionBehavior<S> {
             Unit::None => Ok(false),
             Unit::Frame(mut frame) => {
                 self.session.received(&mut cx, &mut frame)?;
+                // Another unit follows at once, so nothing is left to be asked for.
+                self.peer.wants_offer = false;
                 Ok(true)
             }
             Unit::Bytes(mut bytes) => {

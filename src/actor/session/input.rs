@@ -74,14 +74,28 @@ impl Input {
 
     /// Cuts what follows into frames, or leaves it as it is.
     pub(super) fn set_framing(&mut self, framing: Framing) {
+        if matches!(framing, Framing::Raw) {
+            self.end_framing();
+            return;
+        }
         // Bytes of a frame that has begun belong to the new framing.
         if let Some(decoder) = &mut self.decoder {
             decoder.set_framing(Arc::new(framing));
-        } else if !matches!(framing, Framing::Raw) {
+        } else {
             self.decoder = Some(Box::new(Decoder::new(Arc::new(framing))));
         }
-        // Without a decoder nothing has changed. With one each unit takes bytes, so this asks for no unit without end.
-        self.is_reframed = self.decoder.is_some();
+        // Each unit of a decoder takes bytes, so this asks for no unit without end.
+        self.is_reframed = true;
+    }
+
+    /// What follows is pulled, beginning with the bytes of a frame that has begun.
+    fn end_framing(&mut self) {
+        self.is_reframed = false;
+        if let Some(mut decoder) = self.decoder.take() {
+            let mut bytes = decoder.take_partial();
+            bytes.extend_from_slice(&self.bytes);
+            self.bytes = bytes;
+        }
     }
 
     /// Whether the framing has changed since the last call.
@@ -275,6 +289,22 @@ mod tests {
         assert_eq!(all, b"two\nthree", "as they came, line ends included");
         input.push(Buffer::from("four\n"));
         assert!(matches!(input.next(BufferPool::default), Unit::Frame(line) if line == "four"));
+    }
+
+    #[test]
+    fn input_is_pulled_again_behind_the_end_of_a_framing() {
+        let mut input = Input::new(100);
+        input.set_framing(Framing::lines());
+        input.push(Buffer::from("one\ntw"));
+        assert!(matches!(input.next(BufferPool::default), Unit::Frame(line) if line == "one"));
+        assert!(matches!(input.next(BufferPool::default), Unit::None));
+        input.push(Buffer::from("o"));
+        input.set_framing(Framing::Raw);
+        assert_eq!(pump(&mut input, |_| ()), (1, Progress::Wait));
+        input.push(Buffer::from("\nthree"));
+        let mut seen = Vec::new();
+        pump(&mut input, |bytes| seen.extend_from_slice(&bytes.take()));
+        assert_eq!(seen, b"two\nthree");
     }
 
     #[test]

@@ -82,7 +82,8 @@ pub trait Session: Send + 'static {
     /// mark: so code that handles one unit per call is enough. At most the input limit may be left (1 MiB by default),
     /// otherwise `malformed` is called and the connection closes with [`FrameError::TooLarge`].
     ///
-    /// With a framing, `input` is one frame, and what is left of it is dropped.
+    /// With a framing, `input` is one frame, and what is left of it is dropped. [`SessionContext::set_framing`] with
+    /// [`Framing::Raw`](crate::Framing::Raw) ends that, from the first byte on that was not taken.
     ///
     /// # Errors
     ///

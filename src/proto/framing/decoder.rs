@@ -108,8 +108,13 @@ impl Decoder {
     ///
     /// A last line without its end is such a frame.
     pub(crate) fn finish(&mut self) -> usize {
+        self.take_partial().len()
+    }
+
+    /// Takes the bytes of the frame that has begun out, as they came.
+    pub(crate) fn take_partial(&mut self) -> Buffer {
         (self.scanned, self.needed) = (0, 0);
-        std::mem::take(&mut self.partial).len()
+        std::mem::take(&mut self.partial)
     }
 
     pub(crate) fn framing(&self) -> Arc<Framing> {
