@@ -190,8 +190,13 @@ for nonsense in [b"", b"x", header[:11], b"\x12\x34\x80" + header[3:]]:
     client.send(nonsense)
 client.send(header)
 answer = client.recv(100)
-sys.exit(answer != bytes.fromhex("123481810000000000000000"))
+if answer != bytes.fromhex("123481810000000000000000"): sys.exit("no format error")
+# Over TCP: what is no query ends the connection, and the server has not failed.
+stream = socket.create_connection(client.getpeername(), 10)
+stream.sendall(b"\x00\x03abc")
+sys.exit(stream.recv(100) != b"")
 END
+if grep ERROR "$work/dns.out"; then fail "what is no query is a failure"; fi
 for number in $(seq 1000); do echo "n$number.test A"; done >"$work/names"
 for mode in udp tcp; do
     timeout 60 dnsperf -m "$mode" -s 127.0.0.1 -p "$port" -d "$work/names" -l 3 -c 8 >"$work/dnsperf" 2>&1 || fail "dnsperf ends with status $?"
@@ -512,8 +517,21 @@ head -c 2000000 /dev/zero >"$work/large"
 [ "$(status -H "x: $(printf 'x%.0s' $(seq 9000))" "http://$address/" || true)" = 431 ] || fail "no 431"
 printf 'nonsense\r\n\r\n' | nc -N -w 5 127.0.0.1 "$port" | head -n 1 | grep -q '^HTTP/1.1 400' || fail "no 400"
 # Pipelined, and the client ends its side behind the last request.
-pipelined=$(for request in 1 2 3; do printf 'POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n%s\n' "$request"; done | nc -N -w 5 127.0.0.1 "$port" | grep -c '^[123]$')
+pipelined=$(for request in 1 2 3; do printf 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n%s\n' "$request"; done | nc -N -w 5 127.0.0.1 "$port" | grep -c '^[123]$')
 [ "$pipelined" = 3 ] || fail "pipelined requests: $pipelined answers"
+# answers PATTERN REQUEST LINE AND HEADERS...: a line of the answer to a request that is written by hand.
+answers_with() {
+    printf '%s\r\n' "${@:2}" '' | timeout 10 nc -N -w 5 127.0.0.1 "$port" | tr -d '\r' | grep -qix "$1" || fail "no '$1' for: ${*:2}"
+}
+answers_with 'HTTP/1.1 400 .*' 'GET / HTTP/1.1'
+answers_with 'HTTP/1.1 400 .*' 'GET / HTTP/1.1' 'Host: a' 'Host: b'
+answers_with 'Connection: close' 'GET / HTTP/1.1' 'Host: a' 'Connection: TE, close'
+answers_with 'Connection: close' 'GET / HTTP/1.1' 'Host: a' 'Connection: close' 'Connection: keep-alive'
+answers_with 'Connection: close' 'GET / HTTP/1.0'
+answers_with 'Connection: keep-alive' 'GET / HTTP/1.0' 'Connection: Keep-Alive'
+answers_with 'Allow: GET, HEAD, POST' 'PUT / HTTP/1.1' 'Host: a'
+mapfile -t fields < <(for number in $(seq 65); do echo "X$number: x"; done)
+answers_with 'HTTP/1.1 431 .*' 'GET / HTTP/1.1' 'Host: a' "${fields[@]}"
 finish
 
 # ---- simulation ----
@@ -536,6 +554,10 @@ for proxy in "socks5://$address" "socks5h://$address" "http://$address"; do
 done
 get --proxy "socks5h://$address" "http://localhost:${upstream##*:}/" | grep -q Hello || fail "a name through socks5h"
 printf 'GET / HTTP/1.1\r\n\r\n' | nc -N -w 5 127.0.0.1 "$port" | head -n 1 | grep -q '^HTTP/1.1 400' || fail "no 400"
+# A client that cannot do without authentication, and another version.
+printf '\005\001\002' | nc -N -w 5 127.0.0.1 "$port" | od -An -tx1 | grep -qx ' 05 ff' || fail "a method that was not offered is chosen"
+printf '\004\001\000\120\177\000\000\001\000' | nc -w 5 127.0.0.1 "$port" | grep -q '^HTTP/1.1 400' || fail "SOCKS4 is not refused at once"
+printf '\005\001\000\004\001' | nc -w 5 127.0.0.1 "$port" | od -An -tx1 | grep -q '^ 05 00 05 07' || fail "a change of the version is not refused"
 # 100 MB past a reader that stops for a while. The source ends behind the last byte, and what arrives is compared.
 free=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 head -c 100000000 /dev/urandom >"$work/much"

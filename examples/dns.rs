@@ -405,8 +405,11 @@ impl Session for Stream {
         message: Message,
     ) -> Result<(), Reason> {
         if let Message::Reply(reply) = message {
-            // No answer: it was not a query.
-            cx.write(framed(&reply.answer::<Resolve>()?));
+            let Ok(answer) = reply.answer::<Resolve>() else {
+                cx.close(); // it was not a query, which is no failure of this side
+                return Ok(());
+            };
+            cx.write(framed(&answer));
             if self.waiting == PIPELINE {
                 cx.resume();
             }

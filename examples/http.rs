@@ -18,12 +18,14 @@ use longshore::prelude::*;
 const MAX_HEAD: usize = 8 << 10;
 const MAX_BODY: usize = 1 << 20;
 const GREETING: &[u8] = b"Hello, world!\n";
+const CLOSE: &str = "Connection: close\r\n";
 
 /// A request at the front of the input.
 struct Request {
     is_greeting: bool,
     head_only: bool,
-    keep_alive: bool,
+    /// The header of the answer that says whether the connection stays.
+    connection: &'static str,
     expects_continue: bool,
     head: usize,
     body: usize,
@@ -36,12 +38,14 @@ fn parse(input: &[u8]) -> Result<Option<Request>, &'static str> {
     let head = match parsed.parse(&input[..input.len().min(MAX_HEAD)]) {
         Ok(httparse::Status::Complete(head)) => head,
         Ok(httparse::Status::Partial) if input.len() < MAX_HEAD => return Ok(None),
-        Ok(httparse::Status::Partial) => return Err("431 Request Header Fields Too Large"),
+        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+            return Err("431 Request Header Fields Too Large");
+        }
         Err(_) => return Err("400 Bad Request"),
     };
-    let mut body = None;
-    let mut keep_alive = parsed.version == Some(1);
-    let mut expects_continue = false;
+    let is_new = parsed.version == Some(1);
+    let (mut hosts, mut body) = (0, None);
+    let (mut closes, mut keeps, mut expects_continue) = (false, is_new, false);
     for header in parsed.headers.iter() {
         let is = |name| header.name.eq_ignore_ascii_case(name);
         let value = header.value.trim_ascii();
@@ -59,11 +63,19 @@ fn parse(input: &[u8]) -> Result<Option<Request>, &'static str> {
             }
             body = Some(length);
         } else if is("connection") {
-            keep_alive = !value.eq_ignore_ascii_case(b"close")
-                && (keep_alive || value.eq_ignore_ascii_case(b"keep-alive"));
+            for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                closes |= option.eq_ignore_ascii_case(b"close");
+                keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
         } else if is("expect") {
-            expects_continue = value.eq_ignore_ascii_case(b"100-continue");
+            expects_continue = is_new && value.eq_ignore_ascii_case(b"100-continue");
+        } else if is("host") {
+            hosts += 1;
         }
+    }
+    // Exactly one, but for clients of HTTP/1.0: RFC 9112 section 3.2.
+    if hosts > 1 || is_new && hosts == 0 {
+        return Err("400 Bad Request");
     }
     let body = body.unwrap_or(0);
     if body > MAX_BODY {
@@ -73,12 +85,17 @@ fn parse(input: &[u8]) -> Result<Option<Request>, &'static str> {
         Some("GET") => (true, false),
         Some("HEAD") => (true, true),
         Some("POST") => (false, false),
-        _ => return Err("405 Method Not Allowed"),
+        _ => return Err("405 Method Not Allowed\r\nAllow: GET, HEAD, POST"),
+    };
+    let connection = match (closes || !keeps, is_new) {
+        (true, _) => CLOSE,
+        (false, true) => "",
+        (false, false) => "Connection: keep-alive\r\n",
     };
     Ok(Some(Request {
         is_greeting,
         head_only,
-        keep_alive,
+        connection,
         expects_continue,
         head,
         body,
@@ -114,20 +131,15 @@ impl Session for Http {
         input.advance(request.head);
         let body = input.split_to(request.body);
         let body = if request.is_greeting { GREETING } else { &body };
-        let close = if request.keep_alive {
-            ""
-        } else {
-            "Connection: close\r\n"
-        };
-        let length = body.len();
+        let (length, connection) = (body.len(), request.connection);
         let mut answer = Buffer::from(format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{close}\r\n"
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{connection}\r\n"
         ));
         if !request.head_only {
             answer.extend_from_slice(body);
         }
         cx.write(answer);
-        if !request.keep_alive {
+        if connection == CLOSE {
             cx.close();
         }
         Ok(())
@@ -137,7 +149,7 @@ impl Session for Http {
 /// Answers what is wrong, and closes: what follows a request that is not understood is not a request.
 fn refuse(cx: &mut SessionContext<'_>, status: &str) {
     cx.write(format!(
-        "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\nContent-Length: 0\r\n{CLOSE}\r\n"
     ));
     cx.close();
 }

@@ -77,15 +77,24 @@ impl Session for Client {
         if let [5, methods, rest @ ..] = &input[..]
             && !self.has_greeted
         {
-            // The methods are not looked at: there is no authentication.
-            if rest.len() >= usize::from(*methods) {
-                input.advance(2 + usize::from(*methods));
-                self.has_greeted = true;
-                cx.write(&[5, 0][..]);
+            // There is no authentication, and the client must offer that: RFC 1928 section 3.
+            let methods = rest.get(..usize::from(*methods)).map(<[u8]>::to_vec);
+            if let Some(methods) = methods {
+                input.advance(2 + methods.len());
+                self.has_greeted = methods.contains(&0);
+                cx.write(if self.has_greeted {
+                    &[5, 0][..]
+                } else {
+                    &[5, 0xff][..]
+                });
+                if !self.has_greeted {
+                    cx.close();
+                }
             }
             return Ok(());
         }
-        let protocol = if input[0] == 5 { &SOCKS } else { &HTTP };
+        let is_socks = self.has_greeted || input[0] == 5;
+        let protocol = if is_socks { &SOCKS } else { &HTTP };
         self.protocol = Some(protocol);
         match (protocol.parse)(input) {
             Some((length, Some(target))) => {
@@ -137,6 +146,14 @@ fn socks(input: &[u8]) -> Parsed {
 
 /// `CONNECT host:port HTTP/1.1` and headers, which are ignored.
 fn http(input: &[u8]) -> Parsed {
+    // Another protocol may never send the end of a head.
+    if input
+        .iter()
+        .zip(b"CONNECT ")
+        .any(|(byte, expected)| byte != expected)
+    {
+        return Some((input.len(), None));
+    }
     let head = &input[..input.len().min(MAX_HEAD)];
     let end = head.windows(4).position(|end| end == b"\r\n\r\n")?;
     let line = str::from_utf8(&head[..end]).ok();

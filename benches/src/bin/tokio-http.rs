@@ -114,7 +114,8 @@ fn parse(input: &[u8]) -> Parsed {
         Ok(_) => return Parsed::Refused("431 Request Header Fields Too Large"),
         Err(_) => return Parsed::Refused("400 Bad Request"),
     };
-    let (mut body, mut keep_alive) = (0, request.version == Some(1));
+    let is_new = request.version == Some(1);
+    let (mut hosts, mut body, mut closes, mut keeps) = (0, 0, false, is_new);
     for header in request.headers.iter() {
         let value = header.value.trim_ascii();
         if header.name.eq_ignore_ascii_case("content-length") {
@@ -125,8 +126,16 @@ fn parse(input: &[u8]) -> Parsed {
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             return Parsed::Refused("411 Length Required");
         } else if header.name.eq_ignore_ascii_case("connection") {
-            keep_alive = !value.eq_ignore_ascii_case(b"close");
+            for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                closes |= option.eq_ignore_ascii_case(b"close");
+                keeps |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else if header.name.eq_ignore_ascii_case("host") {
+            hosts += 1;
         }
+    }
+    if hosts > 1 || is_new && hosts == 0 {
+        return Parsed::Refused("400 Bad Request");
     }
     let (method, path) = (request.method.unwrap_or(""), request.path.unwrap_or(""));
     match (method, path) {
@@ -135,7 +144,7 @@ fn parse(input: &[u8]) -> Parsed {
         ("GET" | "HEAD" | "POST", "/") => Parsed::Request {
             head_only: method == "HEAD",
             greeting: method != "POST",
-            keep_alive,
+            keep_alive: keeps && !closes,
             head,
             body,
         },

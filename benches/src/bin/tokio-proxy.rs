@@ -124,6 +124,9 @@ async fn request(client: &mut BufReader<TcpStream>) -> io::Result<(&'static Answ
 async fn socks_target(client: &mut BufReader<TcpStream>) -> io::Result<String> {
     let mut methods = vec![0; client.read_u8().await?.into()];
     client.read_exact(&mut methods).await?;
+    if !methods.contains(&0) {
+        return refuse(client, &[5, 0xff]).await;
+    }
     client.write_all(&[5, 0]).await?;
     let mut request = [0; 4];
     client.read_exact(&mut request).await?;
