@@ -1,7 +1,7 @@
 //! A free list: a bounded number of objects, kept for the next use on any thread.
 //!
-//! Lock-free, and its memory is allocated when the first object is put into it. What is taken on one thread and put
-//! back on another wanders with the work, and the list never holds more than were in use at once. For what is needed
+//! Lock-free, and its memory is allocated when the first object is put into it. An object may be taken on one thread
+//! and put back on another, and the list never holds more objects than were in use at once. It serves what is needed
 //! once for many messages; what each message needs is worth a [`Depot`](crate::memory::magazine::Depot).
 
 use std::sync::OnceLock;

@@ -1,9 +1,8 @@
 //! Types of messages as numbers, so that a worker can publish what it handles with one store.
 //!
-//! The runtime's own types have small numbers; the number of a user's type is made from its
-//! `TypeId` at compile time: 31 bits of a hash, so that two types could share a number, and a
-//! name, which is for people only. The name of a user's type is noted when its first box is
-//! allocated, which happens before the first message of the type is sent.
+//! The runtime's own types have small numbers; the number of a user's type is a hash of its `TypeId`, made at compile
+//! time. It has 31 bits, so two types could share a number: it is for display only, as is the name. The name of a
+//! user's type is noted when its first box is allocated, which happens before the first message of the type is sent.
 
 use std::any::{Any, TypeId, type_name};
 use std::cell::Cell;

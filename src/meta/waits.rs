@@ -1,4 +1,4 @@
-//! The mailboxes that a meta-process waits for, kept by the one who waits.
+//! The mailboxes that a meta-process waits for, as the meta-process itself keeps them.
 //!
 //! ```text
 //!              refused                   resumed                  last message of the turn

@@ -3,13 +3,13 @@
 //!
 //! ```text
 //!           turn                          run (any worker)
-//!  epoll ─────────▶ readiness, timers ─▶ stripe 0 ┬ spawn_queues ─▶ readiness ─▶ commands ─▶ flush
+//!  epoll ─────────▶ readiness, timers ─▶ stripe 0 ┬ spawns ─▶ readiness ─▶ commands ─▶ flush ─▶ timers
 //!                                        stripe 1 ┴ …
 //! ```
 //!
-//! A turn waits for events, files them with their stripes and fires due timers. It runs no user code and no
-//! meta-process: a message that no receiver takes is dropped by a stripe. The stripes run both. A stripe with something
-//! to do is one task in the run queue, so socket calls and TLS are stolen like any other work.
+//! A turn waits for events, files them with their stripes and fires due timers. It runs neither user code nor
+//! meta-processes: the stripes do, and they drop the message of a timer whose receiver has ended. A stripe with
+//! something to do is one task in the run queue, so socket calls and TLS are stolen like any other work.
 //!
 //! A deadline is judged only after the readiness that was there at that moment has been handled: the time of a turn is
 //! read before its last poll, and a stripe reads and writes before it calls what is due.

@@ -1,4 +1,17 @@
-//! One turn: wait, file readiness, fire timers.
+//! The poller: waits for events, files readiness with the stripes, and fires timers.
+//!
+//! One turn:
+//!
+//! 1. The timeout is the time to the next deadline, at most what the caller allows.
+//! 2. The operating system is polled. Each event becomes readiness of one alias, and goes to that alias's stripe.
+//! 3. The clock is read. If a timer is due, and the poll came before that time or took only a part of the events, the
+//!    poll is asked again without a wait, so that readiness that was there before a deadline is filed before the timer
+//!    fires.
+//! 4. The timers that are due fire: each becomes a message, or a command of a stripe.
+//!
+//! One thread turns at a time. A turn that must not wait gives up while another thread is in one.
+//!
+//! What it does not do: it runs no stripe and no process, and it does not decide who polls (`scheduler::idle`).
 
 use std::io;
 use std::sync::Arc;

@@ -150,7 +150,7 @@ impl Process {
             let outcome = self
                 .behavior
                 .handle_message(&mut env, from, Message::Exit(signal));
-            // The process obeys a signal that it has trapped.
+            // The process ends by a signal that it has trapped.
             self.control.is_signaled = outcome.as_ref().is_err_and(|ended| *ended == reason);
             return outcome;
         }

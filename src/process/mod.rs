@@ -10,7 +10,7 @@
 //! The order of an end is on the page of `end`, the two ways to start on that of `spawn`.
 //!
 //! What a process does with a message is behind [`Behavior`]; the actor half of the crate implements it. Sockets are
-//! reached through `command` only.
+//! reached through `bridge` only.
 
 mod activation;
 mod activity;

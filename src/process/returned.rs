@@ -128,12 +128,12 @@ impl Processes {
             match envelope.payload {
                 Payload::Ack(alias, Ack::Fence) => _ = aside.end_return(alias),
                 Payload::Message(message) if message.is_disconnect() => {
-                    let heir = message.input_of().and_then(|alias| aside.heir(alias));
+                    let next_owner = message.input_of().and_then(|alias| aside.next_owner(alias));
                     let message = message.unpack();
                     // The new owner of one that was lost gets its Disconnect from the stripe.
-                    if let (Some(heir), Message::TcpDisconnect(_)) = (heir, &message) {
+                    if let (Some(next_owner), Message::TcpDisconnect(_)) = (next_owner, &message) {
                         // It may have ended as well.
-                        let _ = self.deliver_control(heir, envelope.from, message);
+                        let _ = self.deliver_control(next_owner, envelope.from, message);
                     }
                 }
                 payload => drop_catching(payload),

@@ -126,7 +126,7 @@ impl SetAside {
     }
 
     /// The process to which the connection goes, of whose input this is the fence or the Disconnect.
-    pub(super) fn heir(&mut self, alias: Alias) -> Option<Pid> {
+    pub(super) fn next_owner(&mut self, alias: Alias) -> Option<Pid> {
         match self.end_return(alias)?.why {
             Return::HandedOver(to) => Some(to),
             Return::Relayed | Return::Secured => None,

@@ -1,11 +1,11 @@
-//! TLS without the feature `tls`: the face of `proto::tls`, and no value behind it.
+//! TLS without the feature `tls`: the types and functions of `proto::tls`, of which no value can be made.
 //!
 //! There is no session, so `Option<Tls>` takes no memory, and the compiler removes each branch that would need one.
 //! With this stub the machine of a connection needs no `cfg` of its own.
 #![allow(
     dead_code,
     clippy::needless_pass_by_ref_mut,
-    reason = "the face is that of the real module, which constructs and changes what is only named here"
+    reason = "the signatures are those of the real module, which constructs and changes what is only named here"
 )]
 
 use std::io::{self, IoSlice};

@@ -16,7 +16,7 @@
 //!
 //! 1. `go_idle`: a worker without work. The last one awake becomes the poller if there is none; all others park. Where
 //!    processes take long, the first one goes, because those awake may not come to it soon. Counting and deciding are
-//!    one step under the lock, so two workers can not both leave the duty to the other.
+//!    one step under the lock, so two workers cannot both leave the duty to the other.
 //! 2. `wake`: there is work for a sleeper: a parked worker if there is one, else the poller through the waker, once
 //!    for each time it blocks.
 //! 3. `unpark_self`, `leave_poll`: the sleeper found work itself when it looked once more, or came back from the poll.
@@ -32,8 +32,8 @@
 //!
 //! Bad interleaving: the monitor, or a busy worker, turns the poll loop while the worker with the duty is between
 //! `go_idle` and its poll; a producer wakes that worker through the waker, the other turn swallows the event, the
-//! worker blocks. Excluded because a turn aside that sees the waker's event while a worker has the duty raises it
-//! again.
+//! worker blocks. Excluded because a turn out of turn that sees the waker's event while a worker has the duty wakes the
+//! poller again.
 //!
 //! A worker that pushes on its own queue needs none of this: it is awake and will come to it. If it does not, because a
 //! handler blocks, the monitor wakes a worker that steals it.
@@ -131,7 +131,7 @@ impl Idle {
                 return Sleep::Stop;
             }
             if std::mem::take(&mut state.stuck[worker]) {
-                // The monitor's verdict came just as the task ended; the worker did not see it.
+                // The monitor marked this worker as stuck just as its task ended; the worker did not see it.
                 self.stuck[worker].store(false, Ordering::Relaxed);
                 state.awake += 1;
             }
@@ -227,8 +227,8 @@ impl Idle {
         is_in_task: impl FnOnce() -> bool,
     ) -> Option<bool> {
         self.change(|state| {
-            // Asked under the lock: a worker that hands its place over ends its epoch first and then clears the verdict
-            // under this lock, so that a verdict on an epoch that is over is never left behind.
+            // Asked under the lock: a worker that hands its place over ends its epoch first and then clears the flag
+            // under this lock, so that no flag is left behind for an epoch that is over.
             if state.stuck[worker] || !is_in_task() {
                 return None;
             }
@@ -242,12 +242,12 @@ impl Idle {
     /// Whether the worker counts as stuck.
     #[inline]
     pub(crate) fn is_stuck(&self, worker: usize) -> bool {
-        self.verdict(worker).load(Ordering::Relaxed)
+        self.stuck_flag(worker).load(Ordering::Relaxed)
     }
 
-    /// What a worker looks at after each task, so that it need not find its place in the list. A verdict that it misses
+    /// What a worker looks at after each task, so that it need not find its place in the list. A flag that it misses
     /// is corrected by `go_idle`.
-    pub(crate) fn verdict(&self, worker: usize) -> &AtomicBool {
+    pub(crate) fn stuck_flag(&self, worker: usize) -> &AtomicBool {
         &self.stuck[worker]
     }
 
@@ -255,7 +255,7 @@ impl Idle {
     #[cold]
     pub(crate) fn clear_stuck(&self, worker: usize) -> WakeMonitor {
         self.change(|state| {
-            // `go_idle` has corrected a verdict that this worker did not see. Counting it again would leave one worker
+            // `go_idle` has corrected a flag that this worker did not see. Counting it again would leave one worker
             // too many awake for good, and `must_wake` would never be true again.
             if !std::mem::take(&mut state.stuck[worker]) {
                 return WakeMonitor(false);

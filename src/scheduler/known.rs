@@ -22,9 +22,10 @@
 //! every other worker is stuck too it wakes the monitor, which serves the sockets then.
 //!
 //! Bad interleaving: another worker finds all queues empty, this one pushes the task and declares itself stuck, the
-//! other goes to sleep, and the task waits behind the handler. Excluded as for every push: the task is in the queue
-//! before this worker looks, behind its verdict, whether one is awake, and the other looks at the queues once more
-//! behind its entry (`loom_worker_that_steps_aside_leaves_no_task_behind`, which fails when either look is left out).
+//! other goes to sleep, and the task waits behind the handler. Excluded as for every push: this worker queues the task,
+//! declares itself stuck, and only then looks whether a worker is awake; the other enters itself as asleep, and only
+//! then looks at the queues once more (`loom_worker_that_steps_aside_leaves_no_task_behind`, which fails when either
+//! look is left out).
 //!
 //! Seen with 50 connections that are answered at once beside one whose handler takes 20 ms, a session for each, two
 //! workers on two cores: the 99th percentile was 4.9 ms and is 1.9 ms, tokio's is 4.1 ms.

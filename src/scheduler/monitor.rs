@@ -107,7 +107,7 @@ fn look(scheduler: &Scheduler, seen: &mut [Seen]) -> bool {
     let mut changed = false;
     for (index, (worker, seen)) in scheduler.workers.iter().zip(seen).enumerate() {
         if seen.look(worker.epoch()) {
-            // A worker that has gone on clears the verdict by itself, after its task.
+            // A worker that has gone on clears the flag by itself, after its task.
             changed = true;
             continue;
         }
@@ -120,7 +120,7 @@ fn look(scheduler: &Scheduler, seen: &mut [Seen]) -> bool {
         {
             scheduler.wake_one();
         }
-        // At each look and not only at the verdict, because the handler may go on sending while it hangs.
+        // At each look and not only when it is declared stuck, because the handler may go on sending while it hangs.
         if scheduler.idle.is_stuck(index) {
             while let Some(task) = worker.take() {
                 scheduler.push_global(task);

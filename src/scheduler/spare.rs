@@ -11,7 +11,7 @@
 //!     └── a spare thread takes the place over                       └──────────▶ ended
 //! ```
 //!
-//! 1. *hand over*, in the handler: the thread ends its epoch, clears the verdict that it is stuck, gives
+//! 1. *hand over*, in the handler: the thread ends its epoch, clears the flag that it is stuck, gives
 //!    up its number, and gives the place to a thread that waits, or to a new one. From here on it
 //!    pushes to the global queue, as threads outside of the scheduler do. If no thread can be had it
 //!    keeps the place and blocks in it: then the monitor finds it stuck, as any handler that blocks.
@@ -23,12 +23,11 @@
 //! the place (the epoch, the LIFO slot) it wrote before it locked `state`, and the new one reads it
 //! after it has locked it.
 //!
-//! Bad interleaving: the monitor finds the handler a second time, decides that the worker is stuck,
-//! the thread hands the place over, and only then the verdict is entered: a worker that is awake, and
-//! that no verdict concerns, is not counted as such until it next rests. Excluded by the order in 1: the epoch
-//! ends first, and the monitor enters its verdict only if the epoch is still the one that it has seen,
-//! in the critical section that also clears verdicts (`loom_place_that_is_handed_over_is_awake`, which
-//! fails when the verdict is cleared before the epoch ends).
+//! Bad interleaving: the monitor finds the handler a second time, decides that the worker is stuck; the thread hands
+//! the place over; only then the worker is marked as stuck. The new thread is awake, and is not counted as such until
+//! it next goes idle. Excluded by the order in 1: the epoch ends first, and the monitor sets the flag only if the epoch
+//! is still the one that it has seen, in the critical section that also clears the flag
+//! (`loom_place_that_is_handed_over_is_awake`, which fails when the flag is cleared before the epoch ends).
 //!
 //! Bad interleaving: the new thread parks, a producer claims the worker and unparks the thread that
 //! held the place before. Excluded: the new thread enters itself in the place before it runs the
@@ -263,7 +262,7 @@ impl Scheduler {
         let Some(process) = epoch.process() else {
             return false;
         };
-        // Before the verdict is cleared: the first bad interleaving of the page is this order reversed.
+        // Before the flag is cleared: the first bad interleaving of the page is this order reversed.
         place.set_epoch(epoch.leave());
         let wake = self.idle.clear_stuck(index);
         self.wake_monitor(wake);
@@ -328,7 +327,7 @@ mod loom_tests {
             epoch.store(2, Ordering::Relaxed);
             let _ = idle.clear_stuck(0);
             monitor.join().expect("no panic");
-            assert!(!idle.is_stuck(0), "a verdict on the handler that has left");
+            assert!(!idle.is_stuck(0), "the flag of a handler that has left");
             assert!(!idle.must_wake(), "the place is not awake");
             assert_eq!(idle.go_idle(0, false), Sleep::Poll);
         });

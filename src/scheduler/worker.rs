@@ -1,4 +1,22 @@
-//! One worker: its queues, how it finds work, how it rests.
+//! One worker: its queues, where it finds tasks, and how it goes idle.
+//!
+//! ```text
+//!  step ─▶ find ─┬─ a task ─▶ run it, timed or not ─▶ step
+//!                └─ none ───▶ look once more, then park or poll ─▶ step
+//! ```
+//!
+//! 1. *find* looks at the LIFO slot (at most [`LIFO_ROW`] times in a row while others wait), the worker's own queue,
+//!    the global queue, and the queues of other workers, of which it takes half. Every [`GLOBAL_TICKS`] steps the
+//!    global queue is the first.
+//! 2. *run*: the epoch says what the worker is in, so that the monitor can see that it hangs. One activation of a
+//!    process in [`TIMED`] is timed, and each of a process that is [known](super::known) to take long.
+//! 3. Every [`CLOCK_TICKS`] steps the clock is read: for the cost of a task, and for a poll without a wait when the
+//!    last one is [`POLL_INTERVAL_NS`] past.
+//! 4. A thread that finds that it has lost its worker to another one (see [`spare`](super::spare)) leaves the loop.
+//!
+//! [`Worker`] is the part that others reach: the monitor, thieves and producers. [`Runner`] belongs to the thread.
+//!
+//! What it does not do: which worker sleeps, and how, is decided by [`idle`](super::idle).
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -95,7 +113,7 @@ impl Worker {
 
     pub(super) fn epoch(&self) -> Epoch {
         // Relaxed: the value guards no data. The monitor compares it with its last reading, and reads it once more
-        // under the lock of `Idle` before a verdict.
+        // under the lock of `Idle` before it declares the worker stuck.
         Epoch(self.epoch.load(Ordering::Relaxed))
     }
 
@@ -150,7 +168,7 @@ struct Runner<'a> {
     executor: &'a dyn Executor,
     index: usize,
     this: &'a Worker,
-    /// The verdict on this worker, looked at after each task.
+    /// Whether the monitor has declared this worker stuck, looked at after each task.
     is_stuck: &'a AtomicBool,
     tick: u32,
     lifo_row: u32,
@@ -179,7 +197,7 @@ impl<'a> Runner<'a> {
             executor,
             index,
             this,
-            is_stuck: scheduler.idle.verdict(index),
+            is_stuck: scheduler.idle.stuck_flag(index),
             tick: 0,
             lifo_row: 0,
             sampled_ns: 0,

@@ -1,8 +1,8 @@
 //! Runs a [`Session`] as a process: sorts its messages, and offers its input.
 //!
 //! `offer` is the loop: it takes a unit of the input, calls `received`, and goes on while that makes progress, the
-//! session is not paused and the output is not above its high mark. In the last case it leaves a note to itself where
-//! the input of the connection is set aside, so that it goes on when the output has fallen to its low mark.
+//! session is not paused and the output is not above its high mark. In the last case it puts a message to itself behind
+//! the input that is set aside for the connection, so that it goes on when the output has fallen to its low mark.
 
 mod notes;
 mod upstream;

@@ -8,7 +8,7 @@
 //!                                       └─ a name to verify under TLS
 //! ```
 //!
-//! A host keeps what it was given and checks it when it is used: a text that is neither an address nor a name is an
+//! A host keeps what it was given and checks it when it is used: a text that is neither an address nor a name is a
 //! [`ConfigError`] that names the field `host`. What it does not do: it holds no port, and a zone by name is looked up
 //! each time, because the number of an interface may change.
 

@@ -1,4 +1,5 @@
-//! Whose word about the addresses of a connection is taken: the networks of proxies.
+//! The peers that may state the addresses of a connection in a header of the PROXY protocol: networks of trusted
+//! proxies.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
-//! Options of sockets in the file system: those of the internet without what means nothing there.
+//! Options of Unix domain sockets: those of the other sockets, without the ones that only the internet has.
 //!
-//! A stream of a Unix domain socket is served by the same code as one of TCP, which takes the options of TCP; each type
-//! here becomes one of those. What both have in common, [`ConnectionOptions`], still has options of TCP in it, and
-//! these are refused by name.
+//! A Unix domain stream is served by the same code as a TCP stream, which takes the options of TCP; each type here
+//! becomes one of those. What both have in common, [`ConnectionOptions`], still contains options of TCP; these are
+//! refused by name.
 
 use std::time::Duration;
 

@@ -31,8 +31,8 @@ mod socket;
 use std::net::SocketAddr;
 
 use self::diversion::Diversion;
+pub(super) use self::established::begin_with_owner;
 pub(super) use self::held::Watch;
-pub(super) use self::owner::begin_with_owner;
 use self::socket::read_later;
 use super::limits::ConnectionPermit;
 use super::window::DeliveryWindow;

@@ -1,7 +1,7 @@
 //! The TLS handshakes of a listener that wait for their peers, the one that has waited longest first.
 //!
 //! ```text
-//!   accepted ─1─▶ silent ─2─▶ begun ─3─▶ computing ─4─▶ begun … ─5─▶ announced
+//!   accepted ─1─▶ silent ─2─▶ begun ─3─▶ computing ─4─▶ begun … ─5─▶ done
 //! ```
 //!
 //! 1. The first look at the socket found no byte.
@@ -12,9 +12,9 @@
 //!
 //! When places run out, those give way that hold one and do nothing: the silent handshake that has waited longest, at
 //! once if another connection is known to be there; of those that have begun, the one that has waited longest, after
-//! [`STALL_MS`]. A listener that is full cannot know whether a connection waits in its backlog: then a silent one has
-//! this time as well. A handshake that is asked to give way looks at its socket once, because its peer's bytes may have
-//! come meanwhile. Bytes that complete no step are no progress, so that a peer that sends them one by one gains
+//! [`STALL_MS`]. A listener that is full cannot know whether a connection waits in its backlog: then a silent handshake
+//! has that long as well. A handshake that is asked to give way looks at its socket once, because its peer's bytes may
+//! have come meanwhile. Bytes that complete no step are no progress, so that a peer that sends them one by one gains
 //! nothing.
 //!
 //! What it does not do: it counts no time by itself, and knows nothing of sockets.

@@ -1,4 +1,5 @@
-//! TLS of listeners and clients without the feature `tls`: the face of the real module, and no value behind it.
+//! TLS of listeners and clients without the feature `tls`: the types and functions of `net::tcp::tls`, of which no
+//! value can be made.
 
 use std::net::SocketAddr;
 

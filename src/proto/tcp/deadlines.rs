@@ -9,8 +9,8 @@
 //! | idle | the last byte in either direction | open, and the owner takes input | closes |
 //! | keep-alive | the last byte sent | open for writing | the keep-alive bytes are due |
 //!
-//! Times that are judged late are those of this side: bytes that move more than [`LATE_MS`] after the end of a
-//! handshake, of closing or of a frame let it begin anew.
+//! A deadline can be found late because this side stood still. Bytes that move more than [`LATE_MS`] after the deadline
+//! of a handshake, of closing or of a frame may have been in time, so that deadline starts again.
 
 use super::edge::EdgePhase;
 use super::{Connection, WriteSide, first_reason};

@@ -1,4 +1,5 @@
-//! The words between a connection and its driver: what the driver is asked for, what it reports, and what it may read.
+//! The types that a connection and its driver exchange: what the driver is asked for, what it reports, and what it may
+//! read.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

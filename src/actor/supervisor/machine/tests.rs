@@ -1,5 +1,5 @@
 //! Random steps on the machine and the reference at once, in a world of processes that start, fail,
-//! block, crash, obey and do not.
+//! block, crash, and end when they are asked to or do not.
 //!
 //! `LONGSHORE_SUPERVISOR_STEPS` sets how many steps are taken, 200,000 by default.
 

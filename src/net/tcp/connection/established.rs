@@ -2,6 +2,7 @@
 
 use super::Driver;
 use crate::error::Reason;
+use crate::id::Pid;
 use crate::meta::{MetaContext, Readiness};
 
 impl Driver {
@@ -33,4 +34,14 @@ impl Driver {
         }
         Ok(())
     }
+}
+
+/// Makes a process the owner of a connection that begins; the parent of the connection has adopted it already.
+pub(in crate::net::tcp) fn begin_with_owner(cx: &MetaContext<'_>, owner: Pid) {
+    if owner != cx.parent {
+        // An idle connection delivers nothing that would find its owner gone. An owner that is gone now is found by the
+        // first delivery.
+        let _ = cx.services.deliver.adopt(owner, cx.alias);
+    }
+    cx.quota().set_owner(owner);
 }

@@ -1,4 +1,5 @@
-//! Buffers of a connection that are not dropped, and stop it: after half a minute that is a record, once.
+//! Buffers that an owner does not drop, so that its connection stays blocked: after half a minute a record says so,
+//! once.
 //!
 //! ```text
 //!             blocked              the time has passed since, and it is still blocked
@@ -7,8 +8,8 @@
 //!                          └─┘ it was free meanwhile: the rest of the time, or none while it is free
 //! ```
 //!
-//! A connection whose owner keeps up is blocked and free many times in a second, so the timer is not moved for each: it
-//! looks at since when the connection has been blocked when it fires.
+//! A connection whose owner keeps up is blocked and free many times in a second, so the timer is not moved for each.
+//! When it fires, it compares the time since when the connection has been blocked.
 //!
 //! What it does not do: it ends nothing. What the owner holds, and for how long, is its decision.
 

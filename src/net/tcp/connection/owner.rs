@@ -375,14 +375,14 @@ impl Driver {
         }
         // A hand-over that has not come here: its new owner gets the Disconnect by the process that has ordered it, and
         // if that one has ended, from here.
-        let heir = cx
+        let next_owner = cx
             .quota()
             .other_owner(self.owner)
-            .map(|heir| (heir, message.clone()));
+            .map(|next_owner| (next_owner, message.clone()));
         if !cx.deliver_control(self.owner, Message::TcpDisconnect(Box::new(message)))
-            && let Some((heir, message)) = heir
+            && let Some((next_owner, message)) = next_owner
         {
-            cx.deliver_control(heir, Message::TcpDisconnect(Box::new(message)));
+            cx.deliver_control(next_owner, Message::TcpDisconnect(Box::new(message)));
         }
     }
 
@@ -428,16 +428,6 @@ impl Driver {
     fn release_input(&mut self, cx: &MetaContext<'_>) {
         self.release_due |= cx.quota().take_above();
     }
-}
-
-/// Makes a process the owner of a connection that begins; the parent of the connection has adopted it already.
-pub(in crate::net::tcp) fn begin_with_owner(cx: &MetaContext<'_>, owner: Pid) {
-    if owner != cx.parent {
-        // An idle connection delivers nothing that would find its owner gone. An owner that is gone now is found by the
-        // first delivery.
-        let _ = cx.services.deliver.adopt(owner, cx.alias);
-    }
-    cx.quota().set_owner(owner);
 }
 
 /// Counts the bytes that were written when the connection took no more, with one record for all of them.
