@@ -15,8 +15,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError::TooMuchWork`]: as much waits for a thread as may
-    /// ([`NodeOptions::blocking_queue`](crate::NodeOptions::blocking_queue)), or the node stops.
+    /// [`RequestError::TooMuchWork`]: the queue is full ([`NodeOptions::blocking_queue`](crate::NodeOptions::blocking_queue)), or the node stops.
     ///
     /// ```
     /// use longshore::prelude::*;

@@ -47,7 +47,8 @@ impl<T> fmt::Debug for Event<T> {
 ///
 /// Named values that one process publishes and others subscribe to; see [the guide](crate::guide::events).
 impl Context<'_> {
-    /// Registers an event of this process, with which it ends. Names of events and of processes are apart.
+    /// Registers an event of this process, with which it ends. Events and processes have separate names: one of each
+    /// may have the same.
     ///
     /// This process gets a [`MessageEventSubscribers`](crate::MessageEventSubscribers) when the event gets its first
     /// subscriber and when it loses the last one.

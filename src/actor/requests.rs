@@ -60,12 +60,12 @@ impl Context<'_> {
     /// [`NotDelivered`](RequestError::NotDelivered), [`WrongType`](RequestError::WrongType),
     /// [`Exiting`](RequestError::Exiting).
     ///
-    /// [`RequestError::Cycle`] at once if the receiver waits for this process in a call of its own, directly or through
-    /// others, and is this process itself. Behind a pool, or a process that forwards the request, only the timeout ends
-    /// such a wait. [`RequestError::TooManyCalls`] at once if
-    /// [`max_blocked_calls`](crate::NodeOptions::max_blocked_calls) handlers wait, each of which counts until it has
-    /// returned. [`RequestError::WouldBlockRuntime`] in a `terminate` that the stop of the node runs on its own thread,
-    /// and in the `init` of a process that a handler spawns with [`Node::spawn`](crate::Node::spawn).
+    /// [`RequestError::Cycle`] at once if the receiver is this process itself, or waits for it in a call of its own,
+    /// directly or through others. Behind a pool, or a process that forwards the request, only the timeout ends such a
+    /// wait. [`RequestError::TooManyCalls`] at once if [`max_blocked_calls`](crate::NodeOptions::max_blocked_calls)
+    /// handlers wait, each of which counts until it has returned. [`RequestError::WouldBlockRuntime`] in a `terminate`
+    /// that the stop of the node runs on its own thread, and in the `init` of a process that a handler spawns with
+    /// [`Node::spawn`](crate::Node::spawn).
     ///
     /// ```
     /// use longshore::prelude::*;

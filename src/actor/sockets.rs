@@ -97,7 +97,7 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// The bytes come back when as many wait as may, or when the connection is closing or has ended.
+    /// The bytes come back when the output limit is reached, or when the connection is closing or has ended.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -258,7 +258,7 @@ impl Context<'_> {
         )
     }
 
-    /// Stops reading from a connection; the peer feels it when the kernel's buffers are full. Data on its way here
+    /// Stops reading from a connection; the peer notices when the kernel's buffers are full. Data on its way here
     /// still arrives. A reset by the peer ends the connection nevertheless, and what it sent before and was not read is
     /// lost; its orderly end is found when reading resumes.
     ///

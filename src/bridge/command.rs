@@ -38,13 +38,13 @@ pub(crate) enum Command {
         mailbox: Pid,
         messages: u32,
     },
-    /// A place is free that the listener waits for.
+    /// A permit is free that the listener waits for.
     Wake { to: Alias },
     /// The owner has handled everything that was delivered before this ack was requested.
     Acked { to: Alias, ack: Ack },
     /// A timer has fired.
     Timer { to: Alias, deadline_ms: u64 },
-    /// A timer that fires at a fixed rate has.
+    /// A timer with a fixed rate has fired.
     Tick { to: Alias, from: Pid, tick: Tick },
     /// A question about itself.
     Inspect { to: Alias, reply: InspectReply },

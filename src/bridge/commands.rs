@@ -40,8 +40,9 @@ pub(crate) struct Commands {
     /// Writes to meta-processes that had ended.
     late_writes: AtomicU64,
     stopping: AtomicBool,
-    /// An output has risen above its high mark since the node was started. It is set behind the mark: a thread that
-    /// does not see it yet acts as if it had looked before the mark was set. The thread that sets both sees both.
+    /// Whether any output has been above its high mark since the node was started. Stored after the *above* bit of the
+    /// quota: a thread that does not see this flag yet acts as if it had looked before the bit was set. The thread that
+    /// sets both sees both.
     was_above: AtomicBool,
     /// Woken when the last meta-process has ended.
     emptied: Waker,
@@ -159,7 +160,7 @@ impl Commands {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// The sender's side of an alias, if there is one that old.
+    /// The send quota of an alias; `None` for an alias that this node has never handed out.
     #[inline]
     pub(crate) fn quota(&self, alias: Alias) -> Option<&SendQuota> {
         self.stripes.get(alias.stripe())?.quotas.get(alias.slot())
@@ -263,7 +264,7 @@ impl Commands {
         self.was_above.load(Ordering::Relaxed)
     }
 
-    /// What the sender is to know of a refusal.
+    /// The error of a send that its quota has refused.
     #[cold]
     fn refusal(&self, to: Alias, refusal: ReserveError) -> SendErrorKind {
         // Looked up behind a refusal only: a send that is accepted does not pay for it.

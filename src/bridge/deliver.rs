@@ -14,7 +14,7 @@ use crate::message::CompactMessage;
 use crate::message::{Message, MessageReply, MessageTcpConnect};
 use crate::record::Level;
 
-/// What an acknowledgement stands behind: it is delivered after this.
+/// What an ack is requested behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
     /// Data, of which this many bytes are acknowledged when the owner comes to it.
@@ -25,7 +25,7 @@ pub enum Ack {
     Fence,
 }
 
-/// Who waits for the end of something, kept by the thing watched.
+/// Who is notified of an end. It is kept by the process, meta-process or event that is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Watcher {
     Link(Pid),
@@ -61,7 +61,7 @@ impl PartialOrd for Watcher {
     }
 }
 
-/// By what right data enters a mailbox that is bounded for it.
+/// Whether data comes from a newcomer, or in a turn that its mailbox has granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// There is room, and no other waits for it; if not, this meta-process becomes the last waiter. It must not be one.
@@ -83,7 +83,7 @@ pub(crate) enum Undelivered {
 ///
 /// Order: two deliveries by one caller to one process arrive in order. None of these calls runs user code or blocks.
 pub(crate) trait Deliver: Send + Sync {
-    /// Delivers data: refused when the mailbox holds as many messages as it may, or others wait for room. Then the
+    /// Delivers data: refused when the mailbox has reached its bound, or others wait for room. Then the
     /// meta-process waits, and gets a [`Command::Resume`](crate::bridge::Command) when it is its turn.
     fn deliver_data(
         &self,

@@ -77,7 +77,7 @@ pub enum SendErrorKind {
     NoMeta,
     /// The target is an event, which takes values by [`Context::publish`](crate::Context::publish) only.
     IsEvent,
-    /// The mailbox holds as many messages as it may.
+    /// The mailbox has reached its bound.
     MailboxFull,
     /// The bytes would exceed the connection's output limit. A
     /// [`MessageTcpWritable`](crate::MessageTcpWritable) reports to the owner when there is room again.
@@ -120,7 +120,7 @@ pub enum SpawnError {
     /// The spawning process already has a name, or is not allowed another one.
     #[error("the process has the name {0} already")]
     Named(Name),
-    /// The node has as many processes or meta-processes as it may.
+    /// The node has reached its limit of processes or meta-processes.
     #[error("the node's limit of {0} is reached")]
     Limit(&'static str),
     /// The node is stopping.
@@ -274,11 +274,11 @@ pub enum RequestError {
     /// An exit signal for the process that waits is on its way.
     #[error("the process that waits is to end")]
     Exiting,
-    /// As many handlers wait for an answer as may at once, see
+    /// The limit of handlers that wait for an answer at once is reached, see
     /// [`NodeOptions::max_blocked_calls`](crate::NodeOptions::max_blocked_calls). Nothing was sent.
     #[error("too many handlers wait for an answer")]
     TooManyCalls,
-    /// As much blocking work waits for a thread as may, see
+    /// The queue of blocking work is full, see
     /// [`NodeOptions::blocking_queue`](crate::NodeOptions::blocking_queue); or the node stops.
     #[error("too much blocking work waits for a thread")]
     TooMuchWork,

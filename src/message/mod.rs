@@ -111,7 +111,7 @@ impl Message {
     ///
     /// assert!(matches!(Message::new("hi"), Message::User(_)));
     /// ```
-    // Which branch it is, is known where it is called.
+    // Inlined: after monomorphization at most one branch remains.
     #[inline(always)]
     pub fn new<T: Any + Send>(value: T) -> Self {
         // An `Option` that is asked by type: after monomorphisation one of these is a move and the rest is gone.

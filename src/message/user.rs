@@ -126,7 +126,7 @@ thread_local! {
 /// The depots of the program, asked when a thread meets a type for the first time.
 static DEPOTS: Mutex<BTreeMap<TypeId, Arc<Depot<Empty>>>> = Mutex::new(BTreeMap::new());
 
-/// Places where a type can be; the first that is its own or free is its.
+/// Probe sequence of a type: it uses the first place that is free or already its own.
 #[inline]
 fn places(of: TypeId) -> impl Iterator<Item = usize> {
     // A `TypeId` is a good hash already.

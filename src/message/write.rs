@@ -78,7 +78,7 @@ pub enum WriteErrorKind {
     Closed,
     /// The connection is lost and will be made anew: write again when its Connect has come.
     Reconnecting,
-    /// As many bytes wait to be sent as may; for a process that is not the owner, more than the high mark.
+    /// The output limit is reached; for a process that is not the owner, the high mark.
     Full,
     /// More than 2^29 - 1 bytes in one write.
     TooLarge,

@@ -355,8 +355,9 @@ impl MetaContext<'_> {
         });
     }
 
-    /// Counts off bytes of [`MessageTcp`](crate::MessageTcp) or [`MessageUdp`](crate::MessageUdp) that no longer wait.
-    /// `true`: a send had been refused, and there is room again.
+    /// Releases `bytes` of this meta-process's send quota: those of a [`MessageTcp`](crate::MessageTcp) or
+    /// [`MessageUdp`](crate::MessageUdp) that no longer wait. Returns `true` if a send was refused since the last call
+    /// and there is room again, so that the sender should be notified.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));
@@ -375,7 +376,7 @@ impl MetaContext<'_> {
         self.quota().sent(bytes, low_water_mark)
     }
 
-    /// Counts off a message that means nothing here, as [`MetaContext::sent`] does.
+    /// Releases what a message that means nothing here counts against the quota, as [`MetaContext::sent`] does.
     pub(crate) fn ignore(&self, message: &Message, low_water_mark: u32) -> bool {
         let bytes = message.output_bytes();
         // Only what carries bytes was counted.

@@ -289,7 +289,7 @@ pub trait MetaProcess: Send + 'static {
     }
 
     /// Bytes of [`MessageTcp`](crate::MessageTcp) or [`MessageUdp`](crate::MessageUdp) that may wait for this
-    /// meta-process before sends to it are refused; it counts them off with [`MetaContext::sent`].
+    /// meta-process before sends to it are refused; it releases them with [`MetaContext::sent`].
     fn output_limit(&self) -> u32 {
         0
     }

@@ -20,7 +20,7 @@ pub(crate) enum Offload {
     Inline,
     /// In this way in one of the next activations: the callback requests that and does not read.
     Defer,
-    /// On a thread of its own. Enough others wait already, and the journey costs a quarter of the step.
+    /// On a thread of its own. Enough others wait already; moving the step to a thread costs a quarter of it.
     Spawn,
 }
 
@@ -36,8 +36,7 @@ impl MetaContext<'_> {
     ///
     /// # Errors
     ///
-    /// [`RequestError::TooMuchWork`]: as much waits for a thread as may
-    /// ([`NodeOptions::blocking_queue`](crate::NodeOptions::blocking_queue)), or the node stops.
+    /// [`RequestError::TooMuchWork`]: the queue is full ([`NodeOptions::blocking_queue`](crate::NodeOptions::blocking_queue)), or the node stops.
     ///
     /// ```
     /// use longshore::prelude::*;

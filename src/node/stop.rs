@@ -85,8 +85,8 @@ pub struct StopReport {
     pub undrained: usize,
     /// Meta-processes that ended before they had sent everything, at the deadline of the stop or at one of their own.
     pub unflushed: usize,
-    /// Bytes that connections had accepted and did not send, those that ended by themselves while the node stopped
-    /// included.
+    /// Bytes that connections had accepted and did not send. Connections that ended by themselves during the stop are
+    /// counted too.
     pub unsent_bytes: u64,
     /// Processes that did not end at their exit signal and were killed.
     pub killed: Vec<Pid>,

@@ -110,7 +110,7 @@ impl Io {
         }
     }
 
-    /// Returns the live meta-processes, one stripe after the other: the answer is not of one moment.
+    /// Returns the live meta-processes, one stripe after the other, so that the list is not of one moment.
     pub(crate) fn aliases(&self) -> Vec<Alias> {
         self.stripes.iter().flat_map(Stripe::aliases).collect()
     }

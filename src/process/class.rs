@@ -11,7 +11,7 @@
 use crate::bridge::Claim;
 use crate::message::Priority;
 
-/// How a message is meant.
+/// The class of a message; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     /// By its priority; the main lane is bounded.

@@ -37,7 +37,7 @@ impl Processes {
         self.push_inline(to, from, payload, class, slot)
     }
 
-    /// As [`Processes::push`], compiled anew for the class of the caller: for those that post most.
+    /// As [`Processes::push`], inlined so that the class is a constant: for the callers that push most.
     #[inline(always)]
     pub(super) fn push_inline<L: Into<Payload>>(
         &self,

@@ -268,7 +268,7 @@ impl Processes {
     /// they are not in the way of its successor.
     pub(crate) fn abandon(&self, pid: Pid) {
         self.record_stuck(pid);
-        // By its holder, because the control block that knows the name is with the handler.
+        // Searched by its holder, because the control block that knows the name is with the handler.
         let lost = self
             .names
             .lock()

@@ -35,7 +35,7 @@ pub(crate) enum Payload {
     Tick(Tick),
     /// `Down` on its way, dropped if the monitor is gone.
     Down(Box<MessageDown>),
-    /// A mark of a connection: when this is handled, so is everything before it.
+    /// The request of an ack by a connection: when it is handled, so is everything before it.
     Ack(Alias, Ack),
     /// The output of a connection has fallen to its low mark: its input that was set aside goes on.
     Release(Alias),

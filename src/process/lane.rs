@@ -182,14 +182,14 @@ impl Lane {
         self.length as usize
     }
 
-    /// As many as there may be, those in the batch included: the batch only gets emptier.
+    /// Upper bound of the length. It counts the consumer's whole batch, although part of it may have been handled.
     #[inline]
     pub(super) fn len_at_most(&self) -> usize {
         self.length as usize + self.taken as usize
     }
 
-    /// The place for the next envelope, which the caller fills. It is built there and not moved: whatever is alive here
-    /// would have to be in memory, for the case that there is none.
+    /// The place for the next envelope, which the caller constructs there. Taking the envelope by value would copy it
+    /// through the stack.
     #[inline]
     pub(super) fn slot(&mut self) -> &mut Option<Envelope> {
         self.length += 1;

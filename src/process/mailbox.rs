@@ -174,8 +174,8 @@ impl Mailbox {
         empty
     }
 
-    /// Transition 2; a refused payload comes back. Compiled anew for the class of the caller and what it sends, which
-    /// becomes an envelope only in its place.
+    /// Transition 2; a refused payload comes back. Inlined, so that class and type are constants of each caller, and
+    /// the payload becomes an envelope in its place.
     #[inline(always)]
     pub(crate) fn push<L: Into<Payload>>(
         &self,
@@ -283,8 +283,8 @@ impl Mailbox {
         self.priority.fetch_add(1, Relaxed);
     }
 
-    /// Transition 3, for the one worker that runs the process. `None`: the process is idle now and may already run
-    /// elsewhere, hands off.
+    /// Transition 3, for the one worker that runs the process. `None`: the process is idle now, and may already run on
+    /// another worker, so that the caller must not touch it.
     #[inline]
     pub(crate) fn next(&self, batch: &mut Batch) -> Option<Envelope> {
         // The batch is handled without the lock, unless another lane has a message: that goes first.

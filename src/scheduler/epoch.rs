@@ -46,7 +46,7 @@ impl Epoch {
             .then_some((self.0 >> Self::TASK) as u32)
     }
 
-    /// In a handler of the user.
+    /// Whether the worker runs a process, and so code of the user.
     pub(super) fn is_in_process(self) -> bool {
         self.0 & Self::PROCESS != 0
     }

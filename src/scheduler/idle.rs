@@ -52,7 +52,7 @@ pub(crate) enum Sleep {
     Stop,
 }
 
-/// Whom a producer has claimed, and must wake now.
+/// The sleeper that a producer has claimed, and must wake now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sleeper {
     Worker(usize),
@@ -172,8 +172,8 @@ impl Idle {
         })
     }
 
-    /// For a producer that is no worker, after its push, and for the monitor, after it marked a worker stuck: is no
-    /// worker awake? Then [`Idle::wake`], if there is work.
+    /// Returns whether no worker is awake. A producer outside of the pool calls this after its push, and the monitor
+    /// after it marked a worker stuck; on `true` the caller wakes a worker if there is work.
     #[inline]
     pub(crate) fn must_wake(&self) -> bool {
         // Pairs with the fence in `go_idle`. Between a producer and the monitor, who looks at the queues after this, it
@@ -194,7 +194,7 @@ impl Idle {
         self.word.load(Ordering::Relaxed) >> 16 != 0
     }
 
-    /// Transition 2. The caller wakes whom it gets.
+    /// Transition 2. The caller wakes the sleeper that it gets.
     pub(crate) fn wake(&self) -> (Option<Sleeper>, WakeMonitor) {
         self.change(|state| {
             // From the end: the worker that parked last has the warmest cache.

@@ -81,7 +81,7 @@ pub(super) struct Load {
     task_ns: AtomicU64,
     /// What an activation of a process costs, as far as is known.
     activation_ns: AtomicU64,
-    /// It is long.
+    /// Whether activations of processes take long.
     long_activations: AtomicBool,
 }
 

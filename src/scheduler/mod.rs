@@ -136,7 +136,7 @@ pub(crate) enum Ran {
 /// What a turn of the poll loop has come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Turn {
-    /// The interrupt came in it.
+    /// The turn consumed the waker's event.
     pub(crate) is_interrupted: bool,
     /// The clock behind the wait, in nanoseconds. `None` if the turn did not read it, or has worked since.
     pub(crate) read_ns: Option<u64>,
@@ -294,8 +294,8 @@ impl Scheduler {
         (runtime == self.runtime).then_some(worker)
     }
 
-    /// The time in milliseconds of the node's clock. On a worker it is that of the worker's last reading, which is
-    /// behind by the tasks since then: for records of when something began.
+    /// The time in milliseconds of the node's clock. On a worker it is the worker's last reading of the clock, which
+    /// lags by the tasks that have run since; that is close enough to record when something began.
     #[inline]
     pub(crate) fn recent_ms(&self) -> u64 {
         match self.current() {

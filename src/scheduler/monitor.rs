@@ -39,7 +39,7 @@ const QUIET_LOOKS: u32 = 16;
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     epoch: Epoch,
-    /// The number of looks since.
+    /// Looks in a row that found the same epoch.
     looks: u32,
 }
 

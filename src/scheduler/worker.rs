@@ -58,7 +58,7 @@ pub(super) struct Worker {
     /// Set by the thread that takes this worker off the list of parked ones.
     claimed: AtomicBool,
     thread: OnceLock<Thread>,
-    /// The thread is another one than at the start: `spare`.
+    /// Another thread than at the start runs this worker: the one in `spare`.
     is_handed_over: AtomicBool,
     spare: Mutex<Option<Thread>>,
 }
@@ -210,7 +210,7 @@ impl<'a> Runner<'a> {
         runner
     }
 
-    /// Runs one task or rests. `false`: the scheduler stops.
+    /// Runs one task or sleeps. `false`: the scheduler stops.
     fn step(&mut self) -> bool {
         self.tick = self.tick.wrapping_add(1);
         // Reading the clock costs as much as a short activation, so the load is sampled every few ticks.
@@ -279,7 +279,8 @@ impl<'a> Runner<'a> {
         true
     }
 
-    /// After an activation that has not just run out of input. `false`: the thread has lost its worker.
+    /// Handles the end of an activation that has more to do, or in which a handler may have blocked. `false`: the
+    /// thread has lost its worker.
     fn finish(&self, task: Task, ran: Ran) -> bool {
         let has_left = self.scheduler.left(self.index);
         // Its budget is spent, so it goes behind everything that is queued, not into the LIFO slot.
@@ -289,7 +290,7 @@ impl<'a> Runner<'a> {
         !has_left
     }
 
-    /// Every place where a task can be, in order.
+    /// Takes a task from the first place that has one, in the order of the page.
     fn find(&mut self) -> Option<Task> {
         let scheduler = self.scheduler;
         // Now and then the global queue goes first: a worker whose own queue never empties would starve it.

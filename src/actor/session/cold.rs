@@ -1,4 +1,4 @@
-//! What few sessions need: the alias of a connection that is not established yet, the frame timeout, a deadline of
+//! State that few sessions need: the alias of a connection that is not established yet, the frame timeout, a deadline of
 //! their own, an upstream that is being connected, and what TLS agreed on.
 //!
 //! ```text

@@ -57,7 +57,7 @@ impl<'a> SessionContext<'a> {
     ///
     /// # Errors
     ///
-    /// The bytes come back when as many wait as may, or when the connection is closing, has ended, or is not
+    /// The bytes come back when the output limit is reached, or when the connection is closing, has ended, or is not
     /// established.
     pub fn try_write(&mut self, data: impl Into<WriteData>) -> Result<Flow, WriteError> {
         match self.peer.alias {

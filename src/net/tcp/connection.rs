@@ -356,8 +356,7 @@ impl MetaProcess for Driver {
                 self.request_ack(cx, ack);
                 self.update_blocked(cx);
             }
-            // The diversion delivers the end of the peer again, after the bytes that were given back.
-            // The end of the peer is repeated behind the fence.
+            // The machine reports the end of the peer once more behind the fence, after the bytes that were given back.
             Ack::End if self.diversion.is_some() => {}
             Ack::End => self.input(cx, Input::PeerEndHandled),
             Ack::Fence if self.relay().is_some() => self.pass_fence(cx),
@@ -372,10 +371,10 @@ impl MetaProcess for Driver {
             return self.drive(cx);
         }
         // The exit may come from the end of the owner, which has a reason of its own in the Disconnect.
-        let is_orphan = self.owner != cx.parent && !cx.services.deliver.is_alive(self.owner);
+        let has_lost_owner = self.owner != cx.parent && !cx.services.deliver.is_alive(self.owner);
         self.finish(
             cx,
-            if is_orphan {
+            if has_lost_owner {
                 DisconnectReason::OwnerGone
             } else {
                 DisconnectReason::Exit(reason)

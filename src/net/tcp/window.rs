@@ -130,7 +130,8 @@ impl DeliveryWindow {
 
     #[inline]
     fn next_ack(&mut self) -> Option<u32> {
-        // An ack is a message of its own: half the limit is rare enough, and leaves the other half for its journey.
+        // An ack is a message of its own: half the limit is rare enough, and the other half is delivered while it is on
+        // its way.
         let is_due = self.ack_in_flight == 0
             && self.unacked >= self.limit.div_ceil(2)
             && !self.follows_buffers;

@@ -12,7 +12,7 @@ use crate::process::lane::Lane;
 use crate::process::relations::Related;
 use crate::process::turns::Turns;
 
-/// In the order in which a push needs it: into a burst one cache line is enough.
+/// The fields stand in the order in which a push reads them, so that a push into a burst touches one cache line.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct MailboxState {

@@ -1,7 +1,7 @@
 //! Finds a close_notify among the records of a handshake that are not encrypted yet.
 //!
 //! rustls ignores such an alert, because it is not authenticated; but a peer that has sent it sends no more, and an
-//! attacker who could forge it could reset the connection as well. Records are only counted off here: type, length, and
+//! attacker who could forge it could reset the connection as well. Records are only measured here: type, length, and
 //! the two bytes of an alert, wherever the reads have cut them. The first record that may be encrypted ends the search.
 
 /// The type of a record; RFC 8446 section 5.1.

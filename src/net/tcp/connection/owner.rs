@@ -54,7 +54,7 @@ impl Driver {
                 let end = MessageTcpPeerClosed { id: alias };
                 self.deliver_control(cx, Message::TcpPeerClosed(end));
             }
-            // The connection closes by itself when the owner has come to this mark.
+            // The connection closes by itself when this ack has come.
             Event::PeerFinished => {
                 let deliver = &cx.services.deliver;
                 if !deliver.deliver_ack(self.owner, alias, Ack::End) {

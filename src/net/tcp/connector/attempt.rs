@@ -345,8 +345,8 @@ impl MetaProcess for TcpConnection {
         self.handle_outcome(cx, outcome)
     }
 
-    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, mark: Ack) -> Result<(), Reason> {
-        if mark != Ack::Fence {
+    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, ack: Ack) -> Result<(), Reason> {
+        if ack != Ack::Fence {
             return Ok(());
         }
         let outcome = self.pass_fence(cx);

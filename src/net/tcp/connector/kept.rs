@@ -191,13 +191,13 @@ impl MetaProcess for Kept {
         self.handle_outcome(cx, outcome)
     }
 
-    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, mark: Ack) -> Result<(), Reason> {
+    fn handle_ack(&mut self, cx: &mut MetaContext<'_>, ack: Ack) -> Result<(), Reason> {
         // The first fence is the one behind the Connect.
-        let is_ours = mark == Ack::Fence && std::mem::take(&mut self.awaits_owner);
+        let is_ours = ack == Ack::Fence && std::mem::take(&mut self.awaits_owner);
         let outcome = if is_ours {
             self.driver.drive(cx)
         } else {
-            self.driver.handle_ack(cx, mark)
+            self.driver.handle_ack(cx, ack)
         };
         self.handle_outcome(cx, outcome)
     }

@@ -20,7 +20,7 @@ use crate::net::tcp::handshakes::{Waiting, WaitsFor};
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     pub(super) limiter: Arc<ConnectionLimiter>,
-    /// What most listeners have no use for.
+    /// State that only some listeners need.
     pub(super) rare: Option<Box<Rare>>,
     pub(super) stage: Stage,
 }

@@ -185,7 +185,7 @@ impl MetaProcess for ProxiedConnection {
     ) -> Result<(), Reason> {
         match message.downcast_ref() {
             Some(SocketCommand::Abort | SocketCommand::Close) => Err(Reason::Normal),
-            // Nothing else can be meant for a connection that has not been announced.
+            // Nothing else can be meant for a connection of which no Connect was sent.
             _ => Ok(()),
         }
     }
