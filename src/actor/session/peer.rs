@@ -60,7 +60,7 @@ impl Peer {
         }
     }
 
-    /// What few sessions need, to add to it.
+    /// State that few sessions need, allocated to add to it.
     pub(super) fn cold_mut(&mut self) -> &mut ColdState {
         self.cold.get_or_insert_default()
     }
