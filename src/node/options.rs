@@ -35,7 +35,8 @@ const MAX_WORKERS: usize = 1024;
 pub struct NodeOptions {
     /// The node's name.
     pub name: Name,
-    /// Threads that run processes and sockets. `None`: as many as there are processors for this program.
+    /// Threads that run processes and sockets. `None`: the available parallelism, see
+    /// [`std::thread::available_parallelism`].
     pub workers: Option<usize>,
     /// Groups of meta-processes that can be driven at the same time. `None`: as many as workers; 1 is the strict form,
     /// in which one activation after the other drives all of them.

@@ -6,7 +6,7 @@
 //! | | [`Node`](crate::Node) | [`TestNode`] |
 //! |---|---|---|
 //! | threads | workers, monitor, lookups | one runs at a time: that of the test, or one of a handler |
-//! | the next task | who is fastest | chosen by the seed, see [`Policy`] |
+//! | the next task | that of whichever worker is first | chosen by the seed, see [`Policy`] |
 //! | who polls | a worker that is not stuck in a handler | the turn of a poll is chosen like a task, whatever waits |
 //! | time | the clock of the system | passes when the test says so, or when nothing can run |
 //! | sockets | of the system | simulated, see [`NetOptions`] and [`LinkOptions`] |

@@ -1,5 +1,5 @@
-//! State that few sessions need: the alias of a connection that is not established yet, the frame timeout, a deadline of
-//! their own, an upstream that is being connected, and what TLS agreed on.
+//! State that few sessions need: the alias of a connection that is not established yet, the frame timeout, a deadline
+//! of their own, an upstream that is being connected, and what TLS agreed on.
 //!
 //! ```text
 //!           relay_to                    its Connect

@@ -50,8 +50,8 @@ pub struct TcpConnectionOptions {
     /// its owner gets the Disconnect. With a policy the owner gets a
     /// [`MessageTcpReconnecting`](crate::MessageTcpReconnecting) for each loss, and then a Connect; the Disconnect
     /// stays the last message, of a connection that this side has ended or given up. What the peer or the network does
-    /// to it is a loss: its end, a reset, an error, silence, a handshake that fails. A frame that is none is not, nor
-    /// is an owner that does not keep up.
+    /// to it is a loss: its end, a reset, an error, silence, a handshake that fails. Input that is no frame, and an
+    /// owner that does not keep up, end the connection for good.
     ///
     /// A session sees no end of its peer then, unless [`half_open`](ConnectionOptions::half_open) is set: the
     /// connection is lost when the session has come to it.

@@ -245,11 +245,7 @@ impl Net {
         let Some(socket) = self.datagrams.get_mut(key) else {
             return;
         };
-        let is_ipv6 = matches!(&socket.local, Address::Ip(local) if local.is_ipv6());
-        let source = match source.ip() {
-            IpAddr::V4(v4) if is_ipv6 => SocketAddr::new(v4.to_ipv6_mapped().into(), source.port()),
-            _ => source,
-        };
+        let source = as_seen_from(source, &socket.local);
         let is_stranger = matches!(&socket.peer, Some(Address::Ip(peer))
             if (peer.ip().to_canonical(), peer.port()) != (source.ip().to_canonical(), source.port()));
         if is_stranger {
@@ -350,5 +346,15 @@ impl Net {
         receiver.queue.push_back((local, data.to_vec()));
         self.wake_datagrams(target);
         Ok(data.len())
+    }
+}
+
+/// An IPv4 address as a socket of IPv6 shows it.
+fn as_seen_from(source: SocketAddr, local: &Address) -> SocketAddr {
+    match (source.ip(), local) {
+        (IpAddr::V4(v4), Address::Ip(local)) if local.is_ipv6() => {
+            SocketAddr::new(v4.to_ipv6_mapped().into(), source.port())
+        }
+        _ => source,
     }
 }

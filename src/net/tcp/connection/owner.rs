@@ -348,13 +348,7 @@ impl Driver {
             // The owner has never heard of the connection, so that a Disconnect would be about nothing.
             if !permit.is_established() {
                 permit.handshake_failed();
-                let peer = self.remote_addr.get();
-                cx.record(Level::Info, Kind::NotEstablished, |record| {
-                    record.set_text(format_args!(
-                        "connection of {peer} not established: {disconnect}"
-                    ));
-                });
-                return;
+                return self.record_not_established(cx, &disconnect);
             }
         }
         if self.relay().is_some() {
@@ -384,6 +378,15 @@ impl Driver {
         {
             cx.deliver_control(next_owner, Message::TcpDisconnect(Box::new(message)));
         }
+    }
+
+    fn record_not_established(&self, cx: &MetaContext<'_>, disconnect: &DisconnectReason) {
+        let peer = self.remote_addr.get();
+        cx.record(Level::Info, Kind::NotEstablished, |record| {
+            record.set_text(format_args!(
+                "connection of {peer} not established: {disconnect}"
+            ));
+        });
     }
 
     /// Handles what came before the transport was established, so that it applies from the first byte on.
