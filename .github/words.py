@@ -24,7 +24,7 @@ VAGUE = ("vague", r"so many|so long|news|in need", 0.3)
 BRITISH = (
     "british",
     r"(?:behaviour|colour|favour|flavour|honour|labour|neighbour)\w*|licen[c]e\w*|centre\w*|defence|grey"
-    r"|catalogue|(?:analy|cataly)se[ds]?|\w*(?:alis|optimis|organis|recognis|synchronis|minimis|maximis"
+    r"|catalogue|acknowledgement\w*|judgement\w*|monomorphis\w*|vectoris\w*|(?:analy|cataly)se[ds]?|\w*(?:alis|optimis|organis|recognis|synchronis|minimis|maximis"
     r"|summaris|authoris|categoris|prioritis|randomis|atomis|tokenis|customis)(?:e[ds]?|ing|ation\w*)"
     r"|(?:cancel|label|model|signal|travel|tunnel)l(?:ed|ing)|artefact\w*|whilst|learnt|towards",
     0.0,

@@ -123,8 +123,8 @@ pub(crate) fn number_of<T: Any>() -> MessageType {
 /// Notes the name of `T` for the number of `Box`, the type that travels.
 pub(crate) fn note<T: Any, Box: Any>() {
     let number = MessageType::of(TypeId::of::<Box>()).0;
-    // At the end of a thread the list is gone, and the name is noted once more.
-    // The list of the thread is a filter in front of the lock: a type that has lost its place there is noted once more.
+    // The list of the thread is a filter in front of the lock. A type that has lost its place there is noted once more,
+    // and so is one at the end of the thread, when the list is gone.
     let is_noted = SEEN.try_with(|seen| seen[number as usize % NOTED].replace(number) == number);
     if is_noted != Ok(true) {
         let mut names = USER_NAMES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -114,7 +114,7 @@ impl Message {
     // Inlined: after monomorphization at most one branch remains.
     #[inline(always)]
     pub fn new<T: Any + Send>(value: T) -> Self {
-        // An `Option` that is asked by type: after monomorphisation one of these is a move and the rest is gone.
+        // An `Option` that is asked by type: after monomorphization one of these is a move and the rest is gone.
         let mut value = Some(value);
         let any: &mut dyn Any = &mut value;
         if let Some(message) = any.downcast_mut::<Option<Self>>().and_then(Option::take) {

@@ -47,7 +47,7 @@ pub(super) enum Event<'a> {
     Oversized(u64),
     Ping,
     Pong,
-    /// An acknowledgement that was not asked for.
+    /// An OK that was not asked for.
     Ok,
     Error(&'a [u8]),
 }

@@ -4,7 +4,7 @@
 //! [`Deliver`], by which the I/O half, the timers and the replies reach a process.
 //!
 //! Nothing here waits. Data that a full mailbox refuses comes back to its meta-process, which waits
-//! for its turn. Control messages and acknowledgements are never refused, because their number is
+//! for its turn. Control messages and acks are never refused, because their number is
 //! bounded by what the process itself has asked for.
 
 use super::class::{Class, PushError, Pushed};

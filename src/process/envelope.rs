@@ -1,7 +1,7 @@
 //! What a mailbox holds: an [`Envelope`] is a sender and its payload.
 //!
 //! A [`Payload`] is a message, a request, or one of the signals that the runtime queues behind messages: exits,
-//! answers, `Down`s, acknowledgements and barriers. This module does not queue: lanes are in `lane`, mailboxes in
+//! answers, `Down`s, acks and barriers. This module does not queue: lanes are in `lane`, mailboxes in
 //! `mailbox`.
 
 use crate::bridge::request::{InspectReply, Reply};

@@ -2,7 +2,7 @@
 //!
 //! Requests go to the [`Behavior`](super::Behavior). Exit signals end the process unless it traps them. An answer is
 //! handled if its request is still waited for, a Down if its monitor has not been taken back, room in a mailbox if the
-//! process waits for it. Acknowledgements, releases and barriers are passed on to where they belong.
+//! process waits for it. Acks, releases and barriers are passed on to where they belong.
 
 use std::sync::Arc;
 

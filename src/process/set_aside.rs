@@ -8,7 +8,7 @@
 //! 1. The owner's worker takes data of a connection out of the mailbox and finds the output of that connection above
 //!    its high mark ([`SendQuota::holds_input`](crate::bridge::send_quota::SendQuota::holds_input)): the data is held.
 //! 2. While something of a connection is held, everything of its input that comes later is held behind it: data, the
-//!    end of the peer's side, acknowledgements, the Disconnect. So order is kept, and the input window stays in use,
+//!    end of the peer's side, acks, the Disconnect. So order is kept, and the input window stays in use,
 //!    which stops the reading. A Writable, exits and everything else pass.
 //! 3. `Release` comes from the stripe when the output has fallen to the low mark, or when the connection closes. A
 //!    Disconnect releases by itself, because nothing follows it.

@@ -374,7 +374,7 @@ const PLACES: &[(&str, &str, Place)] = &[
             cx.send_exit(pid, Reason::Kill).expect("alive");
         })
     }),
-    ("cancelled timer's message", WORKER, |node, once| {
+    ("canceled timer's message", WORKER, |node, once| {
         inside(node, |cx| {
             let timer = cx.send_after(cx.pid(), OnDrop(once), LIMIT);
             cx.cancel_timer(timer);

@@ -299,8 +299,8 @@ fn timers_fire_in_their_order_and_never_early() {
 fn a_canceled_timer_does_not_fire_and_canceling_returns_whether_it_was_in_time() {
     let node = node();
     let probe = Probe::spawn(&node);
-    let cancelled = probe.run(|cx| {
-        let timer = cx.send_after(cx.pid(), "cancelled", Duration::from_millis(1));
+    let canceled = probe.run(|cx| {
+        let timer = cx.send_after(cx.pid(), "canceled", Duration::from_millis(1));
         let long = cx.send_after(cx.pid(), "never", Duration::MAX);
         (
             cx.cancel_timer(timer),
@@ -308,7 +308,7 @@ fn a_canceled_timer_does_not_fire_and_canceling_returns_whether_it_was_in_time()
             cx.cancel_timer(long),
         )
     });
-    assert_eq!(cancelled, (true, false, true));
+    assert_eq!(canceled, (true, false, true));
     let timer = probe.run(|cx| cx.send_after(cx.pid(), "fired", Duration::from_millis(1)));
     assert_eq!(probe.value::<&str>(), "fired");
     assert!(!probe.run(move |cx| cx.cancel_timer(timer)));
@@ -331,8 +331,8 @@ fn a_timer_is_canceled_or_fires_and_never_both() {
                 Duration::from_micros(u64::from(number % 7) * 300),
             )
         });
-        let cancelled = setting.run(move |cx| cx.cancel_timer(timer));
-        if !cancelled {
+        let canceled = setting.run(move |cx| cx.cancel_timer(timer));
+        if !canceled {
             assert_eq!(receiving.value::<u32>(), number);
             fired += 1;
         }

@@ -12,17 +12,17 @@
 //!
 //! Transitions:
 //!
-//! 1. `delivered`: the bytes are unacked. Once they are half the limit and no acknowledgement is in flight, the caller
+//! 1. `delivered`: the bytes are unacked. Once they are half the limit and no ack is in flight, the caller
 //!    is to request one behind the data, which covers all of them.
-//! 2. `acked`: that many bytes have been handled. When the acknowledgement in flight has returned as a whole, the next
+//! 2. `acked`: that many bytes have been handled. When the ack in flight has returned as a whole, the next
 //!    one may be due, as in 1.
 //! 3. `refuse`: the mailbox was full. Nothing is delivered until the caller takes the message again.
 //!
 //! The window is *blocked* while a message is refused or the limit is reached. It never stays blocked: half the limit
-//! is reached before the limit, so an acknowledgement is in flight then, and the mailbox that refused resumes its
+//! is reached before the limit, so an ack is in flight then, and the mailbox that refused resumes its
 //! senders.
 //!
-//! With `window_follows_buffers` no acknowledgement is requested: each delivered buffer carries credit, and what is
+//! With `window_follows_buffers` no ack is requested: each delivered buffer carries credit, and what is
 //! given back when it is dropped is the `acked` of 2; see [`InputCredit`].
 //!
 //! What it does not do: it delivers nothing, and does not know who acknowledges.
@@ -40,7 +40,7 @@ pub(super) struct DeliveryWindow {
     rare: Option<Box<Rare>>,
     limit: u32,
     unacked: u32,
-    /// Bytes that the acknowledgement in flight covers; 0 if there is none.
+    /// Bytes that the ack in flight covers; 0 if there is none.
     ack_in_flight: u32,
     /// What [`DeliveryWindow::blocked_change`] has returned last.
     was_blocked: bool,
@@ -70,7 +70,7 @@ impl DeliveryWindow {
         }
     }
 
-    /// Counts delivered bytes. Returns the bytes of an acknowledgement that is to be requested behind them.
+    /// Counts delivered bytes. Returns the bytes of an ack that is to be requested behind them.
     #[inline]
     pub(super) fn delivered(&mut self, bytes: usize) -> Option<u32> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -78,7 +78,7 @@ impl DeliveryWindow {
         self.next_ack()
     }
 
-    /// Counts handled bytes. Returns the bytes of the next acknowledgement, as `delivered` does.
+    /// Counts handled bytes. Returns the bytes of the next ack, as `delivered` does.
     pub(super) fn acked(&mut self, bytes: u32) -> Option<u32> {
         // More may come back than is counted: buffers from before a reset give back late.
         self.unacked = self.unacked.saturating_sub(bytes);
@@ -86,7 +86,7 @@ impl DeliveryWindow {
         self.next_ack()
     }
 
-    /// Everything that was delivered has been handled or given back, and no acknowledgement is in flight. What a buffer
+    /// Everything that was delivered has been handled or given back, and no ack is in flight. What a buffer
     /// that was delivered before gives back later counts for nothing.
     pub(super) fn reset(&mut self) {
         (self.unacked, self.ack_in_flight) = (0, 0);
@@ -186,7 +186,7 @@ mod tests {
     use crate::message::Message;
 
     #[test]
-    fn one_acknowledgement_is_in_flight_from_half_the_limit_on() {
+    fn one_ack_is_in_flight_from_half_the_limit_on() {
         let mut window = DeliveryWindow::new(100, false);
         assert_eq!(window.delivered(49), None);
         assert_eq!(window.delivered(1), Some(50));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgement_in_parts_is_in_flight_until_its_last_part() {
+    fn ack_in_parts_is_in_flight_until_its_last_part() {
         let mut window = DeliveryWindow::new(10, false);
         assert_eq!(window.delivered(10), Some(10));
         assert_eq!(window.delivered(10), None);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn full_window_always_has_an_acknowledgement_in_flight() {
+    fn full_window_always_has_an_ack_in_flight() {
         for limit in [0, 1, 2, 3, u32::MAX] {
             let mut window = DeliveryWindow::new(limit, false);
             let requested = window.delivered(usize::MAX);

@@ -9,7 +9,7 @@
 //! messages is kept above zero, which sends it to the lock for each message.
 //!
 //! Only messages of users, values of events and requests are dropped. Data of sockets waits for its turn, and signals,
-//! answers and acknowledgements are not bounded. If nothing else is queued, a mailbox that drops the oldest takes one
+//! answers and acks are not bounded. If nothing else is queued, a mailbox that drops the oldest takes one
 //! message more: the latest one always gets through.
 
 use super::{Mailbox, MailboxState, Pushed, Status};

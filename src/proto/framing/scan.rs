@@ -181,7 +181,7 @@ fn find(delimiter: &[u8], bytes: &[u8], from: usize) -> Option<usize> {
     None
 }
 
-/// Finds a byte at `from` or later. The standard library's vectorised search is reachable through `BufRead` only.
+/// Finds a byte at `from` or later. The standard library's vectorized search is reachable through `BufRead` only.
 fn find_byte(byte: u8, bytes: &[u8], from: usize) -> Option<usize> {
     let mut rest = bytes.get(from..)?;
     let passed = rest

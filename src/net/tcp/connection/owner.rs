@@ -73,7 +73,7 @@ impl Driver {
 
     #[inline]
     pub(super) fn deliver_data(&mut self, cx: &MetaContext<'_>, mut message: CompactMessage) {
-        // Connections whose window counts acknowledgements attach nothing, and allocate nothing for it.
+        // Connections whose window counts acks attach nothing, and allocate nothing for it.
         if self.window.follows_buffers() {
             self.attach_credit(cx, &mut message);
         }
@@ -106,7 +106,7 @@ impl Driver {
         }
     }
 
-    /// Sends the request of an acknowledgement, if one is due, behind what the owner has been given.
+    /// Sends the request of an ack, if one is due, behind what the owner has been given.
     #[inline]
     pub(super) fn request_ack(&self, cx: &MetaContext<'_>, ack: Option<u32>) {
         if let Some(bytes) = ack {
