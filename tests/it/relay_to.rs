@@ -16,6 +16,8 @@ on_both! {
     session_that_resumes_behind_a_failure_goes_on,
     session_that_closes_when_its_relay_would_begin_has_none,
     later_attempt_takes_the_place_of_an_earlier_one,
+    attempt_that_is_made_when_the_relay_would_begin_takes_its_place,
+    session_that_has_closed_gets_nothing_of_its_attempt,
     deadline_closes_a_session_and_can_be_taken_back,
     relay_takes_the_deadline_back,
 }
@@ -27,15 +29,19 @@ enum Seen {
     Failed(String),
     RelayEnded(MessageRelayEnd),
     Disconnected(DisconnectReason),
+    /// A message that is not of its connection.
+    Other(Message),
 }
 
 /// Reads commands, a line each: `to ADDRESS`, which is also tried again after a failure with the next line, `echo
-/// TEXT`, `deadline MILLISECONDS` and `close when begun`.
+/// TEXT`, `deadline MILLISECONDS`, `both ADDRESSES`, `close ADDRESS`, which closes in the same turn, `again ADDRESS`, which
+/// is tried once more when the relay would begin, and `close when begun`.
 struct Dialer {
     seen: mpsc::Sender<Seen>,
     /// It resumes behind a failure.
     goes_on: bool,
     closes_when_begun: bool,
+    dials_again: Option<String>,
 }
 
 impl Dialer {
@@ -46,6 +52,14 @@ impl Dialer {
                 for target in targets.split(' ') {
                     cx.relay_to(target);
                 }
+            }
+            Some(("close", target)) if target != "when begun" => {
+                cx.relay_to(target);
+                cx.close();
+            }
+            Some(("again", target)) => {
+                self.dials_again = Some(target.to_owned());
+                cx.relay_to(target);
             }
             Some(("echo", text)) => cx.write(format!("{text}\n")),
             Some(("deadline", "none")) => cx.set_deadline(None),
@@ -78,6 +92,9 @@ impl Session for Dialer {
         if self.closes_when_begun {
             cx.close();
         }
+        if let Some(target) = self.dials_again.take() {
+            cx.relay_to(&target);
+        }
     }
 
     fn relay_failed(&mut self, cx: &mut SessionContext<'_>, failure: &RelayFailure) {
@@ -94,6 +111,11 @@ impl Session for Dialer {
         } else {
             cx.close();
         }
+    }
+
+    fn handle_message(&mut self, _: &mut SessionContext<'_>, _: Pid, message: Message) -> Handled {
+        self.note(Seen::Other(message));
+        Ok(())
     }
 
     fn relay_ended(&mut self, _: &mut SessionContext<'_>, end: &MessageRelayEnd) {
@@ -137,6 +159,7 @@ impl World {
                 seen: sender.clone(),
                 goes_on,
                 closes_when_begun: false,
+                dials_again: None,
             });
             cx.spawn_meta(dialer.with_input_limit(100)).unwrap();
         });
@@ -177,6 +200,11 @@ impl World {
         wait_for_count(&self.node, "processes", 1);
         wait_for_count(&self.node, "meta_processes", 2);
         stop_clean(&self.node);
+        for seen in self.seen.try_iter() {
+            if let Seen::Other(message) = seen {
+                panic!("{message}");
+            }
+        }
     }
 }
 
@@ -281,6 +309,35 @@ fn later_attempt_takes_the_place_of_an_earlier_one() {
     assert_eq!(read_to_end(&mut stream), b"");
     assert!(matches!(world.seen(), Seen::Begins(_)));
     assert!(matches!(world.seen(), Seen::RelayEnded(_)));
+    world.finish();
+}
+
+#[test]
+fn attempt_that_is_made_when_the_relay_would_begin_takes_its_place() {
+    let world = World::new(false);
+    let mut stream = client(world.addr);
+    let command = format!("again {}\nhere", world.echo);
+    stream.write_all(command.as_bytes()).unwrap();
+    assert_eq!(read(&mut stream, 18), b"begins\nbegins\nhere");
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut stream), b"");
+    assert!(matches!(world.seen(), Seen::Begins(_)));
+    assert!(matches!(world.seen(), Seen::Begins(_)));
+    assert!(matches!(world.seen(), Seen::RelayEnded(_)));
+    world.finish();
+}
+
+#[test]
+fn session_that_has_closed_gets_nothing_of_its_attempt() {
+    let world = World::new(false);
+    let mut stream = client(world.addr);
+    let command = format!("close {}\n", world.echo);
+    stream.write_all(command.as_bytes()).unwrap();
+    assert_eq!(read_to_end(&mut stream), b"");
+    // Its own connection waits for the end of this side, and the other one is established meanwhile.
+    pass(Duration::from_millis(100));
+    drop(stream);
+    assert_eq!(world.disconnected(), DisconnectReason::LocalClose);
     world.finish();
 }
 

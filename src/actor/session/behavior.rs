@@ -177,7 +177,7 @@ impl<S: Session> SessionBehavior<S> {
                 // Both connections are over, so it ends here as it does with a Disconnect.
                 return Err(Reason::Normal);
             }
-            message => return Ok(Some(message)),
+            message => return Ok((!self.drops(&message)).then_some(message)),
         }
         Ok(None)
     }

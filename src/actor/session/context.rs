@@ -11,7 +11,7 @@ use super::input::Input;
 use super::peer::Peer;
 use crate::actor::Context;
 use crate::bridge::{Framing, SocketCommand};
-use crate::error::{DisconnectReason, Reason, SendErrorKind};
+use crate::error::{DisconnectReason, Reason};
 use crate::id::Alias;
 use crate::message::{
     Flow, Message, RelayError, RelayFailure, StartTlsError, WriteData, WriteError,
@@ -133,6 +133,7 @@ impl<'a> SessionContext<'a> {
         let own = self.peer.alias.ok_or(RelayError::NotEstablished(other))?;
         self.cx.relay(own, other)?;
         self.set_deadline(None);
+        self.replace_upstream(None);
         Ok(())
     }
 
@@ -230,16 +231,32 @@ impl<'a> SessionContext<'a> {
                 Upstream::Failed(Box::new(failure))
             }
         };
-        let earlier = self.peer.cold_mut().upstream.replace(upstream);
-        if let Some(Upstream::Connecting(earlier)) = earlier {
-            // One that has just ended has nothing to be closed.
-            let _ = self.close_other(earlier);
+        self.peer.cold_mut();
+        self.replace_upstream(Some(upstream));
+    }
+
+    /// Sets where the session is to be relayed to, in the place of an earlier attempt.
+    fn replace_upstream(&mut self, upstream: Option<Upstream>) {
+        let Some(cold) = &mut self.peer.cold else {
+            return;
+        };
+        if let Some(Upstream::Connecting(earlier)) = std::mem::replace(&mut cold.upstream, upstream)
+        {
+            self.give_up(earlier);
         }
     }
 
-    /// Closes another connection of this session.
-    pub(super) fn close_other(&mut self, other: Alias) -> Result<(), SendErrorKind> {
-        self.cx.close(other)
+    /// Whether a connection to relay to is being made.
+    pub(super) fn has_upstream(&self) -> bool {
+        let cold = self.peer.cold.as_ref();
+        cold.is_some_and(|cold| cold.upstream.is_some())
+    }
+
+    /// Closes a connection that was made to relay to.
+    pub(super) fn give_up(&mut self, upstream: Alias) {
+        // Its Disconnect comes in any case; one that has just ended has nothing to be closed.
+        self.peer.cold_mut().given_up.insert(upstream);
+        let _ = self.cx.close(upstream);
     }
 
     /// Whether the session has closed its connection.

@@ -1,9 +1,9 @@
 //! The connection that a session is to be relayed to: it is established, or it is not.
 
 use super::SessionBehavior;
-use crate::actor::session::{Session, SessionContext};
+use crate::actor::session::Session;
 use crate::id::Alias;
-use crate::message::{MessageTcpConnect, MessageTcpDisconnect, RelayFailure};
+use crate::message::{Message, MessageTcpConnect, MessageTcpDisconnect, RelayFailure};
 use crate::process::ProcessContext;
 
 impl<S: Session> SessionBehavior<S> {
@@ -23,15 +23,25 @@ impl<S: Session> SessionBehavior<S> {
     ) {
         self.forget_upstream();
         let (session, mut cx) = self.context(env);
+        // A session that has closed meanwhile has no relay, and may have said its last word.
+        if cx.is_closing() {
+            return cx.give_up(upstream.id);
+        }
         session.relay_begins(&mut cx, upstream);
-        let relayed = match cx.is_closing() {
-            false => cx.relay_with(upstream.id),
-            true => return close(&mut cx, upstream.id),
-        };
-        if let Err(error) = relayed {
-            close(&mut cx, upstream.id);
+        if cx.is_closing() || cx.has_upstream() {
+            return cx.give_up(upstream.id);
+        }
+        if let Err(error) = cx.relay_with(upstream.id) {
+            cx.give_up(upstream.id);
             session.relay_failed(&mut cx, &RelayFailure::Relay(error));
         }
+    }
+
+    /// Whether the message is of a connection that was made to relay to, and was given up.
+    #[inline]
+    pub(super) fn drops(&mut self, message: &Message) -> bool {
+        let cold = self.peer.cold.as_mut();
+        cold.is_some_and(|cold| cold.drops(message))
     }
 
     /// No attempt to make the connection has succeeded.
@@ -61,9 +71,4 @@ impl<S: Session> SessionBehavior<S> {
             cold.upstream = None;
         }
     }
-}
-
-fn close(cx: &mut SessionContext<'_>, upstream: Alias) {
-    // It has ended already, or its Disconnect is on its way.
-    let _ = cx.close_other(upstream);
 }
