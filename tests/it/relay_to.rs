@@ -18,6 +18,7 @@ on_both! {
     later_attempt_takes_the_place_of_an_earlier_one,
     attempt_that_is_made_when_the_relay_would_begin_takes_its_place,
     session_that_has_closed_gets_nothing_of_its_attempt,
+    connection_that_is_handed_over_when_the_relay_would_begin_has_none,
     deadline_closes_a_session_and_can_be_taken_back,
     relay_takes_the_deadline_back,
 }
@@ -30,18 +31,19 @@ enum Seen {
     RelayEnded(MessageRelayEnd),
     Disconnected(DisconnectReason),
     /// A message that is not of its connection.
-    Other(Message),
+    Other(String),
 }
 
 /// Reads commands, a line each: `to ADDRESS`, which is also tried again after a failure with the next line, `echo
 /// TEXT`, `deadline MILLISECONDS`, `both ADDRESSES`, `close ADDRESS`, which closes in the same turn, `again ADDRESS`, which
-/// is tried once more when the relay would begin, and `close when begun`.
+/// is tried once more when the relay would begin, `hand ADDRESS`, which hands the connection over then, and `close when begun`.
 struct Dialer {
     seen: mpsc::Sender<Seen>,
     /// It resumes behind a failure.
     goes_on: bool,
     closes_when_begun: bool,
     dials_again: Option<String>,
+    hands_over_to: Option<Pid>,
 }
 
 impl Dialer {
@@ -56,6 +58,10 @@ impl Dialer {
             Some(("close", target)) if target != "when begun" => {
                 cx.relay_to(target);
                 cx.close();
+            }
+            Some(("hand", target)) => {
+                self.hands_over_to = cx.whereis("taker");
+                cx.relay_to(target);
             }
             Some(("again", target)) => {
                 self.dials_again = Some(target.to_owned());
@@ -95,6 +101,9 @@ impl Session for Dialer {
         if let Some(target) = self.dials_again.take() {
             cx.relay_to(&target);
         }
+        if let (Some(to), Some(own)) = (self.hands_over_to, cx.connection()) {
+            cx.hand_over(own, to).expect("it owns the connection");
+        }
     }
 
     fn relay_failed(&mut self, cx: &mut SessionContext<'_>, failure: &RelayFailure) {
@@ -114,7 +123,7 @@ impl Session for Dialer {
     }
 
     fn handle_message(&mut self, _: &mut SessionContext<'_>, _: Pid, message: Message) -> Handled {
-        self.note(Seen::Other(message));
+        self.note(Seen::Other(format!("{message:?}")));
         Ok(())
     }
 
@@ -160,6 +169,7 @@ impl World {
                 goes_on,
                 closes_when_begun: false,
                 dials_again: None,
+                hands_over_to: None,
             });
             cx.spawn_meta(dialer.with_input_limit(100)).unwrap();
         });
@@ -338,6 +348,27 @@ fn session_that_has_closed_gets_nothing_of_its_attempt() {
     pass(Duration::from_millis(100));
     drop(stream);
     assert_eq!(world.disconnected(), DisconnectReason::LocalClose);
+    world.finish();
+}
+
+#[test]
+fn connection_that_is_handed_over_when_the_relay_would_begin_has_none() {
+    let world = World::new(false);
+    let taker = Probe::named(&world.node, "taker");
+    let mut stream = client(world.addr);
+    let command = format!("hand {}\nrest", world.echo);
+    stream.write_all(command.as_bytes()).unwrap();
+    assert_eq!(read(&mut stream, 7), b"begins\n");
+    let id = taker.connect().id;
+    assert_eq!(taker.bytes(4), b"rest");
+    taker.write(id, "taken");
+    assert_eq!(read(&mut stream, 5), b"taken");
+    assert!(matches!(world.seen(), Seen::Begins(_)));
+    taker.run(move |cx| cx.close(id)).expect("closed");
+    assert_eq!(read_to_end(&mut stream), b"");
+    drop(stream);
+    assert_eq!(taker.disconnect().reason, DisconnectReason::LocalClose);
+    world.node.send_exit(taker.pid, Reason::Shutdown).unwrap();
     world.finish();
 }
 

@@ -246,6 +246,12 @@ impl<'a> SessionContext<'a> {
         }
     }
 
+    /// Whether the connection is still the session's, which may have handed it over.
+    pub(super) fn owns_connection(&mut self) -> bool {
+        let own = self.peer.alias;
+        own.is_some_and(|own| self.cx.env().owns(own))
+    }
+
     /// Whether a connection to relay to is being made.
     pub(super) fn has_upstream(&self) -> bool {
         let cold = self.peer.cold.as_ref();

@@ -28,7 +28,7 @@ impl<S: Session> SessionBehavior<S> {
             return cx.give_up(upstream.id);
         }
         session.relay_begins(&mut cx, upstream);
-        if cx.is_closing() || cx.has_upstream() {
+        if cx.is_closing() || cx.has_upstream() || !cx.owns_connection() {
             return cx.give_up(upstream.id);
         }
         if let Err(error) = cx.relay_with(upstream.id) {
