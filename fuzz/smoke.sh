@@ -12,14 +12,20 @@ cargo fuzz build -s none
 if [ $# = 0 ]; then mapfile -t targets < <(cargo fuzz list); else targets=("$@"); fi
 found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT
-for target in "${targets[@]}"; do
-    arguments=(-max_total_time="$seconds" -rss_limit_mb=4096)
+run() {
+    local target=$1
+    local arguments=(-max_total_time="$seconds" -rss_limit_mb=4096)
     if [ -f "fuzz/dictionaries/$target.dict" ]; then arguments+=(-dict="fuzz/dictionaries/$target.dict"); fi
     mkdir "$found/$target"
-    if ! cargo fuzz run -s none "$target" "$found/$target" "fuzz/corpus/$target" -- "${arguments[@]}" >"$found/log" 2>&1; then
-        tail -n 100 "$found/log" >&2
+    local log=$found/$target.log
+    if ! cargo fuzz run -s none "$target" "$found/$target" "fuzz/corpus/$target" -- "${arguments[@]}" >"$log" 2>&1; then
+        tail -n 100 "$log" >&2
         echo "$target: a claim is broken" >&2
-        exit 1
+        return 1
     fi
-    echo "$target: $(grep -o 'Done [0-9]* runs in [0-9]* second(s)' "$found/log")"
-done
+    echo "$target: $(grep -o 'Done [0-9]* runs in [0-9]* second(s)' "$log")"
+}
+export -f run
+export seconds found
+# One target for each processor at a time. The status of xargs is that of the targets.
+printf '%s\n' "${targets[@]}" | xargs -P "$(nproc)" -I{} bash -euc 'run {}'

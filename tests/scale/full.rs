@@ -5,9 +5,9 @@
 //! cargo test --release --test scale full -- --nocapture
 //! ```
 //!
-//! The clients run in a process of their own, as those of `crowd`. Costs are processor time of this process, which
-//! other programs do not change much; the wait of a newcomer is time, so its bound is ten times as high on a machine
-//! that has other work.
+//! The clients run in a process of their own, as those of `crowd`. Costs are processor time of this process; the wait of a
+//! newcomer is time. On a machine that has other work the bound of the first is twice as high, and that of the second ten
+//! times.
 
 use std::io::{BufRead, BufReader, ErrorKind, Lines, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -38,7 +38,7 @@ const ANSWER: &[u8] = b"served\n";
 const FEW: usize = 100;
 const MANY: usize = scaled(19_900, 1_000);
 /// Messages of one measurement.
-const MESSAGES: usize = scaled(4_000_000, 200_000);
+const MESSAGES: usize = scaled(2_000_000, 200_000);
 const ATTEMPTS: usize = 3;
 
 // ---- The clients ----
@@ -277,6 +277,8 @@ fn cost_of_a_message_into_a_full_mailbox_grows_as_that_of_a_bare_epoll_loop() {
     if !descriptors_allowed(MANY as u64 + 60) {
         return;
     }
+    // Other programs take the caches from 19,900 connections more than from 100.
+    let allowed = if is_loaded() { 3.0 } else { 1.5 };
     let is_fair = (0..ATTEMPTS).any(|_| {
         let (few, many) = (cost_here(FEW), cost_here(MANY));
         let (bare_few, bare_many) = (cost_of_epoll(FEW), cost_of_epoll(MANY));
@@ -285,7 +287,7 @@ fn cost_of_a_message_into_a_full_mailbox_grows_as_that_of_a_bare_epoll_loop() {
             "a message of {FEW} connections {few:.0} ns, of {MANY} {many:.0} ns: {grown:.2} times as much; epoll \
              {bare_few:.0} and {bare_many:.0} ns: {bare:.2} times"
         );
-        grown <= 1.5 * bare
+        grown <= allowed * bare
     });
     assert!(is_fair, "no attempt of {ATTEMPTS}");
 }

@@ -128,7 +128,7 @@ pub(crate) fn is_loaded() -> bool {
     let is_loaded = load > processors * 1.5;
     if is_loaded {
         println!(
-            "the machine is loaded ({load} on {processors} processors): bounds of time are ten times as high"
+            "the machine is loaded ({load} on {processors} processors): bounds of time are higher"
         );
     }
     is_loaded

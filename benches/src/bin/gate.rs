@@ -45,7 +45,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     if task == Task::Store && runs < 3 {
         refuse("--update needs the range of at least --runs 3");
     }
-    tools::build()?;
+    tools::build_those(&["--bin", "gate-scenario"])?;
     if let Some(other) = baseline.other_compiler() {
         eprintln!("note: the stored counts are for {other}");
     }

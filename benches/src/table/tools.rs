@@ -21,6 +21,11 @@ pub fn tool(name: &str) -> io::Result<Command> {
 ///
 /// Does nothing if this process was not started by cargo.
 pub fn build() -> io::Result<()> {
+    build_those(&["--bins"])
+}
+
+/// Builds what these arguments of `cargo build` name.
+pub fn build_those(named: &[&str]) -> io::Result<()> {
     let Some(cargo) = env::var_os("CARGO") else {
         return Ok(());
     };
@@ -28,10 +33,10 @@ pub fn build() -> io::Result<()> {
     command.args([
         "build",
         "--quiet",
-        "--bins",
         "--manifest-path",
         concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
     ]);
+    command.args(named);
     // The other binaries have the features of this one.
     if cfg!(feature = "pktinfo") {
         command.args(["--features", "pktinfo"]);
