@@ -403,7 +403,7 @@ mod loom_tests {
         }
         let sleep = idle.go_idle(worker, polls_early);
         if queue.load(Ordering::Relaxed) > 0 {
-            match rest {
+            match sleep {
                 Sleep::Poll => {
                     let _ = idle.leave_poll();
                 }
