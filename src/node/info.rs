@@ -21,7 +21,7 @@ pub struct NodeInfo {
     pub is_stopping: bool,
     /// Worker threads.
     pub workers: usize,
-    /// Workers in a handler that does not return.
+    /// Workers in a handler that has run for some milliseconds, or whose process has had such a handler lately.
     pub workers_stuck: usize,
     /// Processes alive.
     pub processes: usize,

@@ -14,7 +14,7 @@ use crate::error::Reason;
 /// |---|---|---|---|
 /// | `longshore_uptime_seconds` | seconds | time since the start | always |
 /// | `longshore_workers` | threads | workers | never |
-/// | `longshore_workers_stuck` | threads | workers in a handler that does not return | handlers block: see the slow ones |
+/// | `longshore_workers_stuck` | threads | workers in a long handler, or in a process that had one lately | handlers block: see the slow ones |
 /// | `longshore_processes` | processes | alive now | load, or processes that are never terminated |
 /// | `longshore_processes_ended_total{reason}` | processes | terminated since the start | `error` and `panic`: look at the records |
 /// | `longshore_meta_processes` | sockets | listeners, connections and others alive now | load, or connections that are never closed |
