@@ -172,7 +172,7 @@ impl Node {
             ),
             (
                 "longshore_workers_stuck",
-                "Workers in a handler that does not return.",
+                "Workers in a long handler, or in a process that had one lately.",
                 core.scheduler.stuck_workers() as u64,
             ),
             (
