@@ -130,6 +130,8 @@ fn server_whose_certificate_is_refused_the_second_time_is_tried_again() {
     third.write_all(b"and back").unwrap();
     assert_eq!(probe.bytes(8), b"and back");
     probe.run(move |cx| cx.close(id)).unwrap();
+    // An end of the peer that met the close would be a loss first.
+    assert_eq!(read_to_end(&mut third), b"");
     drop(third);
     assert_eq!(probe.disconnect().reason, DisconnectReason::LocalClose);
     probe.saw_nothing();
