@@ -15,6 +15,7 @@ on_both! {
     write_that_finds_the_limit_reached_closes_after_what_was_accepted,
     telemetry_drops_the_newest_write_and_stays_open,
     write_of_nothing_at_the_limit_closes_nothing,
+    input_waits_for_output_that_has_come_to_its_limit_exactly,
     above_the_high_mark_is_followed_by_a_writable,
     broadcast_reaches_every_connection_and_skips_the_ended_ones,
     half_closed_connection_above_its_mark_still_gets_its_input,
@@ -198,6 +199,38 @@ fn write_that_finds_the_limit_reached_closes_after_what_was_accepted() {
         40 * MIB as u64
     );
     stop_clean(&node);
+}
+
+#[test]
+fn input_waits_for_output_that_has_come_to_its_limit_exactly() {
+    /// Answers in pieces that fill the output to the last byte.
+    struct Pieces;
+    impl Session for Pieces {
+        fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Handled {
+            let piece = input.split_to(100.min(input.len()));
+            cx.write(piece);
+            Ok(())
+        }
+    }
+    for (high, low) in [(1_000, 0), (1_000, 1_000)] {
+        let node = node();
+        let probe = Probe::spawn(&node);
+        let limits = TcpLimits::default()
+            .with_output_limit(1_000)
+            .with_high_water_mark(high)
+            .with_low_water_mark(low);
+        let options = TcpServerOptions::from("127.0.0.1:0").with_limits(limits);
+        let server = at_node(|| TcpServer::bind(options)).expect("bound");
+        let addr = server.local_addr();
+        probe.spawn_meta(server.serve(|| Pieces));
+        let mut stream = client(addr);
+        let bytes: Vec<u8> = (0..50_000_u32).map(|number| number as u8).collect();
+        stream.write_all(&bytes).expect("written");
+        assert_eq!(read(&mut stream, bytes.len()), bytes);
+        drop(stream);
+        wait_for_count(&node, "processes", 1);
+        stop_clean(&node);
+    }
 }
 
 #[test]

@@ -117,14 +117,15 @@ impl ConnectionOptions {
     /// Returns the settings of the machine; without a pool of its own a connection takes `pool`, which is the node's.
     pub(crate) fn settings(&self, pool: &BufferPool) -> Arc<Settings> {
         let limits = &self.limits;
+        let (high_water_mark, low_water_mark) = limits.marks();
         Arc::new(Settings {
             framing: Arc::new(self.framing.clone()),
             pool: self.buffer_pool.as_ref().unwrap_or(pool).clone(),
             read_buffer_size: self.read_buffer_size,
             output_limit: limits.output_limit,
             closes_on_overflow: limits.overflow == Overflow::Close,
-            high_water_mark: limits.high_water_mark,
-            low_water_mark: limits.low_water_mark,
+            high_water_mark,
+            low_water_mark,
             reads_above_high: limits.read_above_high,
             input_window: limits.input_window,
             window_follows_buffers: limits.window_follows_buffers,

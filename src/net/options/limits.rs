@@ -40,7 +40,7 @@ pub struct TcpLimits {
     /// What happens to a `write` that finds `output_limit` bytes before it. The connection closes by default.
     pub overflow: Overflow,
     /// While more than this many bytes wait to be sent, the connection reads nothing, and its owner is given no more of
-    /// its input, until the low mark is reached. 256 KiB by default.
+    /// its input, until the low mark is reached; likewise when `output_limit` bytes wait. 256 KiB by default.
     pub high_water_mark: u32,
     /// At this many waiting bytes the input goes on and the owner gets a `MessageTcpWritable`. 64 KiB by default.
     pub low_water_mark: u32,
@@ -128,11 +128,18 @@ impl TcpLimits {
         with_linger_timeout, linger_timeout: plain Duration;
     }
 
+    /// The high and the low mark. At the limit the next write is refused, so that input must wait there in any case.
+    pub(super) fn marks(&self) -> (u32, u32) {
+        let below_limit = self.output_limit.saturating_sub(1);
+        let high = self.high_water_mark.min(below_limit);
+        (high, self.low_water_mark.min(below_limit))
+    }
+
     /// What others may send to a connection with these limits.
     pub(crate) fn quota_options(&self) -> QuotaOptions {
         QuotaOptions {
             limit: self.output_limit,
-            high: self.high_water_mark,
+            high: self.marks().0,
             closes_on_overflow: self.overflow == Overflow::Close,
             reads_above_high: self.read_above_high,
         }
