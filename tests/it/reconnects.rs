@@ -98,6 +98,8 @@ fn lost_connection_is_made_anew_under_its_alias() {
     probe.write(id, "two");
     assert_eq!(read(&mut second, 3), b"two");
     probe.run(move |cx| cx.close(id)).unwrap();
+    // An end of the peer that met the close would be a loss first.
+    assert_eq!(read_to_end(&mut second), b"");
     drop(second);
     let end = probe.disconnect();
     assert_eq!(
@@ -372,6 +374,57 @@ fn policy_that_gives_up_ends_in_one_disconnect() {
 }
 
 #[test]
+fn session_gives_up_a_connection_that_was_never_established() {
+    #[derive(Clone, Copy, Debug)]
+    enum How {
+        Close,
+        Abort,
+        Deadline,
+    }
+    struct Gives(How, mpsc::Sender<DisconnectReason>);
+    impl Session for Gives {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
+            Ok(())
+        }
+
+        fn reconnecting(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            lost: &MessageTcpReconnecting,
+        ) -> Handled {
+            match self.0 {
+                How::Close => cx.close(),
+                How::Abort => cx.abort(),
+                // It is set once and holds over later attempts.
+                How::Deadline if lost.attempt == 2 => cx.set_deadline(50 * MS),
+                How::Deadline => {}
+            }
+            Ok(())
+        }
+
+        fn disconnected(&mut self, _: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
+            drop(self.1.send(end.reason.clone()));
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let (listener, addr) = server();
+    drop(listener);
+    for (how, expected) in [
+        (How::Close, DisconnectReason::LocalClose),
+        (How::Abort, DisconnectReason::Abort),
+        (How::Deadline, DisconnectReason::SessionTimeout),
+    ] {
+        let (reasons, seen) = mpsc::channel();
+        let connection = TcpConnection::connect(options(addr, quick())).expect("an attempt");
+        probe.spawn_meta(connection.serve(move || Gives(how, reasons)));
+        assert_eq!(value_of(&seen), Ok(expected), "{how:?}");
+        wait_for_count(&node, "processes", 1);
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn stop_and_the_end_of_the_owner_end_a_connection_that_waits() {
     for by_stop in [true, false] {
         let node = node();
@@ -439,6 +492,8 @@ fn new_owner_gets_the_loss_and_the_next_connect() {
     old.saw_nothing();
     old.start(|_| Err(Reason::Normal));
     new.run(move |cx| cx.close(id)).unwrap();
+    // An end of the peer that met the close would be a loss first.
+    assert_eq!(read_to_end(&mut second), b"");
     drop(second);
     new.disconnect();
     stop_clean(&node);

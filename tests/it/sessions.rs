@@ -657,6 +657,53 @@ fn client_session_takes_no_other_connection_for_its_own() {
 }
 
 #[test]
+fn client_session_gives_up_an_attempt_that_is_not_answered() {
+    struct Gives(mpsc::Sender<DisconnectReason>);
+    impl Session for Gives {
+        fn received(&mut self, _: &mut SessionContext<'_>, _: &mut Buffer) -> Handled {
+            Ok(())
+        }
+
+        fn handle_message(
+            &mut self,
+            cx: &mut SessionContext<'_>,
+            _: Pid,
+            message: Message,
+        ) -> Handled {
+            match message.downcast::<&str>()? {
+                "close" => cx.close(),
+                "abort" => cx.abort(),
+                _ => cx.set_deadline(Duration::from_millis(50)),
+            }
+            Ok(())
+        }
+
+        fn disconnected(&mut self, _: &mut SessionContext<'_>, end: &MessageTcpDisconnect) {
+            drop(self.0.send(end.reason.clone()));
+        }
+    }
+    let node = node();
+    let probe = Probe::spawn(&node);
+    let silent = Unaccepting::new();
+    for (how, expected) in [
+        ("close", DisconnectReason::LocalClose),
+        ("abort", DisconnectReason::Abort),
+        ("deadline", DisconnectReason::SessionTimeout),
+    ] {
+        let (reasons, seen) = mpsc::channel();
+        let options = TcpConnectionOptions::from(silent.addr).with_connect_timeout(None);
+        let connection = TcpConnection::connect(options).expect("an attempt");
+        probe.spawn_meta(connection.serve(move || Gives(reasons)));
+        let session = node.processes().find(|process| process.pid != probe.pid);
+        node.send(session.expect("a session").pid, how)
+            .expect("it is there");
+        assert_eq!(value_of(&seen), Ok(expected), "{how}");
+        wait_for_count(&node, "processes", 1);
+    }
+    stop_clean(&node);
+}
+
+#[test]
 fn client_session_that_closes_before_it_is_connected_ends() {
     struct Impatient(mpsc::Sender<DisconnectReason>);
     impl Session for Impatient {

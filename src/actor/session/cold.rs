@@ -55,10 +55,9 @@ pub(super) enum Upstream {
 }
 
 impl ColdState {
-    /// Whether the session waits for that connection to be established.
-    pub(super) fn awaits(&self, alias: Alias) -> bool {
-        let awaited = self.awaited.as_ref();
-        awaited.is_some_and(|awaited| *awaited.lock() == Some(alias))
+    /// The connection that is being made for the session.
+    pub(super) fn awaited_alias(&self) -> Option<Alias> {
+        *self.awaited.as_ref()?.lock()
     }
 
     /// Whether it may be freed. Numbers of deadlines must not come again while a note with one may be on its way.

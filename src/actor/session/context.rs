@@ -67,7 +67,7 @@ impl<'a> SessionContext<'a> {
     }
 
     /// Closes the connection after what was written. No more input is offered. A client connection that is not
-    /// established closes as soon as it is, without a call of `connected`.
+    /// established, or not again, is given up at once.
     pub fn close(&mut self) {
         // Set before the command, so that input which is in the mailbox already is not offered any more.
         self.peer.is_closing = true;
@@ -302,7 +302,8 @@ impl<'a> SessionContext<'a> {
     }
 
     fn command(&mut self, command: SocketCommand) {
-        if let Some(alias) = self.peer.alias {
+        // An attempt can be closed as well, and with a reconnect policy it must: the next one would follow.
+        if let Some(alias) = self.peer.own_or_awaited() {
             // A connection that has ended has nothing left to do; its Disconnect is on its way.
             let _ = self.cx.command(alias, command);
         }

@@ -67,10 +67,12 @@ impl Peer {
 
     /// Whether this is the connection of the session, which may have others as well.
     pub(super) fn is_own(&self, alias: Alias) -> bool {
-        match self.alias {
-            Some(own) => own == alias,
-            None => self.cold.as_ref().is_some_and(|cold| cold.awaits(alias)),
-        }
+        self.own_or_awaited() == Some(alias)
+    }
+
+    /// The connection, or the one that is being made.
+    pub(super) fn own_or_awaited(&self) -> Option<Alias> {
+        self.alias.or_else(|| self.cold.as_ref()?.awaited_alias())
     }
 
     /// The client connection is established, and known from here on.

@@ -28,6 +28,10 @@ impl TcpConnection {
                     return self.fail(DisconnectReason::Abort);
                 }
                 Some(SocketCommand::Close) => return self.finish(cx, DisconnectReason::LocalClose),
+                Some(SocketCommand::CloseFor(reason)) => {
+                    let reason = reason.clone();
+                    return self.finish(cx, reason);
+                }
                 Some(_) => self.early.push(message),
                 // Data, or what the connection will ignore: it counts against the output limit until then.
                 None if message.output_bytes() > 0 => self.early.push(message),
