@@ -532,11 +532,15 @@ fn child_that_ignores_its_shutdown_is_killed_after_its_time() {
 }
 
 /// Blocks in its handler until the gate opens.
-struct Blocked(Arc<Mutex<Receiver<()>>>);
+struct Blocked {
+    entered: Sender<()>,
+    gate: Arc<Mutex<Receiver<()>>>,
+}
 
 impl Actor for Blocked {
     fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
-        let gate = self.0.lock().map_err(|_| Reason::error("poisoned"))?;
+        self.entered.send(()).map_err(Reason::error)?;
+        let gate = self.gate.lock().map_err(|_| Reason::error("poisoned"))?;
         value_of(&gate)?;
         Ok(())
     }
@@ -546,22 +550,26 @@ impl Actor for Blocked {
 fn child_stuck_in_a_handler_is_given_up_and_its_name_goes_to_the_successor() {
     let node = node();
     let (open, gate) = mpsc::channel::<()>();
+    let (entered, has_entered) = mpsc::channel();
     let gate = Arc::new(Mutex::new(gate));
     let pid = node
         .spawn(move || {
             Supervisor::one_for_one()
                 .with_kill_timeout(Duration::from_millis(50))
                 .with_child(
-                    Child::new("blocked", move || Blocked(Arc::clone(&gate)))
-                        .registered()
-                        .with_shutdown(Shutdown::Kill),
+                    Child::new("blocked", move || Blocked {
+                        entered: entered.clone(),
+                        gate: Arc::clone(&gate),
+                    })
+                    .registered()
+                    .with_shutdown(Shutdown::Kill),
                 )
         })
         .expect("spawned");
     let stuck = node.whereis("blocked").expect("registered");
     node.send(stuck, ()).expect("it lives");
     // A kill that comes before the handler ends the child at once.
-    wait_for_count(&node, "workers_stuck", 1);
+    value_of(&has_entered).expect("it handles the message");
     let successor = node
         .restart_child(pid, "blocked", LIMIT)
         .expect("restarted");
