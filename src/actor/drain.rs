@@ -29,7 +29,8 @@ impl Context<'_> {
     ///
     /// # Errors
     ///
-    /// The listener has ended.
+    /// The listener has ended. A connection or another meta-process takes no notice of a drain, and
+    /// no message follows.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide/inside.rs"));

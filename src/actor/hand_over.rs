@@ -17,9 +17,10 @@ impl Context<'_> {
     /// own connection over ends by itself at that time, with
     /// [`Reason::Normal`](crate::Reason::Normal).
     ///
-    /// The framing stays, and the new owner may change it. A session frames its input itself, so a
-    /// connection of a session arrives unframed, from the first byte on that was not taken. If
-    /// either process ends before the input is there, the connection is reset with
+    /// The framing stays, and the new owner may change it; a pause ends, because the new owner does
+    /// not know of it. A session frames its input itself, so a connection of a session arrives
+    /// unframed, from the first byte on that was not taken. If either process ends before the input
+    /// is there, the connection is reset with
     /// [`DisconnectReason::OwnerGone`](crate::DisconnectReason::OwnerGone). If the connection fails
     /// just then by itself, what was not handled is discarded, and the other process gets the
     /// Disconnect without a Connect before it.

@@ -19,7 +19,17 @@ use crate::message::{
 use crate::process::ProcessContext;
 use crate::tls::{StartTls, TlsInfo};
 
-/// The session as its callbacks see it. It dereferences to [`Context`], so that every verb of an actor is here too.
+/// The session as its callbacks see it. It dereferences to [`Context`], so that every verb of an actor is here too. For
+/// another connection, a verb that has a namesake here is called by its full name:
+///
+/// ```
+/// use longshore::prelude::*;
+///
+/// fn hang_up(cx: &mut SessionContext<'_>, other: Alias) {
+///     cx.write_to(other, "goodbye");
+///     Context::close(cx, other).ok(); // it may have ended
+/// }
+/// ```
 pub struct SessionContext<'a> {
     cx: Context<'a>,
     peer: &'a mut Peer,
