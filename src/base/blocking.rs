@@ -12,10 +12,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use crate::base::inside::RuntimeId;
+use crate::base::thread::start_thread;
 use crate::base::unwind::{catch_panic, drop_catching};
 #[cfg(feature = "testing")]
 use crate::simulation;
@@ -82,11 +82,15 @@ impl Blocking {
     ///
     /// The job, if the pool has stopped, too many jobs wait, or no thread can be started.
     pub(crate) fn run(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Job> {
+        self.run_boxed(Box::new(job))
+    }
+
+    fn run_boxed(&self, job: Job) -> Result<(), Job> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Threads that wait take a job each, and so will those that may still be started.
         let free = state.waiting + self.0.limit.saturating_sub(state.threads);
         if state.stopped || state.jobs.len() >= self.0.queue.saturating_add(free) {
-            return Err(Box::new(job));
+            return Err(job);
         }
         #[cfg(feature = "testing")]
         if let Some(site) = simulation::current() {
@@ -98,7 +102,7 @@ impl Blocking {
             simulation::defer(&site, SIMULATED_NS, Box::new(work));
             return Ok(());
         }
-        state.jobs.push_back(Box::new(job));
+        state.jobs.push_back(job);
         if state.waiting >= state.jobs.len() || state.threads >= self.0.limit {
             // Otherwise the thread would wake only to wait for the lock.
             drop(state);
@@ -106,11 +110,7 @@ impl Blocking {
             return Ok(());
         }
         let inner = Arc::clone(&self.0);
-        if thread::Builder::new()
-            .name(self.0.name.into())
-            .spawn(move || inner.work())
-            .is_ok()
-        {
+        if start_thread(self.0.name, move || inner.work()).is_ok() {
             state.threads += 1;
         // A thread that runs comes to the job. Without one nothing would take it out of the queue, where it is the
         // last, because the lock is held.
@@ -209,7 +209,7 @@ mod tests {
         let (sender, refusals) = mpsc::channel();
         let asks = Asks(blocking.clone(), sender);
         assert!(blocking.run(move || drop(asks)).is_ok());
-        let stopping = thread::spawn(move || blocking.stop());
+        let stopping = std::thread::spawn(move || blocking.stop());
         let refusal = refusals.recv_timeout(Duration::from_secs(30));
         assert_eq!(refusal, Ok(true), "the drop waits for the lock of the stop");
         stopping.join().expect("no panic");

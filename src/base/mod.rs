@@ -1,5 +1,5 @@
-//! What every layer uses: the choice between std and loom, panics of user code, threads for blocking work,
-//! and which runtimes a thread is inside of.
+//! What every layer uses: the choice between std and loom, panics of user code, the start of threads, threads for
+//! blocking work, and which runtimes a thread is inside of.
 
 pub(crate) mod blocking;
 pub(crate) mod inside;
@@ -8,4 +8,5 @@ pub(crate) mod lookups;
 pub(crate) mod option_rows;
 pub(crate) mod small_addr;
 pub(crate) mod sync;
+pub(crate) mod thread;
 pub(crate) mod unwind;

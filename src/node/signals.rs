@@ -15,10 +15,12 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::{SigId, flag, low_level};
+
+use crate::base::thread::start_thread;
 
 /// The signals that stop a node.
 const STOPS: [i32; 2] = [SIGINT, SIGTERM];
@@ -60,8 +62,7 @@ impl Stop {
                 forward();
             }
         };
-        let builder = thread::Builder::new().name("longshore-signals".into());
-        this.thread = Some(builder.spawn(wait)?);
+        this.thread = Some(start_thread("longshore-signals", wait)?);
         Ok(this)
     }
 }
@@ -100,8 +101,7 @@ impl Dump {
                 dump();
             }
         };
-        let builder = thread::Builder::new().name("longshore-dump".into());
-        this.thread = Some(builder.spawn(wait)?);
+        this.thread = Some(start_thread("longshore-dump", wait)?);
         Ok(this)
     }
 }

@@ -22,6 +22,7 @@ pub(super) use notify::Notify;
 
 use super::core::Core;
 use super::deadline_after;
+use crate::base::thread::start_thread;
 use crate::base::unwind::drop_catching;
 use crate::bridge::Command;
 use crate::error::Reason;
@@ -214,11 +215,9 @@ impl Stopper {
             simulation::defer(site, 0, Box::new(stop));
             return StopReport::default();
         }
-        let started = thread::Builder::new()
-            .name("longshore-stop".into())
-            .spawn(move || {
-                stopper.stop(options);
-            });
+        let started = start_thread("longshore-stop", move || {
+            stopper.stop(options);
+        });
         if let Err(error) = started {
             self.core.io.services.log.text(
                 Level::Error,

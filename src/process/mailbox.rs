@@ -49,8 +49,8 @@ use super::activity::Identity;
 use super::class::{Class, PushError, Pushed};
 use super::lane::{Block, Lane};
 use super::turns::Resumed;
-use crate::base::sync::Mutex;
 use crate::base::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::base::sync::{Mutex, MutexGuard};
 use crate::id::{Alias, Pid};
 use crate::message::Priority;
 use crate::process::envelope::{Envelope, Payload};
@@ -404,9 +404,15 @@ impl Mailbox {
         generation: u32,
         change: impl FnOnce(&mut Related) -> R,
     ) -> Option<R> {
-        let mut state = self.state.lock();
+        let mut state = self.open_state(generation)?;
+        Some(change(&mut state.related))
+    }
+
+    /// The locked state; `None` if the process is gone.
+    fn open_state(&self, generation: u32) -> Option<MutexGuard<'_, MailboxState>> {
+        let state = self.state.lock();
         let is_here = state.generation == generation && state.status != Status::Closed;
-        is_here.then(|| change(&mut state.related))
+        is_here.then_some(state)
     }
 }
 

@@ -27,7 +27,6 @@
 
 use std::fmt;
 use std::sync::{Arc, Condvar, PoisonError};
-use std::thread;
 
 use super::SpawnOptions;
 use super::activation::Activation;
@@ -35,6 +34,7 @@ use super::end::Closing;
 use super::lifecycle::Process;
 use super::spawn::Starting;
 use super::table::{Cell, Processes, Stage};
+use crate::base::thread::start_thread;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::error::{Reason, SpawnError};
 use crate::id::Pid;
@@ -251,10 +251,9 @@ impl Processes {
         }
         let name = options.name.as_ref().map_or(NAMELESS, |name| name.as_str());
         let (processes, own) = (Arc::clone(self), Arc::clone(&own_thread));
-        thread::Builder::new()
-            // `spawn` panics on a name with a NUL.
-            .name(name.replace('\0', "?"))
-            .spawn(move || live(&processes, pid, &own))
+        // The name of a process may contain a NUL, the name of a thread may not.
+        let name = name.replace('\0', "?");
+        start_thread(&name, move || live(&processes, pid, &own))
             .map_err(|_| SpawnError::Limit("threads"))?;
         list.threads.push(Listed {
             pid,

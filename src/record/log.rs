@@ -23,12 +23,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use super::limit::{Admission, Limits};
 use super::{Kind, Level, Logger, Record};
 use crate::base::inside::RuntimeId;
+use crate::base::thread::start_thread;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::time::clock::Clock;
 
@@ -127,17 +127,19 @@ impl Log {
         own: Option<Level>,
         fill: impl FnOnce(&mut Record),
     ) {
-        // The levels are compared before the lock, because most records are of a level that is not made.
-        if level > own.unwrap_or_else(|| self.level()) || !self.0.logger.is_some() {
-            return;
-        }
-        if !self.admits(kind) {
+        if !self.makes(level, own) || !self.admits(kind) {
             return;
         }
         // The record is filled only now: what is left out costs no formatting.
         let mut record = Record::new(level, kind);
         fill(&mut record);
         self.push(record);
+    }
+
+    /// Whether records of the level are made. It is asked before the lock, because most records are of a level that is
+    /// not made.
+    fn makes(&self, level: Level, own: Option<Level>) -> bool {
+        level <= own.unwrap_or_else(|| self.level()) && self.0.logger.is_some()
     }
 
     fn admits(&self, kind: Kind) -> bool {
@@ -180,9 +182,7 @@ impl Log {
     /// one tries again.
     fn start_writer(&self, state: &mut LogState) {
         let shared = Arc::clone(&self.0);
-        let started = thread::Builder::new()
-            .name("longshore-log".into())
-            .spawn(move || shared.write_all());
+        let started = start_thread("longshore-log", move || shared.write_all());
         if started.is_ok() {
             state.writer = Writer::Writing;
         }

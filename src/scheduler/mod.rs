@@ -45,12 +45,13 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::thread::{self, Thread};
+use std::thread::Thread;
 use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
 
 use crate::base::inside::{Entered, RuntimeId};
+use crate::base::thread::start_thread;
 use crate::time::clock::{Clock, millis};
 use idle::{Idle, Sleeper, WakeMonitor};
 use known::KnownSlow;
@@ -266,9 +267,7 @@ impl Scheduler {
                 scheduler.runtime.stay();
                 spare::live(&scheduler, &*executor, Some(index));
             };
-            let handle = thread::Builder::new()
-                .name(format!("{name}-{index}"))
-                .spawn(body);
+            let handle = start_thread(&format!("{name}-{index}"), body);
             threads.handles.push(handle.inspect_err(|_| self.stop())?);
         }
         let (scheduler, executor) = (Arc::clone(self), Arc::clone(executor));
@@ -276,11 +275,8 @@ impl Scheduler {
             scheduler.runtime.stay();
             monitor::watch(&scheduler, &*executor);
         };
-        threads.handles.push(
-            thread::Builder::new()
-                .name(format!("{name}-monitor"))
-                .spawn(body)?,
-        );
+        let handle = start_thread(&format!("{name}-monitor"), body)?;
+        threads.handles.push(handle);
         Ok(threads)
     }
 

@@ -40,12 +40,13 @@
 
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::worker;
 use super::{CURRENT, Executor, Scheduler};
 use crate::base::inside::RuntimeId;
+use crate::base::thread::start_thread;
 
 /// A spare thread without a place ends after this.
 const LINGER: Duration = Duration::from_secs(5);
@@ -152,7 +153,7 @@ impl Spares {
             scheduler.runtime.stay();
             live(&scheduler, &*executor, Some(place));
         };
-        let Ok(handle) = thread::Builder::new().name(start.name.clone()).spawn(body) else {
+        let Ok(handle) = start_thread(&start.name, body) else {
             return false;
         };
         // Handles of threads that have ended are dropped here, because nothing else looks at the list before the stop.

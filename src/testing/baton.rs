@@ -49,6 +49,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::{self, JoinHandle};
 
+use crate::base::thread::start_thread;
 use crate::node::core::Core;
 use crate::scheduler::Task;
 use crate::simulation::{self, Driver, Site};
@@ -306,11 +307,11 @@ impl Runner {
                 board,
             });
         };
-        let thread = thread::Builder::new().name("longshore-handler".into());
+        let thread = start_thread("longshore-handler", body);
         Self {
             orders,
             reports,
-            thread: thread.spawn(body).expect("the system has a thread"),
+            thread: thread.expect("the system has a thread"),
         }
     }
 }
