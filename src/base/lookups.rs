@@ -102,7 +102,8 @@ impl Lookups {
             return None;
         }
         // The thread takes the waiters under the same lock.
-        let waiting: BTreeMap<u64, Waiter> = BTreeMap::from([(ticket, Box::new(waiter) as Waiter)]);
+        let mut waiting: BTreeMap<u64, Waiter> = BTreeMap::new();
+        waiting.insert(ticket, Box::new(waiter));
         names.waiting.insert(name, waiting);
         Some(Ticket(ticket))
     }

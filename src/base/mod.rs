@@ -6,6 +6,7 @@ pub(crate) mod inside;
 pub(crate) mod lookups;
 #[cfg(test)]
 pub(crate) mod option_rows;
+pub(crate) mod order;
 pub(crate) mod small_addr;
 pub(crate) mod sync;
 pub(crate) mod thread;

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,13 @@ impl Watcher {
             // By address, which keeps two of them apart. Their order has no meaning.
             Self::Outside(notice) => (2, None, Pid::NODE, Arc::as_ptr(notice).addr()),
         }
+    }
+}
+
+/// Of a notice only the address counts, so that what it holds may change while it is in a set.
+impl Hash for Watcher {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.key().hash(hasher);
     }
 }
 

@@ -52,7 +52,7 @@ impl Sources {
 
 #[cfg(unix)]
 mod unix {
-    use std::collections::{BTreeSet, HashMap};
+    use std::collections::{HashMap, HashSet};
     use std::fs;
     use std::os::fd::RawFd;
     use std::os::unix::fs::MetadataExt;
@@ -74,7 +74,7 @@ mod unix {
 
     #[derive(Debug, Default)]
     struct RegisteredState {
-        by_alias: HashMap<Alias, BTreeSet<RawFd>>,
+        by_alias: HashMap<Alias, HashSet<RawFd>>,
         by_fd: HashMap<RawFd, Source>,
     }
 

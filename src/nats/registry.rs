@@ -25,13 +25,13 @@ use super::headers::Headers;
 use super::message::{MessageNats, Subscription};
 use super::subject;
 use crate::actor::{Actor, Context};
+use crate::base::order::in_order;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::error::{Reason, RequestError};
 use crate::id::{Pid, Ref, Target};
 use crate::inspect::Inspection;
 use crate::memory::buffer::Buffer;
 use crate::message::{Message, MessageReply};
-use crate::process::in_order;
 
 /// Characters of an error that an answer carries.
 const MAX_WORDS: usize = 256;

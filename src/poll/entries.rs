@@ -9,8 +9,9 @@
 //!
 //! This module calls no callback.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
+use crate::base::order::in_order;
 use crate::base::unwind::drop_catching;
 use crate::bridge::{TimerEvent, Timers, Watcher};
 use crate::id::{Alias, Pid};
@@ -28,7 +29,7 @@ pub(super) struct Entry {
     generation: u32,
     /// Boxed, because most meta-processes have none.
     timer: Option<Box<ArmedTimer>>,
-    watchers: Option<Box<BTreeSet<Watcher>>>,
+    watchers: Option<Box<HashSet<Watcher>>>,
     /// The mailboxes that it waits for.
     pub(super) waits: Waits,
     /// Readiness that has not been delivered yet. The alias is in the stripe's queue while there is any.
@@ -191,10 +192,8 @@ impl Entry {
         }
     }
 
-    pub(super) fn take_watchers(&mut self) -> impl Iterator<Item = Watcher> + use<> {
-        self.watchers
-            .take()
-            .into_iter()
-            .flat_map(|watchers| *watchers)
+    pub(super) fn take_watchers(&mut self) -> Vec<Watcher> {
+        let watchers = self.watchers.take();
+        watchers.map_or_else(Vec::new, |watchers| in_order(*watchers))
     }
 }

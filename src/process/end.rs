@@ -28,9 +28,10 @@ use std::task::{Wake, Waker};
 
 use super::lifecycle::{Behavior, ControlBlock, Process, ProcessContext};
 use super::mailbox::{Batch, ClosedMailbox};
-use super::relations::{Related, Relations, in_order};
+use super::relations::{Related, Relations};
 use super::table::{Cell, Processes, Stage};
 use super::turns::Resumed;
+use crate::base::order::in_order;
 use crate::base::sync::Mutex;
 use crate::base::unwind::{catch_panic, drop_catching};
 use crate::bridge::{Command, Watcher};
@@ -336,7 +337,7 @@ impl Processes {
                 Target::Name(_) => {}
             }
         }
-        for watcher in relations.watchers {
+        for watcher in in_order(relations.watchers) {
             self.notify_watcher(watcher, me.clone(), reason);
         }
         for (monitor, monitored) in in_order(relations.monitors) {
@@ -390,7 +391,7 @@ impl Closing {
         for listener in &listeners {
             relations.metas.remove(listener);
         }
-        listeners.into_iter().collect()
+        in_order(listeners)
     }
 }
 

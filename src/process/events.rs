@@ -22,7 +22,7 @@
 //! What it does not do: it does not wait for slow subscribers. Their mailboxes bound what waits for them.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -32,6 +32,7 @@ use super::envelope::Payload;
 use super::lifecycle::{ControlBlock, ProcessContext};
 use super::mailbox::Mailbox;
 use super::relations::Monitored;
+use crate::base::order::in_order;
 use crate::base::sync::Mutex;
 use crate::base::unwind::drop_catching;
 use crate::bridge::Watcher;
@@ -117,7 +118,7 @@ struct Subscribers {
     /// Subscribers, with the monitor that is their subscription.
     subscribers: BTreeMap<Pid, Ref>,
     /// Links and monitors that get no values.
-    watchers: BTreeSet<Watcher>,
+    watchers: HashSet<Watcher>,
 }
 
 impl EventState {
@@ -136,6 +137,12 @@ impl EventState {
             dropped: inner.dropped,
         }
     }
+}
+
+/// Events by name, so that they are listed and end in the same order in every run.
+pub(super) fn sorted(mut events: Vec<Arc<EventState>>) -> Vec<Arc<EventState>> {
+    events.sort_by(|one, other| one.name.cmp(&other.name));
+    events
 }
 
 impl Processes {
@@ -164,7 +171,7 @@ impl Processes {
                 dropped: 0,
                 kept: VecDeque::new(),
                 subscribers: BTreeMap::new(),
-                watchers: BTreeSet::new(),
+                watchers: HashSet::new(),
             }),
         });
         match self.events.by_name.lock().entry(name) {
@@ -291,7 +298,7 @@ impl Processes {
         inner.is_open = false;
         let kept = std::mem::take(&mut inner.kept);
         let subscribers = std::mem::take(&mut inner.subscribers);
-        let watchers: Vec<_> = std::mem::take(&mut inner.watchers).into_iter().collect();
+        let watchers = in_order(std::mem::take(&mut inner.watchers));
         drop(inner);
         drop_catching(kept);
         let target = Target::Event(state.name.clone());
@@ -317,17 +324,15 @@ impl Processes {
         let events: Vec<_> = by_name.values().filter(owned).cloned().collect();
         // Ending an event locks the table.
         drop(by_name);
-        for state in events {
+        for state in sorted(events) {
             self.end_event(&state, &Reason::Kill);
         }
     }
 
     /// The events that are registered, sorted by name.
     pub(crate) fn list_events(&self) -> Vec<EventInfo> {
-        let states: Vec<_> = self.events.by_name.lock().values().cloned().collect();
-        let mut list: Vec<_> = states.iter().map(|state| state.info()).collect();
-        list.sort_by(|one, other| one.name.cmp(&other.name));
-        list
+        let states = self.events.by_name.lock().values().cloned().collect();
+        sorted(states).iter().map(|state| state.info()).collect()
     }
 
     /// Values that mailboxes of subscribers refused.

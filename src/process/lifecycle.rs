@@ -2,13 +2,13 @@
 //! half.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::Processes;
 use super::environment::Environment;
-use super::events::EventState;
+use super::events::{self, EventState};
 use super::mailbox::Batch;
 use super::requests::Waiting;
 use super::set_aside::SetAside;
@@ -101,11 +101,11 @@ pub(super) struct ColdState {
     pub(super) aside: Option<Box<SetAside>>,
     timers: Option<Box<OwnedTimers>>,
     /// Events that it has registered.
-    events: BTreeMap<Name, Arc<EventState>>,
+    events: HashMap<Name, Arc<EventState>>,
     /// What it has for those that it spawns, and from its parent.
     environment: Environment,
     /// Mailboxes of which it waits for room, with its tickets.
-    lines: BTreeMap<Pid, u64>,
+    lines: HashMap<Pid, u64>,
     /// It has a place among the processes with threads of their own.
     has_own_thread: bool,
 }
@@ -208,14 +208,11 @@ impl ControlBlock {
         }
     }
 
+    /// Sorted by name.
     pub(super) fn take_events(&mut self) -> Vec<Arc<EventState>> {
         let cold = self.cold.as_mut();
         let events = cold.map(|cold| std::mem::take(&mut cold.events));
-        events
-            .into_iter()
-            .flatten()
-            .map(|(_, event)| event)
-            .collect()
+        events::sorted(events.unwrap_or_default().into_values().collect())
     }
 
     #[inline]
@@ -249,7 +246,8 @@ impl ControlBlock {
         has_waited
     }
 
-    pub(super) fn take_lines(&mut self) -> BTreeMap<Pid, u64> {
+    /// The lines in which it stands, in no order: to leave one changes no other.
+    pub(super) fn take_lines(&mut self) -> HashMap<Pid, u64> {
         let cold = self.cold.as_mut();
         cold.map(|cold| std::mem::take(&mut cold.lines))
             .unwrap_or_default()

@@ -53,7 +53,6 @@ pub use list::{ProcessInfo, ProcessState};
 pub(crate) use mailbox::Bounds;
 pub use mailbox::{Lanes, MailboxPolicy};
 pub use options::SpawnOptions;
-pub(crate) use relations::in_order;
 pub use slow::SlowHandler;
 pub(crate) use spawn::{StartReport, Started};
 pub(crate) use table::Processes;

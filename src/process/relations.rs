@@ -20,13 +20,14 @@
 //! Excluded: `monitor` looks up the name once more behind the entry, and takes a stale one back.
 //! The one who removes the entry notifies, so that one Down comes.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::class::Class;
 use super::envelope::Payload;
 use super::lifecycle::ProcessContext;
 use super::table::Processes;
+use crate::base::order::in_order;
 use crate::bridge::monitor::EndNotice;
 use crate::bridge::{Command, Watcher};
 use crate::error::{Reason, SendErrorKind};
@@ -40,13 +41,13 @@ pub(crate) struct Relations {
     /// Meta-processes that end with this process: its children, and connections that it owns.
     pub(crate) metas: HashSet<Alias>,
     /// Those of `metas` that hold an address which a successor will bind.
-    pub(crate) listeners: BTreeSet<Alias>,
+    pub(crate) listeners: HashSet<Alias>,
     /// Processes that get an exit signal when this one ends: the sessions of its connections.
     pub(crate) dependents: HashSet<Pid>,
     /// Processes and meta-processes this one is linked to.
     pub(crate) links: HashSet<Target>,
     /// Processes that are notified of the end of this one, apart from links.
-    pub(crate) watchers: BTreeSet<Watcher>,
+    pub(crate) watchers: HashSet<Watcher>,
     /// What this process monitors.
     pub(crate) monitors: HashMap<Ref, Monitored>,
     /// Requests that this process has canceled and whose answer is still to come.
@@ -84,21 +85,31 @@ impl Related {
 
     /// Changes the relations by way of a table, which is freed when it is not needed any more.
     pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut Relations) -> R) -> R {
-        let mut relations = match std::mem::take(self) {
+        // Each change is compiled once more with what stands here, so the steps around it are functions of their own.
+        let mut relations = self.take_table();
+        let result = change(&mut relations);
+        *self = Self::smallest(relations);
+        result
+    }
+
+    /// The relations in a table, which is allocated if there was none.
+    fn take_table(&mut self) -> Box<Relations> {
+        match std::mem::take(self) {
             Self::None => Box::default(),
             Self::Child(alias) => Box::new(Relations::with_child(alias)),
             Self::Table(relations) => relations,
-        };
-        let result = change(&mut relations);
-        *self = if relations.is_empty() {
-            Self::None
-        } else {
-            match relations.only_child() {
-                Some(alias) => Self::Child(alias),
-                None => Self::Table(relations),
-            }
-        };
-        result
+        }
+    }
+
+    /// The form that takes the least memory.
+    fn smallest(relations: Box<Relations>) -> Self {
+        if relations.is_empty() {
+            return Self::None;
+        }
+        match relations.only_child() {
+            Some(alias) => Self::Child(alias),
+            None => Self::Table(relations),
+        }
     }
 
     /// Adds a meta-process that ends with this process.
@@ -333,7 +344,7 @@ impl Processes {
         let lost = self.with_relations(pid, |relations| {
             let is_named = |watcher: &&Watcher| matches!(watcher, Watcher::NameMonitor(..));
             let named = relations.watchers.iter().filter(is_named);
-            let lost: Vec<_> = named.cloned().collect();
+            let lost = in_order(named.cloned());
             lost.iter().for_each(|watcher| {
                 relations.watchers.remove(watcher);
             });
@@ -408,13 +419,6 @@ pub(super) fn exit_or_down(
             None
         }
     }
-}
-
-/// What a set or a map holds, in a fixed order, so that what follows from it has the same order in every run.
-pub(crate) fn in_order<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
-    let mut items: Vec<T> = items.into_iter().collect();
-    items.sort_unstable();
-    items
 }
 
 #[cfg(all(test, not(loom)))]

@@ -24,7 +24,7 @@
 
 mod relay_ends;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use super::envelope::{Envelope, Payload};
 use super::lifecycle::{Process, ProcessContext};
@@ -47,10 +47,10 @@ pub(super) struct SetAside {
     /// Connections whose input goes back to their stripe, until their fence comes.
     returning: HashMap<Alias, VecDeque<Returning>>,
     /// Connections that had ended when the relay came to them, until its end comes.
-    ended: BTreeMap<Alias, RelayedConnection>,
+    ended: HashMap<Alias, RelayedConnection>,
     /// Ends of relays, each by a connection of it whose input still goes back: its Disconnect may come instead of the
     /// fence.
-    relay_ends: BTreeMap<Alias, Envelope>,
+    relay_ends: HashMap<Alias, Envelope>,
 }
 
 /// Why the input of a connection goes back to its stripe.

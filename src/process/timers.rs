@@ -5,13 +5,14 @@
 //! searched for those that have when it is twice as long as after the last search: a step for each timer that is set,
 //! spread out.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Processes;
 use super::envelope::Payload;
 use super::lifecycle::ProcessContext;
+use crate::base::order::in_order;
 use crate::base::sync::Mutex;
 use crate::base::unwind::drop_catching;
 use crate::bridge::{Command, Deliver, Expiry, MakeTick, Tick, Ticker, TimerEvent, TimerId};
@@ -33,7 +34,7 @@ pub(super) type Tickers = Mutex<HashMap<Ref, Arc<Ticker>>>;
 #[derive(Debug, Default)]
 pub(super) struct OwnedTimers {
     once: Vec<TimerKey>,
-    every: BTreeSet<Ref>,
+    every: HashSet<Ref>,
     /// The length of `once` at which it is searched.
     search_at: usize,
 }
@@ -73,7 +74,7 @@ impl OwnedTimers {
         for key in self.once {
             processes.cancel_timer(TimerId::Once(key));
         }
-        for id in self.every {
+        for id in in_order(self.every) {
             processes.cancel_timer(TimerId::Every(id));
         }
     }

@@ -10,12 +10,13 @@ use super::known::{Known, Process, late, state};
 use super::machine::{Action, Cause, ChildId, Machine, Refusal, Request, Run, Status};
 use super::policy::{AutoShutdown, Rules};
 use crate::actor::Context;
+use crate::base::order::in_order;
 use crate::bridge::request::Reply;
 use crate::bridge::{Deliver as _, TimerEvent};
 use crate::error::Reason;
 use crate::id::{Name, Pid, Target};
 use crate::message::{Message, MessageDown, MessageExit};
-use crate::process::{StartReport, in_order};
+use crate::process::StartReport;
 use crate::time::wheel::TimerKey;
 
 /// Messages of a supervisor to itself.

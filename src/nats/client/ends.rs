@@ -12,13 +12,13 @@ use super::calls::deliver;
 use super::link::Link;
 use super::{Client, Drain, Due, Ping, Subscription, Then};
 use crate::actor::Context;
+use crate::base::order::in_order;
 use crate::error::reason::Reason;
 use crate::id::Target;
 use crate::nats::error::NatsError;
 use crate::nats::message::{MessageNatsEnd, MessageNatsStatus};
 use crate::nats::protocol::encode;
 use crate::nats::shared::{Change, Stage};
-use crate::process::in_order;
 
 impl Client {
     /// A monitored process has ended: all its subscriptions end.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::link::{Link, describe};
 use super::{Client, Ping, Subscription, Then};
 use crate::actor::Context;
+use crate::base::order::in_order;
 use crate::error::reason::Reason;
 use crate::memory::buffer::Buffer;
 use crate::nats::credit::Unhandled;
@@ -15,7 +16,6 @@ use crate::nats::protocol::Msg;
 use crate::nats::protocol::info::ServerInfo;
 use crate::nats::session::Event;
 use crate::nats::shared::{INBOX_SID, WhenSlow};
-use crate::process::in_order;
 
 /// Errors of one connection that observers get.
 const REPORTED_ERRORS: u32 = 10;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Client, Drain, Due, NatsError, Then};
 use crate::actor::Context;
+use crate::base::order::in_order;
 use crate::bridge::Timer;
 use crate::error::reason::Reason;
 use crate::id::Alias;
@@ -22,7 +23,6 @@ use crate::nats::session::Session;
 use crate::nats::shared::INBOX_SID;
 use crate::net::options::{TcpConnectionOptions, TcpLimits};
 use crate::net::tcp::TcpConnection;
-use crate::process::in_order;
 use crate::tls::StartTls;
 
 /// Bytes of output above which a connection gets no more, until a quarter of it is left.
