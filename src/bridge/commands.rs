@@ -206,11 +206,7 @@ impl Commands {
                 self.push(to.stripe(), Command::Message { to, from, message });
                 Ok(())
             }
-            Err(refusal) => Err(SendError::new(
-                self.refusal(to, refusal),
-                to,
-                message.unpack(),
-            )),
+            Err(refusal) => Err(SendError::new(refusal.into(), to, message.unpack())),
         }
     }
 
@@ -264,17 +260,6 @@ impl Commands {
         self.was_above.load(Ordering::Relaxed)
     }
 
-    /// The error of a send that its quota has refused.
-    #[cold]
-    fn refusal(&self, to: Alias, refusal: ReserveError) -> SendErrorKind {
-        // Looked up behind a refusal only: a send that is accepted does not pay for it.
-        let is_down = self.quota(to).is_some_and(SendQuota::is_down);
-        match refusal {
-            ReserveError::Closing if is_down => SendErrorKind::Reconnecting,
-            refusal => refusal.into(),
-        }
-    }
-
     /// Writes to a connection: accepted as a whole, or refused as its policy says. Nothing comes back, and nothing is
     /// lost in the middle of the stream: a write that does not fit closes the connection, unless its policy is to drop.
     pub(crate) fn write(&self, to: Alias, from: Pid, data: WriteData) {
@@ -289,7 +274,7 @@ impl Commands {
                 self.late_writes.fetch_add(1, Ordering::Relaxed);
             }
             // The Disconnect of the connection will name these bytes.
-            Err(ReserveError::Closing) => quota.count_refused(bytes),
+            Err(ReserveError::Closing | ReserveError::Down) => quota.count_refused(bytes),
             // Nothing of the stream is missing without it.
             Err(ReserveError::Full) if bytes == 0 => {}
             Err(ReserveError::Full | ReserveError::TooLarge) => {
@@ -327,10 +312,6 @@ impl Commands {
                 } else {
                     Flow::Open
                 })
-            }
-            // A quota that is down is closing too, but only until the owner has the next Connect.
-            Err(ReserveError::Closing) if quota.is_down() => {
-                Err(WriteError::new(WriteErrorKind::Reconnecting, data))
             }
             Err(error) => Err(WriteError::new(error.into(), data)),
         }
@@ -418,6 +399,7 @@ impl From<ReserveError> for WriteErrorKind {
     fn from(error: ReserveError) -> Self {
         match error {
             ReserveError::Stale | ReserveError::Closing => Self::Closed,
+            ReserveError::Down => Self::Reconnecting,
             ReserveError::Full => Self::Full,
             ReserveError::TooLarge => Self::TooLarge,
         }
@@ -429,6 +411,7 @@ impl From<ReserveError> for SendErrorKind {
         match refusal {
             ReserveError::Stale => Self::NoMeta,
             ReserveError::Closing => Self::Closing,
+            ReserveError::Down => Self::Reconnecting,
             ReserveError::Full => Self::OutputFull,
             ReserveError::TooLarge => Self::TooLarge,
         }

@@ -30,8 +30,10 @@
 //! 6. `begin_relay` (the owner): closing is set, so that no other send is accepted, and the flag *relayed* lets the
 //!    stripe of the partner go on with `reserve_relayed`, which ignores closing and the limit. A partner stops when its
 //!    step has found above set, and goes on after the `sent` that clears it; see 2.
-//! 7. `lose` (the stripe): closing is set, and stays until `reopen` (the owner's worker, when it takes the next
-//!    Connect). What is queued then is what was accepted and will not be sent; the stripe counts it down as it discards
+//! 7. `lose` (the stripe): the flag *down* and then closing are set, and stay until `reopen` (the owner's worker, when it
+//!    takes the next Connect) clears closing and then *down*. Bad interleaving: a sender finds closing, the connection is
+//!    opened again, and the sender finds *down* cleared: it would take the connection for closed. Excluded because it
+//!    looks at the word once more behind the flag (`loom_sender_beside_a_reconnect_is_never_given_closed`). What is queued then is what was accepted and will not be sent; the stripe counts it down as it discards
 //!    it.
 //! 8. `release` (the stripe): generation + 1 and everything else zero; what was queued is returned, and is exactly what
 //!    was accepted and not sent. Accepted means the compare-and-swap of 1 came before this one: it cannot be lost
@@ -46,7 +48,7 @@ mod relayed;
 
 pub(crate) use options::QuotaOptions;
 
-use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::base::sync::atomic::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed, fence};
 use crate::id::Pid;
 
 // The flags lie above the count and below the generation, so that one comparison of the whole word covers all three.
@@ -90,6 +92,8 @@ pub(crate) struct SendQuota {
 pub(crate) enum ReserveError {
     Stale,
     Closing,
+    /// It is closing until the connection has been made anew.
+    Down,
     Full,
     TooLarge,
 }
@@ -175,6 +179,8 @@ impl SendQuota {
         // These belong to the connection that is lost: the next one has a Connect of its own and begins in plain text.
         let lose = |flags: u32| Some((flags | DOWN) & !(ESTABLISHED | SECURED));
         let _ = self.flags.fetch_update(Relaxed, Relaxed, lose);
+        // Pairs with `why_closing`: a sender that finds closing finds down as well.
+        fence(Ordering::Release);
         let word = self.set_closing(generation).unwrap_or_default();
         (word & BYTES) as usize
     }
@@ -189,11 +195,13 @@ impl SendQuota {
         if !self.is_current(generation) {
             return;
         }
-        self.flags.fetch_and(!DOWN, Relaxed);
         let _ = self.word.fetch_update(Relaxed, Relaxed, |word| {
             // The alias may have ended while the Connect waited in the mailbox of its owner.
             ((word >> 32) as u32 == generation).then_some(word & !CLOSING)
         });
+        // Pairs with `why_closing`: a sender that finds down cleared finds closing cleared as well.
+        fence(Ordering::Release);
+        self.flags.fetch_and(!DOWN, Relaxed);
     }
 
     /// Sets the number of the attempt that begins; the upper eight of its 32 bits are lost.
@@ -317,7 +325,8 @@ impl SendQuota {
             }
             // Before the room: a connection that closes has none again, and its sender must not wait for a Writable.
             if word & CLOSING != 0 {
-                return Err(ReserveError::Closing);
+                word = self.why_closing(generation)?;
+                continue;
             }
             let full = word & BYTES > most;
             // Being refused is a step on the word as well; see transition 2 for the interleaving that this excludes.
@@ -339,14 +348,35 @@ impl SendQuota {
         }
     }
 
+    /// The error of a word that had closing set. `Ok`: the word, in which it is not set any more.
+    #[cold]
+    fn why_closing(&self, generation: u32) -> Result<u64, ReserveError> {
+        fence(Ordering::Acquire);
+        let is_down = self.is_down();
+        fence(Ordering::Acquire);
+        let word = self.word.load(Relaxed);
+        if (word >> 32) as u32 != generation {
+            // The flag may be that of another connection.
+            Err(ReserveError::Stale)
+        } else if word & CLOSING == 0 {
+            Ok(word)
+        } else if is_down {
+            Err(ReserveError::Down)
+        } else {
+            Err(ReserveError::Closing)
+        }
+    }
+
     #[cold]
     fn refuse_too_large(&self, generation: u32) -> ReserveError {
         let word = self.word.load(Relaxed);
         if (word >> 32) as u32 != generation {
             return ReserveError::Stale;
         }
-        if word & CLOSING != 0 {
-            return ReserveError::Closing;
+        if word & CLOSING != 0
+            && let Err(error) = self.why_closing(generation)
+        {
+            return error;
         }
         self.refused.fetch_add(1, Relaxed);
         ReserveError::TooLarge

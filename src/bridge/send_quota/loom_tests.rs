@@ -134,9 +134,28 @@ fn loom_bytes_accepted_before_a_loss_are_what_it_counts() {
         assert_eq!(unsent, if is_accepted { 5 } else { 0 });
         assert_eq!(quota.queued(), unsent);
         quota.sent(unsent, 0);
-        assert_eq!(quota.reserve(generation, 1), Err(ReserveError::Closing));
+        assert_eq!(quota.reserve(generation, 1), Err(ReserveError::Down));
         quota.reopen(generation);
         assert_eq!(quota.reserve(generation, 1), Ok(()));
+    });
+}
+
+#[test]
+fn loom_sender_beside_a_reconnect_is_never_given_closed() {
+    loom::model(|| {
+        let quota = Arc::new(SendQuota::default());
+        let generation = quota.open(QuotaOptions::plain(100), Pid::NODE);
+        let sender = {
+            let quota = Arc::clone(&quota);
+            thread::spawn(move || quota.reserve_write(generation, 5))
+        };
+        quota.lose(generation);
+        quota.reopen(generation);
+        let outcome = sender.join().unwrap();
+        assert!(
+            matches!(outcome, Ok(false) | Err(ReserveError::Down)),
+            "{outcome:?}"
+        );
     });
 }
 
