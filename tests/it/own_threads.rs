@@ -1,6 +1,8 @@
 //! Processes with a thread of their own.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -219,11 +221,8 @@ fn supervisor_abandons_a_child_whose_own_thread_does_not_return() {
     let node = node();
     let (blocked, is_blocked) = mpsc::channel();
     let (release, gate) = mpsc::channel::<()>();
-    let gate = std::sync::Arc::new(std::sync::Mutex::new(gate));
-    struct Stuck(
-        Sender<()>,
-        std::sync::Arc<std::sync::Mutex<mpsc::Receiver<()>>>,
-    );
+    let gate = Arc::new(Mutex::new(gate));
+    struct Stuck(Sender<()>, Arc<Mutex<mpsc::Receiver<()>>>);
     impl Actor for Stuck {
         fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
             self.0.send(()).expect("the test listens");
@@ -232,11 +231,9 @@ fn supervisor_abandons_a_child_whose_own_thread_does_not_return() {
             Ok(())
         }
     }
-    let child = Child::new("stuck", move || {
-        Stuck(blocked.clone(), std::sync::Arc::clone(&gate))
-    })
-    .with_options(own().with_name("stuck"))
-    .with_shutdown(Shutdown::Within(Duration::from_millis(50)));
+    let child = Child::new("stuck", move || Stuck(blocked.clone(), Arc::clone(&gate)))
+        .with_options(own().with_name("stuck"))
+        .with_shutdown(Shutdown::Within(Duration::from_millis(50)));
     let supervisor = node
         .spawn(|| Supervisor::one_for_one().with_child(child))
         .expect("spawned");
@@ -268,22 +265,32 @@ fn stop_names_the_process_whose_own_thread_does_not_return() {
 }
 
 /// Ends with an error at every message, and keeps its thread until it has a successor.
-#[derive(Default)]
-struct Fails(Option<(Node, Pid)>);
+struct Fails {
+    /// Counted and not looked up by name: a successor may have ended before this thread looks.
+    started: Arc<AtomicUsize>,
+    /// How many had started when it failed.
+    failed_at: Option<usize>,
+}
 
 impl Actor for Fails {
-    fn handle_message(&mut self, cx: &mut Context<'_>, _: Pid, _: Message) -> Handled {
-        self.0 = cx.node().map(|node| (node, cx.pid()));
+    fn init(&mut self, _: &mut Context<'_>) -> Handled {
+        self.started.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn handle_message(&mut self, _: &mut Context<'_>, _: Pid, _: Message) -> Handled {
+        self.failed_at = Some(self.started.load(Ordering::SeqCst));
         Err(Reason::error("as asked"))
     }
 }
 
 impl Drop for Fails {
     fn drop(&mut self) {
-        let Some((node, me)) = &self.0 else { return };
-        wait_until("the successor", || {
-            node.whereis("fails").is_some_and(|pid| pid != *me)
-        });
+        if let Some(failed_at) = self.failed_at {
+            wait_until("the successor", || {
+                self.started.load(Ordering::SeqCst) > failed_at
+            });
+        }
     }
 }
 
@@ -307,7 +314,12 @@ fn place_of_a_thread_is_free_when_the_down_arrives() {
 #[test]
 fn supervisor_restarts_a_child_when_its_thread_was_the_last_one_allowed() {
     let node = node_with(one_worker().with_max_own_threads(1));
-    let child = Child::new("fails", Fails::default).with_options(own().with_name("fails"));
+    let started = Arc::new(AtomicUsize::new(0));
+    let fails = move || Fails {
+        started: Arc::clone(&started),
+        failed_at: None,
+    };
+    let child = Child::new("fails", fails).with_options(own().with_name("fails"));
     let supervisor = node
         .spawn(|| Supervisor::one_for_one().with_child(child))
         .expect("spawned");
