@@ -1,7 +1,8 @@
 //! An HTTP/1.1 server: one session for each connection, requests parsed off the front of its input by httparse.
 //!
 //! `GET /` answers a greeting, `HEAD /` its head, and `POST /` the request's body. Requests may be pipelined. A request
-//! that is not HTTP gets 400, a body over 1 MiB 413, a head over 8 KiB 431, a chunked body 411.
+//! that is not HTTP gets 400, a body over 1 MiB 413, a head over 8 KiB 431, a chunked body 411. A request that is not
+//! complete after 30 seconds ends its connection.
 //!
 //! ```text
 //! cargo run --release --example http -- 127.0.0.1:7000 [--workers N]
@@ -17,6 +18,8 @@ use longshore::prelude::*;
 
 const MAX_HEAD: usize = 8 << 10;
 const MAX_BODY: usize = 1 << 20;
+/// A request that has begun must be complete within this.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const GREETING: &[u8] = b"Hello, world!\n";
 const CLOSE: &str = "Connection: close\r\n";
 
@@ -107,19 +110,36 @@ fn parse(input: &[u8]) -> Result<Option<Request>, &'static str> {
 struct Http {
     /// The peer has been asked to send the body of the request in front.
     has_continued: bool,
+    /// The request in front is not complete, and its time runs.
+    is_timed: bool,
+}
+
+impl Http {
+    /// Begins or ends the time of a request. One that comes as a whole needs none.
+    fn time(&mut self, cx: &mut SessionContext<'_>, waits: bool) {
+        if self.is_timed != waits {
+            self.is_timed = waits;
+            cx.set_deadline(waits.then_some(REQUEST_TIMEOUT));
+        }
+    }
 }
 
 impl Session for Http {
     fn received(&mut self, cx: &mut SessionContext<'_>, input: &mut Buffer) -> Result<(), Reason> {
         let request = match parse(input) {
             Ok(Some(request)) => request,
-            Ok(None) => return Ok(()), // more of the head is to come
+            Ok(None) => {
+                self.time(cx, true);
+                return Ok(()); // more of the head is to come
+            }
             Err(status) => {
                 refuse(cx, status);
                 return Ok(());
             }
         };
-        if input.len() < request.head + request.body {
+        let is_whole = input.len() >= request.head + request.body;
+        self.time(cx, !is_whole);
+        if !is_whole {
             if request.expects_continue && !self.has_continued {
                 self.has_continued = true;
                 cx.write("HTTP/1.1 100 Continue\r\n\r\n");
