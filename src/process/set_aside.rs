@@ -83,6 +83,14 @@ impl SetAside {
         self.queues.contains_key(&alias) || self.is_returning(alias)
     }
 
+    /// Whether input of the connection waits here that its owner is called for, or goes back to its stripe. The owner is
+    /// not called behind an ack, and would look in vain for what waits.
+    fn has_input(&self, alias: Alias) -> bool {
+        let is_input = |envelope: &Envelope| !matches!(envelope.payload, Payload::Ack(..));
+        let queue = self.queues.get(&alias);
+        queue.is_some_and(|queue| queue.envelopes.iter().any(is_input)) || self.is_returning(alias)
+    }
+
     /// Whether input of the connection goes back to its stripe.
     pub(super) fn is_returning(&self, alias: Alias) -> bool {
         self.returning.contains_key(&alias)
@@ -319,11 +327,12 @@ impl Process {
 }
 
 impl ProcessContext<'_> {
-    /// Whether input of the connection waits in this process, or goes back to its stripe.
-    pub(crate) fn has_set_aside(&self, alias: Alias) -> bool {
+    /// Whether input of the connection waits in this process that its behavior will be called for, or goes back to its
+    /// stripe.
+    pub(crate) fn has_input_aside(&self, alias: Alias) -> bool {
         self.control
             .aside()
-            .is_some_and(|aside| aside.contains(alias))
+            .is_some_and(|aside| aside.has_input(alias))
     }
 
     /// Whether the output of the connection is above its high mark, so that its input waits.
@@ -359,6 +368,7 @@ impl ProcessContext<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::bridge::Ack;
 
     fn envelope(number: u32) -> Envelope {
         Envelope {
@@ -389,6 +399,20 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| number(aside.next(|_| false))).collect();
         assert_eq!(order, [1, 10, 2, 20, 3]);
         assert!(aside.is_empty());
+    }
+
+    #[test]
+    fn ack_that_waits_is_no_input_for_the_owner() {
+        let alias = Alias::new(0, 1, 1);
+        let mut aside = SetAside::default();
+        aside.hold(alias, envelope(1));
+        let payload = Payload::Ack(alias, Ack::Data(1));
+        let from = Pid::NODE;
+        aside.hold(alias, Envelope { from, payload });
+        aside.release(alias);
+        assert!(aside.has_input(alias));
+        assert_eq!(number(aside.next(|_| false)), Some(1));
+        assert!(aside.contains(alias) && !aside.has_input(alias));
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl<S: Session> SessionBehavior<S> {
             || self
                 .peer
                 .alias
-                .is_none_or(|alias| env.has_set_aside(alias) || env.is_relayed(alias))
+                .is_none_or(|alias| env.has_input_aside(alias) || env.is_relayed(alias))
     }
 
     /// All input has gone back: the session ends if its connection has another owner now.
