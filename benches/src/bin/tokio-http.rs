@@ -14,6 +14,10 @@ use tokio::{select, signal, sync::watch, task::JoinSet, time};
 const MAX_HEAD: usize = 8 << 10;
 const MAX_BODY: usize = 1 << 20;
 const GREETING: &[u8] = b"Hello, world!\n";
+/// How long a client may be silent between its requests.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A request that has begun must be complete within this, and an answer must be taken.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is at the beginning of the input.
 enum Parsed {
@@ -56,10 +60,17 @@ fn main() -> io::Result<()> {
 async fn serve(mut socket: TcpStream, mut stopping: watch::Receiver<bool>) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let (mut input, mut output) = (BytesMut::with_capacity(MAX_HEAD), Vec::new());
+    let (mut has_begun, mut until) = (false, time::Instant::now());
     loop {
         // All requests that are here are answered by one write.
         let open = answer_all(&mut input, &mut output)?;
-        socket.write_all(&output).await?;
+        time::timeout(REQUEST_TIMEOUT, socket.write_all(&output)).await??;
+        if input.is_empty() {
+            until = time::Instant::now() + IDLE_TIMEOUT;
+        } else if !has_begun || !output.is_empty() {
+            until = time::Instant::now() + REQUEST_TIMEOUT;
+        }
+        has_begun = !input.is_empty();
         output.clear();
         if !open || (*stopping.borrow() && input.is_empty()) {
             return socket.shutdown().await;
@@ -67,6 +78,7 @@ async fn serve(mut socket: TcpStream, mut stopping: watch::Receiver<bool>) -> io
         select! {
             read = socket.read_buf(&mut input) => if read? == 0 { return Ok(()) },
             _ = stopping.changed() => {}
+            () = time::sleep_until(until) => return Ok(()),
         }
     }
 }
