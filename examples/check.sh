@@ -35,6 +35,9 @@ fail() {
     exit 1
 }
 
+# As `grep -q`, but it reads to the end: a writer whose reader has left fails, and the pipe with it.
+has() { grep "$@" >/dev/null; }
+
 # within SECONDS COMMAND...: tries until the command succeeds.
 within() {
     local tries=$(($1 * 50))
@@ -67,7 +70,7 @@ finish() {
     kill -TERM "$server"
     within 20 has_ended "$server" || fail "does not stop"
     wait "$server" || fail "ends with status $?"
-    tail -n 1 "$work/$example.out" | grep -q '^0 processes not drained' || fail "prints no report"
+    tail -n 1 "$work/$example.out" | has '^0 processes not drained' || fail "prints no report"
     echo "ok: $example"
 }
 
@@ -134,7 +137,7 @@ answers 1 expire color 100
 answers 100 ttl color
 answers 2 del color count soon nothing
 head -c 99000 /dev/zero | tr '\0' x >"$work/large"
-redis -x set large <"$work/large" | grep -qx OK || fail "a large value is refused"
+redis -x set large <"$work/large" | has -x OK || fail "a large value is refused"
 redis get large | head -c 99000 | cmp - "$work/large" || fail "a large value comes back changed"
 answers "OOM command not allowed when used memory > 'maxmemory'." set other "$(head -c 2000 "$work/large")"
 answers OK flushall
@@ -143,7 +146,7 @@ for pipeline in 1 16 64; do
     timeout 60 redis-benchmark -p "$port" -t get,set -P "$pipeline" -n 20000 -q >"$work/benchmark" 2>&1 || fail "redis-benchmark ends with status $?"
     if grep -qi error "$work/benchmark"; then fail "redis-benchmark: $(cat "$work/benchmark")"; fi
 done
-printf 'GET / HTTP/1.1\r\n\r\n' | timeout 10 nc 127.0.0.1 "$port" | grep -q '^-ERR Protocol error' || fail "HTTP is not refused"
+printf 'GET / HTTP/1.1\r\n\r\n' | timeout 10 nc 127.0.0.1 "$port" | has '^-ERR Protocol error' || fail "HTTP is not refused"
 finish
 
 # ---- dns ----
@@ -164,7 +167,7 @@ started+=("$!")
 within 10 test -s "$work/silent.out" || fail "no silent upstream"
 silent=127.0.0.1:$(cat "$work/silent.out")
 ask() { timeout 20 dig +tries=1 +time=10 -p "$port" "$@"; }
-is_there() { dig +short +tries=1 +time=1 -p "$dns_upstream" @127.0.0.1 small.test | grep -qx 192.0.2.1; }
+is_there() { dig +short +tries=1 +time=1 -p "$dns_upstream" @127.0.0.1 small.test | has -x 192.0.2.1; }
 within 10 is_there || fail "no upstream: $(cat "$work/dnsmasq.out")"
 # The socket has all addresses; dig takes an answer from no other one than it has asked.
 for host in 0.0.0.0 '[::]'; do
@@ -176,7 +179,7 @@ for host in 0.0.0.0 '[::]'; do
     finish
 done
 run dns 127.0.0.1:0 --upstream "127.0.0.1:$dns_upstream"
-ask @127.0.0.1 +noedns +ignore large.test txt | grep -q '^;; flags:.* tc' || fail "a long answer is not truncated"
+ask @127.0.0.1 +noedns +ignore large.test txt | has '^;; flags:.* tc' || fail "a long answer is not truncated"
 [ "$(ask @127.0.0.1 +short +noedns large.test txt | wc -c)" -gt 800 ] || fail "a long answer does not come over TCP"
 [ "$(ask @127.0.0.1 +short +bufsize=4096 +ignore large.test txt | wc -c)" -gt 800 ] || fail "a long answer does not fit EDNS"
 [ "$(ask @127.0.0.1 +short +tcp +keepopen small.test other.test | wc -l)" = 2 ] || fail "two queries on a connection"
@@ -210,13 +213,13 @@ run dns 127.0.0.1:0 --upstream "$silent" --upstream "127.0.0.1:$dns_upstream" --
 finish
 run dns 127.0.0.1:0 --upstream "$silent" --timeout 100
 for by in +notcp +tcp; do
-    ask @127.0.0.1 "$by" small.test | grep -q 'status: SERVFAIL' || fail "no SERVFAIL of a silent upstream with $by"
+    ask @127.0.0.1 "$by" small.test | has 'status: SERVFAIL' || fail "no SERVFAIL of a silent upstream with $by"
 done
 finish
 # As many wait as may: the next gets its answer at once.
 run dns 127.0.0.1:0 --upstream "$silent" --timeout 5000 --max-waiting 1
 open first dig +tries=1 +time=10 -p "$port" @127.0.0.1 small.test
-refused() { timeout 2 dig +tries=1 +time=1 -p "$port" @127.0.0.1 other.test | grep -q 'status: SERVFAIL'; }
+refused() { timeout 2 dig +tries=1 +time=1 -p "$port" @127.0.0.1 other.test | has 'status: SERVFAIL'; }
 within 10 refused || fail "more queries wait than may"
 leave first
 finish
@@ -421,7 +424,7 @@ if [ -x "$bin/tls_echo" ]; then
     done
     s_client -servername other.test -alpn echo </dev/null >"$work/other" 2>&1 || fail "openssl does not connect"
     grep -q 'ALPN protocol: echo' "$work/other" || fail "no application protocol"
-    openssl x509 -noout -ext subjectAltName -in "$work/other" | grep -q other.test || fail "the wrong certificate"
+    openssl x509 -noout -ext subjectAltName -in "$work/other" | has other.test || fail "the wrong certificate"
     if s_client -alpn something-else </dev/null >/dev/null 2>&1; then fail "a protocol that is not served is accepted"; fi
     kill -TERM "$server"
     within 20 has_ended "$server" || fail "does not stop"
@@ -454,7 +457,7 @@ if [ -x "$bin/smtp_sink" ]; then
     { printf 'EHLO me\r\nSTARTTLS\r\nMAIL FROM:<evil@example.com>\r\nNOOP\r\n'; sleep 1; } |
         timeout 10 nc 127.0.0.1 "$port" >"$work/injected" || true
     grep -q '^220 go ahead' "$work/injected" || fail "no answer to STARTTLS"
-    if sed '1,/go ahead/d' "$work/injected" | grep -qa '^[0-9][0-9][0-9] '; then fail "plain text is taken behind STARTTLS"; fi
+    if sed '1,/go ahead/d' "$work/injected" | has -a '^[0-9][0-9][0-9] '; then fail "plain text is taken behind STARTTLS"; fi
     if grep -q evil "$work/smtp_sink.out"; then fail "plain text is taken behind STARTTLS"; fi
     finish
 fi
@@ -504,24 +507,24 @@ fi
 run http 127.0.0.1:0
 get() { curl -sS --max-time 20 "$@"; }
 [ "$(get "http://$address/")" = "Hello, world!" ] || fail "GET"
-get -I "http://$address/" | grep -qi '^content-length: 14' || fail "HEAD"
+get -I "http://$address/" | has -i '^content-length: 14' || fail "HEAD"
 head -c 1000000 /dev/urandom >"$work/body"
 get --data-binary "@$work/body" "http://$address/" | cmp -s - "$work/body" || fail "POST of 1,000,000 bytes"
 get -H 'Expect: 100-continue' --data-binary "@$work/body" "http://$address/" | cmp -s - "$work/body" || fail "POST that waits for 100"
 # Several requests on one connection.
-get -v "http://$address/" "http://$address/" "http://$address/" 2>&1 >/dev/null | grep -c 'Re-using\|Reusing' | grep -qx 2 || fail "keep-alive"
+get -v "http://$address/" "http://$address/" "http://$address/" 2>&1 >/dev/null | grep -c 'Re-using\|Reusing' | has -x 2 || fail "keep-alive"
 status() { get -o "$work/refused" -w '%{http_code}' "$@"; }
 head -c 2000000 /dev/zero >"$work/large"
 [ "$(status -H 'Expect:' --data-binary "@$work/large" "http://$address/" || true)" = 413 ] || fail "no 413"
 [ "$(status -X DELETE "http://$address/")" = 405 ] || fail "no 405"
 [ "$(status -H "x: $(printf 'x%.0s' $(seq 9000))" "http://$address/" || true)" = 431 ] || fail "no 431"
-printf 'nonsense\r\n\r\n' | nc -N -w 5 127.0.0.1 "$port" | head -n 1 | grep -q '^HTTP/1.1 400' || fail "no 400"
+printf 'nonsense\r\n\r\n' | nc -N -w 5 127.0.0.1 "$port" | sed -n 1p | has '^HTTP/1.1 400' || fail "no 400"
 # Pipelined, and the client ends its side behind the last request.
 pipelined=$(for request in 1 2 3; do printf 'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n%s\n' "$request"; done | nc -N -w 5 127.0.0.1 "$port" | grep -c '^[123]$')
 [ "$pipelined" = 3 ] || fail "pipelined requests: $pipelined answers"
 # answers PATTERN REQUEST LINE AND HEADERS...: a line of the answer to a request that is written by hand.
 answers_with() {
-    printf '%s\r\n' "${@:2}" '' | timeout 10 nc -N -w 5 127.0.0.1 "$port" | tr -d '\r' | grep -qix "$1" || fail "no '$1' for: ${*:2}"
+    printf '%s\r\n' "${@:2}" '' | timeout 10 nc -N -w 5 127.0.0.1 "$port" | tr -d '\r' | has -ix "$1" || fail "no '$1' for: ${*:2}"
 }
 answers_with 'HTTP/1.1 400 .*' 'GET / HTTP/1.1'
 answers_with 'HTTP/1.1 400 .*' 'GET / HTTP/1.1' 'Host: a' 'Host: b'
@@ -552,12 +555,12 @@ for proxy in "socks5://$address" "socks5h://$address" "http://$address"; do
     through --data-binary "@$work/body" "http://$upstream/" | cmp -s - "$work/body" || fail "POST through $proxy"
     if through "http://127.0.0.1:1/" 2>/dev/null; then fail "a target that refuses is connected by $proxy"; fi
 done
-get --proxy "socks5h://$address" "http://localhost:${upstream##*:}/" | grep -q Hello || fail "a name through socks5h"
-printf 'GET / HTTP/1.1\r\n\r\n' | nc -N -w 5 127.0.0.1 "$port" | head -n 1 | grep -q '^HTTP/1.1 400' || fail "no 400"
+get --proxy "socks5h://$address" "http://localhost:${upstream##*:}/" | has Hello || fail "a name through socks5h"
+printf 'GET / HTTP/1.1\r\n\r\n' | nc -N -w 5 127.0.0.1 "$port" | sed -n 1p | has '^HTTP/1.1 400' || fail "no 400"
 # A client that cannot do without authentication, and another version.
-printf '\005\001\002' | nc -N -w 5 127.0.0.1 "$port" | od -An -tx1 | grep -qx ' 05 ff' || fail "a method that was not offered is chosen"
-printf '\004\001\000\120\177\000\000\001\000' | nc -w 5 127.0.0.1 "$port" | grep -q '^HTTP/1.1 400' || fail "SOCKS4 is not refused at once"
-printf '\005\001\000\004\001' | nc -w 5 127.0.0.1 "$port" | od -An -tx1 | grep -q '^ 05 00 05 07' || fail "a change of the version is not refused"
+printf '\005\001\002' | nc -N -w 5 127.0.0.1 "$port" | od -An -tx1 | has -x ' 05 ff' || fail "a method that was not offered is chosen"
+printf '\004\001\000\120\177\000\000\001\000' | nc -w 5 127.0.0.1 "$port" | has '^HTTP/1.1 400' || fail "SOCKS4 is not refused at once"
+printf '\005\001\000\004\001' | nc -w 5 127.0.0.1 "$port" | od -An -tx1 | has '^ 05 00 05 07' || fail "a change of the version is not refused"
 # 100 MB past a reader that stops for a while. The source ends behind the last byte, and what arrives is compared.
 free=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 head -c 100000000 /dev/urandom >"$work/much"
@@ -588,8 +591,8 @@ finish
 # ---- observer ----
 
 run observer 127.0.0.1:0 --crash-every 3
-get "http://$address/metrics" | grep -q '^longshore_processes ' || fail "no metrics"
-get "http://$address/dump" | grep -q '^== supervisors' || fail "no dump"
+get "http://$address/metrics" | has '^longshore_processes ' || fail "no metrics"
+get "http://$address/dump" | has '^== supervisors' || fail "no dump"
 # A page elsewhere must not read it through a name that it controls.
 get -o "$work/refused" -w '%{http_code}' -H 'Host: evil.example' "http://$address/" >"$work/status" || true
 [ "$(cat "$work/status")" = 400 ] || fail "answers to another host"
