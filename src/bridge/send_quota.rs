@@ -351,8 +351,10 @@ impl SendQuota {
     /// The error of a word that had closing set. `Ok`: the word, in which it is not set any more.
     #[cold]
     fn why_closing(&self, generation: u32) -> Result<u64, ReserveError> {
+        // Pairs with `lose`: the word that had closing set is read, and the flag behind it.
         fence(Ordering::Acquire);
         let is_down = self.is_down();
+        // Pairs with `reopen`: the word is not read before the flag.
         fence(Ordering::Acquire);
         let word = self.word.load(Relaxed);
         if (word >> 32) as u32 != generation {

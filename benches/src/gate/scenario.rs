@@ -140,18 +140,20 @@ pub const SCENARIOS: &[Scenario] = &[
         Client::Udp { in_flight: 16 },
     ),
     // What the feature `pktinfo` costs: the same count without it, and with it.
-    serve_all(
+    serve(
         "udp-echo-all",
         ECHO,
         "longshore",
         Client::Udp { in_flight: 1 },
-    ),
-    serve_all(
+    )
+    .on_all_addresses(),
+    serve(
         "udp-echo-all-16",
         DEEP_ECHO,
         "longshore",
         Client::Udp { in_flight: 16 },
-    ),
+    )
+    .on_all_addresses(),
     pass("tokio-ping-pong", (1_000, 6_000), "tokio", ping_pong),
     pass("ping-pong", (1_000, 6_000), "longshore", ping_pong),
     pass("tokio-flood", (4_096, 20_480), "tokio", flood),
@@ -173,17 +175,13 @@ const fn serve(
     }
 }
 
-/// A server that is bound to all addresses.
-const fn serve_all(
-    name: &'static str,
-    windows: (u64, u64),
-    peer: &'static str,
-    client: Client,
-) -> Scenario {
-    Scenario {
-        name,
-        windows,
-        work: Work::Serve(peer, Ipv4Addr::UNSPECIFIED, client),
+impl Scenario {
+    /// The same with a server that is bound to all addresses.
+    const fn on_all_addresses(mut self) -> Self {
+        if let Work::Serve(_, ip, _) = &mut self.work {
+            *ip = Ipv4Addr::UNSPECIFIED;
+        }
+        self
     }
 }
 
